@@ -1,0 +1,159 @@
+//! What can go wrong, told so that a reader knows what happened, what was kept, and what to do.
+//!
+//! The design's section 8 is the table; [`Error::kind`] is its first column. The edges (SQLite, Python, Django)
+//! translate kinds, never texts.
+
+use crate::ids::{CommitId, Version};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The engine's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What happened, as a caller must tell it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The lease was not had within the timeout. Nothing was written; try again.
+    Busy,
+    /// The first write of a transaction that already read an older version. Nothing was written; begin anew.
+    StaleSnapshot,
+    /// Another commit went first. Nothing was written; begin anew.
+    Superseded,
+    /// The coordinator could not be asked. Nothing was written.
+    Unreachable,
+    /// A commit was sent, and no answer says whether it took place.
+    OutcomeUnknown,
+    /// A snapshot outlived the retention: what it needs was collected.
+    SnapshotTooOld,
+    /// A checksum does not fit, or a file is missing.
+    Corrupt,
+    /// No space left. Nothing was written.
+    Full,
+    /// Head and files do not belong together, NAME was changed from outside, the folder was copied, the
+    /// format is unknown, another coordinator: it cannot be opened, and the text has the way out.
+    CannotOpen,
+    /// The file system says that this may not be done.
+    Permission,
+    /// The database was opened read-only, or lies on a read-only file system.
+    ReadOnly,
+    /// Any other failure of the file system. Nothing was written.
+    Io,
+}
+
+/// A failure. Its text is for people: what happened, what was kept, what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// See [`ErrorKind::Busy`].
+    #[error("another writer holds the lease ({holder}); waited {waited:.1?}. Nothing was written: try again, or wait longer (timeout)")]
+    Busy {
+        /// Who holds it, since when.
+        holder: String,
+        /// How long this caller waited.
+        waited: Duration,
+    },
+    /// See [`ErrorKind::StaleSnapshot`].
+    #[error("this transaction read version {} and version {} is already committed. Nothing was written: roll back and try again, or begin with BEGIN IMMEDIATE", .mine.0, .newest.0)]
+    StaleSnapshot {
+        /// What the transaction reads.
+        mine: Version,
+        /// What is committed.
+        newest: Version,
+    },
+    /// See [`ErrorKind::Superseded`].
+    #[error("the lease was lost and another commit went first as version {}. Nothing was written: try again", .version.0)]
+    Superseded {
+        /// The version that this commit wanted to be.
+        version: Version,
+    },
+    /// See [`ErrorKind::Unreachable`].
+    #[error("the coordinator cannot be reached: {cause}. Nothing was written")]
+    Unreachable {
+        /// What the coordinator's client said.
+        cause: String,
+    },
+    /// See [`ErrorKind::OutcomeUnknown`].
+    #[error("commit {commit} as version {} was sent, and no answer says whether it took place ({cause}). Its data is kept; the next transaction of this process settles it first. To settle it by hand: look whether commit {commit} is in the history", .version.0)]
+    OutcomeUnknown {
+        /// The commit's id.
+        commit: CommitId,
+        /// The version that it wanted to be.
+        version: Version,
+        /// Why there is no answer.
+        cause: String,
+    },
+    /// See [`ErrorKind::SnapshotTooOld`].
+    #[error("this transaction's snapshot (version {}) is {age:.0?} old and what it needs was collected. Nothing is lost: begin a new transaction; for longer ones raise the retention", .version.0)]
+    SnapshotTooOld {
+        /// The snapshot's version.
+        version: Version,
+        /// How long ago it was taken.
+        age: Duration,
+    },
+    /// See [`ErrorKind::Corrupt`].
+    #[error("{what} is damaged: {why}. Nothing was changed; check the whole database (seawall verify), and restore that file from a backup")]
+    Corrupt {
+        /// Which file, and where in it.
+        what: String,
+        /// What does not fit.
+        why: String,
+    },
+    /// See [`ErrorKind::Full`].
+    #[error("no space left: {0}. Nothing was written; what was committed before is kept")]
+    Full(String),
+    /// See [`ErrorKind::CannotOpen`].
+    #[error("{0}")]
+    CannotOpen(String),
+    /// See [`ErrorKind::Permission`].
+    #[error("no permission: {0}. Nothing was written; let this user read and write the database and its folder")]
+    Permission(String),
+    /// See [`ErrorKind::ReadOnly`].
+    #[error("{0}. Nothing was written")]
+    ReadOnly(String),
+    /// See [`ErrorKind::Io`].
+    #[error("{what}: {cause}. Nothing was written; what was committed before is kept")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the operating system said.
+        cause: Arc<io::Error>,
+    },
+}
+
+impl Error {
+    /// Which row of the design's table this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Busy { .. } => ErrorKind::Busy,
+            Error::StaleSnapshot { .. } => ErrorKind::StaleSnapshot,
+            Error::Superseded { .. } => ErrorKind::Superseded,
+            Error::Unreachable { .. } => ErrorKind::Unreachable,
+            Error::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
+            Error::SnapshotTooOld { .. } => ErrorKind::SnapshotTooOld,
+            Error::Corrupt { .. } => ErrorKind::Corrupt,
+            Error::Full(_) => ErrorKind::Full,
+            Error::CannotOpen(_) => ErrorKind::CannotOpen,
+            Error::Permission(_) => ErrorKind::Permission,
+            Error::ReadOnly(_) => ErrorKind::ReadOnly,
+            Error::Io { .. } => ErrorKind::Io,
+        }
+    }
+
+    /// An operating system's error while doing `what`, as the row of the table that it is.
+    pub fn io(what: impl Into<String>, cause: io::Error) -> Error {
+        let what = what.into();
+        match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Error::Full(format!("{what}: {cause}"))
+            }
+            io::ErrorKind::PermissionDenied => Error::Permission(format!("{what}: {cause}")),
+            io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly(format!("{what}: {cause}")),
+            _ => Error::Io { what, cause: Arc::new(cause) },
+        }
+    }
+
+    /// A damaged file, and what does not fit.
+    pub(crate) fn corrupt(what: impl std::fmt::Display, why: impl std::fmt::Display) -> Error {
+        Error::Corrupt { what: what.to_string(), why: why.to_string() }
+    }
+}

@@ -1,0 +1,202 @@
+//! The words of the design as types, so that mixing two of them up does not compile.
+//!
+//! Every id that can come from a file or a coordinator is parsed here, strictly: what does not have exactly
+//! the expected form never becomes part of a path.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A commit's number: 1, 2, 3 … Version 0 is the adopted file, or an empty database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version(pub u64);
+
+impl Version {
+    /// The largest version that a page map can hold (40 bits: a thousand commits a second for 34 years).
+    pub const MAX: Version = Version((1 << 40) - 1);
+
+    /// The version after this one.
+    pub fn next(self) -> Version {
+        assert!(self < Version::MAX, "version numbers are used up");
+        Version(self.0 + 1)
+    }
+
+    /// The version before this one; `None` before version 0.
+    pub fn previous(self) -> Option<Version> {
+        self.0.checked_sub(1).map(Version)
+    }
+}
+
+/// Raised by recovery, so that everything from before it is fenced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(pub u64);
+
+/// A page's number, from 1, as SQLite counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageNo(pub u32);
+
+/// The bytes of a page: a power of two from 512 to 65,536.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PageSize(u32);
+
+impl PageSize {
+    /// `bytes` as a page size, if it is one.
+    pub fn new(bytes: u32) -> Option<PageSize> {
+        (bytes.is_power_of_two() && (512..=65_536).contains(&bytes)).then_some(PageSize(bytes))
+    }
+
+    /// The size in bytes.
+    pub fn bytes(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Where `page` begins in a plain SQLite file.
+    pub fn offset_of(self, page: PageNo) -> u64 {
+        u64::from(page.0 - 1) * u64::from(self.0)
+    }
+}
+
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $bytes]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = MalformedId;
+
+            fn from_str(text: &str) -> Result<Self, MalformedId> {
+                let mut bytes = [0; $bytes];
+                let lower = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+                match hex::decode_to_slice(text, &mut bytes) {
+                    Ok(()) if lower => Ok($name(bytes)),
+                    _ => Err(MalformedId(stringify!($name))),
+                }
+            }
+        }
+    };
+}
+
+random_id!(
+    /// Names one database for ever: random, made when it is adopted or created.
+    DatabaseId, 16);
+random_id!(
+    /// Names one attempt to commit: random, new at each commit, straight from the operating system.
+    CommitId, 16);
+random_id!(
+    /// Names one process's writer: random, made at its first append.
+    WriterId, 8);
+random_id!(
+    /// Names one attempt to hold the lease.
+    Token, 8);
+random_id!(
+    /// A BLAKE3 digest: of a commit frame, hence of the chain that it ends.
+    Digest, 32);
+
+/// Text that is not an id of the kind named.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("malformed {0}")]
+pub struct MalformedId(pub(crate) &'static str);
+
+/// Names a segment: its writer, and the how-many-eth of that writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentName {
+    /// Who writes it; nobody else ever does.
+    pub writer: WriterId,
+    /// Counted from 0.
+    pub n: u32,
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.writer, self.n)
+    }
+}
+
+impl FromStr for SegmentName {
+    type Err = MalformedId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedId> {
+        let (writer, n) = text.split_once('-').ok_or(MalformedId("SegmentName"))?;
+        Ok(SegmentName { writer: writer.parse()?, n: parse_number(n).ok_or(MalformedId("SegmentName"))? })
+    }
+}
+
+/// Names a base: the epoch and version that it holds, and the beginning of that commit's id, so that no name
+/// is ever used twice, not even by a sleeper of an epoch that recovery left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BaseName {
+    /// The epoch of the commit that it holds.
+    pub epoch: Epoch,
+    /// The version that it holds.
+    pub version: Version,
+    /// The first four bytes of that commit's id.
+    pub commit: [u8; 4],
+}
+
+impl fmt::Display for BaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.epoch.0, self.version.0, hex::encode(self.commit))
+    }
+}
+
+impl FromStr for BaseName {
+    type Err = MalformedId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedId> {
+        let malformed = || MalformedId("BaseName");
+        let mut parts = text.split('-');
+        let mut part = || parts.next().ok_or_else(malformed);
+        let epoch = Epoch(parse_number(part()?).ok_or_else(malformed)?);
+        let version = Version(parse_number(part()?).ok_or_else(malformed)?);
+        let mut commit = [0; 4];
+        hex::decode_to_slice(part()?, &mut commit).map_err(|_| malformed())?;
+        let name = BaseName { epoch, version, commit };
+        // One spelling only: what is read must be what would be written.
+        if parts.next().is_none() && name.to_string() == text { Ok(name) } else { Err(malformed()) }
+    }
+}
+
+/// A decimal number in its only spelling: digits, no sign, no leading zero.
+pub(crate) fn parse_number<N: FromStr + fmt::Display>(text: &str) -> Option<N> {
+    let number: N = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_one_spelling() {
+        let name = SegmentName { writer: WriterId([0xab; 8]), n: 7 };
+        assert_eq!(name.to_string(), "abababababababab-7");
+        assert_eq!("abababababababab-7".parse(), Ok(name));
+        for wrong in ["ABABABABABABABAB-7", "abababababababab-07", "abababababababab-+7", "../etc-7", "ab-7", ""] {
+            assert!(wrong.parse::<SegmentName>().is_err(), "{wrong:?} was taken");
+        }
+        let base = BaseName { epoch: Epoch(1), version: Version(20), commit: [1, 2, 3, 4] };
+        assert_eq!(base.to_string().parse(), Ok(base));
+        for wrong in ["1-20-0102030", "01-20-01020304", "1-20-01020304-", "1-20-0102030A", "1/20-01020304"] {
+            assert!(wrong.parse::<BaseName>().is_err(), "{wrong:?} was taken");
+        }
+    }
+
+    #[test]
+    fn page_sizes_are_those_of_sqlite() {
+        assert!([512, 1024, 4096, 65_536].into_iter().all(|bytes| PageSize::new(bytes).is_some()));
+        assert!([0, 1, 256, 4095, 131_072].into_iter().all(|bytes| PageSize::new(bytes).is_none()));
+        assert_eq!(PageSize::new(4096).unwrap().offset_of(PageNo(3)), 8192);
+    }
+}
