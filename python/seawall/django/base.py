@@ -1,0 +1,104 @@
+"""The database wrapper: Django's own for SQLite, on connections that Seawall opens."""
+
+from __future__ import annotations
+
+import os
+from itertools import chain
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.core.checks import CheckMessage, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.db.backends.sqlite3 import base
+from django.utils.asyncio import async_unsafe
+
+import seawall
+
+from . import requests
+from .checks import check_settings, unknown_options, wrong_values
+from .client import DatabaseClient
+from .creation import DatabaseCreation
+from .features import DatabaseFeatures
+from .options import OWN, Options, cache_dir
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """One connection of Django's to a Seawall database, or to a stock one in memory."""
+
+    display_name = "Seawall (SQLite)"
+
+    client_class = DatabaseClient
+    creation_class = DatabaseCreation
+    features_class = DatabaseFeatures
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """What `sqlite3.connect()` is given: Seawall's own options go into the URI."""
+        params: dict[str, Any] = super().get_connection_params()
+        for wrong in chain(wrong_values(self.settings_dict), unknown_options(self.settings_dict)):
+            hint = f" {wrong.hint}" if wrong.hint else ""
+            place = f"settings.DATABASES[{self.alias!r}]"
+            raise ImproperlyConfigured(f"{place}: {wrong.msg}{hint}")
+        options = Options.of(self.settings_dict)
+        for name in OWN:
+            params.pop(name, None)
+        params["timeout"] = options.timeout
+        name = os.fspath(self.settings_dict["NAME"])
+        if "transaction_mode" not in self.settings_dict["OPTIONS"] and not _is_read_only(name):
+            # The writer's lease is asked for first: nothing is refused half way.
+            self.transaction_mode = "IMMEDIATE"
+        if self.is_in_memory_db():
+            return params
+        params["database"] = seawall.uri(
+            name,
+            coordinator=options.coordinator,
+            freshness=options.freshness,
+            lease=options.lease,
+            page_cache=options.page_cache,
+            timeout=options.timeout,
+        )
+        return {"factory": seawall.Connection, **params}
+
+    @async_unsafe
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Open the database through Seawall; the rest is as in the stock backend."""
+        if folder := cache_dir():
+            os.environ["SEAWALL_CACHE_DIR"] = folder
+        seawall.register(self.Database)
+        return super().get_new_connection(conn_params)
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        # Outside atomic(), sqlite3 itself begins the transactions: as atomic() would.
+        with self.wrap_database_errors:
+            self.connection.isolation_level = None if autocommit else self.transaction_mode or ""
+
+    def is_usable(self) -> bool:
+        """Whether a transaction can read the database now."""
+        if self.connection is None:
+            return False
+        try:
+            self.connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+        except self.Database.Error:
+            return False
+        return True
+
+
+def _is_read_only(name: str) -> bool:
+    """Whether NAME is a URI that forbids writing, so that BEGIN IMMEDIATE would fail."""
+    query = parse_qs(urlsplit(name).query) if name.startswith("file:") else {}
+    return query.get("mode") == ["ro"] or "at" in query
+
+
+@register
+def check_databases(**kwargs: Any) -> list[CheckMessage]:
+    """System check: the settings of each database that this backend serves."""
+    messages = []
+    for connection in connections.all():
+        if isinstance(connection, DatabaseWrapper):
+            for message in check_settings(connection.settings_dict):
+                message.msg = f"settings.DATABASES[{connection.alias!r}]: {message.msg}"
+                messages.append(message)
+    return messages
+
+
+requests.watch()

@@ -1,0 +1,78 @@
+"""System checks: settings that are wrong, unknown, or in the wrong place.
+
+They read the settings only, so every `manage.py` command can run them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning
+
+from .options import OWN, SETTINGS, STOCK, find
+
+_KNOWN = sorted(OWN | STOCK)
+_MODES = ("DEFERRED", "IMMEDIATE", "EXCLUSIVE")
+
+
+def check_settings(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Everything that is wrong in one entry of `DATABASES`."""
+    yield from wrong_values(settings_dict)
+    yield from unknown_options(settings_dict)
+    yield from _misplaced_options(settings_dict)
+    yield from _doubtful_settings(settings_dict)
+
+
+def wrong_values(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Options of the wrong type, or out of range."""
+    for found in find(settings_dict):
+        try:
+            found.read()
+        except ValueError as error:
+            yield Error(f"{found.place} {error}.", id="seawall.E001")
+    mode = settings_dict["OPTIONS"].get("transaction_mode")
+    if mode is not None and str(mode).upper() not in _MODES:
+        text = f"OPTIONS['transaction_mode'] is {mode!r}, which is not one of {_MODES}."
+        yield Error(text, id="seawall.E001")
+
+
+def unknown_options(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Keys of OPTIONS that mean nothing to Seawall, Django or sqlite3."""
+    for key in settings_dict["OPTIONS"]:
+        if key in _KNOWN:
+            continue
+        if key == "pool":
+            hint = "SQLite connections need no pool: CONN_MAX_AGE keeps them open."
+        elif key in SETTINGS:
+            hint = f"{key} is a setting or an environment variable of its own."
+        elif close := difflib.get_close_matches(str(key).lower(), _KNOWN, n=1):
+            hint = f"Did you mean {close[0]!r}?"
+        else:
+            hint = f"The options are {', '.join(_KNOWN)}."
+        yield Error(f"OPTIONS[{key!r}] is not an option.", hint=hint, id="seawall.E002")
+
+
+def _misplaced_options(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    for place, entry in (("", settings_dict), ("TEST", settings_dict["TEST"])):
+        for key, value in entry.items():
+            # AUTOCOMMIT is Django's; sqlite3 has an option of that name.
+            if key.lower() in _KNOWN and key != "AUTOCOMMIT":
+                where = f"{place}[{key!r}]" if place else repr(key)
+                yield Error(
+                    f"{where} has no effect where it is: it is an option.",
+                    hint=f"Move it into OPTIONS: {{{key.lower()!r}: {value!r}}}.",
+                    id="seawall.E003",
+                )
+
+
+def _doubtful_settings(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    mode = settings_dict["OPTIONS"].get("transaction_mode", "IMMEDIATE")
+    if settings_dict["ATOMIC_REQUESTS"] and mode is not None and mode.upper() != "DEFERRED":
+        yield Warning(
+            "ATOMIC_REQUESTS makes every request a write transaction: requests that only read "
+            "wait for each other too.",
+            hint="Use atomic() where a view writes, or transaction_mode 'DEFERRED'.",
+            id="seawall.W001",
+        )

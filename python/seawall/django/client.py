@@ -1,0 +1,50 @@
+"""`manage.py dbshell`: the sqlite3 shell, with the database opened through Seawall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.backends.sqlite3 import client
+
+import seawall
+
+from .creation import DatabaseCreation
+from .options import Options, cache_dir
+
+
+class DatabaseClient(client.DatabaseClient):
+    """Loads Seawall into the shell before it opens NAME: the plain file is a mere copy."""
+
+    @classmethod
+    def settings_to_cmd_args_env(  # type: ignore[override]
+        cls, settings_dict: dict[str, Any], parameters: Iterable[str]
+    ) -> tuple[list[str], dict[str, str] | None]:
+        """The shell's command line; what follows `--` goes to the shell as it is."""
+        name = settings_dict["NAME"]
+        if DatabaseCreation.is_in_memory_db(name):
+            return super().settings_to_cmd_args_env(settings_dict, parameters)
+        options = Options.of(settings_dict)
+        uri = seawall.uri(
+            name,
+            coordinator=options.coordinator,
+            lease=options.lease,
+            page_cache=options.page_cache,
+        )
+        commands = [
+            f".load {_quoted(seawall.extension_path())}",
+            f".open {_quoted(uri)}",
+            f".timeout {round(options.timeout * 1000)}",
+        ]
+        # The shell opens what it is given before it runs a command, so it is given no file.
+        args = [cls.executable_name, ":memory:"]
+        for command in commands:
+            args += ["-cmd", command]
+        folder = cache_dir()
+        return [*args, *parameters], {"SEAWALL_CACHE_DIR": folder} if folder else None
+
+
+def _quoted(text: str) -> str:
+    """One argument of a dot-command."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

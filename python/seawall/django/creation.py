@@ -1,0 +1,160 @@
+"""Test databases: made, cloned for parallel workers, kept and removed.
+
+The hooks are Django's, though django-stubs does not know those with an underscore.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
+
+from django.db.backends.base.creation import BaseDatabaseCreation
+from django.db.backends.sqlite3 import creation
+
+import seawall
+
+
+class DatabaseCreation(creation.DatabaseCreation):
+    """Test databases are files, on the embedded coordinator; those in memory are stock SQLite's.
+
+    A test database is TEST["NAME"], or lies beside NAME with `test_` before its name.
+    """
+
+    # The test databases of this run. A run inside a test gets a database of its own: it must
+    # neither ask to delete the outer run's nor do it.
+    _live: ClassVar[set[str]] = set()
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        self._options_before: list[dict[str, Any]] = []
+
+    def _get_test_db_name(self) -> str:
+        settings_dict = self.connection.settings_dict
+        name = settings_dict["NAME"]
+        if settings_dict["TEST"]["NAME"] or not name or self.is_in_memory_db(name):
+            test_name = str(super()._get_test_db_name())  # type: ignore[misc]
+        else:
+            path = _path(name)
+            test_name = str(path.with_name(f"test_{path.name}"))
+        while test_name in self._live:
+            test_name = _with_suffix(test_name, "inner")
+        return test_name
+
+    def _create_test_db(self, verbosity: int, autoclobber: bool, keepdb: bool = False) -> str:
+        name = self._get_test_db_name()
+        if self.is_in_memory_db(name):
+            return name
+        if _exists(name) and not keepdb:
+            if not autoclobber:
+                self._ask_to_replace(name)
+            self._remove(name, verbosity)
+        self._live.add(name)
+        # Tests need no service, whatever coordinator the real database is bound to.
+        options = self.connection.settings_dict["OPTIONS"]
+        self._options_before.append(options)
+        self.connection.settings_dict["OPTIONS"] = {**options, "coordinator": "fs:"}
+        return name
+
+    def destroy_test_db(
+        self,
+        old_database_name: str | None = None,
+        verbosity: int = 1,
+        keepdb: bool = False,
+        suffix: str | None = None,
+    ) -> None:
+        """Remove a test database, or a clone of it, and go back to the real one's settings."""
+        name = self.connection.settings_dict["NAME"]
+        super().destroy_test_db(old_database_name, verbosity, keepdb, suffix)
+        if old_database_name is not None and self._options_before:
+            self._live.discard(name)
+            self.connection.settings_dict["OPTIONS"] = self._options_before.pop()
+
+    def set_as_test_mirror(self, primary_settings_dict: dict[str, Any]) -> None:
+        """Use the primary's test database, on its coordinator."""
+        super().set_as_test_mirror(primary_settings_dict)
+        coordinator = primary_settings_dict["OPTIONS"].get("coordinator")
+        options = self.connection.settings_dict["OPTIONS"]
+        self.connection.settings_dict["OPTIONS"] = {**options, "coordinator": coordinator}
+
+    def _clone_test_db(self, suffix: str, verbosity: int, keepdb: bool = False) -> None:
+        source = self.connection.settings_dict["NAME"]
+        if self.is_in_memory_db(source):
+            super()._clone_test_db(suffix, verbosity, keepdb)  # type: ignore[misc]
+            return
+        target = self.get_test_db_clone_settings(suffix)["NAME"]
+        if _exists(target):
+            if keepdb:
+                return
+            self._remove(target, verbosity)
+        try:
+            seawall.copy(source, target)
+        except Exception as error:
+            self.log(f"Got an error cloning the test database: {error}")
+            sys.exit(2)
+
+    def get_test_db_clone_settings(self, suffix: str) -> dict[str, Any]:
+        """The settings of the clone for one worker: the same, with another NAME."""
+        settings_dict = self.connection.settings_dict
+        if self.is_in_memory_db(settings_dict["NAME"]):
+            return dict(super().get_test_db_clone_settings(suffix))
+        return {**settings_dict, "NAME": _with_suffix(settings_dict["NAME"], suffix)}
+
+    def setup_worker_connection(self, _worker_id: int) -> None:
+        """Turn to this worker's clone, in a forked or a spawned process."""
+        if self.is_in_memory_db(self.connection.settings_dict["NAME"]):
+            super().setup_worker_connection(_worker_id)
+            return
+        self._live.add(self.connection.settings_dict["NAME"])
+        BaseDatabaseCreation.setup_worker_connection(self, _worker_id)
+        spawned = multiprocessing.get_start_method() != "fork"
+        if spawned and os.environ.get("RUNNING_DJANGOS_TEST_SUITE") == "true":
+            self.mark_expected_failures_and_skips()
+
+    def _destroy_test_db(self, test_database_name: str, verbosity: int) -> None:
+        if test_database_name and not self.is_in_memory_db(test_database_name):
+            seawall.remove(test_database_name)
+
+    def _ask_to_replace(self, name: str) -> None:
+        try:
+            answer = input(
+                f"Type 'yes' if you would like to try deleting the test database '{name}', "
+                "or 'no' to cancel: "
+            )
+        except EOFError:
+            self.log(
+                f"The test database '{name}' exists, and nobody is there to ask. Use --noinput "
+                "to replace it, or --keepdb to go on with it."
+            )
+            answer = "no"
+        if answer != "yes":
+            self.log("Tests cancelled.")
+            sys.exit(1)
+
+    def _remove(self, name: str, verbosity: int) -> None:
+        if verbosity >= 1:
+            shown = self._get_database_display_str(verbosity, name)  # type: ignore[attr-defined]
+            self.log(f"Destroying old test database for alias {shown}...")
+        try:
+            seawall.remove(name)
+        except Exception as error:
+            self.log(f"Got an error deleting the old test database: {error}")
+            sys.exit(2)
+
+
+def _path(name: str | Path) -> Path:
+    """The file that a NAME means, which may be a URI."""
+    text = os.fspath(name)
+    return Path(unquote(urlsplit(text).path)) if text.startswith("file:") else Path(text)
+
+
+def _with_suffix(name: str | Path, suffix: str) -> str:
+    root, extension = os.path.splitext(name)
+    return f"{root}_{suffix}{extension}"
+
+
+def _exists(name: str) -> bool:
+    return os.path.lexists(name) or os.path.lexists(f"{name}-seawall")

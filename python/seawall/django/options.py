@@ -1,0 +1,172 @@
+"""What `DATABASES`, the settings and the environment say about one database.
+
+The first that speaks wins: OPTIONS, then the settings, then the environment. The dictionaries
+of `DATABASES` are read and never written.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one database that are Seawall's own, read and checked."""
+
+    coordinator: str = "fs:"
+    timeout: float = 5.0
+    freshness: str | float = "request"
+    lease: float | None = None
+    page_cache: int | None = None
+
+    @classmethod
+    def of(cls, settings_dict: Mapping[str, Any]) -> Options:
+        """Read them; ImproperlyConfigured, for the first that is wrong."""
+        given: dict[str, Any] = {}
+        for found in find(settings_dict):
+            try:
+                given[found.option] = found.read()
+            except ValueError as error:
+                raise ImproperlyConfigured(f"{found.place} {error}") from None
+        return cls(**given)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An option that is given, where, and what must be made of it."""
+
+    option: str
+    place: str
+    value: Any
+    reader: Callable[[Any], Any]
+
+    def read(self) -> Any:
+        """The value to use; ValueError says what is wrong with the one given."""
+        return self.reader(self.value)
+
+
+def find(settings_dict: Mapping[str, Any]) -> Iterator[Found]:
+    """For each of Seawall's options that is given, the place that counts."""
+    for option in _READERS:
+        found = next(_places(option, settings_dict), None)
+        if found is not None:
+            yield found
+
+
+def _places(option: str, settings_dict: Mapping[str, Any]) -> Iterator[Found]:
+    value = settings_dict.get("OPTIONS", {}).get(option)
+    if value is not None:
+        yield Found(option, f"OPTIONS[{option!r}]", value, _READERS[option])
+    for name, reader in _SETTINGS.get(option, {}).items():
+        value = getattr(settings, name, None)
+        if value not in (None, ""):
+            yield Found(option, f"settings.{name}", value, reader)
+    for name, reader in _SETTINGS.get(option, {}).items():
+        value = os.environ.get(name)
+        if value:
+            yield Found(option, f"the environment variable {name}", value, reader)
+
+
+def cache_dir() -> str | None:
+    """Where Seawall may keep files on local disk, if the settings say it."""
+    folder: str | os.PathLike[str] | None = getattr(settings, "SEAWALL_CACHE_DIR", None)
+    return os.fspath(folder) if folder else None
+
+
+def _seconds(value: Any) -> float:
+    number = _number(value)
+    if number is None or number < 0:
+        raise ValueError(f"is {value!r}, which is not a number of seconds")
+    return number
+
+
+def _lease(value: Any) -> float:
+    number = _seconds(value)
+    if number == 0:
+        raise ValueError(f"is {value!r}, but a lease lasts some seconds")
+    return number
+
+
+def _freshness(value: Any) -> str | float:
+    if value in ("request", "transaction"):
+        return str(value)
+    number = _number(value)
+    if number is None or number < 0:
+        raise ValueError(f"is {value!r}, not 'request', 'transaction' or a number of seconds")
+    return number
+
+
+def _bytes(value: Any) -> int:
+    number = _number(value)
+    if number is None or number < 0 or number != int(number):
+        raise ValueError(f"is {value!r}, which is not a number of bytes")
+    return int(number)
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, also one written as text, as environment variables bring it."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _coordinator(value: Any) -> str:
+    if isinstance(value, str):
+        url = urlsplit(value)
+        if value == "fs:" or (url.scheme == "dynamodb" and url.netloc):
+            return value
+    raise ValueError(f"is {value!r}, which names no coordinator: use 'fs:' or 'dynamodb://TABLE'")
+
+
+def _table(value: Any) -> str:
+    return _coordinator(f"dynamodb://{value}")
+
+
+# Each of Seawall's options, and how it is read.
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "coordinator": _coordinator,
+    "timeout": _seconds,
+    "freshness": _freshness,
+    "lease": _lease,
+    "page_cache": _bytes,
+}
+
+# The settings, and environment variables, that stand for an option: Seawall's own before those
+# of django-sqlite-efs. (Its SQLITE_LOCK_MAX_ATTEMPTS may stay: the timeout decides, not the tries.)
+_SETTINGS: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "coordinator": {"SEAWALL_COORDINATOR": _coordinator, "SQLITE_LOCK_DYNAMODB_TABLE": _table},
+    "lease": {"SQLITE_LOCK_EXPIRATION": _lease},
+}
+
+OWN = frozenset(_READERS)
+
+# What Django's stock backend reads from OPTIONS, and what it hands on to sqlite3.connect().
+STOCK = frozenset(
+    {
+        "autocommit",
+        "cached_statements",
+        "check_same_thread",
+        "detect_types",
+        "factory",
+        "init_command",
+        "isolation_level",
+        "timeout",
+        "transaction_mode",
+        "uri",
+    }
+)
+
+# Settings that are taken from the environment as well.
+SETTINGS = frozenset({"SEAWALL_CACHE_DIR", "SQLITE_LOCK_MAX_ATTEMPTS"}.union(*_SETTINGS.values()))
