@@ -1,0 +1,137 @@
+//! SQLite's binary interface, as far as a VFS and a loadable extension touch it.
+//!
+//! SQLite froze all of this: structures only grow at their end, numbers never change meaning. So it is written
+//! down here once, and nothing of SQLite is needed to build, nor linked.
+
+use std::ffi::{c_char, c_double, c_int, c_void};
+
+/// A database connection (`sqlite3`).
+#[repr(C)]
+pub struct Sqlite3 {
+    _opaque: [u8; 0],
+}
+
+/// A prepared statement (`sqlite3_stmt`).
+#[repr(C)]
+pub(crate) struct Statement {
+    _opaque: [u8; 0],
+}
+
+/// The table of SQLite's functions that an extension is handed (`sqlite3_api_routines`).
+#[repr(C)]
+pub struct Routines {
+    _opaque: [u8; 0],
+}
+
+/// An open file (`sqlite3_file`): what follows it in memory is its VFS's own.
+#[repr(C)]
+pub(crate) struct File {
+    pub(crate) methods: *const IoMethods,
+}
+
+/// `sqlite3_io_methods`, version 1: without the shared memory of WAL and without memory maps, which SQLite then
+/// never asks for.
+#[repr(C)]
+pub(crate) struct IoMethods {
+    pub(crate) version: c_int,
+    pub(crate) close: unsafe extern "C" fn(*mut File) -> c_int,
+    pub(crate) read: unsafe extern "C" fn(*mut File, *mut c_void, c_int, i64) -> c_int,
+    pub(crate) write: unsafe extern "C" fn(*mut File, *const c_void, c_int, i64) -> c_int,
+    pub(crate) truncate: unsafe extern "C" fn(*mut File, i64) -> c_int,
+    pub(crate) sync: unsafe extern "C" fn(*mut File, c_int) -> c_int,
+    pub(crate) file_size: unsafe extern "C" fn(*mut File, *mut i64) -> c_int,
+    pub(crate) lock: unsafe extern "C" fn(*mut File, c_int) -> c_int,
+    pub(crate) unlock: unsafe extern "C" fn(*mut File, c_int) -> c_int,
+    pub(crate) check_reserved_lock: unsafe extern "C" fn(*mut File, *mut c_int) -> c_int,
+    pub(crate) file_control: unsafe extern "C" fn(*mut File, c_int, *mut c_void) -> c_int,
+    pub(crate) sector_size: unsafe extern "C" fn(*mut File) -> c_int,
+    pub(crate) device_characteristics: unsafe extern "C" fn(*mut File) -> c_int,
+}
+
+/// `sqlite3_vfs`, version 2.
+#[repr(C)]
+pub(crate) struct Vfs {
+    pub(crate) version: c_int,
+    pub(crate) file_bytes: c_int,
+    pub(crate) max_pathname: c_int,
+    pub(crate) next: *mut Vfs,
+    pub(crate) name: *const c_char,
+    pub(crate) app_data: *mut c_void,
+    pub(crate) open: unsafe extern "C" fn(*mut Vfs, *const c_char, *mut File, c_int, *mut c_int) -> c_int,
+    pub(crate) delete: unsafe extern "C" fn(*mut Vfs, *const c_char, c_int) -> c_int,
+    pub(crate) access: unsafe extern "C" fn(*mut Vfs, *const c_char, c_int, *mut c_int) -> c_int,
+    pub(crate) full_pathname: unsafe extern "C" fn(*mut Vfs, *const c_char, c_int, *mut c_char) -> c_int,
+    pub(crate) dl_open: Option<unsafe extern "C" fn(*mut Vfs, *const c_char) -> *mut c_void>,
+    pub(crate) dl_error: Option<unsafe extern "C" fn(*mut Vfs, c_int, *mut c_char)>,
+    pub(crate) dl_sym: Option<unsafe extern "C" fn(*mut Vfs, *mut c_void, *const c_char) -> Option<Function>>,
+    pub(crate) dl_close: Option<unsafe extern "C" fn(*mut Vfs, *mut c_void)>,
+    pub(crate) randomness: unsafe extern "C" fn(*mut Vfs, c_int, *mut c_char) -> c_int,
+    pub(crate) sleep: unsafe extern "C" fn(*mut Vfs, c_int) -> c_int,
+    pub(crate) current_time: unsafe extern "C" fn(*mut Vfs, *mut c_double) -> c_int,
+    pub(crate) get_last_error: Option<unsafe extern "C" fn(*mut Vfs, c_int, *mut c_char) -> c_int>,
+    pub(crate) current_time_int64: Option<unsafe extern "C" fn(*mut Vfs, *mut i64) -> c_int>,
+}
+
+/// Any function, before it gets its type.
+pub(crate) type Function = unsafe extern "C" fn();
+
+/// An extension's entry point, as `sqlite3_auto_extension` calls it.
+pub(crate) type Entry = unsafe extern "C" fn(*mut Sqlite3, *mut *mut c_char, *const Routines) -> c_int;
+
+/// `sqlite3_trace_v2`'s callback: event, our context, and the event's two arguments.
+pub(crate) type Trace = unsafe extern "C" fn(u32, *mut c_void, *mut c_void, *mut c_void) -> c_int;
+
+/// `sqlite3_busy_handler`'s callback: our context, and how often it was called for this lock.
+pub(crate) type BusyHandler = unsafe extern "C" fn(*mut c_void, c_int) -> c_int;
+
+/// `sqlite3_exec`'s callback for rows.
+pub(crate) type Row = unsafe extern "C" fn(*mut c_void, c_int, *mut *mut c_char, *mut *mut c_char) -> c_int;
+
+// Result codes.
+pub(crate) const OK: c_int = 0;
+pub(crate) const ERROR: c_int = 1;
+pub(crate) const PERM: c_int = 3;
+pub(crate) const BUSY: c_int = 5;
+pub(crate) const READONLY: c_int = 8;
+pub(crate) const IOERR: c_int = 10;
+pub(crate) const CORRUPT: c_int = 11;
+pub(crate) const NOTFOUND: c_int = 12;
+pub(crate) const FULL: c_int = 13;
+pub(crate) const CANTOPEN: c_int = 14;
+pub(crate) const NOTADB: c_int = 26;
+pub(crate) const OK_LOAD_PERMANENTLY: c_int = 256;
+pub(crate) const IOERR_READ: c_int = 266;
+pub(crate) const BUSY_SNAPSHOT: c_int = 517;
+pub(crate) const IOERR_SHORT_READ: c_int = 522;
+pub(crate) const IOERR_WRITE: c_int = 778;
+pub(crate) const IOERR_LOCK: c_int = 3850;
+pub(crate) const IOERR_COMMIT_ATOMIC: c_int = 7690;
+
+// Flags of xOpen.
+pub(crate) const OPEN_READONLY: c_int = 0x1;
+pub(crate) const OPEN_READWRITE: c_int = 0x2;
+pub(crate) const OPEN_CREATE: c_int = 0x4;
+pub(crate) const OPEN_MEMORY: c_int = 0x80;
+pub(crate) const OPEN_MAIN_DB: c_int = 0x100;
+pub(crate) const OPEN_MAIN_JOURNAL: c_int = 0x800;
+pub(crate) const OPEN_SUPER_JOURNAL: c_int = 0x4000;
+pub(crate) const OPEN_WAL: c_int = 0x8_0000;
+
+// Operations of xFileControl.
+pub(crate) const FCNTL_FILE_POINTER: c_int = 7;
+pub(crate) const FCNTL_VFSNAME: c_int = 12;
+pub(crate) const FCNTL_PRAGMA: c_int = 14;
+pub(crate) const FCNTL_SYNC: c_int = 21;
+pub(crate) const FCNTL_COMMIT_PHASETWO: c_int = 22;
+pub(crate) const FCNTL_VFS_POINTER: c_int = 27;
+pub(crate) const FCNTL_PDB: c_int = 30;
+
+/// SAFE_APPEND, SEQUENTIAL and POWERSAFE_OVERWRITE: SQLite may save itself precautions that the commit does not
+/// need. Never IMMUTABLE, which would take away locks and refreshes.
+pub(crate) const IOCAP: c_int = 0x1600;
+
+/// xSync's ordinary flag.
+pub(crate) const SYNC_NORMAL: c_int = 2;
+
+/// The trace event that comes before a statement's first lock.
+pub(crate) const TRACE_STMT: u32 = 1;

@@ -1,0 +1,153 @@
+//! The functions of one copy of SQLite.
+//!
+//! A process can hold several copies (the system's, one inside a Python wheel, one inside an application), each
+//! with its own list of VFSes. So functions are never looked up by name in the process: they come from the table
+//! that each copy hands to its extensions.
+
+use crate::abi::{self, BusyHandler, Entry, Function, Routines, Row, Sqlite3, Statement, Trace, Vfs};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+
+/// What Seawall needs of SQLite's behaviour came together in 3.37.
+const OLDEST: c_int = 3_037_000;
+
+macro_rules! functions {
+    ($($name:ident @ $index:literal: fn($($argument:ty),* $(; $dots:tt)?) -> $result:ty;)*) => {
+        /// The functions that Seawall uses, each under SQLite's name without `sqlite3_`.
+        pub(crate) struct SqliteApi {
+            $(pub(crate) $name: unsafe extern "C" fn($($argument),* $(, $dots)?) -> $result,)*
+        }
+
+        impl SqliteApi {
+            /// Reads the functions from their frozen places in SQLite's table.
+            ///
+            /// # Safety
+            /// `routines` is the table that a SQLite of at least version [`OLDEST`] handed out.
+            unsafe fn of(routines: *const Routines) -> Option<SqliteApi> {
+                let table = routines.cast::<Option<Function>>();
+                Some(SqliteApi {
+                    $(
+                        // SAFETY: the index is within the table of any version that the caller admits, and the type
+                        // is the one that `sqlite3ext.h` gives for that index.
+                        $name: unsafe {
+                            std::mem::transmute::<Function, unsafe extern "C" fn($($argument),* $(, $dots)?) -> $result>(
+                                (*table.add($index))?,
+                            )
+                        },
+                    )*
+                })
+            }
+        }
+    };
+}
+
+functions! {
+    busy_handler @ 13: fn(*mut Sqlite3, Option<BusyHandler>, *mut c_void) -> c_int;
+    busy_timeout @ 14: fn(*mut Sqlite3, c_int) -> c_int;
+    errmsg @ 53: fn(*mut Sqlite3) -> *const c_char;
+    exec @ 55: fn(*mut Sqlite3, *const c_char, Option<Row>, *mut c_void, *mut *mut c_char) -> c_int;
+    malloc @ 68: fn(c_int) -> *mut c_void;
+    file_control @ 127: fn(*mut Sqlite3, *const c_char, c_int, *mut c_void) -> c_int;
+    open_v2 @ 135: fn(*const c_char, *mut *mut Sqlite3, c_int, *const c_char) -> c_int;
+    vfs_find @ 141: fn(*const c_char) -> *mut Vfs;
+    vfs_register @ 142: fn(*mut Vfs, c_int) -> c_int;
+    log @ 167: fn(c_int, *const c_char; ...) -> ();
+    close_v2 @ 179: fn(*mut Sqlite3) -> c_int;
+    stmt_readonly @ 185: fn(*mut Statement) -> c_int;
+    uri_parameter @ 189: fn(*const c_char, *const c_char) -> *const c_char;
+    auto_extension @ 192: fn(Entry) -> c_int;
+    trace_v2 @ 214: fn(*mut Sqlite3, u32, Option<Trace>, *mut c_void) -> c_int;
+    uri_key @ 245: fn(*const c_char, c_int) -> *const c_char;
+}
+
+impl SqliteApi {
+    /// The functions of the SQLite that handed out `routines`, or why it cannot carry Seawall.
+    ///
+    /// # Safety
+    /// `routines` comes from SQLite's call of an extension's entry point.
+    pub(crate) unsafe fn load(routines: *const Routines) -> Result<SqliteApi, String> {
+        const LIBVERSION_NUMBER: usize = 67;
+        // SAFETY: index 67 holds `sqlite3_libversion_number` in every SQLite that loads extensions at all.
+        let version = unsafe {
+            let function = *routines.cast::<Function>().add(LIBVERSION_NUMBER);
+            std::mem::transmute::<Function, unsafe extern "C" fn() -> c_int>(function)()
+        };
+        check_version(version)?;
+        // SAFETY: the version was just found new enough.
+        unsafe { SqliteApi::of(routines) }
+            .ok_or_else(|| "this SQLite was built without functions that Seawall needs (trace_v2, auto_extension)".into())
+    }
+
+    /// `text` in SQLite's own memory, for SQLite to free; null when there is no memory.
+    pub(crate) fn text(&self, text: &str) -> *mut c_char {
+        // SAFETY: SQLite's malloc takes any size.
+        unsafe { copy_text(self.malloc, text) }
+    }
+
+    /// Tells whoever has set up SQLite's error log (`.log` in its shell).
+    pub(crate) fn report(&self, code: c_int, text: &str) {
+        let Ok(text) = CString::new(text) else { return };
+        // SAFETY: the format takes one text, ending in NUL.
+        unsafe { (self.log)(code, c"seawall: %s".as_ptr(), text.as_ptr()) };
+    }
+
+    /// Runs SQL that returns nothing that matters; gives SQLite's code.
+    ///
+    /// # Safety
+    /// `db` is an open connection of this SQLite.
+    pub(crate) unsafe fn run(&self, db: *mut Sqlite3, sql: &CStr) -> c_int {
+        // SAFETY: the caller's; `sql` ends in NUL, and no callback is given.
+        unsafe { (self.exec)(db, sql.as_ptr(), None, std::ptr::null_mut(), std::ptr::null_mut()) }
+    }
+
+    /// SQLite's own words for the last failure on `db`.
+    ///
+    /// # Safety
+    /// `db` is an open connection of this SQLite.
+    pub(crate) unsafe fn message(&self, db: *mut Sqlite3) -> String {
+        // SAFETY: the caller's; the text is copied before anything else is called on `db`.
+        unsafe { CStr::from_ptr((self.errmsg)(db)) }.to_string_lossy().into_owned()
+    }
+}
+
+/// Refuses a SQLite that is too old, in words that help.
+pub(crate) fn check_version(version: c_int) -> Result<(), String> {
+    if version >= OLDEST {
+        return Ok(());
+    }
+    let (major, minor, patch) = (version / 1_000_000, version / 1000 % 1000, version % 1000);
+    Err(format!("Seawall needs SQLite 3.37 or newer, and this is SQLite {major}.{minor}.{patch}"))
+}
+
+/// Tells SQLite why an entry point failed, by the table alone: the rest of it may be too old to be used.
+///
+/// # Safety
+/// `routines` and `message` come from SQLite's call of an extension's entry point.
+pub(crate) unsafe fn explain(routines: *const Routines, message: *mut *mut c_char, text: &str) -> c_int {
+    const MALLOC: usize = 68;
+    if !message.is_null() {
+        // SAFETY: index 68 holds `sqlite3_malloc` in every SQLite; `message` is SQLite's place for the text.
+        unsafe {
+            let function = *routines.cast::<Function>().add(MALLOC);
+            let malloc = std::mem::transmute::<Function, unsafe extern "C" fn(c_int) -> *mut c_void>(function);
+            *message = copy_text(malloc, text);
+        }
+    }
+    abi::ERROR
+}
+
+/// # Safety
+/// `malloc` is `sqlite3_malloc`.
+unsafe fn copy_text(malloc: unsafe extern "C" fn(c_int) -> *mut c_void, text: &str) -> *mut c_char {
+    // A NUL would end the text early anyway; SQLite bounds allocations at 2 GB.
+    let bytes = text.as_bytes().split(|&byte| byte == 0).next().unwrap_or_default();
+    let Ok(size) = c_int::try_from(bytes.len() + 1) else { return std::ptr::null_mut() };
+    // SAFETY: the block has room for the bytes and their NUL, and cannot overlap them.
+    unsafe {
+        let block = malloc(size).cast::<u8>();
+        if !block.is_null() {
+            block.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            block.add(bytes.len()).write(0);
+        }
+        block.cast()
+    }
+}

@@ -1,0 +1,153 @@
+//! From the engine's errors to SQLite's codes, and what becomes of their texts.
+//!
+//! SQLite carries a code out of a VFS and drops the words. So the last failure is kept where someone can come
+//! and ask for it: for the thread (a failed open leaves no connection behind) and for the connection.
+
+use crate::abi;
+use seawall::{CommitId, Error, ErrorKind};
+use std::cell::RefCell;
+use std::ffi::c_int;
+
+/// The design's section 8 as SQLite's (extended) codes.
+pub fn code_of(kind: ErrorKind) -> c_int {
+    match kind {
+        ErrorKind::Busy => abi::BUSY,
+        ErrorKind::StaleSnapshot | ErrorKind::Superseded => abi::BUSY_SNAPSHOT,
+        ErrorKind::Unreachable => abi::IOERR_LOCK,
+        ErrorKind::OutcomeUnknown => abi::IOERR_COMMIT_ATOMIC,
+        ErrorKind::SnapshotTooOld => abi::IOERR_READ,
+        ErrorKind::Corrupt => abi::CORRUPT,
+        ErrorKind::Full => abi::FULL,
+        ErrorKind::CannotOpen => abi::CANTOPEN,
+        ErrorKind::Permission => abi::PERM,
+        ErrorKind::ReadOnly => abi::READONLY,
+        ErrorKind::Io => abi::IOERR,
+    }
+}
+
+/// Why a call of SQLite failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// SQLite's extended code.
+    pub code: c_int,
+    /// The engine's kind; none where the VFS itself refused.
+    pub kind: Option<ErrorKind>,
+    /// The commit whose outcome is unknown.
+    pub commit: Option<CommitId>,
+    /// What happened, what was kept, what to do.
+    pub text: String,
+}
+
+impl Failure {
+    /// A refusal of the VFS's own.
+    pub(crate) fn refusal(code: c_int, text: impl Into<String>) -> Failure {
+        Failure { code, kind: None, commit: None, text: text.into() }
+    }
+
+    /// The same failure as SQLite must be told it from xWrite: only these codes make it roll back the whole
+    /// transaction, which is lost.
+    pub(crate) fn of_write(self) -> Failure {
+        let code = if self.code == abi::FULL { abi::FULL } else { abi::IOERR_WRITE };
+        Failure { code, ..self }
+    }
+
+    /// The same failure as COMMIT must be told it: after a plain BUSY the transaction would stay open, and a second
+    /// COMMIT, of nothing, would seem to succeed.
+    pub(crate) fn of_commit(self) -> Failure {
+        let code = if self.is_busy() { abi::BUSY_SNAPSHOT } else { self.code };
+        Failure { code, ..self }
+    }
+
+    /// Whether SQLite may ask again.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.code & 0xff == abi::BUSY
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let commit = match &error {
+            Error::OutcomeUnknown { commit, .. } => Some(*commit),
+            _ => None,
+        };
+        Failure { code: code_of(error.kind()), kind: Some(error.kind()), commit, text: error.to_string() }
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Failure>> = const { RefCell::new(None) };
+}
+
+/// Takes the last failure of a SQLite call on this thread, unless a later call on a Seawall database succeeded.
+pub fn take_failure() -> Option<Failure> {
+    LAST.with(|last| last.borrow_mut().take())
+}
+
+/// Keeps `failure` for [`take_failure`].
+pub(crate) fn keep(failure: Failure) {
+    LAST.with(|last| *last.borrow_mut() = Some(failure));
+}
+
+/// What failed before has been overcome: its words must not be put into somebody else's mouth.
+pub(crate) fn forget() {
+    LAST.with(|last| {
+        if last.borrow().is_some() {
+            *last.borrow_mut() = None;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seawall::Version;
+    use std::io;
+    use std::time::Duration;
+
+    #[test]
+    fn every_row_of_the_table() {
+        let commit = CommitId([7; 16]);
+        let version = Version(5);
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let rows = [
+            (Error::Busy { holder: "h".into(), waited: Duration::ZERO }, 5, "lease"),
+            (Error::StaleSnapshot { mine: version, newest: version.next() }, 517, "BEGIN IMMEDIATE"),
+            (Error::Superseded { version }, 517, "Nothing was written: try again"),
+            (Error::Unreachable { cause: "c".into() }, 3850, "Nothing was written"),
+            (Error::OutcomeUnknown { commit, version, cause: "c".into() }, 7690, "07070707"),
+            (Error::SnapshotTooOld { version, age: Duration::ZERO }, 266, "retention"),
+            (Error::Corrupt { what: "w".into(), why: "y".into() }, 11, "seawall verify"),
+            (Error::io("w", full), 13, "Nothing was written"),
+            (Error::CannotOpen("the way out".into()), 14, "the way out"),
+            (Error::io("w", denied), 3, "permission"),
+            (Error::ReadOnly("r".into()), 8, "Nothing was written"),
+            (Error::io("w", io::Error::other("o")), 10, "Nothing was written"),
+        ];
+        for (error, code, words) in rows {
+            let kind = error.kind();
+            let failure = Failure::from(error);
+            assert_eq!((failure.code, failure.kind), (code, Some(kind)));
+            assert!(failure.text.contains(words), "{kind:?} does not say {words:?}: {}", failure.text);
+            assert_eq!(failure.commit.is_some(), kind == ErrorKind::OutcomeUnknown);
+        }
+    }
+
+    #[test]
+    fn writes_and_commits_fail_so_that_sqlite_rolls_all_back() {
+        assert_eq!(Failure::refusal(abi::PERM, "").of_write().code, abi::IOERR_WRITE);
+        assert_eq!(Failure::refusal(abi::FULL, "").of_write().code, abi::FULL);
+        assert_eq!(Failure::refusal(abi::BUSY, "").of_commit().code, abi::BUSY_SNAPSHOT);
+        assert_eq!(Failure::refusal(abi::FULL, "").of_commit().code, abi::FULL);
+    }
+
+    #[test]
+    fn a_failure_is_told_once() {
+        keep(Failure::refusal(abi::IOERR, "x"));
+        assert_eq!(take_failure().map(|failure| failure.code), Some(abi::IOERR));
+        assert_eq!(take_failure(), None);
+        keep(Failure::refusal(abi::IOERR, "x"));
+        forget();
+        assert_eq!(take_failure(), None);
+    }
+}

@@ -1,0 +1,157 @@
+//! The copies of SQLite in this process, each with Seawall's VFS in its list.
+
+use crate::abi::{self, Entry, Routines, Sqlite3, Vfs};
+use crate::api::SqliteApi;
+use crate::connection::{Connection, locked};
+use crate::failure::{self, Failure};
+use crate::{io_methods, vfs};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::Mutex;
+
+/// The VFS's name.
+pub(crate) const NAME: &CStr = c"seawall";
+
+/// One copy of SQLite that Seawall is registered in. It lives as long as the process: SQLite keeps its address.
+pub(crate) struct Host {
+    pub(crate) api: SqliteApi,
+    /// The VFS that this SQLite has by default: for temporary files, for paths, for the clock.
+    pub(crate) default_vfs: *mut Vfs,
+    /// Which SQLite it is.
+    routines: *const Routines,
+    /// Ours, as this SQLite knows it.
+    vfs: *mut Vfs,
+}
+
+// SAFETY: all of it is written once, before anybody sees it; SQLite's functions may be called from any thread.
+unsafe impl Send for Host {}
+// SAFETY: as above.
+unsafe impl Sync for Host {}
+
+static HOSTS: Mutex<Vec<&'static Host>> = Mutex::new(Vec::new());
+
+impl Host {
+    /// The SQLite that handed out `routines`, with the VFS registered in it.
+    ///
+    /// # Safety
+    /// `routines` comes from SQLite's call of an extension's entry point.
+    pub(crate) unsafe fn of(routines: *const Routines) -> Result<&'static Host, String> {
+        let mut hosts = locked(&HOSTS);
+        if let Some(host) = hosts.iter().find(|host| host.routines == routines) {
+            return Ok(host);
+        }
+        // SAFETY: the caller's.
+        let api = unsafe { SqliteApi::load(routines) }?;
+        // SAFETY: a null name asks for the default VFS.
+        let default_vfs = unsafe { (api.vfs_find)(std::ptr::null()) };
+        if default_vfs.is_null() {
+            return Err("this SQLite has no default VFS".into());
+        }
+        // The VFS points to its host and the host to its VFS: so both get their addresses first.
+        let host = Box::leak(Box::new(Host { api, default_vfs, routines, vfs: std::ptr::null_mut() }));
+        let app_data: *mut Host = host;
+        // SAFETY: the default VFS stays registered, and nobody changes it.
+        let defaults = unsafe { &*default_vfs };
+        host.vfs = Box::leak(Box::new(vfs::describe(defaults, app_data.cast())));
+        // SAFETY: the structure is whole and lives for ever.
+        if unsafe { (host.api.vfs_register)(host.vfs, 0) } != abi::OK {
+            return Err("this SQLite did not take the VFS".into());
+        }
+        let host: &'static Host = host;
+        hosts.push(host);
+        Ok(host)
+    }
+
+    /// Any SQLite of this process, for what is not about one of them.
+    pub(crate) fn any() -> Option<&'static Host> {
+        locked(&HOSTS).first().copied()
+    }
+
+    /// Keeps `failure` for the thread, tells SQLite's log of it, and gives its code.
+    pub(crate) fn fails(&self, failure: Failure) -> c_int {
+        let code = failure.code;
+        // Waiting for a lease is nothing to write home about.
+        if !failure.is_busy() {
+            self.api.report(code, &failure.text);
+        }
+        failure::keep(failure);
+        code
+    }
+
+    /// Whether main of `db` was opened by our VFS.
+    ///
+    /// # Safety
+    /// `db` is an open connection of this SQLite.
+    unsafe fn opened(&self, db: *mut Sqlite3) -> bool {
+        let mut vfs: *mut Vfs = std::ptr::null_mut();
+        let place = (&raw mut vfs).cast::<c_void>();
+        // SAFETY: the caller's; this operation stores one pointer at the place given.
+        unsafe { (self.api.file_control)(db, c"main".as_ptr(), abi::FCNTL_VFS_POINTER, place) };
+        vfs == self.vfs
+    }
+}
+
+/// Called by SQLite for every new connection, ours or not.
+///
+/// # Safety
+/// SQLite calls it.
+pub(crate) unsafe extern "C" fn on_connection(
+    db: *mut Sqlite3,
+    message: *mut *mut c_char,
+    routines: *const Routines,
+) -> c_int {
+    crate::guard(abi::ERROR, || {
+        // SAFETY: SQLite's call of an entry point, with its arguments.
+        unsafe {
+            match Host::of(routines) {
+                Ok(host) if host.opened(db) => Connection::set_up(host, db),
+                Ok(_) => {}
+                Err(text) => return crate::api::explain(routines, message, &text),
+            }
+        }
+        abi::OK
+    })
+}
+
+/// The loadable extension's entry point: brings the VFS `seawall` into the SQLite that loads it.
+///
+/// # Safety
+/// SQLite calls it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sqlite3_seawall_init(
+    db: *mut Sqlite3,
+    message: *mut *mut c_char,
+    routines: *const Routines,
+) -> c_int {
+    crate::guard(abi::ERROR, || {
+        // SAFETY: SQLite's call of an entry point, with its arguments; `on_connection` is an entry point too.
+        unsafe {
+            let host = match Host::of(routines) {
+                Ok(host) => host,
+                Err(text) => return crate::api::explain(routines, message, &text),
+            };
+            let entry: Entry = on_connection;
+            if (host.api.auto_extension)(entry) != abi::OK {
+                return crate::api::explain(routines, message, "no memory to register Seawall");
+            }
+            if host.opened(db) {
+                Connection::set_up(host, db);
+            }
+        }
+        // The VFS stays in SQLite's list when this connection closes, so the library must stay as well.
+        abi::OK_LOAD_PERMANENTLY
+    })
+}
+
+/// How large an open file of ours is: SQLite makes room for either kind.
+pub(crate) fn file_bytes(default_vfs: &Vfs) -> c_int {
+    default_vfs.file_bytes.max(size_of::<io_methods::SeawallFile>() as c_int)
+}
+
+/// The host that a VFS structure of ours belongs to.
+///
+/// # Safety
+/// `vfs` was made by [`Host::of`].
+pub(crate) unsafe fn host_of(vfs: *mut Vfs) -> &'static Host {
+    // SAFETY: `app_data` is the host, which lives for ever.
+    unsafe { &*(*vfs).app_data.cast::<Host>() }
+}

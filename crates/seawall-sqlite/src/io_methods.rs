@@ -1,0 +1,206 @@
+//! `sqlite3_io_methods`: SQLite's calls on an open database file, handed to [`MainFile`].
+
+use crate::abi::{self, File, IoMethods, Sqlite3};
+use crate::failure::{self, Failure};
+use crate::host;
+use crate::main_file::{Lock, MainFile};
+use crate::pragma::{self, Answer};
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+/// An open database file in the memory that SQLite gave for it.
+#[repr(C)]
+pub(crate) struct SeawallFile {
+    base: File,
+    main: *mut MainFile,
+}
+
+static METHODS: IoMethods = IoMethods {
+    version: 1,
+    close,
+    read,
+    write,
+    truncate,
+    sync,
+    file_size,
+    lock,
+    unlock,
+    check_reserved_lock,
+    file_control,
+    sector_size,
+    device_characteristics,
+};
+
+/// Makes `file` ours.
+///
+/// # Safety
+/// `file` is the memory that SQLite gave to xOpen.
+pub(crate) unsafe fn install(file: *mut File, main: MainFile) {
+    // SAFETY: the caller's; there is room for a `SeawallFile`, as our VFS asked for.
+    unsafe {
+        file.cast::<SeawallFile>().write(SeawallFile {
+            base: File { methods: &METHODS },
+            main: Box::into_raw(Box::new(main)),
+        });
+    }
+}
+
+/// Runs one call on the file: its failure is kept, a success ends the memory of an earlier one.
+///
+/// # Safety
+/// `file` is ours, and SQLite calls: one call at a time for each file.
+unsafe fn call(file: *mut File, body: impl FnOnce(&mut MainFile) -> Result<c_int, Failure>) -> c_int {
+    crate::guard(abi::IOERR, || {
+        // SAFETY: the caller's; `install` made the pointer, and only `close` ends it.
+        let main = unsafe { &mut *(*file.cast::<SeawallFile>()).main };
+        body(main).unwrap_or_else(|failure| main.connection().fails(failure))
+    })
+}
+
+unsafe extern "C" fn close(file: *mut File) -> c_int {
+    crate::guard(abi::OK, || {
+        // SAFETY: SQLite's last call on a file that `install` made.
+        unsafe {
+            let file = &mut *file.cast::<SeawallFile>();
+            drop(Box::from_raw(file.main));
+            file.base.methods = std::ptr::null();
+        }
+        abi::OK
+    })
+}
+
+unsafe extern "C" fn read(file: *mut File, into: *mut c_void, length: c_int, offset: i64) -> c_int {
+    // SAFETY: SQLite's call, with room for `length` bytes.
+    unsafe {
+        call(file, |main| {
+            let into = std::slice::from_raw_parts_mut(into.cast::<u8>(), length as usize);
+            Ok(if main.read(offset as u64, into)? { abi::OK } else { abi::IOERR_SHORT_READ })
+        })
+    }
+}
+
+unsafe extern "C" fn write(file: *mut File, bytes: *const c_void, length: c_int, offset: i64) -> c_int {
+    // SAFETY: SQLite's call, with `length` bytes.
+    unsafe {
+        call(file, |main| {
+            main.write(offset as u64, std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize))?;
+            Ok(abi::OK)
+        })
+    }
+}
+
+unsafe extern "C" fn truncate(file: *mut File, size: i64) -> c_int {
+    // SAFETY: SQLite's call.
+    unsafe {
+        call(file, |main| {
+            main.truncate(size as u64);
+            Ok(abi::OK)
+        })
+    }
+}
+
+/// Does not come at `synchronous=OFF`; the commit is in [`file_control`].
+unsafe extern "C" fn sync(_file: *mut File, _flags: c_int) -> c_int {
+    abi::OK
+}
+
+unsafe extern "C" fn file_size(file: *mut File, size: *mut i64) -> c_int {
+    // SAFETY: SQLite's call.
+    unsafe {
+        call(file, |main| {
+            *size = main.size() as i64;
+            Ok(abi::OK)
+        })
+    }
+}
+
+unsafe extern "C" fn lock(file: *mut File, level: c_int) -> c_int {
+    // SAFETY: SQLite's call.
+    unsafe {
+        call(file, |main| {
+            main.lock(lock_of(level))?;
+            failure::forget();
+            Ok(abi::OK)
+        })
+    }
+}
+
+unsafe extern "C" fn unlock(file: *mut File, level: c_int) -> c_int {
+    // SAFETY: SQLite's call.
+    unsafe {
+        call(file, |main| {
+            main.unlock(lock_of(level));
+            Ok(abi::OK)
+        })
+    }
+}
+
+fn lock_of(level: c_int) -> Lock {
+    match level {
+        0 => Lock::None,
+        1 => Lock::Shared,
+        // 3 is PENDING: a writer that is not to commit yet.
+        2 | 3 => Lock::Reserved,
+        _ => Lock::Exclusive,
+    }
+}
+
+/// Asked only where there may be a hot journal, and there is none.
+unsafe extern "C" fn check_reserved_lock(_file: *mut File, result: *mut c_int) -> c_int {
+    // SAFETY: SQLite's call.
+    unsafe { *result = 0 };
+    abi::OK
+}
+
+unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *mut c_void) -> c_int {
+    // SAFETY: SQLite's call; what `argument` points to depends on the operation, as SQLite defines it.
+    unsafe {
+        call(file, |main| match operation {
+            abi::FCNTL_SYNC => {
+                main.sync(!argument.is_null())?;
+                Ok(abi::OK)
+            }
+            abi::FCNTL_COMMIT_PHASETWO => {
+                // An error here would be swallowed, or lose data: so there is none.
+                main.committed();
+                Ok(abi::OK)
+            }
+            abi::FCNTL_PDB => {
+                main.belongs_to(*argument.cast::<*mut Sqlite3>());
+                Ok(abi::OK)
+            }
+            abi::FCNTL_PRAGMA => Ok(answer_pragma(main, argument.cast::<*mut c_char>())),
+            abi::FCNTL_VFSNAME => {
+                *argument.cast::<*mut c_char>() = main.host().api.text(&host::NAME.to_string_lossy());
+                Ok(abi::OK)
+            }
+            _ => Ok(abi::NOTFOUND),
+        })
+    }
+}
+
+/// # Safety
+/// `texts` is SQLite's: a place for the answer, the PRAGMA's name, and its value or null.
+unsafe fn answer_pragma(main: &MainFile, texts: *mut *mut c_char) -> c_int {
+    // SAFETY: the caller's; the texts end in NUL.
+    let text = |n: usize| unsafe {
+        let text = *texts.add(n);
+        if text.is_null() { None } else { Some(CStr::from_ptr(text).to_string_lossy()) }
+    };
+    let (Some(name), value) = (text(1), text(2)) else { return abi::NOTFOUND };
+    let (code, text) = match pragma::answer(main, &name.to_ascii_lowercase(), value.as_deref()) {
+        Answer::NotOurs => return abi::NOTFOUND,
+        Answer::Row(text) => (abi::OK, text),
+        Answer::Error(text) => (abi::ERROR, text),
+    };
+    // SAFETY: the caller's.
+    unsafe { *texts = main.host().api.text(&text) };
+    code
+}
+
+unsafe extern "C" fn sector_size(_file: *mut File) -> c_int {
+    4096
+}
+
+unsafe extern "C" fn device_characteristics(_file: *mut File) -> c_int {
+    abi::IOCAP
+}

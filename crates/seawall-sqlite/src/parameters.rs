@@ -1,0 +1,153 @@
+//! The parameters of a database's URI: `file:db.sqlite3?vfs=seawall&freshness=request&timeout=5`.
+
+use crate::abi;
+use crate::failure::Failure;
+use seawall::Options;
+use std::time::Duration;
+
+/// When a connection asks the coordinator for a newer head (the design's sections 4 and 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// At every transaction.
+    Transaction,
+    /// Once in a request; outside of requests at every transaction.
+    Request,
+    /// When what is known is older than this.
+    Seconds(Duration),
+}
+
+/// What a URI says about how to open a database.
+#[derive(Clone, Debug)]
+pub(crate) struct Parameters {
+    pub(crate) options: Options,
+    pub(crate) freshness: Freshness,
+    /// How long to wait for the lease; none leaves that to SQLite's busy handler.
+    pub(crate) timeout: Option<Duration>,
+    /// Whether the URI itself names a VFS.
+    pub(crate) names_vfs: bool,
+}
+
+/// SQLite's own parameters.
+const OF_SQLITE: [&str; 5] = ["mode", "cache", "psow", "modeof", "vfs"];
+
+impl Parameters {
+    /// From the URI's keys and values. What is unknown or makes no sense is refused: a mistyped promise must not
+    /// be taken for one that is kept.
+    pub(crate) fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Parameters, Failure> {
+        let mut parameters = Parameters {
+            options: Options::default(),
+            freshness: Freshness::Transaction,
+            timeout: None,
+            names_vfs: false,
+        };
+        for (key, value) in pairs {
+            match key {
+                "coordinator" => parameters.options.coordinator = value.to_owned(),
+                "freshness" => parameters.freshness = freshness(value)?,
+                "lease" => parameters.options.lease = positive_seconds(key, value)?,
+                "page_cache" => {
+                    parameters.options.page_cache =
+                        value.parse().map_err(|_| wrong(key, value, "a number of bytes"))?;
+                }
+                "timeout" => parameters.timeout = Some(seconds(key, value)?),
+                "at" => return Err(refuse("at= (reading an earlier version) is not supported by this version of Seawall")),
+                "nolock" | "immutable" => {
+                    return Err(refuse(format!(
+                        "{key}= cannot be combined with Seawall, which learns from SQLite's locks when a transaction \
+                         begins and ends; leave it out (mode=ro opens read-only)"
+                    )));
+                }
+                _ if OF_SQLITE.contains(&key) => parameters.names_vfs |= key == "vfs",
+                _ => {
+                    return Err(refuse(format!(
+                        "unknown parameter {key}= in the URI; Seawall knows coordinator, freshness, lease, page_cache \
+                         and timeout"
+                    )));
+                }
+            }
+        }
+        Ok(parameters)
+    }
+}
+
+fn freshness(value: &str) -> Result<Freshness, Failure> {
+    match value {
+        "transaction" => Ok(Freshness::Transaction),
+        "request" => Ok(Freshness::Request),
+        _ => seconds("freshness", value)
+            .map(Freshness::Seconds)
+            .map_err(|_| wrong("freshness", value, "\"transaction\", \"request\" or a number of seconds")),
+    }
+}
+
+fn seconds(key: &str, value: &str) -> Result<Duration, Failure> {
+    let number: Option<f64> = value.parse().ok();
+    number
+        .and_then(|number| Duration::try_from_secs_f64(number).ok())
+        .ok_or_else(|| wrong(key, value, "a number of seconds"))
+}
+
+fn positive_seconds(key: &str, value: &str) -> Result<Duration, Failure> {
+    seconds(key, value)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| wrong(key, value, "a number of seconds above 0"))
+}
+
+fn wrong(key: &str, value: &str, expected: &str) -> Failure {
+    refuse(format!("{key}={value} in the URI: {expected} is expected"))
+}
+
+fn refuse(text: impl Into<String>) -> Failure {
+    Failure::refusal(abi::CANTOPEN, format!("{}. Nothing was opened", text.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_parameters_are_understood() {
+        let parameters = Parameters::parse([
+            ("vfs", "seawall"),
+            ("mode", "rw"),
+            ("coordinator", "fs:"),
+            ("freshness", "0.5"),
+            ("lease", "30"),
+            ("page_cache", "1048576"),
+            ("timeout", "2.5"),
+        ])
+        .unwrap();
+        assert_eq!(parameters.options.coordinator, "fs:");
+        assert_eq!(parameters.options.lease, Duration::from_secs(30));
+        assert_eq!(parameters.options.page_cache, 1 << 20);
+        assert_eq!(parameters.freshness, Freshness::Seconds(Duration::from_millis(500)));
+        assert_eq!(parameters.timeout, Some(Duration::from_millis(2500)));
+        assert!(parameters.names_vfs);
+        assert!(!Parameters::parse([]).unwrap().names_vfs);
+        assert_eq!(Parameters::parse([("freshness", "request")]).unwrap().freshness, Freshness::Request);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        for (key, value) in [
+            ("freshness", "sometimes"),
+            ("freshness", "-1"),
+            ("freshness", "NaN"),
+            ("lease", "0"),
+            ("lease", "inf"),
+            ("timeout", ""),
+            ("timeout", "1e400"),
+            ("page_cache", "-5"),
+            ("page_cache", "64M"),
+            ("at", "7"),
+            ("immutable", "1"),
+            ("nolock", "1"),
+            ("freshnes", "1"),
+        ] {
+            let failure = Parameters::parse([(key, value)]).unwrap_err();
+            assert_eq!(failure.code, abi::CANTOPEN);
+            assert!(failure.text.contains(key), "{}", failure.text);
+        }
+    }
+}

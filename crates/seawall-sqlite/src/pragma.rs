@@ -1,0 +1,68 @@
+//! PRAGMAs that the VFS answers: those that would take away what Seawall stands on, and its own.
+
+use crate::main_file::MainFile;
+use std::time::Duration;
+
+/// What becomes of a PRAGMA.
+pub(crate) enum Answer {
+    /// SQLite deals with it.
+    NotOurs,
+    /// One row with this text.
+    Row(String),
+    /// The statement fails with this text.
+    Error(String),
+}
+
+/// Answers the PRAGMA `name`, in lower case.
+pub(crate) fn answer(main: &MainFile, name: &str, value: Option<&str>) -> Answer {
+    match name {
+        // Applications set these as a matter of course, so they are never an error; they just have no effect. (WAL
+        // needs shared memory; EXCLUSIVE would keep snapshot and lease for ever.)
+        "journal_mode" => Answer::Row("memory".into()),
+        "locking_mode" => Answer::Row("normal".into()),
+        // There is no file to map.
+        "mmap_size" => Answer::Row("0".into()),
+        "busy_timeout" => match (value, main.connection().timeout()) {
+            (Some(value), _) => set_timeout(main, name, value),
+            (None, Some(timeout)) => Answer::Row(timeout.as_millis().to_string()),
+            (None, None) => Answer::NotOurs,
+        },
+        _ => match name.strip_prefix("seawall_") {
+            Some(own) => answer_own(main, own, name, value),
+            None => Answer::NotOurs,
+        },
+    }
+}
+
+fn answer_own(main: &MainFile, own: &str, name: &str, value: Option<&str>) -> Answer {
+    match (own, value) {
+        ("timeout", Some(value)) => set_timeout(main, name, value),
+        ("timeout", None) => {
+            Answer::Row(main.connection().timeout().map(|timeout| timeout.as_millis().to_string()).unwrap_or_default())
+        }
+        ("version", None) => Answer::Row(main.version().0.to_string()),
+        ("status", None) => match main.database().status() {
+            Ok(status) => Answer::Row(format!("{status:#?}")),
+            Err(error) => Answer::Error(error.to_string()),
+        },
+        ("last_error", None) => {
+            Answer::Row(main.connection().last_failure().map(|failure| failure.text).unwrap_or_default())
+        }
+        ("version" | "status" | "last_error", Some(_)) => Answer::Error(format!("PRAGMA {name} cannot be set")),
+        _ => Answer::Error(format!(
+            "unknown PRAGMA {name}: Seawall has seawall_version, seawall_status, seawall_last_error and seawall_timeout"
+        )),
+    }
+}
+
+fn set_timeout(main: &MainFile, name: &str, value: &str) -> Answer {
+    match value.parse::<i64>() {
+        // SQLite takes a negative timeout for none.
+        Ok(milliseconds) => {
+            let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
+            main.connection().set_timeout(Duration::from_millis(milliseconds));
+            Answer::Row(milliseconds.to_string())
+        }
+        Err(_) => Answer::Error(format!("PRAGMA {name}={value}: a number of milliseconds is expected")),
+    }
+}

@@ -1,0 +1,188 @@
+//! `sqlite3_vfs`: opening files, and what SQLite asks about names, answered for SQLite.
+//!
+//! Databases are ours. Temporary files go to the SQLite's default VFS, on the local disk, in the same memory:
+//! they carry that VFS's own methods from then on. Journals on disk do not exist here.
+
+use crate::abi::{self, File, Function, Vfs};
+use crate::api::SqliteApi;
+use crate::failure::Failure;
+use crate::host::{self, Host, host_of};
+use crate::io_methods;
+use crate::main_file::MainFile;
+use crate::parameters::Parameters;
+use seawall::Access;
+use std::ffi::{CStr, OsStr, c_char, c_double, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Our structure for the SQLite whose default VFS is `defaults`.
+pub(crate) fn describe(defaults: &Vfs, app_data: *mut c_void) -> Vfs {
+    Vfs {
+        version: 2,
+        file_bytes: host::file_bytes(defaults),
+        max_pathname: defaults.max_pathname,
+        next: std::ptr::null_mut(),
+        name: host::NAME.as_ptr(),
+        app_data,
+        open,
+        delete,
+        access,
+        full_pathname,
+        dl_open: defaults.dl_open.and(Some(dl_open)),
+        dl_error: defaults.dl_error.and(Some(dl_error)),
+        dl_sym: defaults.dl_sym.and(Some(dl_sym)),
+        dl_close: defaults.dl_close.and(Some(dl_close)),
+        randomness,
+        sleep,
+        current_time,
+        get_last_error: defaults.get_last_error.and(Some(get_last_error)),
+        current_time_int64: defaults.current_time_int64.and(Some(current_time_int64)),
+    }
+}
+
+unsafe extern "C" fn open(
+    vfs: *mut Vfs,
+    name: *const c_char,
+    file: *mut File,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    crate::guard(abi::CANTOPEN, || {
+        // SAFETY: SQLite's call of xOpen: `file` has room for `file_bytes`, `name` is null or a database name of
+        // SQLite's, with its parameters behind it.
+        unsafe {
+            // Without methods SQLite will not close what was not opened.
+            (*file).methods = std::ptr::null();
+            let host = host_of(vfs);
+            if flags & abi::OPEN_MAIN_DB != 0 && !name.is_null() {
+                return open_database(host, name, file, flags, out_flags);
+            }
+            if flags & (abi::OPEN_MAIN_JOURNAL | abi::OPEN_SUPER_JOURNAL | abi::OPEN_WAL) != 0 {
+                return abi::CANTOPEN;
+            }
+            ((*host.default_vfs).open)(host.default_vfs, name, file, flags, out_flags)
+        }
+    })
+}
+
+/// # Safety
+/// As for xOpen of a main database.
+unsafe fn open_database(
+    host: &'static Host,
+    name: *const c_char,
+    file: *mut File,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    let access = match flags {
+        _ if flags & abi::OPEN_CREATE != 0 => Access::Create,
+        _ if flags & abi::OPEN_READWRITE != 0 => Access::ReadWrite,
+        _ => Access::ReadOnly,
+    };
+    let opened = {
+        // SAFETY: the caller's.
+        let path = Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(name) }.to_bytes()));
+        // SAFETY: the caller's.
+        unsafe { parameters(&host.api, name) }.and_then(|parameters| MainFile::open(host, path, access, parameters))
+    };
+    match opened {
+        Ok(main) => {
+            // SAFETY: the caller's.
+            unsafe {
+                io_methods::install(file, main);
+                if !out_flags.is_null() {
+                    // MEMORY makes SQLite keep its rollback journal in memory: no file of it is ever needed.
+                    let kept = flags & (abi::OPEN_READONLY | abi::OPEN_READWRITE | abi::OPEN_CREATE);
+                    *out_flags = kept | abi::OPEN_MEMORY;
+                }
+            }
+            abi::OK
+        }
+        Err(failure) => host.fails(failure),
+    }
+}
+
+/// # Safety
+/// `name` is a database name of SQLite's.
+unsafe fn parameters(api: &SqliteApi, name: *const c_char) -> Result<Parameters, Failure> {
+    let text = |place: *const c_char| {
+        // SAFETY: SQLite's own text, beside the name, ending in NUL.
+        unsafe { CStr::from_ptr(place) }
+            .to_str()
+            .map_err(|_| Failure::refusal(abi::CANTOPEN, "a parameter of the URI is not UTF-8. Nothing was opened"))
+    };
+    let mut pairs = Vec::new();
+    for n in 0.. {
+        // SAFETY: the caller's; null marks the end.
+        let key = unsafe { (api.uri_key)(name, n) };
+        if key.is_null() {
+            break;
+        }
+        // SAFETY: the caller's; the key was just found, so its value is there.
+        pairs.push((text(key)?, text(unsafe { (api.uri_parameter)(name, key) })?));
+    }
+    Parameters::parse(pairs)
+}
+
+/// Whether `name` is a journal's. There are none, and nothing that other tools leave beside NAME is looked at.
+///
+/// # Safety
+/// `name` ends in NUL.
+unsafe fn is_journal(name: *const c_char) -> bool {
+    // SAFETY: the caller's.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    name.ends_with(b"-journal") || name.ends_with(b"-wal")
+}
+
+unsafe extern "C" fn delete(vfs: *mut Vfs, name: *const c_char, sync_folder: c_int) -> c_int {
+    // SAFETY: SQLite's call, passed on to its default VFS.
+    unsafe {
+        if is_journal(name) {
+            return abi::OK;
+        }
+        let default = host_of(vfs).default_vfs;
+        ((*default).delete)(default, name, sync_folder)
+    }
+}
+
+unsafe extern "C" fn access(vfs: *mut Vfs, name: *const c_char, flags: c_int, result: *mut c_int) -> c_int {
+    // SAFETY: SQLite's call, passed on to its default VFS.
+    unsafe {
+        // Asked twice in every transaction: so never of the file system.
+        if is_journal(name) {
+            *result = 0;
+            return abi::OK;
+        }
+        let default = host_of(vfs).default_vfs;
+        ((*default).access)(default, name, flags, result)
+    }
+}
+
+/// Methods that only pass on to the default VFS.
+macro_rules! forward {
+    ($($ours:ident($($argument:ident: $type:ty),*) -> $result:ty = $call:expr;)*) => {
+        $(unsafe extern "C" fn $ours(vfs: *mut Vfs, $($argument: $type),*) -> $result {
+            // SAFETY: SQLite's call, passed on to its default VFS, which has this method: `describe` looked.
+            unsafe {
+                let default = host_of(vfs).default_vfs;
+                let method = $call(&*default);
+                method(default, $($argument),*)
+            }
+        })*
+    };
+}
+
+const LOOKED: &str = "`describe` looked";
+
+forward! {
+    full_pathname(name: *const c_char, size: c_int, out: *mut c_char) -> c_int = |d: &Vfs| d.full_pathname;
+    dl_open(name: *const c_char) -> *mut c_void = |d: &Vfs| d.dl_open.expect(LOOKED);
+    dl_error(size: c_int, out: *mut c_char) -> () = |d: &Vfs| d.dl_error.expect(LOOKED);
+    dl_sym(library: *mut c_void, symbol: *const c_char) -> Option<Function> = |d: &Vfs| d.dl_sym.expect(LOOKED);
+    dl_close(library: *mut c_void) -> () = |d: &Vfs| d.dl_close.expect(LOOKED);
+    randomness(size: c_int, out: *mut c_char) -> c_int = |d: &Vfs| d.randomness;
+    sleep(microseconds: c_int) -> c_int = |d: &Vfs| d.sleep;
+    current_time(out: *mut c_double) -> c_int = |d: &Vfs| d.current_time;
+    get_last_error(size: c_int, out: *mut c_char) -> c_int = |d: &Vfs| d.get_last_error.expect(LOOKED);
+    current_time_int64(out: *mut i64) -> c_int = |d: &Vfs| d.current_time_int64.expect(LOOKED);
+}
