@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The engine's result.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What happened, as a caller must tell it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

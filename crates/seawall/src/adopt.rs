@@ -1,0 +1,162 @@
+//! Adopting NAME where it lies, or making an empty database.
+//!
+//! The order is what makes a crash at any point harmless: NAME is marked before it is copied, so that nobody changes it afterwards;
+//! the head is put before `id` has its name, so that an `id` without a head always means a lost head; whoever comes
+//! to a folder without `id` finishes what was begun. Of several that adopt at once, the head's put-if-absent chooses
+//! one; the others join it.
+
+use crate::commit::page_checksum;
+use crate::coordinator::Coordinator;
+use crate::error::{Error, Result};
+use crate::head::{BaseRef, Head};
+use crate::identity::Identity;
+use crate::ids::{BaseName, CommitId, DatabaseId, Epoch, PageSize, Version};
+use crate::plain::{self, HEADER, HeldFile, MARK, NameState, PlainSqlite};
+use crate::storage::{File, Storage};
+use std::io;
+use std::path::Path;
+
+/// NAME is copied in pieces of this size.
+const PIECE: usize = 1 << 20;
+
+/// What an adoption works with.
+pub(crate) struct Adoption<'a> {
+    pub(crate) name: &'a Path,
+    pub(crate) storage: &'a dyn Storage,
+    pub(crate) coordinator: &'a dyn Coordinator,
+    pub(crate) url: &'a str,
+}
+
+impl Adoption<'_> {
+    /// Makes NAME a Seawall database. When it returns, `id` is there: of this adoption, or of one that was quicker.
+    pub(crate) fn run(&self, plain: &dyn PlainSqlite, create: bool) -> Result<()> {
+        let mut held = plain.hold(self.name, create)?;
+        self.storage.create_folders().map_err(|error| Error::io("making the database's folder", error))?;
+        if self.inode(File::Id)?.is_some() {
+            return Ok(());
+        }
+        let marked_now = self.mark(&mut *held)?;
+        let adopted = self.copy_and_name(&mut *held);
+        if let (Err(_), Some(header)) = (&adopted, marked_now) {
+            // Nobody can have written since: the lock is still held. What was there before is there again, and may be written.
+            held.write(0, &header).and_then(|()| held.sync())?;
+        }
+        adopted
+    }
+
+    /// Marks NAME, if it is not: from now on nobody writes it. What it began with, if this call marked it.
+    fn mark(&self, held: &mut dyn HeldFile) -> Result<Option<Vec<u8>>> {
+        let size = held.size()?;
+        let mut header = vec![0; HEADER.min(size as usize)];
+        held.read(0, &mut header)?;
+        match plain::state_of(&header) {
+            NameState::Marked => return Ok(None),
+            NameState::Empty => held.write(0, &plain::empty_marked())?,
+            NameState::Plain => {
+                let marked = plain::with_write_version(header.as_slice().try_into().expect("a whole header"), MARK);
+                held.write(0, &marked)?;
+            }
+            NameState::Other => return Err(Error::CannotOpen("NAME is not a SQLite database. It was not touched".into())),
+        }
+        held.sync()?;
+        Ok((!header.is_empty()).then_some(header))
+    }
+
+    fn copy_and_name(&self, held: &mut dyn HeldFile) -> Result<()> {
+        let (database, commit) = (DatabaseId(self.random()?), CommitId(self.random()?));
+        let base = self.copy_base(held, commit)?;
+        let identity = Identity { database, coordinator: self.url.to_owned() };
+        self.write_new(File::IdDraft(database), identity.to_string().as_bytes())?;
+        let home = self.inode(File::IdDraft(database))?.ok_or_else(|| Error::corrupt(File::IdDraft(database), "it vanished"))?;
+        let head = Head::first(database, commit, base, home);
+        let winner = self.coordinator.create(&head).map_err(|error| {
+            Error::CannotOpen(format!("the coordinator did not take the first head: {error}. NAME is unchanged but for its mark"))
+        })?;
+        if winner.database != database {
+            self.clear(database, base)?;
+        }
+        // Whoever won: its `id` gets its name, by whoever is first.
+        let linked = self.storage.link(File::IdDraft(winner.database), File::Id);
+        match self.inode(File::Id)? {
+            Some(home) if home == winner.home => {}
+            Some(_) => return Err(Error::CannotOpen("another adoption's id has the name: look into the folder".into())),
+            None => {
+                let cause = linked.err().unwrap_or_else(|| io::Error::other("it was linked, and is not there"));
+                return Err(Error::io("naming id", cause));
+            }
+        }
+        self.remove(File::IdDraft(winner.database))
+    }
+
+    /// The first base: NAME as it is, with checksums. None if it is empty.
+    fn copy_base(&self, held: &mut dyn HeldFile, commit: CommitId) -> Result<Option<BaseRef>> {
+        let size = held.size()?;
+        let mut header = [0; HEADER];
+        held.read(0, &mut header)?;
+        let (page_size, page_count) = plain::dimensions(&header, size)?;
+        if self.is_empty_database(held, size)? {
+            return Ok(None);
+        }
+        let prefix = commit.0[..4].try_into().expect("an id has 16 bytes");
+        let name = BaseName { epoch: Epoch(0), version: Version(0), commit: prefix };
+        self.copy_pages(held, name, page_size, page_count)?;
+        for (draft, file) in [(File::SumsDraft(name), File::Sums(name)), (File::BaseDraft(name), File::Base(name))] {
+            self.storage.link(draft, file).map_err(|error| Error::io(format!("naming {file}"), error))?;
+            self.remove(draft)?;
+        }
+        Ok(Some(BaseRef { name, page_size, page_count }))
+    }
+
+    fn copy_pages(&self, held: &mut dyn HeldFile, name: BaseName, page_size: PageSize, page_count: u32) -> Result<()> {
+        let failed = |error| Error::io(format!("copying NAME to {}", File::Base(name)), error);
+        let mut base = self.storage.create(File::BaseDraft(name)).map_err(failed)?;
+        let mut sums = Vec::with_capacity(page_count as usize * 8);
+        let (total, mut done) = (u64::from(page_count) * page_size.bytes() as u64, 0);
+        while done < total {
+            let mut piece = vec![0; PIECE.min((total - done) as usize)];
+            held.read(done, &mut piece)?;
+            base.append(&piece).map_err(failed)?;
+            piece.chunks_exact(page_size.bytes()).for_each(|image| sums.extend_from_slice(&page_checksum(image)));
+            done += piece.len() as u64;
+        }
+        self.write_new(File::SumsDraft(name), &sums)
+    }
+
+    /// NAME as an adoption leaves it that found nothing: no base is needed, and the first commit may choose the page size.
+    fn is_empty_database(&self, held: &mut dyn HeldFile, size: u64) -> Result<bool> {
+        let empty = plain::empty_marked();
+        if size != empty.len() as u64 {
+            return Ok(false);
+        }
+        let mut content = vec![0; empty.len()];
+        held.read(0, &mut content)?;
+        Ok(content == empty)
+    }
+
+    /// Removes what this adoption made, for another one won.
+    fn clear(&self, database: DatabaseId, base: Option<BaseRef>) -> Result<()> {
+        self.remove(File::IdDraft(database))?;
+        let Some(BaseRef { name, .. }) = base else { return Ok(()) };
+        self.remove(File::Base(name))?;
+        self.remove(File::Sums(name))
+    }
+
+    fn write_new(&self, file: File, bytes: &[u8]) -> Result<()> {
+        let written = self.storage.create(file).and_then(|mut created| created.append(bytes));
+        written.map_err(|error| Error::io(format!("writing {file}"), error))
+    }
+
+    fn remove(&self, file: File) -> Result<()> {
+        self.storage.remove(file).map_err(|error| Error::io(format!("removing {file}"), error))
+    }
+
+    fn inode(&self, file: File) -> Result<Option<u64>> {
+        self.storage.inode(file).map_err(|error| Error::io(format!("looking for {file}"), error))
+    }
+
+    fn random<const N: usize>(&self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.storage.random(&mut bytes).map_err(|error| Error::io("asking for randomness", error))?;
+        Ok(bytes)
+    }
+}

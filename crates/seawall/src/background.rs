@@ -1,0 +1,198 @@
+//! What runs beside: giving leases back, renewing them, notes, the load at the beginning of a request.
+//!
+//! One thread for each database, started when it is first needed, and in the process that needs it. It looks at what is due,
+//! does it, and sleeps until the next time or until the bell rings.
+
+use crate::counters::this_thread_runs_beside;
+use crate::database::Database;
+use crate::head::Head;
+use crate::high::High;
+use crate::ids::Version;
+use crate::mark::Fate;
+use crate::moment::Moment;
+use crate::options::Freshness;
+use crate::queue::Due;
+use crate::storage::File;
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::time::Duration;
+
+/// The newest acknowledged commit is noted so long after the first that is not.
+const NOTE_AFTER: Duration = Duration::from_secs(1);
+
+/// Wakes the background thread.
+#[derive(Default)]
+pub(crate) struct Bell {
+    agenda: Mutex<Agenda>,
+    rung: Condvar,
+}
+
+#[derive(Default)]
+struct Agenda {
+    runs: bool,
+    /// When the thread will wake by itself (monotonic); `None`: only when the bell rings.
+    wakes_at: Option<Duration>,
+    /// A request began then: ask for the head.
+    request: Option<Moment>,
+    /// The newest commit of this process that was acknowledged and not noted yet, and when to note it.
+    note: Option<(Head, Duration)>,
+    /// The database is gone: the thread ends.
+    closing: bool,
+    /// What went wrong beside, for `status`.
+    trouble: Option<String>,
+}
+
+impl Bell {
+    fn is_closing(&self) -> bool {
+        self.agenda.lock().expect("no panic while locked").closing
+    }
+}
+
+impl Database {
+    /// Lets the background look after what is due at `time`.
+    pub(crate) fn ring_at(self: &Arc<Self>, time: Duration) {
+        self.tell(|agenda| {
+            let sooner = agenda.wakes_at.is_none_or(|wakes_at| time < wakes_at);
+            if sooner {
+                agenda.wakes_at = Some(time);
+            }
+            sooner
+        });
+    }
+
+    /// A request began at `moment`: its transactions will want a head that was asked for since.
+    pub(crate) fn refresh_beside(self: &Arc<Self>, moment: Moment) {
+        self.tell(|agenda| {
+            agenda.request = Some(moment);
+            true
+        });
+    }
+
+    /// A commit of this process was acknowledged: it will be noted, when there is time.
+    pub(crate) fn acknowledged(self: &Arc<Self>, head: &Head) {
+        let now = self.storage.now().monotonic;
+        self.tell(|agenda| {
+            let due = agenda.note.as_ref().map_or(now + NOTE_AFTER, |(_, due)| *due);
+            agenda.note = Some((head.clone(), due));
+            let sooner = agenda.wakes_at.is_none_or(|wakes_at| due < wakes_at);
+            if sooner {
+                agenda.wakes_at = Some(due);
+            }
+            sooner
+        });
+    }
+
+    /// Stops the background thread for good: nothing is renewed or given back any more, as in a frozen process. For tests.
+    pub fn stop_background(&self) {
+        let mut agenda = self.bell.agenda.lock().expect("no panic while locked");
+        agenda.closing = true;
+        agenda.runs = true;
+        self.bell.rung.notify_all();
+    }
+
+    /// What went wrong in the background last.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.bell.agenda.lock().expect("no panic while locked").trouble.clone()
+    }
+
+    /// Changes the agenda; wakes the thread if `change` says so.
+    fn tell(self: &Arc<Self>, change: impl FnOnce(&mut Agenda) -> bool) {
+        let mut agenda = self.bell.agenda.lock().expect("no panic while locked");
+        if !change(&mut agenda) {
+            return;
+        }
+        if !agenda.runs {
+            let (database, bell) = (Arc::downgrade(self), self.bell.clone());
+            let started = std::thread::Builder::new().name("seawall".into()).spawn(move || run(&database, &bell));
+            match started {
+                Ok(_) => agenda.runs = true,
+                Err(error) => agenda.trouble = Some(format!("no background thread: {error}")),
+            }
+        }
+        drop(agenda);
+        self.bell.rung.notify_one();
+    }
+
+    /// Does what is due; says when to look again.
+    fn tend(self: &Arc<Self>) -> Option<Duration> {
+        let (request, note) = {
+            let mut agenda = self.bell.agenda.lock().expect("no panic while locked");
+            agenda.wakes_at = None;
+            let now = self.storage.now().monotonic;
+            (agenda.request.take(), agenda.note.take_if(|(_, due)| *due <= now))
+        };
+        if let Some(moment) = request {
+            // Whoever needs it meets the same failure in its own transaction, and reports it.
+            let _ = self.snapshot(Freshness::Since(moment));
+        }
+        if let Some((head, _)) = note {
+            self.note_trouble(self.write_note(&head).map_err(|error| error.to_string()));
+        }
+        let next = loop {
+            let now = self.storage.now().monotonic;
+            match self.queue.due(now, self.options.lease / 3) {
+                Err(next) => break next,
+                Ok(Due::Release(turn, lease)) => {
+                    self.note_trouble(self.coordinator.release(&lease).map_err(|error| format!("giving the lease back: {error}")));
+                    drop(turn);
+                }
+                Ok(Due::Renew(lease)) => {
+                    let label = format!("{}, since {}", self.storage.label(), clock(lease.since));
+                    let now = clock(self.storage.now());
+                    let renewed = self.coordinator.renew(&lease, &format!("{label}, at work at {now}"));
+                    self.note_trouble(renewed.map_err(|error| format!("renewing the lease: {error}")));
+                }
+            }
+        };
+        let note = self.bell.agenda.lock().expect("no panic while locked").note.as_ref().map(|(_, due)| *due);
+        next.into_iter().chain(note).min()
+    }
+
+    /// Notes the newest acknowledged commit: in `high`, and by a mark in this process's segment.
+    fn write_note(&self, head: &Head) -> crate::error::Result<()> {
+        let high = High::of(head);
+        let written = self.storage.write(File::High, high.to_string().as_bytes());
+        written.map_err(|error| crate::error::Error::io("noting the newest commit", error))?;
+        if head.version > Version(0) { self.mark(head, Fate::Confirmed) } else { Ok(()) }
+    }
+
+    fn note_trouble(&self, result: Result<(), String>) {
+        if let Err(trouble) = result {
+            self.bell.agenda.lock().expect("no panic while locked").trouble = Some(trouble);
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.bell.agenda.lock().expect("no panic while locked").closing = true;
+        self.bell.rung.notify_all();
+    }
+}
+
+fn run(database: &Weak<Database>, bell: &Bell) {
+    this_thread_runs_beside();
+    while let Some(database) = database.upgrade().filter(|_| !bell.is_closing()) {
+        let next = database.tend();
+        let storage = database.storage.clone();
+        // While it sleeps it does not keep the database alive.
+        drop(database);
+        let mut agenda = bell.agenda.lock().expect("no panic while locked");
+        if let Some(next) = next {
+            agenda.wakes_at = Some(agenda.wakes_at.map_or(next, |wakes_at| wakes_at.min(next)));
+        }
+        loop {
+            let now = storage.now().monotonic;
+            let patience = agenda.wakes_at.map_or(Duration::MAX, |wakes_at| wakes_at.saturating_sub(now));
+            if agenda.request.is_some() || agenda.closing || patience.is_zero() {
+                break;
+            }
+            agenda = bell.rung.wait_timeout(agenda, patience.min(Duration::from_secs(3600))).expect("no panic while locked").0;
+        }
+    }
+}
+
+fn clock(moment: Moment) -> String {
+    let seconds = moment.wall.as_secs();
+    let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}.{:03} UTC", seconds % 60, moment.wall.subsec_millis())
+}

@@ -1,0 +1,250 @@
+//! The embedded coordinator: the head of version v is the target of the symlink `commits/<v>`.
+//!
+//! symlink() creates a name and its content in one atomic, durable, put-if-absent step. The generation is the version
+//! itself. The lease is a lock on one byte of a file, asked for without waiting; a holder that was watched doing
+//! nothing for a whole lease is passed over by taking the next byte, and the next commit's record tells everybody.
+
+use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
+use crate::head::{Head, MAX_TEXT};
+use crate::ids::Version;
+use crate::storage::{File, Span, Storage};
+use std::io;
+use std::sync::Arc;
+
+/// How many numbers are looked up at once while a reader that is behind finds the newest.
+const PROBES: usize = 8;
+/// A label is no longer than this.
+const LABEL_BYTES: usize = 512;
+
+/// The `fs` coordinator of one database.
+pub struct FsCoordinator {
+    storage: Arc<dyn Storage>,
+}
+
+impl FsCoordinator {
+    /// The coordinator of the database whose files `storage` has.
+    pub fn new(storage: Arc<dyn Storage>) -> FsCoordinator {
+        FsCoordinator { storage }
+    }
+
+    /// The head of `version`; `None` if that number is not named.
+    fn head_of(&self, version: Version) -> Result<Option<Head>, CoordinatorError> {
+        self.heads(&[version]).map(|mut heads| heads.pop().flatten())
+    }
+
+    fn heads(&self, versions: &[Version]) -> Result<Vec<Option<Head>>, CoordinatorError> {
+        let records = self.storage.records(versions).map_err(reading)?;
+        records.into_iter().zip(versions).map(|(record, version)| parse(record, *version)).collect()
+    }
+
+    /// The newest head, from `low`, which is there: by looking up several numbers at once, further and further
+    /// away, then ever more closely. Numbers above `low` have no gaps: they are collected from below, and
+    /// whoever calls looks afterwards whether `known` is still there.
+    fn newest_from(&self, low: Head) -> Result<Head, CoordinatorError> {
+        let mut low = low;
+        let mut missing: Option<Version> = None;
+        loop {
+            let room = missing.map_or(u64::MAX, |missing| missing.0 - low.version.0);
+            if room == 1 {
+                return Ok(low);
+            }
+            let probes = probes(low.version, missing);
+            for (version, head) in probes.iter().zip(self.heads(&probes)?) {
+                match head {
+                    Some(head) => low = head,
+                    None => {
+                        missing = Some(*version);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// From the list of the folder: for whoever knows nothing, or only what was collected meanwhile.
+    fn newest_listed(&self) -> Result<Head, CoordinatorError> {
+        // Collection can take the number that was listed; then newer ones are there.
+        for _ in 0..100 {
+            let newest = self.storage.versions().map_err(reading)?.into_iter().max();
+            let newest = newest.ok_or_else(|| CoordinatorError::Lost("commits/ is empty".into()))?;
+            if let Some(head) = self.head_of(newest)? {
+                return self.newest_from(head);
+            }
+        }
+        Err(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into()))
+    }
+
+    fn label(&self) -> Result<String, CoordinatorError> {
+        match self.storage.read(Span { file: File::Lease, at: 0, length: LABEL_BYTES }) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(reading(error)),
+        }
+    }
+
+    /// Takes lock `slot` and the head; passes on if the head names another lock meanwhile.
+    fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32) -> Result<Acquired, CoordinatorError> {
+        let since = self.storage.now();
+        if !self.storage.try_lock(slot).map_err(asking)? {
+            return Ok(Acquired::Held);
+        }
+        match self.load(&Known::Head(known)) {
+            Ok(head) if head.lease_slot <= slot => {
+                let (generation, sweep) = (head.generation, head.sweep);
+                Ok(Acquired::Granted(Lease { generation, sweep, token: claim.token, slot, since }, head))
+            }
+            Ok(_) => {
+                self.storage.unlock(slot).map_err(asking)?;
+                Ok(Acquired::Held)
+            }
+            Err(error) => {
+                // The answer that counts is the load's; a lock that cannot be given back ends with its process.
+                let _ = self.storage.unlock(slot);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Coordinator for FsCoordinator {
+    fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
+        match self.storage.publish(head.version, &record_of(head)) {
+            Ok(()) => Ok(head.clone()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.head_of(head.version)?.ok_or_else(|| CoordinatorError::Lost("commits/0 came and went".into()))
+            }
+            Err(error) => Err(writing(error)),
+        }
+    }
+
+    fn load(&self, known: &Known<'_>) -> Result<Head, CoordinatorError> {
+        let known = match known {
+            Known::Head(head) => *head,
+            Known::Nothing => return self.newest_listed(),
+            Known::Hint(version, commit) => match self.head_of(*version)? {
+                Some(head) if head.commit.id == *commit => return self.load(&Known::Head(&head)),
+                _ => return self.newest_listed(),
+            },
+        };
+        let look = self.storage.look(known.version).map_err(reading)?;
+        if !look.known_is_there {
+            return self.newest_listed();
+        }
+        let Some(next) = parse(look.next, known.version.next())? else {
+            return Ok(known.clone());
+        };
+        let newest = self.newest_from(next)?;
+        // What was just found is only the newest if `known` was not collected while we looked on.
+        let looked_on = newest.version > known.version.next();
+        if looked_on && !self.storage.is_named(known.version).map_err(reading)? {
+            return self.newest_listed();
+        }
+        Ok(newest)
+    }
+
+    fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
+        match &claim.pass_over {
+            Some(holder) if holder.slot == known.lease_slot && self.holder(known)? == *holder => {
+                self.acquire_slot(claim, known, holder.slot.wrapping_add(1))
+            }
+            _ => self.acquire_slot(claim, known, known.lease_slot),
+        }
+    }
+
+    fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
+        let head = self.load(&Known::Head(known))?;
+        Ok(Holder { version: head.version, slot: head.lease_slot, label: self.label()? })
+    }
+
+    fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
+        let mut line = format!("{label}, lock {}", lease.slot).replace('\n', " ");
+        line.truncate(line.floor_char_boundary(LABEL_BYTES - 1));
+        self.storage.write(File::Lease, format!("{line}\n").as_bytes()).map_err(writing)
+    }
+
+    fn swap(&self, lease: &Lease, previous: &Head, next: &Head) -> Result<Swapped, CoordinatorError> {
+        assert_eq!(lease.generation, previous.generation, "the lease is that of the predecessor");
+        assert_eq!(next.version, previous.version.next(), "versions rise by one");
+        match self.storage.publish(next.version, &record_of(next)) {
+            // A sleeper may have named a number anew that was collected long ago: then its predecessor is gone.
+            Ok(()) if self.storage.is_named(previous.version).map_err(unclear)? => Ok(Swapped::Done),
+            Ok(()) => self.newest_listed().map(Swapped::Refused),
+            // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.load(&Known::Head(previous)).map(Swapped::Refused)
+            }
+            Err(error) => Err(writing(error)),
+        }
+    }
+
+    fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {
+        self.storage.unlock(lease.slot).map_err(asking)
+    }
+
+    fn lease_survives_swap(&self) -> bool {
+        true
+    }
+}
+
+/// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be missing).
+fn probes(low: Version, missing: Option<Version>) -> Vec<Version> {
+    let Some(missing) = missing else {
+        // 1, 2, 3, 4, then 8, 16 …: whoever is a few versions behind is done in one step.
+        return (0..PROBES as u32).map(|n| Version(low.0 + if n < 4 { u64::from(n) + 1 } else { 1 << (n - 1) })).collect();
+    };
+    let room = missing.0 - low.0;
+    let step = room.div_ceil(PROBES as u64 + 1);
+    (1..).map(|n| Version(low.0 + n * step)).take_while(|version| *version < missing).collect()
+}
+
+fn record_of(head: &Head) -> String {
+    let record = head.to_string();
+    assert!(record.len() < MAX_TEXT, "a head's record is short");
+    record
+}
+
+fn parse(record: Option<String>, version: Version) -> Result<Option<Head>, CoordinatorError> {
+    let Some(record) = record else { return Ok(None) };
+    let malformed = |why: String| CoordinatorError::Malformed(format!("commits/{}: {why}", version.0));
+    let head: Head = record.parse().map_err(|why: crate::codec::Malformed| malformed(why.to_string()))?;
+    if head.version != version {
+        return Err(malformed(format!("it says that it is version {}", head.version.0)));
+    }
+    Ok(Some(head))
+}
+
+/// A read changes nothing, so whatever went wrong, nothing was carried out.
+fn reading(error: io::Error) -> CoordinatorError {
+    match error.kind() {
+        io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
+        io::ErrorKind::InvalidData => CoordinatorError::Malformed(error.to_string()),
+        io::ErrorKind::PermissionDenied => CoordinatorError::Permission(format!("commits/: {error}")),
+        _ => CoordinatorError::Unreachable(error.to_string()),
+    }
+}
+
+/// Locks are advice: whatever becomes of them, nothing was committed.
+fn asking(error: io::Error) -> CoordinatorError {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            CoordinatorError::Permission(format!("the lease: {error}"))
+        }
+        _ => CoordinatorError::Unreachable(error.to_string()),
+    }
+}
+
+/// A publication may have reached the server before the error did, unless the answer itself says that it was refused.
+fn writing(error: io::Error) -> CoordinatorError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CoordinatorError::Full(error.to_string()),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            CoordinatorError::Permission(error.to_string())
+        }
+        io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
+        _ => unclear(error),
+    }
+}
+
+fn unclear(error: io::Error) -> CoordinatorError {
+    CoordinatorError::Unclear(error.to_string())
+}

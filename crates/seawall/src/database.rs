@@ -1,0 +1,212 @@
+//! What one process keeps for one database: the newest snapshot it knows, the caches, the writers' queue.
+
+use crate::background::Bell;
+use crate::coordinator::{Coordinator, CoordinatorError, Known};
+use crate::counters::Counts;
+use crate::error::{Error, Result};
+use crate::head::Head;
+use crate::ids::{DatabaseId, PageNo};
+use crate::moment::Moment;
+use crate::options::{Freshness, Options};
+use crate::pages::{Page, Pages};
+use crate::publish::Pending;
+use crate::queue::Queue;
+use crate::segment::SegmentWriter;
+use crate::snapshot::Snapshot;
+use crate::storage::{Stamp, Storage};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// One database, as this process knows it. There is one for each database and process; connections share it.
+pub struct Database {
+    pub(crate) name: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) id: DatabaseId,
+    /// The inode number of `id`: the head must name it.
+    pub(crate) home: u64,
+    /// What NAME looked like when its mark was last seen.
+    pub(crate) name_stamp: Mutex<Option<Stamp>>,
+    /// Which process this is; after a fork it is another one, and must open anew.
+    pub(crate) process: u32,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) coordinator: Box<dyn Coordinator>,
+    pub(crate) pages: Pages,
+    pub(crate) newest: Mutex<Newest>,
+    pub(crate) answered: Condvar,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) segment: Mutex<SegmentWriter>,
+    /// A commit whose outcome nobody knows yet: it is settled before anything else is done.
+    pub(crate) pending: Mutex<Option<Pending>>,
+    pub(crate) unsettled: AtomicBool,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) requests: AtomicBool,
+}
+
+/// The newest snapshot that this process knows of, and how it asks for newer ones.
+pub(crate) struct Newest {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// When the newest request was sent whose answer is in `snapshot`.
+    pub(crate) sent: Moment,
+    /// A load is under way.
+    loading: bool,
+    /// The last load that failed: when it was sent, and why.
+    failed: Option<(Moment, Error)>,
+}
+
+impl Newest {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, sent: Moment) -> Newest {
+        Newest { snapshot, sent, loading: false, failed: None }
+    }
+}
+
+impl Database {
+    /// Whether this process is still the one that opened it: not after a fork.
+    pub fn is_current(&self) -> bool {
+        self.storage.process() == self.process
+    }
+
+    /// The newest snapshot that this process knows of, without asking anybody.
+    pub fn newest_known(&self) -> Arc<Snapshot> {
+        self.newest().snapshot.clone()
+    }
+
+    /// A snapshot that is as new as `freshness` demands. Asks the coordinator if it must; threads share loads. A failed
+    /// refresh is an error, never a silent old read.
+    pub fn snapshot(self: &Arc<Self>, freshness: Freshness) -> Result<Arc<Snapshot>> {
+        self.settle()?;
+        let now = self.storage.now();
+        let since = match freshness {
+            Freshness::Transaction => now,
+            Freshness::Since(moment) => moment,
+            Freshness::Seconds(seconds) => {
+                let newest = self.newest();
+                if newest.sent.age(now) < seconds {
+                    return Ok(newest.snapshot.clone());
+                }
+                now
+            }
+        };
+        self.snapshot_since(since)
+    }
+
+    /// A snapshot from the answer to a load that was sent at or after `since`. Nobody joins a load that was sent before; all
+    /// who wait then share the next one.
+    fn snapshot_since(&self, since: Moment) -> Result<Arc<Snapshot>> {
+        let mut newest = self.newest();
+        loop {
+            if newest.sent.monotonic >= since.monotonic {
+                return Ok(newest.snapshot.clone());
+            }
+            match &newest.failed {
+                Some((sent, error)) if sent.monotonic >= since.monotonic => return Err(error.clone()),
+                _ if newest.loading => newest = self.answered.wait(newest).expect("no panic while locked"),
+                _ => {
+                    newest.loading = true;
+                    let known = newest.snapshot.clone();
+                    drop(newest);
+                    let sent = self.storage.now();
+                    let loaded = self.load(&known).and_then(|head| self.catch_up(head, sent));
+                    newest = self.newest();
+                    newest.loading = false;
+                    if let Err(error) = loaded {
+                        newest.failed = Some((sent, error));
+                    }
+                    self.answered.notify_all();
+                }
+            }
+        }
+    }
+
+    /// Asks for the head; refuses one that is older than what this process has seen.
+    pub(crate) fn load(&self, known: &Snapshot) -> Result<Head> {
+        let head = self.coordinator.load(&Known::Head(&known.head)).map_err(|error| self.nothing_written(error))?;
+        self.accept(head, known)
+    }
+
+    /// A head that came in answer to a request that was sent when `known` was known.
+    pub(crate) fn accept(&self, head: Head, known: &Snapshot) -> Result<Head> {
+        check_home(&head, self.id, self.home)?;
+        let forked = head.order() == known.head.order() && !head.commit.is(&known.head.commit);
+        if head.order() < known.head.order() || forked {
+            return Err(Error::CannotOpen(format!(
+                "the head names version {} (epoch {}), and this process has already seen version {} (epoch {}): the head was set back. \
+                 Nothing was written. Stop all writers and run seawall recover",
+                head.version.0, head.epoch.0, known.head.version.0, known.head.epoch.0
+            )));
+        }
+        Ok(head)
+    }
+
+    /// Makes the snapshot that `head` names, and knows it from now on. `sent` is when the request was sent that `head` answers.
+    pub(crate) fn catch_up(&self, head: Head, sent: Moment) -> Result<Arc<Snapshot>> {
+        let known = self.newest_known();
+        if head.order() <= known.head.order() {
+            return Ok(self.raise(known, sent));
+        }
+        let snapshot = self.pages.snapshot_of(head, Some(&known), sent)?;
+        Ok(self.raise(Arc::new(snapshot), sent))
+    }
+
+    /// What is known only rises, by epoch and version, whichever answer it came from.
+    pub(crate) fn raise(&self, snapshot: Arc<Snapshot>, sent: Moment) -> Arc<Snapshot> {
+        let mut newest = self.newest();
+        if snapshot.head.order() > newest.snapshot.head.order() {
+            newest.snapshot = snapshot;
+        }
+        if sent.monotonic > newest.sent.monotonic {
+            newest.sent = sent;
+        }
+        newest.snapshot.clone()
+    }
+
+    pub(crate) fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().expect("no panic while locked")
+    }
+
+    /// The image of `page`, which `snapshot` has.
+    pub fn read_page(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
+        self.pages.read(snapshot, page)
+    }
+
+    /// How many remote operations this process made for this database.
+    pub fn counts(&self) -> Counts {
+        self.storage.counters().counts()
+    }
+
+    /// A connection of this database wants its requests' freshness: the beginning of a request asks for the head in the background.
+    pub fn expect_requests(&self) {
+        self.requests.store(true, Ordering::Relaxed);
+    }
+
+    /// A coordinator's error where nothing can have been written.
+    pub(crate) fn nothing_written(&self, error: CoordinatorError) -> Error {
+        match error {
+            CoordinatorError::Unreachable(cause) | CoordinatorError::Unclear(cause) => Error::Unreachable { cause },
+            CoordinatorError::Full(cause) => Error::Full(cause),
+            CoordinatorError::Permission(cause) => Error::Permission(cause),
+            CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::CannotOpen(format!(
+                "{error}. Nothing was written, and the data is in the files: run seawall recover"
+            )),
+        }
+    }
+}
+
+/// A copied or restored folder has another inode for `id`: it must never share a head with its original.
+pub(crate) fn check_home(head: &Head, database: DatabaseId, home: u64) -> Result<()> {
+    if head.database != database {
+        return Err(Error::CannotOpen(format!(
+            "the head is of database {}, and the folder of database {database}: they do not belong together. Nothing was written; \
+             restore both from the same backup, or run seawall recover",
+            head.database
+        )));
+    }
+    if head.home != home {
+        return Err(Error::CannotOpen(format!(
+            "this folder is a copy: database {database} lives in another one (its id is inode {}, here it is {home}). Nothing was written. \
+             Use the original; or, to make this one a database of its own, run seawall recover --new-id",
+            head.home
+        )));
+    }
+    Ok(())
+}

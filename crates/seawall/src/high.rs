@@ -1,0 +1,66 @@
+//! `high`: a lazy note of the newest commit that somebody saw acknowledged.
+//!
+//! A hint for cold opens, and a witness: a head that is older than it was set back. It can be old, never wrong: it is
+//! written only after an acknowledgement.
+
+use crate::codec::Malformed;
+use crate::head::{Head, checksum};
+use crate::ids::{CommitId, Epoch, Version, parse_number};
+use std::fmt;
+use std::str::FromStr;
+
+/// The note has this length, so that a newer one always covers an older one whole.
+pub(crate) const LENGTH: usize = 160;
+
+/// The newest acknowledged commit, as far as it was noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct High {
+    pub(crate) epoch: Epoch,
+    pub(crate) version: Version,
+    pub(crate) commit: CommitId,
+}
+
+impl High {
+    pub(crate) fn of(head: &Head) -> High {
+        High { epoch: head.epoch, version: head.version, commit: head.commit.id }
+    }
+}
+
+impl fmt::Display for High {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("seawall1 high epoch={} version={} commit={}", self.epoch.0, self.version.0, self.commit);
+        let line = format!("{text} sum={}", checksum(&text));
+        writeln!(f, "{line:<width$}", width = LENGTH - 1)
+    }
+}
+
+impl FromStr for High {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<High, Malformed> {
+        let malformed = || Malformed("the note of the newest commit is malformed");
+        let (body, sum) = text.trim_end().rsplit_once(" sum=").ok_or_else(malformed)?;
+        let mut fields = body.strip_prefix("seawall1 high ").ok_or_else(malformed)?.split(' ');
+        let mut field = |name: &str| fields.next().and_then(|field| field.strip_prefix(name)).ok_or_else(malformed);
+        let epoch = Epoch(parse_number(field("epoch=")?).ok_or_else(malformed)?);
+        let version = Version(parse_number(field("version=")?).ok_or_else(malformed)?);
+        let commit = field("commit=")?.parse().map_err(|_| malformed())?;
+        if sum == checksum(body) { Ok(High { epoch, version, commit }) } else { Err(malformed()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_comes_back_and_has_one_length() {
+        for version in [Version(0), Version::MAX] {
+            let high = High { epoch: Epoch(u64::MAX), version, commit: CommitId([255; 16]) };
+            let text = high.to_string();
+            assert_eq!(text.len(), LENGTH);
+            assert_eq!(text.parse(), Ok(high));
+            assert!(text.replace("version=", "version=1").parse::<High>().is_err());
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! `id`: what a database's folder is. Made once; its inode number is the database's home.
+
+use crate::codec::Malformed;
+use crate::head::checksum;
+use crate::ids::DatabaseId;
+use std::fmt;
+use std::str::FromStr;
+
+/// No `id` is longer.
+pub(crate) const MAX_LENGTH: usize = 4096;
+
+/// The content of `id`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) database: DatabaseId,
+    /// The coordinator's URL: another coordinator would be another history.
+    pub(crate) coordinator: String,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("seawall 1\ndatabase {}\ncoordinator {}\n", self.database, self.coordinator);
+        writeln!(f, "{text}sum {}", checksum(&text))
+    }
+}
+
+impl FromStr for Identity {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Identity, Malformed> {
+        let first = text.lines().next().unwrap_or_default();
+        if first != "seawall 1" && first.starts_with("seawall ") {
+            return Err(Malformed("it is of a format version that this program does not know: use a newer Seawall"));
+        }
+        let (body, sum) = text.rsplit_once("sum ").ok_or(Malformed("it has no checksum"))?;
+        if sum.trim_end() != checksum(body) {
+            return Err(Malformed("its checksum does not fit"));
+        }
+        let mut lines = body.lines().skip(1);
+        let mut line = |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).ok_or(Malformed("a line is missing"));
+        let database = line("database ")?.parse().map_err(|_| Malformed("its database id is malformed"))?;
+        Ok(Identity { database, coordinator: line("coordinator ")?.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn identity() -> Identity {
+        Identity { database: DatabaseId([3; 16]), coordinator: "fs:".into() }
+    }
+
+    proptest! {
+        #[test]
+        fn no_changed_byte_passes(at: prop::sample::Index, to: u8) {
+            let mut bytes = identity().to_string().into_bytes();
+            let at = at.index(bytes.len() - 1);
+            prop_assume!(bytes[at] != to);
+            bytes[at] = to;
+            if let Ok(text) = String::from_utf8(bytes) {
+                prop_assert_ne!(text.parse(), Ok(identity()));
+            }
+        }
+    }
+
+    #[test]
+    fn it_comes_back_and_a_newer_format_says_so() {
+        assert_eq!(identity().to_string().parse(), Ok(identity()));
+        let newer = identity().to_string().replace("seawall 1", "seawall 2").parse::<Identity>();
+        assert!(newer.unwrap_err().0.contains("newer Seawall"));
+    }
+}

@@ -1,0 +1,154 @@
+//! Beginning to write: this process's queue, the lease, and the newest head.
+
+use crate::coordinator::{Acquired, Claim, Holder};
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::ids::Token;
+use crate::queue::{GRACE, Held, Turn};
+use crate::snapshot::Snapshot;
+use crate::transaction::Transaction;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The first wait before the lease is asked for again; it doubles …
+const FIRST_WAIT: Duration = Duration::from_millis(1);
+/// … up to this.
+const LONGEST_WAIT: Duration = Duration::from_millis(4);
+/// How long a process that had its turn lets the others go first: longer than their waits.
+const YIELD: Duration = Duration::from_millis(6);
+/// A holder that goes on for so long says who it is.
+const FIRST_RENEWAL: Duration = Duration::from_millis(100);
+
+impl Database {
+    /// Begins a write transaction on the newest version: waits for the turn and the lease, at most `timeout`.
+    pub fn begin(self: &Arc<Self>, timeout: Duration) -> Result<Transaction> {
+        let began = self.storage.now().monotonic;
+        let (turn, snapshot) = self.begin_turn(began, timeout)?;
+        Ok(Transaction::new(self.clone(), snapshot, turn))
+    }
+
+    /// Lets a transaction write that has read `snapshot` so far. If that is not the newest version, it must start again: the
+    /// lease waits for it a moment.
+    pub fn upgrade(self: &Arc<Self>, snapshot: &Arc<Snapshot>, timeout: Duration) -> Result<Transaction> {
+        let began = self.storage.now().monotonic;
+        let (mut turn, newest) = self.begin_turn(began, timeout)?;
+        if !newest.head.commit.is(&snapshot.head.commit) {
+            turn.stay(self.storage.now().monotonic + GRACE);
+            self.end_turn(&mut turn);
+            return Err(Error::StaleSnapshot { mine: snapshot.version(), newest: newest.version() });
+        }
+        Ok(Transaction::new(self.clone(), newest, turn))
+    }
+
+    fn begin_turn(self: &Arc<Self>, began: Duration, timeout: Duration) -> Result<(Turn, Arc<Snapshot>)> {
+        let Some(mut turn) = self.queue.enter(began, timeout) else {
+            let holder = format!("{}, which writes in this very process", self.storage.label());
+            return Err(Error::Busy { holder, waited: timeout });
+        };
+        let begun = self.settle().and_then(|()| self.with_lease(&mut turn, began, timeout));
+        if begun.is_err() {
+            self.end_turn(&mut turn);
+        }
+        begun.map(|snapshot| (turn, snapshot))
+    }
+
+    /// The lease is in `turn`, and this is the newest version.
+    fn with_lease(self: &Arc<Self>, turn: &mut Turn, began: Duration, timeout: Duration) -> Result<Arc<Snapshot>> {
+        if let Some(held) = turn.take_lease() {
+            let now = self.storage.now();
+            // Nobody polite committed since; nor did anybody who took the lease over, for that takes a whole lease without a sign of life.
+            if now.monotonic < held.ends && held.lease.since.age(now) < self.options.lease / 2 {
+                self.work_begins(turn, held);
+                return Ok(self.newest_known());
+            }
+            self.coordinator.release(&held.lease).map_err(|error| self.nothing_written(error))?;
+            self.storage.sleep(YIELD);
+        }
+        let (held, snapshot) = self.acquire(began, timeout)?;
+        self.work_begins(turn, held);
+        Ok(snapshot)
+    }
+
+    fn work_begins(self: &Arc<Self>, turn: &mut Turn, held: Held) {
+        let renew_at = self.storage.now().monotonic + FIRST_RENEWAL.min(self.options.lease / 3);
+        turn.put_lease(held, renew_at);
+        self.ring_at(renew_at);
+    }
+
+    /// Asks for the lease until it is had; the answer carries the head.
+    fn acquire(&self, began: Duration, timeout: Duration) -> Result<(Held, Arc<Snapshot>)> {
+        let mut claim = Claim {
+            token: Token(self.random()?),
+            label: self.storage.label(),
+            length: self.options.lease,
+            pass_over: None,
+        };
+        let mut watch = Watch::default();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let known = self.newest_known();
+            let sent = self.storage.now();
+            match self.coordinator.acquire(&claim, &known.head).map_err(|error| self.nothing_written(error))? {
+                Acquired::Granted(lease, head) => {
+                    let held = Held::new(lease);
+                    let caught_up = self.accept(head, &known).and_then(|head| self.catch_up(head, sent));
+                    if caught_up.is_err() {
+                        // The error that counts is the one at hand; a lease that cannot be given back runs out.
+                        let _ = self.coordinator.release(&held.lease);
+                    }
+                    return caught_up.map(|snapshot| (held, snapshot));
+                }
+                Acquired::Held => {}
+            }
+            let waited = self.storage.now().monotonic.saturating_sub(began);
+            if waited >= timeout || watch.is_due(waited) {
+                let holder = self.coordinator.holder(&known.head).map_err(|error| self.nothing_written(error))?;
+                if waited >= timeout {
+                    let holder = if holder.label.is_empty() { "it has not said who it is".into() } else { holder.label };
+                    return Err(Error::Busy { holder, waited });
+                }
+                claim.pass_over = watch.see(holder, waited, self.options.lease);
+            }
+            self.storage.sleep(wait.min(timeout - waited));
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Ends the turn: the lease waits for this process's next writer, or goes back, in the background.
+    pub(crate) fn end_turn(self: &Arc<Self>, turn: &mut Turn) {
+        if let Some(release_at) = turn.end(self.storage.now().monotonic) {
+            self.ring_at(release_at);
+        }
+    }
+
+    pub(crate) fn random<const N: usize>(&self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.storage.random(&mut bytes).map_err(|error| Error::io("asking for randomness", error))?;
+        Ok(bytes)
+    }
+}
+
+/// Watches who holds the lease. Times are since the watcher began to wait.
+#[derive(Default)]
+struct Watch {
+    seen: Option<(Holder, Duration)>,
+    next: Duration,
+}
+
+impl Watch {
+    fn is_due(&self, now: Duration) -> bool {
+        now >= self.next
+    }
+
+    /// The holder, if it has shown no sign of life for a whole lease: neither a commit nor a renewal.
+    fn see(&mut self, holder: Holder, now: Duration, lease: Duration) -> Option<Holder> {
+        self.next = now + (lease / 16).clamp(Duration::from_millis(10), Duration::from_millis(500));
+        match &self.seen {
+            Some((seen, since)) if *seen == holder => (now - *since >= lease).then_some(holder),
+            _ => {
+                self.seen = Some((holder, now));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Seawall's engine: one SQLite database on a shared file system, safe and fast for many machines at once.
+//!
+//! Pages go to append-only segments; the order comes from one compare-and-swap of a small head. `docs/design.md` is the contract:
+//! its words are used here, and mean the same.
+//!
+//! - pure data and encodings: [`ids`], [`head`], [`frame`], [`group`], [`commit`], [`mark`], [`page_map`]
+//! - the two traits through which all I/O goes: [`storage`], [`coordinator`]
+//! - reading and writing at one version: [`Snapshot`], [`Transaction`]
+//! - what a process keeps for a database: [`Database`]
+#![forbid(unsafe_code)]
+
+mod adopt;
+mod background;
+pub mod codec;
+pub mod commit;
+pub mod coordinator;
+pub mod counters;
+mod database;
+mod error;
+mod export;
+pub mod frame;
+pub mod group;
+pub mod head;
+mod high;
+mod identity;
+pub mod ids;
+mod lease;
+pub mod mark;
+mod moment;
+mod open;
+mod options;
+mod overlay;
+pub mod page_map;
+mod pages;
+pub mod plain;
+mod publish;
+mod queue;
+mod segment;
+mod snapshot;
+mod status;
+pub mod storage;
+mod transaction;
+
+pub use counters::Counts;
+pub use database::Database;
+pub use error::{Error, ErrorKind, Result};
+pub use ids::{PageNo, PageSize, Version};
+pub use moment::Moment;
+pub use open::{begin_request, remove};
+pub use options::{Access, Freshness, Options};
+pub use pages::Page;
+pub use plain::{HeldFile, PlainSqlite};
+pub use snapshot::{PagePlace, Snapshot};
+pub use status::Status;
+pub use transaction::Transaction;

@@ -1,0 +1,26 @@
+//! A reading of both clocks.
+
+use std::time::Duration;
+
+/// When something happened, by the monotonic and by the wall clock. A frozen machine stops the one, an
+/// operator can set the other: what must be recent must be so by both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Moment {
+    /// Since some fixed moment of this machine's life; never falls.
+    pub monotonic: Duration,
+    /// Since 1970.
+    pub wall: Duration,
+}
+
+impl Moment {
+    /// How long before `now` this was: by the clock that says longer. A wall clock that was set back says nothing.
+    pub fn age(&self, now: Moment) -> Duration {
+        let monotonic = now.monotonic.saturating_sub(self.monotonic);
+        monotonic.max(now.wall.saturating_sub(self.wall))
+    }
+
+    /// Milliseconds since 1970.
+    pub fn unix_millis(&self) -> u64 {
+        u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,284 @@
+//! Opening: this process's one `Database` for NAME, made when it is first asked for.
+
+use crate::adopt::Adoption;
+use crate::coordinator::fs::FsCoordinator;
+use crate::coordinator::{Coordinator, Known};
+use crate::database::{Database, Newest, check_home};
+use crate::error::{Error, Result};
+use crate::high::{self, High};
+use crate::identity::{self, Identity};
+use crate::moment::Moment;
+use crate::options::{Access, Options};
+use crate::pages::Pages;
+use crate::plain::{self, HEADER, NameState, PlainSqlite};
+use crate::storage::os::OsStorage;
+use crate::storage::{File, Span, Storage};
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+
+/// This process's databases. One is opened at a time for each path; different paths do not wait for one another.
+static DATABASES: LazyLock<Mutex<HashMap<PathBuf, Arc<Mutex<Slot>>>>> = LazyLock::new(Mutex::default);
+
+type Slot = Option<Arc<Database>>;
+
+/// Databases that nobody has open are forgotten beyond this many: their caches are what they cost.
+const KEPT_IDLE: usize = 8;
+
+impl Database {
+    /// This process's database for NAME. A plain SQLite file is adopted, an absent one made, as `access` allows. A
+    /// database that is known already is looked at again: NAME and `id` must be what they were.
+    pub fn open(name: &Path, access: Access, options: &Options, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
+        let name = absolute(name)?;
+        let slot = slots().entry(name.clone()).or_default().clone();
+        let mut slot = slot.lock().expect("no panic while locked");
+        if let Some(database) = &*slot {
+            if database.is_current() && database.is_still_there()? {
+                database.check_coordinator(options)?;
+                return Ok(database.clone());
+            }
+        }
+        let storage = OsStorage::new(&name, &options.scratch)
+            .map_err(|error| Error::CannotOpen(format!("{}: {error}", name.display())))?;
+        let database = open_or_adopt(&name, Arc::new(storage), access, options, plain)?;
+        *slot = Some(database.clone());
+        drop(slot);
+        forget_idle();
+        Ok(database)
+    }
+
+    /// A database on any storage, outside of the process's list: two of them are to each other what two machines are. For the
+    /// simulator and for tests.
+    pub fn on(
+        storage: Arc<dyn Storage>, name: &Path, access: Access, options: &Options, plain: &dyn PlainSqlite,
+    ) -> Result<Arc<Database>> {
+        open_or_adopt(name, storage, access, options, plain)
+    }
+
+    /// Whether NAME and `id` are what they were when this database was opened: two look-ups.
+    fn is_still_there(&self) -> Result<bool> {
+        let inode = |file| self.storage.inode(file).map_err(|error| Error::io(format!("looking for {file}"), error));
+        if inode(File::Id)? != Some(self.home) {
+            return Ok(false);
+        }
+        let stamp = self.storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
+        if stamp.is_none() || stamp != *self.name_stamp.lock().expect("no panic while locked") {
+            check_name(&read(&*self.storage, File::Name, HEADER)?)?;
+            *self.name_stamp.lock().expect("no panic while locked") = stamp;
+        }
+        Ok(true)
+    }
+
+    fn check_coordinator(&self, options: &Options) -> Result<()> {
+        check_coordinator(&self.options.coordinator, &options.coordinator)
+    }
+}
+
+/// A request begins: databases whose connections share one load for each request send it now, in the background.
+pub fn begin_request() -> Option<Moment> {
+    let databases: Vec<_> = slots().values().cloned().collect();
+    let open = databases.iter().filter_map(|slot| slot.try_lock().ok()?.clone());
+    let mut began = None;
+    for database in open.filter(|database| database.is_current()) {
+        let now = *began.get_or_insert_with(|| database.storage.now());
+        if database.requests.load(std::sync::atomic::Ordering::Relaxed) {
+            database.refresh_beside(now);
+        }
+    }
+    began
+}
+
+/// Removes a database: NAME, what stock SQLite may have left beside it, and its folder. One that is not there is fine.
+pub fn remove(name: &Path) -> Result<()> {
+    let name = absolute(name)?;
+    let slot = slots().remove(&name);
+    drop(slot);
+    let beside = |suffix: &str| {
+        let mut path = name.clone().into_os_string();
+        path.push(suffix);
+        PathBuf::from(path)
+    };
+    // `id` goes first: what is left after a crash is no database any more.
+    let folder = beside("-seawall");
+    let files = [folder.join("id"), name.clone(), beside("-journal"), beside("-wal"), beside("-shm")];
+    let removed = files.iter().map(std::fs::remove_file).chain([std::fs::remove_dir_all(&folder)]);
+    for result in removed {
+        match result {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Err(Error::io(format!("removing {}", name.display()), error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn open_or_adopt(
+    name: &Path, storage: Arc<dyn Storage>, access: Access, options: &Options, plain: &dyn PlainSqlite,
+) -> Result<Arc<Database>> {
+    let coordinator = coordinator_of(&options.coordinator, &storage)?;
+    let is_database = storage.inode(File::Id).map_err(|error| Error::io("looking for id", error))?.is_some();
+    if !is_database {
+        check_adoptable(&*storage, access)?;
+        let adoption = Adoption { name, storage: &*storage, coordinator: &*coordinator, url: &options.coordinator };
+        adoption.run(plain, access == Access::Create)?;
+    }
+    open_existing(name, storage, coordinator, options)
+}
+
+/// Whether what lies at NAME may become a Seawall database by being opened.
+fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<()> {
+    let there = storage.inode(File::Name).map_err(|error| Error::io("looking for NAME", error))?.is_some();
+    if !there && access != Access::Create {
+        return Err(Error::CannotOpen("NAME does not exist, and may not be made (mode=rw or ro)".into()));
+    }
+    if access == Access::ReadOnly {
+        return Err(Error::CannotOpen(
+            "NAME is not a Seawall database yet, and opened read-only it cannot become one: open it once for writing".into(),
+        ));
+    }
+    let begun = storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error))?.is_some();
+    if there && !begun && plain::state_of(&read(storage, File::Name, HEADER)?) == NameState::Marked {
+        return Err(Error::CannotOpen(
+            "NAME is the copy of some version of a Seawall database, and its folder NAME-seawall is not there. Nothing was changed. \
+             Bring the folder back; or run seawall adopt, to go on from this copy"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+fn open_existing(
+    name: &Path, storage: Arc<dyn Storage>, coordinator: Box<dyn Coordinator>, options: &Options,
+) -> Result<Arc<Database>> {
+    let span = |file, length| Span { file, at: 0, length };
+    let spans = [span(File::Id, identity::MAX_LENGTH), span(File::Name, HEADER), span(File::High, high::LENGTH)];
+    let [id, header, high] = <[_; 3]>::try_from(storage.read_many(&spans)).expect("as many answers as spans");
+    let identity = parse_identity(id.map_err(|error| Error::io("reading id", error))?)?;
+    check_coordinator(&identity.coordinator, &options.coordinator)?;
+    check_name(&or_nothing(header).map_err(|error| Error::io("reading NAME", error))?)?;
+    // A hint that cannot be read is no hint.
+    let high: Option<High> = high.ok().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
+    let home = storage.inode(File::Id).map_err(|error| Error::io("looking for id", error))?;
+    let home = home.ok_or_else(|| Error::CannotOpen("id vanished while it was read".into()))?;
+    let name_stamp = storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
+
+    let sent = storage.now();
+    let known = high.map_or(Known::Nothing, |high| Known::Hint(high.version, high.commit));
+    let head = coordinator.load(&known).map_err(|error| {
+        Error::CannotOpen(format!("{error}. Nothing was written, and the data is in the files: run seawall recover"))
+    })?;
+    check_home(&head, identity.database, home)?;
+    if let Some(high) = high.filter(|high| (high.epoch, high.version) > head.order()) {
+        return Err(Error::CannotOpen(format!(
+            "the head is older than the files: it names version {}, and version {} was acknowledged. Nothing was written. Stop all writers \
+             and run seawall recover",
+            head.version.0, high.version.0
+        )));
+    }
+    let pages = Pages::new(storage.clone(), identity.database, options.page_cache);
+    let first = Arc::new(pages.snapshot_of(head, None, sent)?);
+    Ok(Arc::new(Database {
+        name: name.to_owned(),
+        options: options.clone(),
+        id: identity.database,
+        home,
+        name_stamp: Mutex::new(name_stamp),
+        process: storage.process(),
+        storage,
+        coordinator,
+        pages,
+        newest: Mutex::new(Newest::new(first, sent)),
+        answered: Default::default(),
+        queue: Default::default(),
+        segment: Default::default(),
+        pending: Default::default(),
+        unsettled: Default::default(),
+        bell: Default::default(),
+        requests: Default::default(),
+    }))
+}
+
+fn coordinator_of(url: &str, storage: &Arc<dyn Storage>) -> Result<Box<dyn Coordinator>> {
+    match url {
+        "fs:" => Ok(Box::new(FsCoordinator::new(storage.clone()))),
+        _ => Err(Error::CannotOpen(format!("there is no coordinator {url:?} here: fs: is the embedded one. Nothing was touched"))),
+    }
+}
+
+fn check_coordinator(bound: &str, asked: &str) -> Result<()> {
+    if bound == asked {
+        return Ok(());
+    }
+    Err(Error::CannotOpen(format!(
+        "this database is ordered by {bound}, and {asked} was asked for: two coordinators would be two histories. Nothing was written. \
+         Ask for {bound}; or stop all writers and run seawall move"
+    )))
+}
+
+/// NAME must be the marked copy that Seawall left there.
+fn check_name(header: &[u8]) -> Result<()> {
+    let what = match plain::state_of(header) {
+        NameState::Marked => return Ok(()),
+        NameState::Empty => "NAME was removed or emptied",
+        NameState::Plain | NameState::Other => "NAME was overwritten with another file",
+    };
+    Err(Error::CannotOpen(format!(
+        "{what} from outside while its folder NAME-seawall is there, which has all that was committed. Nothing was changed. Three ways out: \
+         seawall restore --from FILE, to take a file as the newest version; seawall snapshot --refresh, to write NAME anew from what was \
+         committed; or remove the folder as well, to start afresh"
+    )))
+}
+
+fn parse_identity(bytes: Vec<u8>) -> Result<Identity> {
+    let damaged = |why: &dyn std::fmt::Display| {
+        Error::CannotOpen(format!(
+            "{} cannot be used: {why}. Nothing was changed, and the data is in the files; restore id from a backup, or run seawall recover",
+            File::Id
+        ))
+    };
+    let text = String::from_utf8(bytes).map_err(|_| damaged(&"it is not text"))?;
+    text.parse().map_err(|why: crate::codec::Malformed| damaged(&why))
+}
+
+fn read(storage: &dyn Storage, file: File, length: usize) -> Result<Vec<u8>> {
+    or_nothing(storage.read(Span { file, at: 0, length })).map_err(|error| Error::io(format!("reading {file}"), error))
+}
+
+fn or_nothing(read: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+/// NAME as an absolute path without links: one database has one path in a process.
+fn absolute(name: &Path) -> Result<PathBuf> {
+    let failed = |error| Error::CannotOpen(format!("{}: {error}", name.display()));
+    match name.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let file = name.file_name().ok_or_else(|| failed(io::Error::other("it names no file")))?;
+            Ok(parent.canonicalize().map_err(failed)?.join(file))
+        }
+        path => path.map_err(failed),
+    }
+}
+
+fn slots() -> MutexGuard<'static, HashMap<PathBuf, Arc<Mutex<Slot>>>> {
+    DATABASES.lock().expect("no panic while locked")
+}
+
+fn forget_idle() {
+    let mut slots = slots();
+    let idle = |slot: &Arc<Mutex<Slot>>| {
+        Arc::strong_count(slot) == 1 && slot.try_lock().is_ok_and(|slot| slot.as_ref().is_none_or(|d| Arc::strong_count(d) == 1))
+    };
+    let mut surplus = slots.values().filter(|slot| idle(slot)).count().saturating_sub(KEPT_IDLE);
+    slots.retain(|_, slot| {
+        let goes = surplus > 0 && idle(slot);
+        surplus -= usize::from(goes);
+        !goes
+    });
+}

@@ -1,0 +1,332 @@
+//! Reading pages and frames: from the cache, else from a segment or the base, checked on the way in.
+
+use crate::codec::Malformed;
+use crate::commit::{CommitFrame, IndexFrame, RunRef, page_checksum};
+use crate::error::{Error, Result};
+use crate::frame::{self, Frame, Kind, UNIT};
+use crate::group;
+use crate::head::{BaseRef, CommitRef, Head, Place};
+use crate::ids::{BaseName, DatabaseId, PageNo, Version};
+use crate::page_map::{Entry, SegmentNo, Segments};
+use crate::snapshot::{PagePlace, Snapshot, follows};
+use crate::moment::Moment;
+use crate::storage::{File, Span, Storage};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use std::collections::HashMap;
+use std::io;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
+
+/// A page's image, shared.
+#[derive(Clone, Debug)]
+pub struct Page(pub(crate) Arc<[u8]>);
+
+impl Deref for Page {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The whole location: names are never used twice, so what is under a key never changes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Key {
+    Segment { segment: SegmentNo, at: u32, slot: u8 },
+    Base { base: BaseName, page: PageNo },
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Page> for ByBytes {
+    fn weight(&self, _: &Key, page: &Page) -> u64 {
+        page.len() as u64 + 64
+    }
+}
+
+/// A scan of a base is read ahead this many bytes at a time …
+const READ_AHEAD: usize = 1 << 20;
+/// … and this many times at once.
+const READ_AHEAD_AT_ONCE: usize = 4;
+/// A checksum in a base's `.sums`.
+const SUM_BYTES: usize = 8;
+/// A small commit's pages are read along with its frame.
+const READ_ALONG: u32 = 64 << 10;
+/// Older than the shortest retention: what such a snapshot lacks was collected, not lost.
+const RETENTION_MINIMUM_SECONDS: u64 = 15 * 60;
+/// No page is smaller: bounds how many the cache can hold.
+const SMALLEST_PAGE: u64 = 512;
+
+/// A database's pages, as this process knows them.
+pub(crate) struct Pages {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) segments: Segments,
+    database: DatabaseId,
+    cache: Cache<Key, Page, ByBytes>,
+    scans: Mutex<HashMap<BaseName, Scan>>,
+}
+
+/// How far the latest scan of a base has come.
+#[derive(Clone, Copy, Default)]
+struct Scan {
+    /// The page after the last one that was read.
+    next: u32,
+    /// How many pages to read at the next miss there.
+    pages: u32,
+}
+
+impl Pages {
+    pub(crate) fn new(storage: Arc<dyn Storage>, database: DatabaseId, cache_bytes: usize) -> Pages {
+        let items = (cache_bytes as u64 / (8 * SMALLEST_PAGE)).max(16) as usize;
+        let cache = Cache::with_weighter(items, cache_bytes as u64, ByBytes);
+        Pages { storage, segments: Segments::default(), database, cache, scans: Mutex::default() }
+    }
+
+    /// The image of `page` in `snapshot`, which has it.
+    pub(crate) fn read(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
+        let place = snapshot.place_of(page).ok_or_else(|| {
+            Error::corrupt(format!("the page map of version {}", snapshot.version().0), format!("page {} is missing", page.0))
+        })?;
+        match place {
+            PagePlace::Segment(entry) => self.read_from_segment(entry, page),
+            PagePlace::Base(base) => self.read_from_base(base, page),
+        }
+        .map_err(|error| self.explain(error, snapshot))
+    }
+
+    /// Remembers a page that was just committed.
+    pub(crate) fn remember(&self, entry: Entry, page: Page) {
+        self.cache.insert(key_of(entry), page);
+    }
+
+    fn read_from_segment(&self, entry: Entry, page: PageNo) -> Result<Page, ReadError> {
+        if let Some(cached) = self.cache.get(&key_of(entry)) {
+            return Ok(cached);
+        }
+        let file = File::Segment(self.segments.name(entry.segment()));
+        let bytes = self.read_whole(Span { file, at: entry.offset(), length: entry.length() })?;
+        let damaged = |why: Malformed| ReadError::Damaged(file, entry.offset(), why);
+        let frame = frame_of(&bytes, Kind::Pages).map_err(damaged)?;
+        let group = self.take_in_group(&frame, entry.segment(), entry.at()).map_err(damaged)?;
+        let slot = usize::from(entry.slot());
+        if group.owner.version != entry.version() || group.pages.get(slot) != Some(&page) {
+            return Err(damaged(Malformed("it holds other pages than the page map says")));
+        }
+        Ok(Page(image_of(&group, slot).into()))
+    }
+
+    /// Puts every page of a group into the cache: they were read, and they are neighbours.
+    fn take_in_group(&self, frame: &Frame<'_>, segment: SegmentNo, at: u32) -> Result<group::Group, Malformed> {
+        let group = group::decode(frame.payload)?;
+        if group.owner.database != self.database {
+            return Err(Malformed("it is of another database"));
+        }
+        for slot in 0..group.pages.len() {
+            let key = Key::Segment { segment, at, slot: slot as u8 };
+            self.cache.insert(key, Page(image_of(&group, slot).into()));
+        }
+        Ok(group)
+    }
+
+    fn read_from_base(&self, base: BaseRef, page: PageNo) -> Result<Page, ReadError> {
+        let key = Key::Base { base: base.name, page };
+        if let Some(cached) = self.cache.get(&key) {
+            return Ok(cached);
+        }
+        let ahead = self.how_far_ahead(&base, page);
+        let (size, per_read) = (base.page_size.bytes(), (READ_AHEAD / base.page_size.bytes()) as u32);
+        let file = File::Base(base.name);
+        let mut spans: Vec<Span> = (0..ahead)
+            .step_by(per_read as usize)
+            .map(|first| Span {
+                file,
+                at: base.page_size.offset_of(PageNo(page.0 + first)),
+                length: (ahead - first).min(per_read) as usize * size,
+            })
+            .collect();
+        let sums = File::Sums(base.name);
+        spans.push(Span { file: sums, at: u64::from(page.0 - 1) * SUM_BYTES as u64, length: ahead as usize * SUM_BYTES });
+        let mut read = self.read_whole_many(&spans)?;
+        let sums = read.pop().expect("as many answers as spans");
+        let images = read.iter().flat_map(|bytes| bytes.chunks_exact(size));
+        let mut first = None;
+        for (n, (image, sum)) in images.zip(sums.chunks_exact(SUM_BYTES)).enumerate() {
+            let this = PageNo(page.0 + n as u32);
+            if page_checksum(image) != sum {
+                let at = base.page_size.offset_of(this);
+                // Only the page that was asked for matters now; a damaged one read ahead is told when it is asked for.
+                if n == 0 { return Err(ReadError::Damaged(file, at, Malformed("its checksum does not fit"))) } else { break }
+            }
+            let image = Page(image.into());
+            self.cache.insert(Key::Base { base: base.name, page: this }, image.clone());
+            first.get_or_insert(image);
+        }
+        Ok(first.expect("at least one page was read"))
+    }
+
+    /// How many pages to read at once: one, unless the last misses were in a row; then ever more.
+    fn how_far_ahead(&self, base: &BaseRef, page: PageNo) -> u32 {
+        let most = (READ_AHEAD / base.page_size.bytes() * READ_AHEAD_AT_ONCE) as u32;
+        let mut scans = self.scans.lock().expect("no panic while locked");
+        let scan = scans.entry(base.name).or_default();
+        let pages = if page.0 == scan.next { (scan.pages * 8).clamp(1, most) } else { 1 };
+        let pages = pages.min(base.page_count - page.0 + 1);
+        *scan = Scan { next: page.0 + pages, pages };
+        pages
+    }
+
+    /// The frame of `commit`, which is `version`; a small commit's pages come along and are cached.
+    pub(crate) fn read_commit(&self, commit: &CommitRef, version: Version) -> Result<CommitFrame> {
+        let no_frame = || Error::corrupt(format!("the history at version {}", version.0), "it names no commit frame");
+        let place = commit.place.ok_or_else(no_frame)?;
+        let lead = if place.lead + place.length <= READ_ALONG { place.lead } else { 0 };
+        let file = File::Segment(place.segment);
+        let at = u64::from(place.at) * UNIT - u64::from(lead.min(place.at.saturating_mul(UNIT as u32)));
+        let span = Span { file, at, length: (lead + place.length) as usize };
+        let files_are_older = |why: &dyn std::fmt::Display| {
+            Error::CannotOpen(format!(
+                "the files are older than the head: the commit frame of version {} ({file} at {}) cannot be read: {why}. Nothing was \
+                 changed. If the folder was restored from a backup, run seawall recover",
+                version.0,
+                u64::from(place.at) * UNIT
+            ))
+        };
+        let bytes = match self.read_whole(span) {
+            Ok(bytes) => bytes,
+            Err(error @ (ReadError::Missing(_) | ReadError::Short(..))) => return Err(files_are_older(&error)),
+            Err(error) => return Err(error.into()),
+        };
+        let (pages, frame) = bytes.split_at(lead as usize);
+        let parsed = frame_of(frame, Kind::Commit).map_err(|why| files_are_older(&why))?;
+        if parsed.digest != commit.digest {
+            return Err(files_are_older(&"another commit lies there"));
+        }
+        self.take_in_lead(pages, place, lead);
+        CommitFrame::decode(parsed.payload, &self.segments).map_err(|why| Error::corrupt(format!("{file} at {at}"), why))
+    }
+
+    /// What comes along with a commit frame is a favour: damage there is told when such a page is asked for.
+    fn take_in_lead(&self, mut bytes: &[u8], place: Place, lead: u32) {
+        let segment = self.segments.number(place.segment);
+        let mut at = place.at - lead / UNIT as u32;
+        while let Ok(frame) = frame::parse(bytes) {
+            if frame.kind == Kind::Pages && self.take_in_group(&frame, segment, at).is_err() {
+                return;
+            }
+            at += (frame.length as u64 / UNIT) as u32;
+            bytes = bytes.get(frame.length..).unwrap_or_default();
+        }
+    }
+
+    /// Those of `runs` that reach beyond `known`, oldest first, all read at once.
+    pub(crate) fn read_runs(&self, runs: &[RunRef], known: Version) -> Result<Vec<IndexFrame>> {
+        let runs: Vec<&RunRef> = runs.iter().filter(|run| run.up_to > known).collect();
+        let spans: Vec<Span> = (runs.iter())
+            .map(|run| Span {
+                file: File::Segment(run.place.segment),
+                at: u64::from(run.place.at) * UNIT,
+                length: run.place.length as usize,
+            })
+            .collect();
+        let read = self.read_whole_many(&spans)?;
+        let decode = |((bytes, run), span): ((Vec<u8>, &RunRef), &Span)| {
+            let damaged = |why| ReadError::Damaged(span.file, span.at, why);
+            let frame = frame_of(&bytes, Kind::Index).map_err(damaged)?;
+            let index = IndexFrame::decode(frame.payload, &self.segments).map_err(damaged)?;
+            if index.database != self.database || (index.after, index.up_to) != (run.after, run.up_to) {
+                return Err(damaged(Malformed("it is another index than the commit names")).into());
+            }
+            Ok(index)
+        };
+        read.into_iter().zip(runs).zip(&spans).map(decode).collect()
+    }
+
+    /// The snapshot that `head` names: carried on from `known` where that is possible, else from the base.
+    pub(crate) fn snapshot_of(&self, head: Head, known: Option<&Snapshot>, sent: Moment) -> Result<Snapshot> {
+        if head.commit.place.is_none() {
+            return Ok(Snapshot::first(head, sent));
+        }
+        let frame = self.read_commit(&head.commit, head.version)?;
+        let earlier = known.filter(|known| known.head.epoch == head.epoch);
+        if let Some(earlier) = earlier.filter(|earlier| earlier.version().next() == head.version) {
+            if !follows(&frame, &earlier.head) {
+                return Err(Error::corrupt(
+                    format!("the history at version {}", head.version.0),
+                    "it does not follow what this process has seen",
+                ));
+            }
+        }
+        let base = head.base.map_or(Version(0), |base| base.name.version);
+        let runs = self.read_runs(&frame.runs, earlier.map_or(base, |earlier| earlier.version().max(base)))?;
+        let what = format!("the commit frame of version {}", head.version.0);
+        Snapshot::of_commit(head, frame, &runs, earlier, &self.segments, sent)
+            .map_err(|why| Error::corrupt(what, why))
+    }
+
+    fn read_whole(&self, span: Span) -> Result<Vec<u8>, ReadError> {
+        whole(self.storage.read(span), span)
+    }
+
+    fn read_whole_many(&self, spans: &[Span]) -> Result<Vec<Vec<u8>>, ReadError> {
+        self.storage.read_many(spans).into_iter().zip(spans).map(|(read, span)| whole(read, *span)).collect()
+    }
+
+    /// A missing file is damage, unless the snapshot is so old that collection may have taken it.
+    fn explain(&self, error: ReadError, snapshot: &Snapshot) -> Error {
+        let age = snapshot.sent.age(self.storage.now());
+        match error {
+            ReadError::Missing(_) if age.as_secs() >= RETENTION_MINIMUM_SECONDS => {
+                Error::SnapshotTooOld { version: snapshot.version(), age }
+            }
+            error => error.into(),
+        }
+    }
+}
+
+fn key_of(entry: Entry) -> Key {
+    Key::Segment { segment: entry.segment(), at: entry.at(), slot: entry.slot() }
+}
+
+fn image_of(group: &group::Group, slot: usize) -> &[u8] {
+    &group.images[slot * group.page_size.bytes()..][..group.page_size.bytes()]
+}
+
+fn frame_of(bytes: &[u8], kind: Kind) -> Result<Frame<'_>, Malformed> {
+    let frame = frame::parse(bytes)?;
+    if frame.kind == kind { Ok(frame) } else { Err(Malformed("a frame of another kind lies there")) }
+}
+
+fn whole(read: io::Result<Vec<u8>>, span: Span) -> Result<Vec<u8>, ReadError> {
+    match read {
+        Ok(bytes) if bytes.len() == span.length => Ok(bytes),
+        Ok(_) => Err(ReadError::Short(span.file, span.at)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ReadError::Missing(span.file)),
+        Err(error) => Err(ReadError::Failed(span.file, error)),
+    }
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("{0} is missing")]
+    Missing(File),
+    #[error("{0} ends before byte {1} and what must follow")]
+    Short(File, u64),
+    #[error("{0} at byte {1}: {2}")]
+    Damaged(File, u64, Malformed),
+    #[error("{0}: {1}")]
+    Failed(File, io::Error),
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Error {
+        match error {
+            ReadError::Missing(file) => Error::corrupt(file, "it is missing"),
+            ReadError::Short(file, at) => Error::corrupt(format!("{file} at byte {at}"), "it ends too early"),
+            ReadError::Damaged(file, at, why) => Error::corrupt(format!("{file} at byte {at}"), why),
+            ReadError::Failed(file, cause) => Error::io(format!("reading {file}"), cause),
+        }
+    }
+}

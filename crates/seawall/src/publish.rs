@@ -1,0 +1,224 @@
+//! Committing: one durable append, one swap, and the conclusion, whatever the answer was.
+
+use crate::commit::CommitFrame;
+use crate::coordinator::{CoordinatorError, Known, Lease, Swapped};
+use crate::database::{Database, check_home};
+use crate::error::{Error, Result};
+use crate::head::{CommitRef, Head};
+use crate::ids::{CommitId, PageNo, PageSize, Version};
+use crate::mark::{Fate, Mark};
+use crate::moment::Moment;
+use crate::pages::Page;
+use crate::queue::Turn;
+use crate::segment::Draft;
+use crate::snapshot::Snapshot;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long a commit's outcome is asked for before it is reported as unknown.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a later transaction asks for it before it reports the same.
+const PATIENCE_LATER: Duration = Duration::from_secs(1);
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
+/// Larger commits do not go through the page cache: they would drive everything else out.
+const REMEMBERED_PAGES: usize = 2048;
+
+/// A commit that was appended, and whose swap was sent or is about to be.
+pub(crate) struct Pending {
+    lease: Lease,
+    previous: Arc<Snapshot>,
+    next: Head,
+    frame: CommitFrame,
+}
+
+/// What a head says of a commit.
+enum Verdict {
+    Committed,
+    Refused,
+    /// Its swap may still take place.
+    Open,
+}
+
+/// What became of a swap.
+enum Outcome {
+    Committed,
+    Refused,
+    /// Certainly not carried out, for this reason.
+    Failed(CoordinatorError),
+    Unknown(String),
+}
+
+impl Database {
+    /// Publishes `pages` over `snapshot` as the next version.
+    pub(crate) fn publish(
+        self: &Arc<Self>, turn: &mut Turn, snapshot: &Arc<Snapshot>, page_size: PageSize, page_count: u32, pages: &[PageNo],
+        read: &dyn Fn(PageNo) -> Result<Page>,
+    ) -> Result<Arc<Snapshot>> {
+        let lease = turn.lease().expect("whoever writes has the lease").clone();
+        let draft = Draft {
+            snapshot,
+            commit: CommitId(self.random()?),
+            page_size,
+            page_count,
+            time: self.storage.now().unix_millis(),
+            sweep: lease.sweep,
+        };
+        let appended = {
+            let mut segment = self.segment.lock().expect("no panic while locked");
+            segment.append_commit(&*self.storage, &self.pages.segments, &draft, pages, read)
+        };
+        let (commit, frame) = appended?;
+        let next = snapshot.head.followed_by(commit, lease.slot);
+        let sent = self.storage.now();
+        let pending = Pending { lease, previous: snapshot.clone(), next, frame };
+        match self.conclude(&pending, false, PATIENCE) {
+            Outcome::Committed => {
+                let published = self.install(pending, sent)?;
+                self.remember(&published, pages, read)?;
+                self.carry_lease_on(turn, &published, sent);
+                Ok(published)
+            }
+            Outcome::Refused => {
+                let version = pending.next.version;
+                self.settle_refusal(pending)?.ok_or(Error::Superseded { version })
+            }
+            Outcome::Failed(error) => Err(self.nothing_written(error)),
+            Outcome::Unknown(cause) => Err(self.leave_unsettled(pending, cause)),
+        }
+    }
+
+    /// Settles what an earlier commit of this process left unknown. Every transaction begins with this, reading ones too.
+    pub(crate) fn settle(self: &Arc<Self>) -> Result<()> {
+        if !self.unsettled.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let pending = self.pending.lock().expect("no panic while locked").take();
+        let Some(pending) = pending else { return Ok(()) };
+        let sent = self.storage.now();
+        match self.conclude(&pending, true, PATIENCE_LATER) {
+            Outcome::Committed => drop(self.install(pending, sent)?),
+            Outcome::Refused => drop(self.settle_refusal(pending)?),
+            Outcome::Failed(error) => return Err(self.leave_unsettled(pending, error.to_string())),
+            Outcome::Unknown(cause) => return Err(self.leave_unsettled(pending, cause)),
+        }
+        self.unsettled.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Sends the swap until its outcome is known: the same frame, the same commit id, so that it can take place only once.
+    /// Once an attempt was `ambiguous`, no later answer can mean that nothing was carried out: only the head can tell.
+    fn conclude(&self, pending: &Pending, mut ambiguous: bool, patience: Duration) -> Outcome {
+        let began = self.storage.now().monotonic;
+        let mut wait = FIRST_WAIT;
+        loop {
+            let looked = match self.coordinator.swap(&pending.lease, &pending.previous.head, &pending.next) {
+                Ok(Swapped::Done) => return Outcome::Committed,
+                Ok(Swapped::Refused(head)) => self.judge(pending, &head),
+                Err(error) if error.is_certain() && !ambiguous => return Outcome::Failed(error),
+                Err(_) => {
+                    ambiguous = true;
+                    let known = Known::Head(&pending.previous.head);
+                    let head = self.coordinator.load(&known).map_err(|error| self.nothing_written(error));
+                    head.and_then(|head| self.judge(pending, &head))
+                }
+            };
+            let cause = match looked {
+                Ok(Verdict::Committed) => return Outcome::Committed,
+                Ok(Verdict::Refused) => return Outcome::Refused,
+                Ok(Verdict::Open) => "it may still be on its way".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            if self.storage.now().monotonic.saturating_sub(began) >= patience {
+                return Outcome::Unknown(cause);
+            }
+            self.storage.sleep(wait);
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// What `head` says of the commit. *Mine* is decided by identity, wherever in the chain it is.
+    fn judge(&self, pending: &Pending, head: &Head) -> Result<Verdict> {
+        let Pending { next, previous, lease, .. } = pending;
+        check_home(head, self.id, self.home)?;
+        if head.order() < previous.head.order() {
+            return Err(Error::CannotOpen("the head was set back: run seawall recover".into()));
+        }
+        if head.order() == previous.head.order() {
+            let fenced = head.generation != lease.generation;
+            return Ok(if fenced { Verdict::Refused } else { Verdict::Open });
+        }
+        let mut commit = head.commit;
+        for version in (next.version.0 + 1..=head.version.0).rev() {
+            commit = self.pages.read_commit(&commit, Version(version))?.previous;
+        }
+        let mine = head.version >= next.version && commit.is(&next.commit);
+        Ok(if mine { Verdict::Committed } else { Verdict::Refused })
+    }
+
+    /// The commit is in the history: from now on this process knows it.
+    fn install(self: &Arc<Self>, pending: Pending, sent: Moment) -> Result<Arc<Snapshot>> {
+        let Pending { next, frame, previous, .. } = pending;
+        let head = next.clone();
+        let snapshot = Snapshot::of_commit(next, frame, &[], Some(&previous), &self.pages.segments, sent)
+            .map_err(|why| Error::corrupt(format!("the commit frame of version {}", head.version.0), why))?;
+        let snapshot = Arc::new(snapshot);
+        self.raise(snapshot.clone(), sent);
+        self.acknowledged(&head);
+        Ok(snapshot)
+    }
+
+    /// The commit was refused: a mark says so, for recovery; then the head is looked at once more, for recovery may have been at
+    /// work before it could see the mark. A snapshot, if the commit is in the history after all.
+    fn settle_refusal(self: &Arc<Self>, pending: Pending) -> Result<Option<Arc<Snapshot>>> {
+        let sent = self.storage.now();
+        self.mark(&pending.next, Fate::Refused)?;
+        let known = self.newest_known();
+        let head = match self.load(&known) {
+            Ok(head) => head,
+            Err(error) => return Err(self.leave_unsettled(pending, error.to_string())),
+        };
+        match self.judge(&pending, &head) {
+            Ok(Verdict::Committed) => self.install(pending, sent).map(Some),
+            Ok(Verdict::Refused) => self.catch_up(head, sent).map(|_| None),
+            Ok(Verdict::Open) => Err(self.leave_unsettled(pending, "the head was set back".into())),
+            Err(error) => Err(self.leave_unsettled(pending, error.to_string())),
+        }
+    }
+
+    /// Appends a mark that says what became of the commit of `head`.
+    pub(crate) fn mark(&self, head: &Head, fate: Fate) -> Result<()> {
+        let Head { database, epoch, version, commit: CommitRef { id: commit, digest, .. }, .. } = *head;
+        let mark = Mark { fate, database, epoch, version, commit, digest };
+        let mut segment = self.segment.lock().expect("no panic while locked");
+        segment.append_mark(&*self.storage, &mark.encode())
+    }
+
+    fn leave_unsettled(&self, pending: Pending, cause: String) -> Error {
+        let (commit, version) = (pending.next.commit.id, pending.next.version);
+        *self.pending.lock().expect("no panic while locked") = Some(pending);
+        self.unsettled.store(true, Ordering::Release);
+        Error::OutcomeUnknown { commit, version, cause }
+    }
+
+    fn remember(&self, published: &Snapshot, pages: &[PageNo], read: &dyn Fn(PageNo) -> Result<Page>) -> Result<()> {
+        if pages.len() <= REMEMBERED_PAGES {
+            for page in pages {
+                let entry = published.map.get(*page).expect("what was committed is in the map");
+                self.pages.remember(entry, read(*page)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the lease outlives the swap, this process may go on with the next transaction.
+    fn carry_lease_on(&self, turn: &mut Turn, published: &Snapshot, sent: Moment) {
+        if !self.coordinator.lease_survives_swap() {
+            turn.take_lease();
+        } else if let Some(lease) = turn.lease() {
+            lease.generation = published.head.generation;
+            lease.since = sent;
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The queue of this process's writers, and the lease that they hand on.
+//!
+//! One writer at a time has the [`Turn`]. A lease that its holder leaves behind serves the next one, for a bounded time;
+//! then it goes back, so that other processes get theirs. Giving back happens in the background.
+
+use crate::coordinator::Lease;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// How long one process serves its own queue before it lets others have the lease.
+pub(crate) const TURN: Duration = Duration::from_millis(100);
+/// How long a lease stays for a writer that writes again and again.
+const LINGER: Duration = Duration::from_millis(5);
+/// A writer that comes back within this is one that writes again and again.
+const COMES_BACK: Duration = Duration::from_millis(20);
+/// How long a lease waits for a stale writer's second attempt: twice SQLite's longest busy sleep.
+pub(crate) const GRACE: Duration = Duration::from_millis(200);
+
+/// A lease, with what this process decided about it. Times are monotonic.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) lease: Lease,
+    /// When this process must let others have it.
+    pub(crate) ends: Duration,
+    /// When it goes back if nobody here wants it.
+    release_at: Duration,
+}
+
+impl Held {
+    pub(crate) fn new(lease: Lease) -> Held {
+        let ends = lease.since.monotonic + TURN;
+        Held { lease, ends, release_at: ends }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    taken: bool,
+    waiting: VecDeque<u64>,
+    tickets: u64,
+    held: Option<Held>,
+    /// The lease of the writer whose turn it is, and when it must be renewed.
+    active: Option<(Lease, Duration)>,
+    /// When the last turn ended.
+    last_end: Duration,
+    /// Whether the writer whose turn it is came back soon after the last one ended.
+    comes_back: bool,
+}
+
+/// The queue.
+#[derive(Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What to do about a lease nobody is using, or that must be renewed.
+pub(crate) enum Due {
+    /// Give it back: the turn is taken until then.
+    Release(Turn, Lease),
+    /// Say that the holder is alive.
+    Renew(Lease),
+}
+
+impl Queue {
+    /// Waits for the turn, first come, first served, at most `patience`.
+    pub(crate) fn enter(self: &Arc<Self>, now: Duration, patience: Duration) -> Option<Turn> {
+        let mut state = self.lock();
+        let ticket = state.tickets;
+        state.tickets += 1;
+        state.waiting.push_back(ticket);
+        let mine = |state: &mut State| state.taken || state.waiting.front() != Some(&ticket);
+        let (mut state, timeout) =
+            self.changed.wait_timeout_while(state, patience, mine).expect("no panic while locked");
+        state.waiting.retain(|waiting| *waiting != ticket);
+        if timeout.timed_out() {
+            drop(state);
+            // Whoever waited behind this one may be first now.
+            self.changed.notify_all();
+            return None;
+        }
+        state.comes_back = now.saturating_sub(state.last_end) < COMES_BACK;
+        Some(self.take(&mut state))
+    }
+
+    fn take(self: &Arc<Self>, state: &mut State) -> Turn {
+        assert!(!state.taken, "one writer at a time");
+        state.taken = true;
+        Turn { queue: self.clone(), held: state.held.take(), stays: None }
+    }
+
+    /// What is due at `now`, and otherwise when to look again.
+    pub(crate) fn due(self: &Arc<Self>, now: Duration, renew_every: Duration) -> Result<Due, Option<Duration>> {
+        let mut state = self.lock();
+        if let Some((lease, renew_at)) = &mut state.active {
+            if *renew_at <= now {
+                *renew_at = now + renew_every;
+                return Ok(Due::Renew(lease.clone()));
+            }
+            return Err(Some(*renew_at));
+        }
+        match &state.held {
+            Some(held) if !state.taken && state.waiting.is_empty() && held.release_at <= now => {
+                let mut turn = self.take(&mut state);
+                let held = turn.held.take().expect("it was just seen");
+                Ok(Due::Release(turn, held.lease))
+            }
+            Some(held) => Err(Some(held.release_at)),
+            None => Err(None),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while locked")
+    }
+}
+
+/// The turn to write, and the lease if there is one. Dropping it passes both on.
+pub(crate) struct Turn {
+    queue: Arc<Queue>,
+    held: Option<Held>,
+    /// Keep the lease for at least so long.
+    stays: Option<Duration>,
+}
+
+impl Turn {
+    /// The lease, taken out: it is to go back, or to be looked at.
+    pub(crate) fn take_lease(&mut self) -> Option<Held> {
+        self.held.take()
+    }
+
+    /// Puts a lease in, whose writer is at work from `now` on.
+    pub(crate) fn put_lease(&mut self, held: Held, renew_at: Duration) {
+        self.queue.lock().active = Some((held.lease.clone(), renew_at));
+        self.held = Some(held);
+    }
+
+    /// The lease.
+    pub(crate) fn lease(&mut self) -> Option<&mut Lease> {
+        self.held.as_mut().map(|held| &mut held.lease)
+    }
+
+    /// The lease waits a moment for whoever was told to try again.
+    pub(crate) fn stay(&mut self, until: Duration) {
+        self.stays = Some(until);
+        if let Some(held) = &mut self.held {
+            held.ends = until;
+        }
+    }
+
+    /// Ends the turn at `now`; says when the background is to look after the lease.
+    pub(crate) fn end(&mut self, now: Duration) -> Option<Duration> {
+        let mut state = self.queue.lock();
+        let linger = if state.comes_back { now + LINGER } else { now };
+        if let Some(held) = &mut self.held {
+            held.release_at = self.stays.unwrap_or(linger);
+        }
+        state.last_end = now;
+        self.held.as_ref().map(|held| held.release_at)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.taken = false;
+        state.active = None;
+        state.held = self.held.take();
+        drop(state);
+        self.queue.changed.notify_all();
+    }
+}

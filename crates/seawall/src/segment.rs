@@ -1,0 +1,221 @@
+//! Appending to this process's own segment: whole commits, durably, in one write.
+
+use crate::commit::{CommitFrame, IndexFrame, NewGroup, NewPage, RECENT_BYTES, RunRef, page_checksum};
+use crate::error::{Error, Result};
+use crate::frame::{self, Kind, UNIT};
+use crate::group::{self, Encoder, GROUP_BYTES, Owner};
+use crate::head::{CommitRef, Place};
+use crate::ids::{CommitId, PageNo, PageSize, SegmentName, Version, WriterId};
+use crate::page_map::Segments;
+use crate::pages::Page;
+use crate::snapshot::Snapshot;
+use crate::storage::{Append, File, Storage};
+use std::io;
+
+/// A segment that is longer than this is left for a new one.
+const ROTATE_AFTER: u64 = 64 << 20;
+/// A transaction is written in pieces of this size, the commit frame last: all are durable when it is.
+const PIECE: usize = 8 << 20;
+
+/// Where this process appends. Only one thread at a time does: whoever has the turn, or the background between turns.
+#[derive(Default)]
+pub(crate) struct SegmentWriter {
+    writer: Option<WriterId>,
+    made: u32,
+    open: Option<Open>,
+    encoder: Encoder,
+}
+
+struct Open {
+    name: SegmentName,
+    file: Box<dyn Append>,
+    position: u64,
+    /// The sweep that it was made under: garbage collection may take it once another began.
+    sweep: u64,
+}
+
+/// What a commit is to say; the page list and the map come from writing it.
+pub(crate) struct Draft<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) commit: CommitId,
+    pub(crate) page_size: PageSize,
+    pub(crate) page_count: u32,
+    pub(crate) time: u64,
+    pub(crate) sweep: u64,
+}
+
+impl SegmentWriter {
+    /// Appends the images of `pages` and the commit frame; when it returns, they are durable. After an error nothing of it
+    /// counts, and the next append begins another segment.
+    pub(crate) fn append_commit(
+        &mut self, storage: &dyn Storage, segments: &Segments, draft: &Draft<'_>, pages: &[PageNo], read: &dyn Fn(PageNo) -> Result<Page>,
+    ) -> Result<(CommitRef, CommitFrame)> {
+        let mut encoder = std::mem::take(&mut self.encoder);
+        let appended = self.append_with(storage, draft.sweep, |append| {
+            let version = draft.snapshot.version().next();
+            let owner = Owner { database: draft.snapshot.head.database, version, commit: draft.commit };
+            let groups = append.groups(&owner, draft.page_size, pages, read, &mut encoder)?;
+            let frame = append.with_index(draft, groups, segments)?;
+            let (digest, place) = append.frame(Kind::Commit, &frame.encode(segments))?;
+            Ok((CommitRef { id: draft.commit, digest, place: Some(place) }, frame))
+        });
+        self.encoder = encoder;
+        appended
+    }
+
+    /// Appends a mark to the open segment, if there is one under this sweep.
+    pub(crate) fn append_mark(&mut self, storage: &dyn Storage, payload: &[u8]) -> Result<()> {
+        match self.open.as_ref().map(|open| open.sweep) {
+            Some(sweep) => self.append_with(storage, sweep, |append| append.frame(Kind::Mark, payload).map(|_| ())),
+            None => Ok(()),
+        }
+    }
+
+    fn append_with<T>(
+        &mut self, storage: &dyn Storage, sweep: u64, fill: impl FnOnce(&mut Appending<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let open = self.open_under(storage, sweep)?;
+        let begin = open.position;
+        let mut append = Appending { open, begin, buffer: Vec::new() };
+        let filled = fill(&mut append).and_then(|filled| append.flush().map(|()| filled));
+        if filled.is_err() {
+            // Its end is unknown now, and a failed sync must never be tried again on the same file.
+            self.open = None;
+        }
+        filled
+    }
+
+    fn open_under(&mut self, storage: &dyn Storage, sweep: u64) -> Result<&mut Open> {
+        if self.open.as_ref().is_some_and(|open| open.sweep != sweep || open.position > ROTATE_AFTER) {
+            self.open = None;
+        }
+        if self.open.is_none() {
+            let name = SegmentName { writer: self.writer(storage)?, n: self.made };
+            self.made += 1;
+            let failed = |error| Error::io(format!("making {}", File::Segment(name)), error);
+            let file = storage.create(File::Segment(name)).map_err(failed)?;
+            self.open = Some(Open { name, file, position: 0, sweep });
+        }
+        Ok(self.open.as_mut().expect("it is open now"))
+    }
+
+    /// This process's writer, made at its first append: a copy of its memory that was taken before is another writer.
+    fn writer(&mut self, storage: &dyn Storage) -> Result<WriterId> {
+        if self.writer.is_none() {
+            let mut id = [0; 8];
+            storage.random(&mut id).map_err(|error| Error::io("asking for randomness", error))?;
+            self.writer = Some(WriterId(id));
+        }
+        Ok(self.writer.expect("it was just made"))
+    }
+}
+
+/// One append under way.
+struct Appending<'a> {
+    open: &'a mut Open,
+    begin: u64,
+    buffer: Vec<u8>,
+}
+
+impl Appending<'_> {
+    fn at(&self) -> u64 {
+        self.open.position + self.buffer.len() as u64
+    }
+
+    /// Adds a frame; `lead` says how much of this append lies before it.
+    fn frame(&mut self, kind: Kind, payload: &[u8]) -> Result<(crate::ids::Digest, Place)> {
+        let at = self.at();
+        let units = u32::try_from(at / UNIT).map_err(|_| Error::Full("a transaction is larger than 64 GiB".into()))?;
+        let digest = frame::put(&mut self.buffer, kind, payload);
+        let length = frame::length_of(payload.len()) as u32;
+        let lead = u32::try_from(at - self.begin).unwrap_or(u32::MAX - length);
+        if self.buffer.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok((digest, Place { segment: self.open.name, at: units, length, lead }))
+    }
+
+    fn groups(
+        &mut self, owner: &Owner, page_size: PageSize, pages: &[PageNo], read: &dyn Fn(PageNo) -> Result<Page>, encoder: &mut Encoder,
+    ) -> Result<Vec<NewGroup>> {
+        let mut groups = Vec::with_capacity(pages.len().div_ceil(group::pages_per_group(page_size)));
+        let mut images = Vec::with_capacity(GROUP_BYTES);
+        for pages in pages.chunks(group::pages_per_group(page_size)) {
+            images.clear();
+            let mut new_pages = Vec::with_capacity(pages.len());
+            for page in pages {
+                let image = read(*page)?;
+                new_pages.push(NewPage { page: *page, checksum: page_checksum(&image) });
+                images.extend_from_slice(&image);
+            }
+            let (_, place) = self.frame(Kind::Pages, &encoder.encode(owner, page_size, pages, &images))?;
+            let units = u16::try_from(u64::from(place.length) / UNIT).expect("a group is at most 64 KiB and a little");
+            groups.push(NewGroup { at: place.at, units, pages: new_pages });
+        }
+        Ok(groups)
+    }
+
+    /// The commit frame; an index frame comes before it when `recent` would grow too long.
+    fn with_index(&mut self, draft: &Draft<'_>, pages: Vec<NewGroup>, segments: &Segments) -> Result<CommitFrame> {
+        let snapshot = draft.snapshot;
+        let head = &snapshot.head;
+        let mut frame = CommitFrame {
+            database: head.database,
+            epoch: head.epoch,
+            version: head.version.next(),
+            commit: draft.commit,
+            page_size: draft.page_size,
+            page_count: draft.page_count,
+            previous: head.commit,
+            settled: (head.version, head.commit.digest),
+            group: (head.version.next(), head.version.next()),
+            time: draft.time.max(snapshot.time),
+            pages,
+            runs_begin: snapshot.trail.runs_begin,
+            runs: snapshot.trail.runs.clone(),
+            recent: snapshot.trail.recent.clone(),
+        };
+        if crate::commit::encoded_length(&frame.recent, segments) > RECENT_BYTES {
+            let index = next_run(snapshot, &mut frame);
+            let (after, up_to, entries) = (index.after, index.up_to, index.entries.len() as u32);
+            let (_, place) = self.frame(Kind::Index, &index.encode(segments))?;
+            frame.runs.push(RunRef { after, up_to, entries, place });
+            frame.recent.clear();
+        }
+        Ok(frame)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let failed = |open: &Open, error: io::Error| Error::io(format!("appending to {}", File::Segment(open.name)), error);
+        if !self.buffer.is_empty() {
+            self.open.file.append(&self.buffer).map_err(|error| failed(self.open, error))?;
+            self.open.position += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+/// The run that takes `recent` in, and every older run that is not at least twice as large: so that there are few runs, and
+/// every entry is written again only O(log n) times. Runs that the base has made superfluous go.
+fn next_run(snapshot: &Snapshot, frame: &mut CommitFrame) -> IndexFrame {
+    let head = &snapshot.head;
+    let base = head.base.map_or(Version(0), |base| base.name.version);
+    while frame.runs.first().is_some_and(|run| run.up_to <= base) {
+        frame.runs_begin = frame.runs.remove(0).up_to;
+    }
+    let mut after = frame.runs_end();
+    let mut count = frame.recent.len();
+    let mut merges = false;
+    while let Some(last) = frame.runs.pop_if(|last| last.entries as usize <= 2 * count) {
+        after = last.after;
+        count += last.entries as usize;
+        merges = true;
+    }
+    let entries = if merges {
+        snapshot.map.iter().filter(|(_, entry)| entry.version() > after).collect()
+    } else {
+        std::mem::take(&mut frame.recent)
+    };
+    IndexFrame { database: head.database, after, up_to: head.version, entries }
+}

@@ -1,0 +1,161 @@
+//! The trait through which the engine reaches files, clocks and randomness.
+//!
+//! It speaks of one database's files by what they are ([`File`]), never by a path, so that nothing that was read from
+//! a file or a coordinator can become part of one. The simulator implements it as the real one does.
+
+pub mod os;
+
+use crate::counters::Counters;
+use crate::ids::{BaseName, DatabaseId, SegmentName, Version};
+use crate::moment::Moment;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// One of a database's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum File {
+    /// NAME itself: a plain SQLite file that any tool can read and none can write.
+    Name,
+    /// The database's folder.
+    Folder,
+    /// What the folder is: format version, database id, coordinator.
+    Id,
+    /// `id` before it has its name.
+    IdDraft(DatabaseId),
+    /// A segment.
+    Segment(SegmentName),
+    /// A base.
+    Base(BaseName),
+    /// A base before it has its name.
+    BaseDraft(BaseName),
+    /// The checksums of a base's pages.
+    Sums(BaseName),
+    /// The checksums before they have their name.
+    SumsDraft(BaseName),
+    /// A lazy note of the newest commit that somebody saw acknowledged.
+    High,
+    /// The `fs` coordinator's lock, and the label of who has it.
+    Lease,
+}
+
+impl fmt::Display for File {
+    /// The path below the folder that NAME lies in, with `NAME` standing for its name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            File::Name => f.write_str("NAME"),
+            File::Folder => f.write_str("NAME-seawall"),
+            File::Id => f.write_str("NAME-seawall/id"),
+            File::IdDraft(id) => write!(f, "NAME-seawall/id.{id}"),
+            File::Segment(name) => write!(f, "NAME-seawall/segments/{name}.seg"),
+            File::Base(name) => write!(f, "NAME-seawall/bases/{name}.sqlite3"),
+            File::BaseDraft(name) => write!(f, "NAME-seawall/bases/{name}.sqlite3.draft"),
+            File::Sums(name) => write!(f, "NAME-seawall/bases/{name}.sums"),
+            File::SumsDraft(name) => write!(f, "NAME-seawall/bases/{name}.sums.draft"),
+            File::High => f.write_str("NAME-seawall/high"),
+            File::Lease => f.write_str("NAME-seawall/lease"),
+        }
+    }
+}
+
+/// What to read: a file, where, and how many bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// The file.
+    pub file: File,
+    /// The first byte.
+    pub at: u64,
+    /// How many bytes; fewer come back where the file ends.
+    pub length: usize,
+}
+
+/// What a file looks like from outside: when this changes, it was touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its inode number.
+    pub inode: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was last changed, in nanoseconds.
+    pub changed: i128,
+}
+
+/// What a forced look at `commits/` found.
+#[derive(Debug)]
+pub struct Look {
+    /// Whether the version that the caller knows is still named.
+    pub known_is_there: bool,
+    /// The record of the version after it, if there is one.
+    pub next: Option<String>,
+}
+
+/// A file that is being written, by this process only, front to back.
+pub trait Append: Send {
+    /// Appends `bytes`; when this returns they are durable. After an error the file's end is unknown: it must not be
+    /// appended to again.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// A file on the local disk for what does not fit in memory; gone when dropped.
+pub trait Scratch: Send + Sync {
+    /// Writes at `at`.
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Fills `into` from `at`.
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()>;
+}
+
+/// One database's files, and the machine's clocks and randomness. Every call that may cross the network counts.
+pub trait Storage: Send + Sync {
+    /// Where operations are counted.
+    fn counters(&self) -> &Counters;
+    /// The file system's name, for people.
+    fn describe(&self) -> String;
+    /// Makes the database's folder and those inside it, durably; those that are there stay.
+    fn create_folders(&self) -> io::Result<()>;
+    /// The inode number of a file, `None` if it is not there.
+    fn inode(&self, file: File) -> io::Result<Option<u64>>;
+    /// What a file looks like, `None` if it is not there.
+    fn stamp(&self, file: File) -> io::Result<Option<Stamp>>;
+    /// Reads up to `length` bytes, always what the file has now; fewer only where it ends.
+    fn read(&self, span: Span) -> io::Result<Vec<u8>>;
+    /// Reads several spans at once.
+    fn read_many(&self, spans: &[Span]) -> Vec<io::Result<Vec<u8>>>;
+    /// Makes a new, empty file; its name is durable. `AlreadyExists` if it is there.
+    fn create(&self, file: File) -> io::Result<Box<dyn Append>>;
+    /// Writes the beginning of a small file in place, made if need be, durably.
+    fn write(&self, file: File, bytes: &[u8]) -> io::Result<()>;
+    /// Gives a file a second name, durably. `AlreadyExists` if that is taken.
+    fn link(&self, from: File, to: File) -> io::Result<()>;
+    /// Removes a file; one that is not there is fine.
+    fn remove(&self, file: File) -> io::Result<()>;
+
+    /// Looks at `commits/`, never from a cache: is `known` there, and is there a next one?
+    fn look(&self, known: Version) -> io::Result<Look>;
+    /// The records of `versions`, all asked for at once, as of the last look or later.
+    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>>;
+    /// Every version that `commits/` names.
+    fn versions(&self) -> io::Result<Vec<Version>>;
+    /// Names `version` with `record` in one atomic, durable step. `AlreadyExists` if it is named: by somebody else, or by
+    /// a lost reply to this very call.
+    fn publish(&self, version: Version, record: &str) -> io::Result<()>;
+    /// Whether `version` is named, never from a cache.
+    fn is_named(&self, version: Version) -> io::Result<bool>;
+
+    /// Takes lock `slot` of the lease file, without waiting. `false`: another process has it.
+    fn try_lock(&self, slot: u32) -> io::Result<bool>;
+    /// Gives lock `slot` back.
+    fn unlock(&self, slot: u32) -> io::Result<()>;
+
+    /// Both clocks.
+    fn now(&self) -> Moment;
+    /// Waits.
+    fn sleep(&self, time: Duration);
+    /// Fills `into` with bytes from the operating system, never from a generator that a copy of this process shares.
+    fn random(&self, into: &mut [u8]) -> io::Result<()>;
+    /// This process's number: another one after a fork.
+    fn process(&self) -> u32;
+    /// This process and machine, for people.
+    fn label(&self) -> String;
+    /// A scratch file on the local disk.
+    fn scratch(&self) -> io::Result<Box<dyn Scratch>>;
+}

@@ -1,0 +1,439 @@
+//! The storage of this machine: a local disk, or a network file system that it has mounted.
+//!
+//! What network file systems do is measured (`facts/nfs.md`): a file that somebody else appends to must be
+//! read with O_DIRECT or opened anew; names are looked up freshly only after a forced look at their folder;
+//! a symlink is atomic and durable when the call returns. On a local disk the folder is synced as well; on NFS
+//! that call costs nothing.
+
+use super::{Append, File, Look, Scratch, Span, Stamp, Storage};
+use crate::counters::{Counters, Operation};
+use crate::ids::{Version, parse_number};
+use crate::moment::Moment;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use quick_cache::sync::Cache;
+use rustix::fs::{AtFlags, StatxFlags};
+use rustix::io::Errno;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Files that stay open for reading, at most.
+const OPEN_FILES: usize = 128;
+/// How many reads are issued at once, at most.
+const AT_ONCE: usize = 16;
+/// The lease's locks are single bytes from here on; the label is in front.
+const LOCKS_BEGIN: i64 = 4096;
+
+/// File systems whose names and data are coherent on this machine, because it alone has them.
+const LOCAL: [(u64, &str); 9] = [
+    (0xef53, "ext4"),
+    (0x5846_5342, "xfs"),
+    (0x9123_683e, "btrfs"),
+    (0x0102_1994, "tmpfs"),
+    (0x794c_7630, "overlayfs"),
+    (0x2fc1_2fc1, "zfs"),
+    (0xf2f5_2010, "f2fs"),
+    (0xca45_1a4e, "bcachefs"),
+    (0x8584_58f6, "ramfs"),
+];
+const REMOTE: [(u64, &str); 5] = [
+    (0x6969, "nfs"),
+    (0x6573_5546, "fuse"),
+    (0xff53_4d42, "cifs"),
+    (0xfe53_4d42, "smb2"),
+    (0x0102_1997, "9p"),
+];
+
+/// The files of one database on this machine.
+pub struct OsStorage {
+    name: PathBuf,
+    folder: PathBuf,
+    scratch: PathBuf,
+    kind: String,
+    network: bool,
+    /// Cleared when the file system turns out not to know O_DIRECT.
+    direct: AtomicBool,
+    counters: Counters,
+    open: Cache<File, Arc<fs::File>>,
+    commits: OnceLock<fs::File>,
+    lease: OnceLock<fs::File>,
+}
+
+impl OsStorage {
+    /// The storage of the database NAME; its scratch files go to `scratch`. The folder that NAME lies in must be there.
+    pub fn new(name: &Path, scratch: &Path) -> io::Result<OsStorage> {
+        let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let kind = rustix::fs::statfs(parent)?.f_type as u64 & 0xffff_ffff;
+        let known = |list: &[(u64, &'static str)]| list.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name);
+        let mut folder = name.as_os_str().to_owned();
+        folder.push("-seawall");
+        Ok(OsStorage {
+            name: name.to_owned(),
+            folder: folder.into(),
+            scratch: scratch.to_owned(),
+            kind: known(&LOCAL).or(known(&REMOTE)).map_or_else(|| format!("unknown ({kind:#x})"), str::to_owned),
+            network: known(&LOCAL).is_none(),
+            direct: AtomicBool::new(true),
+            counters: Counters::default(),
+            open: Cache::new(OPEN_FILES),
+            commits: OnceLock::new(),
+            lease: OnceLock::new(),
+        })
+    }
+
+    fn path(&self, file: File) -> PathBuf {
+        let relative = file.to_string();
+        match relative.strip_prefix("NAME-seawall/") {
+            Some(inside) => self.folder.join(inside),
+            None if file == File::Folder => self.folder.clone(),
+            None => self.name.clone(),
+        }
+    }
+
+    /// The descriptor of `commits/`, kept: every call on it costs one round trip, whatever the path's length.
+    fn commits(&self) -> io::Result<&fs::File> {
+        kept(&self.commits, || {
+            self.counters.count(Operation::Metadata);
+            OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(self.folder.join("commits"))
+        })
+    }
+
+    fn lease(&self) -> io::Result<&fs::File> {
+        kept(&self.lease, || {
+            self.counters.count(Operation::Metadata);
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.path(File::Lease))
+        })
+    }
+
+    fn metadata(&self, file: File) -> io::Result<Option<fs::Metadata>> {
+        self.counters.count(Operation::Metadata);
+        match fs::metadata(self.path(file)) {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Only what never changes its content under its name stays open.
+    fn open_for_reading(&self, file: File) -> io::Result<(Arc<fs::File>, bool)> {
+        let keeps = matches!(file, File::Segment(_) | File::Base(_) | File::Sums(_));
+        if let Some(open) = self.open.get(&file).filter(|_| keeps) {
+            return Ok((open, false));
+        }
+        let path = self.path(file);
+        let direct = self.network && matches!(file, File::Segment(_)) && self.direct.load(Ordering::Relaxed);
+        let flags = if direct { libc::O_DIRECT } else { 0 };
+        let opened = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+            Err(error) if direct && error.raw_os_error() == Some(libc::EINVAL) => {
+                self.direct.store(false, Ordering::Relaxed);
+                OpenOptions::new().read(true).open(&path)
+            }
+            opened => opened,
+        };
+        let opened = Arc::new(opened?);
+        if keeps {
+            self.open.insert(file, opened.clone());
+        }
+        Ok((opened, true))
+    }
+
+    /// Reads; says whether a file had to be opened. What comes up short or stale is tried once more on a file opened anew.
+    fn read_uncounted(&self, span: Span) -> io::Result<(Vec<u8>, bool)> {
+        let (file, opened) = self.open_for_reading(span.file)?;
+        match read_at(&file, span) {
+            Ok(bytes) if bytes.len() == span.length || opened || !self.network => Ok((bytes, opened)),
+            Err(error) if opened || !is_stale(&error) => Err(error),
+            _ => {
+                self.open.remove(&span.file);
+                let (file, _) = self.open_for_reading(span.file)?;
+                Ok((read_at(&file, span)?, true))
+            }
+        }
+    }
+
+    /// Makes changes of names in `folder` durable. On NFS they are already, and this costs no call.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::File::open(folder)?.sync_all()
+    }
+
+    fn sync_folder_of(&self, path: &Path) -> io::Result<()> {
+        self.sync_folder(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    }
+}
+
+impl Storage for OsStorage {
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn describe(&self) -> String {
+        self.kind.clone()
+    }
+
+    fn create_folders(&self) -> io::Result<()> {
+        for folder in ["", "bases", "segments", "commits"] {
+            self.counters.count(Operation::Metadata);
+            match fs::create_dir(self.folder.join(folder)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        self.sync_folder(&self.folder)?;
+        self.sync_folder_of(&self.folder)
+    }
+
+    fn inode(&self, file: File) -> io::Result<Option<u64>> {
+        Ok(self.metadata(file)?.map(|metadata| metadata.ino()))
+    }
+
+    fn stamp(&self, file: File) -> io::Result<Option<Stamp>> {
+        let stamp = |metadata: fs::Metadata| Stamp {
+            inode: metadata.ino(),
+            size: metadata.size(),
+            changed: i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()),
+        };
+        Ok(self.metadata(file)?.map(stamp))
+    }
+
+    fn read(&self, span: Span) -> io::Result<Vec<u8>> {
+        self.counters.count(Operation::Read);
+        let (bytes, opened) = self.read_uncounted(span)?;
+        if opened {
+            self.counters.count(Operation::Metadata);
+        }
+        Ok(bytes)
+    }
+
+    fn read_many(&self, spans: &[Span]) -> Vec<io::Result<Vec<u8>>> {
+        let mut results = Vec::with_capacity(spans.len());
+        for spans in spans.chunks(AT_ONCE) {
+            self.counters.count(Operation::Read);
+            let answers = at_once(spans, self.network, |span| self.read_uncounted(*span));
+            if answers.iter().any(|answer| matches!(answer, Ok((_, true)))) {
+                self.counters.count(Operation::Metadata);
+            }
+            results.extend(answers.into_iter().map(|answer| answer.map(|(bytes, _)| bytes)));
+        }
+        results
+    }
+
+    fn create(&self, file: File) -> io::Result<Box<dyn Append>> {
+        self.counters.count(Operation::Metadata);
+        let path = self.path(file);
+        let opened = OpenOptions::new().write(true).create_new(true).custom_flags(libc::O_DSYNC).open(&path)?;
+        self.sync_folder_of(&path)?;
+        Ok(Box::new(OsAppend(opened)))
+    }
+
+    fn write(&self, file: File, bytes: &[u8]) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).custom_flags(libc::O_DSYNC);
+        options.open(self.path(file))?.write_all_at(bytes, 0)
+    }
+
+    fn link(&self, from: File, to: File) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        let to = self.path(to);
+        fs::hard_link(self.path(from), &to)?;
+        self.sync_folder_of(&to)
+    }
+
+    fn remove(&self, file: File) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        match fs::remove_file(self.path(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn look(&self, known: Version) -> io::Result<Look> {
+        let commits = self.commits()?;
+        self.counters.count(Operation::Coordinator);
+        if self.network {
+            // Makes the kernel drop what it remembers of names that it once found missing.
+            let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+            rustix::fs::statx(commits, c"", flags, StatxFlags::BASIC_STATS)?;
+        }
+        let next = record(commits, known.next())?;
+        // Last: were `known` collected meanwhile, the next would be too, and its absence would prove nothing.
+        // The forced look has made the answer of the cache exact, so it need not be forced again.
+        let known_is_there = exists(commits, known, AtFlags::STATX_DONT_SYNC)?;
+        Ok(Look { known_is_there, next })
+    }
+
+    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>> {
+        self.counters.count(Operation::Metadata);
+        let commits = self.commits()?;
+        at_once(versions, self.network, |version| record(commits, *version)).into_iter().collect()
+    }
+
+    fn versions(&self) -> io::Result<Vec<Version>> {
+        self.counters.count(Operation::Metadata);
+        let mut versions = Vec::new();
+        for entry in fs::read_dir(self.folder.join("commits"))? {
+            if let Some(version) = entry?.file_name().to_str().and_then(parse_number) {
+                versions.push(Version(version));
+            }
+        }
+        Ok(versions)
+    }
+
+    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
+        self.counters.count(Operation::Coordinator);
+        let commits = self.commits()?;
+        rustix::fs::symlinkat(record, commits, version.0.to_string())?;
+        commits.sync_all()
+    }
+
+    fn is_named(&self, version: Version) -> io::Result<bool> {
+        self.counters.count(Operation::Metadata);
+        exists(self.commits()?, version, AtFlags::STATX_FORCE_SYNC)
+    }
+
+    fn try_lock(&self, slot: u32) -> io::Result<bool> {
+        self.counters.count(Operation::Coordinator);
+        match set_lock(self.lease()?, slot, libc::F_WRLCK) {
+            Ok(()) => Ok(true),
+            Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
+            // Without locks there is no lease to be polite with; the swap decides alone.
+            Err(Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn unlock(&self, slot: u32) -> io::Result<()> {
+        self.counters.count(Operation::Coordinator);
+        match set_lock(self.lease()?, slot, libc::F_UNLCK) {
+            Err(error) if !matches!(error, Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn now(&self) -> Moment {
+        static STARTED: OnceLock<Instant> = OnceLock::new();
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Moment { monotonic: STARTED.get_or_init(Instant::now).elapsed(), wall }
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn random(&self, into: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(into).map_err(io::Error::other)
+    }
+
+    fn process(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn label(&self) -> String {
+        let machine = rustix::system::uname();
+        format!("process {} on {}", self.process(), machine.nodename().to_string_lossy())
+    }
+
+    fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
+        tempfile::tempfile_in(&self.scratch).map(|file| Box::new(OsScratch(file)) as Box<dyn Scratch>)
+    }
+}
+
+struct OsAppend(fs::File);
+
+impl Append for OsAppend {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+}
+
+struct OsScratch(fs::File);
+
+impl Scratch for OsScratch {
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, at)
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(into, at)
+    }
+}
+
+fn kept(place: &OnceLock<fs::File>, open: impl FnOnce() -> io::Result<fs::File>) -> io::Result<&fs::File> {
+    match place.get() {
+        Some(file) => Ok(file),
+        None => {
+            let opened = open()?;
+            Ok(place.get_or_init(|| opened))
+        }
+    }
+}
+
+/// Does `one` for every item: beside one another where each waits for the network.
+fn at_once<I: Sync, O: Send>(items: &[I], network: bool, one: impl Fn(&I) -> O + Sync) -> Vec<O> {
+    if !network || items.len() < 2 {
+        return items.iter().map(one).collect();
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = items.iter().map(|item| scope.spawn(|| one(item))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("reads do not panic")).collect()
+    })
+}
+
+fn read_at(file: &fs::File, span: Span) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; span.length];
+    let mut filled = 0;
+    while filled < span.length {
+        match file.read_at(&mut bytes[filled..], span.at + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+fn is_stale(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ESTALE)
+}
+
+fn record(commits: &fs::File, version: Version) -> io::Result<Option<String>> {
+    match rustix::fs::readlinkat(commits, version.0.to_string(), Vec::new()) {
+        Ok(target) => match target.into_string() {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a record is not text")),
+        },
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn exists(commits: &fs::File, version: Version, freshly: AtFlags) -> io::Result<bool> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | freshly;
+    match rustix::fs::statx(commits, version.0.to_string(), flags, StatxFlags::TYPE) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT | Errno::STALE) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// An open-file-description lock on one byte, asked for without waiting.
+fn set_lock(file: &fs::File, slot: u32, kind: i32) -> Result<(), Errno> {
+    let lock = libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: LOCKS_BEGIN + i64::from(slot),
+        l_len: 1,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&lock)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Errno::from_raw_os_error(error as i32)),
+    }
+}

@@ -1,0 +1,121 @@
+//! A write transaction: the newest snapshot, what was written over it, and the turn to publish it.
+
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::ids::{PageNo, PageSize};
+use crate::overlay::Overlay;
+use crate::pages::Page;
+use crate::queue::Turn;
+use crate::snapshot::Snapshot;
+use std::sync::Arc;
+
+/// A write transaction. It holds the turn to write; dropping it rolls back, never blocks and never fails.
+pub struct Transaction {
+    database: Arc<Database>,
+    snapshot: Arc<Snapshot>,
+    turn: Turn,
+    overlay: Overlay,
+    page_count: u32,
+    /// The commit was tried: whatever came of it, this transaction publishes nothing more.
+    is_over: bool,
+}
+
+impl Transaction {
+    pub(crate) fn new(database: Arc<Database>, snapshot: Arc<Snapshot>, turn: Turn) -> Transaction {
+        let page_count = snapshot.page_count();
+        Transaction { database, snapshot, turn, overlay: Overlay::default(), page_count, is_over: false }
+    }
+
+    /// What the transaction started from.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The bytes of a page; `None` while the database is empty and nothing was written.
+    pub fn page_size(&self) -> Option<PageSize> {
+        self.snapshot.page_size().or(self.overlay.page_size())
+    }
+
+    /// The size in pages, as far as it was written or truncated.
+    pub fn page_count(&self) -> u32 {
+        self.page_count
+    }
+
+    /// Writes a page, whole.
+    pub fn write_page(&mut self, size: PageSize, page: PageNo, bytes: &[u8]) -> Result<()> {
+        if self.page_size().is_some_and(|known| known != size) {
+            let why = std::io::Error::other(format!("the page size cannot become {} bytes", size.bytes()));
+            return Err(Error::io("writing a page", why));
+        }
+        self.overlay.write(&*self.database.storage, size, page, bytes)?;
+        self.page_count = self.page_count.max(page.0);
+        Ok(())
+    }
+
+    /// A page as this transaction sees it. What lies between the old end and what was written is zero.
+    pub fn read_page(&self, page: PageNo) -> Result<Page> {
+        read_through(&self.overlay, &self.database, &self.snapshot, page)
+    }
+
+    /// Makes the database `pages` pages long; what follows is forgotten.
+    pub fn truncate(&mut self, pages: u32) {
+        self.overlay.truncate(pages);
+        self.page_count = pages;
+    }
+
+    /// The content rule: whether anything differs from the snapshot. SQLite also syncs when it plays a rollback back; then nothing
+    /// does, and nothing is to be published.
+    pub fn differs(&self) -> Result<bool> {
+        if self.page_count != self.snapshot.page_count() {
+            return Ok(true);
+        }
+        // Page 1 comes first: every ordinary commit changes it.
+        for page in self.overlay.page_numbers() {
+            let written = self.overlay.read(page)?.expect("it is in the overlay");
+            if *written != *self.database.read_page(&self.snapshot, page)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Publishes what was written as the next version, `page_count` pages long. When it returns a snapshot, that version is
+    /// durable, on the file system and in the order. Whatever it returns, the transaction is over.
+    pub fn commit(&mut self, page_count: u32) -> Result<Arc<Snapshot>> {
+        assert!(!self.is_over, "a transaction commits once");
+        self.is_over = true;
+        self.truncate(page_count);
+        let size = self.page_size().ok_or_else(|| Error::corrupt("the transaction", "nothing was written"))?;
+        let mut pages = self.overlay.page_numbers();
+        // What the database grew by is written whole, so that a page never shows what lay there before it was cut off.
+        let grown = (self.snapshot.page_count() + 1..=page_count).map(PageNo);
+        pages.extend(grown.filter(|page| matches!(self.overlay.read(*page), Ok(None))).collect::<Vec<_>>());
+        pages.sort_unstable();
+        let Transaction { database, snapshot, turn, overlay, .. } = self;
+        let read = |page| read_through(overlay, database, snapshot, page);
+        database.publish(turn, snapshot, size, page_count, &pages, &read)
+    }
+
+    /// Whether anything was written.
+    pub fn is_empty(&self) -> bool {
+        self.overlay.is_empty() && self.page_count == self.snapshot.page_count()
+    }
+}
+
+fn read_through(overlay: &Overlay, database: &Database, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
+    if let Some(image) = overlay.read(page)? {
+        return Ok(image);
+    }
+    if page.0 <= snapshot.page_count() {
+        return database.read_page(snapshot, page);
+    }
+    let size = overlay.page_size().or(snapshot.page_size());
+    let size = size.ok_or_else(|| Error::corrupt("the database", "it is empty"))?;
+    Ok(Page(vec![0; size.bytes()].into()))
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        self.database.end_turn(&mut self.turn);
+    }
+}

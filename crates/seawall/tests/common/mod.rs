@@ -1,0 +1,106 @@
+//! What the engine's tests share: a plain file in the place of stock SQLite, and machines in one process.
+#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(unreachable_pub, reason = "shared by several test binaries")]
+
+use seawall::storage::os::OsStorage;
+use seawall::{Access, Database, Error, Freshness, HeldFile, Options, PageNo, PageSize, PlainSqlite, Result, Snapshot};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Stands for stock SQLite: no journal, no locks; one test is the only one at work.
+pub struct PlainFile;
+
+struct Held(File);
+
+impl PlainSqlite for PlainFile {
+    fn hold(&self, name: &Path, create: bool) -> Result<Box<dyn HeldFile>> {
+        let opened = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(name);
+        Ok(Box::new(Held(opened.map_err(|error| Error::io("opening NAME", error))?)))
+    }
+}
+
+impl HeldFile for Held {
+    fn size(&mut self) -> Result<u64> {
+        Ok(self.0.metadata().map_err(|error| Error::io("looking at NAME", error))?.len())
+    }
+
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<()> {
+        self.0.read_exact_at(into, offset).map_err(|error| Error::io("reading NAME", error))
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.0.write_all_at(bytes, offset).map_err(|error| Error::io("writing NAME", error))
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.0.sync_all().map_err(|error| Error::io("syncing NAME", error))
+    }
+}
+
+pub fn page_size() -> PageSize {
+    PageSize::new(4096).unwrap()
+}
+
+/// A folder of its own for each test, gone afterwards.
+pub struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub fn new() -> Folder {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    pub fn name(&self) -> PathBuf {
+        self.0.path().join("db.sqlite3")
+    }
+
+    pub fn inside(&self, path: &str) -> PathBuf {
+        self.0.path().join("db.sqlite3-seawall").join(path)
+    }
+
+    /// Another machine that has the same folder.
+    pub fn machine(&self) -> Arc<Database> {
+        self.try_machine().unwrap()
+    }
+
+    pub fn try_machine(&self) -> Result<Arc<Database>> {
+        self.try_machine_with(&Options { lease: Duration::from_millis(300), ..Options::default() })
+    }
+
+    pub fn try_machine_with(&self, options: &Options) -> Result<Arc<Database>> {
+        let storage = Arc::new(OsStorage::new(&self.name(), &std::env::temp_dir()).unwrap());
+        Database::on(storage, &self.name(), Access::Create, options, &PlainFile)
+    }
+
+    /// The only segment, when there is one.
+    pub fn segment(&self) -> PathBuf {
+        let mut segments: Vec<_> = fs::read_dir(self.inside("segments")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(segments.len(), 1);
+        segments.pop().unwrap()
+    }
+}
+
+/// Commits one version: each page filled with its byte.
+pub fn commit(database: &Arc<Database>, pages: &[(u32, u8)]) -> Result<Arc<Snapshot>> {
+    let mut transaction = database.begin(PATIENCE)?;
+    for (page, byte) in pages {
+        transaction.write_page(page_size(), PageNo(*page), &[*byte; 4096])?;
+    }
+    let page_count = transaction.page_count();
+    transaction.commit(page_count)
+}
+
+pub fn newest(database: &Arc<Database>) -> Arc<Snapshot> {
+    database.snapshot(Freshness::Transaction).unwrap()
+}
+
+/// The byte that `page` is filled with.
+pub fn byte(database: &Database, snapshot: &Snapshot, page: u32) -> u8 {
+    let image = database.read_page(snapshot, PageNo(page)).unwrap();
+    assert!(image.iter().all(|byte| *byte == image[0]), "page {page} is of one piece");
+    image[0]
+}
