@@ -1,0 +1,1 @@
+"""The polls example: a project like that of the Django tutorial."""

@@ -1,0 +1,1 @@
+"""Polls that people can vote in, and an admin site to add and change them."""

@@ -1,0 +1,9 @@
+"""The polls application."""
+
+from django.apps import AppConfig
+
+
+class PollsConfig(AppConfig):
+    """Its name, for Django."""
+
+    name = "polls"
