@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import django
+import seawall
 from django.core.management import call_command
 from visitors import Address, Tally, Visitor, let_visitors_in
-
-import seawall
 
 HERE = Path(__file__).resolve().parent
 LOGIN = "demo"

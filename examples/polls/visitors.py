@@ -98,9 +98,7 @@ def votes_shown(page: str) -> int:
     return int(votes)
 
 
-def let_visitors_in(
-    address: Address, visitors: int, seconds: float, before: dict[int, int]
-) -> Tally:
+def let_visitors_in(address: Address, visitors: int, seconds: float, before: dict[int, int]) -> Tally:
     """Let so many visitors vote and read at once for so long."""
     tally = Tally()
     end = time.monotonic() + seconds

@@ -31,12 +31,12 @@ LABELS = """
     update bulk_create expressions get_or_create fixtures constraints indexes introspection
     inspectdb schema migrations model_fields select_for_update sessions_tests auth_tests
     admin_views test_utils test_runner dbshell
-""".split()
+""".split()  # noqa: SIM905
 
 # What the suite's modules import beyond Django's own requirements.
 NEEDED = """
     asgiref sqlparse jinja2 PyYAML docutils argon2-cffi bcrypt Pillow numpy tzdata tblib aiosmtpd
-""".split()
+""".split()  # noqa: SIM905
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def fetch_needed() -> Path:
         print("fetching what the suite imports ...", flush=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             pip("install", "--target", f"{folder}/needed", *NEEDED)
-            os.rename(f"{folder}/needed", needed)
+            Path(folder, "needed").rename(needed)
     return needed
 
 
@@ -112,9 +112,7 @@ def pip(*arguments: str) -> None:
     subprocess.run([*command, *arguments], check=True)
 
 
-def run(
-    engine: str, labels: list[str], parallel: int, start_method: str, source: Path, needed: Path
-) -> Outcome | None:
+def run(engine: str, labels: list[str], parallel: int, start_method: str, source: Path, needed: Path) -> Outcome | None:
     """One run of the suite; None, and said why, if it did not come to its end."""
     log = CACHE / f"{engine}.log"
     runtests = source / "tests" / "runtests.py"

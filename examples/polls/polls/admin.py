@@ -20,14 +20,14 @@ class ChoiceInline(admin.TabularInline):
 class QuestionAdmin(admin.ModelAdmin):
     """Questions, with their choices and all their votes."""
 
-    fieldsets = [
+    fieldsets = (
         (None, {"fields": ["question_text"]}),
         ("Date information", {"fields": ["pub_date"]}),
-    ]
-    inlines = [ChoiceInline]
-    list_display = ["question_text", "pub_date", "was_published_recently", "votes"]
-    list_filter = ["pub_date"]
-    search_fields = ["question_text"]
+    )
+    inlines = (ChoiceInline,)
+    list_display = ("question_text", "pub_date", "was_published_recently", "votes")
+    list_filter = ("pub_date",)
+    search_fields = ("question_text",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """The questions with the sum of their votes."""

@@ -33,7 +33,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     features_class = DatabaseFeatures
 
     def get_connection_params(self) -> dict[str, Any]:
-        """What `sqlite3.connect()` is given: Seawall's own options go into the URI."""
+        """Say what `sqlite3.connect()` is given: Seawall's own options go into the URI."""
         params: dict[str, Any] = super().get_connection_params()
         for wrong in chain(wrong_values(self.settings_dict), unknown_options(self.settings_dict)):
             hint = f" {wrong.hint}" if wrong.hint else ""

@@ -9,7 +9,8 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as Doubt
 
 from .options import OWN, SETTINGS, STOCK, find
 
@@ -70,9 +71,8 @@ def _misplaced_options(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessag
 def _doubtful_settings(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
     mode = settings_dict["OPTIONS"].get("transaction_mode", "IMMEDIATE")
     if settings_dict["ATOMIC_REQUESTS"] and mode is not None and mode.upper() != "DEFERRED":
-        yield Warning(
-            "ATOMIC_REQUESTS makes every request a write transaction: requests that only read "
-            "wait for each other too.",
+        yield Doubt(
+            "ATOMIC_REQUESTS makes every request a write transaction: requests that only read wait for each other too.",
             hint="Use atomic() where a view writes, or transaction_mode 'DEFERRED'.",
             id="seawall.W001",
         )

@@ -20,7 +20,7 @@ class DatabaseClient(client.DatabaseClient):
     def settings_to_cmd_args_env(  # type: ignore[override]
         cls, settings_dict: dict[str, Any], parameters: Iterable[str]
     ) -> tuple[list[str], dict[str, str] | None]:
-        """The shell's command line; what follows `--` goes to the shell as it is."""
+        """Build the shell's command line; what follows `--` goes to the shell as it is."""
         name = settings_dict["NAME"]
         if DatabaseCreation.is_in_memory_db(name):
             return super().settings_to_cmd_args_env(settings_dict, parameters)
@@ -32,7 +32,7 @@ class DatabaseClient(client.DatabaseClient):
             page_cache=options.page_cache,
         )
         commands = [
-            f".load {_quoted(seawall.extension_path())}",
+            f".load {_quoted(str(seawall.extension_path()))}",
             f".open {_quoted(uri)}",
             f".timeout {round(options.timeout * 1000)}",
         ]

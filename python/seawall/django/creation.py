@@ -97,7 +97,7 @@ class DatabaseCreation(creation.DatabaseCreation):
             sys.exit(2)
 
     def get_test_db_clone_settings(self, suffix: str) -> dict[str, Any]:
-        """The settings of the clone for one worker: the same, with another NAME."""
+        """Give the settings of the clone for one worker: the same, with another NAME."""
         settings_dict = self.connection.settings_dict
         if self.is_in_memory_db(settings_dict["NAME"]):
             return dict(super().get_test_db_clone_settings(suffix))
@@ -121,8 +121,7 @@ class DatabaseCreation(creation.DatabaseCreation):
     def _ask_to_replace(self, name: str) -> None:
         try:
             answer = input(
-                f"Type 'yes' if you would like to try deleting the test database '{name}', "
-                "or 'no' to cancel: "
+                f"Type 'yes' if you would like to try deleting the test database '{name}', or 'no' to cancel: "
             )
         except EOFError:
             self.log(
@@ -146,14 +145,14 @@ class DatabaseCreation(creation.DatabaseCreation):
 
 
 def _path(name: str | Path) -> Path:
-    """The file that a NAME means, which may be a URI."""
+    """Find the file that a NAME means, which may be a URI."""
     text = os.fspath(name)
     return Path(unquote(urlsplit(text).path)) if text.startswith("file:") else Path(text)
 
 
 def _with_suffix(name: str | Path, suffix: str) -> str:
-    root, extension = os.path.splitext(name)
-    return f"{root}_{suffix}{extension}"
+    path = Path(name)
+    return str(path.with_name(f"{path.stem}_{suffix}{path.suffix}"))
 
 
 def _exists(name: str) -> bool:

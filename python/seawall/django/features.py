@@ -18,7 +18,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
 
     @cached_property
     def django_test_skips(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """Tests of Django's own suite that do not apply here, by reason."""
+        """List the tests of Django's own suite that do not apply here, by reason."""
         return {
             **super().django_test_skips,
             "Seawall begins transactions with BEGIN IMMEDIATE unless told otherwise.": {

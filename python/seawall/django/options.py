@@ -49,7 +49,7 @@ class Found:
     reader: Callable[[Any], Any]
 
     def read(self) -> Any:
-        """The value to use; ValueError says what is wrong with the one given."""
+        """Return the value to use; ValueError says what is wrong with the one given."""
         return self.reader(self.value)
 
 
@@ -112,7 +112,7 @@ def _bytes(value: Any) -> int:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, also one written as text, as environment variables bring it."""
+    """Read a finite number, also one written as text, as environment variables bring it."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
