@@ -82,6 +82,7 @@ impl Database {
     }
 
     /// Stops the background thread for good: nothing is renewed or given back any more, as in a frozen process. For tests.
+    #[cfg(feature = "testing")]
     pub fn stop_background(&self) {
         let mut agenda = self.bell.agenda.lock().expect("no panic while locked");
         agenda.closing = true;

@@ -4,6 +4,7 @@
 //! error means: [`CoordinatorError::Unreachable`] only if the request was certainly not carried out.
 //! Whatever answer but success a swap gets, the engine looks at the head before it says what happened.
 
+#[cfg(feature = "testing")]
 pub mod conformance;
 pub mod fs;
 
@@ -86,7 +87,7 @@ pub struct Holder {
 #[derive(Debug)]
 pub enum Acquired {
     /// The lease is ours, and this is the head.
-    Granted(Lease, Head),
+    Granted(Lease, Box<Head>),
     /// Somebody else has it.
     Held,
 }
@@ -97,7 +98,7 @@ pub enum Swapped {
     /// The new head is in place.
     Done,
     /// It was refused; this was the head then.
-    Refused(Head),
+    Refused(Box<Head>),
 }
 
 /// What a process knows of the head when it asks for a newer one.

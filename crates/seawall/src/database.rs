@@ -25,7 +25,7 @@ pub struct Database {
     pub(crate) id: DatabaseId,
     /// The inode number of `id`: the head must name it.
     pub(crate) home: u64,
-    /// What NAME looked like when its mark was last seen.
+    /// What NAME looked like when its mark was last seen; `None` before the second opening.
     pub(crate) name_stamp: Mutex<Option<Stamp>>,
     /// Which process this is; after a fork it is another one, and must open anew.
     pub(crate) process: u32,
@@ -167,6 +167,11 @@ impl Database {
     /// The image of `page`, which `snapshot` has.
     pub fn read_page(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
         self.pages.read(snapshot, page)
+    }
+
+    /// Both clocks, as this database's storage has them.
+    pub fn now(&self) -> Moment {
+        self.storage.now()
     }
 
     /// How many remote operations this process made for this database.

@@ -91,7 +91,7 @@ impl Database {
             match self.coordinator.acquire(&claim, &known.head).map_err(|error| self.nothing_written(error))? {
                 Acquired::Granted(lease, head) => {
                     let held = Held::new(lease);
-                    let caught_up = self.accept(head, &known).and_then(|head| self.catch_up(head, sent));
+                    let caught_up = self.accept(*head, &known).and_then(|head| self.catch_up(head, sent));
                     if caught_up.is_err() {
                         // The error that counts is the one at hand; a lease that cannot be given back runs out.
                         let _ = self.coordinator.release(&held.lease);

@@ -11,6 +11,7 @@
 
 mod adopt;
 mod background;
+mod catch_up;
 pub mod codec;
 pub mod commit;
 pub mod coordinator;

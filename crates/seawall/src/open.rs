@@ -33,11 +33,12 @@ impl Database {
         let name = absolute(name)?;
         let slot = slots().entry(name.clone()).or_default().clone();
         let mut slot = slot.lock().expect("no panic while locked");
-        if let Some(database) = &*slot {
-            if database.is_current() && database.is_still_there()? {
-                database.check_coordinator(options)?;
-                return Ok(database.clone());
-            }
+        if let Some(database) = &*slot
+            && database.is_current()
+            && database.is_still_there()?
+        {
+            check_coordinator(&database.options.coordinator, &options.coordinator)?;
+            return Ok(database.clone());
         }
         let storage = OsStorage::new(&name, &options.scratch)
             .map_err(|error| Error::CannotOpen(format!("{}: {error}", name.display())))?;
@@ -68,10 +69,6 @@ impl Database {
             *self.name_stamp.lock().expect("no panic while locked") = stamp;
         }
         Ok(true)
-    }
-
-    fn check_coordinator(&self, options: &Options) -> Result<()> {
-        check_coordinator(&self.options.coordinator, &options.coordinator)
     }
 }
 
@@ -118,13 +115,16 @@ fn open_or_adopt(
     name: &Path, storage: Arc<dyn Storage>, access: Access, options: &Options, plain: &dyn PlainSqlite,
 ) -> Result<Arc<Database>> {
     let coordinator = coordinator_of(&options.coordinator, &storage)?;
-    let is_database = storage.inode(File::Id).map_err(|error| Error::io("looking for id", error))?.is_some();
-    if !is_database {
+    let look_for_id = || storage.inode(File::Id).map_err(|error| Error::io("looking for id", error));
+    let mut home = look_for_id()?;
+    if home.is_none() {
         check_adoptable(&*storage, access)?;
         let adoption = Adoption { name, storage: &*storage, coordinator: &*coordinator, url: &options.coordinator };
         adoption.run(plain, access == Access::Create)?;
+        home = look_for_id()?;
     }
-    open_existing(name, storage, coordinator, options)
+    let home = home.ok_or_else(|| Error::CannotOpen("id vanished while the database was opened".into()))?;
+    open_existing(name, storage.clone(), coordinator, options, home)
 }
 
 /// Whether what lies at NAME may become a Seawall database by being opened.
@@ -150,7 +150,7 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<()> {
 }
 
 fn open_existing(
-    name: &Path, storage: Arc<dyn Storage>, coordinator: Box<dyn Coordinator>, options: &Options,
+    name: &Path, storage: Arc<dyn Storage>, coordinator: Box<dyn Coordinator>, options: &Options, home: u64,
 ) -> Result<Arc<Database>> {
     let span = |file, length| Span { file, at: 0, length };
     let spans = [span(File::Id, identity::MAX_LENGTH), span(File::Name, HEADER), span(File::High, high::LENGTH)];
@@ -160,9 +160,6 @@ fn open_existing(
     check_name(&or_nothing(header).map_err(|error| Error::io("reading NAME", error))?)?;
     // A hint that cannot be read is no hint.
     let high: Option<High> = high.ok().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
-    let home = storage.inode(File::Id).map_err(|error| Error::io("looking for id", error))?;
-    let home = home.ok_or_else(|| Error::CannotOpen("id vanished while it was read".into()))?;
-    let name_stamp = storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
 
     let sent = storage.now();
     let known = high.map_or(Known::Nothing, |high| Known::Hint(high.version, high.commit));
@@ -184,7 +181,7 @@ fn open_existing(
         options: options.clone(),
         id: identity.database,
         home,
-        name_stamp: Mutex::new(name_stamp),
+        name_stamp: Mutex::default(),
         process: storage.process(),
         storage,
         coordinator,

@@ -115,6 +115,7 @@ const BITS: u32 = 6;
 const FANOUT: usize = 1 << BITS;
 
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "there are 64 times as many leaves as inner nodes")]
 enum Node {
     Inner([Option<Arc<Node>>; FANOUT]),
     Leaf([Entry; FANOUT]),

@@ -1,15 +1,14 @@
 //! Reading pages and frames: from the cache, else from a segment or the base, checked on the way in.
 
 use crate::codec::Malformed;
-use crate::commit::{CommitFrame, IndexFrame, RunRef, page_checksum};
+use crate::commit::page_checksum;
 use crate::error::{Error, Result};
-use crate::frame::{self, Frame, Kind, UNIT};
+use crate::frame::{self, Frame, Kind};
 use crate::group;
-use crate::head::{BaseRef, CommitRef, Head, Place};
-use crate::ids::{BaseName, DatabaseId, PageNo, Version};
+use crate::head::BaseRef;
+use crate::ids::{BaseName, DatabaseId, PageNo};
 use crate::page_map::{Entry, SegmentNo, Segments};
-use crate::snapshot::{PagePlace, Snapshot, follows};
-use crate::moment::Moment;
+use crate::snapshot::{PagePlace, Snapshot};
 use crate::storage::{File, Span, Storage};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -52,8 +51,6 @@ const READ_AHEAD: usize = 1 << 20;
 const READ_AHEAD_AT_ONCE: usize = 4;
 /// A checksum in a base's `.sums`.
 const SUM_BYTES: usize = 8;
-/// A small commit's pages are read along with its frame.
-const READ_ALONG: u32 = 64 << 10;
 /// Older than the shortest retention: what such a snapshot lacks was collected, not lost.
 const RETENTION_MINIMUM_SECONDS: u64 = 15 * 60;
 /// No page is smaller: bounds how many the cache can hold.
@@ -63,7 +60,7 @@ const SMALLEST_PAGE: u64 = 512;
 pub(crate) struct Pages {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) segments: Segments,
-    database: DatabaseId,
+    pub(crate) database: DatabaseId,
     cache: Cache<Key, Page, ByBytes>,
     scans: Mutex<HashMap<BaseName, Scan>>,
 }
@@ -118,7 +115,7 @@ impl Pages {
     }
 
     /// Puts every page of a group into the cache: they were read, and they are neighbours.
-    fn take_in_group(&self, frame: &Frame<'_>, segment: SegmentNo, at: u32) -> Result<group::Group, Malformed> {
+    pub(crate) fn take_in_group(&self, frame: &Frame<'_>, segment: SegmentNo, at: u32) -> Result<group::Group, Malformed> {
         let group = group::decode(frame.payload)?;
         if group.owner.database != self.database {
             return Err(Malformed("it is of another database"));
@@ -177,99 +174,11 @@ impl Pages {
         pages
     }
 
-    /// The frame of `commit`, which is `version`; a small commit's pages come along and are cached.
-    pub(crate) fn read_commit(&self, commit: &CommitRef, version: Version) -> Result<CommitFrame> {
-        let no_frame = || Error::corrupt(format!("the history at version {}", version.0), "it names no commit frame");
-        let place = commit.place.ok_or_else(no_frame)?;
-        let lead = if place.lead + place.length <= READ_ALONG { place.lead } else { 0 };
-        let file = File::Segment(place.segment);
-        let at = u64::from(place.at) * UNIT - u64::from(lead.min(place.at.saturating_mul(UNIT as u32)));
-        let span = Span { file, at, length: (lead + place.length) as usize };
-        let files_are_older = |why: &dyn std::fmt::Display| {
-            Error::CannotOpen(format!(
-                "the files are older than the head: the commit frame of version {} ({file} at {}) cannot be read: {why}. Nothing was \
-                 changed. If the folder was restored from a backup, run seawall recover",
-                version.0,
-                u64::from(place.at) * UNIT
-            ))
-        };
-        let bytes = match self.read_whole(span) {
-            Ok(bytes) => bytes,
-            Err(error @ (ReadError::Missing(_) | ReadError::Short(..))) => return Err(files_are_older(&error)),
-            Err(error) => return Err(error.into()),
-        };
-        let (pages, frame) = bytes.split_at(lead as usize);
-        let parsed = frame_of(frame, Kind::Commit).map_err(|why| files_are_older(&why))?;
-        if parsed.digest != commit.digest {
-            return Err(files_are_older(&"another commit lies there"));
-        }
-        self.take_in_lead(pages, place, lead);
-        CommitFrame::decode(parsed.payload, &self.segments).map_err(|why| Error::corrupt(format!("{file} at {at}"), why))
-    }
-
-    /// What comes along with a commit frame is a favour: damage there is told when such a page is asked for.
-    fn take_in_lead(&self, mut bytes: &[u8], place: Place, lead: u32) {
-        let segment = self.segments.number(place.segment);
-        let mut at = place.at - lead / UNIT as u32;
-        while let Ok(frame) = frame::parse(bytes) {
-            if frame.kind == Kind::Pages && self.take_in_group(&frame, segment, at).is_err() {
-                return;
-            }
-            at += (frame.length as u64 / UNIT) as u32;
-            bytes = bytes.get(frame.length..).unwrap_or_default();
-        }
-    }
-
-    /// Those of `runs` that reach beyond `known`, oldest first, all read at once.
-    pub(crate) fn read_runs(&self, runs: &[RunRef], known: Version) -> Result<Vec<IndexFrame>> {
-        let runs: Vec<&RunRef> = runs.iter().filter(|run| run.up_to > known).collect();
-        let spans: Vec<Span> = (runs.iter())
-            .map(|run| Span {
-                file: File::Segment(run.place.segment),
-                at: u64::from(run.place.at) * UNIT,
-                length: run.place.length as usize,
-            })
-            .collect();
-        let read = self.read_whole_many(&spans)?;
-        let decode = |((bytes, run), span): ((Vec<u8>, &RunRef), &Span)| {
-            let damaged = |why| ReadError::Damaged(span.file, span.at, why);
-            let frame = frame_of(&bytes, Kind::Index).map_err(damaged)?;
-            let index = IndexFrame::decode(frame.payload, &self.segments).map_err(damaged)?;
-            if index.database != self.database || (index.after, index.up_to) != (run.after, run.up_to) {
-                return Err(damaged(Malformed("it is another index than the commit names")).into());
-            }
-            Ok(index)
-        };
-        read.into_iter().zip(runs).zip(&spans).map(decode).collect()
-    }
-
-    /// The snapshot that `head` names: carried on from `known` where that is possible, else from the base.
-    pub(crate) fn snapshot_of(&self, head: Head, known: Option<&Snapshot>, sent: Moment) -> Result<Snapshot> {
-        if head.commit.place.is_none() {
-            return Ok(Snapshot::first(head, sent));
-        }
-        let frame = self.read_commit(&head.commit, head.version)?;
-        let earlier = known.filter(|known| known.head.epoch == head.epoch);
-        if let Some(earlier) = earlier.filter(|earlier| earlier.version().next() == head.version) {
-            if !follows(&frame, &earlier.head) {
-                return Err(Error::corrupt(
-                    format!("the history at version {}", head.version.0),
-                    "it does not follow what this process has seen",
-                ));
-            }
-        }
-        let base = head.base.map_or(Version(0), |base| base.name.version);
-        let runs = self.read_runs(&frame.runs, earlier.map_or(base, |earlier| earlier.version().max(base)))?;
-        let what = format!("the commit frame of version {}", head.version.0);
-        Snapshot::of_commit(head, frame, &runs, earlier, &self.segments, sent)
-            .map_err(|why| Error::corrupt(what, why))
-    }
-
-    fn read_whole(&self, span: Span) -> Result<Vec<u8>, ReadError> {
+    pub(crate) fn read_whole(&self, span: Span) -> Result<Vec<u8>, ReadError> {
         whole(self.storage.read(span), span)
     }
 
-    fn read_whole_many(&self, spans: &[Span]) -> Result<Vec<Vec<u8>>, ReadError> {
+    pub(crate) fn read_whole_many(&self, spans: &[Span]) -> Result<Vec<Vec<u8>>, ReadError> {
         self.storage.read_many(spans).into_iter().zip(spans).map(|(read, span)| whole(read, *span)).collect()
     }
 
@@ -293,7 +202,7 @@ fn image_of(group: &group::Group, slot: usize) -> &[u8] {
     &group.images[slot * group.page_size.bytes()..][..group.page_size.bytes()]
 }
 
-fn frame_of(bytes: &[u8], kind: Kind) -> Result<Frame<'_>, Malformed> {
+pub(crate) fn frame_of(bytes: &[u8], kind: Kind) -> Result<Frame<'_>, Malformed> {
     let frame = frame::parse(bytes)?;
     if frame.kind == kind { Ok(frame) } else { Err(Malformed("a frame of another kind lies there")) }
 }
@@ -309,7 +218,7 @@ fn whole(read: io::Result<Vec<u8>>, span: Span) -> Result<Vec<u8>, ReadError> {
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
-enum ReadError {
+pub(crate) enum ReadError {
     #[error("{0} is missing")]
     Missing(File),
     #[error("{0} ends before byte {1} and what must follow")]

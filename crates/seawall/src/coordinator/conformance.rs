@@ -1,1 +1,205 @@
-//! conformance
+//! What every coordinator must do: one suite, run against each.
+//!
+//! It speaks of coordinators alone: heads name commits that no file has.
+
+use super::{Acquired, Claim, Coordinator, CoordinatorError, Known, Lease, Swapped};
+use crate::head::{CommitRef, Head};
+use crate::ids::{CommitId, DatabaseId, Digest, Token, Version};
+use std::time::Duration;
+
+/// A database's coordinator, as several machines reach it. Nothing was put there yet.
+pub trait Setting: Sync {
+    /// Another machine.
+    fn machine(&self) -> Box<dyn Coordinator>;
+}
+
+/// Runs every check, each on a setting of its own. Panics with what does not hold.
+pub fn check(fresh: &dyn Fn() -> Box<dyn Setting>) {
+    an_absent_head_is_lost(&*fresh());
+    the_first_head_is_put_once(&*fresh());
+    a_swap_is_seen_by_everybody_at_once(&*fresh());
+    a_swap_from_an_older_head_is_refused_and_brings_the_newer(&*fresh());
+    a_repeated_swap_changes_nothing_and_meets_itself(&*fresh());
+    the_lease_is_one_machine_s(&*fresh());
+    a_silent_holder_is_passed_over_and_a_live_one_is_not(&*fresh());
+    whoever_is_behind_finds_the_newest(&*fresh());
+    of_many_that_swap_at_once_one_wins(&*fresh());
+}
+
+fn first_head() -> Head {
+    Head::first(DatabaseId([7; 16]), CommitId([1; 16]), None, 42)
+}
+
+fn commit_ref(id: u8, n: u64) -> CommitRef {
+    let mut bytes = [id; 16];
+    bytes[..8].copy_from_slice(&n.to_le_bytes());
+    CommitRef { id: CommitId(bytes), digest: Digest([id; 32]), place: None }
+}
+
+fn claim(token: u8) -> Claim {
+    let (token, label) = (Token([token; 8]), format!("machine {token}"));
+    Claim { token, label, length: Duration::from_secs(1), pass_over: None }
+}
+
+fn acquire(machine: &dyn Coordinator, token: u8) -> (Lease, Head) {
+    let known = machine.load(&Known::Nothing).expect("the head can be loaded");
+    match machine.acquire(&claim(token), &known).expect("the lease can be asked for") {
+        Acquired::Granted(lease, head) => (lease, *head),
+        Acquired::Held => panic!("nobody holds the lease, and it was not granted"),
+    }
+}
+
+/// Commits once, politely.
+fn commit(machine: &dyn Coordinator, id: u8) -> Head {
+    let (lease, head) = acquire(machine, id);
+    let next = head.followed_by(commit_ref(id, head.version.0), lease.slot);
+    assert!(matches!(machine.swap(&lease, &head, &next), Ok(Swapped::Done)), "a swap from the newest head takes place");
+    if machine.lease_survives_swap() {
+        machine.release(&lease).expect("a lease can be given back");
+    }
+    let newest = machine.load(&Known::Head(&head)).expect("the head can be loaded");
+    assert!(newest.commit.is(&next.commit), "one sees one's own commit");
+    newest
+}
+
+fn an_absent_head_is_lost(setting: &dyn Setting) {
+    let loaded = setting.machine().load(&Known::Nothing);
+    assert!(matches!(loaded, Err(CoordinatorError::Lost(_))), "an absent head is lost, never made: {loaded:?}");
+}
+
+fn the_first_head_is_put_once(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    let mine = first_head();
+    let other = Head { database: DatabaseId([8; 16]), ..first_head() };
+    assert_eq!(a.create(&mine).expect("the first head is taken"), mine);
+    assert_eq!(b.create(&other).expect("the answer is the head that is there"), mine);
+    assert_eq!(a.create(&mine).expect("a repeated request meets itself"), mine);
+    assert_eq!(b.load(&Known::Nothing).expect("the head can be loaded"), mine);
+}
+
+fn a_swap_is_seen_by_everybody_at_once(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head()).expect("the first head is taken");
+    let mut known = b.load(&Known::Nothing).expect("the head can be loaded");
+    for n in 1..=20 {
+        let head = commit(&*a, n);
+        assert_eq!(b.load(&Known::Head(&known)).expect("the head can be loaded"), head, "what is acknowledged is seen");
+        assert_eq!(head.version, Version(u64::from(n)));
+        assert!(head.generation > known.generation, "the generation rises");
+        known = head;
+        assert_eq!(b.load(&Known::Head(&known)).expect("the head can be loaded"), known, "nothing new is nothing new");
+    }
+}
+
+fn a_swap_from_an_older_head_is_refused_and_brings_the_newer(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head()).expect("the first head is taken");
+    let (late, old) = acquire(&*a, 1);
+    a.release(&late).expect("a lease can be given back");
+    let newer = commit(&*b, 2);
+    let next = old.followed_by(commit_ref(1, 1), late.slot);
+    match a.swap(&late, &old, &next).expect("a refusal is an answer") {
+        Swapped::Refused(head) => assert_eq!(*head, newer),
+        Swapped::Done => panic!("a swap from an older head took place"),
+    }
+    assert_eq!(b.load(&Known::Nothing).expect("the head can be loaded"), newer);
+}
+
+fn a_repeated_swap_changes_nothing_and_meets_itself(setting: &dyn Setting) {
+    let a = setting.machine();
+    a.create(&first_head()).expect("the first head is taken");
+    let (lease, head) = acquire(&*a, 1);
+    let next = head.followed_by(commit_ref(1, 1), lease.slot);
+    assert!(matches!(a.swap(&lease, &head, &next), Ok(Swapped::Done)));
+    match a.swap(&lease, &head, &next).expect("a repeated swap has an answer") {
+        Swapped::Refused(head) => assert!(head.commit.is(&next.commit), "whoever repeats a request finds it carried out"),
+        Swapped::Done => {}
+    }
+    let newest = a.load(&Known::Nothing).expect("the head can be loaded");
+    assert_eq!((newest.version, newest.commit.id), (Version(1), next.commit.id));
+}
+
+fn the_lease_is_one_machine_s(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    let first = first_head();
+    a.create(&first).expect("the first head is taken");
+    let (lease, head) = acquire(&*a, 1);
+    let asked = b.acquire(&claim(2), &head).expect("the lease can be asked for");
+    assert!(matches!(asked, Acquired::Held), "a lease that is held is not granted");
+    a.renew(&lease, "machine 1").expect("a lease can be renewed");
+    assert!(b.holder(&head).expect("the holder can be asked for").label.contains("machine 1"));
+    a.release(&lease).expect("a lease can be given back");
+    acquire(&*b, 2);
+}
+
+fn a_silent_holder_is_passed_over_and_a_live_one_is_not(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head()).expect("the first head is taken");
+    let (silent, head) = acquire(&*a, 1);
+    let seen = b.holder(&head).expect("the holder can be asked for");
+    a.renew(&silent, "machine 1 is alive").expect("a lease can be renewed");
+    let pass_over = |holder| Claim { pass_over: Some(holder), ..claim(2) };
+    let asked = b.acquire(&pass_over(seen), &head).expect("the lease can be asked for");
+    assert!(matches!(asked, Acquired::Held), "a holder that renewed is not passed over");
+    let seen = b.holder(&head).expect("the holder can be asked for");
+    let Acquired::Granted(lease, head) = b.acquire(&pass_over(seen), &head).expect("the lease can be asked for") else {
+        panic!("a holder that did nothing is passed over");
+    };
+    let next = head.followed_by(commit_ref(2, 1), lease.slot);
+    assert!(matches!(b.swap(&lease, &head, &next), Ok(Swapped::Done)));
+    let mine = head.followed_by(commit_ref(1, 1), silent.slot);
+    match a.swap(&silent, &head, &mine).expect("a refusal is an answer") {
+        Swapped::Refused(now) => assert!(now.commit.is(&next.commit)),
+        Swapped::Done => panic!("the holder that was passed over committed over the other"),
+    }
+    if b.lease_survives_swap() {
+        b.release(&lease).expect("a lease can be given back");
+    }
+    // The old holder still has not given its lease back, and nobody waits for it.
+    commit(&*b, 3);
+}
+
+fn whoever_is_behind_finds_the_newest(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head()).expect("the first head is taken");
+    let mut heads = vec![first_head()];
+    for n in 1..=150_u8 {
+        heads.push(commit(&*a, n));
+    }
+    let newest = heads.last().expect("there are many").clone();
+    for known in &heads {
+        assert_eq!(b.load(&Known::Head(known)).expect("the head can be loaded"), newest, "from version {}", known.version.0);
+        let hint = Known::Hint(known.version, known.commit.id);
+        assert_eq!(b.load(&hint).expect("the head can be loaded"), newest);
+    }
+    let wrong_hints = [Known::Hint(Version(9999), CommitId([9; 16])), Known::Hint(Version(3), CommitId([9; 16]))];
+    for hint in wrong_hints {
+        assert_eq!(b.load(&hint).expect("the head can be loaded"), newest, "a wrong hint misleads nobody");
+    }
+}
+
+fn of_many_that_swap_at_once_one_wins(setting: &dyn Setting) {
+    const MACHINES: u8 = 4;
+    const ROUNDS: u64 = 50;
+    let machines: Vec<_> = (0..MACHINES).map(|_| setting.machine()).collect();
+    let mut head = machines[0].create(&first_head()).expect("the first head is taken");
+    for round in 1..=ROUNDS {
+        let (lease, now) = acquire(&*machines[0], 99);
+        assert_eq!(now, head);
+        let won: Vec<bool> = std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (machine, id) in machines.iter().zip(0..) {
+                let next = now.followed_by(commit_ref(id, round), lease.slot);
+                let (lease, now) = (&lease, &now);
+                threads.push(scope.spawn(move || matches!(machine.swap(lease, now, &next).expect("an answer"), Swapped::Done)));
+            }
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert_eq!(won.iter().filter(|won| **won).count(), 1, "round {round}: {won:?}");
+        if machines[0].lease_survives_swap() {
+            machines[0].release(&lease).expect("a lease can be given back");
+        }
+        head = machines[1].load(&Known::Head(&now)).expect("the head can be loaded");
+        assert_eq!(head.version, Version(round));
+    }
+}

@@ -91,7 +91,7 @@ impl FsCoordinator {
         match self.load(&Known::Head(known)) {
             Ok(head) if head.lease_slot <= slot => {
                 let (generation, sweep) = (head.generation, head.sweep);
-                Ok(Acquired::Granted(Lease { generation, sweep, token: claim.token, slot, since }, head))
+                Ok(Acquired::Granted(Lease { generation, sweep, token: claim.token, slot, since }, Box::new(head)))
             }
             Ok(_) => {
                 self.storage.unlock(slot).map_err(asking)?;
@@ -168,10 +168,10 @@ impl Coordinator for FsCoordinator {
         match self.storage.publish(next.version, &record_of(next)) {
             // A sleeper may have named a number anew that was collected long ago: then its predecessor is gone.
             Ok(()) if self.storage.is_named(previous.version).map_err(unclear)? => Ok(Swapped::Done),
-            Ok(()) => self.newest_listed().map(Swapped::Refused),
+            Ok(()) => self.newest_listed().map(Box::new).map(Swapped::Refused),
             // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.load(&Known::Head(previous)).map(Swapped::Refused)
+                self.load(&Known::Head(previous)).map(Box::new).map(Swapped::Refused)
             }
             Err(error) => Err(writing(error)),
         }

@@ -58,7 +58,7 @@ pub struct OsStorage {
     network: bool,
     /// Cleared when the file system turns out not to know O_DIRECT.
     direct: AtomicBool,
-    counters: Counters,
+    counters: Arc<Counters>,
     open: Cache<File, Arc<fs::File>>,
     commits: OnceLock<fs::File>,
     lease: OnceLock<fs::File>,
@@ -79,7 +79,7 @@ impl OsStorage {
             kind: known(&LOCAL).or(known(&REMOTE)).map_or_else(|| format!("unknown ({kind:#x})"), str::to_owned),
             network: known(&LOCAL).is_none(),
             direct: AtomicBool::new(true),
-            counters: Counters::default(),
+            counters: Arc::default(),
             open: Cache::new(OPEN_FILES),
             commits: OnceLock::new(),
             lease: OnceLock::new(),
@@ -227,7 +227,7 @@ impl Storage for OsStorage {
         let path = self.path(file);
         let opened = OpenOptions::new().write(true).create_new(true).custom_flags(libc::O_DSYNC).open(&path)?;
         self.sync_folder_of(&path)?;
-        Ok(Box::new(OsAppend(opened)))
+        Ok(Box::new(OsAppend { file: opened, counters: self.counters.clone() }))
     }
 
     fn write(&self, file: File, bytes: &[u8]) -> io::Result<()> {
@@ -343,11 +343,15 @@ impl Storage for OsStorage {
     }
 }
 
-struct OsAppend(fs::File);
+struct OsAppend {
+    file: fs::File,
+    counters: Arc<Counters>,
+}
 
 impl Append for OsAppend {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
+        self.counters.count(Operation::Append);
+        self.file.write_all(bytes)
     }
 }
 

@@ -104,3 +104,14 @@ pub fn byte(database: &Database, snapshot: &Snapshot, page: u32) -> u8 {
     assert!(image.iter().all(|byte| *byte == image[0]), "page {page} is of one piece");
     image[0]
 }
+
+/// A plain SQLite file of `pages` pages at `name`: a header, and each page filled with its number's low byte.
+pub fn write_plain(name: &Path, pages: u32) {
+    let mut bytes: Vec<u8> = (1..=pages).flat_map(|page| [page as u8; 4096]).collect();
+    bytes[..100].fill(0);
+    bytes[..16].copy_from_slice(b"SQLite format 3\0");
+    bytes[16..18].copy_from_slice(&4096_u16.to_be_bytes());
+    bytes[18..20].copy_from_slice(&[1, 1]);
+    bytes[28..32].copy_from_slice(&pages.to_be_bytes());
+    fs::write(name, bytes).unwrap();
+}

@@ -1,0 +1,169 @@
+//! The design's budget (section 9), exactly, by the counters. What the background does is counted apart.
+
+mod common;
+
+use common::{Folder, PATIENCE, byte, commit, newest, page_size};
+use seawall::{Counts, Database, Freshness, PageNo};
+use std::sync::Arc;
+use std::time::Duration;
+
+const NOTHING: Counts = Counts { coordinator: 0, reads: 0, appends: 0, metadata: 0, background: 0 };
+
+/// What `work` costs in the foreground.
+fn cost<T>(database: &Arc<Database>, work: impl FnOnce() -> T) -> (Counts, T) {
+    let before = database.counts();
+    let result = work();
+    (Counts { background: 0, ..database.counts() - before }, result)
+}
+
+/// Long enough for a lease to go back: what follows begins with nothing in hand.
+fn rest() {
+    std::thread::sleep(Duration::from_millis(120));
+}
+
+#[test]
+fn a_cached_read_on_a_snapshot_that_is_fresh_enough_costs_nothing() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    commit(&a, &[(1, 1), (2, 2)]).unwrap();
+    let (cost, _) = cost(&a, || {
+        let snapshot = a.snapshot(Freshness::Seconds(Duration::from_secs(60))).unwrap();
+        (byte(&a, &snapshot, 1), byte(&a, &snapshot, 2))
+    });
+    assert_eq!(cost, NOTHING);
+}
+
+#[test]
+fn a_refresh_costs_one_trip() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    commit(&a, &[(1, 1)]).unwrap();
+    newest(&a);
+    let (cost, snapshot) = cost(&a, || newest(&a));
+    assert_eq!(cost, Counts { coordinator: 1, ..NOTHING });
+    assert_eq!(byte(&a, &snapshot, 1), 1);
+}
+
+#[test]
+fn a_refresh_with_news_costs_one_read_more_and_on_fs_the_look_up() {
+    let folder = Folder::new();
+    let (a, b) = (folder.machine(), folder.machine());
+    commit(&a, &[(1, 1), (2, 1)]).unwrap();
+    newest(&b);
+    commit(&a, &[(1, 2)]).unwrap();
+    newest(&b);
+    // One commit, by a writer whose segment is open here: the frame, and with it its pages.
+    commit(&a, &[(1, 3)]).unwrap();
+    let (one, snapshot) = cost(&b, || newest(&b));
+    assert_eq!(one, Counts { coordinator: 1, reads: 1, metadata: 1, ..NOTHING });
+    let (pages, read) = cost(&b, || byte(&b, &snapshot, 1));
+    assert_eq!((pages, read), (NOTHING, 3));
+    // Four commits: the same read, and a look whether what was known is still there.
+    (4..8).for_each(|byte| drop(commit(&a, &[(2, byte)]).unwrap()));
+    let (four, snapshot) = cost(&b, || newest(&b));
+    assert_eq!(four, Counts { coordinator: 1, reads: 1, metadata: 2, ..NOTHING });
+    assert_eq!(byte(&b, &snapshot, 2), 7);
+    // A hundred: three steps more to find the newest.
+    (0..100).for_each(|byte| drop(commit(&a, &[(2, byte)]).unwrap()));
+    let (hundred, _) = cost(&b, || newest(&b));
+    assert_eq!(hundred, Counts { coordinator: 1, reads: 1, metadata: 5, ..NOTHING });
+}
+
+#[test]
+fn a_request_with_any_number_of_reads_costs_one_trip() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    commit(&a, &[(1, 1)]).unwrap();
+    let request = newest_moment(&a);
+    let (cost, ()) = cost(&a, || {
+        for _ in 0..20 {
+            let snapshot = a.snapshot(Freshness::Since(request)).unwrap();
+            assert_eq!(byte(&a, &snapshot, 1), 1);
+        }
+    });
+    assert_eq!(cost, Counts { coordinator: 1, ..NOTHING });
+}
+
+fn newest_moment(database: &Arc<Database>) -> seawall::Moment {
+    std::thread::sleep(Duration::from_millis(1));
+    database.now()
+}
+
+#[test]
+fn a_write_costs_lock_head_append_publication_and_the_check() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    commit(&a, &[(1, 1)]).unwrap();
+    rest();
+    let (first, _) = cost(&a, || commit(&a, &[(1, 2)]).unwrap());
+    assert_eq!(first, Counts { coordinator: 3, appends: 1, metadata: 1, ..NOTHING });
+    rest();
+}
+
+#[test]
+fn the_next_write_of_a_turn_costs_append_publication_and_the_check() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    // A writer that writes again and again keeps the lease for a bounded turn.
+    for _ in 0..3 {
+        commit(&a, &[(1, 1)]).unwrap();
+    }
+    let (next, _) = cost(&a, || commit(&a, &[(1, 2)]).unwrap());
+    assert_eq!(next, Counts { coordinator: 1, appends: 1, metadata: 1, ..NOTHING });
+}
+
+#[test]
+fn a_refused_write_costs_one_publication_and_its_conclusion() {
+    let folder = Folder::new();
+    let (a, b) = (folder.machine(), folder.machine());
+    commit(&a, &[(1, 1)]).unwrap();
+    a.stop_background();
+    let mut frozen = a.begin(PATIENCE).unwrap();
+    commit(&b, &[(1, 2)]).unwrap();
+    frozen.write_page(page_size(), PageNo(1), &[9; 4096]).unwrap();
+    let (refused, result) = cost(&a, || frozen.commit(1));
+    assert!(result.is_err());
+    // The publication; the look that it brings (and what is at that number); the mark; the look after it, and the frame that is there.
+    assert_eq!(refused, Counts { coordinator: 3, reads: 1, appends: 2, metadata: 3, ..NOTHING });
+}
+
+#[test]
+fn opening_cold_costs_the_same_after_any_history() {
+    let cost_after = |commits: u32| {
+        let folder = Folder::new();
+        let a = folder.machine();
+        commit(&a, &(1..=4000).map(|page| (page, 1)).collect::<Vec<_>>()).unwrap();
+        for n in 0..commits {
+            commit(&a, &[(n * 7919 % 4000 + 1, n as u8), ((n * 31) % 4000 + 1, n as u8)]).unwrap();
+        }
+        // The note of the newest commit is written after a second.
+        std::thread::sleep(Duration::from_millis(1300));
+        let b = folder.machine();
+        let snapshot = b.newest_known();
+        assert_eq!(snapshot.version().0, u64::from(commits) + 1);
+        (b.counts(), commits)
+    };
+    // Look for id; open id, NAME and high at once; open commits/; the hint's record; open the segment.
+    let expected = Counts { coordinator: 1, reads: 3, metadata: 5, ..NOTHING };
+    for commits in [10, 1_000, 10_000] {
+        assert_eq!(cost_after(commits), (expected, commits));
+    }
+}
+
+#[test]
+fn a_cold_scan_of_a_base_reads_four_megabytes_at_a_time() {
+    let folder = Folder::new();
+    const PAGES: u32 = 8192;
+    common::write_plain(&folder.name(), PAGES);
+    let a = folder.machine();
+    let snapshot = newest(&a);
+    assert_eq!(snapshot.page_count(), PAGES);
+    let (cost, ()) = cost(&a, || {
+        for page in 1..=PAGES {
+            a.read_page(&snapshot, PageNo(page)).unwrap();
+        }
+    });
+    // 32 MiB: seven waves of four reads of 1 MiB, and the steps of 1, 8, 64 and 512 pages before it is clear that this is a scan.
+    assert!(cost.reads <= 12, "{cost:?}");
+    assert_eq!((cost.coordinator, cost.appends), (0, 0));
+}
