@@ -4,7 +4,8 @@
 //! and ask for it: for the thread (a failed open leaves no connection behind) and for the connection.
 
 use crate::abi;
-use seawall::{CommitId, Error, ErrorKind};
+use seawall::ids::CommitId;
+use seawall::{Error, ErrorKind};
 use std::cell::RefCell;
 use std::ffi::c_int;
 

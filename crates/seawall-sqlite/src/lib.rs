@@ -27,7 +27,7 @@ mod vfs;
 pub use abi::{Routines, Sqlite3};
 pub use failure::{Failure, code_of, take_failure};
 pub use host::sqlite3_seawall_init;
-pub use process::{begin_request, counts, end_request, remove, status};
+pub use process::{begin_request, copy, counts, end_request, remove, status};
 pub use register::register;
 
 use std::ffi::c_int;

@@ -66,7 +66,7 @@ impl MainFile {
     ) -> Result<MainFile, Failure> {
         // ATTACH and VACUUM INTO come here too, with the VFS of their connection: a file becomes a Seawall
         // database only for somebody who said so.
-        if !parameters.names_vfs && !seawall::is_database(path) {
+        if !parameters.names_vfs && !has_folder(path) {
             return Err(Failure::refusal(
                 abi::CANTOPEN,
                 format!(
@@ -394,6 +394,13 @@ fn open_database(
         database.expect_requests();
     }
     Ok(database)
+}
+
+/// Whether NAME has a Seawall folder: then it is a Seawall database, or was one.
+fn has_folder(path: &Path) -> bool {
+    let mut folder = path.as_os_str().to_owned();
+    folder.push("-seawall");
+    Path::new(&folder).is_dir()
 }
 
 /// The page that the byte at `offset` is in; none beyond what SQLite can count.

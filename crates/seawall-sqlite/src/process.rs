@@ -1,9 +1,12 @@
 //! What is asked of the process, not of a connection: requests, and facts about a database.
 
+use crate::abi;
 use crate::failure::Failure;
 use crate::host::Host;
-use seawall::{Access, Counts, Database, Moment, Options, Status};
+use seawall::{Access, Counts, Database, Error, Freshness, Moment, Options, Status};
 use std::cell::Cell;
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +17,7 @@ thread_local! {
 /// A request begins on this thread: connections with freshness `request` see all that is committed by now, and ask
 /// for it once.
 pub fn begin_request() {
-    REQUEST.set(Some(seawall::begin_request()));
+    REQUEST.set(seawall::begin_request());
 }
 
 /// The request of this thread is over.
@@ -42,9 +45,27 @@ pub fn remove(name: &Path) -> Result<(), Failure> {
     Ok(seawall::remove(name)?)
 }
 
+/// Writes the newest version of the database at `source` as a plain SQLite file at `target`, where nothing may lie yet.
+pub fn copy(source: &Path, target: &Path, options: &Options) -> Result<(), Failure> {
+    let database = open(source, options)?;
+    let snapshot = database.snapshot(Freshness::Transaction)?;
+    let failed = |error| Error::io(format!("writing {}", target.display()), error);
+    let file = File::create_new(target).map_err(failed)?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let written = database.export(&snapshot, &mut out).and_then(|()| {
+        let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+        file.sync_all().map_err(failed)
+    });
+    if written.is_err() {
+        // Half a copy must not be taken for one.
+        let _ = std::fs::remove_file(target);
+    }
+    Ok(written?)
+}
+
 fn open(name: &Path, options: &Options) -> Result<Arc<Database>, Failure> {
     let host = Host::any().ok_or_else(|| {
-        Failure::refusal(crate::abi::ERROR, "Seawall is not registered in any SQLite of this process yet")
+        Failure::refusal(abi::ERROR, "Seawall is not registered in any SQLite of this process yet")
     })?;
     Ok(Database::open(name, Access::ReadOnly, options, &host)?)
 }

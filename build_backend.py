@@ -1,0 +1,46 @@
+"""The build: maturin's, with the loadable extension beside the module.
+
+The extension for the `sqlite3` shell is a library of its own, free of Python. It is built here, and put where maturin
+takes up the package's files.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import maturin
+
+ROOT = Path(__file__).parent
+EXTENSION = ROOT / "python" / "seawall" / "libseawall.so"
+
+build_sdist = maturin.build_sdist
+get_requires_for_build_sdist = maturin.get_requires_for_build_sdist
+get_requires_for_build_wheel = maturin.get_requires_for_build_wheel
+get_requires_for_build_editable = maturin.get_requires_for_build_editable
+prepare_metadata_for_build_wheel = maturin.prepare_metadata_for_build_wheel
+prepare_metadata_for_build_editable = maturin.prepare_metadata_for_build_editable
+
+
+def build_extension() -> None:
+    """Build `libseawall.so` into the package."""
+    subprocess.run(["cargo", "build", "--release", "--package", "seawall-sqlite"], cwd=ROOT, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    shutil.copyfile(target / "release" / "libseawall_sqlite.so", EXTENSION)
+
+
+def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    """Build a wheel that has both libraries."""
+    build_extension()
+    name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+    return name
+
+
+def build_editable(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    """Build an editable wheel; the extension is in the package's folder."""
+    build_extension()
+    name: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
+    return name

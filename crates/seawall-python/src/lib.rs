@@ -1,0 +1,117 @@
+//! The native half of the Python module: `seawall._native`. The other half, `python/seawall`, gives it its shape.
+#![forbid(unsafe_code)]
+
+use pyo3::prelude::*;
+
+pyo3::create_exception!(
+    seawall._native,
+    Failed,
+    pyo3::exceptions::PyException,
+    "A failure, as (SQLite's extended code, kind or None, commit id or None, text)."
+);
+
+/// A failure in Python's types.
+type Told = (i32, Option<String>, Option<String>, String);
+
+fn told(failure: seawall_sqlite::Failure) -> Told {
+    let kind = failure.kind.map(|kind| format!("{kind:?}"));
+    (failure.code, kind, failure.commit.map(|commit| commit.to_string()), failure.text)
+}
+
+fn raised(failure: seawall_sqlite::Failure) -> PyErr {
+    Failed::new_err(told(failure))
+}
+
+#[pymodule]
+mod _native {
+    use super::{Told, raised, told};
+    use pyo3::exceptions::PyOSError;
+    use pyo3::prelude::*;
+    use pyo3::types::PyDict;
+    use seawall::{Counts, Options};
+    use std::path::PathBuf;
+
+    #[pymodule_export]
+    use super::Failed;
+
+    /// Registers the VFS in the SQLite that the open library at `path` uses.
+    #[pyfunction]
+    fn register(py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        py.detach(|| seawall_sqlite::register(&path)).map_err(PyOSError::new_err)
+    }
+
+    /// Takes the last failure of this thread's SQLite calls: code, kind, commit id, text.
+    #[pyfunction]
+    fn take_failure() -> Option<Told> {
+        seawall_sqlite::take_failure().map(told)
+    }
+
+    /// A request begins on this thread.
+    #[pyfunction]
+    fn begin_request(py: Python<'_>) {
+        py.detach(seawall_sqlite::begin_request);
+    }
+
+    /// The request of this thread is over.
+    #[pyfunction]
+    fn end_request() {
+        seawall_sqlite::end_request();
+    }
+
+    /// The facts about a database.
+    #[pyfunction]
+    fn status(py: Python<'_>, path: PathBuf, coordinator: String) -> PyResult<Bound<'_, PyDict>> {
+        let status = py.detach(|| seawall_sqlite::status(&path, &options(coordinator))).map_err(raised)?;
+        let facts = PyDict::new(py);
+        facts.set_item("name", status.name)?;
+        facts.set_item("database", status.database)?;
+        facts.set_item("coordinator", status.coordinator)?;
+        facts.set_item("file_system", status.file_system)?;
+        facts.set_item("epoch", status.epoch)?;
+        facts.set_item("version", status.version)?;
+        facts.set_item("commit", status.commit)?;
+        facts.set_item("time", status.time)?;
+        facts.set_item("page_size", status.page_size)?;
+        facts.set_item("page_count", status.page_count)?;
+        facts.set_item("base_version", status.base_version)?;
+        facts.set_item("changed_pages", status.changed_pages)?;
+        facts.set_item("lease", status.lease.as_secs_f64())?;
+        facts.set_item("sweep", status.sweep)?;
+        facts.set_item("trouble", status.trouble)?;
+        facts.set_item("counts", counted(py, status.counts)?)?;
+        Ok(facts)
+    }
+
+    /// This process's remote operations for a database.
+    #[pyfunction]
+    fn counts(py: Python<'_>, path: PathBuf, coordinator: String) -> PyResult<Bound<'_, PyDict>> {
+        let counts = py.detach(|| seawall_sqlite::counts(&path, &options(coordinator))).map_err(raised)?;
+        counted(py, counts)
+    }
+
+    /// Removes a database.
+    #[pyfunction]
+    fn remove(py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        py.detach(|| seawall_sqlite::remove(&path)).map_err(raised)
+    }
+
+    /// Writes a database's newest version as a plain SQLite file.
+    #[pyfunction]
+    fn copy(py: Python<'_>, source: PathBuf, target: PathBuf, coordinator: String) -> PyResult<()> {
+        py.detach(|| seawall_sqlite::copy(&source, &target, &options(coordinator))).map_err(raised)
+    }
+
+    fn options(coordinator: String) -> Options {
+        Options { coordinator, ..Options::default() }
+    }
+
+    fn counted(py: Python<'_>, counts: Counts) -> PyResult<Bound<'_, PyDict>> {
+        let numbers = PyDict::new(py);
+        numbers.set_item("coordinator", counts.coordinator)?;
+        numbers.set_item("reads", counts.reads)?;
+        numbers.set_item("appends", counts.appends)?;
+        numbers.set_item("metadata", counts.metadata)?;
+        numbers.set_item("background", counts.background)?;
+        Ok(numbers)
+    }
+}

@@ -1,0 +1,181 @@
+"""Connections: Python's own `sqlite3.Connection`, on a Seawall database, with Seawall's words in its errors."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qsl, quote, urlencode
+
+from . import errors
+from .registration import register
+
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+_EXECUTING = ("execute", "executemany", "executescript")
+_CONNECTION_METHODS = (*_EXECUTING, "__init__", "__exit__", "commit", "rollback", "backup", "blobopen")
+_CURSOR_METHODS = (*_EXECUTING, "fetchone", "fetchmany", "fetchall")
+"""Where connections and cursors meet the database."""
+
+
+def _explained(method: Callable[..., Any]) -> Callable[..., Any]:
+    """`method`, whose errors tell what Seawall knows about them."""
+
+    @functools.wraps(method)
+    def explained(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:
+            if explanation := errors.explained(error):
+                raise explanation from None
+            raise
+
+    return explained
+
+
+def _explained_rows(iterate: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
+    """The same for a cursor's iteration, without a Python call for each row."""
+
+    def rows(cursor: Any) -> Iterator[Any]:
+        try:
+            yield from iterate(cursor)
+        except Exception as error:
+            if explanation := errors.explained(error):
+                raise explanation from None
+            raise
+
+    return rows
+
+
+def _explaining(cls: type, methods: tuple[str, ...]) -> None:
+    """Let the methods named, where `cls` has them, explain their errors."""
+    for name in methods:
+        if method := getattr(cls, name, None):
+            setattr(cls, name, _explained(method))
+
+
+@functools.cache
+def cursor_class(base: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
+    """A cursor class like `base` whose errors tell what Seawall knows about them."""
+    if getattr(base, "_explains_errors", False):
+        return base
+    members = {"_explains_errors": True, "__module__": base.__module__, "__doc__": base.__doc__}
+    cls = type(base.__name__, (base,), members)
+    _explaining(cls, _CURSOR_METHODS)
+    cls.__iter__ = _explained_rows(base.__iter__)  # type: ignore[attr-defined]
+    return cls
+
+
+@functools.cache
+def connection_class(module: ModuleType = sqlite3) -> type[sqlite3.Connection]:
+    """The connection class for a module like `sqlite3`, to be its `connect()`'s factory."""
+    default = cursor_class(module.Cursor)
+
+    def cursor(self: Any, factory: Any = default) -> Any:
+        """Make a cursor; of a class like `factory`, whose errors tell what Seawall knows about them."""
+        cls = cursor_class(factory) if isinstance(factory, type) else factory
+        return module.Connection.cursor(self, cls)
+
+    members = {"cursor": cursor, "_sqlite_module": module, "__module__": __name__, "__doc__": module.Connection.__doc__}
+    cls = type("Connection", (module.Connection,), members)
+    _explaining(cls, _CONNECTION_METHODS)
+    return cls
+
+
+if TYPE_CHECKING:
+
+    class Cursor(sqlite3.Cursor):
+        """A cursor whose errors tell what Seawall knows about them."""
+
+    class Connection(sqlite3.Connection):
+        """A connection whose errors tell what Seawall knows about them."""
+else:
+    Connection = connection_class(sqlite3)
+    Cursor = cursor_class(sqlite3.Cursor)
+
+
+def uri(
+    database: Path,
+    *,
+    coordinator: str | None = None,
+    freshness: str | float | None = None,
+    lease: float | None = None,
+    page_cache: int | None = None,
+    timeout: float | None = None,
+    mode: str | None = None,
+) -> str:
+    """Build the URI that opens `database` through Seawall.
+
+    What is left out keeps its default. `database` may be such a URI already (`file:…`): what it says itself goes
+    before what is given here.
+    """
+    given = {
+        "vfs": "seawall",
+        "coordinator": coordinator,
+        "freshness": freshness,
+        "lease": lease,
+        "page_cache": page_cache,
+        "timeout": timeout,
+        "mode": mode,
+    }
+    name = os.fsencode(database)
+    path, own = quote(name), {}
+    if name.startswith(b"file:"):
+        path, _, query = os.fsdecode(name).removeprefix("file:").partition("?")
+        own = dict(parse_qsl(query.partition("#")[0], keep_blank_values=True))
+    elif path.startswith("//"):
+        # Two slashes would begin a host's name.
+        path = "/" + path.lstrip("/")
+    parameters = {key: value for key, value in given.items() if value is not None} | own
+    return f"file:{path}?{urlencode(parameters, quote_via=quote)}"
+
+
+def connect(
+    database: Path,
+    *,
+    coordinator: str = "fs:",
+    timeout: float = 5.0,
+    freshness: str | float = "transaction",
+    lease: float | None = None,
+    page_cache: int | None = None,
+    factory: type[sqlite3.Connection] | None = None,
+    **kwargs: Any,
+) -> Connection:
+    """Open a database that many machines share, as a `sqlite3.Connection`.
+
+    A plain SQLite file is adopted where it lies; a file that does not exist is created. `:memory:` and `""` are left to
+    SQLite.
+
+    - `coordinator` holds the order of commits: `fs:` is the file system itself.
+    - `timeout`: for how many seconds a writer waits for others.
+    - `freshness`: `"transaction"`: every transaction sees all that is committed when it begins; `"request"`: all that
+      was committed when the request began (`begin_request`); a number: what is at most so many seconds old.
+    - `lease`: after how many seconds of silence a writer is taken for dead.
+    - `page_cache`: bytes of pages that this process keeps for the database.
+    - `factory`: another connection class; `connection_class(module)` makes one for a module like `sqlite3`.
+
+    All else is as in `sqlite3.connect`.
+    """
+    factory = Connection if factory is None else factory
+    if _is_for_sqlite(database):
+        return cast(Connection, factory(database, timeout=timeout, **kwargs))  # type: ignore[arg-type]
+    register(getattr(factory, "_sqlite_module", sqlite3))
+    opened = uri(
+        database,
+        coordinator=coordinator,
+        freshness=freshness,
+        lease=lease,
+        page_cache=page_cache,
+        timeout=timeout,
+    )
+    return cast(Connection, factory(opened, timeout=timeout, **kwargs | {"uri": True}))
+
+
+def _is_for_sqlite(database: Path) -> bool:
+    """Whether this is a database in memory, or a temporary one."""
+    name = os.fsdecode(database)
+    path, _, query = name.partition("?")
+    return name in ("", ":memory:") or path == "file::memory:" or (path[:5] == "file:" and "mode=memory" in query)

@@ -1,0 +1,80 @@
+"""Bringing Seawall's VFS into the SQLite that a Python module uses."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType
+
+from . import _native
+
+_registered: set[str] = set()
+_registering = threading.Lock()
+
+
+def register(module: ModuleType = sqlite3) -> None:
+    """Register the VFS `seawall` in the SQLite of `module`: `sqlite3`, or one that is like it (`pysqlite3`).
+
+    From then on every connection of that module can open `file:…?vfs=seawall`. A process may use several such modules;
+    each has its own copy of SQLite, and is registered on its own. Registering twice is no error.
+    """
+    with _registering:
+        if module.__name__ not in _registered:
+            _register(module)
+            _registered.add(module.__name__)
+
+
+def extension_path() -> Path:
+    """The loadable extension, free of Python: for the `sqlite3` shell (`.load`) and for other languages' drivers."""
+    path = Path(__file__).with_name("libseawall.so")
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is not there: install Seawall with pip (`pip install .` in a clone), or build the extension with "
+            "`cargo build --release -p seawall-sqlite` and put it there"
+        )
+    return path
+
+
+def _register(module: ModuleType) -> None:
+    reasons = []
+    for way in (_through_its_library, _as_an_extension):
+        try:
+            way(module)
+            _verify(module)
+        except (OSError, AttributeError, module.Error) as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise ImportError(
+        f"Seawall found no way into the SQLite of {module.__name__} (SQLite {module.sqlite_version}): "
+        f"{'; '.join(reasons)}. Install pysqlite3-binary and use that in the place of sqlite3, or use a Python whose sqlite3 "
+        "can load extensions"
+    )
+
+
+def _through_its_library(module: ModuleType) -> None:
+    """By the open library that the module calls SQLite in: works where loading extensions is compiled out."""
+    native = sys.modules[module.connect.__module__]
+    path = getattr(native, "__file__", None)
+    if path is None:
+        raise OSError(f"{native.__name__} is built into the interpreter")
+    _native.register(path)
+
+
+def _as_an_extension(module: ModuleType) -> None:
+    """By SQLite's own loading of extensions. It loads this very library: there is one engine in a process."""
+    with_extensions = module.connect(":memory:")
+    try:
+        if not hasattr(with_extensions, "enable_load_extension"):
+            raise OSError("loading extensions is compiled out of it")
+        with_extensions.enable_load_extension(True)
+        with_extensions.execute("SELECT load_extension(?, 'sqlite3_seawall_init')", (_native.__file__,)).fetchone()
+    finally:
+        with_extensions.close()
+
+
+def _verify(module: ModuleType) -> None:
+    """SQLite itself says whether it knows the VFS now: the library may have led to another copy."""
+    module.connect("file:?mode=memory&vfs=seawall", uri=True).close()
