@@ -156,7 +156,8 @@ impl Database {
         if head.version > Version(0) { self.mark(head, Fate::Confirmed) } else { Ok(()) }
     }
 
-    fn note_trouble(&self, result: Result<(), String>) {
+    /// What goes wrong beside the point is told by `status`.
+    pub(crate) fn note_trouble(&self, result: Result<(), String>) {
         if let Err(trouble) = result {
             self.bell.agenda.lock().expect("no panic while locked").trouble = Some(trouble);
         }

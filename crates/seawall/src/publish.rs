@@ -12,7 +12,7 @@ use crate::pages::Page;
 use crate::queue::Turn;
 use crate::segment::Draft;
 use crate::snapshot::Snapshot;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -75,17 +75,18 @@ impl Database {
         let pending = Pending { lease, previous: snapshot.clone(), next, frame };
         match self.conclude(&pending, false, PATIENCE) {
             Outcome::Committed => {
-                let published = self.install(pending, sent)?;
+                let published = self.install(&pending, sent)?;
                 self.remember(&published, pages, read)?;
                 self.carry_lease_on(turn, &published, sent);
                 Ok(published)
             }
-            Outcome::Refused => {
-                let version = pending.next.version;
-                self.settle_refusal(pending)?.ok_or(Error::Superseded { version })
-            }
+            Outcome::Refused => match self.settle_refusal(&pending) {
+                Ok(Some(published)) => Ok(published),
+                Ok(None) => Err(Error::Superseded { version: pending.next.version }),
+                Err(cause) => Err(self.leave_unsettled(&mut self.pending(), pending, cause)),
+            },
             Outcome::Failed(error) => Err(self.nothing_written(error)),
-            Outcome::Unknown(cause) => Err(self.leave_unsettled(pending, cause)),
+            Outcome::Unknown(cause) => Err(self.leave_unsettled(&mut self.pending(), pending, cause)),
         }
     }
 
@@ -94,16 +95,20 @@ impl Database {
         if !self.unsettled.load(Ordering::Acquire) {
             return Ok(());
         }
-        let pending = self.pending.lock().expect("no panic while locked").take();
-        let Some(pending) = pending else { return Ok(()) };
+        // Whoever comes meanwhile waits: it must not read past what is being settled.
+        let mut slot = self.pending();
+        let Some(pending) = slot.take() else { return Ok(()) };
         let sent = self.storage.now();
-        match self.conclude(&pending, true, PATIENCE_LATER) {
-            Outcome::Committed => drop(self.install(pending, sent)?),
-            Outcome::Refused => drop(self.settle_refusal(pending)?),
-            Outcome::Failed(error) => return Err(self.leave_unsettled(pending, error.to_string())),
-            Outcome::Unknown(cause) => return Err(self.leave_unsettled(pending, cause)),
+        let unsettled = match self.conclude(&pending, true, PATIENCE_LATER) {
+            Outcome::Committed => self.install(&pending, sent).map(drop).map_err(|error| error.to_string()),
+            Outcome::Refused => self.settle_refusal(&pending).map(drop),
+            Outcome::Failed(error) => Err(error.to_string()),
+            Outcome::Unknown(cause) => Err(cause),
+        };
+        match unsettled {
+            Ok(()) => self.unsettled.store(false, Ordering::Release),
+            Err(cause) => return Err(self.leave_unsettled(&mut slot, pending, cause)),
         }
-        self.unsettled.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -158,33 +163,33 @@ impl Database {
     }
 
     /// The commit is in the history: from now on this process knows it.
-    fn install(self: &Arc<Self>, pending: Pending, sent: Moment) -> Result<Arc<Snapshot>> {
+    fn install(self: &Arc<Self>, pending: &Pending, sent: Moment) -> Result<Arc<Snapshot>> {
         let Pending { next, frame, previous, .. } = pending;
-        let head = next.clone();
-        let snapshot = Snapshot::of_commit(next, frame, &[], Some(&previous), &self.pages.segments, sent)
-            .map_err(|why| Error::corrupt(format!("the commit frame of version {}", head.version.0), why))?;
+        let segments = &self.pages.segments;
+        let snapshot = Snapshot::of_commit(next.clone(), frame.clone(), &[], Some(previous), segments, sent)
+            .map_err(|why| Error::corrupt(format!("the commit frame of version {}", next.version.0), why))?;
         let snapshot = Arc::new(snapshot);
         self.raise(snapshot.clone(), sent);
-        self.acknowledged(&head);
+        self.acknowledged(next);
         Ok(snapshot)
     }
 
     /// The commit was refused: a mark says so, for recovery; then the head is looked at once more, for recovery may have been at
-    /// work before it could see the mark. A snapshot, if the commit is in the history after all.
-    fn settle_refusal(self: &Arc<Self>, pending: Pending) -> Result<Option<Arc<Snapshot>>> {
+    /// work before it could see the mark. A snapshot, if the commit is in the history after all; an error, if the head cannot be had.
+    fn settle_refusal(self: &Arc<Self>, pending: &Pending) -> Result<Option<Arc<Snapshot>>, String> {
         let sent = self.storage.now();
-        self.mark(&pending.next, Fate::Refused)?;
+        // Without its mark the frame is still refused: the head decides, and the mark only helps where the head is lost.
+        self.note_trouble(self.mark(&pending.next, Fate::Refused).map_err(|error| format!("marking a refused commit: {error}")));
         let known = self.newest_known();
-        let head = match self.load(&known) {
-            Ok(head) => head,
-            Err(error) => return Err(self.leave_unsettled(pending, error.to_string())),
+        let look = || -> Result<Option<Arc<Snapshot>>> {
+            let head = self.load(&known)?;
+            match self.judge(pending, &head)? {
+                Verdict::Committed => self.install(pending, sent).map(Some),
+                Verdict::Refused => self.catch_up(head, sent).map(|_| None),
+                Verdict::Open => Err(Error::CannotOpen("the head was set back: run seawall recover".into())),
+            }
         };
-        match self.judge(&pending, &head) {
-            Ok(Verdict::Committed) => self.install(pending, sent).map(Some),
-            Ok(Verdict::Refused) => self.catch_up(head, sent).map(|_| None),
-            Ok(Verdict::Open) => Err(self.leave_unsettled(pending, "the head was set back".into())),
-            Err(error) => Err(self.leave_unsettled(pending, error.to_string())),
-        }
+        look().map_err(|error| error.to_string())
     }
 
     /// Appends a mark that says what became of the commit of `head`.
@@ -195,9 +200,13 @@ impl Database {
         segment.append_mark(&*self.storage, &mark.encode())
     }
 
-    fn leave_unsettled(&self, pending: Pending, cause: String) -> Error {
+    fn pending(&self) -> MutexGuard<'_, Option<Pending>> {
+        self.pending.lock().expect("no panic while locked")
+    }
+
+    fn leave_unsettled(&self, slot: &mut Option<Pending>, pending: Pending, cause: String) -> Error {
         let (commit, version) = (pending.next.commit.id, pending.next.version);
-        *self.pending.lock().expect("no panic while locked") = Some(pending);
+        *slot = Some(pending);
         self.unsettled.store(true, Ordering::Release);
         Error::OutcomeUnknown { commit, version, cause }
     }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(unreachable_pub, reason = "shared by several test binaries")]
 
+pub mod faulty;
+
 use seawall::storage::os::OsStorage;
 use seawall::{Access, Database, Error, Freshness, HeldFile, Options, PageNo, PageSize, PlainSqlite, Result, Snapshot};
 use std::fs::{self, File, OpenOptions};

@@ -1,0 +1,187 @@
+//! A storage on which chosen calls fail, before or after they took effect, and time passes without waiting.
+
+use seawall::Moment;
+use seawall::counters::Counters;
+use seawall::storage::os::OsStorage;
+use seawall::storage::{Append, File, Look, Scratch, Span, Stamp, Storage};
+use seawall::{Version, ids};
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A call that can be made to fail.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Call {
+    Look,
+    Records,
+    Publish,
+    Named,
+    Lock,
+    Read,
+    Create,
+    Append,
+    Scratch,
+}
+
+/// How it fails: with this error number, having taken effect or not (`Torn`: having appended only the first half).
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    Before(i32),
+    After(i32),
+    Torn(i32),
+}
+
+pub const EIO: i32 = 5;
+pub const EACCES: i32 = 13;
+pub const EEXIST: i32 = 17;
+pub const ENOSPC: i32 = 28;
+
+#[derive(Default)]
+struct Plan {
+    /// For each call: the fault, and how often it still happens.
+    faults: HashMap<Call, (Fault, u32)>,
+    passed: Duration,
+}
+
+pub struct Faulty {
+    inner: OsStorage,
+    plan: Arc<Mutex<Plan>>,
+}
+
+impl Faulty {
+    pub fn new(name: &Path) -> Faulty {
+        Faulty { inner: OsStorage::new(name, &std::env::temp_dir()).unwrap(), plan: Arc::default() }
+    }
+
+    /// The next `times` calls of this kind fail so.
+    pub fn fail(&self, call: Call, fault: Fault, times: u32) {
+        self.plan.lock().unwrap().faults.insert(call, (fault, times));
+    }
+
+    pub fn heal(&self) {
+        self.plan.lock().unwrap().faults.clear();
+    }
+
+    fn call<T>(&self, call: Call, effect: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match fault(&self.plan, call) {
+            None => effect(),
+            Some(Fault::Before(error) | Fault::Torn(error)) => Err(io::Error::from_raw_os_error(error)),
+            Some(Fault::After(error)) => effect().and(Err(io::Error::from_raw_os_error(error))),
+        }
+    }
+}
+
+/// The fault that strikes the next call of this kind; it is used up.
+fn fault(plan: &Mutex<Plan>, call: Call) -> Option<Fault> {
+    let mut plan = plan.lock().unwrap();
+    let (fault, times) = plan.faults.get_mut(&call)?;
+    let fault = *fault;
+    *times -= 1;
+    if *times == 0 {
+        plan.faults.remove(&call);
+    }
+    Some(fault)
+}
+
+struct FaultyAppend {
+    inner: Box<dyn Append>,
+    plan: Arc<Mutex<Plan>>,
+}
+
+impl Append for FaultyAppend {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match fault(&self.plan, Call::Append) {
+            None => self.inner.append(bytes),
+            Some(Fault::Before(error)) => Err(io::Error::from_raw_os_error(error)),
+            Some(Fault::After(error)) => {
+                self.inner.append(bytes)?;
+                Err(io::Error::from_raw_os_error(error))
+            }
+            Some(Fault::Torn(error)) => {
+                self.inner.append(&bytes[..bytes.len() / 2])?;
+                Err(io::Error::from_raw_os_error(error))
+            }
+        }
+    }
+}
+
+impl Storage for Faulty {
+    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
+        self.call(Call::Publish, || self.inner.publish(version, record))
+    }
+    fn look(&self, known: Version) -> io::Result<Look> {
+        self.call(Call::Look, || self.inner.look(known))
+    }
+    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>> {
+        self.call(Call::Records, || self.inner.records(versions))
+    }
+    fn is_named(&self, version: Version) -> io::Result<bool> {
+        self.call(Call::Named, || self.inner.is_named(version))
+    }
+    fn try_lock(&self, slot: u32) -> io::Result<bool> {
+        self.call(Call::Lock, || self.inner.try_lock(slot))
+    }
+    fn read(&self, span: Span) -> io::Result<Vec<u8>> {
+        self.call(Call::Read, || self.inner.read(span))
+    }
+    fn create(&self, file: File) -> io::Result<Box<dyn Append>> {
+        let inner = self.call(Call::Create, || self.inner.create(file))?;
+        Ok(Box::new(FaultyAppend { inner, plan: self.plan.clone() }))
+    }
+    fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
+        self.call(Call::Scratch, || self.inner.scratch())
+    }
+    fn now(&self) -> Moment {
+        let passed = self.plan.lock().unwrap().passed;
+        let now = self.inner.now();
+        Moment { monotonic: now.monotonic + passed, wall: now.wall + passed }
+    }
+    fn sleep(&self, time: Duration) {
+        self.plan.lock().unwrap().passed += time;
+    }
+
+    fn counters(&self) -> &Counters {
+        self.inner.counters()
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    fn create_folders(&self) -> io::Result<()> {
+        self.inner.create_folders()
+    }
+    fn inode(&self, file: File) -> io::Result<Option<u64>> {
+        self.inner.inode(file)
+    }
+    fn stamp(&self, file: File) -> io::Result<Option<Stamp>> {
+        self.inner.stamp(file)
+    }
+    fn read_many(&self, spans: &[Span]) -> Vec<io::Result<Vec<u8>>> {
+        self.inner.read_many(spans)
+    }
+    fn write(&self, file: File, bytes: &[u8]) -> io::Result<()> {
+        self.inner.write(file, bytes)
+    }
+    fn link(&self, from: File, to: File) -> io::Result<()> {
+        self.inner.link(from, to)
+    }
+    fn remove(&self, file: File) -> io::Result<()> {
+        self.inner.remove(file)
+    }
+    fn versions(&self) -> io::Result<Vec<ids::Version>> {
+        self.inner.versions()
+    }
+    fn unlock(&self, slot: u32) -> io::Result<()> {
+        self.inner.unlock(slot)
+    }
+    fn random(&self, into: &mut [u8]) -> io::Result<()> {
+        self.inner.random(into)
+    }
+    fn process(&self) -> u32 {
+        self.inner.process()
+    }
+    fn label(&self) -> String {
+        self.inner.label()
+    }
+}

@@ -1,0 +1,207 @@
+//! Every call that can fail does, before and after it took effect: nothing acknowledged is lost, nothing that failed is
+//! there, and what nobody can know is said to be unknown, and settled.
+
+mod common;
+
+use common::faulty::{Call, EACCES, EEXIST, EIO, ENOSPC, Fault, Faulty};
+use common::{Folder, PATIENCE, PlainFile, byte, commit, newest, page_size};
+use seawall::{Access, Database, Error, ErrorKind, Freshness, Options, PageNo, Version};
+use std::sync::Arc;
+
+/// Two machines, one of them on a storage that fails as it is told; version 1 is there.
+struct Scene {
+    _folder: Folder,
+    storage: Arc<Faulty>,
+    a: Arc<Database>,
+    b: Arc<Database>,
+}
+
+fn scene() -> Scene {
+    let folder = Folder::new();
+    let b = folder.machine();
+    let storage = Arc::new(Faulty::new(&folder.name()));
+    let a = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &Options::default(), &PlainFile).unwrap();
+    commit(&a, &[(1, 1)]).unwrap();
+    Scene { _folder: folder, storage, a, b }
+}
+
+impl Scene {
+    /// The version and the byte of page 1 that the other machine sees.
+    fn seen(&self) -> (Version, u8) {
+        let snapshot = newest(&self.b);
+        (snapshot.version(), byte(&self.b, &snapshot, 1))
+    }
+
+    fn fails_with(&self, kind: ErrorKind) -> Error {
+        let error = commit(&self.a, &[(1, 2)]).err().expect("the commit fails");
+        assert_eq!(error.kind(), kind, "{error}");
+        error
+    }
+
+    /// What failed left nothing, and the next commit is as if it had never been.
+    fn goes_on(&self) {
+        assert_eq!(self.seen(), (Version(1), 1));
+        self.storage.heal();
+        commit(&self.a, &[(1, 3)]).unwrap();
+        assert_eq!(self.seen(), (Version(2), 3));
+    }
+}
+
+#[test]
+fn a_publication_that_did_not_arrive_is_sent_again() {
+    let scene = scene();
+    scene.storage.fail(Call::Publish, Fault::Before(EIO), 3);
+    commit(&scene.a, &[(1, 2)]).unwrap();
+    assert_eq!(scene.seen(), (Version(2), 2));
+}
+
+#[test]
+fn a_publication_whose_reply_was_lost_is_committed_once() {
+    for error in [EIO, EEXIST] {
+        let scene = scene();
+        scene.storage.fail(Call::Publish, Fault::After(error), 1);
+        commit(&scene.a, &[(1, 2)]).unwrap();
+        assert_eq!(scene.seen(), (Version(2), 2));
+        commit(&scene.a, &[(1, 3)]).unwrap();
+        assert_eq!(scene.seen(), (Version(3), 3));
+    }
+}
+
+#[test]
+fn a_publication_that_is_refused_for_want_of_space_wrote_nothing() {
+    let scene = scene();
+    scene.storage.fail(Call::Publish, Fault::Before(ENOSPC), u32::MAX);
+    scene.fails_with(ErrorKind::Full);
+    scene.goes_on();
+}
+
+#[test]
+fn a_publication_is_found_even_when_the_look_after_it_fails_first() {
+    let scene = scene();
+    scene.storage.fail(Call::Publish, Fault::After(EIO), 1);
+    scene.storage.fail(Call::Look, Fault::Before(EIO), 1);
+    commit(&scene.a, &[(1, 2)]).unwrap();
+    assert_eq!(scene.seen(), (Version(2), 2));
+}
+
+#[test]
+fn an_unknown_outcome_is_said_to_be_unknown_and_settled_as_committed() {
+    for fault in [Fault::Before(EIO), Fault::After(EIO)] {
+        let scene = scene();
+        let transaction = unknown(&scene, fault);
+        drop(transaction);
+        // Reads wait for the settlement, too.
+        let error = scene.a.snapshot(Freshness::Transaction).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+        scene.storage.heal();
+        let snapshot = newest(&scene.a);
+        assert_eq!((snapshot.version(), byte(&scene.a, &snapshot, 1)), (Version(2), 2));
+        assert_eq!(scene.seen(), (Version(2), 2));
+        commit(&scene.a, &[(1, 3)]).unwrap();
+        assert_eq!(scene.seen(), (Version(3), 3));
+    }
+}
+
+#[test]
+fn an_unknown_outcome_is_settled_as_refused_when_another_commit_went_first() {
+    let scene = scene();
+    drop(unknown(&scene, Fault::Before(EIO)));
+    commit(&scene.b, &[(1, 7)]).unwrap();
+    scene.storage.heal();
+    let snapshot = newest(&scene.a);
+    assert_eq!((snapshot.version(), byte(&scene.a, &snapshot, 1)), (Version(2), 7));
+    commit(&scene.a, &[(1, 8)]).unwrap();
+    assert_eq!(scene.seen(), (Version(3), 8));
+}
+
+/// A transaction that published page 1 as 2, and cannot learn what became of it.
+fn unknown(scene: &Scene, fault: Fault) -> seawall::Transaction {
+    let mut transaction = scene.a.begin(PATIENCE).unwrap();
+    transaction.write_page(page_size(), PageNo(1), &[2; 4096]).unwrap();
+    match fault {
+        Fault::After(_) => scene.storage.fail(Call::Publish, fault, 1),
+        _ => scene.storage.fail(Call::Publish, fault, u32::MAX),
+    }
+    for call in [Call::Look, Call::Records, Call::Named] {
+        scene.storage.fail(call, Fault::Before(EIO), u32::MAX);
+    }
+    let error = transaction.commit(1).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+    assert!(matches!(error, Error::OutcomeUnknown { version: Version(2), .. }), "{error}");
+    transaction
+}
+
+#[test]
+fn an_append_that_fails_leaves_nothing_and_its_segment_is_left() {
+    for (fault, kind) in [
+        (Fault::Before(ENOSPC), ErrorKind::Full),
+        (Fault::Torn(ENOSPC), ErrorKind::Full),
+        (Fault::Torn(EIO), ErrorKind::Io),
+        // A sync that failed: the bytes may be there, and must not count.
+        (Fault::After(EIO), ErrorKind::Io),
+    ] {
+        let scene = scene();
+        let before = segments(&scene);
+        scene.storage.fail(Call::Append, fault, 1);
+        let error = scene.fails_with(kind);
+        assert!(error.to_string().contains("othing was written"), "{error}");
+        scene.goes_on();
+        assert_eq!(segments(&scene), before + 1, "a failed append is never followed by another one in that file");
+    }
+}
+
+fn segments(scene: &Scene) -> usize {
+    std::fs::read_dir(scene._folder.inside("segments")).unwrap().count()
+}
+
+#[test]
+fn what_fails_before_the_swap_wrote_nothing() {
+    for (call, errno, kind) in [
+        (Call::Look, EIO, ErrorKind::Unreachable),
+        (Call::Lock, EIO, ErrorKind::Unreachable),
+        (Call::Lock, EACCES, ErrorKind::Permission),
+    ] {
+        let scene = scene();
+        std::thread::sleep(std::time::Duration::from_millis(120));
+        scene.storage.fail(call, Fault::Before(errno), u32::MAX);
+        scene.fails_with(kind);
+        scene.goes_on();
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_made_is_told() {
+    let folder = Folder::new();
+    folder.machine();
+    let storage = Arc::new(Faulty::new(&folder.name()));
+    let a = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &Options::default(), &PlainFile).unwrap();
+    storage.fail(Call::Create, Fault::Before(EACCES), 1);
+    let error = commit(&a, &[(1, 1)]).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
+    commit(&a, &[(1, 2)]).unwrap();
+}
+
+#[test]
+fn a_failed_refresh_is_an_error_never_an_old_read() {
+    let scene = scene();
+    scene.storage.fail(Call::Look, Fault::Before(EIO), 1);
+    assert_eq!(scene.a.snapshot(Freshness::Transaction).err().unwrap().kind(), ErrorKind::Unreachable);
+    assert_eq!(newest(&scene.a).version(), Version(1));
+    commit(&scene.b, &[(1, 5)]).unwrap();
+    scene.storage.fail(Call::Read, Fault::Before(EIO), 1);
+    assert_eq!(scene.a.snapshot(Freshness::Transaction).err().unwrap().kind(), ErrorKind::Io);
+    let snapshot = newest(&scene.a);
+    assert_eq!((snapshot.version(), byte(&scene.a, &snapshot, 1)), (Version(2), 5));
+}
+
+#[test]
+fn a_full_local_disk_fails_only_the_transaction_that_spills() {
+    let scene = scene();
+    scene.storage.fail(Call::Scratch, Fault::Before(ENOSPC), 1);
+    let mut transaction = scene.a.begin(PATIENCE).unwrap();
+    let mut write = |page| transaction.write_page(page_size(), PageNo(page), &[page as u8; 4096]);
+    let error = (1..=20_000).find_map(|page| write(page).err()).expect("the overlay spills");
+    assert_eq!(error.kind(), ErrorKind::Full);
+    drop(transaction);
+    scene.goes_on();
+}
