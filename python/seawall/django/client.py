@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.core.management import CommandError
 from django.db.backends.sqlite3 import client
 
 import seawall
@@ -31,8 +32,13 @@ class DatabaseClient(client.DatabaseClient):
             lease=options.lease,
             page_cache=options.page_cache,
         )
+        try:
+            extension = seawall.extension_path()
+        except FileNotFoundError as error:
+            # Django would take this for a missing shell.
+            raise CommandError(str(error)) from None
         commands = [
-            f".load {_quoted(str(seawall.extension_path()))}",
+            f".load {_quoted(str(extension))}",
             f".open {_quoted(uri)}",
             f".timeout {round(options.timeout * 1000)}",
         ]

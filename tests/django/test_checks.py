@@ -1,0 +1,84 @@
+"""System checks: each mistake in the settings has its message."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage
+from django.core.exceptions import ImproperlyConfigured
+from seawall.django.base import DatabaseWrapper
+from seawall.django.checks import check_settings
+
+Open = Callable[..., DatabaseWrapper]
+
+
+def check(open_database: Open, **entry: Any) -> list[CheckMessage]:
+    return list(check_settings(open_database(**entry).settings_dict))
+
+
+def test_good_settings(open_database: Open) -> None:
+    options = {
+        "coordinator": "dynamodb://locks?region=eu-west-1",
+        "timeout": 5,
+        "freshness": 0.5,
+        "lease": 30,
+        "page_cache": 1 << 20,
+        "transaction_mode": "deferred",
+        "init_command": "PRAGMA cache_size=2000",
+        "cached_statements": 256,
+    }
+    assert check(open_database, OPTIONS=options, AUTOCOMMIT=True, CONN_MAX_AGE=60) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "number", "text"),
+    [
+        ({"OPTIONS": {"timeout": -1}}, "E001", "OPTIONS['timeout'] is -1"),
+        ({"OPTIONS": {"transaction_mode": "LATER"}}, "E001", "OPTIONS['transaction_mode']"),
+        ({"OPTIONS": {"coordinator": "zk://a"}}, "E001", "use 'fs:' or 'dynamodb://TABLE'"),
+        ({"OPTIONS": {"init_commands": ""}}, "E002", "Did you mean 'init_command'?"),
+        ({"OPTIONS": {"TIMEOUT": 5}}, "E002", "Did you mean 'timeout'?"),
+        ({"OPTIONS": {"pool": True}}, "E002", "CONN_MAX_AGE"),
+        ({"OPTIONS": {"SQLITE_LOCK_EXPIRATION": 9}}, "E002", "an environment variable"),
+        ({"OPTIONS": {"colour": "red"}}, "E002", "The options are "),
+        ({"timeout": 90}, "E003", "'timeout' has no effect where it is"),
+        ({"TIMEOUT": 90}, "E003", "Move it into OPTIONS: {'timeout': 90}."),
+        ({"TEST": {"lease": 5}}, "E003", "TEST['lease'] has no effect"),
+        ({"ATOMIC_REQUESTS": True}, "W001", "a write transaction"),
+    ],
+)
+def test_a_mistake(open_database: Open, entry: dict[str, Any], number: str, text: str) -> None:
+    (message,) = check(open_database, **entry)
+    assert message.id == f"seawall.{number}"
+    assert text in f"{message.msg} {message.hint}"
+
+
+def test_atomic_requests_may_be_deferred(open_database: Open) -> None:
+    for mode in ("DEFERRED", None):
+        options = {"transaction_mode": mode}
+        assert check(open_database, ATOMIC_REQUESTS=True, OPTIONS=options) == []
+
+
+@pytest.mark.parametrize("options", [{"timeout": -1}, {"pool": {}}, {"colour": "red"}])
+def test_a_connection_is_refused_too(open_database: Open, options: dict[str, Any]) -> None:
+    (option,) = options
+    place = rf"settings.DATABASES\['default'\]: OPTIONS\['{option}'\]"
+    with pytest.raises(ImproperlyConfigured, match=place):
+        open_database(options).ensure_connection()
+
+
+def test_manage_py_checks_it(polls: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "mistaken.py"
+    settings.write_text("from mysite.settings import *\nDATABASES['default']['freshness'] = 5\n")
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "check", "--settings=mistaken", f"--pythonpath={tmp_path}"],
+        cwd=polls,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1
+    assert "settings.DATABASES['default']: 'freshness' has no effect where it is" in ended.stderr
+    assert "seawall.E003" in ended.stderr

@@ -1,0 +1,91 @@
+"""What the settings say, who goes first, and what is refused."""
+
+import copy
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+from seawall.django.options import Options, cache_dir
+
+NOTHING: dict[str, Any] = {"OPTIONS": {}}
+
+
+def test_the_defaults() -> None:
+    assert Options.of(NOTHING) == Options("fs:", 5.0, "request", None, None)
+
+
+def test_options_before_settings_before_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAWALL_COORDINATOR", "dynamodb://environment")
+    monkeypatch.setenv("SQLITE_LOCK_EXPIRATION", "30")
+    assert Options.of(NOTHING).coordinator == "dynamodb://environment"
+    assert Options.of(NOTHING).lease == 30
+    with override_settings(SEAWALL_COORDINATOR="dynamodb://settings", SQLITE_LOCK_EXPIRATION=40):
+        assert Options.of(NOTHING).coordinator == "dynamodb://settings"
+        assert Options.of(NOTHING).lease == 40
+        options = Options.of({"OPTIONS": {"coordinator": "fs:", "lease": 50}})
+        assert (options.coordinator, options.lease) == ("fs:", 50)
+
+
+def test_the_names_of_django_sqlite_efs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SQLITE_LOCK_DYNAMODB_TABLE", "locks")
+    monkeypatch.setenv("SQLITE_LOCK_MAX_ATTEMPTS", "10")
+    assert Options.of({"OPTIONS": {"timeout": 3}}).coordinator == "dynamodb://locks"
+    with override_settings(SQLITE_LOCK_DYNAMODB_TABLE="others"):
+        assert Options.of(NOTHING).coordinator == "dynamodb://others"
+    monkeypatch.setenv("SEAWALL_COORDINATOR", "fs:")
+    assert Options.of(NOTHING).coordinator == "fs:"
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SQLITE_LOCK_DYNAMODB_TABLE", "")
+    monkeypatch.setenv("SQLITE_LOCK_EXPIRATION", "")
+    assert Options.of(NOTHING) == Options()
+
+
+def test_numbers_may_be_text() -> None:
+    options = {"timeout": "2.5", "freshness": "10", "lease": "30", "page_cache": "1048576"}
+    assert Options.of({"OPTIONS": options}) == Options("fs:", 2.5, 10.0, 30.0, 1048576)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("coordinator", "redis://host"),
+        ("coordinator", "dynamodb:"),
+        ("coordinator", "fs"),
+        ("coordinator", 5),
+        ("timeout", -1),
+        ("timeout", "soon"),
+        ("timeout", True),
+        ("timeout", float("nan")),
+        ("timeout", [5]),
+        ("freshness", "always"),
+        ("freshness", -1),
+        ("lease", 0),
+        ("page_cache", 1.5),
+        ("page_cache", "64 MiB"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_place(option: str, value: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match=rf"OPTIONS\['{option}'\] is "):
+        Options.of({"OPTIONS": {option: value}})
+
+
+def test_a_wrong_variable_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SQLITE_LOCK_EXPIRATION", "never")
+    with pytest.raises(ImproperlyConfigured, match="environment variable SQLITE_LOCK_EXPIRATION"):
+        Options.of(NOTHING)
+
+
+def test_nothing_is_written_into_the_settings() -> None:
+    settings_dict = {"OPTIONS": {"timeout": "5", "init_command": "PRAGMA cache_size=100"}}
+    before = copy.deepcopy(settings_dict)
+    Options.of(settings_dict)
+    assert settings_dict == before
+
+
+def test_the_folder_for_the_cache() -> None:
+    assert cache_dir() is None
+    with override_settings(SEAWALL_CACHE_DIR="/tmp/cache"):
+        assert cache_dir() == "/tmp/cache"

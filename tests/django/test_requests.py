@@ -1,0 +1,134 @@
+"""Requests: their transactions share one question to the coordinator, under WSGI and ASGI."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import seawall
+from django.core.asgi import get_asgi_application
+from django.core.signals import request_finished, request_started
+from django.test import Client
+from seawall.django.base import DatabaseWrapper
+
+Open = Callable[..., DatabaseWrapper]
+
+
+@contextmanager
+def request() -> Iterator[None]:
+    """A request, as a handler announces it."""
+    request_started.send(sender=None, environ={})
+    try:
+        yield
+    finally:
+        request_finished.send(sender=None)
+
+
+def run(database: DatabaseWrapper, sql: str) -> list[Any]:
+    with database.cursor() as cursor:
+        cursor.execute(sql)
+        return list(cursor.fetchall())
+
+
+def questions(path: Path, database: DatabaseWrapper, reads: int) -> int:
+    """How often the coordinator is asked for so many reads."""
+    before = seawall.counts(path)
+    for _ in range(reads):
+        run(database, "SELECT count(*) FROM t")
+    return (seawall.counts(path) - before).coordinator
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "db.sqlite3"
+
+
+@pytest.mark.parametrize(
+    ("freshness", "in_request", "outside"),
+    [("request", 1, 20), ("transaction", 20, 20), (60, 0, 0)],
+)
+def test_freshness(open_database: Open, path: Path, freshness: str, in_request: int, outside: int) -> None:
+    database = open_database({"freshness": freshness})
+    run(database, "CREATE TABLE t (x)")
+    assert questions(path, database, 20) == outside
+    with request():
+        assert questions(path, database, 20) <= in_request
+    assert questions(path, database, 20) == outside
+
+
+def test_a_request_sees_what_was_committed_before_it(open_database: Open) -> None:
+    database, other = open_database(), open_database()
+    run(other, "CREATE TABLE t (x)")
+    for number in range(1, 20):
+        run(other, f"INSERT INTO t VALUES ({number})")
+        with request():
+            assert run(database, "SELECT count(*) FROM t") == [(number,)]
+
+
+def test_a_request_sees_its_own_writes(open_database: Open) -> None:
+    database = open_database()
+    run(database, "CREATE TABLE t (x)")
+    with request():
+        run(database, "SELECT * FROM t")
+        run(database, "INSERT INTO t VALUES (1)")
+        assert run(database, "SELECT * FROM t") == [(1,)]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What happened, in which thread: requests that began and ended, and a view's queries."""
+    from polls import views
+
+    happened: list[tuple[str, int]] = []
+
+    def note(name: str) -> Callable[[], None]:
+        return lambda: happened.append((name, threading.get_ident()))
+
+    published = views.published
+
+    def queried() -> Any:
+        note("query")()
+        return published().none()
+
+    monkeypatch.setattr(seawall, "begin_request", note("begin"))
+    monkeypatch.setattr(seawall, "end_request", note("end"))
+    monkeypatch.setattr(views, "published", queried)
+    return happened
+
+
+def in_one_thread(calls: list[tuple[str, int]]) -> list[str]:
+    assert len({thread for _, thread in calls}) == 1
+    return [name for name, _ in calls]
+
+
+def test_wsgi(calls: list[tuple[str, int]]) -> None:
+    assert Client(headers={"host": "localhost"}).get("/polls/").status_code == 200
+    assert in_one_thread(calls) == ["begin", "query", "end"]
+
+
+def test_asgi(calls: list[tuple[str, int]]) -> None:
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/polls/",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+    }
+    received = iter([{"type": "http.request"}])
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        for message in received:
+            return message
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(get_asgi_application()(scope, receive, send))
+    assert sent[0]["status"] == 200
+    assert in_one_thread(calls) == ["begin", "query", "end"]
