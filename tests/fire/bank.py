@@ -1,0 +1,141 @@
+"""The processes of the fire test: a bank whose clerks write, and auditors who read.
+
+    bank.py open NAME ACCOUNTS BALANCE
+    bank.py clerk NAME LOG STOP SEED LIFE    moves money until the file STOP is there
+    bank.py auditor NAME LOG STOP LOGS...    checks sums, and that nothing goes back, until STOP is there
+
+A clerk writes down each transfer's id before it begins, and what became of it afterwards, in a local file that only it
+appends to: what is in that file survives its death.
+"""
+
+import json
+import os
+import random
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import seawall
+
+LEASE = 1.0
+TIMEOUT = 20.0
+
+
+class Log:
+    """A file of JSON lines; each is whole or absent, whenever its process dies."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def write(self, what: str, **facts: Any) -> None:
+        os.write(self._file, (json.dumps({"what": what, **facts}) + "\n").encode())
+
+
+def connect(name: str) -> seawall.Connection:
+    return seawall.connect(name, lease=LEASE, timeout=TIMEOUT, isolation_level=None)
+
+
+def open_bank(name: str, accounts: str, balance: str) -> None:
+    connection = connect(name)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(
+        "CREATE TABLE account (id INTEGER PRIMARY KEY, opening INTEGER NOT NULL, balance INTEGER NOT NULL)"
+    )
+    connection.execute(
+        "CREATE TABLE transfer (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+        " source INTEGER NOT NULL, target INTEGER NOT NULL, amount INTEGER NOT NULL)"
+    )
+    rows = [(number, int(balance), int(balance)) for number in range(1, int(accounts) + 1)]
+    connection.executemany("INSERT INTO account VALUES (?, ?, ?)", rows)
+    connection.execute("COMMIT")
+
+
+def transfer(connection: seawall.Connection, chance: random.Random, number: str) -> None:
+    """One transfer, up to its COMMIT; it takes a while, so that death and frost meet it half way."""
+    connection.execute("BEGIN IMMEDIATE")
+    accounts = connection.execute("SELECT count(*) FROM account").fetchone()[0]
+    source, target = chance.sample(range(1, accounts + 1), 2)
+    amount = chance.randint(1, 100)
+    connection.execute("UPDATE account SET balance = balance - ? WHERE id = ?", (amount, source))
+    connection.execute("UPDATE account SET balance = balance + ? WHERE id = ?", (amount, target))
+    time.sleep(chance.uniform(0, 0.01))
+    connection.execute(
+        "INSERT INTO transfer (id, source, target, amount) VALUES (?, ?, ?, ?)", (number, source, target, amount)
+    )
+
+
+def clerk(name: str, log_path: str, stop: str, seed: str, life: str) -> None:
+    log, chance = Log(log_path), random.Random(f"{seed} {life}")
+    connection = connect(name)
+    count = 0
+    while not Path(stop).exists():
+        count += 1
+        number = f"{life}.{count}"
+        log.write("begun", id=number)
+        try:
+            transfer(connection, chance, number)
+            connection.execute("COMMIT")
+        except seawall.OutcomeUnknown as error:
+            log.write("unknown", id=number, error=error.sqlite_errorname, text=str(error))
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            log.write("failed", id=number, error=getattr(error, "sqlite_errorname", None), text=str(error))
+        else:
+            log.write("acknowledged", id=number)
+
+
+def last_acknowledged(log: str) -> str | None:
+    """The last id that a clerk was told to be committed, as far as it has written that down."""
+    try:
+        with Path(log).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+            lines = file.read().split(b"\n")[1:-1]
+    except FileNotFoundError:
+        return None
+    told = (json.loads(line) for line in reversed(lines))
+    return next((fact["id"] for fact in told if fact["what"] == "acknowledged"), None)
+
+
+AUDIT = """
+    SELECT count(*), sum(balance), sum(opening), sum(balance != opening
+        + (SELECT coalesce(sum(amount), 0) FROM transfer WHERE target = account.id)
+        - (SELECT coalesce(sum(amount), 0) FROM transfer WHERE source = account.id))
+    FROM account
+"""
+
+
+def auditor(name: str, log_path: str, stop: str, *clerks: str) -> None:
+    log = Log(log_path)
+    connection = connect(name)
+    version, newest = 0, 0
+    while not Path(stop).exists():
+        expected = [number for path in clerks if (number := last_acknowledged(path))]
+        connection.execute("BEGIN")
+        accounts, balance, opening, wrong = connection.execute(AUDIT).fetchone()
+        (seen_version,) = connection.execute("PRAGMA seawall_version").fetchone()
+        (seen_newest,) = connection.execute("SELECT coalesce(max(number), 0) FROM transfer").fetchone()
+        held = [connection.execute("SELECT 1 FROM transfer WHERE id = ?", (number,)).fetchone() for number in expected]
+        # The same question at the end of the transaction has the same answer, whatever was committed meanwhile.
+        again = connection.execute(AUDIT).fetchone()
+        connection.execute("COMMIT")
+        facts = {
+            "money is lost": balance != opening,
+            "an account is not what its transfers say": wrong != 0,
+            "the view moved": again != (accounts, balance, opening, wrong),
+            "the version went back": int(seen_version) < version,
+            "transfers went back": seen_newest < newest,
+            "acknowledged before, and not seen": None in held,
+        }
+        version, newest = int(seen_version), seen_newest
+        broken = [fact for fact, is_so in facts.items() if is_so]
+        log.write("broken" if broken else "audited", facts=broken, version=version, newest=newest, expected=expected)
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    roles: dict[str, Callable[..., None]] = {"open": open_bank, "clerk": clerk, "auditor": auditor}
+    roles[sys.argv[1]](*sys.argv[2:])
