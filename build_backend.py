@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import maturin
+import maturin  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parent
 EXTENSION = ROOT / "python" / "seawall" / "libseawall.so"

@@ -161,7 +161,7 @@ def connect(
     """
     factory = Connection if factory is None else factory
     if _is_for_sqlite(database):
-        return cast(Connection, factory(database, timeout=timeout, **kwargs))  # type: ignore[arg-type]
+        return cast(Connection, factory(database, timeout=timeout, **kwargs))
     register(getattr(factory, "_sqlite_module", sqlite3))
     opened = uri(
         database,

@@ -106,7 +106,7 @@ def explained(error: Exception) -> Exception | None:
     if seen & _PRIMARY_CODE != code & _PRIMARY_CODE:
         # The memory of an earlier failure, which SQLite itself got over.
         return None
-    cls = type(error) if kind is None else _class_for(kind, type(error))
+    cls = type(error) if kind is None else _class_for(kind, type(error))  # type: ignore[arg-type]  # classes are hashable
     explanation = cls(f"{error}: {text}")
     for name in ("sqlite_errorcode", "sqlite_errorname"):
         setattr(explanation, name, getattr(error, name))

@@ -49,8 +49,8 @@ def _register(module: ModuleType) -> None:
             return
     raise ImportError(
         f"Seawall found no way into the SQLite of {module.__name__} (SQLite {module.sqlite_version}): "
-        f"{'; '.join(reasons)}. Install pysqlite3-binary and use that in the place of sqlite3, or use a Python whose sqlite3 "
-        "can load extensions"
+        f"{'; '.join(reasons)}. Install pysqlite3-binary and use that in the place of sqlite3, or use a Python whose "
+        "sqlite3 can load extensions"
     )
 
 

@@ -9,15 +9,18 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// How long to wait inside one lock call when only SQLite's busy handler knows the timeout: long enough that the
-/// engine's queue is worth standing in, short enough that the handler is asked often.
+/// How long a lock call waits when only SQLite's busy handler, if there is one, knows the timeout: at first as long as
+/// others may keep the lease between two transactions …
+const FIRST_SLICE: Duration = Duration::from_millis(100);
+/// … and then, as long as the handler comes back within moments, a little each time, for it counts its own sleeps only.
 const SLICE: Duration = Duration::from_millis(10);
+const MOMENTS: Duration = Duration::from_millis(200);
 
 /// A connection, shared by its files. SQLite calls on one connection come one at a time, so nothing here is ever
 /// contended; the atomics and the mutex only say so to the compiler.
 pub(crate) struct Connection {
     host: &'static Host,
-    /// The `sqlite3*`: an identity, and the address for [`Connection::arm`].
+    /// The `sqlite3*`: an identity, and the address for [`Connection::refuses`].
     db: AtomicPtr<Sqlite3>,
     /// Whether [`Connection::set_up`] has been here: then main is ours, and lives as long as the `sqlite3*`.
     main_is_ours: AtomicBool,
@@ -38,8 +41,8 @@ struct Patience {
     timeout: Option<Duration>,
     /// When the lock call began that this statement waits in.
     since: Option<Instant>,
-    /// A lock call of ours has just answered BUSY.
-    refused: bool,
+    /// When a lock call of ours last answered BUSY; the busy handler takes it.
+    refused: Option<Instant>,
     /// SQLite is repeating that lock call because our busy handler told it to.
     retrying: bool,
 }
@@ -154,7 +157,11 @@ impl Connection {
             Some(since) if patience.retrying => since,
             _ => *patience.since.insert(now),
         };
-        patience.timeout.map_or(SLICE, |timeout| timeout.saturating_sub(now - since))
+        match (patience.timeout, patience.refused) {
+            (Some(timeout), _) => timeout.saturating_sub(now - since),
+            (None, Some(refused)) if now - refused < MOMENTS => SLICE,
+            (None, _) => FIRST_SLICE,
+        }
     }
 
     /// The lock was had, or failed for good: the next wait is another one.
@@ -162,12 +169,12 @@ impl Connection {
         locked(&self.patience).retrying = false;
     }
 
-    /// Before SQLite is told BUSY: where the timeout is known, our busy handler decides, whatever the
+    /// SQLite is about to be told BUSY. Where the timeout is known, our busy handler decides, whatever the
     /// application has installed since. (Python's `sqlite3` installs SQLite's at every open, which sleeps up to
     /// 100 ms between tries, while others take the lease.)
-    pub(crate) fn arm(&self) {
+    pub(crate) fn refuses(&self) {
+        locked(&self.patience).refused = Some(Instant::now());
         if self.main_is_ours.load(Relaxed) && self.timeout().is_some() {
-            locked(&self.patience).refused = true;
             let context = std::ptr::from_ref(self).cast_mut().cast();
             // SAFETY: `db` is in the middle of a call, so it is open and its mutex is ours (a recursive one);
             // the context lives as long as main's file, that is, as long as `db`.
@@ -240,7 +247,7 @@ unsafe extern "C" fn on_busy(context: *mut c_void, count: c_int) -> c_int {
         // SAFETY: the context is the `Connection` that main's file keeps.
         let connection = unsafe { &*context.cast::<Connection>() };
         let mut patience = locked(&connection.patience);
-        let ours = std::mem::take(&mut patience.refused);
+        let ours = patience.refused.take().is_some_and(|refused| refused.elapsed() < MOMENTS);
         if !ours && count == 0 {
             patience.since = Some(Instant::now());
         }

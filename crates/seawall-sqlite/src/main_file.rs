@@ -180,7 +180,7 @@ impl MainFile {
     fn blocked(&self, failure: Failure) -> Failure {
         if failure.is_busy() {
             self.connection.want_lease();
-            self.connection.arm();
+            self.connection.refuses();
         } else {
             self.connection.waited();
         }
