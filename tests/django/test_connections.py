@@ -1,6 +1,7 @@
 """Connections and transactions, as Django uses them."""
 
 import copy
+import multiprocessing
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -177,3 +178,20 @@ def test_threads_have_connections_of_their_own(database: DatabaseWrapper, open_d
     for thread in threads:
         thread.join()
     assert run(database, "SELECT count(*), count(DISTINCT x) FROM t") == [(80, 80)]
+
+
+def test_a_connection_that_is_inherited_by_fork(database: DatabaseWrapper) -> None:
+    """As by gunicorn's workers, when the application was loaded, and asked, before they forked."""
+
+    def write(number: int) -> None:
+        for _ in range(10):
+            run(database, f"INSERT INTO t SELECT {number} + 4 * count(*) FROM t WHERE x % 4 = {number}")
+
+    forking = multiprocessing.get_context("fork")
+    workers = [forking.Process(target=write, args=[number]) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
+    assert run(database, "SELECT count(*), count(DISTINCT x) FROM t") == [(40, 40)]

@@ -9,8 +9,6 @@ from django.utils.functional import cached_property
 class DatabaseFeatures(features.DatabaseFeatures):
     """Stock SQLite's features, with many connections to one test database."""
 
-    minimum_database_version = (3, 37)
-
     @cached_property
     def test_db_allows_multiple_connections(self) -> bool:  # type: ignore[override]
         """Whether another thread can open the test database too."""
@@ -25,7 +23,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 "backends.base.test_base.DatabaseWrapperLoggingTests.test_commit_debug_log",
                 "backends.sqlite.tests.TestTransactionMode.test_default_transaction_mode",
             },
-            "Seawall needs a newer SQLite than Django does, and says so.": {
+            "It looks for the name of the stock backend in a text.": {
                 "backends.sqlite.tests.Tests.test_check_database_version_supported",
             },
             "A transaction reads one version to its end: it does not see, and so cannot "
