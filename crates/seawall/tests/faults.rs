@@ -33,7 +33,7 @@ impl Scene {
     }
 
     fn fails_with(&self, kind: ErrorKind) -> Error {
-        let error = commit(&self.a, &[(1, 2)]).err().expect("the commit fails");
+        let error = commit(&self.a, &[(1, 2)]).expect_err("the commit fails");
         assert_eq!(error.kind(), kind, "{error}");
         error
     }

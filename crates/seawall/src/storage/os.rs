@@ -1,18 +1,16 @@
 //! The storage of this machine: a local disk, or a network file system that it has mounted.
 //!
-//! What network file systems do is measured (`facts/nfs.md`): a file that somebody else appends to must be
-//! read with O_DIRECT or opened anew; names are looked up freshly only after a forced look at their folder;
-//! a symlink is atomic and durable when the call returns. On a local disk the folder is synced as well; on NFS
-//! that call costs nothing.
+//! What network file systems do was measured on NFSv4.1: a file that somebody else appends to must be read with
+//! O_DIRECT or opened anew; folders are synced everywhere, for on NFS that call costs nothing.
 
+use super::commits::Commits;
 use super::{Append, File, Look, Scratch, Span, Stamp, Storage};
 use crate::counters::{Counters, Operation};
-use crate::ids::{Version, parse_number};
+use crate::ids::Version;
 use crate::moment::Moment;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use quick_cache::sync::Cache;
-use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -60,7 +58,7 @@ pub struct OsStorage {
     direct: AtomicBool,
     counters: Arc<Counters>,
     open: Cache<File, Arc<fs::File>>,
-    commits: OnceLock<fs::File>,
+    commits: OnceLock<Commits>,
     lease: OnceLock<fs::File>,
 }
 
@@ -95,11 +93,12 @@ impl OsStorage {
         }
     }
 
-    /// The descriptor of `commits/`, kept: every call on it costs one round trip, whatever the path's length.
-    fn commits(&self) -> io::Result<&fs::File> {
+    fn commits(&self) -> io::Result<&Commits> {
         kept(&self.commits, || {
             self.counters.count(Operation::Metadata);
-            OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(self.folder.join("commits"))
+            // Several overlays can show one folder, and each tells only of what was done through itself.
+            let watches = !self.network && self.kind != "overlayfs";
+            Commits::open(&self.folder.join("commits"), self.network, watches)
         })
     }
 
@@ -255,45 +254,31 @@ impl Storage for OsStorage {
     fn look(&self, known: Version) -> io::Result<Look> {
         let commits = self.commits()?;
         self.counters.count(Operation::Coordinator);
-        if self.network {
-            // Makes the kernel drop what it remembers of names that it once found missing.
-            let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
-            rustix::fs::statx(commits, c"", flags, StatxFlags::BASIC_STATS)?;
-        }
-        let next = record(commits, known.next())?;
-        // Last: were `known` collected meanwhile, the next would be too, and its absence would prove nothing.
-        // The forced look has made the answer of the cache exact, so it need not be forced again.
-        let known_is_there = exists(commits, known, AtFlags::STATX_DONT_SYNC)?;
-        Ok(Look { known_is_there, next })
+        commits.look(known)
     }
 
     fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>> {
-        self.counters.count(Operation::Metadata);
         let commits = self.commits()?;
-        at_once(versions, self.network, |version| record(commits, *version)).into_iter().collect()
+        self.counters.count(Operation::Metadata);
+        at_once(versions, self.network, |version| commits.record(*version)).into_iter().collect()
     }
 
     fn versions(&self) -> io::Result<Vec<Version>> {
+        let commits = self.commits()?;
         self.counters.count(Operation::Metadata);
-        let mut versions = Vec::new();
-        for entry in fs::read_dir(self.folder.join("commits"))? {
-            if let Some(version) = entry?.file_name().to_str().and_then(parse_number) {
-                versions.push(Version(version));
-            }
-        }
-        Ok(versions)
+        commits.versions()
     }
 
     fn publish(&self, version: Version, record: &str) -> io::Result<()> {
-        self.counters.count(Operation::Coordinator);
         let commits = self.commits()?;
-        rustix::fs::symlinkat(record, commits, version.0.to_string())?;
-        commits.sync_all()
+        self.counters.count(Operation::Coordinator);
+        commits.publish(version, record)
     }
 
     fn is_named(&self, version: Version) -> io::Result<bool> {
+        let commits = self.commits()?;
         self.counters.count(Operation::Metadata);
-        exists(self.commits()?, version, AtFlags::STATX_FORCE_SYNC)
+        commits.is_named(version)
     }
 
     fn try_lock(&self, slot: u32) -> io::Result<bool> {
@@ -367,9 +352,9 @@ impl Scratch for OsScratch {
     }
 }
 
-fn kept(place: &OnceLock<fs::File>, open: impl FnOnce() -> io::Result<fs::File>) -> io::Result<&fs::File> {
+fn kept<T>(place: &OnceLock<T>, open: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
     match place.get() {
-        Some(file) => Ok(file),
+        Some(opened) => Ok(opened),
         None => {
             let opened = open()?;
             Ok(place.get_or_init(|| opened))
@@ -405,26 +390,6 @@ fn read_at(file: &fs::File, span: Span) -> io::Result<Vec<u8>> {
 
 fn is_stale(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ESTALE)
-}
-
-fn record(commits: &fs::File, version: Version) -> io::Result<Option<String>> {
-    match rustix::fs::readlinkat(commits, version.0.to_string(), Vec::new()) {
-        Ok(target) => match target.into_string() {
-            Ok(text) => Ok(Some(text)),
-            Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a record is not text")),
-        },
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn exists(commits: &fs::File, version: Version, freshly: AtFlags) -> io::Result<bool> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | freshly;
-    match rustix::fs::statx(commits, version.0.to_string(), flags, StatxFlags::TYPE) {
-        Ok(_) => Ok(true),
-        Err(Errno::NOENT | Errno::STALE) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// An open-file-description lock on one byte, asked for without waiting.

@@ -1,0 +1,49 @@
+# Every habit of the project. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COORDINATOR ?= fs:
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/maturin: requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+build: $(BIN)/maturin ## build the Python module and the loadable extension into .venv
+	cargo build --release -p seawall-sqlite
+	$(BIN)/maturin develop --release --quiet
+	cp target/release/libseawall.so python/seawall/
+
+demo: build ## the polls app, served and voted on (ONCE=1: ends after the report)
+	$(BIN)/python examples/polls/demo.py $(if $(ONCE),--once)
+
+test: build ## every test (Rust, Python, Django, under fire)
+	cargo test --workspace
+	$(BIN)/pytest
+
+test-django: build ## Django's own test suite, beside stock SQLite (about an hour)
+	$(BIN)/python tests/django/suite.py
+
+bench: build ## speed beside stock SQLite; writes docs/benchmarks.md
+	$(BIN)/python bench/run.py
+
+lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy: all clean
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+doc: ## the Rust documentation, in target/doc
+	cargo doc --workspace --no-deps
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf $(VENV) build python/seawall/*.so
+
+.PHONY: help build demo test test-django bench lint doc clean

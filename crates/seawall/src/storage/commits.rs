@@ -1,0 +1,143 @@
+//! `commits/`: names that are looked up freshly, and put if absent.
+//!
+//! On a network file system the kernel must be made to drop what it remembers of names that it once found missing; on
+//! NFS it then answers from its cache, exactly, as long as nothing changed. On a local disk names are always
+//! coherent, and a process that looks again and again lets the kernel tell it whether anything happened there since: a
+//! change is in its queue before the call returns that made it, so an empty queue is as good as a look, and a
+//! quarter of its price.
+
+use super::Look;
+use crate::ids::{Version, parse_number};
+use rustix::fs::{AtFlags, StatxFlags, inotify};
+use rustix::io::Errno;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Whoever looks more often than this is worth a watch: the kernel has a bounded number of them.
+const LOOKS_BEFORE_WATCH: u32 = 16;
+
+/// The open folder: every call on its descriptor costs one round trip, whatever the path's length.
+pub(super) struct Commits {
+    path: PathBuf,
+    folder: fs::File,
+    network: bool,
+    watch: Option<Mutex<Watch>>,
+}
+
+/// What is known of the folder without looking.
+#[derive(Default)]
+struct Watch {
+    looks: u32,
+    queue: Option<OwnedFd>,
+    /// A look found this version to be there and the next one not, and nothing was in the queue since.
+    newest: Option<Version>,
+}
+
+impl Commits {
+    /// Opens `path`. `watches`: every change there is made through this kernel and this very file system.
+    pub(super) fn open(path: &Path, network: bool, watches: bool) -> io::Result<Commits> {
+        let folder = fs::File::open(path)?;
+        Ok(Commits { path: path.to_owned(), folder, network, watch: watches.then(Mutex::default) })
+    }
+
+    pub(super) fn look(&self, known: Version) -> io::Result<Look> {
+        let Some(watch) = &self.watch else { return self.look_freshly(known) };
+        let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if watch.is_quiet() && watch.newest == Some(known) {
+            return Ok(Look { known_is_there: true, next: None });
+        }
+        watch.newest = None;
+        if watch.queue.is_none() {
+            watch.looks += 1;
+            if watch.looks == LOOKS_BEFORE_WATCH {
+                // Where there are no more watches to be had, looks go on as before.
+                watch.queue = watch_of(&self.path).ok();
+            }
+        }
+        // The queue was emptied before this look: what comes after it is in the queue.
+        let look = self.look_freshly(known)?;
+        watch.newest = (watch.queue.is_some() && look.known_is_there && look.next.is_none()).then_some(known);
+        Ok(look)
+    }
+
+    fn look_freshly(&self, known: Version) -> io::Result<Look> {
+        if self.network {
+            let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+            rustix::fs::statx(&self.folder, c"", flags, StatxFlags::BASIC_STATS)?;
+        }
+        let next = self.record(known.next())?;
+        // Last: were `known` collected meanwhile, the next would be too, and its absence would prove nothing. The forced look
+        // has made the answer of the cache exact, so it need not be forced again.
+        let known_is_there = self.exists(known, AtFlags::STATX_DONT_SYNC)?;
+        Ok(Look { known_is_there, next })
+    }
+
+    pub(super) fn record(&self, version: Version) -> io::Result<Option<String>> {
+        match rustix::fs::readlinkat(&self.folder, version.0.to_string(), Vec::new()) {
+            Ok(target) => match target.into_string() {
+                Ok(text) => Ok(Some(text)),
+                Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a record is not text")),
+            },
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn versions(&self) -> io::Result<Vec<Version>> {
+        let mut versions = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            if let Some(version) = entry?.file_name().to_str().and_then(parse_number) {
+                versions.push(Version(version));
+            }
+        }
+        Ok(versions)
+    }
+
+    /// On NFS the name is durable when symlink() returns, and the sync costs no call.
+    pub(super) fn publish(&self, version: Version, record: &str) -> io::Result<()> {
+        rustix::fs::symlinkat(record, &self.folder, version.0.to_string())?;
+        self.folder.sync_all()
+    }
+
+    pub(super) fn is_named(&self, version: Version) -> io::Result<bool> {
+        self.exists(version, AtFlags::STATX_FORCE_SYNC)
+    }
+
+    fn exists(&self, version: Version, freshly: AtFlags) -> io::Result<bool> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | freshly;
+        match rustix::fs::statx(&self.folder, version.0.to_string(), flags, StatxFlags::TYPE) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT | Errno::STALE) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Watch {
+    /// Whether nothing happened since this was asked last. Empties the queue.
+    fn is_quiet(&self) -> bool {
+        let Some(queue) = &self.queue else { return false };
+        let mut quiet = true;
+        let mut events = [0; 4096];
+        loop {
+            match rustix::io::read(queue, &mut events) {
+                Ok(n) if n > 0 => quiet = false,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return quiet,
+                // Whatever this is, it is no proof that nothing happened.
+                _ => return false,
+            }
+        }
+    }
+}
+
+fn watch_of(path: &Path) -> io::Result<OwnedFd> {
+    let queue = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    let names = inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVE;
+    let folder = inotify::WatchFlags::DELETE_SELF | inotify::WatchFlags::MOVE_SELF | inotify::WatchFlags::ONLYDIR;
+    inotify::add_watch(&queue, path, names | folder)?;
+    Ok(queue)
+}
