@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-COORDINATOR ?= fs:
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -15,9 +15,7 @@ $(BIN)/maturin: requirements-dev.txt
 	@touch $@
 
 build: $(BIN)/maturin ## build the Python module and the loadable extension into .venv
-	cargo build --release -p seawall-sqlite
-	$(BIN)/maturin develop --release --quiet
-	cp target/release/libseawall.so python/seawall/
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
 
 demo: build ## the polls app, served and voted on (ONCE=1: ends after the report)
 	$(BIN)/python examples/polls/demo.py $(if $(ONCE),--once)
