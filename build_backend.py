@@ -44,3 +44,7 @@ def build_editable(wheel_directory: str, config_settings: Any = None, metadata_d
     build_extension()
     name: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
     return name
+
+
+if __name__ == "__main__":
+    build_extension()

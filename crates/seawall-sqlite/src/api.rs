@@ -73,8 +73,9 @@ impl SqliteApi {
         };
         check_version(version)?;
         // SAFETY: the version was just found new enough.
-        unsafe { SqliteApi::of(routines) }
-            .ok_or_else(|| "this SQLite was built without functions that Seawall needs (trace_v2, auto_extension)".into())
+        unsafe { SqliteApi::of(routines) }.ok_or_else(|| {
+            "this SQLite was built without functions that Seawall needs (trace_v2, auto_extension)".into()
+        })
     }
 
     /// `text` in SQLite's own memory, for SQLite to free; null when there is no memory.
@@ -149,5 +150,18 @@ unsafe fn copy_text(malloc: unsafe extern "C" fn(c_int) -> *mut c_void, text: &s
             block.add(bytes.len()).write(0);
         }
         block.cast()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_sqlite_is_refused_by_its_number() {
+        assert_eq!(check_version(3_037_000), Ok(()));
+        assert_eq!(check_version(3_054_001), Ok(()));
+        let refused = check_version(3_007_017).unwrap_err();
+        assert_eq!(refused, "Seawall needs SQLite 3.37 or newer, and this is SQLite 3.7.17");
     }
 }

@@ -211,7 +211,12 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// SQLite is about to run a statement: will it write?
-unsafe extern "C" fn on_statement(_event: u32, context: *mut c_void, statement: *mut c_void, sql: *mut c_void) -> c_int {
+unsafe extern "C" fn on_statement(
+    _event: u32,
+    context: *mut c_void,
+    statement: *mut c_void,
+    sql: *mut c_void,
+) -> c_int {
     crate::guard(abi::OK, || {
         // SAFETY: the context is the `Connection` that main's file keeps; SQLite passes its statement and its text.
         unsafe {

@@ -81,21 +81,22 @@ thread_local! {
 
 /// Takes the last failure of a SQLite call on this thread, unless a later call on a Seawall database succeeded.
 pub fn take_failure() -> Option<Failure> {
-    LAST.with(|last| last.borrow_mut().take())
+    replace(None)
 }
 
 /// Keeps `failure` for [`take_failure`].
 pub(crate) fn keep(failure: Failure) {
-    LAST.with(|last| *last.borrow_mut() = Some(failure));
+    replace(Some(failure));
 }
 
 /// What failed before has been overcome: its words must not be put into somebody else's mouth.
 pub(crate) fn forget() {
-    LAST.with(|last| {
-        if last.borrow().is_some() {
-            *last.borrow_mut() = None;
-        }
-    });
+    replace(None);
+}
+
+fn replace(failure: Option<Failure>) -> Option<Failure> {
+    // A connection may be closed while its thread ends: then nobody will ask any more.
+    LAST.try_with(|last| last.replace(failure)).ok().flatten()
 }
 
 #[cfg(test)]

@@ -105,7 +105,10 @@ mod tests {
         let ours = OurFields::at(Version(0x1_0203_0405));
         let mut whole = raw.clone();
         ours.put(&mut whole, 0);
-        assert_eq!((&whole[18..20], &whole[24..28], &whole[92..96]), (&[1, 1][..], &[2, 3, 4, 5][..], &[2, 3, 4, 5][..]));
+        assert_eq!(
+            (&whole[18..20], &whole[24..28], &whole[92..96]),
+            (&[1, 1][..], &[2, 3, 4, 5][..], &[2, 3, 4, 5][..])
+        );
         for offset in 0..110 {
             for length in [1, 2, 3, 4, 16, 100] {
                 let mut part = raw[offset..offset + length].to_vec();

@@ -37,10 +37,8 @@ static METHODS: IoMethods = IoMethods {
 pub(crate) unsafe fn install(file: *mut File, main: MainFile) {
     // SAFETY: the caller's; there is room for a `SeawallFile`, as our VFS asked for.
     unsafe {
-        file.cast::<SeawallFile>().write(SeawallFile {
-            base: File { methods: &METHODS },
-            main: Box::into_raw(Box::new(main)),
-        });
+        file.cast::<SeawallFile>()
+            .write(SeawallFile { base: File { methods: &METHODS }, main: Box::into_raw(Box::new(main)) });
     }
 }
 

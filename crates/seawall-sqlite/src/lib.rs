@@ -23,6 +23,7 @@ mod pragma;
 mod process;
 mod register;
 mod vfs;
+mod writing;
 
 pub use abi::{Routines, Sqlite3};
 pub use failure::{Failure, code_of, take_failure};

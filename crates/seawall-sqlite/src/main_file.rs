@@ -7,11 +7,12 @@
 use crate::abi;
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::header::{OurFields, Written};
+use crate::header::OurFields;
 use crate::host::Host;
 use crate::parameters::{Freshness, Parameters};
 use crate::process;
-use seawall::{Access, Database, ErrorKind, PageNo, PageSize, Snapshot, Transaction, Version};
+use crate::writing::{Writing, page_at};
+use seawall::{Access, Database, ErrorKind, PageSize, Snapshot, Version};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -49,12 +50,6 @@ enum Holding {
     /// The outcome of a commit is decided, published or not. SQLite may go on writing: pages of a rollback, the
     /// truncation that follows a VACUUM. None of it counts any more, and nothing may be published again.
     Concluded(Arc<Snapshot>),
-}
-
-/// A write transaction, and the last page 1 that SQLite wrote in it.
-struct Writing {
-    transaction: Transaction,
-    header: Option<Written>,
 }
 
 impl MainFile {
@@ -147,7 +142,7 @@ impl MainFile {
             match self.database.begin(self.connection.patience()) {
                 Ok(transaction) => {
                     self.connection.waited();
-                    self.holding = Holding::writing(transaction);
+                    self.holding = Holding::Writing(Box::new(Writing::new(transaction)));
                     return Ok(());
                 }
                 // It may turn out to write a temporary table only: so it gets its snapshot, and the refusal waits.
@@ -168,7 +163,7 @@ impl MainFile {
         match self.database.upgrade(snapshot, self.connection.patience()) {
             Ok(transaction) => {
                 self.connection.waited();
-                self.holding = Holding::writing(transaction);
+                self.holding = Holding::Writing(Box::new(Writing::new(transaction)));
                 Ok(())
             }
             Err(error) => Err(self.blocked(error.into())),
@@ -190,9 +185,7 @@ impl MainFile {
     fn freshness(&self) -> seawall::Freshness {
         match self.parameters.freshness {
             Freshness::Transaction => seawall::Freshness::Transaction,
-            Freshness::Request => {
-                process::request().map_or(seawall::Freshness::Transaction, seawall::Freshness::Since)
-            }
+            Freshness::Request => process::request().map_or(seawall::Freshness::Transaction, seawall::Freshness::Since),
             Freshness::Seconds(age) => seawall::Freshness::Seconds(age),
         }
     }
@@ -215,7 +208,7 @@ impl MainFile {
         match &self.holding {
             Holding::Nothing => self.database.newest_known(),
             Holding::Reading(snapshot) | Holding::Concluded(snapshot) => snapshot.clone(),
-            Holding::Writing(writing) => writing.transaction.snapshot().clone(),
+            Holding::Writing(writing) => writing.transaction().snapshot().clone(),
         }
     }
 
@@ -228,7 +221,7 @@ impl MainFile {
                 (&unlocked, None)
             }
             Holding::Reading(snapshot) | Holding::Concluded(snapshot) => (snapshot, None),
-            Holding::Writing(writing) => (writing.transaction.snapshot(), Some(&writing.transaction)),
+            Holding::Writing(writing) => (writing.transaction().snapshot(), Some(writing.transaction())),
         };
         let (page_size, page_count) = match transaction {
             Some(transaction) => (transaction.page_size(), transaction.page_count()),
@@ -272,11 +265,8 @@ impl MainFile {
     }
 
     pub(crate) fn truncate(&mut self, size: u64) {
-        if let Holding::Writing(writing) = &mut self.holding
-            && let Some(page_size) = writing.transaction.page_size()
-        {
-            let pages = size.div_ceil(page_size.bytes() as u64);
-            writing.transaction.truncate(u32::try_from(pages).unwrap_or(u32::MAX));
+        if let Holding::Writing(writing) = &mut self.holding {
+            writing.truncate(size);
         }
     }
 
@@ -284,7 +274,7 @@ impl MainFile {
         let (page_size, page_count) = match &self.holding {
             Holding::Nothing => extent(&self.database.newest_known()),
             Holding::Reading(snapshot) | Holding::Concluded(snapshot) => extent(snapshot),
-            Holding::Writing(writing) => (writing.transaction.page_size(), writing.transaction.page_count()),
+            Holding::Writing(writing) => (writing.transaction().page_size(), writing.transaction().page_count()),
         };
         page_size.map_or(0, |page_size| u64::from(page_count) * page_size.bytes() as u64)
     }
@@ -299,14 +289,14 @@ impl MainFile {
         let Holding::Writing(mut writing) = std::mem::replace(&mut self.holding, concluded) else {
             return Ok(());
         };
-        if writing.header.is_some_and(|header| !header.rollback_journal) {
+        if writing.switches_to_wal() {
             return Err(Failure::refusal(
                 abi::IOERR,
                 "this would switch the database to WAL mode, in which machines cannot share it. Nothing was written; \
                  leave journal_mode alone, and take a backup from a database that is not in WAL mode",
             ));
         }
-        if !writing.transaction.differs()? {
+        if !writing.differs()? {
             return Ok(());
         }
         if has_super_journal || self.connection.commits_several() {
@@ -336,48 +326,6 @@ impl Drop for MainFile {
     }
 }
 
-impl Holding {
-    fn writing(transaction: Transaction) -> Holding {
-        Holding::Writing(Box::new(Writing { transaction, header: None }))
-    }
-}
-
-impl Writing {
-    fn write(&mut self, database: &Database, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
-        let placed = u32::try_from(bytes.len()).ok().and_then(PageSize::new).and_then(|page_size| {
-            let page = page_at(offset, page_size)?;
-            (page_size.offset_of(page) == offset).then_some((page_size, page))
-        });
-        let Some((page_size, page)) = placed else {
-            let text = format!("SQLite wrote {} bytes at {offset}, which is not a page. Nothing was written", bytes.len());
-            return Err(Failure::refusal(abi::IOERR_WRITE, text));
-        };
-        if page != PageNo(1) {
-            return Ok(self.transaction.write_page(page_size, page, bytes)?);
-        }
-        self.header = Some(Written::of(bytes));
-        let mut page_one = bytes.to_vec();
-        // As they lie in the snapshot, so that "does anything differ?" compares what SQLite meant to change.
-        let snapshot = self.transaction.snapshot();
-        if snapshot.page_count() > 0 {
-            OurFields::of(&database.read_page(snapshot, PageNo(1))?).put(&mut page_one, 0);
-        }
-        Ok(self.transaction.write_page(page_size, page, &page_one)?)
-    }
-
-    fn commit(&mut self) -> seawall::Result<Arc<Snapshot>> {
-        // A shrinking database is truncated after its sync only: the header already knows.
-        let page_count = self.header.and_then(|header| header.page_count).unwrap_or(self.transaction.page_count());
-        if let Some(page_size) = self.transaction.page_size() {
-            let version = self.transaction.snapshot().version().next();
-            let mut page_one = self.transaction.read_page(PageNo(1))?.to_vec();
-            OurFields::at(version).put(&mut page_one, 0);
-            self.transaction.write_page(page_size, PageNo(1), &page_one)?;
-        }
-        self.transaction.commit(page_count)
-    }
-}
-
 /// Page size and page count.
 fn extent(snapshot: &Snapshot) -> (Option<PageSize>, u32) {
     (snapshot.page_size(), snapshot.page_count())
@@ -401,12 +349,6 @@ fn has_folder(path: &Path) -> bool {
     let mut folder = path.as_os_str().to_owned();
     folder.push("-seawall");
     Path::new(&folder).is_dir()
-}
-
-/// The page that the byte at `offset` is in; none beyond what SQLite can count.
-fn page_at(offset: u64, page_size: PageSize) -> Option<PageNo> {
-    let page = offset / page_size.bytes() as u64 + 1;
-    u32::try_from(page).ok().map(PageNo)
 }
 
 /// Whether a transaction that was refused the lease for this reason can still be had for reading.

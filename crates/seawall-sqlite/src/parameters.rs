@@ -50,7 +50,9 @@ impl Parameters {
                         value.parse().map_err(|_| wrong(key, value, "a number of bytes"))?;
                 }
                 "timeout" => parameters.timeout = Some(seconds(key, value)?),
-                "at" => return Err(refuse("at= (reading an earlier version) is not supported by this version of Seawall")),
+                "at" => {
+                    return Err(refuse("at= (reading an earlier version) is not supported by this version of Seawall"));
+                }
                 "nolock" | "immutable" => {
                     return Err(refuse(format!(
                         "{key}= cannot be combined with Seawall, which learns from SQLite's locks when a transaction \

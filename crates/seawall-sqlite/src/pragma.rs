@@ -1,6 +1,7 @@
 //! PRAGMAs that the VFS answers: those that would take away what Seawall stands on, and its own.
 
 use crate::main_file::MainFile;
+use seawall::Status;
 use std::time::Duration;
 
 /// What becomes of a PRAGMA.
@@ -42,7 +43,7 @@ fn answer_own(main: &MainFile, own: &str, name: &str, value: Option<&str>) -> An
         }
         ("version", None) => Answer::Row(main.version().0.to_string()),
         ("status", None) => match main.database().status() {
-            Ok(status) => Answer::Row(format!("{status:#?}")),
+            Ok(status) => Answer::Row(described(&status)),
             Err(error) => Answer::Error(error.to_string()),
         },
         ("last_error", None) => {
@@ -53,6 +54,21 @@ fn answer_own(main: &MainFile, own: &str, name: &str, value: Option<&str>) -> An
             "unknown PRAGMA {name}: Seawall has seawall_version, seawall_status, seawall_last_error and seawall_timeout"
         )),
     }
+}
+
+fn described(status: &Status) -> String {
+    let base = status.base_version.map_or("none".to_owned(), |version| version.to_string());
+    let mut lines = vec![
+        format!("version {} (epoch {}), commit {}", status.version, status.epoch, status.commit),
+        format!(
+            "{} pages of {} bytes, {} of them since base {base}",
+            status.page_count, status.page_size, status.changed_pages
+        ),
+        format!("{} ({}), coordinator {}", status.name, status.file_system, status.coordinator),
+        format!("database {}", status.database),
+    ];
+    lines.extend(status.trouble.iter().map(|trouble| format!("trouble in the background: {trouble}")));
+    lines.join("\n")
 }
 
 fn set_timeout(main: &MainFile, name: &str, value: &str) -> Answer {

@@ -64,8 +64,7 @@ pub fn copy(source: &Path, target: &Path, options: &Options) -> Result<(), Failu
 }
 
 fn open(name: &Path, options: &Options) -> Result<Arc<Database>, Failure> {
-    let host = Host::any().ok_or_else(|| {
-        Failure::refusal(abi::ERROR, "Seawall is not registered in any SQLite of this process yet")
-    })?;
+    let host = Host::any()
+        .ok_or_else(|| Failure::refusal(abi::ERROR, "Seawall is not registered in any SQLite of this process yet"))?;
     Ok(Database::open(name, Access::ReadOnly, options, &host)?)
 }
