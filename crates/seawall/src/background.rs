@@ -151,7 +151,7 @@ impl Database {
     /// Notes the newest acknowledged commit: in `high`, and by a mark in this process's segment.
     fn write_note(&self, head: &Head) -> crate::error::Result<()> {
         let high = High::of(head);
-        let written = self.storage.write(File::High, high.to_string().as_bytes());
+        let written = self.storage.write(File::High, 0, high.to_string().as_bytes());
         written.map_err(|error| crate::error::Error::io("noting the newest commit", error))?;
         if head.version > Version(0) { self.mark(head, Fate::Confirmed) } else { Ok(()) }
     }
@@ -166,6 +166,10 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        if !self.is_current() {
+            // In a child after a fork there is no thread, and its lock may have been held at that moment.
+            return;
+        }
         self.bell.agenda.lock().expect("no panic while locked").closing = true;
         self.bell.rung.notify_all();
     }

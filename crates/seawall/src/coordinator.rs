@@ -22,6 +22,9 @@ pub enum CoordinatorError {
     /// It may have been carried out, or may be yet.
     #[error("{0}")]
     Unclear(String),
+    /// It was carried out, but not durably: it counts only once a repeated request succeeds.
+    #[error("{0}")]
+    Undurable(String),
     /// No space for the record; it was certainly not carried out.
     #[error("{0}")]
     Full(String),

@@ -17,6 +17,10 @@ use crate::storage::{Stamp, Storage};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Half of the shortest retention: whoever reads an older version could lose it in the middle.
+const OLDEST_READ: Duration = Duration::from_secs(15 * 60 / 2);
 
 /// One database, as this process knows it. There is one for each database and process; connections share it.
 pub struct Database {
@@ -81,7 +85,7 @@ impl Database {
             Freshness::Since(moment) => moment,
             Freshness::Seconds(seconds) => {
                 let newest = self.newest();
-                if newest.sent.age(now) < seconds {
+                if newest.sent.age(now) < seconds.min(OLDEST_READ) {
                     return Ok(newest.snapshot.clone());
                 }
                 now
@@ -187,7 +191,9 @@ impl Database {
     /// A coordinator's error where nothing can have been written.
     pub(crate) fn nothing_written(&self, error: CoordinatorError) -> Error {
         match error {
-            CoordinatorError::Unreachable(cause) | CoordinatorError::Unclear(cause) => Error::Unreachable { cause },
+            CoordinatorError::Unreachable(cause) | CoordinatorError::Unclear(cause) | CoordinatorError::Undurable(cause) => {
+                Error::Unreachable { cause }
+            }
             CoordinatorError::Full(cause) => Error::Full(cause),
             CoordinatorError::Permission(cause) => Error::Permission(cause),
             CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::CannotOpen(format!(

@@ -57,9 +57,11 @@ impl Database {
         if let Some(held) = turn.take_lease() {
             let now = self.storage.now();
             // Nobody polite committed since; nor did anybody who took the lease over, for that takes a whole lease without a sign of life.
-            if now.monotonic < held.ends && held.lease.since.age(now) < self.options.lease / 2 {
+            let newest = self.newest_known();
+            let undisturbed = held.lease.generation == newest.head.generation;
+            if undisturbed && now.monotonic < held.ends && held.lease.since.age(now) < self.options.lease / 2 {
                 self.work_begins(turn, held);
-                return Ok(self.newest_known());
+                return Ok(newest);
             }
             self.coordinator.release(&held.lease).map_err(|error| self.nothing_written(error))?;
             self.storage.sleep(YIELD);

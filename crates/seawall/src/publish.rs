@@ -122,6 +122,11 @@ impl Database {
                 Ok(Swapped::Done) => return Outcome::Committed,
                 Ok(Swapped::Refused(head)) => self.judge(pending, &head),
                 Err(error) if error.is_certain() && !ambiguous => return Outcome::Failed(error),
+                // It is named, and a crash could take the name away: only a repeated request can make it count.
+                Err(CoordinatorError::Undurable(cause)) => {
+                    ambiguous = true;
+                    Err(Error::Unreachable { cause })
+                }
                 Err(_) => {
                     ambiguous = true;
                     let known = Known::Head(&pending.previous.head);

@@ -123,8 +123,8 @@ pub trait Storage: Send + Sync {
     fn read_many(&self, spans: &[Span]) -> Vec<io::Result<Vec<u8>>>;
     /// Makes a new, empty file; its name is durable. `AlreadyExists` if it is there.
     fn create(&self, file: File) -> io::Result<Box<dyn Append>>;
-    /// Writes the beginning of a small file in place, made if need be, durably.
-    fn write(&self, file: File, bytes: &[u8]) -> io::Result<()>;
+    /// Writes a part of a small file in place, durably; the file is made if need be.
+    fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()>;
     /// Gives a file a second name, durably. `AlreadyExists` if that is taken.
     fn link(&self, from: File, to: File) -> io::Result<()>;
     /// Removes a file; one that is not there is fine.
@@ -136,9 +136,11 @@ pub trait Storage: Send + Sync {
     fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>>;
     /// Every version that `commits/` names.
     fn versions(&self) -> io::Result<Vec<Version>>;
-    /// Names `version` with `record` in one atomic, durable step. `AlreadyExists` if it is named: by somebody else, or by
-    /// a lost reply to this very call.
+    /// Names `version` with `record` in one atomic step, durable on a network file system. `AlreadyExists` if it is named: by
+    /// somebody else, or by this very call, whose reply was lost.
     fn publish(&self, version: Version, record: &str) -> io::Result<()>;
+    /// Makes what was published durable on a local disk; costs no call on a network file system.
+    fn sync_published(&self) -> io::Result<()>;
     /// Whether `version` is named, never from a cache.
     fn is_named(&self, version: Version) -> io::Result<bool>;
 

@@ -68,6 +68,19 @@ fn a_publication_whose_reply_was_lost_is_committed_once() {
 }
 
 #[test]
+fn a_publication_that_is_not_durable_does_not_count_until_it_is() {
+    let scene = scene();
+    scene.storage.fail(Call::SyncPublished, Fault::Before(EIO), 3);
+    commit(&scene.a, &[(1, 2)]).unwrap();
+    assert_eq!(scene.seen(), (Version(2), 2));
+    scene.storage.fail(Call::SyncPublished, Fault::Before(EIO), u32::MAX);
+    let error = commit(&scene.a, &[(1, 3)]).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    scene.storage.heal();
+    assert_eq!(newest(&scene.a).version(), Version(3));
+}
+
+#[test]
 fn a_publication_that_is_refused_for_want_of_space_wrote_nothing() {
     let scene = scene();
     scene.storage.fail(Call::Publish, Fault::Before(ENOSPC), u32::MAX);

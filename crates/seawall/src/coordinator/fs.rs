@@ -13,8 +13,10 @@ use std::sync::Arc;
 
 /// How many numbers are looked up at once while a reader that is behind finds the newest.
 const PROBES: usize = 8;
-/// A label is no longer than this.
+/// A label is no longer than this …
 const LABEL_BYTES: usize = 512;
+/// … and there is one for each lock, until the places are used again: a holder that was passed over cannot write on its successor's.
+const LABELS: u32 = 8;
 
 /// The `fs` coordinator of one database.
 pub struct FsCoordinator {
@@ -74,9 +76,23 @@ impl FsCoordinator {
         Err(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into()))
     }
 
-    fn label(&self) -> Result<String, CoordinatorError> {
-        match self.storage.read(Span { file: File::Lease, at: 0, length: LABEL_BYTES }) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned()),
+    /// Names the head's version with its record; `false` if it was named already. Either way the name is durable then.
+    fn publish(&self, head: &Head) -> Result<bool, CoordinatorError> {
+        let published = match self.storage.publish(head.version, &record_of(head)) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(writing(error)),
+        };
+        self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(error.to_string()))?;
+        Ok(published)
+    }
+
+    fn label(&self, slot: u32) -> Result<String, CoordinatorError> {
+        match self.storage.read(Span { file: File::Lease, at: label_at(slot), length: LABEL_BYTES }) {
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                Ok(text.lines().next().unwrap_or_default().trim_matches('\0').to_owned())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             Err(error) => Err(reading(error)),
         }
@@ -108,13 +124,10 @@ impl FsCoordinator {
 
 impl Coordinator for FsCoordinator {
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
-        match self.storage.publish(head.version, &record_of(head)) {
-            Ok(()) => Ok(head.clone()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.head_of(head.version)?.ok_or_else(|| CoordinatorError::Lost("commits/0 came and went".into()))
-            }
-            Err(error) => Err(writing(error)),
+        if self.publish(head)? {
+            return Ok(head.clone());
         }
+        self.head_of(head.version)?.ok_or_else(|| CoordinatorError::Lost("commits/0 came and went".into()))
     }
 
     fn load(&self, known: &Known<'_>) -> Result<Head, CoordinatorError> {
@@ -153,27 +166,28 @@ impl Coordinator for FsCoordinator {
 
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
         let head = self.load(&Known::Head(known))?;
-        Ok(Holder { version: head.version, slot: head.lease_slot, label: self.label()? })
+        Ok(Holder { version: head.version, slot: head.lease_slot, label: self.label(head.lease_slot)? })
     }
 
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
-        let mut line = format!("{label}, lock {}", lease.slot).replace('\n', " ");
+        let mut line = label.replace('\n', " ");
         line.truncate(line.floor_char_boundary(LABEL_BYTES - 1));
-        self.storage.write(File::Lease, format!("{line}\n").as_bytes()).map_err(writing)
+        self.storage.write(File::Lease, label_at(lease.slot), format!("{line}\n").as_bytes()).map_err(writing)
     }
 
     fn swap(&self, lease: &Lease, previous: &Head, next: &Head) -> Result<Swapped, CoordinatorError> {
         assert_eq!(lease.generation, previous.generation, "the lease is that of the predecessor");
         assert_eq!(next.version, previous.version.next(), "versions rise by one");
-        match self.storage.publish(next.version, &record_of(next)) {
-            // A sleeper may have named a number anew that was collected long ago: then its predecessor is gone.
-            Ok(()) if self.storage.is_named(previous.version).map_err(unclear)? => Ok(Swapped::Done),
-            Ok(()) => self.newest_listed().map(Box::new).map(Swapped::Refused),
+        let refused = |head| Swapped::Refused(Box::new(head));
+        if !self.publish(next)? {
             // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.load(&Known::Head(previous)).map(Box::new).map(Swapped::Refused)
-            }
-            Err(error) => Err(writing(error)),
+            return self.load(&Known::Head(previous)).map(refused);
+        }
+        // A sleeper may have named a number anew that was collected long ago: then its predecessor is gone.
+        if self.storage.is_named(previous.version).map_err(unclear)? {
+            Ok(Swapped::Done)
+        } else {
+            self.newest_listed().map(refused)
         }
     }
 
@@ -195,6 +209,10 @@ fn probes(low: Version, missing: Option<Version>) -> Vec<Version> {
     let room = missing.0 - low.0;
     let step = room.div_ceil(PROBES as u64 + 1);
     (1..).map(|n| Version(low.0 + n * step)).take_while(|version| *version < missing).collect()
+}
+
+fn label_at(slot: u32) -> u64 {
+    u64::from(slot % LABELS) * LABEL_BYTES as u64
 }
 
 fn record_of(head: &Head) -> String {

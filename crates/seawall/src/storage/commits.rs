@@ -96,9 +96,12 @@ impl Commits {
         Ok(versions)
     }
 
-    /// On NFS the name is durable when symlink() returns, and the sync costs no call.
+    /// On NFS the name is durable when symlink() returns.
     pub(super) fn publish(&self, version: Version, record: &str) -> io::Result<()> {
-        rustix::fs::symlinkat(record, &self.folder, version.0.to_string())?;
+        Ok(rustix::fs::symlinkat(record, &self.folder, version.0.to_string())?)
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
         self.folder.sync_all()
     }
 

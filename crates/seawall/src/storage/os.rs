@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 const OPEN_FILES: usize = 128;
 /// How many reads are issued at once, at most.
 const AT_ONCE: usize = 16;
-/// The lease's locks are single bytes from here on; the label is in front.
+/// The lease's locks are single bytes from here on; the labels are in front.
 const LOCKS_BEGIN: i64 = 4096;
 
 /// File systems whose names and data are coherent on this machine, because it alone has them.
@@ -229,11 +229,11 @@ impl Storage for OsStorage {
         Ok(Box::new(OsAppend { file: opened, counters: self.counters.clone() }))
     }
 
-    fn write(&self, file: File, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.counters.count(Operation::Append);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).custom_flags(libc::O_DSYNC);
-        options.open(self.path(file))?.write_all_at(bytes, 0)
+        options.open(self.path(file))?.write_all_at(bytes, at)
     }
 
     fn link(&self, from: File, to: File) -> io::Result<()> {
@@ -273,6 +273,10 @@ impl Storage for OsStorage {
         let commits = self.commits()?;
         self.counters.count(Operation::Coordinator);
         commits.publish(version, record)
+    }
+
+    fn sync_published(&self) -> io::Result<()> {
+        self.commits()?.sync()
     }
 
     fn is_named(&self, version: Version) -> io::Result<bool> {

@@ -17,6 +17,7 @@ pub enum Call {
     Look,
     Records,
     Publish,
+    SyncPublished,
     Named,
     Lock,
     Read,
@@ -160,8 +161,11 @@ impl Storage for Faulty {
     fn read_many(&self, spans: &[Span]) -> Vec<io::Result<Vec<u8>>> {
         self.inner.read_many(spans)
     }
-    fn write(&self, file: File, bytes: &[u8]) -> io::Result<()> {
-        self.inner.write(file, bytes)
+    fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.inner.write(file, at, bytes)
+    }
+    fn sync_published(&self) -> io::Result<()> {
+        self.call(Call::SyncPublished, || self.inner.sync_published())
     }
     fn link(&self, from: File, to: File) -> io::Result<()> {
         self.inner.link(from, to)
