@@ -81,6 +81,13 @@ def test_without_autocommit(database: DatabaseWrapper, open_database: Open) -> N
     assert run(database, "SELECT x FROM t") == [(1,)]
 
 
+def test_rows_come_one_by_one(database: DatabaseWrapper) -> None:
+    run(database, "INSERT INTO t VALUES (1), (2), (3)")
+    with database.cursor() as cursor:
+        cursor.execute("SELECT x FROM t ORDER BY x")
+        assert [next(cursor.cursor), *cursor] == [(1,), (2,), (3,)]
+
+
 def test_init_command_and_timeout(open_database: Open) -> None:
     options = {"init_command": "PRAGMA cache_size=123; PRAGMA user_version=7", "timeout": 2}
     database = open_database(options)
