@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ import maturin  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parent
 EXTENSION = ROOT / "python" / "seawall" / "libseawall.so"
+
+# Without build isolation, maturin's program is beside the interpreter, in an environment that need not be active.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 build_sdist = maturin.build_sdist
 get_requires_for_build_sdist = maturin.get_requires_for_build_sdist
