@@ -1,0 +1,56 @@
+"""What was measured: rows of several rounds, their medians, their spread, and ratios that are taken round by round."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from peers import Peer
+
+
+@dataclass
+class Row:
+    """One workload, measured side by side."""
+
+    title: str
+    unit: str
+    goal: float | None = None
+    """How many times as good as stock SQLite it is to be."""
+    less_is_better: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
+    """More about a peer's figure: operations, most often."""
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, peer: Peer, value: float) -> None:
+        """Take the figure of one round."""
+        self.values.setdefault(peer.name, []).append(value)
+
+    def ratios(self, peer: str, beside: str) -> list[float]:
+        """How many times as good `peer` was, in each round."""
+        pairs = zip(self.values[peer], self.values[beside], strict=True)
+        return [theirs / mine if self.less_is_better else mine / theirs for mine, theirs in pairs]
+
+
+def rounds(row: Row, peers: Sequence[Peer], times: int, measure: Callable[[Peer], float]) -> Row:
+    """Measure the peers in turn, so that whatever else this machine does meets all of them; each goes first in turn."""
+    for number in range(times):
+        first = number % len(peers)
+        for peer in [*peers[first:], *peers[:first]]:
+            row.add(peer, measure(peer))
+    return row
+
+
+def spread(values: Sequence[float], shown: Callable[[float], str]) -> str:
+    """The median, and the least and the most."""
+    return f"{shown(statistics.median(values))} ({shown(min(values))} … {shown(max(values))})"
+
+
+def number(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def times(ratio: float) -> str:
+    """A ratio."""
+    return f"{ratio:.2f} \u00d7"
