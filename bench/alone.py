@@ -31,7 +31,7 @@ def main(what: str, peer_name: str, path: Path) -> float:
 
 
 def peak_memory() -> float:
-    """MiB. (The kernel's ru_maxrss would be the parent's, from before this program took the process over.)"""
+    """MiB. The kernel's ru_maxrss would be the parent's, from before this program took the process over."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
