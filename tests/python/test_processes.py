@@ -97,9 +97,14 @@ def test_a_fork_inside_a_transaction_belongs_to_the_parent(connect: Connect, db:
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("INSERT INTO t VALUES ('parent')")
     if not (child := os.fork()):
-        connection.close()
-        os._exit(0)
-    os.waitpid(child, 0)
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            connection.close()
+            os._exit("forked inside the transaction" not in str(error))
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
     # The lease is still the parent's.
     with pytest.raises(seawall.DatabaseBusy):
         connect(timeout=0.2).execute("BEGIN IMMEDIATE")

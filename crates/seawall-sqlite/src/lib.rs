@@ -13,6 +13,7 @@ mod abi;
 mod api;
 mod connection;
 mod failure;
+mod fork;
 mod header;
 mod host;
 mod io_methods;

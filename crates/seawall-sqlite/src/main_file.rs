@@ -7,6 +7,7 @@
 use crate::abi;
 use crate::connection::Connection;
 use crate::failure::Failure;
+use crate::fork;
 use crate::header::OurFields;
 use crate::host::Host;
 use crate::parameters::{Freshness, Parameters};
@@ -32,6 +33,8 @@ pub(crate) struct MainFile {
     access: Access,
     parameters: Parameters,
     database: Arc<Database>,
+    /// When it was opened, counted in forks.
+    forks: u32,
     connection: Arc<Connection>,
     lock: Lock,
     holding: Holding,
@@ -72,6 +75,7 @@ impl MainFile {
                 ),
             ));
         }
+        let forks = fork::count();
         let database = open_database(host, path, access, &parameters)?;
         let connection = Connection::unknown(host);
         Ok(MainFile {
@@ -80,6 +84,7 @@ impl MainFile {
             access,
             parameters,
             database,
+            forks,
             connection,
             lock: Lock::None,
             holding: Holding::Nothing,
@@ -129,9 +134,10 @@ impl MainFile {
     }
 
     fn begin_reading(&mut self) -> Result<(), Failure> {
-        if !self.database.is_current() {
-            // After a fork: the child is another process, with a database and a writer of its own.
+        if self.forks != fork::count() {
+            // The child is another process, with a database and a writer of its own.
             self.database = open_database(self.host, &self.path, self.access, &self.parameters)?;
+            self.forks = fork::count();
         }
         if self.connection.is_opening() {
             self.holding = Holding::Reading(self.database.newest_known());
@@ -160,6 +166,7 @@ impl MainFile {
         if let Some(failure) = self.refused.take() {
             return Err(self.blocked(failure));
         }
+        self.check_process()?;
         match self.database.upgrade(snapshot, self.connection.patience()) {
             Ok(transaction) => {
                 self.connection.waited();
@@ -168,6 +175,16 @@ impl MainFile {
             }
             Err(error) => Err(self.blocked(error.into())),
         }
+    }
+
+    /// A transaction belongs to the process that began it: parent and child must not write as one.
+    fn check_process(&self) -> Result<(), Failure> {
+        if self.database.is_current() {
+            return Ok(());
+        }
+        let text =
+            "this process was forked inside the transaction, which is its parent's. Nothing was written; roll back";
+        Err(Failure::refusal(abi::IOERR, text))
     }
 
     /// Before a lock call fails: if SQLite may try again, it will come with a new snapshot, and is to have the
@@ -299,6 +316,7 @@ impl MainFile {
         if !writing.differs()? {
             return Ok(());
         }
+        self.check_process()?;
         if has_super_journal || self.connection.commits_several() {
             return Err(Failure::refusal(
                 abi::IOERR_COMMIT_ATOMIC,
