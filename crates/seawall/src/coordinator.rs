@@ -58,6 +58,8 @@ pub struct Claim {
     pub length: Duration,
     /// A holder that the caller watched do nothing for a whole lease: it is to be passed over.
     pub pass_over: Option<Holder>,
+    /// The caller has just had a turn, and lets those go first who wait.
+    pub had_turn: bool,
 }
 
 /// A lease that was granted: a politeness, and the generation that fences its writer.
@@ -123,6 +125,8 @@ pub trait Coordinator: Send + Sync {
     fn load(&self, known: &Known<'_>) -> Result<Head, CoordinatorError>;
     /// Asks for the lease, without waiting.
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError>;
+    /// Ends an attempt that was not granted: whoever waits behind it may come to the front.
+    fn give_up(&self) -> Result<(), CoordinatorError>;
     /// Who holds the lease.
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError>;
     /// Says that the holder is alive.

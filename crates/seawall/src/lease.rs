@@ -14,8 +14,8 @@ use std::time::Duration;
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 /// … up to this.
 const LONGEST_WAIT: Duration = Duration::from_millis(4);
-/// How long a process that had its turn lets the others go first: longer than their waits.
-const YIELD: Duration = Duration::from_millis(6);
+/// How long a process that had its turn lets the others go first; whoever waits longer than that without coming is frozen.
+const YIELD: Duration = Duration::from_millis(100);
 /// A holder that goes on for so long says who it is.
 const FIRST_RENEWAL: Duration = Duration::from_millis(100);
 
@@ -54,6 +54,7 @@ impl Database {
 
     /// The lease is in `turn`, and this is the newest version.
     fn with_lease(self: &Arc<Self>, turn: &mut Turn, began: Duration, timeout: Duration) -> Result<Arc<Snapshot>> {
+        let mut had_turn = false;
         if let Some(held) = turn.take_lease() {
             let now = self.storage.now();
             // Nobody polite committed since; nor did anybody who took the lease over, for that takes a whole lease without a sign of life.
@@ -64,9 +65,14 @@ impl Database {
                 return Ok(newest);
             }
             self.coordinator.release(&held.lease).map_err(|error| self.nothing_written(error))?;
-            self.storage.sleep(YIELD);
+            had_turn = true;
         }
-        let (held, snapshot) = self.acquire(began, timeout)?;
+        let acquired = self.acquire(began, timeout, had_turn);
+        if acquired.is_err() {
+            // The error that counts is the one at hand; a place in the line that cannot be given back ends with its process.
+            let _ = self.coordinator.give_up();
+        }
+        let (held, snapshot) = acquired?;
         self.work_begins(turn, held);
         Ok(snapshot)
     }
@@ -78,12 +84,13 @@ impl Database {
     }
 
     /// Asks for the lease until it is had; the answer carries the head.
-    fn acquire(&self, began: Duration, timeout: Duration) -> Result<(Held, Arc<Snapshot>)> {
+    fn acquire(&self, began: Duration, timeout: Duration, had_turn: bool) -> Result<(Held, Arc<Snapshot>)> {
         let mut claim = Claim {
             token: Token(self.random()?),
             label: self.storage.label(),
             length: self.options.lease,
             pass_over: None,
+            had_turn,
         };
         let mut watch = Watch::default();
         let mut wait = FIRST_WAIT;
@@ -103,6 +110,7 @@ impl Database {
                 Acquired::Held => {}
             }
             let waited = self.storage.now().monotonic.saturating_sub(began);
+            claim.had_turn &= waited < YIELD;
             if waited >= timeout || watch.is_due(waited) {
                 let holder = self.coordinator.holder(&known.head).map_err(|error| self.nothing_written(error))?;
                 if waited >= timeout {

@@ -81,6 +81,15 @@ pub struct Stamp {
     pub changed: i128,
 }
 
+/// A lock in the lease file. Locks are advice: nothing is ever safe because of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// The lease; which of them counts now is in the head.
+    Lease(u32),
+    /// The place at the front of those who wait for the lease.
+    Line,
+}
+
 /// What a forced look at `commits/` found.
 #[derive(Debug)]
 pub struct Look {
@@ -144,10 +153,10 @@ pub trait Storage: Send + Sync {
     /// Whether `version` is named, never from a cache.
     fn is_named(&self, version: Version) -> io::Result<bool>;
 
-    /// Takes lock `slot` of the lease file, without waiting. `false`: another process has it.
-    fn try_lock(&self, slot: u32) -> io::Result<bool>;
-    /// Gives lock `slot` back.
-    fn unlock(&self, slot: u32) -> io::Result<()>;
+    /// Takes a lock without waiting. `false`: another process has it.
+    fn try_lock(&self, lock: Lock) -> io::Result<bool>;
+    /// Gives a lock back.
+    fn unlock(&self, lock: Lock) -> io::Result<()>;
 
     /// Both clocks.
     fn now(&self) -> Moment;

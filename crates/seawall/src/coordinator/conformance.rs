@@ -38,7 +38,7 @@ fn commit_ref(id: u8, n: u64) -> CommitRef {
 
 fn claim(token: u8) -> Claim {
     let (token, label) = (Token([token; 8]), format!("machine {token}"));
-    Claim { token, label, length: Duration::from_secs(1), pass_over: None }
+    Claim { token, label, length: Duration::from_secs(1), pass_over: None, had_turn: false }
 }
 
 fn acquire(machine: &dyn Coordinator, token: u8) -> (Lease, Head) {

@@ -7,9 +7,10 @@
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::head::{Head, MAX_TEXT};
 use crate::ids::Version;
-use crate::storage::{File, Span, Storage};
+use crate::storage::{File, Lock, Span, Storage};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How many numbers are looked up at once while a reader that is behind finds the newest.
 const PROBES: usize = 8;
@@ -21,12 +22,14 @@ const LABELS: u32 = 8;
 /// The `fs` coordinator of one database.
 pub struct FsCoordinator {
     storage: Arc<dyn Storage>,
+    /// Whether this process has the place at the front of the line. Only one of its threads asks for the lease at a time.
+    in_line: AtomicBool,
 }
 
 impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn Storage>) -> FsCoordinator {
-        FsCoordinator { storage }
+        FsCoordinator { storage, in_line: AtomicBool::new(false) }
     }
 
     /// The head of `version`; `None` if that number is not named.
@@ -76,6 +79,14 @@ impl FsCoordinator {
         Err(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into()))
     }
 
+    /// Whether this process has the place at the front of the line now.
+    fn stand_in_line(&self) -> Result<bool, CoordinatorError> {
+        if !self.in_line.load(Ordering::Relaxed) {
+            self.in_line.store(self.storage.try_lock(Lock::Line).map_err(asking)?, Ordering::Relaxed);
+        }
+        Ok(self.in_line.load(Ordering::Relaxed))
+    }
+
     /// Names the head's version with its record; `false` if it was named already. Either way the name is durable then.
     fn publish(&self, head: &Head) -> Result<bool, CoordinatorError> {
         let published = match self.storage.publish(head.version, &record_of(head)) {
@@ -101,7 +112,7 @@ impl FsCoordinator {
     /// Takes lock `slot` and the head; passes on if the head names another lock meanwhile.
     fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32) -> Result<Acquired, CoordinatorError> {
         let since = self.storage.now();
-        if !self.storage.try_lock(slot).map_err(asking)? {
+        if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
             return Ok(Acquired::Held);
         }
         match self.load(&Known::Head(known)) {
@@ -110,12 +121,12 @@ impl FsCoordinator {
                 Ok(Acquired::Granted(Lease { generation, sweep, token: claim.token, slot, since }, Box::new(head)))
             }
             Ok(_) => {
-                self.storage.unlock(slot).map_err(asking)?;
+                self.storage.unlock(Lock::Lease(slot)).map_err(asking)?;
                 Ok(Acquired::Held)
             }
             Err(error) => {
                 // The answer that counts is the load's; a lock that cannot be given back ends with its process.
-                let _ = self.storage.unlock(slot);
+                let _ = self.storage.unlock(Lock::Lease(slot));
                 Err(error)
             }
         }
@@ -156,12 +167,28 @@ impl Coordinator for FsCoordinator {
     }
 
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
-        match &claim.pass_over {
-            Some(holder) if holder.slot == known.lease_slot && self.holder(known)? == *holder => {
-                self.acquire_slot(claim, known, holder.slot.wrapping_add(1))
-            }
-            _ => self.acquire_slot(claim, known, known.lease_slot),
+        // Whoever comes back from a turn must first find nobody at the front of the line.
+        if claim.had_turn && !self.stand_in_line()? {
+            return Ok(Acquired::Held);
         }
+        let acquired = match &claim.pass_over {
+            Some(holder) if holder.slot == known.lease_slot && self.holder(known)? == *holder => {
+                self.acquire_slot(claim, known, holder.slot.wrapping_add(1))?
+            }
+            _ => self.acquire_slot(claim, known, known.lease_slot)?,
+        };
+        match acquired {
+            Acquired::Granted(..) => self.give_up()?,
+            Acquired::Held => drop(self.stand_in_line()?),
+        }
+        Ok(acquired)
+    }
+
+    fn give_up(&self) -> Result<(), CoordinatorError> {
+        if self.in_line.swap(false, Ordering::Relaxed) {
+            self.storage.unlock(Lock::Line).map_err(asking)?;
+        }
+        Ok(())
     }
 
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
@@ -192,7 +219,7 @@ impl Coordinator for FsCoordinator {
     }
 
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {
-        self.storage.unlock(lease.slot).map_err(asking)
+        self.storage.unlock(Lock::Lease(lease.slot)).map_err(asking)
     }
 
     fn lease_survives_swap(&self) -> bool {

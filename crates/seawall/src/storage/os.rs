@@ -4,7 +4,7 @@
 //! O_DIRECT or opened anew; folders are synced everywhere, for on NFS that call costs nothing.
 
 use super::commits::Commits;
-use super::{Append, File, Look, Scratch, Span, Stamp, Storage};
+use super::{Append, File, Lock, Look, Scratch, Span, Stamp, Storage};
 use crate::counters::{Counters, Operation};
 use crate::ids::Version;
 use crate::moment::Moment;
@@ -285,9 +285,9 @@ impl Storage for OsStorage {
         commits.is_named(version)
     }
 
-    fn try_lock(&self, slot: u32) -> io::Result<bool> {
+    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         self.counters.count(Operation::Coordinator);
-        match set_lock(self.lease()?, slot, libc::F_WRLCK) {
+        match set_lock(self.lease()?, lock, libc::F_WRLCK) {
             Ok(()) => Ok(true),
             Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
             // Without locks there is no lease to be polite with; the swap decides alone.
@@ -296,9 +296,9 @@ impl Storage for OsStorage {
         }
     }
 
-    fn unlock(&self, slot: u32) -> io::Result<()> {
+    fn unlock(&self, lock: Lock) -> io::Result<()> {
         self.counters.count(Operation::Coordinator);
-        match set_lock(self.lease()?, slot, libc::F_UNLCK) {
+        match set_lock(self.lease()?, lock, libc::F_UNLCK) {
             Err(error) if !matches!(error, Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => Err(error.into()),
             _ => Ok(()),
         }
@@ -397,11 +397,15 @@ fn is_stale(error: &io::Error) -> bool {
 }
 
 /// An open-file-description lock on one byte, asked for without waiting.
-fn set_lock(file: &fs::File, slot: u32, kind: i32) -> Result<(), Errno> {
+fn set_lock(file: &fs::File, lock: Lock, kind: i32) -> Result<(), Errno> {
+    let byte = match lock {
+        Lock::Line => 0,
+        Lock::Lease(slot) => i64::from(slot) + 1,
+    };
     let lock = libc::flock {
         l_type: kind as i16,
         l_whence: libc::SEEK_SET as i16,
-        l_start: LOCKS_BEGIN + i64::from(slot),
+        l_start: LOCKS_BEGIN + byte,
         l_len: 1,
         l_pid: 0,
     };

@@ -3,7 +3,7 @@
 use seawall::Moment;
 use seawall::counters::Counters;
 use seawall::storage::os::OsStorage;
-use seawall::storage::{Append, File, Look, Scratch, Span, Stamp, Storage};
+use seawall::storage::{Append, File, Lock, Look, Scratch, Span, Stamp, Storage};
 use seawall::{Version, ids};
 use std::collections::HashMap;
 use std::io;
@@ -121,8 +121,8 @@ impl Storage for Faulty {
     fn is_named(&self, version: Version) -> io::Result<bool> {
         self.call(Call::Named, || self.inner.is_named(version))
     }
-    fn try_lock(&self, slot: u32) -> io::Result<bool> {
-        self.call(Call::Lock, || self.inner.try_lock(slot))
+    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
+        self.call(Call::Lock, || self.inner.try_lock(lock))
     }
     fn read(&self, span: Span) -> io::Result<Vec<u8>> {
         self.call(Call::Read, || self.inner.read(span))
@@ -176,8 +176,8 @@ impl Storage for Faulty {
     fn versions(&self) -> io::Result<Vec<ids::Version>> {
         self.inner.versions()
     }
-    fn unlock(&self, slot: u32) -> io::Result<()> {
-        self.inner.unlock(slot)
+    fn unlock(&self, lock: Lock) -> io::Result<()> {
+        self.inner.unlock(lock)
     }
     fn random(&self, into: &mut [u8]) -> io::Result<()> {
         self.inner.random(into)

@@ -52,8 +52,10 @@ pub fn page_size() -> PageSize {
 pub struct Folder(tempfile::TempDir);
 
 impl Folder {
+    /// In memory where that can be had: thousands of commits, and what a disk does is tested elsewhere.
     pub fn new() -> Folder {
-        Folder(tempfile::tempdir().unwrap())
+        let chosen = std::env::var_os("TMPDIR").map(PathBuf::from).unwrap_or("/dev/shm".into());
+        Folder(tempfile::tempdir_in(chosen).or_else(|_| tempfile::tempdir()).unwrap())
     }
 
     pub fn name(&self) -> PathBuf {
