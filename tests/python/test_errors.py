@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import seawall
+from seawall import _native, errors
 
 from .conftest import Connect, one, rows, version
 
@@ -193,3 +194,44 @@ def test_unknown_pragmas_are_named(connect: Connect) -> None:
         connection.execute("PRAGMA seawall_version=3")
     assert version(connection) == 0
     assert "version" in one(connection, "PRAGMA seawall_status")
+
+
+@pytest.mark.parametrize(
+    ("kind", "like", "cls", "code", "name"),
+    [
+        ("Busy", sqlite3.OperationalError, seawall.DatabaseBusy, 5, "SQLITE_BUSY"),
+        ("StaleSnapshot", sqlite3.OperationalError, seawall.StaleSnapshot, 517, "SQLITE_BUSY_SNAPSHOT"),
+        ("Superseded", sqlite3.OperationalError, seawall.Superseded, 517, "SQLITE_BUSY_SNAPSHOT"),
+        ("Unreachable", sqlite3.OperationalError, seawall.CoordinatorUnreachable, 3850, "SQLITE_IOERR_LOCK"),
+        ("OutcomeUnknown", sqlite3.OperationalError, seawall.OutcomeUnknown, 7690, "SQLITE_IOERR_COMMIT_ATOMIC"),
+        ("SnapshotTooOld", sqlite3.OperationalError, seawall.SnapshotTooOld, 266, "SQLITE_IOERR_READ"),
+        ("Corrupt", sqlite3.DatabaseError, seawall.DatabaseDamaged, 11, "SQLITE_CORRUPT"),
+        ("Full", sqlite3.OperationalError, seawall.DiskFull, 13, "SQLITE_FULL"),
+        ("CannotOpen", sqlite3.OperationalError, seawall.CannotOpen, 14, "SQLITE_CANTOPEN"),
+        ("Permission", sqlite3.OperationalError, seawall.PermissionDenied, 3, "SQLITE_PERM"),
+        ("ReadOnly", sqlite3.OperationalError, seawall.DatabaseReadOnly, 8, "SQLITE_READONLY"),
+        ("Io", sqlite3.OperationalError, seawall.StorageFailed, 10, "SQLITE_IOERR"),
+    ],
+)
+def test_every_row_of_the_table(
+    monkeypatch: pytest.MonkeyPatch, kind: str, like: type[sqlite3.Error], cls: type[Exception], code: int, name: str
+) -> None:
+    """The design's section 8: what Python's class for the code is, ours is too."""
+    error = like("SQLite's words")
+    error.sqlite_errorcode, error.sqlite_errorname = code, name
+    commit = "ab" * 16
+    monkeypatch.setattr(_native, "take_failure", lambda: (code, kind, commit, "our words"))
+    explained = errors.explained(error)
+    assert type(explained) is cls
+    assert isinstance(explained, (like, seawall.SeawallError))
+    assert str(explained) == "SQLite's words: our words"
+    assert (explained.sqlite_errorcode, explained.sqlite_errorname) == (code, name)
+    assert getattr(explained, "commit_id", None) == (commit if kind == "OutcomeUnknown" else None)
+
+
+def test_words_for_something_else_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_native, "take_failure", lambda: (5, "Busy", None, "our words"))
+    error = sqlite3.OperationalError("no such table: t")
+    error.sqlite_errorcode = 1
+    assert errors.explained(error) is None
+    assert errors.explained(sqlite3.ProgrammingError("Cannot operate on a closed database.")) is None
