@@ -71,9 +71,35 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+BEGIN, END = "<!-- written by `make bench`: begin -->", "<!-- end -->"
+
+
+def summary(readme: str, local: Sequence[Row], remote: Sequence[Row]) -> str:
+    """README.md with the newest figures."""
+    lines = ["| | stock SQLite | Seawall | ratio |", "| --- | --- | --- | --- |"]
+    for row in [*remote, *local]:
+        figures = [number(statistics.median(row.values[peer])) for peer in (BESIDE, OURS)]
+        lines.append(f"| {row.title}, {row.unit} | {' | '.join(figures)} | {times(middle(row))} |")
+    about = (
+        "Medians, measured in one run; the first rows on an emulated shared file system (1 ms for each read or metadata\n"
+        "operation, 3 ms for each durable write), the others on a local disk. Above 1 Seawall is the better one.\n"
+        "[docs/benchmarks.md](docs/benchmarks.md) has the spread, the operations, and which goals were missed; `make bench`\n"
+        "measures it anew."
+    )
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    table = "\n".join(lines)
+    return f"{before}{BEGIN}\n\n{about}\n\n{table}\n\n{END}{after}"
+
+
+def middle(row: Row) -> float:
+    """The ratio that counts."""
+    return statistics.median(row.ratios(OURS, BESIDE))
+
+
 def missed(rows: Sequence[Row]) -> str:
     """Which goals were missed, and by how much."""
-    by_how_much = [(row, statistics.median(row.ratios(OURS, BESIDE)) / row.goal) for row in rows if row.goal]
+    by_how_much = [(row, middle(row) / row.goal) for row in rows if row.goal]
     lines = [f"- {row.title}: {share:.0%} of the goal" for row, share in by_how_much if share < 1]
     return "## Missed goals\n\n" + ("\n".join(lines) if lines else "None.") + "\n"
 
@@ -129,16 +155,16 @@ def chart(rows: Sequence[Row]) -> str:
 
 def bar(row: Row, y: float, x: Callable[[float], float]) -> list[str]:
     """One row of the chart."""
-    ratios = row.ratios(OURS, BESIDE)
-    middle, one = statistics.median(ratios), x(1)
-    begin, end = min(one, x(middle)), max(one, x(middle))
+    ratios, one = row.ratios(OURS, BESIDE), x(1)
+    ratio = middle(row)
+    begin, end = min(one, x(ratio)), max(one, x(ratio))
     centre = y + BAR / 2
-    colour = "#2a7ab0" if middle >= 1 else "#c98a2b"
+    colour = "#2a7ab0" if ratio >= 1 else "#c98a2b"
     out = [
         f'<text x="{LEFT - 16}" y="{y + 13}" text-anchor="end">{escape(row.title)}</text>',
         f'<rect x="{begin:.1f}" y="{y}" width="{end - begin:.1f}" height="{BAR}" fill="{colour}"/>',
         f'<line x1="{x(min(ratios)):.1f}" y1="{centre}" x2="{x(max(ratios)):.1f}" y2="{centre}" stroke="#111"/>',
-        f'<text x="{max(x(max(ratios)), one) + 8:.1f}" y="{y + 13}">{middle:.2g} {TIMES}</text>',
+        f'<text x="{max(x(max(ratios)), one) + 8:.1f}" y="{y + 13}">{ratio:.2g} {TIMES}</text>',
     ]
     if row.goal:
         goal = x(row.goal)

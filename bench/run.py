@@ -1,4 +1,4 @@
-"""`make bench`: Seawall beside stock SQLite; writes docs/benchmarks.md and docs/benchmarks.svg.
+"""`make bench`: Seawall beside stock SQLite; writes docs/benchmarks.md, its chart, and README's table.
 
 With arguments (`local`, `remote`), only that part, and only printed.
 """
@@ -61,6 +61,8 @@ def main(parts: list[str]) -> None:
         if not parts:
             docs = report.ROOT / "docs"
             (docs / "benchmarks.md").write_text(report.page(here, there, skipped, file_system(folder)))
+            readme = report.ROOT / "README.md"
+            readme.write_text(report.summary(readme.read_text(), here, there))
             (docs / "benchmarks.svg").write_text(report.chart([*there, *here]))
 
 
