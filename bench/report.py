@@ -81,10 +81,10 @@ def summary(readme: str, local: Sequence[Row], remote: Sequence[Row]) -> str:
         figures = [number(statistics.median(row.values[peer])) for peer in (BESIDE, OURS)]
         lines.append(f"| {row.title}, {row.unit} | {' | '.join(figures)} | {times(middle(row))} |")
     about = (
-        "Medians, measured in one run; the first rows on an emulated shared file system (1 ms for each read or metadata\n"
+        "Medians of one run; the first rows on an emulated shared file system (1 ms for each read or metadata\n"
         "operation, 3 ms for each durable write), the others on a local disk. Above 1 Seawall is the better one.\n"
-        "[docs/benchmarks.md](docs/benchmarks.md) has the spread, the operations, and which goals were missed; `make bench`\n"
-        "measures it anew."
+        "[docs/benchmarks.md](docs/benchmarks.md) has the spread, the operations, and which goals were missed;\n"
+        "`make bench` measures it anew."
     )
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
