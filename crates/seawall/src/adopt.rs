@@ -99,11 +99,14 @@ impl Adoption<'_> {
         }
         let prefix = commit.0[..4].try_into().expect("an id has 16 bytes");
         let name = BaseName { epoch: Epoch(0), version: Version(0), commit: prefix };
-        self.copy_pages(held, name, page_size, page_count)?;
-        for (draft, file) in [(File::SumsDraft(name), File::Sums(name)), (File::BaseDraft(name), File::Base(name))] {
-            self.storage.link(draft, file).map_err(|error| Error::io(format!("naming {file}"), error))?;
-            self.remove(draft)?;
-        }
+        let drafts = [File::SumsDraft(name), File::BaseDraft(name)];
+        let named = self.copy_pages(held, name, page_size, page_count).and_then(|()| {
+            let link = |(draft, file)| self.storage.link(draft, file).map_err(|error| Error::io(format!("naming {file}"), error));
+            drafts.into_iter().zip([File::Sums(name), File::Base(name)]).try_for_each(link)
+        });
+        // Whatever came of it: half a copy must not fill a disk that is full already.
+        let cleared = drafts.into_iter().try_for_each(|draft| self.remove(draft));
+        named.and(cleared)?;
         Ok(Some(BaseRef { name, page_size, page_count }))
     }
 

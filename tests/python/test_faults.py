@@ -1,0 +1,223 @@
+"""Full disks, read-only folders, missing permissions, damaged and foreign files: the table of the design's section 8.
+
+Every look is taken by a process of its own: what a process has open or cached must not hide anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import seawall
+
+from .conftest import Connect, one, rows
+
+SUM = "SELECT count(*) FROM t"
+INSERT = "INSERT INTO t VALUES (randomblob(100))"
+
+ASK = """
+import json, os, sqlite3, sys
+import seawall
+if len(sys.argv) > 3:
+    os.setuid(int(sys.argv[3]))
+try:
+    connection = seawall.connect(sys.argv[1], isolation_level=None, timeout=2)
+    answer = connection.execute(sys.argv[2]).fetchall()
+except sqlite3.Error as error:
+    answer = {"class": type(error).__name__, "code": error.sqlite_errorname, "text": str(error)}
+print(json.dumps(answer))
+"""
+
+
+class Told(Exception):
+    """What another process was told."""
+
+
+def ask(name: Path, sql: str, user: int | None = None) -> list[list[object]]:
+    """Ask a new process; raises what it was told."""
+    arguments = [sys.executable, "-c", ASK, name, sql, *([] if user is None else [str(user)])]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer: list[list[object]] | dict[str, str] = json.loads(done.stdout)
+    if isinstance(answer, dict):
+        raise Told(f"{answer['class']} {answer['code']} {answer['text']}")
+    return answer
+
+
+def needs_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("SKIPPED: mounting a small file system and changing users needs root")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    needs_root()
+    mount = tmp_path / "small"
+    mount.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "none", mount], check=False).returncode != 0:
+        pytest.skip("SKIPPED: this machine does not let tests mount a tmpfs")
+    yield mount
+    subprocess.run(["umount", "-l", mount], check=True)
+
+
+def remount(mount: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", mount], check=True)
+
+
+def test_a_full_disk(connect: Connect, small: Path) -> None:
+    connection = connect(small / "db.sqlite3")
+    connection.execute("CREATE TABLE t (a)")
+    written = 0
+    with pytest.raises(seawall.DiskFull, match="Nothing was written; what was committed before is kept") as told:
+        while True:
+            connection.execute("INSERT INTO t VALUES (randomblob(20000))")
+            written += 1
+    assert told.value.sqlite_errorname == "SQLITE_FULL"
+    assert written > 5
+    assert ask(small / "db.sqlite3", SUM) == [[written]]
+    with pytest.raises(seawall.DiskFull):
+        connection.execute("INSERT INTO t VALUES (randomblob(200000))")
+    remount(small, "size=8M")
+    connection.execute("INSERT INTO t VALUES (randomblob(200000))")
+    assert ask(small / "db.sqlite3", SUM) == [[written + 1]]
+
+
+def test_a_disk_too_full_to_adopt(small: Path) -> None:
+    """What was there before is there again, and may be written by stock SQLite."""
+    import sqlite3
+
+    name = small / "plain.sqlite3"
+    plain = sqlite3.connect(name, isolation_level=None)
+    plain.execute("CREATE TABLE t (a)")
+    plain.execute("INSERT INTO t VALUES (randomblob(600000))")
+    with pytest.raises(Told, match="DiskFull SQLITE_FULL"):
+        ask(name, SUM)
+    plain.execute(INSERT)
+    remount(small, "size=8M")
+    assert ask(name, SUM) == [[2]]
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        plain.execute(INSERT)
+
+
+def test_a_read_only_file_system(small: Path) -> None:
+    name = small / "db.sqlite3"
+    ask(name, "CREATE TABLE t (a)")
+    ask(name, INSERT)
+    remount(small, "ro")
+    assert ask(name, SUM) == [[1]]
+    with pytest.raises(Told, match=r"SQLITE_(READONLY|PERM) .*Nothing was written"):
+        ask(name, INSERT)
+    remount(small, "rw")
+    ask(name, INSERT)
+    assert ask(name, SUM) == [[2]]
+
+
+def test_missing_permission(connect: Connect, db: Path) -> None:
+    needs_root()
+    nobody = 65534
+    connection = connect()
+    connection.execute("CREATE TABLE t (a)")
+    connection.execute(INSERT)
+    for folder in [db.parent, db.parent.parent, db.parent.parent.parent]:
+        folder.chmod(0o755)
+    # It may read, and not write.
+    assert ask(db, SUM, nobody) == [[1]]
+    with pytest.raises(Told, match=r"PermissionDenied SQLITE_PERM .*let this user read and write"):
+        ask(db, INSERT, nobody)
+    # It may not even read.
+    folder = Path(f"{db}-seawall")
+    folder.chmod(0o700)
+    with pytest.raises(Told, match=r"SQLITE_(PERM|CANTOPEN) "):
+        ask(db, SUM, nobody)
+    folder.chmod(0o755)
+    assert ask(db, SUM, nobody) == [[1]]
+    connection.execute(INSERT)
+    assert ask(db, SUM) == [[2]]
+
+
+@pytest.fixture
+def filled(connect: Connect, db: Path) -> Path:
+    """A database whose pages lie in one segment."""
+    connection = connect()
+    connection.execute("CREATE TABLE t (a)")
+    for _ in range(20):
+        connection.execute("INSERT INTO t VALUES (randomblob(3000))")
+    connection.close()
+    assert ask(db, SUM) == [[20]]
+    return db
+
+
+def segment(name: Path) -> Path:
+    (only,) = Path(f"{name}-seawall/segments").iterdir()
+    return only
+
+
+def test_a_flipped_bit(filled: Path) -> None:
+    file = segment(filled)
+    content = file.read_bytes()
+    # In the middle of the pages of an early commit.
+    damaged = bytearray(content)
+    damaged[len(content) // 3] ^= 4
+    file.write_bytes(damaged)
+    with pytest.raises(Told, match=r"DatabaseDamaged SQLITE_CORRUPT .*segments/.* is damaged: .*seawall verify"):
+        ask(filled, "SELECT sum(length(a)), sum(hex(a) > '') FROM t")
+    file.write_bytes(content)
+    assert ask(filled, SUM) == [[20]]
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_a_truncated_segment(filled: Path, keep: float) -> None:
+    file = segment(filled)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(Told, match=r"CannotOpen SQLITE_CANTOPEN .*the files are older than the head.*seawall recover"):
+        ask(filled, SUM)
+    file.write_bytes(content)
+    assert ask(filled, SUM) == [[20]]
+
+
+def test_foreign_folders(filled: Path, tmp_path: Path) -> None:
+    folder = Path(f"{filled}-seawall")
+    identity = (folder / "id").read_bytes()
+    for content, words in [
+        (identity.replace(b"fs:", b"xs:"), "checksum does not fit"),
+        (b"seawall 2\nfrom the future\n", "use a newer Seawall"),
+        (b"", "cannot be used"),
+    ]:
+        (folder / "id").write_bytes(content)
+        with pytest.raises(Told, match=f"CannotOpen SQLITE_CANTOPEN .*{words}"):
+            ask(filled, SUM)
+    (folder / "id").write_bytes(identity)
+
+    copy = tmp_path / "copy.sqlite3"
+    shutil.copy(filled, copy)
+    shutil.copytree(folder, f"{copy}-seawall", symlinks=True)
+    with pytest.raises(Told, match=r"CannotOpen SQLITE_CANTOPEN .*this folder is a copy"):
+        ask(copy, SUM)
+
+    (folder / "commits").rename(folder / "gone")
+    with pytest.raises(Told, match=r"CannotOpen SQLITE_CANTOPEN .*the head is lost.*seawall recover"):
+        ask(filled, SUM)
+    (folder / "gone").rename(folder / "commits")
+
+    marked = filled.read_bytes()
+    filled.unlink()
+    with pytest.raises(Told, match=r"CannotOpen SQLITE_CANTOPEN .*NAME was removed.*Three ways out"):
+        ask(filled, SUM)
+    filled.write_bytes(marked)
+    assert ask(filled, SUM) == [[20]]
+
+
+def test_another_coordinator(filled: Path) -> None:
+    with pytest.raises(seawall.CannotOpen, match="dynamodb://table"):
+        seawall.connect(filled, coordinator="dynamodb://table")
+    connection = seawall.connect(filled)
+    assert one(connection, SUM) == 20
+    assert rows(connection, "PRAGMA integrity_check") == [("ok",)]
