@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ class Told(Exception):
 
 def ask(name: Path, sql: str, user: int | None = None) -> list[list[object]]:
     """Ask a new process; raises what it was told."""
-    arguments = [sys.executable, "-c", ASK, name, sql, *([] if user is None else [str(user)])]
+    arguments: list[str | Path] = [sys.executable, "-c", ASK, name, sql, *([] if user is None else [str(user)])]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     answer: list[list[object]] | dict[str, str] = json.loads(done.stdout)
@@ -91,8 +92,6 @@ def test_a_full_disk(connect: Connect, small: Path) -> None:
 
 def test_a_disk_too_full_to_adopt(small: Path) -> None:
     """What was there before is there again, and may be written by stock SQLite."""
-    import sqlite3
-
     name = small / "plain.sqlite3"
     plain = sqlite3.connect(name, isolation_level=None)
     plain.execute("CREATE TABLE t (a)")
