@@ -17,7 +17,7 @@ thread_local! {
 /// A request begins on this thread: connections with freshness `request` see all that is committed by now, and ask
 /// for it once.
 pub fn begin_request() {
-    REQUEST.set(seawall::begin_request());
+    REQUEST.set(Some(seawall::begin_request()));
 }
 
 /// The request of this thread is over.

@@ -11,11 +11,12 @@ use crate::moment::Moment;
 use crate::options::{Access, Options};
 use crate::pages::Pages;
 use crate::plain::{self, HEADER, NameState, PlainSqlite};
-use crate::storage::os::OsStorage;
+use crate::storage::os::{self, OsStorage};
 use crate::storage::{File, Span, Storage};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 /// This process's databases. One is opened at a time for each path; different paths do not wait for one another.
@@ -73,14 +74,14 @@ impl Database {
 }
 
 /// A request begins: databases whose connections share one load for each request send it now, in the background.
-pub fn begin_request() -> Option<Moment> {
+pub fn begin_request() -> Moment {
+    let began = os::now();
     let databases: Vec<_> = slots().values().cloned().collect();
+    // One that is being opened right now asks for the head in any case.
     let open = databases.iter().filter_map(|slot| slot.try_lock().ok()?.clone());
-    let mut began = None;
     for database in open.filter(|database| database.is_current()) {
-        let now = *began.get_or_insert_with(|| database.storage.now());
-        if database.requests.load(std::sync::atomic::Ordering::Relaxed) {
-            database.refresh_beside(now);
+        if database.requests.load(Ordering::Relaxed) {
+            database.refresh_beside(began);
         }
     }
     began

@@ -305,9 +305,7 @@ impl Storage for OsStorage {
     }
 
     fn now(&self) -> Moment {
-        static STARTED: OnceLock<Instant> = OnceLock::new();
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Moment { monotonic: STARTED.get_or_init(Instant::now).elapsed(), wall }
+        now()
     }
 
     fn sleep(&self, time: Duration) {
@@ -330,6 +328,13 @@ impl Storage for OsStorage {
     fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
         tempfile::tempfile_in(&self.scratch).map(|file| Box::new(OsScratch(file)) as Box<dyn Scratch>)
     }
+}
+
+/// Both clocks of this machine; the monotonic one since this process asked first.
+pub fn now() -> Moment {
+    static STARTED: OnceLock<Instant> = OnceLock::new();
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Moment { monotonic: STARTED.get_or_init(Instant::now).elapsed(), wall }
 }
 
 struct OsAppend {
