@@ -61,6 +61,19 @@ def test_without_a_timeout_of_ours_sqlites_own_counts(connect: Connect, db: Path
     waiter.close()
 
 
+def test_attached_to_a_plain_database_sqlites_own_timeout_counts(connect: Connect, db: Path) -> None:
+    holder = connect()
+    holder.execute("CREATE TABLE t (a)")
+    plain = sqlite3.connect("file::memory:", uri=True, timeout=0.3, isolation_level=None)
+    plain.execute("ATTACH ? AS shared", (seawall.uri(db, timeout=60),))
+    holder.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+        plain.execute("INSERT INTO shared.t VALUES (1)")
+    assert 0.25 < time.monotonic() - began < 1.5
+    plain.close()
+
+
 def test_a_waiting_writer_starts_on_the_newest_version(connect: Connect, db: Path) -> None:
     """A BEGIN IMMEDIATE that waited never fails for what was committed meanwhile."""
     connect().execute("CREATE TABLE t (a)")

@@ -157,7 +157,9 @@ impl Connection {
             Some(since) if patience.retrying => since,
             _ => *patience.since.insert(now),
         };
-        match (patience.timeout, patience.refused) {
+        // Where main is not ours, neither is the busy handler.
+        let timeout = patience.timeout.filter(|_| self.main_is_ours.load(Relaxed));
+        match (timeout, patience.refused) {
             (Some(timeout), _) => timeout.saturating_sub(now - since),
             (None, Some(refused)) if now - refused < MOMENTS => SLICE,
             (None, _) => FIRST_SLICE,
