@@ -31,6 +31,7 @@ bench: build ## speed beside stock SQLite; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py
 
 lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy: all clean
+	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	$(BIN)/ruff check .

@@ -56,7 +56,9 @@ impl Adoption<'_> {
                 let marked = plain::with_write_version(header.as_slice().try_into().expect("a whole header"), MARK);
                 held.write(0, &marked)?;
             }
-            NameState::Other => return Err(Error::CannotOpen("NAME is not a SQLite database. It was not touched".into())),
+            NameState::Other => {
+                return Err(Error::CannotOpen("NAME is not a SQLite database. It was not touched".into()));
+            }
         }
         held.sync()?;
         Ok((!header.is_empty()).then_some(header))
@@ -67,10 +69,14 @@ impl Adoption<'_> {
         let base = self.copy_base(held, commit)?;
         let identity = Identity { database, coordinator: self.url.to_owned() };
         self.write_new(File::IdDraft(database), identity.to_string().as_bytes())?;
-        let home = self.inode(File::IdDraft(database))?.ok_or_else(|| Error::corrupt(File::IdDraft(database), "it vanished"))?;
+        let home = self
+            .inode(File::IdDraft(database))?
+            .ok_or_else(|| Error::corrupt(File::IdDraft(database), "it vanished"))?;
         let head = Head::first(database, commit, base, home);
         let winner = self.coordinator.create(&head).map_err(|error| {
-            Error::CannotOpen(format!("the coordinator did not take the first head: {error}. NAME is unchanged but for its mark"))
+            Error::CannotOpen(format!(
+                "the coordinator did not take the first head: {error}. NAME is unchanged but for its mark"
+            ))
         })?;
         if winner.database != database {
             self.clear(database, base)?;
@@ -79,7 +85,9 @@ impl Adoption<'_> {
         let linked = self.storage.link(File::IdDraft(winner.database), File::Id);
         match self.inode(File::Id)? {
             Some(home) if home == winner.home => {}
-            Some(_) => return Err(Error::CannotOpen("another adoption's id has the name: look into the folder".into())),
+            Some(_) => {
+                return Err(Error::CannotOpen("another adoption's id has the name: look into the folder".into()));
+            }
             None => {
                 let cause = linked.err().unwrap_or_else(|| io::Error::other("it was linked, and is not there"));
                 return Err(Error::io("naming id", cause));
@@ -101,7 +109,9 @@ impl Adoption<'_> {
         let name = BaseName { epoch: Epoch(0), version: Version(0), commit: prefix };
         let drafts = [File::SumsDraft(name), File::BaseDraft(name)];
         let named = self.copy_pages(held, name, page_size, page_count).and_then(|()| {
-            let link = |(draft, file)| self.storage.link(draft, file).map_err(|error| Error::io(format!("naming {file}"), error));
+            let link = |(draft, file)| {
+                self.storage.link(draft, file).map_err(|error| Error::io(format!("naming {file}"), error))
+            };
             drafts.into_iter().zip([File::Sums(name), File::Base(name)]).try_for_each(link)
         });
         // Whatever came of it: half a copy must not fill a disk that is full already.

@@ -133,7 +133,9 @@ impl Database {
             match self.queue.due(now, self.options.lease / 3) {
                 Err(next) => break next,
                 Ok(Due::Release(turn, lease)) => {
-                    self.note_trouble(self.coordinator.release(&lease).map_err(|error| format!("giving the lease back: {error}")));
+                    self.note_trouble(
+                        self.coordinator.release(&lease).map_err(|error| format!("giving the lease back: {error}")),
+                    );
                     drop(turn);
                 }
                 Ok(Due::Renew(lease)) => {
@@ -192,7 +194,11 @@ fn run(database: &Weak<Database>, bell: &Bell) {
             if agenda.request.is_some() || agenda.closing || patience.is_zero() {
                 break;
             }
-            agenda = bell.rung.wait_timeout(agenda, patience.min(Duration::from_secs(3600))).expect("no panic while locked").0;
+            agenda = bell
+                .rung
+                .wait_timeout(agenda, patience.min(Duration::from_secs(3600)))
+                .expect("no panic while locked")
+                .0;
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Catching up: from a head to the snapshot that it names, with a constant number of reads.
 
 use crate::codec::Malformed;
-use crate::commit::{CommitFrame, IndexFrame, RunRef};
+use crate::commit::{CommitFrame, RunRef};
 use crate::error::{Error, Result};
 use crate::frame::{self, Kind, UNIT};
 use crate::head::{CommitRef, Head, Place};
 use crate::ids::Version;
+use crate::index::IndexFrame;
 use crate::moment::Moment;
 use crate::pages::{Pages, ReadError, frame_of};
 use crate::snapshot::{Snapshot, follows};
@@ -32,8 +33,7 @@ impl Pages {
         let base = head.base.map_or(Version(0), |base| base.name.version);
         let runs = self.read_runs(&frame.runs, earlier.map_or(base, |earlier| earlier.version().max(base)))?;
         let what = format!("the commit frame of version {}", head.version.0);
-        Snapshot::of_commit(head, frame, &runs, earlier, &self.segments, sent)
-            .map_err(|why| Error::corrupt(what, why))
+        Snapshot::of_commit(head, frame, &runs, earlier, &self.segments, sent).map_err(|why| Error::corrupt(what, why))
     }
 
     /// The frame of `commit`, which is `version`; a small commit's pages come along and are cached.
@@ -63,7 +63,8 @@ impl Pages {
             return Err(files_are_older(&"another commit lies there"));
         }
         self.take_in_lead(pages, place, lead);
-        CommitFrame::decode(parsed.payload, &self.segments).map_err(|why| Error::corrupt(format!("{file} at {at}"), why))
+        CommitFrame::decode(parsed.payload, &self.segments)
+            .map_err(|why| Error::corrupt(format!("{file} at {at}"), why))
     }
 
     /// What comes along with a commit frame is a favour: damage there is told when such a page is asked for.

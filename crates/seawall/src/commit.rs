@@ -4,6 +4,7 @@ use crate::codec::{Malformed, Reader, put_varint};
 use crate::group::page_number;
 use crate::head::{CommitRef, Place};
 use crate::ids::{CommitId, DatabaseId, Digest, Epoch, PageNo, PageSize, SegmentName, Version, WriterId};
+use crate::index::{Entries, put_entries, read_entries};
 use crate::page_map::{Entry, Segments};
 
 /// A committer whose `recent` would take more than this writes an index frame first.
@@ -48,9 +49,6 @@ pub struct RunRef {
     /// The index frame.
     pub place: Place,
 }
-
-/// Entries of the page map, by page number.
-pub type Entries = Vec<(PageNo, Entry)>;
 
 /// A commit frame's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,8 +173,20 @@ impl CommitFrame {
         let recent = read_entries(&mut reader, segments, after, version)?;
         reader.end()?;
         Ok(CommitFrame {
-            database, epoch, version, commit, page_size, page_count, previous, settled, group, time, pages,
-            runs_begin, runs, recent,
+            database,
+            epoch,
+            version,
+            commit,
+            page_size,
+            page_count,
+            previous,
+            settled,
+            group,
+            time,
+            pages,
+            runs_begin,
+            runs,
+            recent,
         })
     }
 
@@ -192,68 +202,6 @@ impl CommitFrame {
         entries.sort_by_key(|(page, _)| *page);
         entries
     }
-}
-
-/// An index frame's content: one run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexFrame {
-    /// The database.
-    pub database: DatabaseId,
-    /// It holds what changed after this version …
-    pub after: Version,
-    /// … and not after this one.
-    pub up_to: Version,
-    /// The entries.
-    pub entries: Entries,
-}
-
-impl IndexFrame {
-    /// The payload of the frame.
-    pub fn encode(&self, segments: &Segments) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64 + self.entries.len() * 10);
-        out.extend_from_slice(&self.database.0);
-        put_varint(&mut out, self.after.0);
-        put_varint(&mut out, self.up_to.0);
-        put_entries(&mut out, &self.entries, segments);
-        out
-    }
-
-    /// The content of an index frame's payload.
-    pub fn decode(payload: &[u8], segments: &Segments) -> Result<IndexFrame, Malformed> {
-        let mut reader = Reader::new(payload);
-        let database = DatabaseId(reader.array()?);
-        let (after, up_to) = (Version(reader.varint()?), Version(reader.varint()?));
-        if after >= up_to || up_to >= Version::MAX {
-            return Err(Malformed("a run's versions are impossible"));
-        }
-        let entries = read_entries(&mut reader, segments, after, up_to.next())?;
-        reader.end()?;
-        Ok(IndexFrame { database, after, up_to, entries })
-    }
-}
-
-/// How many bytes `entries` take in a frame.
-pub(crate) fn encoded_length(entries: &[(PageNo, Entry)], segments: &Segments) -> usize {
-    let mut out = Vec::new();
-    put_entries(&mut out, entries, segments);
-    out.len()
-}
-
-/// Merges sorted entries: where both have a page, the one of `newer` counts.
-pub fn merge(older: &[(PageNo, Entry)], newer: &[(PageNo, Entry)]) -> Entries {
-    let mut merged = Vec::with_capacity(older.len() + newer.len());
-    let mut newer = newer.iter().peekable();
-    for old in older {
-        while let Some(new) = newer.next_if(|new| new.0 < old.0) {
-            merged.push(*new);
-        }
-        match newer.next_if(|new| new.0 == old.0) {
-            Some(new) => merged.push(*new),
-            None => merged.push(*old),
-        }
-    }
-    merged.extend(newer);
-    merged
 }
 
 fn put_place(out: &mut Vec<u8>, place: &Place) {
@@ -278,54 +226,102 @@ fn read_group(reader: &mut Reader<'_>) -> Result<NewGroup, Malformed> {
     Ok(NewGroup { at, units, pages: (0..count).map(new_page).collect::<Result<_, Malformed>>()? })
 }
 
-/// Segments are named once, in order of appearance; versions count down from the newest.
-fn put_entries(out: &mut Vec<u8>, entries: &[(PageNo, Entry)], segments: &Segments) {
-    let mut used: Vec<_> = entries.iter().map(|(_, entry)| entry.segment()).collect();
-    used.sort_unstable();
-    used.dedup();
-    put_varint(out, used.len() as u64);
-    for number in &used {
-        let name = segments.name(*number);
-        out.extend_from_slice(&name.writer.0);
-        put_varint(out, u64::from(name.n));
-    }
-    let newest = entries.iter().map(|(_, entry)| entry.version()).max().unwrap_or_default();
-    put_varint(out, newest.0);
-    put_varint(out, entries.len() as u64);
-    let mut last = 0;
-    for (page, entry) in entries {
-        put_varint(out, u64::from(page.0 - last));
-        last = page.0;
-        put_varint(out, used.binary_search(&entry.segment()).expect("every segment is listed") as u64);
-        put_varint(out, u64::from(entry.at()));
-        put_varint(out, u64::from(entry.units()));
-        out.push(entry.slot());
-        put_varint(out, newest.0 - entry.version().0);
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{IndexFrame, merge};
+    use proptest::prelude::*;
 
-/// Entries whose versions are after `after` and before `before`.
-fn read_entries(
-    reader: &mut Reader<'_>, segments: &Segments, after: Version, before: Version,
-) -> Result<Entries, Malformed> {
-    let count = reader.count(9)?;
-    let mut used = Vec::with_capacity(count);
-    for _ in 0..count {
-        used.push(segments.number(SegmentName { writer: WriterId(reader.array()?), n: reader.small()? }));
+    fn segment(n: u32) -> SegmentName {
+        SegmentName { writer: WriterId([n as u8; 8]), n }
     }
-    let newest = reader.varint()?;
-    let count = reader.count(6)?;
-    let mut entries = Vec::with_capacity(count);
-    let mut last = 0_u32;
-    for _ in 0..count {
-        let page = last.checked_add(page_number(reader)?.0).ok_or(Malformed("a page number is too large"))?;
-        last = page;
-        let segment = *used.get(reader.small::<usize>()?).ok_or(Malformed("an entry's segment is not listed"))?;
-        let (at, units, slot) = (reader.small()?, reader.small()?, reader.u8()?);
-        let version = newest.checked_sub(reader.varint()?).map(Version);
-        let version = version.filter(|version| *version > after && *version < before);
-        let version = version.ok_or(Malformed("an entry's version is impossible"))?;
-        entries.push((PageNo(page), Entry::new(version, segment, at, units, slot)));
+
+    fn place(n: u32) -> Place {
+        Place { segment: segment(n), at: n, length: n + 1, lead: n + 2 }
     }
-    Ok(entries)
+
+    prop_compose! {
+        fn some_entries(first: u64, last: u64)(
+            pages in prop::collection::btree_map(1..u32::MAX, (first..=last, 0..4_u32, any::<u32>(), any::<u16>(), any::<u8>()), 0..40)
+        ) -> Vec<(u32, u64, u32, u32, u16, u8)> {
+            pages.into_iter().map(|(page, (version, n, at, units, slot))| (page, version, n, at, units, slot)).collect()
+        }
+    }
+
+    fn entries(raw: &[(u32, u64, u32, u32, u16, u8)], segments: &Segments) -> Entries {
+        let entry = |&(page, version, n, at, units, slot): &_| {
+            (PageNo(page), Entry::new(Version(version), segments.number(segment(n)), at, units, slot))
+        };
+        raw.iter().map(entry).collect()
+    }
+
+    fn frame(recent: Entries) -> CommitFrame {
+        let new_page = |page| NewPage { page: PageNo(page), checksum: page_checksum(&[page as u8]) };
+        CommitFrame {
+            database: DatabaseId([1; 16]),
+            epoch: Epoch(2),
+            version: Version(1000),
+            commit: CommitId([3; 16]),
+            page_size: PageSize::new(4096).unwrap(),
+            page_count: 77,
+            previous: CommitRef { id: CommitId([4; 16]), digest: Digest([5; 32]), place: Some(place(6)) },
+            settled: (Version(999), Digest([5; 32])),
+            group: (Version(1000), Version(1000)),
+            time: 1_795_000_000_000,
+            pages: vec![NewGroup { at: 8, units: 9, pages: vec![new_page(7), new_page(70)] }],
+            runs_begin: Version(100),
+            runs: vec![
+                RunRef { after: Version(100), up_to: Version(400), entries: 50, place: place(7) },
+                RunRef { after: Version(400), up_to: Version(500), entries: 5, place: place(8) },
+            ],
+            recent,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_back_whatever_numbers_segments_have(raw in some_entries(501, 999), cut: prop::sample::Index) {
+            let (mine, theirs) = (Segments::default(), Segments::default());
+            theirs.number(segment(3));
+            let written = frame(entries(&raw, &mine));
+            let payload = written.encode(&mine);
+            prop_assert_eq!(CommitFrame::decode(&payload, &theirs).unwrap(), frame(entries(&raw, &theirs)));
+            prop_assert!(CommitFrame::decode(&payload[..cut.index(payload.len())], &theirs).is_err());
+            prop_assert!(CommitFrame::decode(&[&payload[..], b"x"].concat(), &theirs).is_err());
+        }
+
+        #[test]
+        fn runs_come_back(raw in some_entries(401, 500)) {
+            let segments = Segments::default();
+            let (database, entries) = (DatabaseId([1; 16]), entries(&raw, &segments));
+            let run = IndexFrame { database, after: Version(400), up_to: Version(500), entries };
+            prop_assert_eq!(IndexFrame::decode(&run.encode(&segments), &segments).unwrap(), run);
+        }
+
+        #[test]
+        fn entries_out_of_their_time_are_refused(version in prop_oneof![1..=500_u64, 1000..2000_u64]) {
+            let segments = Segments::default();
+            let payload = frame(entries(&[(5, version, 1, 1, 1, 1)], &segments)).encode(&segments);
+            prop_assert!(CommitFrame::decode(&payload, &segments).is_err());
+        }
+
+        #[test]
+        fn changed_and_hostile_bytes_never_panic(at: prop::sample::Index, to: u8, noise: Vec<u8>) {
+            let segments = Segments::default();
+            let mut payload = frame(entries(&[(5, 600, 1, 1, 1, 1), (9, 700, 2, 1, 1, 1)], &segments)).encode(&segments);
+            let at = at.index(payload.len());
+            payload[at] = to;
+            let _ = CommitFrame::decode(&payload, &segments);
+            let _ = CommitFrame::decode(&noise, &segments);
+            let _ = IndexFrame::decode(&noise, &segments);
+        }
+
+        #[test]
+        fn merging_is_that_of_maps(older in some_entries(1, 10), newer in some_entries(11, 20)) {
+            let segments = Segments::default();
+            let (older, newer) = (entries(&older, &segments), entries(&newer, &segments));
+            let model: std::collections::BTreeMap<_, _> = older.iter().chain(&newer).copied().collect();
+            prop_assert_eq!(merge(&older, &newer), model.into_iter().collect::<Vec<_>>());
+        }
+    }
 }

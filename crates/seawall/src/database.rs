@@ -191,9 +191,9 @@ impl Database {
     /// A coordinator's error where nothing can have been written.
     pub(crate) fn nothing_written(&self, error: CoordinatorError) -> Error {
         match error {
-            CoordinatorError::Unreachable(cause) | CoordinatorError::Unclear(cause) | CoordinatorError::Undurable(cause) => {
-                Error::Unreachable { cause }
-            }
+            CoordinatorError::Unreachable(cause)
+            | CoordinatorError::Unclear(cause)
+            | CoordinatorError::Undurable(cause) => Error::Unreachable { cause },
             CoordinatorError::Full(cause) => Error::Full(cause),
             CoordinatorError::Permission(cause) => Error::Permission(cause),
             CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::CannotOpen(format!(

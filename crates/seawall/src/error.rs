@@ -45,7 +45,9 @@ pub enum ErrorKind {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// See [`ErrorKind::Busy`].
-    #[error("another writer holds the lease ({holder}); waited {waited:.1?}. Nothing was written: try again, or wait longer (timeout)")]
+    #[error(
+        "another writer holds the lease ({holder}); waited {waited:.1?}. Nothing was written: try again, or wait longer (timeout)"
+    )]
     Busy {
         /// Who holds it, since when.
         holder: String,
@@ -91,7 +93,9 @@ pub enum Error {
         age: Duration,
     },
     /// See [`ErrorKind::Corrupt`].
-    #[error("{what} is damaged: {why}. Nothing was changed; check the whole database (seawall verify), and restore that file from a backup")]
+    #[error(
+        "{what} is damaged: {why}. Nothing was changed; check the whole database (seawall verify), and restore that file from a backup"
+    )]
     Corrupt {
         /// Which file, and where in it.
         what: String,

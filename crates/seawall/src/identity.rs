@@ -37,7 +37,8 @@ impl FromStr for Identity {
             return Err(Malformed("its checksum does not fit"));
         }
         let mut lines = body.lines().skip(1);
-        let mut line = |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).ok_or(Malformed("a line is missing"));
+        let mut line =
+            |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).ok_or(Malformed("a line is missing"));
         let database = line("database ")?.parse().map_err(|_| Malformed("its database id is malformed"))?;
         Ok(Identity { database, coordinator: line("coordinator ")?.to_owned() })
     }

@@ -114,7 +114,8 @@ impl Database {
             if waited >= timeout || watch.is_due(waited) {
                 let holder = self.coordinator.holder(&known.head).map_err(|error| self.nothing_written(error))?;
                 if waited >= timeout {
-                    let holder = if holder.label.is_empty() { "it has not said who it is".into() } else { holder.label };
+                    let holder =
+                        if holder.label.is_empty() { "it has not said who it is".into() } else { holder.label };
                     return Err(Error::Busy { holder, waited });
                 }
                 claim.pass_over = watch.see(holder, waited, self.options.lease);

@@ -53,7 +53,11 @@ impl Database {
     /// A database on any storage, outside of the process's list: two of them are to each other what two machines are. For the
     /// simulator and for tests.
     pub fn on(
-        storage: Arc<dyn Storage>, name: &Path, access: Access, options: &Options, plain: &dyn PlainSqlite,
+        storage: Arc<dyn Storage>,
+        name: &Path,
+        access: Access,
+        options: &Options,
+        plain: &dyn PlainSqlite,
     ) -> Result<Arc<Database>> {
         open_or_adopt(name, storage, access, options, plain)
     }
@@ -113,7 +117,11 @@ pub fn remove(name: &Path) -> Result<()> {
 }
 
 fn open_or_adopt(
-    name: &Path, storage: Arc<dyn Storage>, access: Access, options: &Options, plain: &dyn PlainSqlite,
+    name: &Path,
+    storage: Arc<dyn Storage>,
+    access: Access,
+    options: &Options,
+    plain: &dyn PlainSqlite,
 ) -> Result<Arc<Database>> {
     let coordinator = coordinator_of(&options.coordinator, &storage)?;
     let look_for_id = || storage.inode(File::Id).map_err(|error| Error::io("looking for id", error));
@@ -136,7 +144,8 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<()> {
     }
     if access == Access::ReadOnly {
         return Err(Error::CannotOpen(
-            "NAME is not a Seawall database yet, and opened read-only it cannot become one: open it once for writing".into(),
+            "NAME is not a Seawall database yet, and opened read-only it cannot become one: open it once for writing"
+                .into(),
         ));
     }
     let begun = storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error))?.is_some();
@@ -151,7 +160,11 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<()> {
 }
 
 fn open_existing(
-    name: &Path, storage: Arc<dyn Storage>, coordinator: Box<dyn Coordinator>, options: &Options, home: u64,
+    name: &Path,
+    storage: Arc<dyn Storage>,
+    coordinator: Box<dyn Coordinator>,
+    options: &Options,
+    home: u64,
 ) -> Result<Arc<Database>> {
     let span = |file, length| Span { file, at: 0, length };
     let spans = [span(File::Id, identity::MAX_LENGTH), span(File::Name, HEADER), span(File::High, high::LENGTH)];
@@ -201,7 +214,9 @@ fn open_existing(
 fn coordinator_of(url: &str, storage: &Arc<dyn Storage>) -> Result<Box<dyn Coordinator>> {
     match url {
         "fs:" => Ok(Box::new(FsCoordinator::new(storage.clone()))),
-        _ => Err(Error::CannotOpen(format!("there is no coordinator {url:?} here: fs: is the embedded one. Nothing was touched"))),
+        _ => Err(Error::CannotOpen(format!(
+            "there is no coordinator {url:?} here: fs: is the embedded one. Nothing was touched"
+        ))),
     }
 }
 
@@ -271,7 +286,8 @@ fn slots() -> MutexGuard<'static, HashMap<PathBuf, Arc<Mutex<Slot>>>> {
 fn forget_idle() {
     let mut slots = slots();
     let idle = |slot: &Arc<Mutex<Slot>>| {
-        Arc::strong_count(slot) == 1 && slot.try_lock().is_ok_and(|slot| slot.as_ref().is_none_or(|d| Arc::strong_count(d) == 1))
+        Arc::strong_count(slot) == 1
+            && slot.try_lock().is_ok_and(|slot| slot.as_ref().is_none_or(|d| Arc::strong_count(d) == 1))
     };
     let mut surplus = slots.values().filter(|slot| idle(slot)).count().saturating_sub(KEPT_IDLE);
     slots.retain(|_, slot| {

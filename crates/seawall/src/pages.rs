@@ -84,7 +84,10 @@ impl Pages {
     /// The image of `page` in `snapshot`, which has it.
     pub(crate) fn read(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
         let place = snapshot.place_of(page).ok_or_else(|| {
-            Error::corrupt(format!("the page map of version {}", snapshot.version().0), format!("page {} is missing", page.0))
+            Error::corrupt(
+                format!("the page map of version {}", snapshot.version().0),
+                format!("page {} is missing", page.0),
+            )
         })?;
         match place {
             PagePlace::Segment(entry) => self.read_from_segment(entry, page),
@@ -115,7 +118,12 @@ impl Pages {
     }
 
     /// Puts every page of a group into the cache: they were read, and they are neighbours.
-    pub(crate) fn take_in_group(&self, frame: &Frame<'_>, segment: SegmentNo, at: u32) -> Result<group::Group, Malformed> {
+    pub(crate) fn take_in_group(
+        &self,
+        frame: &Frame<'_>,
+        segment: SegmentNo,
+        at: u32,
+    ) -> Result<group::Group, Malformed> {
         let group = group::decode(frame.payload)?;
         if group.owner.database != self.database {
             return Err(Malformed("it is of another database"));
@@ -144,7 +152,11 @@ impl Pages {
             })
             .collect();
         let sums = File::Sums(base.name);
-        spans.push(Span { file: sums, at: u64::from(page.0 - 1) * SUM_BYTES as u64, length: ahead as usize * SUM_BYTES });
+        spans.push(Span {
+            file: sums,
+            at: u64::from(page.0 - 1) * SUM_BYTES as u64,
+            length: ahead as usize * SUM_BYTES,
+        });
         let mut read = self.read_whole_many(&spans)?;
         let sums = read.pop().expect("as many answers as spans");
         let images = read.iter().flat_map(|bytes| bytes.chunks_exact(size));
@@ -154,7 +166,11 @@ impl Pages {
             if page_checksum(image) != sum {
                 let at = base.page_size.offset_of(this);
                 // Only the page that was asked for matters now; a damaged one read ahead is told when it is asked for.
-                if n == 0 { return Err(ReadError::Damaged(file, at, Malformed("its checksum does not fit"))) } else { break }
+                if n == 0 {
+                    return Err(ReadError::Damaged(file, at, Malformed("its checksum does not fit")));
+                } else {
+                    break;
+                }
             }
             let image = Page(image.into());
             self.cache.insert(Key::Base { base: base.name, page: this }, image.clone());

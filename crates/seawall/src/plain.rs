@@ -65,7 +65,8 @@ pub(crate) fn dimensions(header: &[u8; HEADER], size: u64) -> Result<(PageSize, 
         bytes => bytes,
     };
     let page_size = PageSize::new(page_size).ok_or_else(|| Error::corrupt("NAME", "its page size is impossible"))?;
-    let in_file = u32::try_from(size / page_size.bytes() as u64).map_err(|_| Error::corrupt("NAME", "it has too many pages"))?;
+    let in_file =
+        u32::try_from(size / page_size.bytes() as u64).map_err(|_| Error::corrupt("NAME", "it has too many pages"))?;
     let field = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
     // The count in the header counts only if the program that wrote it last knew of it.
     let in_header = field(PAGE_COUNT);

@@ -12,8 +12,8 @@ use crate::pages::Page;
 use crate::queue::Turn;
 use crate::segment::Draft;
 use crate::snapshot::Snapshot;
-use std::sync::{Arc, MutexGuard};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 /// How long a commit's outcome is asked for before it is reported as unknown.
@@ -53,7 +53,12 @@ enum Outcome {
 impl Database {
     /// Publishes `pages` over `snapshot` as the next version.
     pub(crate) fn publish(
-        self: &Arc<Self>, turn: &mut Turn, snapshot: &Arc<Snapshot>, page_size: PageSize, page_count: u32, pages: &[PageNo],
+        self: &Arc<Self>,
+        turn: &mut Turn,
+        snapshot: &Arc<Snapshot>,
+        page_size: PageSize,
+        page_count: u32,
+        pages: &[PageNo],
         read: &dyn Fn(PageNo) -> Result<Page>,
     ) -> Result<Arc<Snapshot>> {
         let lease = turn.lease().expect("whoever writes has the lease").clone();
@@ -184,7 +189,9 @@ impl Database {
     fn settle_refusal(self: &Arc<Self>, pending: &Pending) -> Result<Option<Arc<Snapshot>>, String> {
         let sent = self.storage.now();
         // Without its mark the frame is still refused: the head decides, and the mark only helps where the head is lost.
-        self.note_trouble(self.mark(&pending.next, Fate::Refused).map_err(|error| format!("marking a refused commit: {error}")));
+        self.note_trouble(
+            self.mark(&pending.next, Fate::Refused).map_err(|error| format!("marking a refused commit: {error}")),
+        );
         let known = self.newest_known();
         let look = || -> Result<Option<Arc<Snapshot>>> {
             let head = self.load(&known)?;

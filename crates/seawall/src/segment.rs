@@ -1,11 +1,12 @@
 //! Appending to this process's own segment: whole commits, durably, in one write.
 
-use crate::commit::{CommitFrame, IndexFrame, NewGroup, NewPage, RECENT_BYTES, RunRef, page_checksum};
+use crate::commit::{CommitFrame, NewGroup, NewPage, RECENT_BYTES, RunRef, page_checksum};
 use crate::error::{Error, Result};
 use crate::frame::{self, Kind, UNIT};
 use crate::group::{self, Encoder, GROUP_BYTES, Owner};
 use crate::head::{CommitRef, Place};
 use crate::ids::{CommitId, PageNo, PageSize, SegmentName, Version, WriterId};
+use crate::index::{self, IndexFrame};
 use crate::page_map::Segments;
 use crate::pages::Page;
 use crate::snapshot::Snapshot;
@@ -48,7 +49,12 @@ impl SegmentWriter {
     /// Appends the images of `pages` and the commit frame; when it returns, they are durable. After an error nothing of it
     /// counts, and the next append begins another segment.
     pub(crate) fn append_commit(
-        &mut self, storage: &dyn Storage, segments: &Segments, draft: &Draft<'_>, pages: &[PageNo], read: &dyn Fn(PageNo) -> Result<Page>,
+        &mut self,
+        storage: &dyn Storage,
+        segments: &Segments,
+        draft: &Draft<'_>,
+        pages: &[PageNo],
+        read: &dyn Fn(PageNo) -> Result<Page>,
     ) -> Result<(CommitRef, CommitFrame)> {
         let mut encoder = std::mem::take(&mut self.encoder);
         let appended = self.append_with(storage, draft.sweep, |append| {
@@ -72,7 +78,10 @@ impl SegmentWriter {
     }
 
     fn append_with<T>(
-        &mut self, storage: &dyn Storage, sweep: u64, fill: impl FnOnce(&mut Appending<'_>) -> Result<T>,
+        &mut self,
+        storage: &dyn Storage,
+        sweep: u64,
+        fill: impl FnOnce(&mut Appending<'_>) -> Result<T>,
     ) -> Result<T> {
         let open = self.open_under(storage, sweep)?;
         let begin = open.position;
@@ -136,7 +145,12 @@ impl Appending<'_> {
     }
 
     fn groups(
-        &mut self, owner: &Owner, page_size: PageSize, pages: &[PageNo], read: &dyn Fn(PageNo) -> Result<Page>, encoder: &mut Encoder,
+        &mut self,
+        owner: &Owner,
+        page_size: PageSize,
+        pages: &[PageNo],
+        read: &dyn Fn(PageNo) -> Result<Page>,
+        encoder: &mut Encoder,
     ) -> Result<Vec<NewGroup>> {
         let mut groups = Vec::with_capacity(pages.len().div_ceil(group::pages_per_group(page_size)));
         let mut images = Vec::with_capacity(GROUP_BYTES);
@@ -175,7 +189,7 @@ impl Appending<'_> {
             runs: snapshot.trail.runs.clone(),
             recent: snapshot.trail.recent.clone(),
         };
-        if crate::commit::encoded_length(&frame.recent, segments) > RECENT_BYTES {
+        if index::encoded_length(&frame.recent, segments) > RECENT_BYTES {
             let index = next_run(snapshot, &mut frame);
             let (after, up_to, entries) = (index.after, index.up_to, index.entries.len() as u32);
             let (_, place) = self.frame(Kind::Index, &index.encode(segments))?;
@@ -186,7 +200,8 @@ impl Appending<'_> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let failed = |open: &Open, error: io::Error| Error::io(format!("appending to {}", File::Segment(open.name)), error);
+        let failed =
+            |open: &Open, error: io::Error| Error::io(format!("appending to {}", File::Segment(open.name)), error);
         if !self.buffer.is_empty() {
             self.open.file.append(&self.buffer).map_err(|error| failed(self.open, error))?;
             self.open.position += self.buffer.len() as u64;

@@ -1,9 +1,10 @@
 //! A snapshot: one version of the database, whole, for as long as somebody holds it.
 
 use crate::codec::Malformed;
-use crate::commit::{CommitFrame, Entries, IndexFrame, RunRef, merge};
+use crate::commit::{CommitFrame, RunRef};
 use crate::head::{BaseRef, CommitRef, Head};
 use crate::ids::{PageNo, PageSize, Version};
+use crate::index::{Entries, IndexFrame, merge};
 use crate::moment::Moment;
 use crate::page_map::{Entry, PageMap, Segments};
 
@@ -83,7 +84,12 @@ impl Snapshot {
     /// The snapshot after a commit whose frame is at hand. `earlier` is the snapshot that the page map is carried on from, if
     /// it is of the same epoch; `runs` are those that it lacks, oldest first.
     pub(crate) fn of_commit(
-        head: Head, frame: CommitFrame, runs: &[IndexFrame], earlier: Option<&Snapshot>, segments: &Segments, sent: Moment,
+        head: Head,
+        frame: CommitFrame,
+        runs: &[IndexFrame],
+        earlier: Option<&Snapshot>,
+        segments: &Segments,
+        sent: Moment,
     ) -> Result<Snapshot, Malformed> {
         check(&head, &frame)?;
         let place = head.commit.place.ok_or(Malformed("a commit's place is missing"))?;

@@ -151,7 +151,9 @@ fn a_damaged_id_or_one_of_an_unknown_format_is_told() {
     // In place, for its inode number is the database's home.
     let write = |content: &[u8]| fs::write(&id, content).unwrap();
     for at in [0, 20, content.len() - 3] {
-        with_flipped_bit(&id, at as u64, || opening_fails(&folder, ErrorKind::CannotOpen, "NAME-seawall/id cannot be used"));
+        with_flipped_bit(&id, at as u64, || {
+            opening_fails(&folder, ErrorKind::CannotOpen, "NAME-seawall/id cannot be used")
+        });
     }
     write(&content[..10]);
     opening_fails(&folder, ErrorKind::CannotOpen, "NAME-seawall/id cannot be used");
@@ -207,7 +209,8 @@ fn a_head_that_was_set_back_is_refused() {
 fn a_copied_folder_never_shares_a_head_with_its_original() {
     let folder = scene();
     let copy = Folder::new();
-    let copied = std::process::Command::new("cp").arg("-a").arg(folder.inside("")).arg(copy.inside("")).status().unwrap();
+    let copied =
+        std::process::Command::new("cp").arg("-a").arg(folder.inside("")).arg(copy.inside("")).status().unwrap();
     assert!(copied.success());
     fs::copy(folder.name(), copy.name()).unwrap();
     opening_fails(&copy, ErrorKind::CannotOpen, "this folder is a copy");
@@ -235,7 +238,11 @@ fn name_touched_from_outside_is_refused_with_the_ways_out() {
     refused();
     write_plain(&folder.name(), 3);
     refused();
-    fs::write(folder.name(), b"no database at all, but long enough to hold a header, one hundred bytes and then some more of it").unwrap();
+    fs::write(
+        folder.name(),
+        b"no database at all, but long enough to hold a header, one hundred bytes and then some more of it",
+    )
+    .unwrap();
     refused();
     fs::write(folder.name(), original).unwrap();
     is_whole(&folder);
@@ -257,7 +264,10 @@ fn a_database_that_is_open_already_is_looked_at_again_when_it_is_opened() {
     write_plain(&folder.name(), 3);
     let again = open().unwrap();
     assert_eq!(newest(&again).page_count(), 3);
-    assert!(matches!(commit(&first, &[(1, 1)]), Err(Error::CannotOpen(_) | Error::Unreachable { .. })), "the old one is gone");
+    assert!(
+        matches!(commit(&first, &[(1, 1)]), Err(Error::CannotOpen(_) | Error::Unreachable { .. })),
+        "the old one is gone"
+    );
 }
 
 #[test]

@@ -3,11 +3,12 @@
 mod common;
 
 use common::{Folder, PlainFile};
-use seawall::commit::{CommitFrame, IndexFrame, NewGroup, page_checksum};
+use seawall::commit::{CommitFrame, NewGroup, page_checksum};
 use seawall::frame::{self, Frame, Kind};
 use seawall::group::{self, Encoder};
 use seawall::head::{CommitRef, Head, Place};
 use seawall::ids::{DatabaseId, Epoch, SegmentName};
+use seawall::index::IndexFrame;
 use seawall::mark::{Fate, Mark};
 use seawall::page_map::{Entry, Segments};
 use seawall::storage::os::OsStorage;
@@ -151,7 +152,10 @@ fn the_pages_of_version_2_are_those_of_a_sqlite_database() {
     let payload = frames(&bytes)[2].payload;
     let group = group::decode(payload).unwrap();
     let two = &heads()[2];
-    assert_eq!((group.owner.database, group.owner.version, group.owner.commit), (database(), Version(2), two.commit.id));
+    assert_eq!(
+        (group.owner.database, group.owner.version, group.owner.commit),
+        (database(), Version(2), two.commit.id)
+    );
     assert_eq!((group.page_size, &group.pages[..]), (page_size(), &[PageNo(1), PageNo(2)][..]));
     assert_eq!(&group.images[..16], b"SQLite format 3\0");
     assert!(group.images[512..].ends_with(b"hello"));
@@ -166,7 +170,8 @@ fn the_mark_confirms_version_2() {
     let bytes = dump("segment");
     let payload = frames(&bytes)[4].payload;
     let CommitRef { id: commit, digest, .. } = heads()[2].commit;
-    let expected = Mark { fate: Fate::Confirmed, database: database(), epoch: Epoch(0), version: Version(2), commit, digest };
+    let expected =
+        Mark { fate: Fate::Confirmed, database: database(), epoch: Epoch(0), version: Version(2), commit, digest };
     assert_eq!(Mark::decode(payload), Ok(expected));
     assert_eq!(expected.encode(), payload);
 }

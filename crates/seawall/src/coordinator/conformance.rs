@@ -112,7 +112,9 @@ fn a_repeated_swap_changes_nothing_and_meets_itself(setting: &dyn Setting) {
     let next = head.followed_by(commit_ref(1, 1), lease.slot);
     assert!(matches!(a.swap(&lease, &head, &next), Ok(Swapped::Done)));
     match a.swap(&lease, &head, &next).expect("a repeated swap has an answer") {
-        Swapped::Refused(head) => assert!(head.commit.is(&next.commit), "whoever repeats a request finds it carried out"),
+        Swapped::Refused(head) => {
+            assert!(head.commit.is(&next.commit), "whoever repeats a request finds it carried out")
+        }
         Swapped::Done => {}
     }
     let newest = a.load(&Known::Nothing).expect("the head can be loaded");
@@ -168,7 +170,12 @@ fn whoever_is_behind_finds_the_newest(setting: &dyn Setting) {
     }
     let newest = heads.last().expect("there are many").clone();
     for known in &heads {
-        assert_eq!(b.load(&Known::Head(known)).expect("the head can be loaded"), newest, "from version {}", known.version.0);
+        assert_eq!(
+            b.load(&Known::Head(known)).expect("the head can be loaded"),
+            newest,
+            "from version {}",
+            known.version.0
+        );
         let hint = Known::Hint(known.version, known.commit.id);
         assert_eq!(b.load(&hint).expect("the head can be loaded"), newest);
     }
@@ -191,7 +198,9 @@ fn of_many_that_swap_at_once_one_wins(setting: &dyn Setting) {
             for (machine, id) in machines.iter().zip(0..) {
                 let next = now.followed_by(commit_ref(id, round), lease.slot);
                 let (lease, now) = (&lease, &now);
-                threads.push(scope.spawn(move || matches!(machine.swap(lease, now, &next).expect("an answer"), Swapped::Done)));
+                threads.push(
+                    scope.spawn(move || matches!(machine.swap(lease, now, &next).expect("an answer"), Swapped::Done)),
+                );
             }
             threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
         });

@@ -231,7 +231,9 @@ impl Coordinator for FsCoordinator {
 fn probes(low: Version, missing: Option<Version>) -> Vec<Version> {
     let Some(missing) = missing else {
         // 1, 2, 3, 4, then 8, 16 …: whoever is a few versions behind is done in one step.
-        return (0..PROBES as u32).map(|n| Version(low.0 + if n < 4 { u64::from(n) + 1 } else { 1 << (n - 1) })).collect();
+        return (0..PROBES as u32)
+            .map(|n| Version(low.0 + if n < 4 { u64::from(n) + 1 } else { 1 << (n - 1) }))
+            .collect();
     };
     let room = missing.0 - low.0;
     let step = room.div_ceil(PROBES as u64 + 1);

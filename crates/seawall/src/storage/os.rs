@@ -39,13 +39,8 @@ const LOCAL: [(u64, &str); 9] = [
     (0xca45_1a4e, "bcachefs"),
     (0x8584_58f6, "ramfs"),
 ];
-const REMOTE: [(u64, &str); 5] = [
-    (0x6969, "nfs"),
-    (0x6573_5546, "fuse"),
-    (0xff53_4d42, "cifs"),
-    (0xfe53_4d42, "smb2"),
-    (0x0102_1997, "9p"),
-];
+const REMOTE: [(u64, &str); 5] =
+    [(0x6969, "nfs"), (0x6573_5546, "fuse"), (0xff53_4d42, "cifs"), (0xfe53_4d42, "smb2"), (0x0102_1997, "9p")];
 
 /// The files of one database on this machine.
 pub struct OsStorage {

@@ -82,7 +82,8 @@ impl Folder {
 
     /// The only segment, when there is one.
     pub fn segment(&self) -> PathBuf {
-        let mut segments: Vec<_> = fs::read_dir(self.inside("segments")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut segments: Vec<_> =
+            fs::read_dir(self.inside("segments")).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(segments.len(), 1);
         segments.pop().unwrap()
     }
