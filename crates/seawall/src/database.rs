@@ -54,13 +54,15 @@ pub(crate) struct Newest {
     pub(crate) sent: Moment,
     /// A load is under way.
     loading: bool,
+    /// How many threads wait for its answer: to wake nobody costs a system call, too.
+    waiting: u32,
     /// The last load that failed: when it was sent, and why.
     failed: Option<(Moment, Error)>,
 }
 
 impl Newest {
     pub(crate) fn new(snapshot: Arc<Snapshot>, sent: Moment) -> Newest {
-        Newest { snapshot, sent, loading: false, failed: None }
+        Newest { snapshot, sent, loading: false, waiting: 0, failed: None }
     }
 }
 
@@ -104,19 +106,22 @@ impl Database {
             }
             match &newest.failed {
                 Some((sent, error)) if sent.monotonic >= since.monotonic => return Err(error.clone()),
-                _ if newest.loading => newest = self.answered.wait(newest).expect("no panic while locked"),
+                _ if newest.loading => {
+                    newest.waiting += 1;
+                    newest = self.answered.wait(newest).expect("no panic while locked");
+                    newest.waiting -= 1;
+                }
                 _ => {
                     newest.loading = true;
                     let known = newest.snapshot.clone();
                     drop(newest);
+                    let under_way = UnderWay(self);
                     let sent = self.storage.now();
-                    let loaded = self.load(&known).and_then(|head| self.catch_up(head, sent));
-                    newest = self.newest();
-                    newest.loading = false;
-                    if let Err(error) = loaded {
-                        newest.failed = Some((sent, error));
+                    if let Err(error) = self.load(&known).and_then(|head| self.catch_up(head, sent)) {
+                        self.newest().failed = Some((sent, error));
                     }
-                    self.answered.notify_all();
+                    drop(under_way);
+                    newest = self.newest();
                 }
             }
         }
@@ -199,6 +204,19 @@ impl Database {
             CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::CannotOpen(format!(
                 "{error}. Nothing was written, and the data is in the files: run seawall recover"
             )),
+        }
+    }
+}
+
+/// A load under way: over when this is dropped, even by a panic, so that nobody waits for ever.
+struct UnderWay<'a>(&'a Database);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut newest = self.0.newest();
+        newest.loading = false;
+        if newest.waiting > 0 {
+            self.0.answered.notify_all();
         }
     }
 }

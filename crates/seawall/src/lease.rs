@@ -41,6 +41,11 @@ impl Database {
     }
 
     fn begin_turn(self: &Arc<Self>, began: Duration, timeout: Duration) -> Result<(Turn, Arc<Snapshot>)> {
+        if !self.is_current() {
+            let why =
+                "this process was forked from the one that opened the database. Nothing was written: open it anew";
+            return Err(Error::CannotOpen(why.into()));
+        }
         let Some(mut turn) = self.queue.enter(began, timeout) else {
             let holder = format!("{}, which writes in this very process", self.storage.label());
             return Err(Error::Busy { holder, waited: timeout });
