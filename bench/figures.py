@@ -21,10 +21,16 @@ class Row:
     notes: dict[str, str] = field(default_factory=dict)
     """More about a peer's figure: operations, most often."""
     values: dict[str, list[float]] = field(default_factory=dict)
+    cost: str = ""
+    """What the time goes to."""
 
     def add(self, peer: Peer, value: float) -> None:
         """Take the figure of one round."""
         self.values.setdefault(peer.name, []).append(value)
+
+    def median(self, peer: Peer) -> float:
+        """The peer's figure."""
+        return statistics.median(self.values[peer.name])
 
     def ratios(self, peer: str, beside: str) -> list[float]:
         """How many times as good `peer` was, in each round."""

@@ -44,8 +44,9 @@ rows.
 
 A web process serves requests, each on a new connection, as Django does by default; the file system is emulated (1 ms
 for each read and metadata operation, 3 ms for each durable write; it counts them, the background's as well). A second
-machine has it mounted, too. Stock SQLite begins its transactions DEFERRED, Django's default, and IMMEDIATE. Seawall is
-opened as its Django backend opens it (`freshness="request"`).
+machine has it mounted, too. (The emulation looks up names in one folder one after another, which NFS does side by side:
+whoever has news to find pays for that.) Stock SQLite begins its transactions DEFERRED, Django's default, and IMMEDIATE.
+Seawall is opened as its Django backend opens it (`freshness="request"`).
 """,
         table(remote) if remote else f"SKIPPED: {skipped}\n",
         missed([*local, *remote]),
@@ -100,7 +101,11 @@ def middle(row: Row) -> float:
 def missed(rows: Sequence[Row]) -> str:
     """Which goals were missed, and by how much."""
     by_how_much = [(row, middle(row) / row.goal) for row in rows if row.goal]
-    lines = [f"- {row.title}: {share:.0%} of the goal" for row, share in by_how_much if share < 1]
+    lines = [
+        f"- {row.title}: {share:.0%} of the goal{f'; {row.cost}' if row.cost else ''}"
+        for row, share in by_how_much
+        if share < 1
+    ]
     return "## Missed goals\n\n" + ("\n".join(lines) if lines else "None.") + "\n"
 
 
