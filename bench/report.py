@@ -124,7 +124,7 @@ def processor() -> str:
     return f"{len(models)} processors, {models[0]}" if models else platform.machine()
 
 
-WIDTH, LEFT, TOP, STEP, BAR = 860, 390, 58, 30, 16
+WIDTH, LEFT, TOP, STEP, BAR = 940, 440, 58, 30, 16
 
 
 def chart(rows: Sequence[Row]) -> str:
@@ -169,7 +169,7 @@ def bar(row: Row, y: float, x: Callable[[float], float]) -> list[str]:
         f'<text x="{LEFT - 16}" y="{y + 13}" text-anchor="end">{escape(row.title)}</text>',
         f'<rect x="{begin:.1f}" y="{y}" width="{end - begin:.1f}" height="{BAR}" fill="{colour}"/>',
         f'<line x1="{x(min(ratios)):.1f}" y1="{centre}" x2="{x(max(ratios)):.1f}" y2="{centre}" stroke="#111"/>',
-        f'<text x="{max(x(max(ratios)), one) + 8:.1f}" y="{y + 13}">{ratio:.2g} {TIMES}</text>',
+        f'<text x="{max(x(max(ratios)), one) + 8:.1f}" y="{y + 13}">{number(ratio)} {TIMES}</text>',
     ]
     if row.goal:
         goal = x(row.goal)
