@@ -127,7 +127,7 @@ pub trait Coordinator: Send + Sync {
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError>;
     /// Ends an attempt that was not granted: whoever waits behind it may come to the front.
     fn give_up(&self) -> Result<(), CoordinatorError>;
-    /// Who holds the lease.
+    /// Who holds the lease, as of the head `known`, which was just loaded.
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError>;
     /// Says that the holder is alive.
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError>;

@@ -117,6 +117,9 @@ impl Database {
             let waited = self.storage.now().monotonic.saturating_sub(began);
             claim.had_turn &= waited < YIELD;
             if waited >= timeout || watch.is_due(waited) {
+                // Who took the lease over has another lock: what is asked for next must be the newest head's.
+                let sent = self.storage.now();
+                let known = self.catch_up(self.load(&known)?, sent)?;
                 let holder = self.coordinator.holder(&known.head).map_err(|error| self.nothing_written(error))?;
                 if waited >= timeout {
                     let holder =

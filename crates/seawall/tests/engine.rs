@@ -213,3 +213,22 @@ fn a_transaction_larger_than_memory_spills_and_commits_in_pieces() {
     }
     assert_eq!(b.read_page(&seen, PageNo(PAGES)).unwrap()[..], image(7));
 }
+
+#[test]
+fn whoever_waits_learns_that_the_lease_moved_on() {
+    let folder = Folder::new();
+    let (a, b, c) = (folder.machine(), folder.machine(), folder.machine());
+    commit(&a, &[(1, 1)]).unwrap();
+    newest(&b);
+    newest(&c);
+    // Both wait for a frozen holder, and both know its lock. One passes it over; the other must learn of the new lock.
+    let frozen = freeze(&a);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for (database, page) in [(&b, 2), (&c, 3)] {
+            scope.spawn(move || commit(database, &[(page, 2)]).unwrap());
+        }
+    });
+    assert!(began.elapsed() < Duration::from_secs(3), "nobody starved: {:?}", began.elapsed());
+    drop(frozen);
+}

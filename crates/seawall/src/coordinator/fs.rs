@@ -172,7 +172,8 @@ impl Coordinator for FsCoordinator {
             return Ok(Acquired::Held);
         }
         let acquired = match &claim.pass_over {
-            Some(holder) if holder.slot == known.lease_slot && self.holder(known)? == *holder => {
+            // The holder was watched up to now; a last look, for it may have moved since.
+            Some(holder) if self.holder(&self.load(&Known::Head(known))?)? == *holder => {
                 self.acquire_slot(claim, known, holder.slot.wrapping_add(1))?
             }
             _ => self.acquire_slot(claim, known, known.lease_slot)?,
@@ -192,8 +193,7 @@ impl Coordinator for FsCoordinator {
     }
 
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
-        let head = self.load(&Known::Head(known))?;
-        Ok(Holder { version: head.version, slot: head.lease_slot, label: self.label(head.lease_slot)? })
+        Ok(Holder { version: known.version, slot: known.lease_slot, label: self.label(known.lease_slot)? })
     }
 
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
