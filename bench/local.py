@@ -101,6 +101,7 @@ def measure(folder: Path) -> Iterator[Row]:
     loaded, commits = Row("bulk load of 1,000,000 rows", "rows per second", 0.7), Row("its COMMIT", "s")
     rounds(loaded, PEERS, FEW_ROUNDS, partial(bulk, folder, commits))
     loaded.notes = {peer.name: f"COMMIT {number(commits.median(peer))} s" for peer in PEERS}
+    loaded.cost = "compressing, checksumming and appending all pages, which its COMMIT does"
     yield loaded
     for title, unit, what, times in (
         ("cold open: connect and the first SELECT, in a new process", "ms", "open", ROUNDS),

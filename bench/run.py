@@ -50,14 +50,14 @@ def main(parts: list[str]) -> None:
             (folder / part).mkdir()
         here, skipped = [], None
         there: list[Row] = []
-        if not parts or "local" in parts:
-            here = shown(local.measure(folder / "local"))
         if not parts or "remote" in parts:
             try:
                 there = shown(remote.measure(folder / "remote"))
             except Absent as why:
                 skipped = str(why)
                 print(f"\nSKIPPED: the shared file system: {skipped}")
+        if not parts or "local" in parts:
+            here = shown(local.measure(folder / "local"))
         if not parts:
             docs = report.ROOT / "docs"
             (docs / "benchmarks.md").write_text(report.page(here, there, skipped, file_system(folder)))
