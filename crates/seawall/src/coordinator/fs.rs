@@ -42,19 +42,15 @@ impl FsCoordinator {
         records.into_iter().zip(versions).map(|(record, version)| parse(record, *version)).collect()
     }
 
-    /// The newest head, from `low`, which is there: by looking up several numbers at once, further and further
-    /// away, then ever more closely. Numbers above `low` have no gaps: they are collected from below, and
-    /// whoever calls looks afterwards whether `known` is still there.
+    /// The newest head, from `low`, which is there, most often the newest itself: the next number first; then several at once,
+    /// further and further away, then ever more closely. Numbers above `low` have no gaps: they are collected from below,
+    /// and whoever calls looks afterwards whether `known` is still there.
     fn newest_from(&self, low: Head) -> Result<Head, CoordinatorError> {
         let mut low = low;
         let mut missing: Option<Version> = None;
+        let mut asked = vec![low.version.next()];
         loop {
-            let room = missing.map_or(u64::MAX, |missing| missing.0 - low.version.0);
-            if room == 1 {
-                return Ok(low);
-            }
-            let probes = probes(low.version, missing);
-            for (version, head) in probes.iter().zip(self.heads(&probes)?) {
+            for (version, head) in asked.iter().zip(self.heads(&asked)?) {
                 match head {
                     Some(head) => low = head,
                     None => {
@@ -63,6 +59,10 @@ impl FsCoordinator {
                     }
                 }
             }
+            if missing == Some(low.version.next()) {
+                return Ok(low);
+            }
+            asked = probes(low.version, missing);
         }
     }
 

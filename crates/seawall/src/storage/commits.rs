@@ -7,6 +7,7 @@
 //! quarter of its price.
 
 use super::Look;
+use crate::head::MAX_TEXT;
 use crate::ids::{Version, parse_number};
 use rustix::fs::{AtFlags, StatxFlags, inotify};
 use rustix::io::Errno;
@@ -76,7 +77,7 @@ impl Commits {
     }
 
     pub(super) fn record(&self, version: Version) -> io::Result<Option<String>> {
-        match rustix::fs::readlinkat(&self.folder, version.0.to_string(), Vec::new()) {
+        match rustix::fs::readlinkat(&self.folder, version.0.to_string(), Vec::with_capacity(MAX_TEXT)) {
             Ok(target) => match target.into_string() {
                 Ok(text) => Ok(Some(text)),
                 Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a record is not text")),
