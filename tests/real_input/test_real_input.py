@@ -42,12 +42,13 @@ def download() -> Path:
 
 
 @pytest.fixture(scope="session")
-def original() -> Path:
+def original(request: pytest.FixtureRequest) -> Path:
     try:
         return download()
     except (subprocess.SubprocessError, OSError) as error:
         why = f"SKIPPED: the real database could not be had: {getattr(error, 'stderr', None) or error}"
-        print(why, file=sys.__stderr__)
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print(f"\n{why}")
         pytest.skip(why)
 
 
