@@ -18,11 +18,27 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// This process's databases. One is opened at a time for each path; different paths do not wait for one another.
-static DATABASES: LazyLock<Mutex<HashMap<PathBuf, Arc<Mutex<Slot>>>>> = LazyLock::new(Mutex::default);
+static DATABASES: LazyLock<Mutex<HashMap<PathBuf, Entry>>> = LazyLock::new(Mutex::default);
 
 type Slot = Option<Arc<Database>>;
+
+#[derive(Default)]
+struct Entry {
+    slot: Arc<Mutex<Slot>>,
+    /// When it was opened last.
+    opened: Moment,
+}
+
+impl Entry {
+    /// Whether only this list has it.
+    fn is_idle(&self) -> bool {
+        let unused = |slot: &Slot| slot.as_ref().is_none_or(|database| Arc::strong_count(database) == 1);
+        Arc::strong_count(&self.slot) == 1 && self.slot.try_lock().is_ok_and(|slot| unused(&slot))
+    }
+}
 
 /// Databases that nobody has open are forgotten beyond this many: their caches are what they cost.
 const KEPT_IDLE: usize = 8;
@@ -32,7 +48,12 @@ impl Database {
     /// database that is known already is looked at again: NAME and `id` must be what they were.
     pub fn open(name: &Path, access: Access, options: &Options, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
         let name = absolute(name)?;
-        let slot = slots().entry(name.clone()).or_default().clone();
+        let slot = {
+            let mut databases = databases();
+            let entry = databases.entry(name.clone()).or_default();
+            entry.opened = os::now();
+            entry.slot.clone()
+        };
         let mut slot = slot.lock().expect("no panic while locked");
         if let Some(database) = &*slot
             && database.is_current()
@@ -80,7 +101,7 @@ impl Database {
 /// A request begins: databases whose connections share one load for each request send it now, in the background.
 pub fn begin_request() -> Moment {
     let began = os::now();
-    let databases: Vec<_> = slots().values().cloned().collect();
+    let databases: Vec<_> = databases().values().map(|entry| entry.slot.clone()).collect();
     // One that is being opened right now asks for the head in any case.
     let open = databases.iter().filter_map(|slot| slot.try_lock().ok()?.clone());
     for database in open.filter(|database| database.is_current()) {
@@ -94,8 +115,8 @@ pub fn begin_request() -> Moment {
 /// Removes a database: NAME, what stock SQLite may have left beside it, and its folder. One that is not there is fine.
 pub fn remove(name: &Path) -> Result<()> {
     let name = absolute(name)?;
-    let slot = slots().remove(&name);
-    drop(slot);
+    let known = databases().remove(&name);
+    drop(known);
     let beside = |suffix: &str| {
         let mut path = name.clone().into_os_string();
         path.push(suffix);
@@ -279,20 +300,17 @@ fn absolute(name: &Path) -> Result<PathBuf> {
     }
 }
 
-fn slots() -> MutexGuard<'static, HashMap<PathBuf, Arc<Mutex<Slot>>>> {
+fn databases() -> MutexGuard<'static, HashMap<PathBuf, Entry>> {
     DATABASES.lock().expect("no panic while locked")
 }
 
+/// Forgets what was opened longest ago, of that which nobody has open.
 fn forget_idle() {
-    let mut slots = slots();
-    let idle = |slot: &Arc<Mutex<Slot>>| {
-        Arc::strong_count(slot) == 1
-            && slot.try_lock().is_ok_and(|slot| slot.as_ref().is_none_or(|d| Arc::strong_count(d) == 1))
-    };
-    let mut surplus = slots.values().filter(|slot| idle(slot)).count().saturating_sub(KEPT_IDLE);
-    slots.retain(|_, slot| {
-        let goes = surplus > 0 && idle(slot);
-        surplus -= usize::from(goes);
-        !goes
-    });
+    let mut databases = databases();
+    let mut idle: Vec<Duration> =
+        databases.values().filter(|entry| entry.is_idle()).map(|entry| entry.opened.monotonic).collect();
+    idle.sort_unstable_by(|a, b| b.cmp(a));
+    if let Some(newest_that_goes) = idle.get(KEPT_IDLE) {
+        databases.retain(|_, entry| entry.opened.monotonic > *newest_that_goes || !entry.is_idle());
+    }
 }

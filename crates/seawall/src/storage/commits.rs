@@ -9,10 +9,11 @@
 use super::Look;
 use crate::head::MAX_TEXT;
 use crate::ids::{Version, parse_number};
-use rustix::fs::{AtFlags, StatxFlags, inotify};
+use rustix::fs::{AtFlags, RawDir, StatxFlags, inotify};
 use rustix::io::Errno;
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -79,12 +80,25 @@ impl Commits {
     pub(super) fn record(&self, version: Version) -> io::Result<Option<String>> {
         match rustix::fs::readlinkat(&self.folder, version.0.to_string(), Vec::with_capacity(MAX_TEXT)) {
             Ok(target) => match target.into_string() {
-                Ok(text) => Ok(Some(text)),
+                Ok(text) => {
+                    self.outlast_publisher()?;
+                    Ok(Some(text))
+                }
                 Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a record is not text")),
             },
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Waits until whoever is naming a version in this folder is done. A new name can be seen a moment before the queues of
+    /// others are told of it; were it used in that moment, somebody who is told of it by other ways could still find his
+    /// queue empty. Names are made under the folder's lock, and listing takes that lock.
+    fn outlast_publisher(&self) -> io::Result<()> {
+        if self.watch.is_some() {
+            RawDir::new(&self.folder, &mut [MaybeUninit::uninit(); 1024]).next().transpose()?;
+        }
+        Ok(())
     }
 
     pub(super) fn versions(&self) -> io::Result<Vec<Version>> {
