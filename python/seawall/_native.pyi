@@ -4,7 +4,6 @@ from typing import Any
 
 _Told = tuple[int, str | None, str | None, str]
 
-
 class Failed(Exception):
     args: _Told
 
