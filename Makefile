@@ -24,7 +24,7 @@ test: build ## every test (Rust, Python, Django, under fire)
 	cargo test --workspace
 	$(BIN)/pytest
 
-test-django: build ## Django's own test suite, beside stock SQLite (about an hour)
+test-django: build ## Django's own test suite, beside stock SQLite (10 to 20 minutes)
 	$(BIN)/python tests/django/suite.py
 
 bench: build ## speed beside stock SQLite; writes docs/benchmarks.md
@@ -43,6 +43,6 @@ doc: ## the Rust documentation, in target/doc
 
 clean: ## remove what was built
 	cargo clean
-	rm -rf $(VENV) build python/seawall/*.so
+	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
 .PHONY: help build demo test test-django bench lint doc clean

@@ -36,12 +36,13 @@ def _explained(method: Callable[..., Any]) -> Callable[..., Any]:
     return explained
 
 
-def _explained_rows(iterate: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
-    """The same for a cursor's iteration, without a Python call for each row."""
+def _explained_rows(step: Callable[[Any], Any]) -> Callable[[Any], Iterator[Any]]:
+    """The same for a cursor's iteration by `step`, without a Python call for each row."""
 
     def rows(cursor: Any) -> Iterator[Any]:
         try:
-            yield from iterate(cursor)
+            # A step that raises StopIteration ends it; the second argument is a row that never comes.
+            yield from iter(functools.partial(step, cursor), _explained_rows)
         except Exception as error:
             if explanation := errors.explained(error):
                 raise explanation from None
@@ -65,7 +66,7 @@ def cursor_class(base: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
     members = {"_explains_errors": True, "__module__": base.__module__, "__doc__": base.__doc__}
     cls = type(base.__name__, (base,), members)
     _explaining(cls, _CURSOR_METHODS)
-    cls.__iter__ = _explained_rows(base.__iter__)  # type: ignore[attr-defined]
+    cls.__iter__ = _explained_rows(base.__next__)  # type: ignore[attr-defined]
     return cls
 
 

@@ -152,6 +152,9 @@ impl Error {
             }
             io::ErrorKind::PermissionDenied => Error::Permission(format!("{what}: {cause}")),
             io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly(format!("{what}: {cause}")),
+            io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
+                Error::CannotOpen(format!("{what}: {cause}. Nothing was changed"))
+            }
             _ => Error::Io { what, cause: Arc::new(cause) },
         }
     }

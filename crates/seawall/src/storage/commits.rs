@@ -102,9 +102,11 @@ impl Commits {
     }
 
     pub(super) fn versions(&self) -> io::Result<Vec<Version>> {
+        // Of the folder that is open, not of one that took its name meanwhile.
+        let listed = rustix::fs::Dir::read_from(&self.folder)?;
         let mut versions = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            if let Some(version) = entry?.file_name().to_str().and_then(parse_number) {
+        for entry in listed {
+            if let Some(version) = entry?.file_name().to_str().ok().and_then(parse_number) {
                 versions.push(Version(version));
             }
         }
