@@ -83,7 +83,7 @@ def test_a_python_that_can_load_extensions(db: Path, extension: bool) -> None:
     debian = "/usr/bin/python3"
     probe = "import sqlite3, sys; assert sys.version_info >= (3, 11); sqlite3.Connection.enable_load_extension"
     if not shutil.which(debian) or subprocess.run([debian, "-c", probe], check=False).returncode:
-        pytest.skip("no such Python on this machine")
+        pytest.skip("SKIPPED: no such Python on this machine")
     command = [debian, "-c", SCRIPT.format(extension=extension), str(db)]
     done = subprocess.run(command, env={"PYTHONPATH": PACKAGES}, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[(1,)]\n", "")
@@ -93,7 +93,7 @@ def shell(*commands: str) -> subprocess.CompletedProcess[str]:
     """Run the system's SQLite shell with the extension loaded."""
     binary = shutil.which("sqlite3", path="/usr/bin:/usr/local/bin")
     if binary is None:
-        pytest.skip("no sqlite3 shell on this machine")
+        pytest.skip("SKIPPED: no sqlite3 shell on this machine")
     script = "\n".join([f".load {seawall.extension_path().with_suffix('')}", ".log stderr", *commands])
     return subprocess.run([binary], input=script, capture_output=True, text=True, check=False)
 
