@@ -28,10 +28,6 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pages.is_empty()
-    }
-
     pub(crate) fn page_size(&self) -> Option<PageSize> {
         self.page_size
     }

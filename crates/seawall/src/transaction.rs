@@ -95,11 +95,6 @@ impl Transaction {
         let read = |page| read_through(overlay, database, snapshot, page);
         database.publish(turn, snapshot, size, page_count, &pages, &read)
     }
-
-    /// Whether anything was written.
-    pub fn is_empty(&self) -> bool {
-        self.overlay.is_empty() && self.page_count == self.snapshot.page_count()
-    }
 }
 
 fn read_through(overlay: &Overlay, database: &Database, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
