@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
+# Beside Amazon's DynamoDB Local, which Maven fetches into build/.
+WITH_DYNAMODB := $(BIN)/python tests/dynamodb/local.py --
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,9 +22,9 @@ build: $(BIN)/maturin ## build the Python module and the loadable extension into
 demo: build ## the polls app, served and voted on (ONCE=1: ends after the report)
 	$(BIN)/python examples/polls/demo.py $(if $(ONCE),--once)
 
-test: build ## every test (Rust, Python, Django, under fire)
-	cargo test --workspace
-	$(BIN)/pytest
+test: build ## every test (Rust, Python, Django, DynamoDB, under fire)
+	$(WITH_DYNAMODB) cargo test --workspace
+	$(WITH_DYNAMODB) $(BIN)/pytest
 
 test-django: build ## Django's own test suite, beside stock SQLite (10 to 20 minutes)
 	$(BIN)/python tests/django/suite.py
