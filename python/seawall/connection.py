@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 from . import errors
 from .registration import register
@@ -104,6 +104,7 @@ def uri(
     coordinator: str | None = None,
     freshness: str | float | None = None,
     lease: float | None = None,
+    legacy_names: Sequence[str] = (),
     page_cache: int | None = None,
     timeout: float | None = None,
     mode: str | None = None,
@@ -118,20 +119,21 @@ def uri(
         "coordinator": coordinator,
         "freshness": freshness,
         "lease": lease,
+        "legacy_name": list(legacy_names) or None,
         "page_cache": page_cache,
         "timeout": timeout,
         "mode": mode,
     }
     name = os.fsencode(database)
-    path, own = quote(name), {}
+    path, own = quote(name), dict[str, list[str]]()
     if name.startswith(b"file:"):
         path, _, query = os.fsdecode(name).removeprefix("file:").partition("?")
-        own = dict(parse_qsl(query.partition("#")[0], keep_blank_values=True))
+        own = parse_qs(query.partition("#")[0], keep_blank_values=True)
     elif path.startswith("//"):
         # Two slashes would begin a host's name.
         path = "/" + path.lstrip("/")
     parameters = {key: value for key, value in given.items() if value is not None} | own
-    return f"file:{path}?{urlencode(parameters, quote_via=quote)}"
+    return f"file:{path}?{urlencode(parameters, doseq=True, quote_via=quote)}"
 
 
 def connect(
@@ -141,6 +143,7 @@ def connect(
     timeout: float = 5.0,
     freshness: str | float = "transaction",
     lease: float | None = None,
+    legacy_names: Sequence[str] = (),
     page_cache: int | None = None,
     factory: type[sqlite3.Connection] | None = None,
     **kwargs: Any,
@@ -150,11 +153,14 @@ def connect(
     A plain SQLite file is adopted where it lies; a file that does not exist is created. `:memory:` and `""` are left to
     SQLite.
 
-    - `coordinator` holds the order of commits: `fs:` is the file system itself.
+    - `coordinator` holds the order of commits: `fs:` is the file system itself, `dynamodb://TABLE?region=REGION` an item
+      in an Amazon DynamoDB table.
     - `timeout`: for how many seconds a writer waits for others.
     - `freshness`: `"transaction"`: every transaction sees all that is committed when it begins; `"request"`: all that
       was committed when the request began (`begin_request`); a number: what is at most so many seconds old.
     - `lease`: after how many seconds of silence a writer is taken for dead.
+    - `legacy_names`: other paths by which clients of django-sqlite-efs know the database: once it is adopted, their
+      writes are refused.
     - `page_cache`: bytes of pages that this process keeps for the database.
     - `factory`: another connection class; `connection_class(module)` makes one for a module like `sqlite3`.
 
@@ -169,6 +175,7 @@ def connect(
         coordinator=coordinator,
         freshness=freshness,
         lease=lease,
+        legacy_names=legacy_names,
         page_cache=page_cache,
         timeout=timeout,
     )

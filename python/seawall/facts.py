@@ -80,9 +80,13 @@ def counts(database: Path, *, coordinator: str = "fs:") -> Counts:
     return Counts(**_ask(_native.counts, database, coordinator))
 
 
-def remove(database: Path) -> None:
-    """Remove a database and all that belongs to it. There is no way back."""
-    _ask(_native.remove, database)
+def remove(database: Path, *, coordinator: str | None = None) -> None:
+    """Remove a database and all that belongs to it, its head included. There is no way back.
+
+    The coordinator is the one that the database is bound to; `coordinator` says how to reach it, where that takes more
+    than its name (an endpoint).
+    """
+    _ask(_native.remove, database, coordinator)
 
 
 def copy(source: Path, target: Path, *, coordinator: str = "fs:") -> None:
@@ -93,7 +97,7 @@ def copy(source: Path, target: Path, *, coordinator: str = "fs:") -> None:
     _ask(_native.copy, source, os.fsdecode(target), coordinator)
 
 
-def _ask(question: Any, database: Path, *arguments: str) -> Any:
+def _ask(question: Any, database: Path, *arguments: str | None) -> Any:
     register()
     try:
         return question(os.fsdecode(database), *arguments)

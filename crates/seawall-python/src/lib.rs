@@ -91,8 +91,8 @@ mod _native {
 
     /// Removes a database.
     #[pyfunction]
-    fn remove(py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        py.detach(|| seawall_sqlite::remove(&path)).map_err(raised)
+    fn remove(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<()> {
+        py.detach(|| seawall_sqlite::remove(&path, coordinator.as_deref())).map_err(raised)
     }
 
     /// Writes a database's newest version as a plain SQLite file.

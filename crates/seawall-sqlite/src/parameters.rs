@@ -49,7 +49,12 @@ impl Parameters {
                     parameters.options.page_cache =
                         value.parse().map_err(|_| wrong(key, value, "a number of bytes"))?;
                 }
-                "timeout" => parameters.timeout = Some(seconds(key, value)?),
+                "timeout" => {
+                    let timeout = seconds(key, value)?;
+                    parameters.timeout = Some(timeout);
+                    parameters.options.adoption_timeout = timeout;
+                }
+                "legacy_name" => parameters.options.legacy_names.push(value.to_owned()),
                 "at" => {
                     return Err(refuse("at= (reading an earlier version) is not supported by this version of Seawall"));
                 }
@@ -62,8 +67,8 @@ impl Parameters {
                 _ if OF_SQLITE.contains(&key) => parameters.names_vfs |= key == "vfs",
                 _ => {
                     return Err(refuse(format!(
-                        "unknown parameter {key}= in the URI; Seawall knows coordinator, freshness, lease, page_cache \
-                         and timeout"
+                        "unknown parameter {key}= in the URI; Seawall knows coordinator, freshness, lease, legacy_name, \
+                         page_cache and timeout"
                     )));
                 }
             }
@@ -118,6 +123,8 @@ mod tests {
             ("lease", "30"),
             ("page_cache", "1048576"),
             ("timeout", "2.5"),
+            ("legacy_name", "/mnt/a/db.sqlite3"),
+            ("legacy_name", "/mnt/b/db.sqlite3"),
         ])
         .unwrap();
         assert_eq!(parameters.options.coordinator, "fs:");
@@ -125,6 +132,8 @@ mod tests {
         assert_eq!(parameters.options.page_cache, 1 << 20);
         assert_eq!(parameters.freshness, Freshness::Seconds(Duration::from_millis(500)));
         assert_eq!(parameters.timeout, Some(Duration::from_millis(2500)));
+        assert_eq!(parameters.options.adoption_timeout, Duration::from_millis(2500));
+        assert_eq!(parameters.options.legacy_names, ["/mnt/a/db.sqlite3", "/mnt/b/db.sqlite3"]);
         assert!(parameters.names_vfs);
         assert!(!Parameters::parse([]).unwrap().names_vfs);
         assert_eq!(Parameters::parse([("freshness", "request")]).unwrap().freshness, Freshness::Request);

@@ -40,9 +40,9 @@ pub fn counts(name: &Path, options: &Options) -> Result<Counts, Failure> {
     Ok(open(name, options)?.counts())
 }
 
-/// Removes the database at `name`, NAME and its folder.
-pub fn remove(name: &Path) -> Result<(), Failure> {
-    Ok(seawall::remove(name)?)
+/// Removes the database at `name`, NAME, its folder and its head; `coordinator` is how to reach that, if not as `id` says.
+pub fn remove(name: &Path, coordinator: Option<&str>) -> Result<(), Failure> {
+    Ok(seawall::remove(name, coordinator)?)
 }
 
 /// Writes the newest version of the database at `source` as a plain SQLite file at `target`, where nothing may lie yet.

@@ -7,41 +7,110 @@
 
 use crate::commit::page_checksum;
 use crate::coordinator::Coordinator;
+use crate::coordinator::kinds::coordinator_of;
 use crate::error::{Error, Result};
 use crate::head::{BaseRef, Head};
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::ids::{BaseName, CommitId, DatabaseId, Epoch, PageSize, Version};
+use crate::options::Options;
 use crate::plain::{self, HEADER, HeldFile, MARK, NameState, PlainSqlite};
-use crate::storage::{File, Storage};
+use crate::storage::{File, Span, Storage};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// NAME is copied in pieces of this size.
 const PIECE: usize = 1 << 20;
+/// How soon it is looked again whether a client of django-sqlite-efs is at work.
+const LEGACY_WAIT: Duration = Duration::from_millis(50);
 
 /// What an adoption works with.
 pub(crate) struct Adoption<'a> {
     pub(crate) name: &'a Path,
-    pub(crate) storage: &'a dyn Storage,
-    pub(crate) coordinator: &'a dyn Coordinator,
-    pub(crate) url: &'a str,
+    pub(crate) storage: &'a Arc<dyn Storage>,
+    pub(crate) options: &'a Options,
 }
 
 impl Adoption<'_> {
     /// Makes NAME a Seawall database. When it returns, `id` is there: of this adoption, or of one that was quicker.
     pub(crate) fn run(&self, plain: &dyn PlainSqlite, create: bool) -> Result<()> {
+        let database = DatabaseId(self.random()?);
+        let coordinator = self.coordinator_of(database)?;
+        self.shut_out(&*coordinator)?;
+        match self.adopt(database, &*coordinator, plain, create) {
+            Ok(adopted) if adopted == database => Ok(()),
+            // Another one was quicker: what keeps the old clients out is to bear its name.
+            Ok(adopted) => self.shut_out(&*self.coordinator_of(adopted)?),
+            Err(error) => {
+                self.let_in(&*coordinator);
+                Err(error)
+            }
+        }
+    }
+
+    fn coordinator_of(&self, database: DatabaseId) -> Result<Box<dyn Coordinator>> {
+        coordinator_of(&self.options.coordinator, database, self.storage)
+    }
+
+    /// Keeps out those who write NAME by the rules of django-sqlite-efs, once none of them is at work.
+    fn shut_out(&self, coordinator: &dyn Coordinator) -> Result<()> {
+        let began = self.storage.now().monotonic;
+        for name in self.legacy_names() {
+            loop {
+                let at_work = coordinator.shut_out(&name).map_err(|error| {
+                    self.let_in(coordinator);
+                    Error::CannotOpen(format!("{error}. NAME was not touched"))
+                })?;
+                let Some(holder) = at_work else { break };
+                let waited = self.storage.now().monotonic.saturating_sub(began);
+                if waited >= self.options.adoption_timeout {
+                    self.let_in(coordinator);
+                    return Err(Error::Busy { holder, waited });
+                }
+                self.storage.sleep(LEGACY_WAIT);
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes `shut_out`. What cannot be undone keeps old clients waiting; the next adoption puts it right.
+    fn let_in(&self, coordinator: &dyn Coordinator) {
+        for name in self.legacy_names() {
+            let _ = coordinator.let_in(&name);
+        }
+    }
+
+    fn legacy_names(&self) -> Vec<String> {
+        legacy_names(self.name, &self.options.legacy_names)
+    }
+
+    /// Adopts NAME as `database`; tells which database it is now.
+    fn adopt(
+        &self,
+        database: DatabaseId,
+        coordinator: &dyn Coordinator,
+        plain: &dyn PlainSqlite,
+        create: bool,
+    ) -> Result<DatabaseId> {
         let mut held = plain.hold(self.name, create)?;
         self.storage.create_folders().map_err(|error| Error::io("making the database's folder", error))?;
         if self.inode(File::Id)?.is_some() {
-            return Ok(());
+            return self.adopted_as();
         }
         let marked_now = self.mark(&mut *held)?;
-        let adopted = self.copy_and_name(&mut *held);
+        let adopted = self.copy_and_name(database, coordinator, &mut *held);
         if let (Err(_), Some(header)) = (&adopted, marked_now) {
             // Nobody can have written since: the lock is still held. What was there before is there again, and may be written.
             held.write(0, &header).and_then(|()| held.sync())?;
         }
-        adopted
+        adopted.and_then(|()| self.adopted_as())
+    }
+
+    /// Which database `id` says this is.
+    fn adopted_as(&self) -> Result<DatabaseId> {
+        let id = self.storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH });
+        Ok(identity::parse(id.map_err(|error| Error::io("reading id", error))?)?.database)
     }
 
     /// Marks NAME, if it is not: from now on nobody writes it. What it began with, if this call marked it.
@@ -64,16 +133,21 @@ impl Adoption<'_> {
         Ok((!header.is_empty()).then_some(header))
     }
 
-    fn copy_and_name(&self, held: &mut dyn HeldFile) -> Result<()> {
-        let (database, commit) = (DatabaseId(self.random()?), CommitId(self.random()?));
+    fn copy_and_name(
+        &self,
+        database: DatabaseId,
+        coordinator: &dyn Coordinator,
+        held: &mut dyn HeldFile,
+    ) -> Result<()> {
+        let commit = CommitId(self.random()?);
         let base = self.copy_base(held, commit)?;
-        let identity = Identity { database, coordinator: self.url.to_owned() };
+        let identity = Identity { database, coordinator: coordinator.name() };
         self.write_new(File::IdDraft(database), identity.to_string().as_bytes())?;
         let home = self
             .inode(File::IdDraft(database))?
             .ok_or_else(|| Error::corrupt(File::IdDraft(database), "it vanished"))?;
         let head = Head::first(database, commit, base, home);
-        let winner = self.coordinator.create(&head).map_err(|error| {
+        let winner = coordinator.create(&head).map_err(|error| {
             Error::CannotOpen(format!(
                 "the coordinator did not take the first head: {error}. NAME is unchanged but for its mark"
             ))
@@ -85,8 +159,14 @@ impl Adoption<'_> {
         let linked = self.storage.link(File::IdDraft(winner.database), File::Id);
         match self.inode(File::Id)? {
             Some(home) if home == winner.home => {}
+            // Where every adopter has a head of its own, the name decides: this one was too late.
             Some(_) => {
-                return Err(Error::CannotOpen("another adoption's id has the name: look into the folder".into()));
+                coordinator.forget(home).map_err(|error| {
+                    Error::CannotOpen(format!(
+                        "another adoption was quicker, and the head of this one could not be removed: {error}. Nothing is lost: open it again"
+                    ))
+                })?;
+                self.clear(database, base)?;
             }
             None => {
                 let cause = linked.err().unwrap_or_else(|| io::Error::other("it was linked, and is not there"));
@@ -172,4 +252,12 @@ impl Adoption<'_> {
         self.storage.random(&mut bytes).map_err(|error| Error::io("asking for randomness", error))?;
         Ok(bytes)
     }
+}
+
+/// The names by which clients of django-sqlite-efs may know NAME: what they were told, and its path.
+pub(crate) fn legacy_names(name: &Path, told: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = told.iter().cloned().chain([name.display().to_string()]).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }

@@ -7,6 +7,7 @@
 #[cfg(feature = "testing")]
 pub mod conformance;
 pub mod fs;
+pub mod kinds;
 
 use crate::head::Head;
 use crate::ids::{CommitId, Token, Version};
@@ -56,6 +57,10 @@ pub struct Claim {
     pub label: String,
     /// How long the lease is to be.
     pub length: Duration,
+    /// How often it was refused already.
+    pub refusals: u32,
+    /// How long the caller still waits: no request is repeated beyond that.
+    pub patience: Duration,
     /// A holder that the caller watched do nothing for a whole lease: it is to be passed over.
     pub pass_over: Option<Holder>,
     /// The caller has just had a turn, and lets those go first who wait.
@@ -75,16 +80,20 @@ pub struct Lease {
     pub slot: u32,
     /// When the request was sent that got or last renewed it.
     pub since: Moment,
+    /// How long it is, from then.
+    pub length: Duration,
+    /// How long after that its holder is to renew it for the first time.
+    pub first_renewal: Duration,
 }
 
 /// Who holds the lease, as far as can be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The head's version at that time: a holder that commits is alive.
-    pub version: Version,
-    /// Which lock, and what its holder wrote beside it; it changes with each renewal.
-    pub slot: u32,
-    /// Who it is and since when, for people; empty while it has not said.
+    /// The head's generation at that time: a holder that commits is alive.
+    pub generation: u64,
+    /// Which term of the lease. `fs`: the lock that stands for it; elsewhere when it ends, in milliseconds since 1970.
+    pub term: u64,
+    /// Who it is and since when, for people; empty while it has not said. Term or label change with each renewal.
     pub label: String,
 }
 
@@ -94,7 +103,12 @@ pub enum Acquired {
     /// The lease is ours, and this is the head.
     Granted(Lease, Box<Head>),
     /// Somebody else has it.
-    Held,
+    Held {
+        /// When to ask again.
+        again_in: Duration,
+        /// What the head was then, and who has the lease, where the refusal told it.
+        seen: Option<(Box<Head>, Holder)>,
+    },
 }
 
 /// The answer to a swap.
@@ -117,24 +131,48 @@ pub enum Known<'a> {
     Nothing,
 }
 
-/// What holds the head.
+/// What holds the head of one database.
 pub trait Coordinator: Send + Sync {
+    /// What `id` binds the database to: another name would be another history. How it is reached is no part of it.
+    fn name(&self) -> String;
     /// Puts the first head where none is. If one is there (of another adopter, or ours: a lost reply), that one is the answer.
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError>;
+    /// Removes the head of a folder (by the inode number of its `id`) that got no name, or is no more. Here it goes with its folder.
+    fn forget(&self, _home: u64) -> Result<(), CoordinatorError> {
+        Ok(())
+    }
+    /// Keeps out for good whoever orders writes of the plain file NAME by this coordinator's service without being Seawall; tells who
+    /// is at work there right now, if somebody is: then nothing was changed. Here nobody does.
+    fn shut_out(&self, _name: &str) -> Result<Option<String>, CoordinatorError> {
+        Ok(None)
+    }
+    /// Undoes `shut_out`.
+    fn let_in(&self, _name: &str) -> Result<(), CoordinatorError> {
+        Ok(())
+    }
     /// The head, linearizable: everything that was acknowledged before the call began is in it.
-    fn load(&self, known: &Known<'_>) -> Result<Head, CoordinatorError>;
+    fn load(&self, known: &Known<'_>, patience: Duration) -> Result<Head, CoordinatorError>;
     /// Asks for the lease, without waiting.
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError>;
     /// Ends an attempt that was not granted: whoever waits behind it may come to the front.
     fn give_up(&self) -> Result<(), CoordinatorError>;
     /// Who holds the lease, as of the head `known`, which was just loaded.
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError>;
-    /// Says that the holder is alive.
+    /// Says that the holder is alive. A lease that is no more is not renewed; its swap will be refused.
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError>;
-    /// Puts `next` in the place of `previous`, if that is still the head and no generation came between.
-    fn swap(&self, lease: &Lease, previous: &Head, next: &Head) -> Result<Swapped, CoordinatorError>;
+    /// Puts `next` in the place of `previous`, if that is still the head and no generation came between. `keep`: the lease is
+    /// renewed by the way, for the next transaction. Repeated, with the same arguments, it takes place once. What was certainly
+    /// not carried out may be repeated within `patience`; what may have been is an error at once, for the caller to look.
+    fn swap(
+        &self,
+        lease: &Lease,
+        previous: &Head,
+        next: &Head,
+        keep: bool,
+        patience: Duration,
+    ) -> Result<Swapped, CoordinatorError>;
     /// Gives the lease back.
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError>;
-    /// Whether the lease outlives the commit: whoever has it may go on with the next transaction.
+    /// Whether the lease outlives the commit even where it was not to be kept: then it must be given back.
     fn lease_survives_swap(&self) -> bool;
 }

@@ -22,6 +22,9 @@ use std::time::Duration;
 /// Half of the shortest retention: whoever reads an older version could lose it in the middle.
 const OLDEST_READ: Duration = Duration::from_secs(15 * 60 / 2);
 
+/// How long the coordinator is asked before a transaction fails, or a commit's outcome is reported as unknown.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
 /// One database, as this process knows it. There is one for each database and process; connections share it.
 pub struct Database {
     pub(crate) name: PathBuf,
@@ -117,7 +120,7 @@ impl Database {
                     drop(newest);
                     let under_way = UnderWay(self);
                     let sent = self.storage.now();
-                    if let Err(error) = self.load(&known).and_then(|head| self.catch_up(head, sent)) {
+                    if let Err(error) = self.load(&known, PATIENCE).and_then(|head| self.catch_up(head, sent)) {
                         self.newest().failed = Some((sent, error));
                     }
                     drop(under_way);
@@ -128,8 +131,9 @@ impl Database {
     }
 
     /// Asks for the head; refuses one that is older than what this process has seen.
-    pub(crate) fn load(&self, known: &Snapshot) -> Result<Head> {
-        let head = self.coordinator.load(&Known::Head(&known.head)).map_err(|error| self.nothing_written(error))?;
+    pub(crate) fn load(&self, known: &Snapshot, patience: Duration) -> Result<Head> {
+        let head = self.coordinator.load(&Known::Head(&known.head), patience);
+        let head = head.map_err(|error| self.nothing_written(error))?;
         self.accept(head, known)
     }
 

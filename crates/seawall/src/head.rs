@@ -92,9 +92,9 @@ impl Head {
         Head { database, epoch, version, commit, base, home, generation: 0, sweep: 0, lease_slot: 0 }
     }
 
-    /// The head that `commit` makes when it follows this one.
-    pub fn followed_by(&self, commit: CommitRef, lease_slot: u32) -> Head {
-        Head { version: self.version.next(), commit, generation: self.generation + 1, lease_slot, ..self.clone() }
+    /// The head that `commit` makes when it follows this one, under the lease of `generation` and `lease_slot`.
+    pub fn followed_by(&self, commit: CommitRef, generation: u64, lease_slot: u32) -> Head {
+        Head { version: self.version.next(), commit, generation: generation + 1, lease_slot, ..self.clone() }
     }
 
     /// What only ever rises.

@@ -1,8 +1,10 @@
 //! `id`: what a database's folder is. Made once; its inode number is the database's home.
 
 use crate::codec::Malformed;
+use crate::error::{Error, Result};
 use crate::head::checksum;
 use crate::ids::DatabaseId;
+use crate::storage::File;
 use std::fmt;
 use std::str::FromStr;
 
@@ -42,6 +44,18 @@ impl FromStr for Identity {
         let database = line("database ")?.parse().map_err(|_| Malformed("its database id is malformed"))?;
         Ok(Identity { database, coordinator: line("coordinator ")?.to_owned() })
     }
+}
+
+/// What the bytes of `id` say; the error has the way out.
+pub(crate) fn parse(bytes: Vec<u8>) -> Result<Identity> {
+    let damaged = |why: &dyn std::fmt::Display| {
+        Error::CannotOpen(format!(
+            "{} cannot be used: {why}. Nothing was changed, and the data is in the files; restore id from a backup, or run seawall recover",
+            File::Id
+        ))
+    };
+    let text = String::from_utf8(bytes).map_err(|_| damaged(&"it is not text"))?;
+    text.parse().map_err(|why: Malformed| damaged(&why))
 }
 
 #[cfg(test)]

@@ -1,23 +1,19 @@
 //! Beginning to write: this process's queue, the lease, and the newest head.
 
 use crate::coordinator::{Acquired, Claim, Holder};
-use crate::database::Database;
+use crate::database::{Database, PATIENCE};
 use crate::error::{Error, Result};
+use crate::head::Head;
 use crate::ids::Token;
+use crate::moment::Moment;
 use crate::queue::{GRACE, Held, Turn};
 use crate::snapshot::Snapshot;
 use crate::transaction::Transaction;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The first wait before the lease is asked for again; it doubles …
-const FIRST_WAIT: Duration = Duration::from_millis(1);
-/// … up to this.
-const LONGEST_WAIT: Duration = Duration::from_millis(4);
 /// How long a process that had its turn lets the others go first; whoever waits longer than that without coming is frozen.
 const YIELD: Duration = Duration::from_millis(100);
-/// A holder that goes on for so long says who it is.
-const FIRST_RENEWAL: Duration = Duration::from_millis(100);
 
 impl Database {
     /// Begins a write transaction on the newest version: waits for the turn and the lease, at most `timeout`.
@@ -59,12 +55,12 @@ impl Database {
 
     /// The lease is in `turn`, and this is the newest version.
     fn with_lease(self: &Arc<Self>, turn: &mut Turn, began: Duration, timeout: Duration) -> Result<Arc<Snapshot>> {
-        let mut had_turn = false;
+        let mut had_turn = turn.had_turn();
         if let Some(held) = turn.take_lease() {
             let now = self.storage.now();
             // Nobody polite committed since; nor did anybody who took the lease over, for that takes a whole lease without a sign of life.
             let newest = self.newest_known();
-            let undisturbed = held.lease.generation == newest.head.generation;
+            let undisturbed = held.on == newest.head.order();
             if undisturbed && now.monotonic < held.ends && held.lease.since.age(now) < self.options.lease / 2 {
                 self.work_begins(turn, held);
                 return Ok(newest);
@@ -83,7 +79,7 @@ impl Database {
     }
 
     fn work_begins(self: &Arc<Self>, turn: &mut Turn, held: Held) {
-        let renew_at = self.storage.now().monotonic + FIRST_RENEWAL.min(self.options.lease / 3);
+        let renew_at = self.storage.now().monotonic + held.lease.first_renewal;
         turn.put_lease(held, renew_at);
         self.ring_at(renew_at);
     }
@@ -94,17 +90,20 @@ impl Database {
             token: Token(self.random()?),
             label: self.storage.label(),
             length: self.options.lease,
+            refusals: 0,
+            patience: PATIENCE.min(timeout),
             pass_over: None,
             had_turn,
         };
         let mut watch = Watch::default();
-        let mut wait = FIRST_WAIT;
         loop {
             let known = self.newest_known();
             let sent = self.storage.now();
-            match self.coordinator.acquire(&claim, &known.head).map_err(|error| self.nothing_written(error))? {
+            let acquired =
+                self.coordinator.acquire(&claim, &known.head).map_err(|error| self.nothing_written(error))?;
+            let (again_in, seen) = match acquired {
                 Acquired::Granted(lease, head) => {
-                    let held = Held::new(lease);
+                    let held = Held::new(lease, head.order());
                     let caught_up = self.accept(*head, &known).and_then(|head| self.catch_up(head, sent));
                     if caught_up.is_err() {
                         // The error that counts is the one at hand; a lease that cannot be given back runs out.
@@ -112,15 +111,14 @@ impl Database {
                     }
                     return caught_up.map(|snapshot| (held, snapshot));
                 }
-                Acquired::Held => {}
-            }
+                Acquired::Held { again_in, seen } => (again_in, seen),
+            };
             let waited = self.storage.now().monotonic.saturating_sub(began);
+            claim.refusals += 1;
             claim.had_turn &= waited < YIELD;
+            claim.patience = PATIENCE.min(timeout.saturating_sub(waited));
             if waited >= timeout || watch.is_due(waited) {
-                // Who took the lease over has another lock: what is asked for next must be the newest head's.
-                let sent = self.storage.now();
-                let known = self.catch_up(self.load(&known)?, sent)?;
-                let holder = self.coordinator.holder(&known.head).map_err(|error| self.nothing_written(error))?;
+                let holder = self.look_at_holder(sent, seen, &known)?;
                 if waited >= timeout {
                     let holder =
                         if holder.label.is_empty() { "it has not said who it is".into() } else { holder.label };
@@ -128,9 +126,20 @@ impl Database {
                 }
                 claim.pass_over = watch.see(holder, waited, self.options.lease);
             }
-            self.storage.sleep(wait.min(timeout - waited));
-            wait = (wait * 2).min(LONGEST_WAIT);
+            self.storage.sleep(again_in.min(timeout - waited));
         }
+    }
+
+    /// Who has the lease: as the refusal of the request told that was sent at `sent`, or else by asking.
+    fn look_at_holder(&self, sent: Moment, seen: Option<(Box<Head>, Holder)>, known: &Snapshot) -> Result<Holder> {
+        // Whoever took the lease over may have raised what requests must name: what is asked next must be the newest head's.
+        if let Some((head, holder)) = seen {
+            self.catch_up(self.accept(*head, known)?, sent)?;
+            return Ok(holder);
+        }
+        let sent = self.storage.now();
+        let newest = self.catch_up(self.load(known, PATIENCE)?, sent)?;
+        self.coordinator.holder(&newest.head).map_err(|error| self.nothing_written(error))
     }
 
     /// Ends the turn: the lease waits for this process's next writer, or goes back, in the background.

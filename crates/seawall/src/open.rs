@@ -1,9 +1,9 @@
 //! Opening: this process's one `Database` for NAME, made when it is first asked for.
 
-use crate::adopt::Adoption;
-use crate::coordinator::fs::FsCoordinator;
+use crate::adopt::{Adoption, legacy_names};
+use crate::coordinator::kinds::coordinator_of;
 use crate::coordinator::{Coordinator, Known};
-use crate::database::{Database, Newest, check_home};
+use crate::database::{Database, Newest, PATIENCE, check_home};
 use crate::error::{Error, Result};
 use crate::high::{self, High};
 use crate::identity::{self, Identity};
@@ -59,7 +59,11 @@ impl Database {
             && database.is_current()
             && database.is_still_there()?
         {
-            check_coordinator(&database.options.coordinator, &options.coordinator)?;
+            if options.coordinator != database.options.coordinator {
+                // The same one may be named in another way.
+                let asked = coordinator_of(&options.coordinator, database.id, &database.storage)?;
+                check_coordinator(&database.coordinator.name(), &asked.name())?;
+            }
             return Ok(database.clone());
         }
         let storage = OsStorage::new(&name, &options.scratch)
@@ -112,19 +116,53 @@ pub fn begin_request() -> Moment {
     began
 }
 
-/// Removes a database: NAME, what stock SQLite may have left beside it, and its folder. One that is not there is fine.
-pub fn remove(name: &Path) -> Result<()> {
+/// Removes a database: NAME, what stock SQLite may have left beside it, its folder, and its head. One that is not there is fine.
+/// The coordinator is the one that `id` names, or `url`, if it is to be reached in another way.
+pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
     let name = absolute(name)?;
     let known = databases().remove(&name);
     drop(known);
+    let storage = OsStorage::new(&name, &std::env::temp_dir())
+        .map_err(|error| Error::CannotOpen(format!("{}: {error}", name.display())))?;
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let home = storage.inode(File::Id).map_err(|error| Error::io("looking for id", error))?;
+    // What cannot be read any more can still be removed; its head stays, and costs nothing.
+    let identity = identity::parse(read(&*storage, File::Id, identity::MAX_LENGTH)?).ok();
+    let coordinator = identity.map(|identity| coordinator_to_leave(&identity, url, &storage)).transpose()?;
+    remove_files(&name)?;
+    if let (Some(coordinator), Some(home)) = (coordinator, home) {
+        let names = legacy_names(&name, &[]);
+        let forgotten =
+            names.iter().try_for_each(|name| coordinator.let_in(name)).and_then(|()| coordinator.forget(home));
+        forgotten.map_err(|error| {
+            let what =
+                "the files were removed, and what the coordinator has of the database is left, which harms nobody";
+            Error::CannotOpen(format!("{what}: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// The coordinator that `identity` names, reached as `url` says, if that names the same one.
+fn coordinator_to_leave(
+    identity: &Identity,
+    url: Option<&str>,
+    storage: &Arc<dyn Storage>,
+) -> Result<Box<dyn Coordinator>> {
+    let named = coordinator_of(&identity.coordinator, identity.database, storage)?;
+    let told = url.map(|url| coordinator_of(url, identity.database, storage)).transpose()?;
+    Ok(told.filter(|told| told.name() == named.name()).unwrap_or(named))
+}
+
+fn remove_files(name: &Path) -> Result<()> {
     let beside = |suffix: &str| {
-        let mut path = name.clone().into_os_string();
+        let mut path = name.to_owned().into_os_string();
         path.push(suffix);
         PathBuf::from(path)
     };
     // `id` goes first: what is left after a crash is no database any more.
     let folder = beside("-seawall");
-    let files = [folder.join("id"), name.clone(), beside("-journal"), beside("-wal"), beside("-shm")];
+    let files = [folder.join("id"), name.to_owned(), beside("-journal"), beside("-wal"), beside("-shm")];
     let removed = files.iter().map(std::fs::remove_file).chain([std::fs::remove_dir_all(&folder)]);
     for result in removed {
         match result {
@@ -144,17 +182,16 @@ fn open_or_adopt(
     options: &Options,
     plain: &dyn PlainSqlite,
 ) -> Result<Arc<Database>> {
-    let coordinator = coordinator_of(&options.coordinator, &storage)?;
     let look_for_id = || storage.inode(File::Id).map_err(|error| Error::io("looking for id", error));
     let mut home = look_for_id()?;
     if home.is_none() {
         check_adoptable(&*storage, access)?;
-        let adoption = Adoption { name, storage: &*storage, coordinator: &*coordinator, url: &options.coordinator };
+        let adoption = Adoption { name, storage: &storage, options };
         adoption.run(plain, access == Access::Create)?;
         home = look_for_id()?;
     }
     let home = home.ok_or_else(|| Error::CannotOpen("id vanished while the database was opened".into()))?;
-    open_existing(name, storage.clone(), coordinator, options, home)
+    open_existing(name, storage, options, home)
 }
 
 /// Whether what lies at NAME may become a Seawall database by being opened.
@@ -180,25 +217,20 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<()> {
     Ok(())
 }
 
-fn open_existing(
-    name: &Path,
-    storage: Arc<dyn Storage>,
-    coordinator: Box<dyn Coordinator>,
-    options: &Options,
-    home: u64,
-) -> Result<Arc<Database>> {
+fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home: u64) -> Result<Arc<Database>> {
     let span = |file, length| Span { file, at: 0, length };
     let spans = [span(File::Id, identity::MAX_LENGTH), span(File::Name, HEADER), span(File::High, high::LENGTH)];
     let [id, header, high] = <[_; 3]>::try_from(storage.read_many(&spans)).expect("as many answers as spans");
-    let identity = parse_identity(id.map_err(|error| Error::io("reading id", error))?)?;
-    check_coordinator(&identity.coordinator, &options.coordinator)?;
+    let identity = identity::parse(id.map_err(|error| Error::io("reading id", error))?)?;
+    let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
+    check_coordinator(&identity.coordinator, &coordinator.name())?;
     check_name(&or_nothing(header).map_err(|error| Error::io("reading NAME", error))?)?;
     // A hint that cannot be read is no hint.
     let high: Option<High> = high.ok().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
 
     let sent = storage.now();
     let known = high.map_or(Known::Nothing, |high| Known::Hint(high.version, high.commit));
-    let head = coordinator.load(&known).map_err(|error| {
+    let head = coordinator.load(&known, PATIENCE).map_err(|error| {
         Error::CannotOpen(format!("{error}. Nothing was written, and the data is in the files: run seawall recover"))
     })?;
     check_home(&head, identity.database, home)?;
@@ -232,15 +264,6 @@ fn open_existing(
     }))
 }
 
-fn coordinator_of(url: &str, storage: &Arc<dyn Storage>) -> Result<Box<dyn Coordinator>> {
-    match url {
-        "fs:" => Ok(Box::new(FsCoordinator::new(storage.clone()))),
-        _ => Err(Error::CannotOpen(format!(
-            "there is no coordinator {url:?} here: fs: is the embedded one. Nothing was touched"
-        ))),
-    }
-}
-
 fn check_coordinator(bound: &str, asked: &str) -> Result<()> {
     if bound == asked {
         return Ok(());
@@ -263,17 +286,6 @@ fn check_name(header: &[u8]) -> Result<()> {
          seawall restore --from FILE, to take a file as the newest version; seawall snapshot --refresh, to write NAME anew from what was \
          committed; or remove the folder as well, to start afresh"
     )))
-}
-
-fn parse_identity(bytes: Vec<u8>) -> Result<Identity> {
-    let damaged = |why: &dyn std::fmt::Display| {
-        Error::CannotOpen(format!(
-            "{} cannot be used: {why}. Nothing was changed, and the data is in the files; restore id from a backup, or run seawall recover",
-            File::Id
-        ))
-    };
-    let text = String::from_utf8(bytes).map_err(|_| damaged(&"it is not text"))?;
-    text.parse().map_err(|why: crate::codec::Malformed| damaged(&why))
 }
 
 fn read(storage: &dyn Storage, file: File, length: usize) -> Result<Vec<u8>> {

@@ -24,6 +24,10 @@ pub struct Options {
     pub lease: Duration,
     /// The page cache's size in bytes.
     pub page_cache: usize,
+    /// How long an adoption waits for those who write NAME.
+    pub adoption_timeout: Duration,
+    /// The names by which clients of django-sqlite-efs may still know NAME, other mount paths for example: an adoption keeps them out.
+    pub legacy_names: Vec<String>,
     /// Where scratch files of large transactions go: a folder on a local disk.
     pub scratch: PathBuf,
 }
@@ -34,6 +38,8 @@ impl Default for Options {
             coordinator: "fs:".into(),
             lease: Duration::from_secs(3),
             page_cache: 64 << 20,
+            adoption_timeout: Duration::from_secs(5),
+            legacy_names: Vec::new(),
             scratch: std::env::var_os("SEAWALL_CACHE_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::commit::CommitFrame;
 use crate::coordinator::{CoordinatorError, Known, Lease, Swapped};
-use crate::database::{Database, check_home};
+use crate::database::{Database, PATIENCE, check_home};
 use crate::error::{Error, Result};
 use crate::head::{CommitRef, Head};
 use crate::ids::{CommitId, PageNo, PageSize, Version};
@@ -16,8 +16,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-/// How long a commit's outcome is asked for before it is reported as unknown.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a later transaction asks for it before it reports the same.
 const PATIENCE_LATER: Duration = Duration::from_secs(1);
 const FIRST_WAIT: Duration = Duration::from_millis(5);
@@ -31,6 +29,8 @@ pub(crate) struct Pending {
     previous: Arc<Snapshot>,
     next: Head,
     frame: CommitFrame,
+    /// Whether the lease was to outlive the swap.
+    keep: bool,
 }
 
 /// What a head says of a commit.
@@ -75,14 +75,20 @@ impl Database {
             segment.append_commit(&*self.storage, &self.pages.segments, &draft, pages, read)
         };
         let (commit, frame) = appended?;
-        let next = snapshot.head.followed_by(commit, lease.slot);
+        let next = snapshot.head.followed_by(commit, lease.generation, lease.slot);
         let sent = self.storage.now();
-        let pending = Pending { lease, previous: snapshot.clone(), next, frame };
+        let keep = turn.goes_on(sent.monotonic);
+        let pending = Pending { lease, previous: snapshot.clone(), next, frame, keep };
         match self.conclude(&pending, false, PATIENCE) {
             Outcome::Committed => {
+                let keep = pending.keep;
                 let published = self.install(&pending, sent)?;
                 self.remember(&published, pages, read)?;
-                self.carry_lease_on(turn, &published, sent);
+                if keep || self.coordinator.lease_survives_swap() {
+                    turn.carry_on(published.head.order(), published.head.generation, sent);
+                } else {
+                    turn.lease_ended(self.storage.now().monotonic);
+                }
                 Ok(published)
             }
             Outcome::Refused => match self.settle_refusal(&pending) {
@@ -105,7 +111,7 @@ impl Database {
         let Some(pending) = slot.take() else { return Ok(()) };
         let sent = self.storage.now();
         let unsettled = match self.conclude(&pending, true, PATIENCE_LATER) {
-            Outcome::Committed => self.install(&pending, sent).map(drop).map_err(|error| error.to_string()),
+            Outcome::Committed => self.install_late(&pending, sent).map_err(|error| error.to_string()),
             Outcome::Refused => self.settle_refusal(&pending).map(drop),
             Outcome::Failed(error) => Err(error.to_string()),
             Outcome::Unknown(cause) => Err(cause),
@@ -123,7 +129,9 @@ impl Database {
         let began = self.storage.now().monotonic;
         let mut wait = FIRST_WAIT;
         loop {
-            let looked = match self.coordinator.swap(&pending.lease, &pending.previous.head, &pending.next) {
+            let Pending { lease, previous, next, keep, .. } = pending;
+            let left = patience.saturating_sub(self.storage.now().monotonic.saturating_sub(began));
+            let looked = match self.coordinator.swap(lease, &previous.head, next, *keep, left) {
                 Ok(Swapped::Done) => return Outcome::Committed,
                 Ok(Swapped::Refused(head)) => self.judge(pending, &head),
                 Err(error) if error.is_certain() && !ambiguous => return Outcome::Failed(error),
@@ -134,8 +142,9 @@ impl Database {
                 }
                 Err(_) => {
                     ambiguous = true;
-                    let known = Known::Head(&pending.previous.head);
-                    let head = self.coordinator.load(&known).map_err(|error| self.nothing_written(error));
+                    let known = Known::Head(&previous.head);
+                    let left = patience.saturating_sub(self.storage.now().monotonic.saturating_sub(began));
+                    let head = self.coordinator.load(&known, left).map_err(|error| self.nothing_written(error));
                     head.and_then(|head| self.judge(pending, &head))
                 }
             };
@@ -184,6 +193,17 @@ impl Database {
         Ok(snapshot)
     }
 
+    /// The same, for a commit whose writer has long gone on: nobody here waits for its lease.
+    fn install_late(self: &Arc<Self>, pending: &Pending, sent: Moment) -> Result<()> {
+        self.install(pending, sent)?;
+        if pending.keep && !self.coordinator.lease_survives_swap() {
+            let lease = Lease { generation: pending.next.generation, ..pending.lease.clone() };
+            let released = self.coordinator.release(&lease);
+            self.note_trouble(released.map_err(|error| format!("giving the lease back: {error}")));
+        }
+        Ok(())
+    }
+
     /// The commit was refused: a mark says so, for recovery; then the head is looked at once more, for recovery may have been at
     /// work before it could see the mark. A snapshot, if the commit is in the history after all; an error, if the head cannot be had.
     fn settle_refusal(self: &Arc<Self>, pending: &Pending) -> Result<Option<Arc<Snapshot>>, String> {
@@ -194,7 +214,7 @@ impl Database {
         );
         let known = self.newest_known();
         let look = || -> Result<Option<Arc<Snapshot>>> {
-            let head = self.load(&known)?;
+            let head = self.load(&known, PATIENCE)?;
             match self.judge(pending, &head)? {
                 Verdict::Committed => self.install(pending, sent).map(Some),
                 Verdict::Refused => self.catch_up(head, sent).map(|_| None),
@@ -231,15 +251,5 @@ impl Database {
             }
         }
         Ok(())
-    }
-
-    /// Where the lease outlives the swap, this process may go on with the next transaction.
-    fn carry_lease_on(&self, turn: &mut Turn, published: &Snapshot, sent: Moment) {
-        if !self.coordinator.lease_survives_swap() {
-            turn.take_lease();
-        } else if let Some(lease) = turn.lease() {
-            lease.generation = published.head.generation;
-            lease.since = sent;
-        }
     }
 }

@@ -4,6 +4,8 @@
 //! then it goes back, so that other processes get theirs. Giving back happens in the background.
 
 use crate::coordinator::Lease;
+use crate::ids::{Epoch, Version};
+use crate::moment::Moment;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -21,6 +23,8 @@ pub(crate) const GRACE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) lease: Lease,
+    /// The head that it was granted on, or that its writer made since.
+    pub(crate) on: (Epoch, Version),
     /// When this process must let others have it.
     pub(crate) ends: Duration,
     /// When it goes back if nobody here wants it.
@@ -28,9 +32,9 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    pub(crate) fn new(lease: Lease) -> Held {
+    pub(crate) fn new(lease: Lease, on: (Epoch, Version)) -> Held {
         let ends = lease.since.monotonic + TURN;
-        Held { lease, ends, release_at: ends }
+        Held { lease, on, ends, release_at: ends }
     }
 }
 
@@ -46,6 +50,8 @@ struct State {
     last_end: Duration,
     /// Whether the writer whose turn it is came back soon after the last one ended.
     comes_back: bool,
+    /// Whether the last lease ended because the turn was over: then others go first.
+    had_turn: bool,
 }
 
 /// The queue.
@@ -137,8 +143,37 @@ impl Turn {
     }
 
     /// The lease.
-    pub(crate) fn lease(&mut self) -> Option<&mut Lease> {
-        self.held.as_mut().map(|held| &mut held.lease)
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.held.as_ref().map(|held| &held.lease)
+    }
+
+    /// Whether the last lease of this process ended because its turn was over.
+    pub(crate) fn had_turn(&self) -> bool {
+        std::mem::take(&mut self.queue.lock().had_turn)
+    }
+
+    /// Whether the lease is to outlive the commit: somebody here wants it next, and this process's turn is not over.
+    pub(crate) fn goes_on(&self, now: Duration) -> bool {
+        let state = self.queue.lock();
+        let wanted = state.comes_back || !state.waiting.is_empty();
+        wanted && self.held.as_ref().is_some_and(|held| now < held.ends)
+    }
+
+    /// The commit made the head `on`, and with it the next generation; the lease, renewed at `since`, goes on.
+    pub(crate) fn carry_on(&mut self, on: (Epoch, Version), generation: u64, since: Moment) {
+        self.queue.lock().active = None;
+        if let Some(held) = &mut self.held {
+            held.on = on;
+            held.lease.generation = generation;
+            held.lease.since = since;
+        }
+    }
+
+    /// The lease ended with the commit.
+    pub(crate) fn lease_ended(&mut self, now: Duration) {
+        let mut state = self.queue.lock();
+        state.active = None;
+        state.had_turn = self.held.take().is_some_and(|held| now >= held.ends);
     }
 
     /// The lease waits a moment for whoever was told to try again.

@@ -52,7 +52,7 @@ impl Database {
         Ok(Status {
             name: self.name.display().to_string(),
             database: self.id.to_string(),
-            coordinator: self.options.coordinator.clone(),
+            coordinator: self.coordinator.name(),
             file_system: self.storage.describe(),
             epoch: head.epoch.0,
             version: head.version.0,

@@ -260,7 +260,7 @@ fn a_database_that_is_open_already_is_looked_at_again_when_it_is_opened() {
     fs::write(folder.name(), original).unwrap();
     assert!(std::sync::Arc::ptr_eq(&first, &open().unwrap()));
     // Removed and made anew at the same path: another database.
-    seawall::remove(&folder.name()).unwrap();
+    seawall::remove(&folder.name(), None).unwrap();
     write_plain(&folder.name(), 3);
     let again = open().unwrap();
     assert_eq!(newest(&again).page_count(), 3);

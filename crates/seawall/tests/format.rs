@@ -84,8 +84,8 @@ fn the_heads_are_what_the_page_says() {
     assert_eq!(one.commit.place, place(13, 208, 208));
     assert_eq!(two.commit.place, place(40, 240, 224));
     // Each is its predecessor but for what a commit changes.
-    assert_eq!(one, zero.followed_by(one.commit, 0));
-    assert_eq!(two, one.followed_by(two.commit, 0));
+    assert_eq!(one, zero.followed_by(one.commit, 0, 0));
+    assert_eq!(two, one.followed_by(two.commit, 1, 0));
     assert_eq!((two.epoch, two.version, two.generation, two.sweep), (Epoch(0), Version(2), 2, 0));
     for (head, line) in heads().iter().zip(block("heads").lines()) {
         assert_eq!(head.to_string(), line);

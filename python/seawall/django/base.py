@@ -54,6 +54,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             coordinator=options.coordinator,
             freshness=options.freshness,
             lease=options.lease,
+            # By this very name clients of django-sqlite-efs lock it.
+            legacy_names=[name, *options.legacy_names],
             page_cache=options.page_cache,
             timeout=options.timeout,
         )

@@ -17,6 +17,8 @@ from django.db.backends.sqlite3 import creation
 
 import seawall
 
+from .options import Options
+
 
 class DatabaseCreation(creation.DatabaseCreation):
     """Test databases are files, on the embedded coordinator; those in memory are stock SQLite's.
@@ -116,7 +118,10 @@ class DatabaseCreation(creation.DatabaseCreation):
 
     def _destroy_test_db(self, test_database_name: str, verbosity: int) -> None:
         if test_database_name and not self.is_in_memory_db(test_database_name):
-            seawall.remove(test_database_name)
+            self._forget(test_database_name)
+
+    def _forget(self, name: str) -> None:
+        seawall.remove(name, coordinator=Options.of(self.connection.settings_dict).coordinator)
 
     def _ask_to_replace(self, name: str) -> None:
         try:
@@ -138,7 +143,7 @@ class DatabaseCreation(creation.DatabaseCreation):
             shown = self._get_database_display_str(verbosity, name)  # type: ignore[attr-defined]
             self.log(f"Destroying old test database for alias {shown}...")
         try:
-            seawall.remove(name)
+            self._forget(name)
         except Exception as error:
             self.log(f"Got an error deleting the old test database: {error}")
             sys.exit(2)

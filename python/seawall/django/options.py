@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+DEFAULT_LEASE = 3.0
+"""For how many seconds a lease lasts without a renewal (the engine's default)."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -25,6 +28,7 @@ class Options:
     timeout: float = 5.0
     freshness: str | float = "request"
     lease: float | None = None
+    legacy_names: tuple[str, ...] = ()
     page_cache: int | None = None
 
     @classmethod
@@ -95,6 +99,17 @@ def _lease(value: Any) -> float:
     return number
 
 
+def _expiration(value: Any) -> float:
+    """Read the expiration of a lock that is not renewed: a lease is, and a longer one would only make others wait for the dead."""
+    return min(_lease(value), DEFAULT_LEASE)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, list | tuple) and all(isinstance(name, str | os.PathLike) for name in value):
+        return tuple(os.fspath(name) for name in value)
+    raise ValueError(f"is {value!r}, which is not a list of paths")
+
+
 def _freshness(value: Any) -> str | float:
     if value in ("request", "transaction"):
         return str(value)
@@ -140,6 +155,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "timeout": _seconds,
     "freshness": _freshness,
     "lease": _lease,
+    "legacy_names": _names,
     "page_cache": _bytes,
 }
 
@@ -147,7 +163,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 # of django-sqlite-efs. (Its SQLITE_LOCK_MAX_ATTEMPTS may stay: the timeout decides, not the tries.)
 _SETTINGS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "coordinator": {"SEAWALL_COORDINATOR": _coordinator, "SQLITE_LOCK_DYNAMODB_TABLE": _table},
-    "lease": {"SQLITE_LOCK_EXPIRATION": _lease},
+    "lease": {"SQLITE_LOCK_EXPIRATION": _expiration},
 }
 
 OWN = frozenset(_READERS)

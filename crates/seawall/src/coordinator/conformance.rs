@@ -7,6 +7,8 @@ use crate::head::{CommitRef, Head};
 use crate::ids::{CommitId, DatabaseId, Digest, Token, Version};
 use std::time::Duration;
 
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A database's coordinator, as several machines reach it. Nothing was put there yet.
 pub trait Setting: Sync {
     /// Another machine.
@@ -37,33 +39,43 @@ fn commit_ref(id: u8, n: u64) -> CommitRef {
 }
 
 fn claim(token: u8) -> Claim {
-    let (token, label) = (Token([token; 8]), format!("machine {token}"));
-    Claim { token, label, length: Duration::from_secs(1), pass_over: None, had_turn: false }
+    Claim {
+        token: Token([token; 8]),
+        label: format!("machine {token}"),
+        length: Duration::from_secs(1),
+        refusals: 0,
+        patience: PATIENCE,
+        pass_over: None,
+        had_turn: false,
+    }
 }
 
 fn acquire(machine: &dyn Coordinator, token: u8) -> (Lease, Head) {
-    let known = machine.load(&Known::Nothing).expect("the head can be loaded");
+    let known = machine.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
     match machine.acquire(&claim(token), &known).expect("the lease can be asked for") {
         Acquired::Granted(lease, head) => (lease, *head),
-        Acquired::Held => panic!("nobody holds the lease, and it was not granted"),
+        Acquired::Held { .. } => panic!("nobody holds the lease, and it was not granted"),
     }
 }
 
 /// Commits once, politely.
 fn commit(machine: &dyn Coordinator, id: u8) -> Head {
     let (lease, head) = acquire(machine, id);
-    let next = head.followed_by(commit_ref(id, head.version.0), lease.slot);
-    assert!(matches!(machine.swap(&lease, &head, &next), Ok(Swapped::Done)), "a swap from the newest head takes place");
+    let next = head.followed_by(commit_ref(id, head.version.0), lease.generation, lease.slot);
+    assert!(
+        matches!(machine.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)),
+        "a swap from the newest head takes place"
+    );
     if machine.lease_survives_swap() {
         machine.release(&lease).expect("a lease can be given back");
     }
-    let newest = machine.load(&Known::Head(&head)).expect("the head can be loaded");
+    let newest = machine.load(&Known::Head(&head), PATIENCE).expect("the head can be loaded");
     assert!(newest.commit.is(&next.commit), "one sees one's own commit");
     newest
 }
 
 fn an_absent_head_is_lost(setting: &dyn Setting) {
-    let loaded = setting.machine().load(&Known::Nothing);
+    let loaded = setting.machine().load(&Known::Nothing, PATIENCE);
     assert!(matches!(loaded, Err(CoordinatorError::Lost(_))), "an absent head is lost, never made: {loaded:?}");
 }
 
@@ -74,20 +86,28 @@ fn the_first_head_is_put_once(setting: &dyn Setting) {
     assert_eq!(a.create(&mine).expect("the first head is taken"), mine);
     assert_eq!(b.create(&other).expect("the answer is the head that is there"), mine);
     assert_eq!(a.create(&mine).expect("a repeated request meets itself"), mine);
-    assert_eq!(b.load(&Known::Nothing).expect("the head can be loaded"), mine);
+    assert_eq!(b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded"), mine);
 }
 
 fn a_swap_is_seen_by_everybody_at_once(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
     a.create(&first_head()).expect("the first head is taken");
-    let mut known = b.load(&Known::Nothing).expect("the head can be loaded");
+    let mut known = b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
     for n in 1..=20 {
         let head = commit(&*a, n);
-        assert_eq!(b.load(&Known::Head(&known)).expect("the head can be loaded"), head, "what is acknowledged is seen");
+        assert_eq!(
+            b.load(&Known::Head(&known), PATIENCE).expect("the head can be loaded"),
+            head,
+            "what is acknowledged is seen"
+        );
         assert_eq!(head.version, Version(u64::from(n)));
         assert!(head.generation > known.generation, "the generation rises");
         known = head;
-        assert_eq!(b.load(&Known::Head(&known)).expect("the head can be loaded"), known, "nothing new is nothing new");
+        assert_eq!(
+            b.load(&Known::Head(&known), PATIENCE).expect("the head can be loaded"),
+            known,
+            "nothing new is nothing new"
+        );
     }
 }
 
@@ -97,27 +117,27 @@ fn a_swap_from_an_older_head_is_refused_and_brings_the_newer(setting: &dyn Setti
     let (late, old) = acquire(&*a, 1);
     a.release(&late).expect("a lease can be given back");
     let newer = commit(&*b, 2);
-    let next = old.followed_by(commit_ref(1, 1), late.slot);
-    match a.swap(&late, &old, &next).expect("a refusal is an answer") {
+    let next = old.followed_by(commit_ref(1, 1), late.generation, late.slot);
+    match a.swap(&late, &old, &next, false, PATIENCE).expect("a refusal is an answer") {
         Swapped::Refused(head) => assert_eq!(*head, newer),
         Swapped::Done => panic!("a swap from an older head took place"),
     }
-    assert_eq!(b.load(&Known::Nothing).expect("the head can be loaded"), newer);
+    assert_eq!(b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded"), newer);
 }
 
 fn a_repeated_swap_changes_nothing_and_meets_itself(setting: &dyn Setting) {
     let a = setting.machine();
     a.create(&first_head()).expect("the first head is taken");
     let (lease, head) = acquire(&*a, 1);
-    let next = head.followed_by(commit_ref(1, 1), lease.slot);
-    assert!(matches!(a.swap(&lease, &head, &next), Ok(Swapped::Done)));
-    match a.swap(&lease, &head, &next).expect("a repeated swap has an answer") {
+    let next = head.followed_by(commit_ref(1, 1), lease.generation, lease.slot);
+    assert!(matches!(a.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)));
+    match a.swap(&lease, &head, &next, false, PATIENCE).expect("a repeated swap has an answer") {
         Swapped::Refused(head) => {
             assert!(head.commit.is(&next.commit), "whoever repeats a request finds it carried out")
         }
         Swapped::Done => {}
     }
-    let newest = a.load(&Known::Nothing).expect("the head can be loaded");
+    let newest = a.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
     assert_eq!((newest.version, newest.commit.id), (Version(1), next.commit.id));
 }
 
@@ -127,7 +147,7 @@ fn the_lease_is_one_machine_s(setting: &dyn Setting) {
     a.create(&first).expect("the first head is taken");
     let (lease, head) = acquire(&*a, 1);
     let asked = b.acquire(&claim(2), &head).expect("the lease can be asked for");
-    assert!(matches!(asked, Acquired::Held), "a lease that is held is not granted");
+    assert!(matches!(asked, Acquired::Held { .. }), "a lease that is held is not granted");
     a.renew(&lease, "machine 1").expect("a lease can be renewed");
     assert!(b.holder(&head).expect("the holder can be asked for").label.contains("machine 1"));
     a.release(&lease).expect("a lease can be given back");
@@ -142,15 +162,15 @@ fn a_silent_holder_is_passed_over_and_a_live_one_is_not(setting: &dyn Setting) {
     a.renew(&silent, "machine 1 is alive").expect("a lease can be renewed");
     let pass_over = |holder| Claim { pass_over: Some(holder), ..claim(2) };
     let asked = b.acquire(&pass_over(seen), &head).expect("the lease can be asked for");
-    assert!(matches!(asked, Acquired::Held), "a holder that renewed is not passed over");
+    assert!(matches!(asked, Acquired::Held { .. }), "a holder that renewed is not passed over");
     let seen = b.holder(&head).expect("the holder can be asked for");
     let Acquired::Granted(lease, head) = b.acquire(&pass_over(seen), &head).expect("the lease can be asked for") else {
         panic!("a holder that did nothing is passed over");
     };
-    let next = head.followed_by(commit_ref(2, 1), lease.slot);
-    assert!(matches!(b.swap(&lease, &head, &next), Ok(Swapped::Done)));
-    let mine = head.followed_by(commit_ref(1, 1), silent.slot);
-    match a.swap(&silent, &head, &mine).expect("a refusal is an answer") {
+    let next = head.followed_by(commit_ref(2, 1), lease.generation, lease.slot);
+    assert!(matches!(b.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)));
+    let mine = head.followed_by(commit_ref(1, 1), silent.generation, silent.slot);
+    match a.swap(&silent, &head, &mine, false, PATIENCE).expect("a refusal is an answer") {
         Swapped::Refused(now) => assert!(now.commit.is(&next.commit)),
         Swapped::Done => panic!("the holder that was passed over committed over the other"),
     }
@@ -171,17 +191,17 @@ fn whoever_is_behind_finds_the_newest(setting: &dyn Setting) {
     let newest = heads.last().expect("there are many").clone();
     for known in &heads {
         assert_eq!(
-            b.load(&Known::Head(known)).expect("the head can be loaded"),
+            b.load(&Known::Head(known), PATIENCE).expect("the head can be loaded"),
             newest,
             "from version {}",
             known.version.0
         );
         let hint = Known::Hint(known.version, known.commit.id);
-        assert_eq!(b.load(&hint).expect("the head can be loaded"), newest);
+        assert_eq!(b.load(&hint, PATIENCE).expect("the head can be loaded"), newest);
     }
     let wrong_hints = [Known::Hint(Version(9999), CommitId([9; 16])), Known::Hint(Version(3), CommitId([9; 16]))];
     for hint in wrong_hints {
-        assert_eq!(b.load(&hint).expect("the head can be loaded"), newest, "a wrong hint misleads nobody");
+        assert_eq!(b.load(&hint, PATIENCE).expect("the head can be loaded"), newest, "a wrong hint misleads nobody");
     }
 }
 
@@ -196,11 +216,11 @@ fn of_many_that_swap_at_once_one_wins(setting: &dyn Setting) {
         let won: Vec<bool> = std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for (machine, id) in machines.iter().zip(0..) {
-                let next = now.followed_by(commit_ref(id, round), lease.slot);
+                let next = now.followed_by(commit_ref(id, round), lease.generation, lease.slot);
                 let (lease, now) = (&lease, &now);
-                threads.push(
-                    scope.spawn(move || matches!(machine.swap(lease, now, &next).expect("an answer"), Swapped::Done)),
-                );
+                threads.push(scope.spawn(move || {
+                    matches!(machine.swap(lease, now, &next, false, PATIENCE).expect("an answer"), Swapped::Done)
+                }));
             }
             threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
         });
@@ -208,7 +228,7 @@ fn of_many_that_swap_at_once_one_wins(setting: &dyn Setting) {
         if machines[0].lease_survives_swap() {
             machines[0].release(&lease).expect("a lease can be given back");
         }
-        head = machines[1].load(&Known::Head(&now)).expect("the head can be loaded");
+        head = machines[1].load(&Known::Head(&now), PATIENCE).expect("the head can be loaded");
         assert_eq!(head.version, Version(round));
     }
 }

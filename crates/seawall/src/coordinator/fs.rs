@@ -11,6 +11,7 @@ use crate::storage::{File, Lock, Span, Storage};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// How many numbers are looked up at once while a reader that is behind finds the newest.
 const PROBES: usize = 8;
@@ -18,6 +19,10 @@ const PROBES: usize = 8;
 const LABEL_BYTES: usize = 512;
 /// … and there is one for each lock, until the places are used again: a holder that was passed over cannot write on its successor's.
 const LABELS: u32 = 8;
+/// The longest wait before the lease is asked for again is this power of two, in milliseconds: a lock costs nothing but the trip.
+const LONGEST_WAIT: u32 = 2;
+/// A holder that goes on for so long says who it is: until then its lock says enough.
+const FIRST_RENEWAL: Duration = Duration::from_millis(100);
 
 /// The `fs` coordinator of one database.
 pub struct FsCoordinator {
@@ -64,6 +69,24 @@ impl FsCoordinator {
             }
             asked = probes(low.version, missing);
         }
+    }
+
+    /// The newest head, for whoever knows one.
+    fn newest_since(&self, known: &Head) -> Result<Head, CoordinatorError> {
+        let look = self.storage.look(known.version).map_err(reading)?;
+        if !look.known_is_there {
+            return self.newest_listed();
+        }
+        let Some(next) = parse(look.next, known.version.next())? else {
+            return Ok(known.clone());
+        };
+        let newest = self.newest_from(next)?;
+        // What was just found is only the newest if `known` was not collected while we looked on.
+        let looked_on = newest.version > known.version.next();
+        if looked_on && !self.storage.is_named(known.version).map_err(reading)? {
+            return self.newest_listed();
+        }
+        Ok(newest)
     }
 
     /// From the list of the folder: for whoever knows nothing, or only what was collected meanwhile.
@@ -113,16 +136,24 @@ impl FsCoordinator {
     fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32) -> Result<Acquired, CoordinatorError> {
         let since = self.storage.now();
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
-            return Ok(Acquired::Held);
+            return Ok(held(claim));
         }
-        match self.load(&Known::Head(known)) {
+        match self.newest_since(known) {
             Ok(head) if head.lease_slot <= slot => {
-                let (generation, sweep) = (head.generation, head.sweep);
-                Ok(Acquired::Granted(Lease { generation, sweep, token: claim.token, slot, since }, Box::new(head)))
+                let lease = Lease {
+                    generation: head.generation,
+                    sweep: head.sweep,
+                    token: claim.token,
+                    slot,
+                    since,
+                    length: claim.length,
+                    first_renewal: FIRST_RENEWAL.min(claim.length / 3),
+                };
+                Ok(Acquired::Granted(lease, Box::new(head)))
             }
             Ok(_) => {
                 self.storage.unlock(Lock::Lease(slot)).map_err(asking)?;
-                Ok(Acquired::Held)
+                Ok(held(claim))
             }
             Err(error) => {
                 // The answer that counts is the load's; a lock that cannot be given back ends with its process.
@@ -134,6 +165,10 @@ impl FsCoordinator {
 }
 
 impl Coordinator for FsCoordinator {
+    fn name(&self) -> String {
+        "fs:".into()
+    }
+
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
         if self.publish(head)? {
             return Ok(head.clone());
@@ -141,46 +176,32 @@ impl Coordinator for FsCoordinator {
         self.head_of(head.version)?.ok_or_else(|| CoordinatorError::Lost("commits/0 came and went".into()))
     }
 
-    fn load(&self, known: &Known<'_>) -> Result<Head, CoordinatorError> {
-        let known = match known {
-            Known::Head(head) => *head,
-            Known::Nothing => return self.newest_listed(),
+    fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {
+        match known {
+            Known::Head(head) => self.newest_since(head),
+            Known::Nothing => self.newest_listed(),
             Known::Hint(version, commit) => match self.head_of(*version)? {
-                Some(head) if head.commit.id == *commit => return self.load(&Known::Head(&head)),
-                _ => return self.newest_listed(),
+                Some(head) if head.commit.id == *commit => self.newest_since(&head),
+                _ => self.newest_listed(),
             },
-        };
-        let look = self.storage.look(known.version).map_err(reading)?;
-        if !look.known_is_there {
-            return self.newest_listed();
         }
-        let Some(next) = parse(look.next, known.version.next())? else {
-            return Ok(known.clone());
-        };
-        let newest = self.newest_from(next)?;
-        // What was just found is only the newest if `known` was not collected while we looked on.
-        let looked_on = newest.version > known.version.next();
-        if looked_on && !self.storage.is_named(known.version).map_err(reading)? {
-            return self.newest_listed();
-        }
-        Ok(newest)
     }
 
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
         // Whoever comes back from a turn must first find nobody at the front of the line.
         if claim.had_turn && !self.stand_in_line()? {
-            return Ok(Acquired::Held);
+            return Ok(held(claim));
         }
         let acquired = match &claim.pass_over {
             // The holder was watched up to now; a last look, for it may have moved since.
-            Some(holder) if self.holder(&self.load(&Known::Head(known))?)? == *holder => {
-                self.acquire_slot(claim, known, holder.slot.wrapping_add(1))?
+            Some(holder) if self.holder(&self.newest_since(known)?)? == *holder => {
+                self.acquire_slot(claim, known, (holder.term as u32).wrapping_add(1))?
             }
             _ => self.acquire_slot(claim, known, known.lease_slot)?,
         };
         match acquired {
             Acquired::Granted(..) => self.give_up()?,
-            Acquired::Held => drop(self.stand_in_line()?),
+            Acquired::Held { .. } => drop(self.stand_in_line()?),
         }
         Ok(acquired)
     }
@@ -193,7 +214,7 @@ impl Coordinator for FsCoordinator {
     }
 
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
-        Ok(Holder { version: known.version, slot: known.lease_slot, label: self.label(known.lease_slot)? })
+        Ok(Holder { generation: known.generation, term: known.lease_slot.into(), label: self.label(known.lease_slot)? })
     }
 
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
@@ -202,13 +223,20 @@ impl Coordinator for FsCoordinator {
         self.storage.write(File::Lease, label_at(lease.slot), format!("{line}\n").as_bytes()).map_err(writing)
     }
 
-    fn swap(&self, lease: &Lease, previous: &Head, next: &Head) -> Result<Swapped, CoordinatorError> {
+    fn swap(
+        &self,
+        lease: &Lease,
+        previous: &Head,
+        next: &Head,
+        _keep: bool,
+        _patience: Duration,
+    ) -> Result<Swapped, CoordinatorError> {
         assert_eq!(lease.generation, previous.generation, "the lease is that of the predecessor");
         assert_eq!(next.version, previous.version.next(), "versions rise by one");
         let refused = |head| Swapped::Refused(Box::new(head));
         if !self.publish(next)? {
             // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
-            return self.load(&Known::Head(previous)).map(refused);
+            return self.newest_since(previous).map(refused);
         }
         // A sleeper may have named a number anew that was collected long ago: then its predecessor is gone.
         if self.storage.is_named(previous.version).map_err(unclear)? {
@@ -225,6 +253,10 @@ impl Coordinator for FsCoordinator {
     fn lease_survives_swap(&self) -> bool {
         true
     }
+}
+
+fn held(claim: &Claim) -> Acquired {
+    Acquired::Held { again_in: Duration::from_millis(1 << claim.refusals.min(LONGEST_WAIT)), seen: None }
 }
 
 /// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be missing).
