@@ -32,13 +32,19 @@ test-django: build ## Django's own test suite, beside stock SQLite (10 to 20 min
 bench: build ## speed beside stock SQLite; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py
 
-lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy: all clean
+aws: build ## the Lambda layer and the polls for deploy/aws, into build/aws
+	rm -rf build/aws
+	$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/aws .
+	$(BIN)/python deploy/aws/package.py build/aws/*.whl
+
+lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy, cfn-lint: all clean
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/cfn-lint deploy/aws/template.yaml
 
 doc: ## the Rust documentation, in target/doc
 	cargo doc --workspace --no-deps
@@ -47,4 +53,4 @@ clean: ## remove what was built
 	cargo clean
 	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
-.PHONY: help build demo test test-django bench lint doc clean
+.PHONY: help build demo test test-django bench aws lint doc clean
