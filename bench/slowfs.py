@@ -58,8 +58,11 @@ def build(folder: Path) -> Path:
 
 
 @contextmanager
-def machines(folder: Path, count: int) -> Iterator[list[SlowFolder]]:
-    """One folder, mounted by several machines: 1 ms for a read or metadata, 3 ms for a durable write."""
+def machines(folder: Path, count: int, *, locks: str = "pass") -> Iterator[list[SlowFolder]]:
+    """One folder, mounted by several machines: 1 ms for a read or metadata, 3 ms for a durable write.
+
+    With the locks `"local"` a machine's file locks are its own, as with NFS's mount option `nolock`.
+    """
     program = build(folder)
     backing = folder / "backing"
     backing.mkdir()
@@ -69,7 +72,8 @@ def machines(folder: Path, count: int) -> Iterator[list[SlowFolder]]:
         for number in range(count):
             mount, control = folder / f"machine{number}", folder / f"control{number}"
             mount.mkdir()
-            process = subprocess.Popen([program, backing, mount, f"--ctl={control}", "--md=1", "--rd=1", "--wr=3"])
+            costs = ["--md=1", "--rd=1", "--wr=3"]
+            process = subprocess.Popen([program, backing, mount, f"--ctl={control}", f"--locks={locks}", *costs])
             mounted.append((process, mount))
             while not mount.is_mount():
                 if process.poll() is not None:
