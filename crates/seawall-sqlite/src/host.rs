@@ -57,6 +57,7 @@ impl Host {
             return Err("this SQLite did not take the VFS".into());
         }
         let host: &'static Host = host;
+        seawall_dynamodb::register();
         hosts.push(host);
         Ok(host)
     }

@@ -139,8 +139,8 @@ impl Database {
                     drop(turn);
                 }
                 Ok(Due::Renew(lease)) => {
-                    let label = format!("{}, since {}", self.storage.label(), clock(lease.since));
-                    let now = clock(self.storage.now());
+                    let label = format!("{}, since {}", self.storage.label(), lease.since.clock());
+                    let now = self.storage.now().clock();
                     let renewed = self.coordinator.renew(&lease, &format!("{label}, at work at {now}"));
                     self.note_trouble(renewed.map_err(|error| format!("renewing the lease: {error}")));
                 }
@@ -201,10 +201,4 @@ fn run(database: &Weak<Database>, bell: &Bell) {
                 .0;
         }
     }
-}
-
-fn clock(moment: Moment) -> String {
-    let seconds = moment.wall.as_secs();
-    let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
-    format!("{hours:02}:{minutes:02}:{:02}.{:03} UTC", seconds % 60, moment.wall.subsec_millis())
 }

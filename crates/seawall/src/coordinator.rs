@@ -10,7 +10,7 @@ pub mod fs;
 pub mod kinds;
 
 use crate::head::Head;
-use crate::ids::{CommitId, Token, Version};
+use crate::ids::{CommitId, Epoch, Token, Version};
 use crate::moment::Moment;
 use std::time::Duration;
 
@@ -70,6 +70,8 @@ pub struct Claim {
 /// A lease that was granted: a politeness, and the generation that fences its writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
+    /// The head's epoch, as of the grant.
+    pub epoch: Epoch,
     /// The head's generation, as of the grant: what the swap must still find.
     pub generation: u64,
     /// The head's sweep, as of the grant: segments made under another one must not be appended to.

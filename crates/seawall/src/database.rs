@@ -1,7 +1,7 @@
 //! What one process keeps for one database: the newest snapshot it knows, the caches, the writers' queue.
 
 use crate::background::Bell;
-use crate::coordinator::{Coordinator, CoordinatorError, Known};
+use crate::coordinator::{Coordinator, Known};
 use crate::counters::Counts;
 use crate::error::{Error, Result};
 use crate::head::Head;
@@ -133,7 +133,7 @@ impl Database {
     /// Asks for the head; refuses one that is older than what this process has seen.
     pub(crate) fn load(&self, known: &Snapshot, patience: Duration) -> Result<Head> {
         let head = self.coordinator.load(&Known::Head(&known.head), patience);
-        let head = head.map_err(|error| self.nothing_written(error))?;
+        let head = head.map_err(Error::nothing_written)?;
         self.accept(head, known)
     }
 
@@ -195,20 +195,6 @@ impl Database {
     /// A connection of this database wants its requests' freshness: the beginning of a request asks for the head in the background.
     pub fn expect_requests(&self) {
         self.requests.store(true, Ordering::Relaxed);
-    }
-
-    /// A coordinator's error where nothing can have been written.
-    pub(crate) fn nothing_written(&self, error: CoordinatorError) -> Error {
-        match error {
-            CoordinatorError::Unreachable(cause)
-            | CoordinatorError::Unclear(cause)
-            | CoordinatorError::Undurable(cause) => Error::Unreachable { cause },
-            CoordinatorError::Full(cause) => Error::Full(cause),
-            CoordinatorError::Permission(cause) => Error::Permission(cause),
-            CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::CannotOpen(format!(
-                "{error}. Nothing was written, and the data is in the files: run seawall recover"
-            )),
-        }
     }
 }
 

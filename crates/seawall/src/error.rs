@@ -3,6 +3,7 @@
 //! The design's section 8 is the table; [`Error::kind`] is its first column. The edges (SQLite, Python, Django)
 //! translate kinds, never texts.
 
+use crate::coordinator::CoordinatorError;
 use crate::ids::{CommitId, Version};
 use std::io;
 use std::sync::Arc;
@@ -125,6 +126,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// A coordinator's error where nothing can have been written.
+    pub(crate) fn nothing_written(error: CoordinatorError) -> Error {
+        match error {
+            CoordinatorError::Unreachable(cause)
+            | CoordinatorError::Unclear(cause)
+            | CoordinatorError::Undurable(cause) => Error::Unreachable { cause },
+            CoordinatorError::Full(cause) => Error::Full(cause),
+            CoordinatorError::Permission(cause) => Error::Permission(cause),
+            CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::CannotOpen(format!(
+                "{error}. Nothing was written, and the data is in the files: run seawall recover"
+            )),
+        }
+    }
+
     /// Which row of the design's table this is.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -119,6 +119,23 @@ impl FromStr for Place {
     }
 }
 
+impl fmt::Display for BaseRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.name, self.page_size.bytes(), self.page_count)
+    }
+}
+
+impl FromStr for BaseRef {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<BaseRef, Malformed> {
+        let [name, page_size, page_count] = parts(text)?;
+        let name = name.parse().map_err(|_| Malformed("a base's name is malformed"))?;
+        let page_size = PageSize::new(number(page_size)?).ok_or(Malformed("a page size is impossible"))?;
+        Ok(BaseRef { name, page_size, page_count: number(page_count)? })
+    }
+}
+
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = format!(
@@ -131,7 +148,7 @@ impl fmt::Display for Head {
         }
         text.push_str(" base=");
         match &self.base {
-            Some(base) => write!(text, "{}:{}:{}", base.name, base.page_size.bytes(), base.page_count)?,
+            Some(base) => write!(text, "{base}")?,
             None => text.push('-'),
         }
         write!(text, " home={} gen={} sweep={} slot={}", self.home, self.generation, self.sweep, self.lease_slot)?;
@@ -168,7 +185,7 @@ impl FromStr for Head {
                 digest: field("digest")?.parse().map_err(|_| id())?,
                 place: optional(field("at")?, str::parse)?,
             },
-            base: optional(field("base")?, parse_base)?,
+            base: optional(field("base")?, str::parse)?,
             home: number(field("home")?)?,
             generation: number(field("gen")?)?,
             sweep: number(field("sweep")?)?,
@@ -182,13 +199,6 @@ impl FromStr for Head {
         }
         Ok(head)
     }
-}
-
-fn parse_base(text: &str) -> Result<BaseRef, Malformed> {
-    let [name, page_size, page_count] = parts(text)?;
-    let name = name.parse().map_err(|_| Malformed("a base's name is malformed"))?;
-    let page_size = PageSize::new(number(page_size)?).ok_or(Malformed("a page size is impossible"))?;
-    Ok(BaseRef { name, page_size, page_count: number(page_count)? })
 }
 
 fn parts<const N: usize>(text: &str) -> Result<[&str; N], Malformed> {

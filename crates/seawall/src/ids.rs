@@ -169,7 +169,7 @@ impl FromStr for BaseName {
 }
 
 /// A decimal number in its only spelling: digits, no sign, no leading zero.
-pub(crate) fn parse_number<N: FromStr + fmt::Display>(text: &str) -> Option<N> {
+pub fn parse_number<N: FromStr + fmt::Display>(text: &str) -> Option<N> {
     let number: N = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
 }

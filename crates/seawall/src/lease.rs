@@ -65,7 +65,7 @@ impl Database {
                 self.work_begins(turn, held);
                 return Ok(newest);
             }
-            self.coordinator.release(&held.lease).map_err(|error| self.nothing_written(error))?;
+            self.coordinator.release(&held.lease).map_err(Error::nothing_written)?;
             had_turn = true;
         }
         let acquired = self.acquire(began, timeout, had_turn);
@@ -88,7 +88,7 @@ impl Database {
     fn acquire(&self, began: Duration, timeout: Duration, had_turn: bool) -> Result<(Held, Arc<Snapshot>)> {
         let mut claim = Claim {
             token: Token(self.random()?),
-            label: self.storage.label(),
+            label: format!("{}, since {}", self.storage.label(), self.storage.now().clock()),
             length: self.options.lease,
             refusals: 0,
             patience: PATIENCE.min(timeout),
@@ -99,8 +99,7 @@ impl Database {
         loop {
             let known = self.newest_known();
             let sent = self.storage.now();
-            let acquired =
-                self.coordinator.acquire(&claim, &known.head).map_err(|error| self.nothing_written(error))?;
+            let acquired = self.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)?;
             let (again_in, seen) = match acquired {
                 Acquired::Granted(lease, head) => {
                     let held = Held::new(lease, head.order());
@@ -139,7 +138,7 @@ impl Database {
         }
         let sent = self.storage.now();
         let newest = self.catch_up(self.load(known, PATIENCE)?, sent)?;
-        self.coordinator.holder(&newest.head).map_err(|error| self.nothing_written(error))
+        self.coordinator.holder(&newest.head).map_err(Error::nothing_written)
     }
 
     /// Ends the turn: the lease waits for this process's next writer, or goes back, in the background.

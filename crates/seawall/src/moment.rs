@@ -23,4 +23,11 @@ impl Moment {
     pub fn unix_millis(&self) -> u64 {
         u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX)
     }
+
+    /// The time of day, for people.
+    pub fn clock(&self) -> String {
+        let seconds = self.wall.as_secs();
+        let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
+        format!("{hours:02}:{minutes:02}:{:02}.{:03} UTC", seconds % 60, self.wall.subsec_millis())
+    }
 }

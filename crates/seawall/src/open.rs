@@ -230,9 +230,7 @@ fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home
 
     let sent = storage.now();
     let known = high.map_or(Known::Nothing, |high| Known::Hint(high.version, high.commit));
-    let head = coordinator.load(&known, PATIENCE).map_err(|error| {
-        Error::CannotOpen(format!("{error}. Nothing was written, and the data is in the files: run seawall recover"))
-    })?;
+    let head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
     check_home(&head, identity.database, home)?;
     if let Some(high) = high.filter(|high| (high.epoch, high.version) > head.order()) {
         return Err(Error::CannotOpen(format!(

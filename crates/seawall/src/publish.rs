@@ -96,7 +96,7 @@ impl Database {
                 Ok(None) => Err(Error::Superseded { version: pending.next.version }),
                 Err(cause) => Err(self.leave_unsettled(&mut self.pending(), pending, cause)),
             },
-            Outcome::Failed(error) => Err(self.nothing_written(error)),
+            Outcome::Failed(error) => Err(Error::nothing_written(error)),
             Outcome::Unknown(cause) => Err(self.leave_unsettled(&mut self.pending(), pending, cause)),
         }
     }
@@ -144,7 +144,7 @@ impl Database {
                     ambiguous = true;
                     let known = Known::Head(&previous.head);
                     let left = patience.saturating_sub(self.storage.now().monotonic.saturating_sub(began));
-                    let head = self.coordinator.load(&known, left).map_err(|error| self.nothing_written(error));
+                    let head = self.coordinator.load(&known, left).map_err(Error::nothing_written);
                     head.and_then(|head| self.judge(pending, &head))
                 }
             };

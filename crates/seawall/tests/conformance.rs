@@ -2,6 +2,7 @@
 
 use seawall::coordinator::conformance::{Setting, check};
 use seawall::coordinator::{Coordinator, fs::FsCoordinator};
+use seawall::ids::DatabaseId;
 use seawall::storage::{Storage, os::OsStorage};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,10 @@ impl Folder {
 }
 
 impl Setting for Folder {
+    fn database(&self) -> DatabaseId {
+        DatabaseId([7; 16])
+    }
+
     fn machine(&self) -> Box<dyn Coordinator> {
         Box::new(FsCoordinator::new(Arc::new(self.storage())))
     }

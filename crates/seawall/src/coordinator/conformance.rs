@@ -11,6 +11,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A database's coordinator, as several machines reach it. Nothing was put there yet.
 pub trait Setting: Sync {
+    /// Which database it is.
+    fn database(&self) -> DatabaseId;
     /// Another machine.
     fn machine(&self) -> Box<dyn Coordinator>;
 }
@@ -24,12 +26,14 @@ pub fn check(fresh: &dyn Fn() -> Box<dyn Setting>) {
     a_repeated_swap_changes_nothing_and_meets_itself(&*fresh());
     the_lease_is_one_machine_s(&*fresh());
     a_silent_holder_is_passed_over_and_a_live_one_is_not(&*fresh());
+    a_lease_that_was_kept_outlives_the_swap(&*fresh());
+    whoever_had_a_turn_lets_the_first_in_line_go_first(&*fresh());
     whoever_is_behind_finds_the_newest(&*fresh());
     of_many_that_swap_at_once_one_wins(&*fresh());
 }
 
-fn first_head() -> Head {
-    Head::first(DatabaseId([7; 16]), CommitId([1; 16]), None, 42)
+fn first_head(setting: &dyn Setting) -> Head {
+    Head::first(setting.database(), CommitId([1; 16]), None, 42)
 }
 
 fn commit_ref(id: u8, n: u64) -> CommitRef {
@@ -81,8 +85,8 @@ fn an_absent_head_is_lost(setting: &dyn Setting) {
 
 fn the_first_head_is_put_once(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
-    let mine = first_head();
-    let other = Head { database: DatabaseId([8; 16]), ..first_head() };
+    let mine = first_head(setting);
+    let other = Head { home: 43, ..first_head(setting) };
     assert_eq!(a.create(&mine).expect("the first head is taken"), mine);
     assert_eq!(b.create(&other).expect("the answer is the head that is there"), mine);
     assert_eq!(a.create(&mine).expect("a repeated request meets itself"), mine);
@@ -91,7 +95,7 @@ fn the_first_head_is_put_once(setting: &dyn Setting) {
 
 fn a_swap_is_seen_by_everybody_at_once(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
-    a.create(&first_head()).expect("the first head is taken");
+    a.create(&first_head(setting)).expect("the first head is taken");
     let mut known = b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
     for n in 1..=20 {
         let head = commit(&*a, n);
@@ -113,7 +117,7 @@ fn a_swap_is_seen_by_everybody_at_once(setting: &dyn Setting) {
 
 fn a_swap_from_an_older_head_is_refused_and_brings_the_newer(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
-    a.create(&first_head()).expect("the first head is taken");
+    a.create(&first_head(setting)).expect("the first head is taken");
     let (late, old) = acquire(&*a, 1);
     a.release(&late).expect("a lease can be given back");
     let newer = commit(&*b, 2);
@@ -127,7 +131,7 @@ fn a_swap_from_an_older_head_is_refused_and_brings_the_newer(setting: &dyn Setti
 
 fn a_repeated_swap_changes_nothing_and_meets_itself(setting: &dyn Setting) {
     let a = setting.machine();
-    a.create(&first_head()).expect("the first head is taken");
+    a.create(&first_head(setting)).expect("the first head is taken");
     let (lease, head) = acquire(&*a, 1);
     let next = head.followed_by(commit_ref(1, 1), lease.generation, lease.slot);
     assert!(matches!(a.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)));
@@ -143,7 +147,7 @@ fn a_repeated_swap_changes_nothing_and_meets_itself(setting: &dyn Setting) {
 
 fn the_lease_is_one_machine_s(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
-    let first = first_head();
+    let first = first_head(setting);
     a.create(&first).expect("the first head is taken");
     let (lease, head) = acquire(&*a, 1);
     let asked = b.acquire(&claim(2), &head).expect("the lease can be asked for");
@@ -156,7 +160,7 @@ fn the_lease_is_one_machine_s(setting: &dyn Setting) {
 
 fn a_silent_holder_is_passed_over_and_a_live_one_is_not(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
-    a.create(&first_head()).expect("the first head is taken");
+    a.create(&first_head(setting)).expect("the first head is taken");
     let (silent, head) = acquire(&*a, 1);
     let seen = b.holder(&head).expect("the holder can be asked for");
     a.renew(&silent, "machine 1 is alive").expect("a lease can be renewed");
@@ -181,10 +185,47 @@ fn a_silent_holder_is_passed_over_and_a_live_one_is_not(setting: &dyn Setting) {
     commit(&*b, 3);
 }
 
+fn a_lease_that_was_kept_outlives_the_swap(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let (mut lease, mut head) = acquire(&*a, 1);
+    for n in 1..=3 {
+        let next = head.followed_by(commit_ref(1, n), lease.generation, lease.slot);
+        assert!(matches!(a.swap(&lease, &head, &next, true, PATIENCE), Ok(Swapped::Done)));
+        lease.generation = next.generation;
+        head = next;
+        let asked = b.acquire(&claim(2), &head).expect("the lease can be asked for");
+        assert!(matches!(asked, Acquired::Held { .. }), "a lease that was kept is held");
+    }
+    assert_eq!(b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded").generation, lease.generation);
+    a.release(&lease).expect("a lease can be given back");
+    acquire(&*b, 2);
+}
+
+fn whoever_had_a_turn_lets_the_first_in_line_go_first(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let (lease, head) = acquire(&*a, 1);
+    for refusals in 0..2 {
+        let asked = b.acquire(&Claim { refusals, ..claim(2) }, &head).expect("the lease can be asked for");
+        assert!(matches!(asked, Acquired::Held { .. }));
+    }
+    a.release(&lease).expect("a lease can be given back");
+    let again = Claim { had_turn: true, ..claim(3) };
+    let asked = a.acquire(&again, &head).expect("the lease can be asked for");
+    assert!(matches!(asked, Acquired::Held { .. }), "another one is in line");
+    let Acquired::Granted(lease, _) = b.acquire(&claim(2), &head).expect("the lease can be asked for") else {
+        panic!("whoever is first in line is granted a free lease");
+    };
+    b.release(&lease).expect("a lease can be given back");
+    let asked = a.acquire(&again, &head).expect("the lease can be asked for");
+    assert!(matches!(asked, Acquired::Granted(..)), "nobody is in line any more");
+}
+
 fn whoever_is_behind_finds_the_newest(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
-    a.create(&first_head()).expect("the first head is taken");
-    let mut heads = vec![first_head()];
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let mut heads = vec![first_head(setting)];
     for n in 1..=150_u8 {
         heads.push(commit(&*a, n));
     }
@@ -209,10 +250,10 @@ fn of_many_that_swap_at_once_one_wins(setting: &dyn Setting) {
     const MACHINES: u8 = 4;
     const ROUNDS: u64 = 50;
     let machines: Vec<_> = (0..MACHINES).map(|_| setting.machine()).collect();
-    let mut head = machines[0].create(&first_head()).expect("the first head is taken");
+    let mut head = machines[0].create(&first_head(setting)).expect("the first head is taken");
     for round in 1..=ROUNDS {
         let (lease, now) = acquire(&*machines[0], 99);
-        assert_eq!(now, head);
+        assert!(now.commit.is(&head.commit), "nobody committed in between");
         let won: Vec<bool> = std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for (machine, id) in machines.iter().zip(0..) {

@@ -141,6 +141,7 @@ impl FsCoordinator {
         match self.newest_since(known) {
             Ok(head) if head.lease_slot <= slot => {
                 let lease = Lease {
+                    epoch: head.epoch,
                     generation: head.generation,
                     sweep: head.sweep,
                     token: claim.token,

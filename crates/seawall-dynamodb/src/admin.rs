@@ -1,0 +1,119 @@
+//! The table itself: what it is like, and making one. For the command line; no database needs these permissions.
+
+use crate::item::names;
+use crate::sdk::SdkTable;
+use crate::wire::{ServiceFailure, Verdict};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::{
+    create_table::CreateTableError, describe_continuous_backups::DescribeContinuousBackupsError,
+    describe_table::DescribeTableError, describe_time_to_live::DescribeTimeToLiveError,
+    update_continuous_backups::UpdateContinuousBackupsError,
+};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
+    PointInTimeRecoveryStatus, ScalarAttributeType, TableStatus, TimeToLiveStatus,
+};
+use std::time::{Duration, Instant};
+
+impl ServiceFailure for CreateTableError {}
+impl ServiceFailure for DescribeContinuousBackupsError {}
+impl ServiceFailure for DescribeTableError {}
+impl ServiceFailure for DescribeTimeToLiveError {}
+impl ServiceFailure for UpdateContinuousBackupsError {}
+
+/// How long a new table may take to become active.
+const CREATION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The table's key, as Seawall needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// One string key named `pk`.
+    Right,
+    /// Another; this is what it is, for people.
+    Wrong(String),
+}
+
+/// What a table is like.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Its key.
+    pub key: Key,
+    /// Whether it can be used now.
+    pub active: bool,
+}
+
+/// What kind of key and state the table has (`DescribeTable`).
+pub fn facts(table: &SdkTable) -> Result<Facts, Verdict> {
+    let name = || Some(table.address().table.clone());
+    let described = table.run(async |client: Client| client.describe_table().set_table_name(name()).send().await)?;
+    let described = described.table.ok_or_else(|| Verdict::Other("the answer describes no table".into()))?;
+    let key = described.key_schema();
+    let kind_of = |attribute: &str| {
+        let definitions = described.attribute_definitions().iter();
+        definitions.filter(|definition| definition.attribute_name() == attribute).map(|it| it.attribute_type()).next()
+    };
+    let right = matches!(key, [only] if only.attribute_name() == names::PK)
+        && kind_of(names::PK) == Some(&ScalarAttributeType::S);
+    let part = |element: &KeySchemaElement| {
+        let kind = kind_of(element.attribute_name()).map_or("?", ScalarAttributeType::as_str);
+        format!("{} {} ({kind})", element.key_type(), element.attribute_name())
+    };
+    let key = if right { Key::Right } else { Key::Wrong(key.iter().map(part).collect::<Vec<_>>().join(", ")) };
+    Ok(Facts { key, active: described.table_status() == Some(&TableStatus::Active) })
+}
+
+/// The attribute by whose time the table deletes items (`DescribeTimeToLive`).
+pub fn time_to_live(table: &SdkTable) -> Result<Option<String>, Verdict> {
+    let name = || Some(table.address().table.clone());
+    let told = table.run(async |client: Client| client.describe_time_to_live().set_table_name(name()).send().await)?;
+    let told = told.time_to_live_description.filter(|told| {
+        matches!(told.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
+    });
+    Ok(told.and_then(|told| told.attribute_name))
+}
+
+/// Whether the table can be restored to a point in time (`DescribeContinuousBackups`).
+pub fn point_in_time_recovery(table: &SdkTable) -> Result<bool, Verdict> {
+    let name = || Some(table.address().table.clone());
+    let told =
+        table.run(async |client: Client| client.describe_continuous_backups().set_table_name(name()).send().await)?;
+    let status = told
+        .continuous_backups_description
+        .and_then(|told| told.point_in_time_recovery_description)
+        .and_then(|told| told.point_in_time_recovery_status);
+    Ok(status == Some(PointInTimeRecoveryStatus::Enabled))
+}
+
+/// Makes the table: on demand, with the key that Seawall and django-sqlite-efs need; waits until it can be used.
+pub fn create(table: &SdkTable) -> Result<(), Verdict> {
+    let name = || Some(table.address().table.clone());
+    let invalid = |error: aws_sdk_dynamodb::error::BuildError| Verdict::Other(error.to_string());
+    let key = KeySchemaElement::builder().attribute_name(names::PK).key_type(KeyType::Hash).build().map_err(invalid)?;
+    let kind = AttributeDefinition::builder().attribute_name(names::PK).attribute_type(ScalarAttributeType::S);
+    let kind = kind.build().map_err(invalid)?;
+    table.run(async |client: Client| {
+        let create = client.create_table().set_table_name(name()).billing_mode(BillingMode::PayPerRequest);
+        create.key_schema(key.clone()).attribute_definitions(kind.clone()).send().await
+    })?;
+    let began = Instant::now();
+    while !facts(table)?.active {
+        if began.elapsed() > CREATION_TIMEOUT {
+            return Err(Verdict::Other("it was made, and is not active after a minute: look again later".into()));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
+}
+
+/// Lets the table be restored to any second of the last 35 days (`UpdateContinuousBackups`).
+pub fn keep_points_in_time(table: &SdkTable) -> Result<(), Verdict> {
+    let name = || Some(table.address().table.clone());
+    let invalid = |error: aws_sdk_dynamodb::error::BuildError| Verdict::Other(error.to_string());
+    let wanted = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true);
+    let wanted = wanted.build().map_err(invalid)?;
+    let update = async |client: Client| {
+        let update = client.update_continuous_backups().set_table_name(name());
+        update.point_in_time_recovery_specification(wanted.clone()).send().await
+    };
+    table.run(update).map(drop)
+}

@@ -1,0 +1,292 @@
+//! The coordinator: what the engine asks, as requests to a table.
+
+use crate::item::{Item, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of};
+use crate::legacy;
+use crate::request::{Answer, Change, IF_ABSENT, IF_HOME, Request, Values, changes};
+use crate::table::{Repeats, Table, by_chance, send};
+use seawall::Moment;
+use seawall::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
+use seawall::head::Head;
+use seawall::ids::{DatabaseId, Token};
+use seawall::storage::Storage;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A label is no longer than this, so that the item stays within one write unit.
+pub(crate) const LABEL_BYTES: usize = 96;
+/// A lease is taken for run out only so long after its end: clocks differ.
+const SLACK_MILLIS: u64 = 1000;
+/// What is not waited for by a transaction is repeated for so long.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Whoever is first in line asks again after this: each refusal costs a write unit, and the lease is free after some milliseconds.
+const WAIT_IN_LINE: Duration = Duration::from_millis(4);
+/// Others wait for so long, twice as long after each refusal …
+const FIRST_WAIT: Duration = Duration::from_millis(8);
+/// … this often.
+const DOUBLINGS: u32 = 3;
+/// So many of this process's attempts are remembered, for a late copy of one must not keep anybody waiting.
+const REMEMBERED_TOKENS: usize = 16;
+
+/// The `dynamodb` coordinator of one database.
+pub struct DynamoCoordinator {
+    table: Arc<dyn Table>,
+    storage: Arc<dyn Storage>,
+    database: DatabaseId,
+    /// The attempt of this process that stands in line. Only one of its threads asks for the lease at a time.
+    in_line: Mutex<Option<Token>>,
+    /// The attempts that this process made: a lease of an earlier one is nobody's.
+    attempts: Mutex<VecDeque<Token>>,
+}
+
+impl DynamoCoordinator {
+    /// The coordinator of `database`, whose head is in `table`. `storage` has the clocks, and counts.
+    pub fn new(table: Arc<dyn Table>, database: DatabaseId, storage: Arc<dyn Storage>) -> DynamoCoordinator {
+        DynamoCoordinator { table, storage, database, in_line: Mutex::default(), attempts: Mutex::default() }
+    }
+
+    fn send(&self, request: &Request, patience: Duration, repeats: Repeats) -> Result<Answer, CoordinatorError> {
+        send(&*self.table, &*self.storage, request, patience, repeats)
+    }
+
+    fn update(
+        &self,
+        change: Change,
+        values: Values,
+        patience: Duration,
+        repeats: Repeats,
+    ) -> Result<Answer, CoordinatorError> {
+        self.send(&Request::Update { key: key_of(self.database), change, values }, patience, repeats)
+    }
+
+    fn head(&self, item: Option<&Item>) -> Result<Head, CoordinatorError> {
+        let place = || format!("the item {} of the table {}", key_of(self.database), self.table.name());
+        let item = item.ok_or_else(|| CoordinatorError::Lost(format!("{} is not there", place())))?;
+        head_of(item, self.database, self.table.name())
+            .map_err(|why| CoordinatorError::Malformed(format!("{}: {why}", place())))
+    }
+
+    fn seen(&self, item: &Item, head: &Head) -> Result<Holder, CoordinatorError> {
+        let mut holder = holder_of(item, head.generation).map_err(CoordinatorError::Malformed)?;
+        if holder.term > 0 {
+            let until = Moment { wall: Duration::from_millis(holder.term), ..Moment::default() };
+            holder.label = format!("{}, until {}", holder.label, until.clock());
+        }
+        Ok(holder)
+    }
+
+    fn get(&self, patience: Duration) -> Result<Option<Item>, CoordinatorError> {
+        match self.send(&Request::Get { key: key_of(self.database) }, patience, Repeats::Freely)? {
+            Answer::Done(item) | Answer::Refused(item) => Ok(item),
+        }
+    }
+
+    /// Milliseconds since 1970, by the table's clock as far as it is known.
+    fn now(&self) -> u64 {
+        self.storage.now().unix_millis().saturating_add_signed(self.table.clock_ahead())
+    }
+
+    fn until(&self, length: Duration) -> u64 {
+        self.now() + length.as_millis() as u64
+    }
+
+    /// One attempt for the lease.
+    fn ask(&self, claim: &Claim, known: &Head) -> Result<Answer, CoordinatorError> {
+        let mut values = Values::from([
+            ("epoch", number(known.epoch.0)),
+            ("now", number(self.now().saturating_sub(SLACK_MILLIS))),
+            ("token", text(claim.token)),
+            ("label", text(shortened(&claim.label))),
+            ("until", number(self.until(claim.length))),
+            ("one", number(1)),
+        ]);
+        let change = match &claim.pass_over {
+            Some(holder) => {
+                values.extend([("gen", number(holder.generation)), ("seen_until", number(holder.term))]);
+                changes::PASS_OVER
+            }
+            None if claim.had_turn => changes::ACQUIRE_AGAIN,
+            None => changes::ACQUIRE,
+        };
+        self.update(change, values, claim.patience, Repeats::Freely)
+    }
+
+    /// Whether `item`'s lease is that of an earlier attempt of this process: of a copy that came late.
+    fn is_a_ghost(&self, item: &Item, claim: &Claim) -> bool {
+        let Some(token) = text_of(item, names::LEASE).and_then(|token| token.parse::<Token>().ok()) else {
+            return false;
+        };
+        token != claim.token && self.attempts.lock().expect("no panic while locked").contains(&token)
+    }
+
+    fn remember(&self, token: Token) {
+        let mut attempts = self.attempts.lock().expect("no panic while locked");
+        if attempts.back() != Some(&token) {
+            attempts.push_back(token);
+            if attempts.len() > REMEMBERED_TOKENS {
+                attempts.pop_front();
+            }
+        }
+    }
+
+    /// After a refusal: when to ask again. Whoever is refused twice takes the place in line, if it is free.
+    fn wait(&self, claim: &Claim, known: &Head, item: &Item) -> Result<Duration, CoordinatorError> {
+        let mut in_line = self.in_line.lock().expect("no panic while locked");
+        let first = text_of(item, names::WAITING);
+        let is_held = text_of(item, names::LEASE).is_some();
+        if first.is_none() && is_held && claim.refusals > 0 {
+            let values = Values::from([("epoch", number(known.epoch.0)), ("token", text(claim.token))]);
+            let stands = self.update(changes::STAND_IN_LINE, values, Duration::ZERO, Repeats::Freely)?;
+            *in_line = matches!(stands, Answer::Done(_)).then_some(claim.token);
+        } else if first.is_none_or(|first| first != claim.token.to_string()) {
+            *in_line = None;
+        }
+        if in_line.is_some() {
+            return Ok(WAIT_IN_LINE);
+        }
+        Ok(by_chance(&*self.storage, FIRST_WAIT * (1 << claim.refusals.min(DOUBLINGS))))
+    }
+
+    fn granted(&self, claim: &Claim, item: Option<&Item>, since: Moment) -> Result<Acquired, CoordinatorError> {
+        *self.in_line.lock().expect("no panic while locked") = None;
+        let head = self.head(item)?;
+        let lease = Lease {
+            epoch: head.epoch,
+            generation: head.generation,
+            sweep: head.sweep,
+            token: claim.token,
+            slot: 0,
+            since,
+            length: claim.length,
+            first_renewal: claim.length / 3,
+        };
+        Ok(Acquired::Granted(lease, Box::new(head)))
+    }
+}
+
+impl Coordinator for DynamoCoordinator {
+    fn name(&self) -> String {
+        format!("dynamodb://{}?region={}", self.table.name(), self.table.region())
+    }
+
+    fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
+        let mut item = item_of(head, self.table.name());
+        item.insert(names::PK.into(), text(key_of(self.database)));
+        let put = Request::Put { item, condition: IF_ABSENT, values: Values::new() };
+        match self.send(&put, PATIENCE, Repeats::Freely)? {
+            Answer::Done(_) => Ok(head.clone()),
+            Answer::Refused(item) => self.head(item.as_ref()),
+        }
+    }
+
+    fn forget(&self, home: u64) -> Result<(), CoordinatorError> {
+        let values = Values::from([("home", number(home))]);
+        let delete = Request::Delete { key: key_of(self.database), condition: IF_HOME, values };
+        // Refused: it is gone, or it is not that folder's.
+        self.send(&delete, PATIENCE, Repeats::Freely).map(drop)
+    }
+
+    fn shut_out(&self, name: &str) -> Result<Option<String>, CoordinatorError> {
+        let put = legacy::take(name, self.database, self.now().saturating_sub(SLACK_MILLIS));
+        match self.send(&put, PATIENCE, Repeats::Freely)? {
+            Answer::Done(_) => Ok(None),
+            Answer::Refused(item) => Ok(Some(legacy::holder(name, item.as_ref()))),
+        }
+    }
+
+    fn let_in(&self, name: &str) -> Result<(), CoordinatorError> {
+        self.send(&legacy::give_back(name, self.database), PATIENCE, Repeats::Freely).map(drop)
+    }
+
+    fn load(&self, _known: &Known<'_>, patience: Duration) -> Result<Head, CoordinatorError> {
+        self.head(self.get(patience)?.as_ref())
+    }
+
+    fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
+        let since = self.storage.now();
+        self.remember(claim.token);
+        let item = match self.ask(claim, known)? {
+            Answer::Done(item) => return self.granted(claim, item.as_ref(), since),
+            Answer::Refused(item) => item,
+        };
+        let head = self.head(item.as_ref())?;
+        let item = item.expect("a head was read from it");
+        let holder = self.seen(&item, &head)?;
+        if self.is_a_ghost(&item, claim) {
+            let claim = Claim { pass_over: Some(holder.clone()), ..claim.clone() };
+            if let Answer::Done(item) = self.ask(&claim, &head)? {
+                return self.granted(&claim, item.as_ref(), since);
+            }
+        }
+        let again_in = self.wait(claim, known, &item)?;
+        Ok(Acquired::Held { again_in, seen: Some((Box::new(head), holder)) })
+    }
+
+    fn give_up(&self) -> Result<(), CoordinatorError> {
+        let Some(token) = self.in_line.lock().expect("no panic while locked").take() else { return Ok(()) };
+        let item = self.get(Duration::ZERO)?;
+        let epoch = self.head(item.as_ref())?.epoch;
+        let values = Values::from([("epoch", number(epoch.0)), ("token", text(token))]);
+        self.update(changes::LEAVE_LINE, values, Duration::ZERO, Repeats::Freely).map(drop)
+    }
+
+    fn holder(&self, _known: &Head) -> Result<Holder, CoordinatorError> {
+        let item = self.get(PATIENCE)?;
+        let head = self.head(item.as_ref())?;
+        self.seen(&item.expect("a head was read from it"), &head)
+    }
+
+    fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
+        let values = Values::from([
+            ("epoch", number(lease.epoch.0)),
+            ("gen", number(lease.generation)),
+            ("until", number(self.until(lease.length))),
+            ("label", text(shortened(label))),
+        ]);
+        self.update(changes::RENEW, values, PATIENCE, Repeats::Freely).map(drop)
+    }
+
+    fn swap(
+        &self,
+        lease: &Lease,
+        previous: &Head,
+        next: &Head,
+        keep: bool,
+        patience: Duration,
+    ) -> Result<Swapped, CoordinatorError> {
+        assert_eq!(next.version, previous.version.next(), "versions rise by one");
+        let values = Values::from([
+            ("epoch", number(previous.epoch.0)),
+            ("gen", number(lease.generation)),
+            ("previous_version", number(previous.version.0)),
+            ("previous_commit", text(previous.commit.id)),
+            ("sweep", number(lease.sweep)),
+            ("version", number(next.version.0)),
+            ("commit", text(next.commit.id)),
+            ("digest", text(next.commit.digest)),
+            ("place", place_of(next.commit.place)),
+            ("until", number(self.until(lease.length))),
+            ("one", number(1)),
+        ]);
+        let change = if keep { changes::SWAP_AND_KEEP } else { changes::SWAP };
+        match self.update(change, values, patience, Repeats::OnlyIfNotDone)? {
+            Answer::Done(_) => Ok(Swapped::Done),
+            Answer::Refused(item) => self.head(item.as_ref()).map(|head| Swapped::Refused(Box::new(head))),
+        }
+    }
+
+    fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {
+        let values =
+            Values::from([("epoch", number(lease.epoch.0)), ("gen", number(lease.generation)), ("one", number(1))]);
+        // Refused: it is no more.
+        self.update(changes::RELEASE, values, PATIENCE, Repeats::Freely).map(drop)
+    }
+
+    fn lease_survives_swap(&self) -> bool {
+        false
+    }
+}
+
+fn shortened(label: &str) -> &str {
+    &label[..label.floor_char_boundary(LABEL_BYTES)]
+}

@@ -1,0 +1,309 @@
+//! The head as an item, attribute by attribute (`docs/dynamodb.md` is the operator's view of it).
+
+use names::*;
+use seawall::coordinator::Holder;
+use seawall::head::{BaseRef, CommitRef, Head, Place};
+use seawall::ids::{DatabaseId, Epoch, Version, parse_number};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+/// An attribute's value: DynamoDB's String or Number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A string.
+    Text(String),
+    /// A number, in decimal.
+    Number(String),
+}
+
+/// An item's attributes.
+pub type Item = BTreeMap<String, Value>;
+
+/// The attributes' names. None is `expires_at`: a table's TTL on that one must never delete a head.
+pub mod names {
+    /// The key.
+    pub const PK: &str = "pk";
+    /// The item's format.
+    pub const FORMAT: &str = "format";
+    /// The table that the head was made in.
+    pub const TABLE: &str = "table";
+    /// Raised by recovery.
+    pub const EPOCH: &str = "epoch";
+    /// The newest version.
+    pub const VERSION: &str = "version";
+    /// Its commit's id.
+    pub const COMMIT: &str = "commit";
+    /// The digest of its frame.
+    pub const DIGEST: &str = "digest";
+    /// Where the frame lies; `-` at version 0.
+    pub const PLACE: &str = "place";
+    /// The newest base; absent while there is none.
+    pub const BASE: &str = "base";
+    /// The inode number of `id`.
+    pub const HOME: &str = "home";
+    /// Raised by every acquire, swap and release.
+    pub const GEN: &str = "gen";
+    /// Raised by garbage collection.
+    pub const SWEEP: &str = "sweep";
+    /// Who has the lease: the token of the attempt that got it; absent while it is free.
+    pub const LEASE: &str = "lease";
+    /// The same, for people.
+    pub const LEASE_LABEL: &str = "lease_label";
+    /// When it runs out, in milliseconds since 1970.
+    pub const LEASE_UNTIL: &str = "lease_until";
+    /// Who waits at the front of the line.
+    pub const WAITING: &str = "waiting";
+    /// django-sqlite-efs's lock: who has it.
+    pub const LOCK_ID: &str = "lock_id";
+    /// django-sqlite-efs's lock: until when, in seconds since 1970.
+    pub const EXPIRES_AT: &str = "expires_at";
+
+    /// All of them.
+    pub const ALL: &[&str] = &[
+        PK,
+        FORMAT,
+        TABLE,
+        EPOCH,
+        VERSION,
+        COMMIT,
+        DIGEST,
+        PLACE,
+        BASE,
+        HOME,
+        GEN,
+        SWEEP,
+        LEASE,
+        LEASE_LABEL,
+        LEASE_UNTIL,
+        WAITING,
+        LOCK_ID,
+        EXPIRES_AT,
+    ];
+}
+
+/// The place of version 0's frame, which has none.
+const NOWHERE: &str = "-";
+/// The format of the head's item that this program writes and reads.
+const FORMAT_VERSION: u32 = 1;
+
+/// The key of a database's head.
+pub fn key_of(database: DatabaseId) -> String {
+    format!("seawall#{database}")
+}
+
+/// A number as an attribute.
+pub fn number(value: impl Display) -> Value {
+    Value::Number(value.to_string())
+}
+
+/// A text as an attribute.
+pub fn text(value: impl Display) -> Value {
+    Value::Text(value.to_string())
+}
+
+/// The place of a commit's frame as an attribute.
+pub fn place_of(place: Option<Place>) -> Value {
+    text(place.map_or_else(|| NOWHERE.into(), |place| place.to_string()))
+}
+
+/// The item of a database's first head.
+pub fn item_of(head: &Head, table: &str) -> Item {
+    let mut item = Item::from(
+        [
+            (PK, text(key_of(head.database))),
+            (FORMAT, number(FORMAT_VERSION)),
+            (TABLE, text(table)),
+            (EPOCH, number(head.epoch.0)),
+            (VERSION, number(head.version.0)),
+            (COMMIT, text(head.commit.id)),
+            (DIGEST, text(head.commit.digest)),
+            (PLACE, place_of(head.commit.place)),
+            (HOME, number(head.home)),
+            (GEN, number(head.generation)),
+            (SWEEP, number(head.sweep)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    if let Some(base) = head.base {
+        item.insert(BASE.into(), text(base));
+    }
+    item
+}
+
+/// The head that an item holds. The error says which attribute cannot be read.
+pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, String> {
+    let format: u32 = read(item, FORMAT)?;
+    if format != FORMAT_VERSION {
+        return Err(format!("its format is {format}, and this program knows {FORMAT_VERSION}: use a newer Seawall"));
+    }
+    let key: String = read(item, PK)?;
+    if key != key_of(database) {
+        return Err(format!("its key is {key}"));
+    }
+    let made_in: String = read(item, TABLE)?;
+    if made_in != table {
+        return Err(format!(
+            "it was made in the table {made_in:?}, and this is {table:?}: a table that was restored or copied has old heads, and writing \
+             on with one would lose what came after it"
+        ));
+    }
+    let head = Head {
+        database,
+        epoch: Epoch(read(item, EPOCH)?),
+        version: Version(read(item, VERSION)?),
+        commit: CommitRef {
+            id: read(item, COMMIT)?,
+            digest: read(item, DIGEST)?,
+            place: read::<MaybePlace>(item, PLACE)?.0,
+        },
+        base: read_optional::<BaseRef>(item, BASE)?,
+        home: read(item, HOME)?,
+        generation: read(item, GEN)?,
+        sweep: read(item, SWEEP)?,
+        lease_slot: 0,
+    };
+    let base_is_newer = head.base.is_some_and(|base| base.name.version > head.version);
+    if head.version > Version::MAX || base_is_newer {
+        return Err("its versions are impossible".into());
+    }
+    Ok(head)
+}
+
+/// Who has the lease, as an item tells. A lease that is free has a term of 0.
+pub fn holder_of(item: &Item, generation: u64) -> Result<Holder, String> {
+    let label = read_optional::<String>(item, LEASE_LABEL)?.unwrap_or_default();
+    Ok(Holder { generation, term: read_optional(item, LEASE_UNTIL)?.unwrap_or_default(), label })
+}
+
+/// A text attribute, if it is there.
+pub fn text_of<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    match item.get(name) {
+        Some(Value::Text(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn read<T: Attribute>(item: &Item, name: &str) -> Result<T, String> {
+    read_optional(item, name)?.ok_or_else(|| format!("its attribute {name} is missing"))
+}
+
+fn read_optional<T: Attribute>(item: &Item, name: &str) -> Result<Option<T>, String> {
+    let Some(value) = item.get(name) else { return Ok(None) };
+    T::from_value(value).map(Some).ok_or_else(|| format!("its attribute {name} is malformed"))
+}
+
+struct MaybePlace(Option<Place>);
+
+impl FromStr for MaybePlace {
+    type Err = <Place as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<MaybePlace, Self::Err> {
+        if text == NOWHERE { Ok(MaybePlace(None)) } else { text.parse().map(|place| MaybePlace(Some(place))) }
+    }
+}
+
+/// What can be read from an attribute.
+trait Attribute: Sized {
+    fn from_value(value: &Value) -> Option<Self>;
+}
+
+macro_rules! attributes {
+    ($variant:ident, $parse:expr, $($type:ty),+) => {
+        $(impl Attribute for $type {
+            fn from_value(value: &Value) -> Option<Self> {
+                match value {
+                    Value::$variant(text) => $parse(text),
+                    _ => None,
+                }
+            }
+        })+
+    };
+}
+
+attributes!(Number, parse_number, u32, u64);
+attributes!(
+    Text,
+    |text: &str| FromStr::from_str(text).ok(),
+    String,
+    MaybePlace,
+    BaseRef,
+    seawall::ids::CommitId,
+    seawall::ids::Digest
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use seawall::ids::{BaseName, CommitId, Digest, PageSize, SegmentName, WriterId};
+
+    const DATABASE: DatabaseId = DatabaseId([7; 16]);
+
+    fn a_head() -> Head {
+        let segment = SegmentName { writer: WriterId([9; 8]), n: u32::MAX };
+        let name = BaseName { epoch: Epoch(u64::MAX), version: Version(12), commit: [1, 2, 3, 4] };
+        Head {
+            database: DATABASE,
+            epoch: Epoch(u64::MAX),
+            version: Version::MAX,
+            commit: CommitRef {
+                id: CommitId([2; 16]),
+                digest: Digest([3; 32]),
+                place: Some(Place { segment, at: u32::MAX, length: u32::MAX, lead: u32::MAX }),
+            },
+            base: Some(BaseRef { name, page_size: PageSize::new(65_536).unwrap(), page_count: u32::MAX }),
+            home: u64::MAX,
+            generation: u64::MAX,
+            sweep: u64::MAX,
+            lease_slot: 0,
+        }
+    }
+
+    #[test]
+    fn heads_come_back_and_cost_one_write_unit() {
+        let first = Head::first(DATABASE, CommitId([1; 16]), None, 5);
+        for head in [a_head(), first] {
+            assert_eq!(head_of(&item_of(&head, "locks"), DATABASE, "locks"), Ok(head));
+        }
+        // With the longest lease label and table name there are: a write unit is 1,024 bytes.
+        let mut item = item_of(&a_head(), &"t".repeat(255));
+        item.insert(LEASE.into(), text("0".repeat(16)));
+        item.insert(LEASE_LABEL.into(), text("x".repeat(crate::coordinator::LABEL_BYTES)));
+        item.insert(LEASE_UNTIL.into(), number(u64::MAX));
+        item.insert(WAITING.into(), text("0".repeat(16)));
+        let length = |value: &Value| match value {
+            Value::Text(text) | Value::Number(text) => text.len(),
+        };
+        let size: usize = item.iter().map(|(name, value)| name.len() + length(value)).sum();
+        assert!(size < 1024, "{size} bytes");
+    }
+
+    #[test]
+    fn no_attribute_is_the_ttl_s() {
+        assert!(!item_of(&a_head(), "locks").contains_key(EXPIRES_AT));
+    }
+
+    #[test]
+    fn another_table_and_another_format_say_so() {
+        let mut item = item_of(&a_head(), "locks");
+        assert!(head_of(&item, DATABASE, "restored").unwrap_err().contains("restored or copied"));
+        item.insert(FORMAT.into(), number(2));
+        assert!(head_of(&item, DATABASE, "locks").unwrap_err().contains("newer Seawall"));
+    }
+
+    proptest! {
+        /// Items are hostile input: whatever an attribute becomes, it is read or refused, never a panic.
+        #[test]
+        fn no_item_panics(at: prop::sample::Index, content in ".{0,80}", is_number: bool, removed: bool) {
+            let mut item = item_of(&a_head(), "locks");
+            let name = item.keys().nth(at.index(item.len())).unwrap().clone();
+            if removed {
+                item.remove(&name);
+            } else {
+                item.insert(name, if is_number { Value::Number(content) } else { Value::Text(content) });
+            }
+            let _ = head_of(&item, DATABASE, "locks");
+        }
+    }
+}

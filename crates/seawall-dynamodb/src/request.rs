@@ -1,0 +1,217 @@
+//! What is asked of the table, and the one table of conditions.
+//!
+//! A request is data: it is sent by the SDK in [`crate::sdk`], and a simulator may carry it out by itself.
+
+use crate::item::{Item, Value, names::*};
+use std::collections::BTreeMap;
+
+/// One conditional change of an item: the rows of the design's section 4, in DynamoDB's expressions. `#name` is an attribute,
+/// `:name` a value of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The operation's name in the design.
+    pub name: &'static str,
+    /// When it takes place. Each names the epoch, so that none ever makes an item.
+    pub condition: &'static str,
+    /// What it does.
+    pub effect: &'static str,
+    /// Whether the answer is to bring the item as it is then.
+    pub returns_item: bool,
+}
+
+/// The design's table. A late or repeated request finds another generation, and is dead: `gen` only ever rises.
+pub mod changes {
+    use super::Change;
+
+    /// The lease is free, or ran out, or is this very attempt's.
+    pub const ACQUIRE: Change = Change {
+        name: "acquire",
+        condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token)",
+        effect: GRANT,
+        returns_item: true,
+    };
+    /// The same for whoever just had his turn: not while somebody waits in line.
+    pub const ACQUIRE_AGAIN: Change = Change {
+        name: "acquire",
+        condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token) \
+                    AND (attribute_not_exists(#waiting) OR #waiting = :token)",
+        effect: GRANT,
+        returns_item: true,
+    };
+    /// The same over a holder that was watched doing nothing for a whole lease: neither generation nor term moved.
+    pub const PASS_OVER: Change = Change {
+        name: "acquire",
+        condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token \
+                    OR (#gen = :gen AND #lease_until = :seen_until))",
+        effect: GRANT,
+        returns_item: true,
+    };
+    const GRANT: &str =
+        "SET #lease = :token, #lease_label = :label, #lease_until = :until REMOVE #waiting ADD #gen :one";
+
+    /// The first who waits takes the place in line.
+    pub const STAND_IN_LINE: Change = Change {
+        name: "stand in line",
+        condition: "#epoch = :epoch AND attribute_exists(#lease) AND attribute_not_exists(#waiting)",
+        effect: "SET #waiting = :token",
+        returns_item: false,
+    };
+    /// Whoever stands in line leaves.
+    pub const LEAVE_LINE: Change = Change {
+        name: "leave the line",
+        condition: "#epoch = :epoch AND #waiting = :token",
+        effect: "REMOVE #waiting",
+        returns_item: false,
+    };
+    /// A lease is only ever made longer.
+    pub const RENEW: Change = Change {
+        name: "renew",
+        condition: "#epoch = :epoch AND #gen = :gen AND #lease_until < :until",
+        effect: "SET #lease_until = :until, #lease_label = :label",
+        returns_item: false,
+    };
+    /// The next commit takes the place of its predecessor; the lease ends. Never the base.
+    pub const SWAP: Change = Change {
+        name: "swap",
+        condition: SWAPPABLE,
+        effect: "SET #version = :version, #commit = :commit, #digest = :digest, #place = :place \
+                 REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
+        returns_item: false,
+    };
+    /// The same, and the lease goes on.
+    pub const SWAP_AND_KEEP: Change = Change {
+        name: "swap",
+        condition: SWAPPABLE,
+        effect: "SET #version = :version, #commit = :commit, #digest = :digest, #place = :place, #lease_until = :until \
+                 ADD #gen :one",
+        returns_item: false,
+    };
+    const SWAPPABLE: &str = "#epoch = :epoch AND #gen = :gen AND #version = :previous_version \
+                             AND #commit = :previous_commit AND #sweep = :sweep";
+
+    /// The lease ends without a commit.
+    pub const RELEASE: Change = Change {
+        name: "release",
+        condition: "#epoch = :epoch AND #gen = :gen",
+        effect: "REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
+        returns_item: false,
+    };
+}
+
+/// When an item may be put.
+pub const IF_ABSENT: &str = "attribute_not_exists(#pk)";
+/// When a head may be removed: it is that of the folder that is no more.
+pub const IF_HOME: &str = "#home = :home";
+/// When django-sqlite-efs's lock may be taken for good: nobody has it, or it ran out, or it is Seawall's already.
+pub const IF_LOCK_FREE: &str = "attribute_not_exists(#pk) OR #expires_at < :now OR begins_with(#lock_id, :seawall)";
+/// When it may be given back: it is this database's.
+pub const IF_LOCK_MINE: &str = "#lock_id = :lock_id";
+
+/// Values of a request, by name (without the colon).
+pub type Values = BTreeMap<&'static str, Value>;
+
+/// What is asked of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// The item, strongly consistent.
+    Get {
+        /// Its key.
+        key: String,
+    },
+    /// Puts an item.
+    Put {
+        /// The item, its key included.
+        item: Item,
+        /// When.
+        condition: &'static str,
+        /// The condition's values.
+        values: Values,
+    },
+    /// Changes an item.
+    Update {
+        /// Its key.
+        key: String,
+        /// How.
+        change: Change,
+        /// The values of its expressions.
+        values: Values,
+    },
+    /// Deletes an item.
+    Delete {
+        /// Its key.
+        key: String,
+        /// When.
+        condition: &'static str,
+        /// The condition's values.
+        values: Values,
+    },
+}
+
+impl Request {
+    /// DynamoDB's name for it: what a policy must allow.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Request::Get { .. } => "GetItem",
+            Request::Put { .. } => "PutItem",
+            Request::Update { .. } => "UpdateItem",
+            Request::Delete { .. } => "DeleteItem",
+        }
+    }
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It was done; the item, if it was asked for and is there.
+    Done(Option<Item>),
+    /// The condition did not hold; this was the item then, if there was one.
+    Refused(Option<Item>),
+}
+
+/// The attributes that an expression names.
+pub fn attributes(expressions: &[&str]) -> Vec<&'static str> {
+    let mentioned = |name: &&&str| expressions.iter().any(|text| tokens(text, '#').any(|token| token == **name));
+    ALL.iter().filter(mentioned).copied().collect()
+}
+
+/// The values that `expressions` name: DynamoDB refuses a request with others. Panics if one is missing.
+pub fn used(values: &Values, expressions: &[&str]) -> Vec<(&'static str, Value)> {
+    let mentioned: Vec<&str> = expressions.iter().flat_map(|text| tokens(text, ':')).collect();
+    for name in &mentioned {
+        assert!(values.contains_key(name), "the value :{name} is given");
+    }
+    values.iter().filter(|(name, _)| mentioned.contains(name)).map(|(name, value)| (*name, value.clone())).collect()
+}
+
+/// The names that follow `sigil`.
+fn tokens(text: &str, sigil: char) -> impl Iterator<Item = &str> {
+    text.split(sigil).skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::changes::*;
+    use super::*;
+
+    #[test]
+    fn every_change_names_the_epoch_and_none_the_base() {
+        for change in
+            [ACQUIRE, ACQUIRE_AGAIN, PASS_OVER, STAND_IN_LINE, LEAVE_LINE, RENEW, SWAP, SWAP_AND_KEEP, RELEASE]
+        {
+            assert!(change.condition.starts_with("#epoch = :epoch AND "), "{change:?}");
+            let named = attributes(&[change.condition, change.effect]);
+            assert!(!named.contains(&"base"), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn names_and_values_are_found_whole() {
+        assert_eq!(attributes(&[ACQUIRE.condition]), ["epoch", "lease", "lease_until"]);
+        let value = |n: u64| Value::Number(n.to_string());
+        let values = Values::from([("epoch", value(0)), ("gen", value(1)), ("unused", value(2))]);
+        assert_eq!(used(&values, &[RELEASE.condition]), [("epoch", value(0)), ("gen", value(1))]);
+    }
+}

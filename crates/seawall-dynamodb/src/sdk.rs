@@ -1,0 +1,249 @@
+//! The table behind Amazon's SDK: the only part of this crate that does I/O.
+//!
+//! One client for each address and process, shared by its databases. The SDK repeats nothing ([`crate::table`] does).
+//! Connections that lay idle are not trusted: a Lambda function that was frozen finds them dead, and would wait for nothing.
+
+use crate::address::Address;
+use crate::request::{Answer, Request, attributes, used};
+use crate::table::{Failure, FailureKind, Table};
+use crate::wire::{self, Verdict};
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::IdentityCache;
+use aws_sdk_dynamodb::types::ReturnValue;
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::runtime::Runtime;
+
+/// A connection that was idle for longer is not used again.
+const TRUSTED_IDLE: Duration = Duration::from_secs(5);
+/// How long an answer may take on a connection that is there: DynamoDB answers in milliseconds, so it is dead.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(700);
+/// How long it may take when everything must be made first, on a machine with a small share of a processor.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// This process's tables. After a fork the child makes its own: the parent's threads are not there.
+static TABLES: LazyLock<Mutex<Tables>> = LazyLock::new(Mutex::default);
+
+/// By address and process.
+type Tables = HashMap<(Address, u32), Arc<SdkTable>>;
+
+/// The table at `address`. Nobody is asked yet; the error tells what is missing in the settings.
+pub fn table(address: &Address) -> Result<Arc<SdkTable>, String> {
+    let mut tables = TABLES.lock().expect("no panic while locked");
+    let key = (address.clone(), std::process::id());
+    if let Some(table) = tables.get(&key) {
+        return Ok(table.clone());
+    }
+    let table = Arc::new(SdkTable::new(address)?);
+    tables.insert(key, table.clone());
+    Ok(table)
+}
+
+/// A table that is reached by the SDK.
+pub struct SdkTable {
+    address: Address,
+    region: String,
+    runtime: Runtime,
+    link: Mutex<Link>,
+    /// By how many milliseconds the server's clock is ahead.
+    ahead: Arc<AtomicI64>,
+}
+
+/// The client, and when it was used last, by both clocks: a frozen machine stops the one, an operator can set the other.
+struct Link {
+    config: SdkConfig,
+    client: Client,
+    used: Option<(Instant, SystemTime)>,
+}
+
+impl SdkTable {
+    fn new(address: &Address) -> Result<SdkTable, String> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("seawall-dynamodb")
+            .enable_all()
+            .build()
+            .map_err(|error| format!("no thread for its connections: {error}"))?;
+        let config = runtime.block_on(configuration(address));
+        let region = config.region().ok_or_else(|| {
+            "no region is known: say dynamodb://TABLE?region=REGION, or set AWS_REGION or a profile's region".to_owned()
+        })?;
+        let region = region.to_string();
+        let ahead = Arc::new(AtomicI64::new(0));
+        let link = Mutex::new(Link { client: wire::client(&config, &ahead), config, used: None });
+        Ok(SdkTable { address: address.clone(), region, runtime, link, ahead })
+    }
+
+    /// Where the table is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// A client to use, and whether it has connections that can be trusted.
+    fn client(&self) -> (Client, bool) {
+        let mut link = self.link.lock().expect("no panic while locked");
+        let trusted = link.used.is_some_and(|(instant, wall)| {
+            let by_wall = wall.elapsed().unwrap_or(Duration::MAX);
+            instant.elapsed().max(by_wall) < TRUSTED_IDLE
+        });
+        if link.used.is_some() && !trusted {
+            self.reconnect(&mut link);
+        }
+        link.used = Some((Instant::now(), SystemTime::now()));
+        (link.client.clone(), trusted)
+    }
+
+    /// Lets all connections go.
+    fn reconnect(&self, link: &mut Link) {
+        link.config = link.config.to_builder().http_client(http_client()).build();
+        link.client = wire::client(&link.config, &self.ahead);
+        link.used = None;
+    }
+
+    /// Reads settings and credentials anew: they may have been rotated.
+    fn reload(&self, link: &mut Link) {
+        link.config = self.runtime.block_on(configuration(&self.address));
+        link.client = wire::client(&link.config, &self.ahead);
+        link.used = None;
+    }
+
+    /// Runs an operation of the SDK: one attempt, with a time limit.
+    pub fn run<T, E, F>(&self, operation: impl Fn(Client) -> F) -> Result<T, Verdict>
+    where
+        F: Future<Output = Result<T, wire::SdkFailure<E>>>,
+        E: wire::ServiceFailure,
+    {
+        let mut renewed = false;
+        loop {
+            let (client, trusted) = self.client();
+            let limit = if trusted { ANSWER_TIMEOUT } else { FIRST_ANSWER_TIMEOUT };
+            let answer = self.runtime.block_on(async { tokio::time::timeout(limit, operation(client)).await });
+            let verdict = match answer {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => wire::verdict(error),
+                Err(_) => Verdict::NoAnswer(format!("no answer within {limit:?}")),
+            };
+            let mut link = self.link.lock().expect("no panic while locked");
+            match &verdict {
+                // They were refused before anything was done: with fresh ones it can be asked again, once.
+                Verdict::Credentials(_) if !renewed => {
+                    renewed = true;
+                    self.reload(&mut link);
+                }
+                Verdict::NoAnswer(_) | Verdict::NotConnected(_) => {
+                    self.reconnect(&mut link);
+                    return Err(verdict);
+                }
+                _ => return Err(verdict),
+            }
+        }
+    }
+
+    /// What went wrong, with the table's place.
+    fn failure(&self, verdict: Verdict, request: &Request) -> Failure {
+        let kind = match verdict {
+            Verdict::NotConnected(_) | Verdict::Throttled(_) => FailureKind::NotYet,
+            Verdict::NoAnswer(_) | Verdict::ServerError(_) => FailureKind::Unclear,
+            Verdict::Forbidden(_) => FailureKind::Permission,
+            Verdict::ConditionFailed(_) | Verdict::Credentials(_) | Verdict::NoTable(_) | Verdict::Other(_) => {
+                FailureKind::Hopeless
+            }
+        };
+        let endpoint = self.address.endpoint.as_deref().map(|endpoint| format!(", {endpoint}")).unwrap_or_default();
+        let place = format!("the table {} in {}{endpoint}", self.address.table, self.region);
+        Failure { kind, why: format!("{} on {place}: {}", request.action(), verdict.advice()) }
+    }
+
+    fn send(&self, request: &Request) -> Result<Answer, Verdict> {
+        let table = || Some(self.address.table.clone());
+        match request {
+            Request::Get { key } => self
+                .run(async |client: Client| {
+                    let get = client.get_item().set_table_name(table()).key("pk", wire::string(key));
+                    get.consistent_read(true).send().await
+                })
+                .map(|output| Answer::Done(output.item.map(wire::item))),
+            Request::Put { item, condition, values } => self
+                .run(async |client: Client| {
+                    let put = client.put_item().set_table_name(table()).set_item(Some(wire::attributes(item)));
+                    let put = put.condition_expression(*condition).return_values_on_condition_check_failure(AllOld);
+                    let put = put.set_expression_attribute_names(wire::names(&attributes(&[condition])));
+                    put.set_expression_attribute_values(wire::values(used(values, &[condition]))).send().await
+                })
+                .map(|_| Answer::Done(None)),
+            Request::Update { key, change, values } => self
+                .run(async |client: Client| {
+                    let expressions = [change.condition, change.effect];
+                    let update = client.update_item().set_table_name(table()).key("pk", wire::string(key));
+                    let update = update.condition_expression(change.condition).update_expression(change.effect);
+                    let update = update.return_values_on_condition_check_failure(AllOld);
+                    let returns = if change.returns_item { ReturnValue::AllNew } else { ReturnValue::None };
+                    let update = update.return_values(returns);
+                    let update = update.set_expression_attribute_names(wire::names(&attributes(&expressions)));
+                    update.set_expression_attribute_values(wire::values(used(values, &expressions))).send().await
+                })
+                .map(|output| Answer::Done(output.attributes.map(wire::item))),
+            Request::Delete { key, condition, values } => self
+                .run(async |client: Client| {
+                    let delete = client.delete_item().set_table_name(table()).key("pk", wire::string(key));
+                    let delete = delete.condition_expression(*condition);
+                    let delete = delete.return_values_on_condition_check_failure(AllOld);
+                    let delete = delete.set_expression_attribute_names(wire::names(&attributes(&[condition])));
+                    delete.set_expression_attribute_values(wire::values(used(values, &[condition]))).send().await
+                })
+                .map(|_| Answer::Done(None)),
+        }
+    }
+}
+
+impl Table for SdkTable {
+    fn name(&self) -> &str {
+        &self.address.table
+    }
+
+    fn region(&self) -> &str {
+        &self.region
+    }
+
+    fn attempt(&self, request: &Request) -> Result<Answer, Failure> {
+        match self.send(request) {
+            Err(Verdict::ConditionFailed(item)) => Ok(Answer::Refused(item)),
+            answer => answer.map_err(|verdict| self.failure(verdict, request)),
+        }
+    }
+
+    fn clock_ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
+    }
+}
+
+/// Region, endpoint and credentials by the SDK's standard chain; what `address` says goes first.
+async fn configuration(address: &Address) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
+        .identity_cache(IdentityCache::lazy().build())
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let Some(region) = &address.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(endpoint) = &address.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    loader.load().await
+}
+
+fn http_client() -> aws_sdk_dynamodb::config::SharedHttpClient {
+    Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).pool_idle_timeout(TRUSTED_IDLE).build_https()
+}

@@ -1,0 +1,109 @@
+//! The trait of a table that requests are sent to, and the loop that repeats them.
+
+use crate::request::{Answer, Request};
+use seawall::coordinator::CoordinatorError;
+use seawall::counters::Operation;
+use seawall::storage::Storage;
+use std::time::Duration;
+
+/// A table. [`crate::sdk`] has the real one; a simulator may have another.
+pub trait Table: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &str;
+    /// The region that it is in.
+    fn region(&self) -> &str;
+    /// Sends a request, once.
+    fn attempt(&self, request: &Request) -> Result<Answer, Failure>;
+    /// By how much its clock is ahead of this machine's, in milliseconds; 0 while that is not known, or not worth a word.
+    fn clock_ahead(&self) -> i64;
+}
+
+/// Why an attempt got no answer that counts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Failure {
+    /// What to make of it.
+    pub kind: FailureKind,
+    /// What happened, for people.
+    pub why: String,
+}
+
+/// What to make of a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// It was certainly not carried out, and a repetition may be: throttled, not connected.
+    NotYet,
+    /// It may have been carried out, or may be yet: no answer, a cut connection, a server's error.
+    Unclear,
+    /// This may not be done.
+    Permission,
+    /// It was refused, and would be again: no such table, another key, wrong settings.
+    Hopeless,
+}
+
+/// Whether a request may be repeated where an attempt of it was unclear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// Its repetition harms nothing and tells as much.
+    Freely,
+    /// The caller must look first.
+    OnlyIfNotDone,
+}
+
+/// The first wait between two attempts; it doubles, and is cut by chance, so that those who were throttled together do not come
+/// back together …
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+/// … up to this.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// Sends `request` until it is answered, for `patience` at most, once at least. The SDK repeats nothing: an error says "not
+/// carried out" only if that is true of every attempt.
+pub(crate) fn send(
+    table: &dyn Table,
+    storage: &dyn Storage,
+    request: &Request,
+    patience: Duration,
+    repeats: Repeats,
+) -> Result<Answer, CoordinatorError> {
+    let began = storage.now().monotonic;
+    let mut unclear = false;
+    let mut wait = FIRST_WAIT;
+    loop {
+        storage.counters().count(Operation::Coordinator);
+        let failure = match table.attempt(request) {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        let first_unclear = failure.kind == FailureKind::Unclear && !unclear;
+        unclear |= first_unclear;
+        let may_repeat = match failure.kind {
+            FailureKind::NotYet => true,
+            FailureKind::Unclear => repeats == Repeats::Freely,
+            FailureKind::Permission | FailureKind::Hopeless => false,
+        };
+        // A connection that was dead all along is the likeliest reason of all: the next attempt, which opens one, need not wait.
+        let pause = if first_unclear { Duration::ZERO } else { by_chance(storage, wait) };
+        let waited = storage.now().monotonic.saturating_sub(began);
+        if !may_repeat || waited + pause >= patience {
+            return Err(error_of(failure, unclear));
+        }
+        storage.sleep(pause);
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+fn error_of(failure: Failure, unclear: bool) -> CoordinatorError {
+    match failure.kind {
+        _ if unclear => CoordinatorError::Unclear(failure.why),
+        FailureKind::Permission => CoordinatorError::Permission(failure.why),
+        _ => CoordinatorError::Unreachable(failure.why),
+    }
+}
+
+/// Between half of `wait` and all of it.
+pub(crate) fn by_chance(storage: &dyn Storage, wait: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness there is still a wait.
+    let _ = storage.random(&mut byte);
+    wait / 2 + wait * u32::from(byte[0]) / 512
+}
