@@ -5,8 +5,20 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
-from peers import Peer
+OURS, STOCK = "Seawall", "stock SQLite"
+
+
+class Named(Protocol):
+    """Who is measured."""
+
+    @property
+    def name(self) -> str:
+        """As the tables have it."""
+
+
+P = TypeVar("P", bound=Named)
 
 
 @dataclass
@@ -16,29 +28,31 @@ class Row:
     title: str
     unit: str
     goal: float | None = None
-    """How many times as good as stock SQLite it is to be."""
+    """How many times as good as its peer it is to be."""
     less_is_better: bool = False
     notes: dict[str, str] = field(default_factory=dict)
     """More about a peer's figure: operations, most often."""
     values: dict[str, list[float]] = field(default_factory=dict)
     cost: str = ""
     """What the time goes to."""
+    beside: str = STOCK
+    """The peer that Seawall is compared with."""
 
-    def add(self, peer: Peer, value: float) -> None:
+    def add(self, peer: Named, value: float) -> None:
         """Take the figure of one round."""
         self.values.setdefault(peer.name, []).append(value)
 
-    def median(self, peer: Peer) -> float:
+    def median(self, peer: Named) -> float:
         """The peer's figure."""
         return statistics.median(self.values[peer.name])
 
-    def ratios(self, peer: str, beside: str) -> list[float]:
-        """How many times as good `peer` was, in each round."""
-        pairs = zip(self.values[peer], self.values[beside], strict=True)
+    def ratios(self) -> list[float]:
+        """How many times as good Seawall was, in each round."""
+        pairs = zip(self.values[OURS], self.values[self.beside], strict=True)
         return [theirs / mine if self.less_is_better else mine / theirs for mine, theirs in pairs]
 
 
-def rounds(row: Row, peers: Sequence[Peer], times: int, measure: Callable[[Peer], float]) -> Row:
+def rounds(row: Row, peers: Sequence[P], times: int, measure: Callable[[P], float]) -> Row:
     """Measure the peers in turn, so that whatever else this machine does meets all of them; each goes first in turn."""
     for number in range(times):
         first = number % len(peers)

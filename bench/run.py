@@ -1,6 +1,6 @@
-"""`make bench`: Seawall beside stock SQLite; writes docs/benchmarks.md, its chart, and README's table.
+"""`make bench`: Seawall beside stock SQLite and django-sqlite-efs; writes docs/benchmarks.md and README's tables.
 
-With arguments (`local`, `remote`), only that part, and only printed.
+With arguments (`local`, `remote`, `seed`), only those parts, and only printed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import local
 import remote
 import report
 import seawall
+import seed
 from figures import Row, number, spread, times
 from slowfs import Absent
 
@@ -26,7 +27,7 @@ def shown(rows: Iterable[Row]) -> list[Row]:
         print(f"\n{row.title}, {row.unit}")
         for peer, values in row.values.items():
             print(f"  {peer:32} {spread(values, number):36} {row.notes.get(peer, '')}")
-        ratios = row.ratios(report.OURS, report.BESIDE)
+        ratios = row.ratios()
         goal = f" (goal {times(row.goal)})" if row.goal else ""
         print(f"  {'ratio':32} {spread(ratios, times)}{goal}", flush=True)
         done.append(row)
@@ -46,24 +47,31 @@ def main(parts: list[str]) -> None:
     build.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.environ.get("SEAWALL_BENCH_DIR", build)) as name:
         folder = Path(name)
-        for part in ("local", "remote"):
+        rows: dict[str, list[Row]] = {}
+        skipped: dict[str, str] = {}
+        # The shared file system first, before other databases are open.
+        for part, measure in {"remote": remote.measure, "seed": seed.measure, "local": local.measure}.items():
             (folder / part).mkdir()
-        here, skipped = [], None
-        there: list[Row] = []
-        if not parts or "remote" in parts:
-            try:
-                there = shown(remote.measure(folder / "remote"))
-            except Absent as why:
-                skipped = str(why)
-                print(f"\nSKIPPED: the shared file system: {skipped}")
-        if not parts or "local" in parts:
-            here = shown(local.measure(folder / "local"))
+            rows[part] = []
+            if not parts or part in parts:
+                try:
+                    rows[part] = shown(measure(folder / part))
+                except Absent as why:
+                    skipped[part] = str(why)
+                    print(f"\nSKIPPED: {part}: {why}")
         if not parts:
-            docs = report.ROOT / "docs"
-            (docs / "benchmarks.md").write_text(report.page(here, there, skipped, file_system(folder)))
-            readme = report.ROOT / "README.md"
-            readme.write_text(report.summary(readme.read_text(), here, there))
-            (docs / "benchmarks.svg").write_text(report.chart([*there, *here]))
+            write(rows, skipped, file_system(folder))
+
+
+def write(rows: dict[str, list[Row]], skipped: dict[str, str], file_system: str) -> None:
+    """The page, the charts and README's tables."""
+    here, there, beside_seed = rows["local"], rows["remote"], rows["seed"]
+    docs, readme = report.ROOT / "docs", report.ROOT / "README.md"
+    (docs / "benchmarks.md").write_text(report.page(here, there, beside_seed, skipped, file_system))
+    (docs / "benchmarks.svg").write_text(report.chart([*there, *here]))
+    if beside_seed:
+        (docs / "benchmarks-django-sqlite-efs.svg").write_text(report.chart(beside_seed))
+    readme.write_text(report.summary(readme.read_text(), here, there, beside_seed))
 
 
 if __name__ == "__main__":

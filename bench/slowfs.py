@@ -36,8 +36,15 @@ class SlowFolder:
 
     def operations(self) -> int:
         """How many round trips there have been."""
-        counts = zip(self._names, struct.unpack_from(f"<{len(self._names)}Q", self._page, 4096), strict=True)
-        return sum(count for name, count in counts if name.isupper() and name not in FREE)
+        return sum(count for name, count in self._counts().items() if name.isupper() and name not in FREE)
+
+    def moved(self) -> int:
+        """How many bytes were read and written."""
+        counts = self._counts()
+        return counts["read_bytes"] + counts["write_bytes"]
+
+    def _counts(self) -> dict[str, int]:
+        return dict(zip(self._names, struct.unpack_from(f"<{len(self._names)}Q", self._page, 4096), strict=True))
 
 
 def build(folder: Path) -> Path:

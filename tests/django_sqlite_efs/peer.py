@@ -64,14 +64,15 @@ class Application:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> None:
-        places = [str(ROOT / "python"), str(ROOT / "examples" / "polls"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, **(environment or {})}
+        places = [str(ROOT / "python"), str(ROOT / "examples" / "polls"), environment.get("PYTHONPATH", "")]
         self.process = subprocess.Popen(
             [interpreter(), HERE / "application.py", json.dumps(settings, default=str)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env={**os.environ, **(environment or {}), "PYTHONPATH": os.pathsep.join(places)},
+            env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, places))},
         )
 
     def do(self, step: str) -> Any:

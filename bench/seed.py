@@ -1,0 +1,245 @@
+"""Beside django-sqlite-efs: a Django site on the design's costs for EFS, and Amazon's DynamoDB Local 4 ms away.
+
+Both ENGINEs serve it with the same settings, in the same Python with the same Django (that which django-sqlite-efs
+asks for). Each process works in its machine's mount; NAME is the same on all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from figures import OURS, Row, number, rounds
+from slowfs import Absent, SlowFolder, machines
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "tests"))
+import django_sqlite_efs.peer as peers  # noqa: E402
+import dynamodb.local as local_dynamodb  # noqa: E402
+from django_sqlite_efs.peer import Application  # noqa: E402
+from dynamodb.fixtures import make_table  # noqa: E402
+from dynamodb.proxy import Proxy  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Who serves the site."""
+
+    name: str
+    entry: dict[str, Any] = field(hash=False)
+    """What DATABASES says of it."""
+
+
+SEED = Engine("django-sqlite-efs", {"ENGINE": peers.SEED})
+SEAWALL = Engine(OURS, {"ENGINE": peers.SEAWALL, "CONN_MAX_AGE": None})
+PLAIN = Engine("stock SQLite", {"ENGINE": "django.db.backends.sqlite3"})
+ENGINES = [SEED, SEAWALL]
+
+MACHINES, PROCESSES = 4, 8
+LATENCY = 0.004
+ROUNDS, REQUESTS = 5, 8
+STARTS = 7
+LONG_ROUNDS, WRITING, READING = 2, 20, 10
+"""How often the long ones are measured, and for how many seconds each time."""
+PAUSE = 0.05
+"""Between two requests: what a request leaves to the background is done and counted before the next."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What went over the network: to and from the file system, and DynamoDB."""
+
+    operations: float = 0
+    kib: float = 0
+    requests: Counter[str] = field(default_factory=Counter)
+    requests_kib: float = 0
+
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(
+            self.operations - other.operations,
+            self.kib - other.kib,
+            self.requests - other.requests,
+            self.requests_kib - other.requests_kib,
+        )
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.operations + other.operations,
+            self.kib + other.kib,
+            self.requests + other.requests,
+            self.requests_kib + other.requests_kib,
+        )
+
+    def each(self, times: int) -> str:
+        """In words, for one of so many times."""
+        files = f"{number(self.operations / times)} file operations ({number(self.kib / times)} KiB)"
+        asked = [f"{number(count / times)} {what}" for what, count in sorted(self.requests.items())]
+        return f"{files}, {' + '.join(asked)} ({number(self.requests_kib / times)} KiB)" if asked else files
+
+
+class Bench:
+    """The site, served by eight processes on four machines for each ENGINE."""
+
+    def __init__(self, mounts: Sequence[SlowFolder], proxy: Proxy, table: str) -> None:
+        self.mounts, self.proxy = mounts, proxy
+        self.environment = {
+            **local_dynamodb.CREDENTIALS,
+            "AWS_ENDPOINT_URL_DYNAMODB": proxy.endpoint,
+            # A function that may take 30 seconds, by django-sqlite-efs's README.
+            "SQLITE_LOCK_DYNAMODB_TABLE": table,
+            "SQLITE_LOCK_EXPIRATION": "30",
+            "PYTHONPATH": str(HERE),
+            "PYTHONDONTWRITEBYTECODE": "",
+        }
+        self.processes: dict[str, list[Application]] = {}
+
+    def start(self, engine: Engine, machine: int = 0) -> Application:
+        """Start a process."""
+        entry = {"NAME": f"{engine.name}.sqlite3", "OPTIONS": {"timeout": 20}, **engine.entry}
+        settings = {"DATABASES": {"default": entry}, "ROOT_URLCONF": "seed_site"}
+        return Application(settings, self.environment, self.mounts[machine].path)
+
+    def open(self) -> None:
+        """Make the database, as a plain SQLite file; start all processes, and have each serve what it will."""
+        plain = self.start(PLAIN)
+        plain.do("call_command('migrate', verbosity=0); import seed_site; seed_site.fill()")
+        plain.kill()
+        for engine in ENGINES:
+            folder = self.mounts[0].path
+            shutil.copy(folder / f"{PLAIN.name}.sqlite3", folder / f"{engine.name}.sqlite3")
+            started = [self.start(engine, number % MACHINES) for number in range(PROCESSES)]
+            self.processes[engine.name] = started
+            for process in started:
+                process.do("from seed_site import *")
+                process.do("served('/page/0/'), served('/vote/0/')")
+
+    def close(self) -> None:
+        """End all processes."""
+        for process in (process for started in self.processes.values() for process in started):
+            process.kill()
+
+    def cost(self) -> Cost:
+        """What went over the network by now."""
+        counts = self.proxy.counts()
+        return Cost(
+            operations=sum(mount.operations() for mount in self.mounts),
+            kib=sum(mount.moved() for mount in self.mounts) / 1024,
+            requests=Counter({what: count.requests for what, count in counts.items()}),
+            requests_kib=sum(count.bytes_in + count.bytes_out for count in counts.values()) / 1024,
+        )
+
+    def serve(self, what: str, others_vote: bool, row: Row, engine: Engine) -> float:
+        """Serve some requests; milliseconds for one, by the median."""
+        here, there, *_ = self.processes[engine.name]
+        times: list[float] = []
+        cost = Cost()
+        for which in range(REQUESTS):
+            if others_vote:
+                there.do(f"served('/vote/{which}/')")
+            time.sleep(PAUSE)
+            before = self.cost()
+            times.append(here.do(f"served('/{what}/{which * 37}/')"))
+            time.sleep(PAUSE)
+            cost += self.cost() - before
+        row.notes[engine.name] = cost.each(REQUESTS)
+        return statistics.median(times)
+
+    def compete(self, count: int, row: Row, engine: Engine) -> float:
+        """So many processes vote for one choice, as fast as they can; acknowledged votes per second."""
+        processes = self.processes[engine.name][:count]
+        votes = "Choice.objects.get(pk=1).votes"
+        had, before = processes[0].do(votes), self.cost()
+        told = together([(process, f"visits('/vote/0/', {WRITING})") for process in processes])
+        time.sleep(PAUSE)
+        after, has = self.cost(), processes[0].do(votes)
+        times = [taken for one in told for taken in one["times"]]
+        failed = sum((Counter(one["failures"]) for one in told), Counter[str]())
+        errors = ", ".join(f"{count} {name}" for name, count in failed.items()) or "no error"
+        row.notes[engine.name] = (
+            f"{percentiles(times)}; longest wait {max(one['longest_wait'] for one in told):.1f} s; {errors};"
+            f" {len(times) - (has - had)} lost; {(after - before).each(len(times))}"
+        )
+        return len(times) / WRITING
+
+    def read(self, row: Row, slow: Row, engine: Engine) -> float:
+        """Two processes read pages while a third one votes: the median time, and in another row the 99th percentile."""
+        writer, *readers = self.processes[engine.name][:3]
+        reading = [(reader, f"visits('/page/0/', {READING})") for reader in readers]
+        quiet = [taken for one in together(reading) for taken in one["times"]]
+        *told, written = together([*reading, (writer, f"visits('/vote/0/', {READING})")])
+        times = [taken for one in told for taken in one["times"]]
+        failed = sum(sum(one["failures"].values()) for one in told)
+        slow.add(engine, percentile(times, 99))
+        slow.notes[engine.name] = f"without the writer {percentile(quiet, 99):.0f} ms"
+        row.notes[engine.name] = (
+            f"{failed} errors; without the writer {percentile(quiet, 50):.0f} ms; votes {percentiles(written['times'])}"
+        )
+        return percentile(times, 50)
+
+    def start_cold(self, engine: Engine) -> float:
+        """A new process, from its start to the answer of its first query; milliseconds."""
+        began = time.perf_counter()
+        process = self.start(engine, MACHINES - 1)
+        process.do("Question.objects.count()")
+        taken = time.perf_counter() - began
+        process.kill()
+        return taken * 1e3
+
+
+def together(steps: Sequence[tuple[Application, str]]) -> list[Any]:
+    """Have each process do its step, all at once."""
+    for process, step in steps:
+        process.ask(step)
+    return [process.answer() for process, _ in steps]
+
+
+def percentile(times: Sequence[float], part: int) -> float:
+    """The time that so many in a hundred do not pass."""
+    return sorted(times)[min(len(times) * part // 100, len(times) - 1)]
+
+
+def percentiles(times: Sequence[float]) -> str:
+    """The median, and what one in a hundred passes."""
+    return f"p50 {percentile(times, 50):.0f}, p99 {percentile(times, 99):.0f} ms"
+
+
+def measure(folder: Path) -> Iterator[Row]:
+    """All rows."""
+    timed = partial(Row, unit="ms", less_is_better=True, beside=SEED.name)
+    with ExitStack() as stack:
+        try:
+            peers.interpreter()
+            server = stack.enter_context(local_dynamodb.DynamoDBLocal())
+        except (peers.Absent, local_dynamodb.Absent) as absent:
+            raise Absent(str(absent)) from None
+        os.environ.update(local_dynamodb.CREDENTIALS)
+        proxy = stack.enter_context(Proxy(server.endpoint, latency=LATENCY))
+        mounts = stack.enter_context(machines(folder, MACHINES))
+        bench = Bench(mounts, proxy, make_table(server.endpoint))
+        stack.callback(bench.close)
+        bench.open()
+        for title, goal, what, others_vote in (
+            ("a request of 20 SELECTs", 25, "page", False),
+            ("a request of 20 SELECTs, after a vote on another machine", None, "page", True),
+            ("a vote (SELECT and UPDATE in a transaction)", 5, "vote", False),
+            ("a vote, after a vote on another machine", None, "vote", True),
+        ):
+            row = timed(title, goal=goal)
+            yield rounds(row, ENGINES, ROUNDS, partial(bench.serve, what, others_vote, row))
+        for count in (2, 4, 8):
+            row = Row(f"{count} processes voting for one choice: acknowledged", "per second", 5, beside=SEED.name)
+            yield rounds(row, ENGINES, LONG_ROUNDS, partial(bench.compete, count, row))
+        median, slow = timed("a request of 20 SELECTs, two readers beside a writer: p50"), timed("the same: p99")
+        yield rounds(median, ENGINES, LONG_ROUNDS, partial(bench.read, median, slow))
+        yield slow
+        yield rounds(timed("cold start to the first query", goal=1), ENGINES, STARTS, bench.start_cold)
