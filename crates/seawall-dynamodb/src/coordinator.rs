@@ -7,7 +7,7 @@ use crate::table::{Repeats, Table, by_chance, send};
 use seawall::Moment;
 use seawall::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use seawall::head::Head;
-use seawall::ids::{DatabaseId, Token};
+use seawall::ids::{DatabaseId, Epoch, Token};
 use seawall::storage::Storage;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ pub struct DynamoCoordinator {
     storage: Arc<dyn Storage>,
     database: DatabaseId,
     /// The attempt of this process that stands in line. Only one of its threads asks for the lease at a time.
-    in_line: Mutex<Option<Token>>,
+    in_line: Mutex<Option<(Epoch, Token)>>,
     /// The attempts that this process made: a lease of an earlier one is nobody's.
     attempts: Mutex<VecDeque<Token>>,
 }
@@ -137,7 +137,7 @@ impl DynamoCoordinator {
         if first.is_none() && is_held && claim.refusals > 0 {
             let values = Values::from([("epoch", number(known.epoch.0)), ("token", text(claim.token))]);
             let stands = self.update(changes::STAND_IN_LINE, values, Duration::ZERO, Repeats::Freely)?;
-            *in_line = matches!(stands, Answer::Done(_)).then_some(claim.token);
+            *in_line = matches!(stands, Answer::Done(_)).then_some((known.epoch, claim.token));
         } else if first.is_none_or(|first| first != claim.token.to_string()) {
             *in_line = None;
         }
@@ -223,9 +223,8 @@ impl Coordinator for DynamoCoordinator {
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {
-        let Some(token) = self.in_line.lock().expect("no panic while locked").take() else { return Ok(()) };
-        let item = self.get(Duration::ZERO)?;
-        let epoch = self.head(item.as_ref())?.epoch;
+        let in_line = self.in_line.lock().expect("no panic while locked").take();
+        let Some((epoch, token)) = in_line else { return Ok(()) };
         let values = Values::from([("epoch", number(epoch.0)), ("token", text(token))]);
         self.update(changes::LEAVE_LINE, values, Duration::ZERO, Repeats::Freely).map(drop)
     }

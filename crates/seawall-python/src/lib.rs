@@ -54,8 +54,8 @@ mod _native {
 
     /// The request of this thread is over.
     #[pyfunction]
-    fn end_request() {
-        seawall_sqlite::end_request();
+    fn end_request(py: Python<'_>) {
+        py.detach(seawall_sqlite::end_request);
     }
 
     /// The facts about a database.

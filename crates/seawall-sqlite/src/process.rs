@@ -23,6 +23,7 @@ pub fn begin_request() {
 /// The request of this thread is over.
 pub fn end_request() {
     REQUEST.set(None);
+    seawall::end_request();
 }
 
 /// When this thread's request began.

@@ -3,6 +3,7 @@
 //! One thread for each database, started when it is first needed, and in the process that needs it. It looks at what is due,
 //! does it, and sleeps until the next time or until the bell rings.
 
+use crate::coordinator::Lease;
 use crate::counters::this_thread_runs_beside;
 use crate::database::Database;
 use crate::head::Head;
@@ -11,7 +12,7 @@ use crate::ids::Version;
 use crate::mark::Fate;
 use crate::moment::Moment;
 use crate::options::Freshness;
-use crate::queue::Due;
+use crate::queue::{Due, Turn};
 use crate::storage::File;
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
@@ -132,12 +133,7 @@ impl Database {
             let now = self.storage.now().monotonic;
             match self.queue.due(now, self.options.lease / 3) {
                 Err(next) => break next,
-                Ok(Due::Release(turn, lease)) => {
-                    self.note_trouble(
-                        self.coordinator.release(&lease).map_err(|error| format!("giving the lease back: {error}")),
-                    );
-                    drop(turn);
-                }
+                Ok(Due::Release(turn, lease)) => self.give_back(turn, &lease),
                 Ok(Due::Renew(lease)) => {
                     let label = format!("{}, since {}", self.storage.label(), lease.since.clock());
                     let now = self.storage.now().clock();
@@ -148,6 +144,20 @@ impl Database {
         };
         let note = self.bell.agenda.lock().expect("no panic while locked").note.as_ref().map(|(_, due)| *due);
         next.into_iter().chain(note).min()
+    }
+
+    /// Gives a lease back that nobody here wants. The turn is kept until that is done.
+    fn give_back(&self, turn: Turn, lease: &Lease) {
+        let released = self.coordinator.release(lease);
+        self.note_trouble(released.map_err(|error| format!("giving the lease back: {error}")));
+        drop(turn);
+    }
+
+    /// Gives the lease back that waits for the next writer, if there is one: this process may sleep before the background can.
+    pub(crate) fn give_back_idle(&self) {
+        if let Some((turn, lease)) = self.queue.idle() {
+            self.give_back(turn, &lease);
+        }
     }
 
     /// Notes the newest acknowledged commit: in `high`, and by a mark in this process's segment.

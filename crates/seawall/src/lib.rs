@@ -48,7 +48,7 @@ pub use database::Database;
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{PageNo, PageSize, Version};
 pub use moment::Moment;
-pub use open::{begin_request, remove};
+pub use open::{begin_request, end_request, remove};
 pub use options::{Access, Freshness, Options};
 pub use pages::Page;
 pub use plain::{HeldFile, PlainSqlite};

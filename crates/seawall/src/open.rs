@@ -105,15 +105,28 @@ impl Database {
 /// A request begins: databases whose connections share one load for each request send it now, in the background.
 pub fn begin_request() -> Moment {
     let began = os::now();
-    let databases: Vec<_> = databases().values().map(|entry| entry.slot.clone()).collect();
     // One that is being opened right now asks for the head in any case.
-    let open = databases.iter().filter_map(|slot| slot.try_lock().ok()?.clone());
-    for database in open.filter(|database| database.is_current()) {
+    for database in known_databases() {
         if database.requests.load(Ordering::Relaxed) {
             database.refresh_beside(began);
         }
     }
     began
+}
+
+/// A request is over. Where the machine sleeps between requests (AWS Lambda), no lease is left behind for others to wait for.
+pub fn end_request() {
+    static SLEEPS_BETWEEN: LazyLock<bool> = LazyLock::new(|| std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some());
+    if *SLEEPS_BETWEEN {
+        known_databases().iter().for_each(|database| database.give_back_idle());
+    }
+}
+
+/// This process's databases, but for those that are being opened right now.
+fn known_databases() -> Vec<Arc<Database>> {
+    let slots: Vec<_> = databases().values().map(|entry| entry.slot.clone()).collect();
+    let open = slots.iter().filter_map(|slot| slot.try_lock().ok()?.clone());
+    open.filter(|database| database.is_current()).collect()
 }
 
 /// Removes a database: NAME, what stock SQLite may have left beside it, its folder, and its head. One that is not there is fine.

@@ -107,14 +107,26 @@ impl Queue {
             return Err(Some(*renew_at));
         }
         match &state.held {
-            Some(held) if !state.taken && state.waiting.is_empty() && held.release_at <= now => {
-                let mut turn = self.take(&mut state);
-                let held = turn.held.take().expect("it was just seen");
-                Ok(Due::Release(turn, held.lease))
-            }
-            Some(held) => Err(Some(held.release_at)),
             None => Err(None),
+            Some(held) if held.release_at > now => Err(Some(held.release_at)),
+            Some(held) => {
+                let look_again = held.release_at;
+                self.idle_lease(&mut state).map(|(turn, lease)| Due::Release(turn, lease)).ok_or(Some(look_again))
+            }
         }
+    }
+
+    /// The lease that waits for this process's next writer, if nobody here wants it now. It is to be given back.
+    pub(crate) fn idle(self: &Arc<Self>) -> Option<(Turn, Lease)> {
+        self.idle_lease(&mut self.lock())
+    }
+
+    fn idle_lease(self: &Arc<Self>, state: &mut State) -> Option<(Turn, Lease)> {
+        if state.taken || !state.waiting.is_empty() {
+            return None;
+        }
+        let held = state.held.take()?;
+        Some((self.take(state), held.lease))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -26,7 +26,7 @@ pub fn url() -> Option<&'static str> {
             .unwrap();
         let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
         let url = format!("dynamodb://seawall-{name}?region=us-east-1&endpoint={endpoint}");
-        admin::create(&*sdk::table(&Address::parse(&url).unwrap()).unwrap()).unwrap();
+        admin::create(&sdk::table(&Address::parse(&url).unwrap()).unwrap()).unwrap();
         seawall_dynamodb::register();
         Some(url)
     })
