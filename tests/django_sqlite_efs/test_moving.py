@@ -111,6 +111,8 @@ def test_the_lock_of_an_old_client_that_was_killed_is_taken_when_it_expires(seed
 
 def test_no_vote_is_lost_on_the_way(seed: Site, moved: Site) -> None:
     old, new = [seed.start(attempts=5) for _ in range(2)], [moved.start(timeout=20) for _ in range(2)]
+    for process in [*old, *new]:
+        process.do("os.getpid()")  # It is up.
     for process in old:
         process.ask(VOTE_UNTIL_REFUSED)
     time.sleep(0.5)
@@ -146,11 +148,12 @@ def test_the_way_back(seed: Site, moved: Site) -> None:
     new.do(VOTE)
     new.kill()
     # As docs/moving-from-django-sqlite-efs.md has it.
+    coordinator = f"dynamodb://{seed.table}?endpoint={seed.endpoint}"
     copy = seed.name.with_name("copy.sqlite3")
-    seawall.copy(seed.name, copy, coordinator=f"dynamodb://{seed.table}?endpoint={seed.endpoint}")
-    seawall.remove(seed.name)
+    seawall.copy(seed.name, copy, coordinator=coordinator)
+    seawall.remove(seed.name, coordinator=coordinator)
     copy.rename(seed.name)
-    client(seed.endpoint).delete_item(TableName=seed.table, Key={"pk": {"S": f"database#{seed.name}"}})
+    assert client(seed.endpoint).scan(TableName=seed.table)["Items"] == []
     old = seed.start()
     old.do(VOTE)
     assert old.do(VOTES) == [2, 0]
