@@ -1,0 +1,232 @@
+"""The deployed handler as Lambda runs it: new processes, API Gateway's events, frozen between them; DynamoDB Local."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from browser import Browser, Page
+from dynamodb import faults
+from dynamodb.fixtures import make_table
+from dynamodb.proxy import Exchange, Fault, Proxy
+from instance import Instance
+from polls_site import Site
+
+QUESTION = 1
+LEASE = 1.0
+
+Report = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def site(dynamodb: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The polls, migrated and filled, and a proxy that lets pass what the template's role may do."""
+    folder = tmp_path_factory.mktemp("lambda")
+    with Proxy(dynamodb, latency=0.004) as proxy:
+        site = Site(folder, proxy, make_table(dynamodb))
+        with site.role():
+            site.manage("migrate")
+            site.manage("loaddata", "questions")
+            yield site
+
+
+@pytest.fixture
+def report(capsys: pytest.CaptureFixture[str]) -> Report:
+    """Print a figure, whatever pytest captures."""
+
+    def report(text: str) -> None:
+        with capsys.disabled():
+            print(f"\nlambda: {text}", end="")
+
+    return report
+
+
+def requests(site: Site) -> dict[str, int]:
+    return dict(site.proxy.requests())
+
+
+def ms(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms"
+
+
+def test_cold_start(site: Site, report: Report) -> None:
+    site.proxy.reset()
+    with site.instance() as instance:
+        assert requests(site) == {}, "importing asks nobody"
+        page = Browser().get(instance, "/polls/")
+        cold = instance.seconds
+        assert page.status == 200
+        assert "What do you think?" in page.text
+        assert requests(site) == {"GetItem": 1}
+        warm = []
+        for _ in range(5):
+            Browser().get(instance, "/polls/")
+            warm.append(instance.seconds)
+        assert requests(site) == {"GetItem": 6}, "one each"
+    report(f"cold start {ms(instance.init_seconds)}, then the first page {ms(cold)}, the others {ms(min(warm))}")
+
+
+def test_a_vote(site: Site, report: Report) -> None:
+    browser = Browser()
+    with site.instance() as instance:
+        choice = browser.open(instance, QUESTION)[0]
+        before = browser.votes(instance, QUESTION)
+        browser.vote(instance, QUESTION, choice)
+        first = instance.seconds
+        site.proxy.reset()
+        page = browser.vote(instance, QUESTION, choice)
+        assert (page.status, page.location) == (302, f"/polls/{QUESTION}/results/")
+        assert requests(site) == {"GetItem": 1, "UpdateItem": 2}, "what is newest, the lease, the swap"
+        assert browser.votes(instance, QUESTION) == before + 2
+        report(f"the first vote {ms(first)}, the second {ms(instance.seconds)}")
+
+
+@pytest.mark.parametrize("frozen", [0.0, 3.0, 7.0])
+@pytest.mark.parametrize("fate", ["black_hole", "close_connections", "cut_connections"])
+@pytest.mark.parametrize("what", ["read", "vote"])
+def test_after_a_freeze(site: Site, report: Report, what: str, fate: str, frozen: float) -> None:
+    browser = Browser()
+    with site.instance() as instance:
+        choice = browser.open(instance, QUESTION)[0]
+        before = browser.votes(instance, QUESTION)
+        assert getattr(site.proxy, fate)() >= 1
+        time.sleep(frozen)
+        site.proxy.reset()
+        if what == "read":
+            assert browser.get(instance, "/polls/").status == 200
+            assert requests(site) == {"GetItem": 1}
+        else:
+            assert browser.vote(instance, QUESTION, choice).status == 302
+            assert requests(site) == {"GetItem": 1, "UpdateItem": 2}
+        took = instance.seconds
+        assert browser.votes(instance, QUESTION) == before + (what == "vote")
+        report(f"{what} after {frozen:g} s frozen, {fate}: {ms(took)}")
+        assert took < 2
+
+
+def test_two_instances_vote_at_once(site: Site, report: Report) -> None:
+    each = 20
+
+    def visit(instance: Instance) -> list[float]:
+        browser = Browser()
+        choice = browser.open(instance, QUESTION)[0]
+        times = []
+        for _ in range(each):
+            assert browser.vote(instance, QUESTION, choice).status == 302
+            times.append(instance.seconds)
+        return times
+
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        instances = [stack.enter_context(site.instance()) for _ in range(2)]
+        before = Browser().votes(instances[0], QUESTION)
+        site.proxy.reset()
+        times = sorted(time for times in pool.map(visit, instances) for time in times)
+        assert Browser().votes(instances[0], QUESTION) == before + 2 * each
+    report(f"two instances, {each} votes each: median {ms(times[each])}, longest {ms(times[-1])}; {requests(site)}")
+
+
+def test_frozen_the_moment_it_answered(site: Site, report: Report) -> None:
+    """What an instance would do in the background comes too late: nobody may have to wait for it."""
+    browser = Browser()
+    with site.instance() as first, site.instance() as second:
+        choice = browser.open(first, QUESTION)[0]
+        browser.open(second, QUESTION)
+        times = []
+        for _ in range(10):
+            browser.vote(first, QUESTION, choice)
+            browser.vote(second, QUESTION, choice)
+            times.append(second.seconds)
+    report(f"a vote right after another instance's: longest {ms(max(times))}")
+    assert max(times) < 1, "less than a lease"
+
+
+@pytest.mark.parametrize("where", ["after the lease was granted", "after the commit was granted"])
+def test_frozen_in_the_middle_of_a_vote(site: Site, report: Report, where: str) -> None:
+    """Past its lease, while another one votes: it is told what became of its own vote, and no other is touched."""
+    browser = Browser()
+    with site.instance(SQLITE_LOCK_EXPIRATION=str(LEASE)) as sleeper, site.instance() as other:
+        choice = browser.open(sleeper, QUESTION)[0]
+        before = browser.votes(other, QUESTION)
+        browser.vote(other, QUESTION, choice)
+
+        async def freeze_before_the_answer(exchange: Exchange) -> None:
+            answer = await exchange.deliver()
+            sleeper.process.send_signal(signal.SIGSTOP)
+            await exchange.answer(answer)
+
+        is_swap = where == "after the commit was granted"
+        updates = iter(range(10))
+        with (
+            ThreadPoolExecutor() as pool,
+            site.proxy.fault(
+                freeze_before_the_answer, "UpdateItem", when=lambda exchange: next(updates) == int(is_swap)
+            ) as freeze,
+        ):
+            asleep = pool.submit(browser.vote, sleeper, QUESTION, choice)
+            while not freeze.hits:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            assert browser.vote(other, QUESTION, choice).status == 302
+            waited = other.seconds
+            time.sleep(LEASE)
+            sleeper.thaw()
+            page = asleep.result(timeout=20)
+        if is_swap:
+            assert page.status == 302, "it was counted, and says so"
+        else:
+            assert page.status == 500
+            assert "Nothing was written: try again" in sleeper.log.read_text()
+        assert browser.votes(other, QUESTION) == before + 2 + is_swap
+        assert browser.vote(sleeper, QUESTION, choice).status == 302, "the instance goes on"
+        assert browser.votes(other, QUESTION) == before + 3 + is_swap
+    report(f"frozen {where}: the other's vote took {ms(waited)}, with a lease of {LEASE:g} s")
+
+
+def test_credentials_rotate(site: Site) -> None:
+    """Lambda puts new ones into the environment; those from before are refused from some time on."""
+    browser = Browser()
+    with site.instance() as instance:
+        browser.get(instance, "/polls/")
+        with site.proxy.fault(faults.token_expired, times=None, when=lambda exchange: exchange.access_key == "first"):
+            event = browser.event("GET", "/polls/")
+            answer = instance.invoke(event, AWS_ACCESS_KEY_ID="second", AWS_SESSION_TOKEN="other")
+            assert answer["statusCode"] == 200
+            choice = browser.open(instance, QUESTION)[0]
+            assert browser.vote(instance, QUESTION, choice).status == 302
+        assert {exchange.access_key for exchange in site.proxy.log()[-3:]} == {"second"}
+
+
+@pytest.mark.parametrize("fault", [faults.throttled, faults.server_error, faults.cut, faults.lost])
+def test_a_fault_is_ridden_out(site: Site, report: Report, fault: Fault) -> None:
+    browser = Browser()
+    with site.instance() as instance:
+        choice = browser.open(instance, QUESTION)[0]
+        before = browser.votes(instance, QUESTION)
+        with site.proxy.fault(fault, "UpdateItem", times=1) as injection:
+            page: Page = browser.vote(instance, QUESTION, choice)
+            assert injection.hits == 1
+        assert page.status == 302
+        report(f"a vote with {fault.__name__!r}: {ms(instance.seconds)}")
+        assert browser.votes(instance, QUESTION) == before + 1
+
+
+def test_maintenance_logs_the_status(site: Site) -> None:
+    with site.instance("Maintain") as instance:
+        instance.invoke({"source": "aws.events"})
+        status = json.loads(instance.log.read_text().splitlines()[-1])
+    assert status["name"] == str(site.database)
+    assert status["version"] > 0
+    assert status["trouble"] is None
+
+
+def test_files_of_the_example_are_deployed(site: Site) -> None:
+    with site.instance() as instance:
+        style = Browser().get(instance, "/static/polls/style.css")
+    assert style.status == 200
+    assert not list(Path(site.folder, "app").rglob("__pycache__/*tests*"))
