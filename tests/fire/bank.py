@@ -22,6 +22,7 @@ import seawall
 
 LEASE = 1.0
 TIMEOUT = 20.0
+COORDINATOR = os.environ.get("SEAWALL_COORDINATOR", "fs:")
 
 
 class Log:
@@ -35,7 +36,7 @@ class Log:
 
 
 def connect(name: str) -> seawall.Connection:
-    return seawall.connect(name, lease=LEASE, timeout=TIMEOUT, isolation_level=None)
+    return seawall.connect(name, coordinator=COORDINATOR, lease=LEASE, timeout=TIMEOUT, isolation_level=None)
 
 
 def open_bank(name: str, accounts: str, balance: str) -> None:

@@ -6,6 +6,7 @@ A line is an SQL statement, or `counts`; the answer is JSON: rows, or the error.
 """
 
 import json
+import os
 import sqlite3
 import sys
 from dataclasses import asdict
@@ -13,16 +14,18 @@ from typing import Any
 
 import seawall
 
+COORDINATOR = os.environ.get("SEAWALL_COORDINATOR", "fs:")
+
 
 def main(name: str, lease: str) -> None:
-    connection = seawall.connect(name, lease=float(lease), timeout=20, isolation_level=None)
+    connection = seawall.connect(name, coordinator=COORDINATOR, lease=float(lease), timeout=20, isolation_level=None)
     for line in sys.stdin:
         print(json.dumps(answer(name, connection, line.strip())), flush=True)
 
 
 def answer(name: str, connection: sqlite3.Connection, step: str) -> Any:
     if step == "counts":
-        return asdict(seawall.counts(name))
+        return asdict(seawall.counts(name, coordinator=COORDINATOR))
     try:
         return connection.execute(step).fetchall()
     except sqlite3.Error as error:

@@ -1,6 +1,7 @@
 """Two processes, step by step: a frozen writer and its lease; readers and writers that do not wait for each other."""
 
 import json
+import os
 import signal
 import sqlite3
 import statistics
@@ -47,9 +48,9 @@ class Hand:
 
 
 @pytest.fixture
-def name(tmp_path: Path) -> Path:
+def name(tmp_path: Path, coordinator: str) -> Path:
     path = tmp_path / "db.sqlite3"
-    with seawall.connect(path, lease=LEASE) as connection:
+    with seawall.connect(path, coordinator=coordinator, lease=LEASE) as connection:
         connection.execute("CREATE TABLE entry (id INTEGER PRIMARY KEY, text TEXT)")
         connection.executemany("INSERT INTO entry (text) VALUES (?)", [("x" * 100,)] * 5000)
     connection.close()
@@ -65,7 +66,9 @@ def hand(name: Path) -> Iterator[Hand]:
 
 
 def connect(name: Path) -> seawall.Connection:
-    return seawall.connect(name, lease=LEASE, timeout=20, isolation_level=None)
+    return seawall.connect(
+        name, coordinator=os.environ["SEAWALL_COORDINATOR"], lease=LEASE, timeout=20, isolation_level=None
+    )
 
 
 def test_a_writer_frozen_while_others_commit_is_told_that_nothing_was_written(name: Path, hand: Hand) -> None:
@@ -95,6 +98,10 @@ def test_a_writer_frozen_while_nobody_commits_still_commits(name: Path, hand: Ha
     hand.thaw()
     assert hand.do("COMMIT") == []
     assert connect(name).execute("SELECT text FROM entry WHERE id = 1").fetchone() == ("patient",)
+
+
+def count(name: Path) -> seawall.Counts:
+    return seawall.counts(name, coordinator=os.environ["SEAWALL_COORDINATOR"])
 
 
 COMMITS = 100
@@ -134,7 +141,10 @@ def write(hand: Hand, word: str) -> tuple[dict[str, int], list[float]]:
 
 
 def within_budget(cost: dict[str, int]) -> bool:
-    """A commit is one append, at most a lock, a look and a publication, and the check after it (docs/design.md, 9)."""
+    """A commit is one append, at most a lock, a look and a publication, and the check after it (docs/design.md, 9).
+
+    On DynamoDB it is less, but for the few times that a kept lease, just gone back, is asked for twice.
+    """
     most = {"coordinator": 3 * COMMITS, "reads": 0, "appends": COMMITS, "metadata": COMMITS + COUNTING}
     return cost["appends"] == COMMITS and all(cost[what] <= most[what] for what in most)
 
@@ -147,20 +157,20 @@ def test_readers_and_writers_do_not_wait_for_each_other(
     reader = connect(name)
     reader.execute("BEGIN")
     look(reader)
-    start = seawall.counts(name)
+    start = count(name)
     _, reading_times_alone = look_for(reader, READING / 5)
-    reading_alone = seawall.counts(name) - start
+    reading_alone = count(name) - start
     reader.execute("COMMIT")
 
     reader.execute("BEGIN")
     view = look(reader)
-    start = seawall.counts(name)
+    start = count(name)
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(write, hand, "beside")
         views, reading_times = look_for(reader, READING)
         writing, writing_times = written.result()
     views.add(look(reader))
-    reading = seawall.counts(name) - start
+    reading = count(name) - start
     reader.execute("COMMIT")
     later = look(reader)
 
