@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +18,7 @@ from browser import Browser, Page
 from dynamodb import faults
 from dynamodb.fixtures import make_table
 from dynamodb.proxy import Exchange, Fault, Proxy
-from instance import Instance
+from instance import FunctionError, Instance
 from polls_site import Site
 
 QUESTION = 1
@@ -51,6 +54,13 @@ def requests(site: Site) -> dict[str, int]:
     return dict(site.proxy.requests())
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def ms(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms"
 
@@ -79,6 +89,7 @@ def test_a_vote(site: Site, report: Report) -> None:
         before = browser.votes(instance, QUESTION)
         browser.vote(instance, QUESTION, choice)
         first = instance.seconds
+        time.sleep(0.1)  # a writer that comes back at once keeps the lease, and then has to give it back
         site.proxy.reset()
         page = browser.vote(instance, QUESTION, choice)
         assert (page.status, page.location) == (302, f"/polls/{QUESTION}/results/")
@@ -146,46 +157,102 @@ def test_frozen_the_moment_it_answered(site: Site, report: Report) -> None:
     assert max(times) < 1, "less than a lease"
 
 
-@pytest.mark.parametrize("where", ["after the lease was granted", "after the commit was granted"])
-def test_frozen_in_the_middle_of_a_vote(site: Site, report: Report, where: str) -> None:
+def test_frozen_after_a_command_of_many_commits(site: Site, report: Report) -> None:
+    """A process that writes again and again keeps the lease in between; not over the end of its event."""
+    browser = Browser()
+    save_all = """
+from polls.models import Choice
+for choice in Choice.objects.filter(question_id=2):
+    choice.votes += 1
+    choice.save()
+"""
+    with site.instance("Manage") as manage, site.instance() as other:
+        choice = browser.open(other, QUESTION)[0]
+        site.proxy.reset()
+        manage.invoke({"command": ["shell", "--command", save_all]})
+        told = f"a command of several commits {ms(manage.seconds)}, {requests(site)}"
+        browser.vote(other, QUESTION, choice)
+    report(f"{told}; another instance's vote right after it {ms(other.seconds)}")
+    assert other.seconds < 1, "less than a lease"
+
+
+@pytest.mark.parametrize(
+    ("where", "statuses"),
+    [
+        # Nothing was done yet: it may ask for the lease once more, or go on and be refused.
+        ("before it knew that it has the lease", {302, 500}),
+        ("before its commit arrived", {500}),
+        ("after its commit arrived", {302}),
+    ],
+)
+def test_frozen_in_the_middle_of_a_vote(site: Site, report: Report, where: str, statuses: set[int]) -> None:
     """Past its lease, while another one votes: it is told what became of its own vote, and no other is touched."""
     browser = Browser()
+    other_has_voted = threading.Event()
+
+    async def freeze(exchange: Exchange) -> None:
+        if where != "before its commit arrived":
+            answer = await exchange.deliver()
+        sleeper.process.send_signal(signal.SIGSTOP)
+        while not other_has_voted.is_set():
+            await asyncio.sleep(0.01)
+        if where == "before its commit arrived":
+            answer = await exchange.deliver()
+        await exchange.answer(answer)
+
     with site.instance(SQLITE_LOCK_EXPIRATION=str(LEASE)) as sleeper, site.instance() as other:
         choice = browser.open(sleeper, QUESTION)[0]
         before = browser.votes(other, QUESTION)
-        browser.vote(other, QUESTION, choice)
-
-        async def freeze_before_the_answer(exchange: Exchange) -> None:
-            answer = await exchange.deliver()
-            sleeper.process.send_signal(signal.SIGSTOP)
-            await exchange.answer(answer)
-
-        is_swap = where == "after the commit was granted"
-        updates = iter(range(10))
+        updates = itertools.count()
+        the_one = 0 if "lease" in where else 1
         with (
             ThreadPoolExecutor() as pool,
-            site.proxy.fault(
-                freeze_before_the_answer, "UpdateItem", when=lambda exchange: next(updates) == int(is_swap)
-            ) as freeze,
+            site.proxy.fault(freeze, "UpdateItem", when=lambda _: next(updates) == the_one) as freezing,
         ):
             asleep = pool.submit(browser.vote, sleeper, QUESTION, choice)
-            while not freeze.hits:
-                time.sleep(0.01)
-            time.sleep(0.1)
+            wait_until(lambda: freezing.hits == 1)
             assert browser.vote(other, QUESTION, choice).status == 302
             waited = other.seconds
+            other_has_voted.set()
             time.sleep(LEASE)
             sleeper.thaw()
-            page = asleep.result(timeout=20)
-        if is_swap:
-            assert page.status == 302, "it was counted, and says so"
-        else:
-            assert page.status == 500
+            status = asleep.result(timeout=20).status
+        assert status in statuses
+        if status == 500:
             assert "Nothing was written: try again" in sleeper.log.read_text()
-        assert browser.votes(other, QUESTION) == before + 2 + is_swap
+        assert browser.votes(other, QUESTION) == before + 1 + (status == 302)
         assert browser.vote(sleeper, QUESTION, choice).status == 302, "the instance goes on"
-        assert browser.votes(other, QUESTION) == before + 3 + is_swap
-    report(f"frozen {where}: the other's vote took {ms(waited)}, with a lease of {LEASE:g} s")
+        assert browser.votes(other, QUESTION) == before + 2 + (status == 302)
+    report(f"frozen {where}: told {status}; the other's vote took {ms(waited)}, with a lease of {LEASE:g} s")
+
+
+def test_frozen_inside_a_transaction(site: Site, report: Report) -> None:
+    """Past its lease, between a statement and COMMIT."""
+    browser = Browser()
+    vote_and_sleep = f"""
+import os, signal
+from django.db import transaction
+from django.db.models import F
+from polls.models import Choice
+
+with transaction.atomic():
+    Choice.objects.filter(question={QUESTION}).update(votes=F("votes") + 100)
+    print("asleep")
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+    with site.instance("Manage", SQLITE_LOCK_EXPIRATION=str(LEASE)) as sleeper, site.instance() as other:
+        choice = browser.open(other, QUESTION)[0]
+        before = browser.votes(other, QUESTION)
+        with ThreadPoolExecutor() as pool:
+            asleep = pool.submit(sleeper.invoke, {"command": ["shell", "--command", vote_and_sleep]})
+            wait_until(lambda: "asleep" in sleeper.log.read_text())
+            assert browser.vote(other, QUESTION, choice).status == 302
+            waited = other.seconds
+            sleeper.thaw()
+            with pytest.raises(FunctionError, match="Nothing was written: try again"):
+                asleep.result(timeout=20)
+        assert browser.votes(other, QUESTION) == before + 1
+    report(f"frozen inside a transaction: the other's vote took {ms(waited)}, with a lease of {LEASE:g} s")
 
 
 def test_credentials_rotate(site: Site) -> None:

@@ -29,5 +29,8 @@ def maintain(event: dict[str, Any], context: Any) -> None:
 def manage(event: dict[str, Any], context: Any) -> str:
     """Run a command of `manage.py`, as in `{"command": ["migrate", "--plan"]}`, and return what it prints."""
     output = io.StringIO()
-    call_command(*event["command"], stdout=output, stderr=output, no_color=True)
+    try:
+        call_command(*event["command"], stdout=output, stderr=output, no_color=True)
+    finally:
+        seawall.end_request()  # the process sleeps from here on: nobody is to wait for its lease
     return output.getvalue()
