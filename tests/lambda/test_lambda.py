@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from dynamodb import faults
 from dynamodb.fixtures import make_table
 from dynamodb.proxy import Exchange, Fault, Proxy
 from instance import FunctionError, Instance
-from polls_site import Site
+from polls_site import CREDENTIALS, Site
 
 QUESTION = 1
 LEASE = 1.0
@@ -267,6 +269,42 @@ def test_credentials_rotate(site: Site) -> None:
             choice = browser.open(instance, QUESTION)[0]
             assert browser.vote(instance, QUESTION, choice).status == 302
         assert {exchange.access_key for exchange in site.proxy.log()[-3:]} == {"second"}
+
+
+def test_credentials_of_a_container(site: Site) -> None:
+    """Where they come from an address instead, as on Fargate, they are fetched again before they expire."""
+    given = itertools.count()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            expires = datetime.now(UTC) + timedelta(seconds=12)
+            credentials = {
+                "AccessKeyId": f"key{next(given)}",
+                "SecretAccessKey": "secret",
+                "Token": self.headers["Authorization"],
+                "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(credentials).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        container = {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{server.server_port}/",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": "a token",
+        }
+        with site.instance(**dict.fromkeys(CREDENTIALS, ""), **container) as instance:
+            site.proxy.reset()
+            assert Browser().get(instance, "/polls/").status == 200
+            time.sleep(5)
+            assert Browser().get(instance, "/polls/").status == 200
+        server.shutdown()
+    keys = [exchange.access_key for exchange in site.proxy.log()]
+    assert keys == ["key0", "key1"]
+    assert {exchange.request.header("x-amz-security-token") for exchange in site.proxy.log()} == {"a token"}
 
 
 @pytest.mark.parametrize("fault", [faults.throttled, faults.server_error, faults.cut, faults.lost])
