@@ -153,8 +153,8 @@ def connect(
     A plain SQLite file is adopted where it lies; a file that does not exist is created. `:memory:` and `""` are left to
     SQLite.
 
-    - `coordinator` holds the order of commits: `fs:` is the file system itself, `dynamodb://TABLE?region=REGION` an item
-      in an Amazon DynamoDB table.
+    - `coordinator` holds the order of commits: `fs:` is the file system itself, `dynamodb://TABLE?region=REGION` an
+      item in an Amazon DynamoDB table.
     - `timeout`: for how many seconds a writer waits for others.
     - `freshness`: `"transaction"`: every transaction sees all that is committed when it begins; `"request"`: all that
       was committed when the request began (`begin_request`); a number: what is at most so many seconds old.

@@ -1,28 +1,29 @@
 """What the settings say, who goes first, and what is refused."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
-from seawall.django.options import Options, cache_dir
+from seawall.django.options import DEFAULT_LEASE, Options, cache_dir
 
 NOTHING: dict[str, Any] = {"OPTIONS": {}}
 
 
 def test_the_defaults() -> None:
-    assert Options.of(NOTHING) == Options("fs:", 5.0, "request", None, None)
+    assert Options.of(NOTHING) == Options("fs:", 5.0, "request")
 
 
 def test_options_before_settings_before_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEAWALL_COORDINATOR", "dynamodb://environment")
-    monkeypatch.setenv("SQLITE_LOCK_EXPIRATION", "30")
+    monkeypatch.setenv("SQLITE_LOCK_EXPIRATION", "2")
     assert Options.of(NOTHING).coordinator == "dynamodb://environment"
-    assert Options.of(NOTHING).lease == 30
-    with override_settings(SEAWALL_COORDINATOR="dynamodb://settings", SQLITE_LOCK_EXPIRATION=40):
+    assert Options.of(NOTHING).lease == 2
+    with override_settings(SEAWALL_COORDINATOR="dynamodb://settings", SQLITE_LOCK_EXPIRATION=1):
         assert Options.of(NOTHING).coordinator == "dynamodb://settings"
-        assert Options.of(NOTHING).lease == 40
+        assert Options.of(NOTHING).lease == 1
         options = Options.of({"OPTIONS": {"coordinator": "fs:", "lease": 50}})
         assert (options.coordinator, options.lease) == ("fs:", 50)
 
@@ -35,6 +36,13 @@ def test_the_names_of_django_sqlite_efs(monkeypatch: pytest.MonkeyPatch) -> None
         assert Options.of(NOTHING).coordinator == "dynamodb://others"
     monkeypatch.setenv("SEAWALL_COORDINATOR", "fs:")
     assert Options.of(NOTHING).coordinator == "fs:"
+    # Its lock is not renewed, so it must outlast the longest request; a lease is, and need not.
+    monkeypatch.setenv("SQLITE_LOCK_EXPIRATION", "900")
+    assert Options.of(NOTHING).lease == DEFAULT_LEASE
+
+
+def test_other_names_of_a_database() -> None:
+    assert Options.of({"OPTIONS": {"legacy_names": ["/mnt/a", Path("/mnt/b")]}}).legacy_names == ("/mnt/a", "/mnt/b")
 
 
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +53,7 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_numbers_may_be_text() -> None:
     options = {"timeout": "2.5", "freshness": "10", "lease": "30", "page_cache": "1048576"}
-    assert Options.of({"OPTIONS": options}) == Options("fs:", 2.5, 10.0, 30.0, 1048576)
+    assert Options.of({"OPTIONS": options}) == Options("fs:", 2.5, 10.0, 30.0, page_cache=1048576)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +71,8 @@ def test_numbers_may_be_text() -> None:
         ("freshness", "always"),
         ("freshness", -1),
         ("lease", 0),
+        ("legacy_names", "/mnt/a"),
+        ("legacy_names", [5]),
         ("page_cache", 1.5),
         ("page_cache", "64 MiB"),
     ],

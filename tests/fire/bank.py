@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import seawall
 
@@ -109,31 +109,57 @@ AUDIT = """
 """
 
 
-def auditor(name: str, log_path: str, stop: str, *clerks: str) -> None:
-    log = Log(log_path)
-    connection = connect(name)
-    version, newest = 0, 0
-    while not Path(stop).exists():
-        expected = [number for path in clerks if (number := last_acknowledged(path))]
-        connection.execute("BEGIN")
-        accounts, balance, opening, wrong = connection.execute(AUDIT).fetchone()
-        (seen_version,) = connection.execute("PRAGMA seawall_version").fetchone()
-        (seen_newest,) = connection.execute("SELECT coalesce(max(number), 0) FROM transfer").fetchone()
-        held = [connection.execute("SELECT 1 FROM transfer WHERE id = ?", (number,)).fetchone() for number in expected]
-        # The same question at the end of the transaction has the same answer, whatever was committed meanwhile.
-        again = connection.execute(AUDIT).fetchone()
-        connection.execute("COMMIT")
+class View(NamedTuple):
+    """What one read transaction saw."""
+
+    sums: tuple[int, int, int, int]
+    sums_again: tuple[int, int, int, int]
+    """The same question at the end of the transaction, which has the same answer whatever was committed meanwhile."""
+    version: int
+    newest: int
+    has_all: bool
+
+    def broken(self, before: "View | None") -> list[str]:
+        """What must not be so, given what was seen before."""
+        _, balance, opening, wrong = self.sums
         facts = {
             "money is lost": balance != opening,
             "an account is not what its transfers say": wrong != 0,
-            "the view moved": again != (accounts, balance, opening, wrong),
-            "the version went back": int(seen_version) < version,
-            "transfers went back": seen_newest < newest,
-            "acknowledged before, and not seen": None in held,
+            "the view moved": self.sums != self.sums_again,
+            "the version went back": before is not None and self.version < before.version,
+            "transfers went back": before is not None and self.newest < before.newest,
+            "acknowledged before, and not seen": not self.has_all,
         }
-        version, newest = int(seen_version), seen_newest
-        broken = [fact for fact, is_so in facts.items() if is_so]
-        log.write("broken" if broken else "audited", facts=broken, version=version, newest=newest, expected=expected)
+        return [fact for fact, is_so in facts.items() if is_so]
+
+
+def look(connection: seawall.Connection, expected: list[str]) -> View:
+    connection.execute("BEGIN")
+    sums = connection.execute(AUDIT).fetchone()
+    (version,) = connection.execute("PRAGMA seawall_version").fetchone()
+    (newest,) = connection.execute("SELECT coalesce(max(number), 0) FROM transfer").fetchone()
+    held = [connection.execute("SELECT 1 FROM transfer WHERE id = ?", (number,)).fetchone() for number in expected]
+    sums_again = connection.execute(AUDIT).fetchone()
+    connection.execute("COMMIT")
+    return View(sums, sums_again, int(version), newest, None not in held)
+
+
+def auditor(name: str, log_path: str, stop: str, *clerks: str) -> None:
+    log = Log(log_path)
+    connection = connect(name)
+    before = None
+    while not Path(stop).exists():
+        expected = [number for path in clerks if (number := last_acknowledged(path))]
+        try:
+            view = look(connection, expected)
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            log.write("unanswered", error=getattr(error, "sqlite_errorname", None), text=str(error))
+            continue
+        broken = view.broken(before)
+        log.write("broken" if broken else "audited", facts=broken, version=view.version, newest=view.newest)
+        before = view
         time.sleep(0.02)
 
 

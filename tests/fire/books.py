@@ -54,6 +54,7 @@ class Books:
     errors: Counter[str]
     failures: list[dict[str, Any]]
     audits: list[list[dict[str, Any]]]
+    unanswered: list[dict[str, Any]]
 
     def __str__(self) -> str:
         in_flight = self.begun - self.acknowledged - self.failed
@@ -77,7 +78,10 @@ def close_books(name: Path, coordinator: str, clerks: Sequence[Path], auditors: 
     failures = [fact for fact in facts if fact["what"] == "failed"]
     errors = Counter(fact["error"] for fact in failures)
     audits = [list(read(log)) for log in auditors]
-    books = Books(ids("acknowledged"), ids("failed"), ids("unknown"), ids("begun"), present, errors, failures, audits)
+    unanswered = [fact for audit in audits for fact in audit if fact["what"] == "unanswered"]
+    books = Books(
+        ids("acknowledged"), ids("failed"), ids("unknown"), ids("begun"), present, errors, failures, audits, unanswered
+    )
     assert books.acknowledged <= present, f"lost: {sorted(books.acknowledged - present)}"
     assert not books.failed & present, f"reported as failed, and there: {sorted(books.failed & present)}"
     assert present <= books.begun, f"nobody wrote: {sorted(present - books.begun)}"

@@ -95,4 +95,5 @@ def test_money_is_neither_lost_nor_made(coordinator: str, tmp_path: Path, capsys
     with capsys.disabled():
         print(f"fire: {done['killed']} kills, {done['frozen']} freezes; {books}")
     assert set(books.errors) <= EXPECTED_ERRORS, books.failures
+    assert books.unanswered == []
     assert min(len(audit) for audit in books.audits) > 10, "each auditor was at work"

@@ -24,6 +24,9 @@ impl ServiceFailure for UpdateContinuousBackupsError {}
 /// How long a new table may take to become active.
 const CREATION_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// DynamoDB's code for that.
+const NOT_YET: &str = "ContinuousBackupsUnavailableException";
+
 /// The table's key, as Seawall needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
@@ -96,13 +99,21 @@ pub fn create(table: &SdkTable) -> Result<(), Verdict> {
         create.key_schema(key.clone()).attribute_definitions(kind.clone()).send().await
     })?;
     let began = Instant::now();
-    while !facts(table)?.active {
+    while !is_active(table)? {
         if began.elapsed() > CREATION_TIMEOUT {
             return Err(Verdict::Other("it was made, and is not active after a minute: look again later".into()));
         }
         std::thread::sleep(Duration::from_millis(500));
     }
     Ok(())
+}
+
+/// Whether the table can be used. One that was just made may not be known everywhere yet.
+fn is_active(table: &SdkTable) -> Result<bool, Verdict> {
+    match facts(table) {
+        Err(Verdict::NoTable(_)) => Ok(false),
+        facts => Ok(facts?.active),
+    }
 }
 
 /// Lets the table be restored to any second of the last 35 days (`UpdateContinuousBackups`).
@@ -115,5 +126,14 @@ pub fn keep_points_in_time(table: &SdkTable) -> Result<(), Verdict> {
         let update = client.update_continuous_backups().set_table_name(name());
         update.point_in_time_recovery_specification(wanted.clone()).send().await
     };
-    table.run(update).map(drop)
+    let began = Instant::now();
+    loop {
+        match table.run(update) {
+            // A table that was just made has no backups yet that could be continuous.
+            Err(Verdict::Other(why)) if why.starts_with(NOT_YET) && began.elapsed() < CREATION_TIMEOUT => {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            answer => return answer.map(drop),
+        }
+    }
 }

@@ -130,21 +130,22 @@ impl DynamoCoordinator {
     }
 
     /// After a refusal: when to ask again. Whoever is refused twice takes the place in line, if it is free.
-    fn wait(&self, claim: &Claim, known: &Head, item: &Item) -> Result<Duration, CoordinatorError> {
+    fn wait(&self, claim: &Claim, known: &Head, item: &Item) -> Duration {
         let mut in_line = self.in_line.lock().expect("no panic while locked");
         let first = text_of(item, names::WAITING);
         let is_held = text_of(item, names::LEASE).is_some();
         if first.is_none() && is_held && claim.refusals > 0 {
             let values = Values::from([("epoch", number(known.epoch.0)), ("token", text(claim.token))]);
-            let stands = self.update(changes::STAND_IN_LINE, values, Duration::ZERO, Repeats::Freely)?;
-            *in_line = matches!(stands, Answer::Done(_)).then_some((known.epoch, claim.token));
+            // Whoever cannot be told to wait in line waits all the same.
+            let stands = self.update(changes::STAND_IN_LINE, values, Duration::ZERO, Repeats::Freely);
+            *in_line = matches!(stands, Ok(Answer::Done(_))).then_some((known.epoch, claim.token));
         } else if first.is_none_or(|first| first != claim.token.to_string()) {
             *in_line = None;
         }
         if in_line.is_some() {
-            return Ok(WAIT_IN_LINE);
+            return WAIT_IN_LINE;
         }
-        Ok(by_chance(&*self.storage, FIRST_WAIT * (1 << claim.refusals.min(DOUBLINGS))))
+        by_chance(&*self.storage, FIRST_WAIT * (1 << claim.refusals.min(DOUBLINGS)))
     }
 
     fn granted(&self, claim: &Claim, item: Option<&Item>, since: Moment) -> Result<Acquired, CoordinatorError> {
@@ -214,11 +215,11 @@ impl Coordinator for DynamoCoordinator {
         let holder = self.seen(&item, &head)?;
         if self.is_a_ghost(&item, claim) {
             let claim = Claim { pass_over: Some(holder.clone()), ..claim.clone() };
-            if let Answer::Done(item) = self.ask(&claim, &head)? {
+            if let Ok(Answer::Done(item)) = self.ask(&claim, &head) {
                 return self.granted(&claim, item.as_ref(), since);
             }
         }
-        let again_in = self.wait(claim, known, &item)?;
+        let again_in = self.wait(claim, known, &item);
         Ok(Acquired::Held { again_in, seen: Some((Box::new(head), holder)) })
     }
 

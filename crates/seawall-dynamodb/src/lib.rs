@@ -17,6 +17,7 @@ pub mod table;
 mod wire;
 
 pub use coordinator::DynamoCoordinator;
+pub use wire::Verdict;
 
 use address::Address;
 use seawall::coordinator::{Coordinator, kinds};

@@ -12,7 +12,7 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::IdentityCache;
+use aws_sdk_dynamodb::config::{Credentials, IdentityCache};
 use aws_sdk_dynamodb::types::ReturnValue;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
 use aws_smithy_http_client::Builder;
@@ -30,6 +30,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(700);
 /// How long it may take when everything must be made first, on a machine with a small share of a processor.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long whoever asks for the credentials alone waits: a machine that has none is asked for them in vain, several times.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// This process's tables. After a fork the child makes its own: the parent's threads are not there.
 static TABLES: LazyLock<Mutex<Tables>> = LazyLock::new(Mutex::default);
@@ -87,6 +89,17 @@ impl SdkTable {
     /// Where the table is.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The credentials that requests are signed with, by the SDK's standard chain.
+    pub fn credentials(&self) -> Result<Credentials, String> {
+        let provider = self.link.lock().expect("no panic while locked").config.credentials_provider();
+        let provider = provider.ok_or("no source of credentials is set up")?;
+        let found = self.runtime.block_on(async {
+            tokio::time::timeout(CREDENTIALS_TIMEOUT, provider.as_ref().provide_credentials()).await
+        });
+        let found = found.map_err(|_| format!("no source answered within {CREDENTIALS_TIMEOUT:?}"))?;
+        found.map_err(|error| wire::reason(&error))
     }
 
     /// A client to use, and whether it has connections that can be trusted.
@@ -164,7 +177,8 @@ impl SdkTable {
         Failure { kind, why: format!("{} on {place}: {}", request.action(), verdict.advice()) }
     }
 
-    fn send(&self, request: &Request) -> Result<Answer, Verdict> {
+    /// Sends a request, once; the error says what its failure means.
+    pub fn send(&self, request: &Request) -> Result<Answer, Verdict> {
         let table = || Some(self.address.table.clone());
         match request {
             Request::Get { key } => self

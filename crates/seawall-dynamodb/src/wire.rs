@@ -44,7 +44,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// What happened, and what to do about it, for people.
-    pub(crate) fn advice(&self) -> String {
+    pub fn advice(&self) -> String {
         match self {
             Verdict::ConditionFailed(_) => "its condition did not hold".into(),
             Verdict::NotConnected(why) => format!(
@@ -164,7 +164,7 @@ fn never_connected(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// The innermost cause, which is what people need.
-fn reason(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn reason(error: &(dyn Error + 'static)) -> String {
     let whole = DisplayErrorContext(error).to_string();
     let mut innermost = error;
     while let Some(cause) = innermost.source() {

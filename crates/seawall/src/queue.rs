@@ -93,7 +93,7 @@ impl Queue {
     fn take(self: &Arc<Self>, state: &mut State) -> Turn {
         assert!(!state.taken, "one writer at a time");
         state.taken = true;
-        Turn { queue: self.clone(), held: state.held.take(), stays: None }
+        Turn { queue: self.clone(), held: state.held.take(), stays: None, passed_on: false }
     }
 
     /// What is due at `now`, and otherwise when to look again.
@@ -140,6 +140,8 @@ pub(crate) struct Turn {
     held: Option<Held>,
     /// Keep the lease for at least so long.
     stays: Option<Duration>,
+    /// It is over: somebody else may have it now.
+    passed_on: bool,
 }
 
 impl Turn {
@@ -196,7 +198,7 @@ impl Turn {
         }
     }
 
-    /// Ends the turn at `now`; says when the background is to look after the lease.
+    /// Ends the turn at `now`, and passes it on; says when the background is to look after the lease.
     pub(crate) fn end(&mut self, now: Duration) -> Option<Duration> {
         let mut state = self.queue.lock();
         let linger = if state.comes_back { now + LINGER } else { now };
@@ -204,17 +206,27 @@ impl Turn {
             held.release_at = self.stays.unwrap_or(linger);
         }
         state.last_end = now;
-        self.held.as_ref().map(|held| held.release_at)
+        drop(state);
+        let release_at = self.held.as_ref().map(|held| held.release_at);
+        self.pass_on();
+        release_at
     }
-}
 
-impl Drop for Turn {
-    fn drop(&mut self) {
+    fn pass_on(&mut self) {
+        if std::mem::replace(&mut self.passed_on, true) {
+            return;
+        }
         let mut state = self.queue.lock();
         state.taken = false;
         state.active = None;
         state.held = self.held.take();
         drop(state);
         self.queue.changed.notify_all();
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.pass_on();
     }
 }

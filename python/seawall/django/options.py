@@ -100,7 +100,7 @@ def _lease(value: Any) -> float:
 
 
 def _expiration(value: Any) -> float:
-    """Read the expiration of a lock that is not renewed: a lease is, and a longer one would only make others wait for the dead."""
+    """Read the expiration of a lock that is not renewed. A lease is: a longer one only makes others wait for the dead."""
     return min(_lease(value), DEFAULT_LEASE)
 
 

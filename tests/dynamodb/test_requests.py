@@ -1,0 +1,126 @@
+"""The budget's rows (docs/design.md, section 9) through Python's sqlite3, counted where the requests pass."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+import seawall
+
+from dynamodb.conftest import Shared
+
+QUIET = 0.15
+"""Seconds after which a writer does not count as one that comes back, and the background has nothing left to do."""
+
+
+@pytest.fixture
+def counter(shared: Shared) -> seawall.Connection:
+    """A table with one row."""
+    connection = shared.connect(freshness="request")
+    connection.execute("CREATE TABLE counter (value INTEGER)")
+    connection.execute("INSERT INTO counter VALUES (0)")
+    time.sleep(QUIET)
+    return connection
+
+
+def test_a_web_request_that_reads_is_one_get_item(shared: Shared, counter: seawall.Connection) -> None:
+    def request() -> None:
+        seawall.begin_request()
+        for _ in range(20):
+            counter.execute("SELECT value FROM counter").fetchall()
+        seawall.end_request()
+
+    assert shared.requests(request) == {"GetItem": 1}
+    assert shared.requests(request) == {"GetItem": 1}
+
+
+def test_a_write_transaction_is_two_update_items(shared: Shared, counter: seawall.Connection) -> None:
+    def autocommit() -> None:
+        counter.execute("UPDATE counter SET value = value + 1")
+        time.sleep(QUIET)
+
+    def transaction() -> None:
+        counter.execute("BEGIN IMMEDIATE")
+        for _ in range(10):
+            counter.execute("UPDATE counter SET value = value + 1")
+        counter.execute("COMMIT")
+        time.sleep(QUIET)
+
+    assert shared.requests(autocommit) == {"UpdateItem": 2}
+    assert shared.requests(transaction) == {"UpdateItem": 2}
+
+
+def test_the_next_write_of_a_turn_is_one_update_item(shared: Shared, counter: seawall.Connection) -> None:
+    def loop() -> None:
+        for _ in range(10):
+            counter.execute("UPDATE counter SET value = value + 1")
+        time.sleep(QUIET)
+
+    # The first and the second ask for the lease; the last one's is given back.
+    assert shared.requests(loop) == {"UpdateItem": 2 + 2 + 8 + 1}
+
+
+def test_a_rollback_gives_the_lease_back(shared: Shared, counter: seawall.Connection) -> None:
+    def nothing() -> None:
+        counter.execute("BEGIN IMMEDIATE")
+        counter.execute("UPDATE counter SET value = 99")
+        counter.execute("ROLLBACK")
+        time.sleep(QUIET)
+
+    assert shared.requests(nothing) == {"UpdateItem": 2}
+    assert "lease" not in shared.head()
+
+
+HOLDER = """
+import sys, seawall
+connection = seawall.connect(sys.argv[1], coordinator=sys.argv[2], isolation_level=None, lease=20)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_refused_write_is_one_update_item(shared: Shared, counter: seawall.Connection) -> None:
+    impatient = shared.connect(timeout=0)
+    impatient.execute("SELECT value FROM counter").fetchall()
+    direct = f"dynamodb://{shared.table}?endpoint={shared.endpoint}"
+    command = [sys.executable, "-c", HOLDER, str(shared.name), direct]
+
+    def refused() -> None:
+        with pytest.raises(seawall.DatabaseBusy, match=r"since .* until"):
+            impatient.execute("BEGIN IMMEDIATE")
+
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        assert shared.requests(refused) == {"UpdateItem": 1}
+        holder.kill()
+
+
+def test_a_stale_transaction_is_refused_with_one_update_item(shared: Shared, counter: seawall.Connection) -> None:
+    counter.execute("BEGIN")
+    counter.execute("SELECT value FROM counter").fetchall()
+    direct = seawall.connect(shared.name, coordinator=shared.url, isolation_level=None)
+    direct.execute("UPDATE counter SET value = 5")
+    time.sleep(QUIET)
+
+    def refused() -> None:
+        with pytest.raises(seawall.DatabaseBusy):
+            counter.execute("UPDATE counter SET value = 6")
+
+    assert shared.requests(refused) == {"UpdateItem": 1}
+    counter.execute("ROLLBACK")
+    direct.close()
+
+
+def test_a_request_leaves_no_lease_behind(shared: Shared, counter: seawall.Connection) -> None:
+    def request() -> None:
+        seawall.begin_request()
+        counter.execute("UPDATE counter SET value = value + 1")
+        counter.execute("UPDATE counter SET value = value + 1")
+        seawall.end_request()
+        time.sleep(QUIET)
+
+    assert shared.requests(request)["UpdateItem"] in (4, 5), "the second one may have kept it for a third"
+    assert "lease" not in shared.head()
