@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::parameters::{Freshness, Parameters};
 use crate::process;
 use crate::writing::{Writing, page_at};
-use seawall::{Access, Database, ErrorKind, PageSize, Snapshot, Version};
+use seawall::{Access, Database, ErrorKind, Moment, PageSize, Snapshot, Version};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -144,6 +144,7 @@ impl MainFile {
             return Ok(());
         }
         self.refused = None;
+        let began = self.database.now();
         if self.connection.takes_lease() && !matches!(self.access, Access::ReadOnly) {
             match self.database.begin(self.connection.patience()) {
                 Ok(transaction) => {
@@ -156,7 +157,7 @@ impl MainFile {
                 Err(error) => return Err(self.blocked(error.into())),
             }
         }
-        let snapshot = self.database.snapshot(self.freshness());
+        let snapshot = self.database.snapshot(self.freshness(began));
         self.holding = Holding::Reading(snapshot.map_err(|error| self.blocked(error.into()))?);
         Ok(())
     }
@@ -199,10 +200,11 @@ impl MainFile {
         failure
     }
 
-    fn freshness(&self) -> seawall::Freshness {
+    /// For a transaction that began then. A lease that was asked for since, and refused, told the head by the way.
+    fn freshness(&self, began: Moment) -> seawall::Freshness {
         match self.parameters.freshness {
-            Freshness::Transaction => seawall::Freshness::Transaction,
-            Freshness::Request => process::request().map_or(seawall::Freshness::Transaction, seawall::Freshness::Since),
+            Freshness::Transaction => seawall::Freshness::Since(began),
+            Freshness::Request => seawall::Freshness::Since(process::request().unwrap_or(began)),
             Freshness::Seconds(age) => seawall::Freshness::Seconds(age),
         }
     }

@@ -9,14 +9,15 @@ use std::fmt;
 use std::str::FromStr;
 
 /// No `id` is longer.
-pub(crate) const MAX_LENGTH: usize = 4096;
+pub const MAX_LENGTH: usize = 4096;
 
 /// The content of `id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) database: DatabaseId,
+pub struct Identity {
+    /// The database's id.
+    pub database: DatabaseId,
     /// The coordinator's URL: another coordinator would be another history.
-    pub(crate) coordinator: String,
+    pub coordinator: String,
 }
 
 impl fmt::Display for Identity {
@@ -47,7 +48,7 @@ impl FromStr for Identity {
 }
 
 /// What the bytes of `id` say; the error has the way out.
-pub(crate) fn parse(bytes: Vec<u8>) -> Result<Identity> {
+pub fn parse(bytes: Vec<u8>) -> Result<Identity> {
     let damaged = |why: &dyn std::fmt::Display| {
         Error::CannotOpen(format!(
             "{} cannot be used: {why}. Nothing was changed, and the data is in the files; restore id from a backup, or run seawall recover",

@@ -37,7 +37,7 @@ pub trait HeldFile {
 
 /// What lies at NAME.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NameState {
+pub enum NameState {
     /// Nothing, or a file without content: an empty database to SQLite.
     Empty,
     /// A plain SQLite file that any tool can write.
@@ -49,7 +49,7 @@ pub(crate) enum NameState {
 }
 
 /// What a file is that begins with `header`.
-pub(crate) fn state_of(header: &[u8]) -> NameState {
+pub fn state_of(header: &[u8]) -> NameState {
     match header {
         [] => NameState::Empty,
         _ if header.len() < HEADER || header[..16] != MAGIC[..] => NameState::Other,

@@ -79,6 +79,11 @@ impl OsStorage {
         })
     }
 
+    /// Whether other machines may have the file system, too.
+    pub fn is_shared(&self) -> bool {
+        self.network
+    }
+
     fn path(&self, file: File) -> PathBuf {
         let relative = file.to_string();
         match relative.strip_prefix("NAME-seawall/") {
