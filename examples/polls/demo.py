@@ -1,6 +1,6 @@
 """The polls, served by several processes from one SQLite database, with visitors voting at once.
 
-    python examples/polls/demo.py [--once] [--port PORT] [--database FILE]
+    python examples/polls/demo.py [--once] [--port PORT] [--database FILE] [--coordinator URL]
 
 It makes the database, or goes on from the one that is there; counts the votes that visitors were
 told were counted; and goes on serving till Ctrl-C. With --once it ends after the report, with an
@@ -38,13 +38,14 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="end after the report")
     parser.add_argument("--port", type=int, help=f"{PORT}, or any other that is free")
     parser.add_argument("--database", type=Path, default=HERE / "db.sqlite3", metavar="FILE")
+    parser.add_argument("--coordinator", default="fs:", metavar="URL", help="fs: or dynamodb://TABLE?region=REGION")
     parser.add_argument("--workers", type=int, default=4, help="processes that serve")
     parser.add_argument("--visitors", type=int, default=8, help="clients at once")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long they stay")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, _exit)
 
-    prepare(args.database.absolute())
+    prepare(args.database.absolute(), args.coordinator)
     with serving(args.port, args.workers) as address:
         print(
             f"{args.workers} processes serve one SQLite database; "
@@ -54,16 +55,17 @@ def main() -> int:
         before = votes()
         tally = let_visitors_in(address, args.visitors, args.seconds, before)
         lost = report(tally, counted=sum(votes().values()) - sum(before.values()))
-        print_status(args.database)
+        print_status(args.database, args.coordinator)
         if not args.once:
             wait_for_the_end(address)
     return 1 if lost or tally.failures or tally.stale else 0
 
 
-def prepare(database: Path) -> None:
+def prepare(database: Path, coordinator: str) -> None:
     """Bring the database up to date, and put in what is missing: questions, the admin's login."""
     database.parent.mkdir(parents=True, exist_ok=True)
     os.environ["POLLS_DATABASE"] = str(database)
+    os.environ["SEAWALL_COORDINATOR"] = coordinator
     os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
     django.setup()
     call_command("migrate", verbosity=0)
@@ -161,10 +163,10 @@ def latencies(seconds: list[float]) -> str:
     return f"{len(ordered):8,}   p50 {middle:6.1f} ms   p99 {slow:6.1f} ms"
 
 
-def print_status(database: Path) -> None:
+def print_status(database: Path, coordinator: str) -> None:
     """What `seawall.status` says about the database."""
     print("  seawall.status")
-    for name, value in dataclasses.asdict(seawall.status(database)).items():
+    for name, value in dataclasses.asdict(seawall.status(database, coordinator=coordinator)).items():
         print(f"    {name:20} {value}")
     print(flush=True)
 
