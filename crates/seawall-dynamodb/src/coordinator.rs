@@ -1,6 +1,6 @@
 //! The coordinator: what the engine asks, as requests to a table.
 
-use crate::item::{Item, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of};
+use crate::item::{Item, first_in_line, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of};
 use crate::legacy;
 use crate::request::{Answer, Change, IF_ABSENT, IF_HOME, Request, Values, changes};
 use crate::table::{Repeats, Table, by_chance, send};
@@ -10,7 +10,7 @@ use seawall::head::Head;
 use seawall::ids::{DatabaseId, Epoch, Token};
 use seawall::storage::Storage;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// A label is no longer than this, so that the item stays within one write unit.
@@ -25,6 +25,10 @@ const WAIT_IN_LINE: Duration = Duration::from_millis(4);
 const FIRST_WAIT: Duration = Duration::from_millis(8);
 /// … this often.
 const DOUBLINGS: u32 = 3;
+/// Whoever has waited so much longer than the first in line, in milliseconds, takes his place: two turns.
+const MUCH_LONGER_MILLIS: u64 = 200;
+/// Whoever stands in line and does not take a free lease for so long is passed by: he asks every few milliseconds, if he is alive.
+const LINE_TIMEOUT: Duration = Duration::from_millis(25);
 /// So many of this process's attempts are remembered, for a late copy of one must not keep anybody waiting.
 const REMEMBERED_TOKENS: usize = 16;
 
@@ -33,16 +37,24 @@ pub struct DynamoCoordinator {
     table: Arc<dyn Table>,
     storage: Arc<dyn Storage>,
     database: DatabaseId,
-    /// The attempt of this process that stands in line. Only one of its threads asks for the lease at a time.
-    in_line: Mutex<Option<(Epoch, Token)>>,
+    line: Mutex<Line>,
     /// The attempts that this process made: a lease of an earlier one is nobody's.
     attempts: Mutex<VecDeque<Token>>,
+}
+
+/// What this process knows of the line. Only one of its threads asks for the lease at a time.
+#[derive(Default)]
+struct Line {
+    /// The attempt of this process that stands in it.
+    mine: Option<(Epoch, Token)>,
+    /// Who was seen not to take a lease that was free, and since when (monotonic).
+    asleep: Option<(String, Duration)>,
 }
 
 impl DynamoCoordinator {
     /// The coordinator of `database`, whose head is in `table`. `storage` has the clocks, and counts.
     pub fn new(table: Arc<dyn Table>, database: DatabaseId, storage: Arc<dyn Storage>) -> DynamoCoordinator {
-        DynamoCoordinator { table, storage, database, in_line: Mutex::default(), attempts: Mutex::default() }
+        DynamoCoordinator { table, storage, database, line: Mutex::default(), attempts: Mutex::default() }
     }
 
     fn send(&self, request: &Request, patience: Duration, repeats: Repeats) -> Result<Answer, CoordinatorError> {
@@ -105,7 +117,7 @@ impl DynamoCoordinator {
                 values.extend([("gen", number(holder.generation)), ("seen_until", number(holder.term))]);
                 changes::PASS_OVER
             }
-            None if claim.had_turn => changes::ACQUIRE_AGAIN,
+            None if self.line_sleeps() => changes::ACQUIRE_PAST_LINE,
             None => changes::ACQUIRE,
         };
         self.update(change, values, claim.patience, Repeats::Freely)
@@ -129,27 +141,54 @@ impl DynamoCoordinator {
         }
     }
 
-    /// After a refusal: when to ask again. Whoever is refused twice takes the place in line, if it is free.
-    fn wait(&self, claim: &Claim, known: &Head, item: &Item) -> Duration {
-        let mut in_line = self.in_line.lock().expect("no panic while locked");
-        let first = text_of(item, names::WAITING);
-        let is_held = text_of(item, names::LEASE).is_some();
-        if first.is_none() && is_held && claim.refusals > 0 {
-            let values = Values::from([("epoch", number(known.epoch.0)), ("token", text(claim.token))]);
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().expect("no panic while locked")
+    }
+
+    /// Whether whoever stands in line was seen asleep.
+    fn line_sleeps(&self) -> bool {
+        let now = self.storage.now().monotonic;
+        self.line().asleep.as_ref().is_some_and(|(_, since)| now.saturating_sub(*since) >= LINE_TIMEOUT)
+    }
+
+    /// After a refusal: when to ask again. Whoever is refused twice takes the place in line, if it is free, or if whoever has it has
+    /// waited much less.
+    fn wait(&self, claim: &Claim, known: &Head, item: &Item, holder: &Holder) -> Duration {
+        let first = first_in_line(item);
+        let is_mine = first.is_some_and(|(first, _)| first == claim.token.to_string());
+        let is_free = holder.term < self.now().saturating_sub(SLACK_MILLIS);
+        let waited = claim.waited.as_millis() as u64;
+        let less = waited.saturating_sub(MUCH_LONGER_MILLIS);
+        let stands = if !is_mine && !is_free && claim.refusals > 0 && first.is_none_or(|(_, waited)| waited < less) {
+            let values = Values::from([
+                ("epoch", number(known.epoch.0)),
+                ("token", text(claim.token)),
+                ("waited", number(waited)),
+                ("less", number(less)),
+            ]);
             // Whoever cannot be told to wait in line waits all the same.
             let stands = self.update(changes::STAND_IN_LINE, values, Duration::ZERO, Repeats::Freely);
-            *in_line = matches!(stands, Ok(Answer::Done(_))).then_some((known.epoch, claim.token));
-        } else if first.is_none_or(|first| first != claim.token.to_string()) {
-            *in_line = None;
+            matches!(stands, Ok(Answer::Done(_)))
+        } else {
+            is_mine
+        };
+        let mut line = self.line();
+        line.mine = stands.then_some((known.epoch, claim.token));
+        match first {
+            Some((first, _)) if is_free && !is_mine => {
+                let seen_before = line.asleep.take().filter(|(asleep, _)| asleep == first);
+                line.asleep = seen_before.or_else(|| Some((first.to_owned(), self.storage.now().monotonic)));
+            }
+            _ => line.asleep = None,
         }
-        if in_line.is_some() {
+        if stands || is_free {
             return WAIT_IN_LINE;
         }
         by_chance(&*self.storage, FIRST_WAIT * (1 << claim.refusals.min(DOUBLINGS)))
     }
 
     fn granted(&self, claim: &Claim, item: Option<&Item>, since: Moment) -> Result<Acquired, CoordinatorError> {
-        *self.in_line.lock().expect("no panic while locked") = None;
+        *self.line() = Line::default();
         let head = self.head(item)?;
         let lease = Lease {
             epoch: head.epoch,
@@ -219,13 +258,12 @@ impl Coordinator for DynamoCoordinator {
                 return self.granted(&claim, item.as_ref(), since);
             }
         }
-        let again_in = self.wait(claim, known, &item);
+        let again_in = self.wait(claim, known, &item, &holder);
         Ok(Acquired::Held { again_in, seen: Some((Box::new(head), holder)) })
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {
-        let in_line = self.in_line.lock().expect("no panic while locked").take();
-        let Some((epoch, token)) = in_line else { return Ok(()) };
+        let Some((epoch, token)) = self.line().mine.take() else { return Ok(()) };
         let values = Values::from([("epoch", number(epoch.0)), ("token", text(token))]);
         self.update(changes::LEAVE_LINE, values, Duration::ZERO, Repeats::Freely).map(drop)
     }

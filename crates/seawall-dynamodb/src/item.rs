@@ -54,6 +54,8 @@ pub mod names {
     pub const LEASE_UNTIL: &str = "lease_until";
     /// Who waits at the front of the line.
     pub const WAITING: &str = "waiting";
+    /// How long he had waited when he took that place, in milliseconds.
+    pub const WAITED: &str = "waited";
     /// django-sqlite-efs's lock: who has it.
     pub const LOCK_ID: &str = "lock_id";
     /// django-sqlite-efs's lock: until when, in seconds since 1970.
@@ -77,6 +79,7 @@ pub mod names {
         LEASE_LABEL,
         LEASE_UNTIL,
         WAITING,
+        WAITED,
         LOCK_ID,
         EXPIRES_AT,
     ];
@@ -176,6 +179,11 @@ pub fn holder_of(item: &Item, generation: u64) -> Result<Holder, String> {
     Ok(Holder { generation, term: read_optional(item, LEASE_UNTIL)?.unwrap_or_default(), label })
 }
 
+/// Who stands in line: the token, and how long he had waited then, in milliseconds.
+pub fn first_in_line(item: &Item) -> Option<(&str, u64)> {
+    Some((text_of(item, WAITING)?, read_optional(item, WAITED).ok().flatten().unwrap_or_default()))
+}
+
 /// A text attribute, if it is there.
 pub fn text_of<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     match item.get(name) {
@@ -272,6 +280,7 @@ mod tests {
         item.insert(LEASE_LABEL.into(), text("x".repeat(crate::coordinator::LABEL_BYTES)));
         item.insert(LEASE_UNTIL.into(), number(u64::MAX));
         item.insert(WAITING.into(), text("0".repeat(16)));
+        item.insert(WAITED.into(), number(u64::MAX));
         let length = |value: &Value| match value {
             Value::Text(text) | Value::Number(text) => text.len(),
         };

@@ -23,18 +23,18 @@ pub struct Change {
 pub mod changes {
     use super::Change;
 
-    /// The lease is free, or ran out, or is this very attempt's.
+    /// The lease is free, or ran out, or is this very attempt's; and nobody else stands in line.
     pub const ACQUIRE: Change = Change {
-        name: "acquire",
-        condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token)",
-        effect: GRANT,
-        returns_item: true,
-    };
-    /// The same for whoever just had his turn: not while somebody waits in line.
-    pub const ACQUIRE_AGAIN: Change = Change {
         name: "acquire",
         condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token) \
                     AND (attribute_not_exists(#waiting) OR #waiting = :token)",
+        effect: GRANT,
+        returns_item: true,
+    };
+    /// The same past whoever stands in line and was seen not to take a lease that was free.
+    pub const ACQUIRE_PAST_LINE: Change = Change {
+        name: "acquire",
+        condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token)",
         effect: GRANT,
         returns_item: true,
     };
@@ -47,20 +47,20 @@ pub mod changes {
         returns_item: true,
     };
     const GRANT: &str =
-        "SET #lease = :token, #lease_label = :label, #lease_until = :until REMOVE #waiting ADD #gen :one";
+        "SET #lease = :token, #lease_label = :label, #lease_until = :until REMOVE #waiting, #waited ADD #gen :one";
 
-    /// The first who waits takes the place in line.
+    /// The place in line is free, or whoever has it had waited much less.
     pub const STAND_IN_LINE: Change = Change {
         name: "stand in line",
-        condition: "#epoch = :epoch AND attribute_exists(#lease) AND attribute_not_exists(#waiting)",
-        effect: "SET #waiting = :token",
+        condition: "#epoch = :epoch AND attribute_exists(#lease) AND (attribute_not_exists(#waiting) OR #waited < :less)",
+        effect: "SET #waiting = :token, #waited = :waited",
         returns_item: false,
     };
     /// Whoever stands in line leaves.
     pub const LEAVE_LINE: Change = Change {
         name: "leave the line",
         condition: "#epoch = :epoch AND #waiting = :token",
-        effect: "REMOVE #waiting",
+        effect: "REMOVE #waiting, #waited",
         returns_item: false,
     };
     /// A lease is only ever made longer.
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn every_change_names_the_epoch_and_none_the_base() {
         for change in
-            [ACQUIRE, ACQUIRE_AGAIN, PASS_OVER, STAND_IN_LINE, LEAVE_LINE, RENEW, SWAP, SWAP_AND_KEEP, RELEASE]
+            [ACQUIRE, ACQUIRE_PAST_LINE, PASS_OVER, STAND_IN_LINE, LEAVE_LINE, RENEW, SWAP, SWAP_AND_KEEP, RELEASE]
         {
             assert!(change.condition.starts_with("#epoch = :epoch AND "), "{change:?}");
             let named = attributes(&[change.condition, change.effect]);
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn names_and_values_are_found_whole() {
-        assert_eq!(attributes(&[ACQUIRE.condition]), ["epoch", "lease", "lease_until"]);
+        assert_eq!(attributes(&[PASS_OVER.condition]), ["epoch", "gen", "lease", "lease_until"]);
         let value = |n: u64| Value::Number(n.to_string());
         let values = Values::from([("epoch", value(0)), ("gen", value(1)), ("unused", value(2))]);
         assert_eq!(used(&values, &[RELEASE.condition]), [("epoch", value(0)), ("gen", value(1))]);

@@ -59,6 +59,8 @@ pub struct Claim {
     pub length: Duration,
     /// How often it was refused already.
     pub refusals: u32,
+    /// For how long the caller has waited.
+    pub waited: Duration,
     /// How long the caller still waits: no request is repeated beyond that.
     pub patience: Duration,
     /// A holder that the caller watched do nothing for a whole lease: it is to be passed over.

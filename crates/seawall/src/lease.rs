@@ -55,7 +55,7 @@ impl Database {
 
     /// The lease is in `turn`, and this is the newest version.
     fn with_lease(self: &Arc<Self>, turn: &mut Turn, began: Duration, timeout: Duration) -> Result<Arc<Snapshot>> {
-        let mut had_turn = turn.had_turn();
+        let mut had_turn = false;
         if let Some(held) = turn.take_lease() {
             let now = self.storage.now();
             // Nobody polite committed since; nor did anybody who took the lease over, for that takes a whole lease without a sign of life.
@@ -91,6 +91,7 @@ impl Database {
             label: format!("{}, since {}", self.storage.label(), self.storage.now().clock()),
             length: self.options.lease,
             refusals: 0,
+            waited: Duration::ZERO,
             patience: PATIENCE.min(timeout),
             pass_over: None,
             had_turn,
@@ -114,6 +115,7 @@ impl Database {
             };
             let waited = self.storage.now().monotonic.saturating_sub(began);
             claim.refusals += 1;
+            claim.waited = waited;
             claim.had_turn &= waited < YIELD;
             claim.patience = PATIENCE.min(timeout.saturating_sub(waited));
             if waited >= timeout || watch.is_due(waited) {

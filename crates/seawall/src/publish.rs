@@ -87,7 +87,7 @@ impl Database {
                 if keep || self.coordinator.lease_survives_swap() {
                     turn.carry_on(published.head.order(), published.head.generation, sent);
                 } else {
-                    turn.lease_ended(self.storage.now().monotonic);
+                    turn.lease_ended();
                 }
                 Ok(published)
             }

@@ -50,8 +50,6 @@ struct State {
     last_end: Duration,
     /// Whether the writer whose turn it is came back soon after the last one ended.
     comes_back: bool,
-    /// Whether the last lease ended because the turn was over: then others go first.
-    had_turn: bool,
 }
 
 /// The queue.
@@ -161,11 +159,6 @@ impl Turn {
         self.held.as_ref().map(|held| &held.lease)
     }
 
-    /// Whether the last lease of this process ended because its turn was over.
-    pub(crate) fn had_turn(&self) -> bool {
-        std::mem::take(&mut self.queue.lock().had_turn)
-    }
-
     /// Whether the lease is to outlive the commit: somebody here wants it next, and this process's turn is not over.
     pub(crate) fn goes_on(&self, now: Duration) -> bool {
         let state = self.queue.lock();
@@ -184,10 +177,9 @@ impl Turn {
     }
 
     /// The lease ended with the commit.
-    pub(crate) fn lease_ended(&mut self, now: Duration) {
-        let mut state = self.queue.lock();
-        state.active = None;
-        state.had_turn = self.held.take().is_some_and(|held| now >= held.ends);
+    pub(crate) fn lease_ended(&mut self) {
+        self.queue.lock().active = None;
+        self.held = None;
     }
 
     /// The lease waits a moment for whoever was told to try again.

@@ -100,7 +100,7 @@ def _lease(value: Any) -> float:
 
 
 def _expiration(value: Any) -> float:
-    """Read the expiration of a lock that is not renewed. A lease is: a longer one only makes others wait for the dead."""
+    """Read how long a lock lasts that is not renewed. A lease is: a longer one only makes others wait for the dead."""
     return min(_lease(value), DEFAULT_LEASE)
 
 

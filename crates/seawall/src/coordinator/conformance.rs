@@ -48,6 +48,7 @@ fn claim(token: u8) -> Claim {
         label: format!("machine {token}"),
         length: Duration::from_secs(1),
         refusals: 0,
+        waited: Duration::ZERO,
         patience: PATIENCE,
         pass_over: None,
         had_turn: false,
