@@ -34,7 +34,8 @@ bench: build ## speed beside stock SQLite; writes docs/benchmarks.md
 
 aws: build ## the Lambda layer and the polls for deploy/aws, into build/aws
 	rm -rf build/aws
-	$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/aws .
+	$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/aws \
+		--config-settings=build-args="--compatibility manylinux_2_34" .
 	$(BIN)/python deploy/aws/package.py build/aws/*.whl
 
 lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy, cfn-lint: all clean

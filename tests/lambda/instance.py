@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, Self
 
 RUNTIME = Path(__file__).with_name("runtime.py")
+PYTHON = os.environ.get("SEAWALL_LAMBDA_PYTHON", sys.executable)
+LAYER = os.environ.get("SEAWALL_LAMBDA_LAYER")
+"""A folder that is the layer, as `make aws` makes it, and an interpreter without packages of its own: to test that."""
 
 
 class FunctionError(Exception):
@@ -38,6 +41,8 @@ class Instance:
             "AWS_DEFAULT_REGION": "us-east-1",
             **environment,
         }
+        if LAYER:
+            self.environment["PYTHONPATH"] = str(Path(LAYER).absolute() / "python")
         self.task_root = task_root
 
     def __enter__(self) -> Self:
@@ -45,7 +50,7 @@ class Instance:
         begun = time.monotonic()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(RUNTIME)],
+                [PYTHON, str(RUNTIME)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
