@@ -1,19 +1,28 @@
-"""`python -m seawall ext-path`: where the loadable extension is."""
+"""The command line: `seawall`, or `python -m seawall`. Its commands are Rust's; `ext-path` is this package's own."""
 
 from __future__ import annotations
 
-import argparse
+import signal
 import sys
 
-from . import extension_path
+from . import _native, extension_path
 
 
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m seawall")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("ext-path", help="print the path of the loadable extension, for the sqlite3 shell's .load")
-    parser.parse_args()
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; tell its exit code: 0 good, 1 a problem was found, 2 usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["ext-path"]:
+        return _print_extension_path()
+    # Rust's code looks at no flag of Python's: Ctrl-C is to end it as any program.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return _native.command_line(["seawall", *arguments])
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _print_extension_path() -> int:
+    """Print where the loadable extension is, for the sqlite3 shell's `.load`."""
     try:
         print(extension_path())
     except FileNotFoundError as error:
@@ -22,4 +31,5 @@ def main() -> int:
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,15 +20,15 @@ const SLACK_MILLIS: u64 = 1000;
 /// What is not waited for by a transaction is repeated for so long.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Whoever is first in line asks again after this: each refusal costs a write unit, and the lease is free after some milliseconds.
-const WAIT_IN_LINE: Duration = Duration::from_millis(4);
+const WAIT_IN_LINE: Duration = Duration::from_millis(8);
 /// Others wait for so long, twice as long after each refusal …
-const FIRST_WAIT: Duration = Duration::from_millis(8);
+const FIRST_WAIT: Duration = Duration::from_millis(16);
 /// … this often.
 const DOUBLINGS: u32 = 3;
 /// Whoever has waited so much longer than the first in line, in milliseconds, takes his place: two turns.
 const MUCH_LONGER_MILLIS: u64 = 200;
 /// Whoever stands in line and does not take a free lease for so long is passed by: he asks every few milliseconds, if he is alive.
-const LINE_TIMEOUT: Duration = Duration::from_millis(25);
+const LINE_TIMEOUT: Duration = Duration::from_millis(40);
 /// So many of this process's attempts are remembered, for a late copy of one must not keep anybody waiting.
 const REMEMBERED_TOKENS: usize = 16;
 

@@ -43,14 +43,28 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// What happened, for people.
+    pub fn why(&self) -> &str {
+        match self {
+            Verdict::ConditionFailed(_) => "its condition did not hold",
+            Verdict::NotConnected(why)
+            | Verdict::NoAnswer(why)
+            | Verdict::ServerError(why)
+            | Verdict::Throttled(why)
+            | Verdict::Credentials(why)
+            | Verdict::Forbidden(why)
+            | Verdict::NoTable(why)
+            | Verdict::Other(why) => why,
+        }
+    }
+
     /// What happened, and what to do about it, for people.
     pub fn advice(&self) -> String {
         match self {
-            Verdict::ConditionFailed(_) => "its condition did not hold".into(),
             Verdict::NotConnected(why) => format!(
                 "no connection ({why}). Is the endpoint right, and, in a VPC without internet, is there a gateway endpoint for DynamoDB?"
             ),
-            Verdict::NoAnswer(why) | Verdict::ServerError(why) => why.clone(),
+            Verdict::ConditionFailed(_) | Verdict::NoAnswer(_) | Verdict::ServerError(_) => self.why().to_owned(),
             Verdict::Throttled(why) => {
                 format!("{why} (the table's throughput is used up: on-demand capacity is the cure)")
             }

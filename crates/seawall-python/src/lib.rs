@@ -29,6 +29,7 @@ mod _native {
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
     use seawall::{Counts, Options};
+    use std::ffi::OsString;
     use std::path::PathBuf;
 
     #[pymodule_export]
@@ -87,6 +88,12 @@ mod _native {
     fn counts(py: Python<'_>, path: PathBuf, coordinator: String) -> PyResult<Bound<'_, PyDict>> {
         let counts = py.detach(|| seawall_sqlite::counts(&path, &options(coordinator))).map_err(raised)?;
         counted(py, counts)
+    }
+
+    /// Runs a command of the command line, whose arguments begin with the program's name; the answer is its exit code.
+    #[pyfunction]
+    fn command_line(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
+        py.detach(|| seawall_cli::run(arguments))
     }
 
     /// Removes a database.

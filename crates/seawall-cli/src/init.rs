@@ -1,0 +1,72 @@
+//! `seawall init`: the policy, and the table.
+
+use seawall_dynamodb::Verdict;
+use seawall_dynamodb::address::Address;
+use seawall_dynamodb::admin::{self, Key};
+use seawall_dynamodb::sdk::{self, SdkTable};
+use seawall_dynamodb::table::Table;
+use serde_json::{Value, json};
+
+/// Prints the policy, and makes the table if it is to; whether all went well.
+pub(crate) fn run(url: &str, create_table: bool, account: &str, as_json: bool) -> bool {
+    let opened = Address::parse(url).and_then(|address| sdk::table(&address));
+    let table = match opened {
+        Ok(table) => table,
+        Err(why) => {
+            eprintln!("{url}: {why}");
+            return false;
+        }
+    };
+    let made = if create_table { make(&table) } else { Ok(Vec::new()) };
+    let policy = policy(table.name(), table.region(), account);
+    match &made {
+        Ok(done) if as_json => {
+            println!("{:#}", json!({ "table": table.name(), "region": table.region(), "done": done, "policy": policy }))
+        }
+        Ok(done) => {
+            done.iter().for_each(|line| eprintln!("{line}"));
+            println!("{policy:#}");
+        }
+        Err(why) => eprintln!("{why}"),
+    }
+    made.is_ok()
+}
+
+/// Makes the table, or looks at the one that is there; what was done.
+fn make(table: &SdkTable) -> Result<Vec<String>, String> {
+    let place = format!("the table {} in {}", table.name(), table.region());
+    match admin::facts(table) {
+        Ok(facts) => match facts.key {
+            Key::Right => return Ok(vec![format!("{place} is there already, with the right key; it was not touched")]),
+            Key::Wrong(key) => {
+                return Err(format!(
+                    "{place} is there already, and its key is {key}: it must be one string named pk. Choose another name"
+                ));
+            }
+        },
+        Err(Verdict::NoTable(_)) => {}
+        Err(verdict) => return Err(format!("{place}: {}. Nothing was made", verdict.advice())),
+    }
+    admin::create(table).map_err(|verdict| match verdict {
+        Verdict::Forbidden(why) => format!("{place}: {why}. Nothing was made; whoever may is to make it, or give this role dynamodb:CreateTable for the while"),
+        verdict => format!("{place}: {}. Look whether it was made", verdict.advice()),
+    })?;
+    let recovery = match admin::keep_points_in_time(table) {
+        Ok(()) => "it can be restored to any second of the last 35 days".to_owned(),
+        Err(verdict) => format!("point-in-time recovery could not be switched on: {}", verdict.why()),
+    };
+    Ok(vec![format!("{place} was made: on demand, with a string key pk"), recovery])
+}
+
+/// What a role needs, and no more.
+fn policy(table: &str, region: &str, account: &str) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Action": ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"],
+            "Resource": format!("arn:aws:dynamodb:{region}:{account}:table/{table}"),
+            "Condition": { "ForAllValues:StringLike": { "dynamodb:LeadingKeys": ["seawall#*", "database#*"] } },
+        }],
+    })
+}

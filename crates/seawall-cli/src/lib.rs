@@ -1,0 +1,84 @@
+//! Seawall's command line. The program `seawall` runs it, and so does the Python package, which has no second copy of it.
+//!
+//! - [`finding`]: what was looked at and found, as data
+//! - `file_system`, `table`: looking
+//! - `doctor`, `init`: the commands
+#![forbid(unsafe_code)]
+
+mod doctor;
+mod file_system;
+pub mod finding;
+mod init;
+mod mounts;
+mod table;
+
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// All is well.
+const GOOD: u8 = 0;
+/// A problem was found.
+const PROBLEM: u8 = 1;
+/// The command line itself is wrong.
+const USAGE: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "seawall",
+    version,
+    about = "One SQLite database on a shared file system, safe and fast for many machines"
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tell what is wrong with a database's place and its coordinator, and what to do about it. Changes nothing.
+    Doctor {
+        /// The database's path; it need not be there yet.
+        name: PathBuf,
+        /// fs: or dynamodb://TABLE?region=REGION; by default what the database is bound to, or what the environment says.
+        #[arg(long, value_name = "URL")]
+        coordinator: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the policy that a DynamoDB coordinator needs; make its table.
+    Init {
+        /// dynamodb://TABLE?region=REGION
+        #[arg(long, value_name = "URL")]
+        coordinator: String,
+        /// Make the table, if it is not there: on demand, with point-in-time recovery.
+        #[arg(long)]
+        create_table: bool,
+        /// The AWS account, for the policy.
+        #[arg(long, default_value = "*")]
+        account: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs a command; `args` begin with the program's name. The answer is the exit code: 0 good, 1 a problem was found, 2 usage.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let command = match CommandLine::try_parse_from(args) {
+        Ok(line) => line.command,
+        Err(error) => {
+            // Help that was asked for is no error. What cannot be printed has nobody to read it.
+            let _ = error.print();
+            return if error.use_stderr() { USAGE } else { GOOD };
+        }
+    };
+    let good = match command {
+        Command::Doctor { name, coordinator, json } => doctor::run(&name, coordinator, json),
+        Command::Init { coordinator, create_table, account, json } => {
+            init::run(&coordinator, create_table, &account, json)
+        }
+    };
+    if good { GOOD } else { PROBLEM }
+}

@@ -1,0 +1,252 @@
+//! What a DynamoDB coordinator needs: the table, its key, the four permissions, a clock that is right, a short way.
+
+use crate::doctor::bound_to;
+use crate::finding::Finding;
+use seawall::identity::Identity;
+use seawall_dynamodb::Verdict;
+use seawall_dynamodb::address::Address;
+use seawall_dynamodb::admin::{self, Key};
+use seawall_dynamodb::item::{Item, head_of, holder_of, key_of, names, text};
+use seawall_dynamodb::request::{Answer, Change, Request, Values};
+use seawall_dynamodb::sdk::{self, SdkTable};
+use seawall_dynamodb::table::{Failure, FailureKind, Table};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Keys that no database has, one of each prefix that a policy must allow.
+const TRIAL_KEYS: [&str; 2] = ["seawall#doctor", "database#seawall-doctor"];
+/// It never holds: what is tried with it is only allowed or not.
+const NEVER: &str = "attribute_exists(#pk) AND attribute_not_exists(#pk)";
+const LOOKS: usize = 10;
+/// DynamoDB in the same region answers within a few milliseconds.
+const FAR: Duration = Duration::from_millis(20);
+/// Signatures are refused from here on.
+const CLOCK_REFUSED_MILLIS: u64 = 5 * 60 * 1000;
+
+/// Looks at the table that `url` names.
+pub(crate) fn examine(url: &str, identity: Option<&Identity>) -> Vec<Finding> {
+    let address = match Address::parse(url) {
+        Ok(address) => address,
+        Err(why) => {
+            return vec![Finding::problem(
+                "coordinator",
+                format!("{url}: {why}"),
+                "use dynamodb://TABLE?region=REGION",
+            )];
+        }
+    };
+    let table = match sdk::table(&address) {
+        Ok(table) => table,
+        Err(why) => {
+            return vec![Finding::problem("region", why, "say dynamodb://TABLE?region=REGION, or set AWS_REGION")];
+        }
+    };
+    let name = format!("dynamodb://{}?region={}", table.name(), table.region());
+    let mut findings = vec![bound_to(&name, identity).unwrap_or_else(|| Finding::good("coordinator", name.clone()))];
+    let (reached, of_table) = examine_table(&table);
+    findings.extend(of_table);
+    if reached {
+        findings.push(time_to_live(&table));
+        findings.push(points_in_time(&table));
+        findings.extend(permissions(&table));
+        findings.push(latency(&table));
+        findings.push(clock(table.clock_ahead()));
+        findings
+            .extend(identity.filter(|identity| identity.coordinator == name).map(|identity| head(&table, identity)));
+    }
+    findings
+}
+
+/// Whether the table can be asked any more, and what it is like.
+fn examine_table(table: &Arc<SdkTable>) -> (bool, Vec<Finding>) {
+    const CHECK: &str = "table";
+    let place = format!("{} in {}", table.name(), table.region());
+    match admin::facts(table) {
+        Ok(facts) => {
+            let key = match facts.key {
+                Key::Right => Finding::good("key", "a string named pk"),
+                Key::Wrong(what) => Finding::problem(
+                    "key",
+                    format!("its key is {what}"),
+                    "use a table whose only key is a string named pk: seawall init --create-table makes one",
+                ),
+            };
+            let table = if facts.active {
+                Finding::good(CHECK, format!("{place} is there"))
+            } else {
+                Finding::problem(CHECK, format!("{place} is not active"), "wait until it is made, or updated")
+            };
+            (true, vec![table, key])
+        }
+        Err(verdict) => {
+            let found = of_verdict(CHECK, &place, &verdict);
+            (matches!(verdict, Verdict::Forbidden(_)), vec![found])
+        }
+    }
+}
+
+fn of_verdict(check: &'static str, place: &str, verdict: &Verdict) -> Finding {
+    match verdict {
+        Verdict::Forbidden(why) => Finding::unknown(check, format!("{place}: {why}")),
+        Verdict::NoTable(_) => Finding::problem(
+            check,
+            format!("there is no table {place}"),
+            "is it in another region (region= in the URL, AWS_REGION)? Or make it: seawall init --create-table",
+        ),
+        Verdict::NotConnected(_) | Verdict::NoAnswer(_) => Finding::problem(
+            "endpoint",
+            format!("{place} cannot be reached: {}", verdict.why()),
+            "is the endpoint right? In a VPC without internet DynamoDB needs a gateway endpoint, and the subnet's route table its route",
+        ),
+        Verdict::Credentials(_) => Finding::problem(
+            "credentials",
+            verdict.why().to_owned(),
+            "set AWS_ACCESS_KEY_ID and the like, or a profile, or give the function or instance a role; and mind this machine's clock",
+        ),
+        _ => Finding::problem(check, format!("{place}: {}", verdict.why()), "look at the table in the AWS console"),
+    }
+}
+
+fn time_to_live(table: &SdkTable) -> Finding {
+    const CHECK: &str = "time to live";
+    match admin::time_to_live(table) {
+        Ok(None) => Finding::good(CHECK, "off"),
+        Ok(Some(attribute)) if attribute == names::EXPIRES_AT => {
+            Finding::good(CHECK, "on expires_at, which only django-sqlite-efs's locks have")
+        }
+        Ok(Some(attribute)) if names::ALL.contains(&attribute.as_str()) => Finding::problem(
+            CHECK,
+            format!("the table deletes items by {attribute}, which Seawall's items have: it would delete a head"),
+            "switch the table's TTL off, or to expires_at, at once",
+        ),
+        Ok(Some(attribute)) => Finding::good(CHECK, format!("on {attribute}, which no item of Seawall has")),
+        Err(verdict) => Finding::unknown(CHECK, verdict.why()),
+    }
+}
+
+fn points_in_time(table: &SdkTable) -> Finding {
+    const CHECK: &str = "point-in-time recovery";
+    match admin::point_in_time_recovery(table) {
+        Ok(true) => Finding::good(CHECK, "on"),
+        Ok(false) => Finding::note(
+            CHECK,
+            "off: an item that is lost by accident cannot be had back (the data is in the files all the same)",
+        ),
+        Err(verdict) => Finding::unknown(CHECK, verdict.why()),
+    }
+}
+
+/// Each action that a database needs, tried on keys that nobody has, with a condition that never holds.
+fn permissions(table: &SdkTable) -> Vec<Finding> {
+    let requests = TRIAL_KEYS.iter().flat_map(|key| {
+        let (condition, values) = (NEVER, Values::new());
+        let item = Item::from([(names::PK.to_owned(), text(key))]);
+        let change = Change { name: "try", condition, effect: "REMOVE #lease", returns_item: false };
+        let key = (*key).to_owned();
+        [
+            Request::Get { key: key.clone() },
+            Request::Put { item, condition, values: values.clone() },
+            Request::Update { key: key.clone(), change, values: values.clone() },
+            Request::Delete { key, condition, values },
+        ]
+    });
+    let failures: Vec<(&str, Failure)> =
+        requests.filter_map(|request| Some((request.action(), table.attempt(&request).err()?))).collect();
+    let mut told: Vec<Finding> = failures.iter().map(|(action, failure)| of_failure(action, failure)).collect();
+    told.dedup();
+    if told.is_empty() {
+        told.push(Finding::good("permissions", "GetItem, PutItem, UpdateItem and DeleteItem are allowed"));
+    }
+    told
+}
+
+fn of_failure(action: &str, failure: &Failure) -> Finding {
+    const CHECK: &str = "permissions";
+    if failure.kind == FailureKind::Permission {
+        let remedy = format!("allow dynamodb:{action}: seawall init prints the policy");
+        Finding::problem(CHECK, format!("dynamodb:{action} is not allowed"), remedy)
+    } else {
+        Finding::unknown(CHECK, failure.why.clone())
+    }
+}
+
+fn latency(table: &SdkTable) -> Finding {
+    const CHECK: &str = "latency";
+    let mut times = Vec::with_capacity(LOOKS);
+    for _ in 0..LOOKS {
+        let began = Instant::now();
+        if let Err(failure) = table.attempt(&Request::Get { key: TRIAL_KEYS[0].into() }) {
+            return Finding::unknown(CHECK, failure.why);
+        }
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    let median = times[LOOKS / 2];
+    let text = format!("a consistent GetItem takes {:.1} ms (median of {LOOKS})", median.as_secs_f64() * 1e3);
+    if median <= FAR {
+        Finding::good(CHECK, text)
+    } else {
+        let remedy = format!("is the table in this machine's region? It is in {}", table.region());
+        Finding::problem(CHECK, text, remedy)
+    }
+}
+
+fn clock(ahead: i64) -> Finding {
+    const CHECK: &str = "clock";
+    if ahead == 0 {
+        return Finding::good(CHECK, "within 2 s of DynamoDB's");
+    }
+    let text =
+        format!("DynamoDB's is {:.0} s {}", ahead.abs() as f64 / 1e3, if ahead > 0 { "ahead" } else { "behind" });
+    if ahead.unsigned_abs() >= CLOCK_REFUSED_MILLIS {
+        Finding::problem(
+            CHECK,
+            text,
+            "set this machine's clock (chrony, systemd-timesyncd): signatures are refused from 5 minutes on",
+        )
+    } else {
+        Finding::note(CHECK, format!("{text}; leases are judged by DynamoDB's"))
+    }
+}
+
+fn head(table: &SdkTable, identity: &Identity) -> Finding {
+    const CHECK: &str = "head";
+    let key = key_of(identity.database);
+    let item = match table.attempt(&Request::Get { key: key.clone() }) {
+        Ok(Answer::Done(Some(item))) => item,
+        Ok(_) => {
+            return Finding::problem(
+                CHECK,
+                format!("the item {key} is not there: the head is lost. The data is in the files"),
+                "stop all writers, and restore the item; seawall recover (to come) makes it anew from the files",
+            );
+        }
+        Err(failure) => return Finding::unknown(CHECK, failure.why),
+    };
+    let told = head_of(&item, identity.database, table.name())
+        .and_then(|head| Ok((head.version.0, holder_of(&item, head.generation)?)));
+    match told {
+        Ok((version, holder)) if holder.label.is_empty() => {
+            Finding::good(CHECK, format!("version {version}; nobody is writing"))
+        }
+        Ok((version, holder)) => Finding::good(CHECK, format!("version {version}; {} is writing", holder.label)),
+        Err(why) => {
+            Finding::problem(CHECK, format!("the item {key} cannot be used: {why}"), "restore the item as it was")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::State;
+
+    #[test]
+    fn a_clock_is_judged_by_what_it_breaks() {
+        let state = |ahead| clock(ahead).state;
+        assert_eq!(
+            [state(0), state(-3_000), state(301_000), state(-301_000)],
+            [State::Good, State::Note, State::Problem, State::Problem]
+        );
+    }
+}

@@ -1,0 +1,1 @@
+"""Management commands, for projects with `seawall.django` among their INSTALLED_APPS."""
