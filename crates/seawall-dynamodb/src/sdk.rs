@@ -77,7 +77,7 @@ impl SdkTable {
             .build()
             .map_err(|error| format!("no thread for its connections: {error}"))?;
         let config = runtime.block_on(configuration(address));
-        let region = config.region().ok_or_else(|| {
+        let region = config.region().filter(|region| !region.as_ref().is_empty()).ok_or_else(|| {
             "no region is known: say dynamodb://TABLE?region=REGION, or set AWS_REGION or a profile's region".to_owned()
         })?;
         let region = region.to_string();

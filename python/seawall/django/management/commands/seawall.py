@@ -30,7 +30,9 @@ class Command(BaseCommand):
         """Run it; its exit code is that of manage.py."""
         settings = connections[options["database"]].settings_dict
         if settings["ENGINE"] != "seawall.django":
-            raise CommandError(f"the database {options['database']!r} is not Seawall's: its ENGINE is {settings['ENGINE']}")
+            raise CommandError(
+                f"the database {options['database']!r} is not Seawall's: its ENGINE is {settings['ENGINE']}"
+            )
         coordinator = Options.of(settings).coordinator
         arguments = [options["command"], os.fspath(settings["NAME"]), "--coordinator", coordinator]
         if code := main([*arguments, *(["--json"] if options["json"] else [])]):
