@@ -19,8 +19,12 @@ $(BIN)/maturin: requirements-dev.txt
 build: $(BIN)/maturin ## build the Python module and the loadable extension into .venv
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
 
-demo: build ## the polls app, served and voted on (ONCE=1: ends after the report)
+demo: build ## the polls app, served and voted on (ONCE=1: ends after the report; COORDINATOR=dynamodb: ordered by DynamoDB Local)
+ifeq ($(COORDINATOR),dynamodb)
+	$(WITH_DYNAMODB) examples/polls/on_dynamodb.sh $(if $(ONCE),--once)
+else
 	$(BIN)/python examples/polls/demo.py $(if $(ONCE),--once)
+endif
 
 test: build ## every test (Rust, Python, Django, DynamoDB, under fire)
 	$(WITH_DYNAMODB) cargo test --workspace
