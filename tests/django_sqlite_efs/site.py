@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,14 @@ class Site:
         pk = {"pk": {"S": key or f"database#{self.name}"}}
         found = client(self.endpoint).get_item(TableName=self.table, Key=pk, ConsistentRead=True)
         return {name: next(iter(value.values())) for name, value in found["Item"].items()} if "Item" in found else None
+
+    def votes_on_disk(self) -> list[int]:
+        """What stock SQLite reads."""
+        connection = sqlite3.connect(self.name)
+        try:
+            return [votes for (votes,) in connection.execute("SELECT votes FROM polls_choice ORDER BY id")]
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """End its processes."""

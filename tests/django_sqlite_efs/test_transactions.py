@@ -5,8 +5,6 @@ Of each pair the first shows that the real django-sqlite-efs does it, so that th
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 
 from .peer import Failed
@@ -25,20 +23,11 @@ with transaction.atomic():
 BLOCK_THAT_RAISES = f"{LONG_BLOCK}    raise ValueError('no')"
 
 
-def votes_on_disk(site: Site) -> list[int]:
-    """What stock SQLite reads."""
-    connection = sqlite3.connect(site.name)
-    try:
-        return [votes for (votes,) in connection.execute("SELECT votes FROM polls_choice ORDER BY id")]
-    finally:
-        connection.close()
-
-
 def test_the_seed_releases_its_lock_before_insert_returning_is_committed(seed: Site) -> None:
     writer, other = seed.start(), seed.start(timeout=1)
     writer.do(INSERT_RETURNING)
     assert seed.item() is None
-    assert votes_on_disk(seed) == [0, 0], "and it is not committed"
+    assert seed.votes_on_disk() == [0, 0], "and it is not committed"
     # The other one gets the lock; what holds it back is that file locks work here.
     with pytest.raises(Failed, match="OperationalError: database is locked"):
         other.do(VOTE)
@@ -60,7 +49,7 @@ def test_insert_returning_has_the_lease_until_it_is_committed(seawall: Site) -> 
 def test_the_seeds_lock_expires_and_the_block_is_said_to_have_failed_but_is_committed(seed: Site) -> None:
     with pytest.raises(Failed, match="LockRequired"):
         seed.start(expiration=1).do(LONG_BLOCK)
-    assert votes_on_disk(seed) == [1, 0]
+    assert seed.votes_on_disk() == [1, 0]
 
 
 def test_a_block_longer_than_the_lease_is_committed_and_others_wait_for_it(seawall: Site) -> None:
@@ -93,7 +82,7 @@ def test_a_block_frozen_past_the_lease_fails_and_nothing_of_it_is_written(seawal
 def test_the_seed_commits_a_block_that_raised(seed: Site) -> None:
     with pytest.raises(Failed, match="LockRequired"):
         seed.start(expiration=1).do(BLOCK_THAT_RAISES)
-    assert votes_on_disk(seed) == [1, 0]
+    assert seed.votes_on_disk() == [1, 0]
 
 
 def test_a_block_that_raised_is_rolled_back(seawall: Site) -> None:
@@ -113,7 +102,7 @@ def test_the_seed_cannot_end_a_transaction_without_autocommit(seed: Site, end: s
     with pytest.raises(Failed, match="LockRequired"):
         writer.do(f"transaction.{end}()")
     writer.do("transaction.set_autocommit(True)")
-    assert votes_on_disk(seed) == [1, 0], "it is committed, whatever was asked for"
+    assert seed.votes_on_disk() == [1, 0], "it is committed, whatever was asked for"
 
 
 @pytest.mark.parametrize(("end", "votes"), [("commit", [1, 0]), ("rollback", [0, 0])])
