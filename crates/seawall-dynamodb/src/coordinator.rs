@@ -323,6 +323,10 @@ impl Coordinator for DynamoCoordinator {
     fn lease_survives_swap(&self) -> bool {
         false
     }
+
+    fn lease_ends_with_process(&self) -> bool {
+        false
+    }
 }
 
 fn shortened(label: &str) -> &str {

@@ -107,3 +107,81 @@ pub(crate) fn by_chance(storage: &dyn Storage, wait: Duration) -> Duration {
     let _ = storage.random(&mut byte);
     wait / 2 + wait * u32::from(byte[0]) / 512
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use FailureKind::{Hopeless, NotYet, Permission, Unclear};
+    use seawall::storage::os::OsStorage;
+    use std::sync::Mutex;
+
+    /// Answers each attempt as it was told, from the front; then well.
+    struct Told(Mutex<Vec<FailureKind>>);
+
+    impl Table for Told {
+        fn name(&self) -> &str {
+            "told"
+        }
+
+        fn region(&self) -> &str {
+            "nowhere"
+        }
+
+        fn attempt(&self, _request: &Request) -> Result<Answer, Failure> {
+            let mut told = self.0.lock().unwrap();
+            if told.is_empty() {
+                return Ok(Answer::Done(None));
+            }
+            let kind = told.remove(0);
+            Err(Failure { kind, why: format!("{kind:?}") })
+        }
+
+        fn clock_ahead(&self) -> i64 {
+            0
+        }
+    }
+
+    fn sent(told: &[FailureKind], repeats: Repeats, patience: Duration) -> Result<Answer, CoordinatorError> {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = OsStorage::new(&folder.path().join("db.sqlite3"), folder.path()).unwrap();
+        let answer =
+            send(&Told(Mutex::new(told.to_vec())), &storage, &Request::Get { key: "x".into() }, patience, repeats);
+        let attempts = storage.counters().counts().coordinator as usize;
+        assert!(attempts <= told.len() + 1, "every attempt is counted, and none is made in vain");
+        answer
+    }
+
+    const LONG: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn what_was_not_done_is_repeated_whatever_it_is() {
+        for repeats in [Repeats::Freely, Repeats::OnlyIfNotDone] {
+            assert_eq!(sent(&[NotYet, NotYet, NotYet], repeats, LONG).unwrap(), Answer::Done(None));
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_repeated_only_where_that_is_harmless() {
+        assert_eq!(sent(&[Unclear, Unclear], Repeats::Freely, LONG).unwrap(), Answer::Done(None));
+        let error = sent(&[NotYet, Unclear], Repeats::OnlyIfNotDone, LONG).unwrap_err();
+        assert!(matches!(error, CoordinatorError::Unclear(_)));
+    }
+
+    #[test]
+    fn nothing_that_comes_later_makes_an_unclear_attempt_undone() {
+        for last in [NotYet, Permission, Hopeless] {
+            let error = sent(&[Unclear, last, last], Repeats::Freely, Duration::from_millis(1)).unwrap_err();
+            assert!(matches!(error, CoordinatorError::Unclear(_)), "{last:?}");
+            assert!(!error.is_certain());
+        }
+    }
+
+    #[test]
+    fn patience_ends_with_what_is_certain() {
+        let impatient = |kind| sent(&[kind; 9], Repeats::Freely, Duration::ZERO).unwrap_err();
+        assert!(matches!(impatient(NotYet), CoordinatorError::Unreachable(_)));
+        assert!(matches!(impatient(Permission), CoordinatorError::Permission(_)));
+        assert!(matches!(impatient(Hopeless), CoordinatorError::Unreachable(_)));
+        assert!(impatient(NotYet).is_certain());
+    }
+}

@@ -343,6 +343,7 @@ impl MainFile {
 impl Drop for MainFile {
     fn drop(&mut self) {
         self.unlock(Lock::None);
+        self.database.connection_closed();
     }
 }
 

@@ -160,6 +160,13 @@ impl Database {
         }
     }
 
+    /// A connection was closed, which may be the last thing that this process does: it leaves no lease behind that would outlive it.
+    pub fn connection_closed(&self) {
+        if self.is_current() && !self.coordinator.lease_ends_with_process() {
+            self.give_back_idle();
+        }
+    }
+
     /// Notes the newest acknowledged commit: in `high`, and by a mark in this process's segment.
     fn write_note(&self, head: &Head) -> crate::error::Result<()> {
         let high = High::of(head);

@@ -179,4 +179,6 @@ pub trait Coordinator: Send + Sync {
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError>;
     /// Whether the lease outlives the commit even where it was not to be kept: then it must be given back.
     fn lease_survives_swap(&self) -> bool;
+    /// Whether the lease ends when its process does, without a word; otherwise others wait until it runs out.
+    fn lease_ends_with_process(&self) -> bool;
 }

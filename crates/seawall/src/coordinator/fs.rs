@@ -254,6 +254,10 @@ impl Coordinator for FsCoordinator {
     fn lease_survives_swap(&self) -> bool {
         true
     }
+
+    fn lease_ends_with_process(&self) -> bool {
+        true
+    }
 }
 
 fn held(claim: &Claim) -> Acquired {
