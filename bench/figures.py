@@ -35,6 +35,8 @@ class Row:
     values: dict[str, list[float]] = field(default_factory=dict)
     cost: str = ""
     """What the time goes to."""
+    broken: list[str] = field(default_factory=list)
+    """What Seawall promised and did not keep."""
     beside: str = STOCK
     """The peer that Seawall is compared with."""
 

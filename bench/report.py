@@ -132,6 +132,7 @@ def missed(rows: Sequence[Row]) -> str:
         for row, share in by_how_much
         if share < 1
     ]
+    lines += [f"- {row.title}: {broken}" for row in rows for broken in row.broken]
     return "## Missed goals\n\n" + ("\n".join(lines) if lines else "None.") + "\n"
 
 

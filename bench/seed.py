@@ -165,9 +165,12 @@ class Bench:
         times = [taken for one in told for taken in one["times"]]
         failed = sum((Counter(one["failures"]) for one in told), Counter[str]())
         errors = ", ".join(f"{count} {name}" for name, count in failed.items()) or "no error"
+        lost = len(times) - (has - had)
+        if engine is SEAWALL and (failed or lost):
+            row.broken.append(f"{errors}, {lost} lost")
         row.notes[engine.name] = (
             f"{percentiles(times)}; longest wait {max(one['longest_wait'] for one in told):.1f} s; {errors};"
-            f" {len(times) - (has - had)} lost; {(after - before).each(len(times))}"
+            f" {lost} lost; {(after - before).each(len(times))}"
         )
         return len(times) / WRITING
 
@@ -176,22 +179,26 @@ class Bench:
         writer, *readers = self.processes[engine.name][:3]
         reading = [(reader, f"visits('/page/0/', {READING})") for reader in readers]
         quiet = [taken for one in together(reading) for taken in one["times"]]
+        before = self.cost()
         *told, written = together([*reading, (writer, f"visits('/vote/0/', {READING})")])
+        cost = self.cost() - before
         times = [taken for one in told for taken in one["times"]]
         failed = sum(sum(one["failures"].values()) for one in told)
         slow.add(engine, percentile(times, 99))
         slow.notes[engine.name] = f"without the writer {percentile(quiet, 99):.0f} ms"
         row.notes[engine.name] = (
             f"{failed} errors; without the writer {percentile(quiet, 50):.0f} ms; votes {percentiles(written['times'])}"
+            f"; a request, be it a page or a vote: {cost.each(len(times) + len(written['times']))}"
         )
         return percentile(times, 50)
 
-    def start_cold(self, engine: Engine) -> float:
+    def start_cold(self, row: Row, engine: Engine) -> float:
         """A new process, from its start to the answer of its first query; milliseconds."""
-        began = time.perf_counter()
+        before, began = self.cost(), time.perf_counter()
         process = self.start(engine, MACHINES - 1)
         process.do("Question.objects.count()")
         taken = time.perf_counter() - began
+        row.notes[engine.name] = (self.cost() - before).each(1)
         process.kill()
         return taken * 1e3
 
@@ -276,4 +283,5 @@ def measure(folder: Path) -> Iterator[Row]:
         median, slow = timed("a request of 20 SELECTs, two readers beside a writer: p50"), timed("the same: p99")
         yield rounds(median, ENGINES, LONG_ROUNDS, partial(bench.read, median, slow))
         yield slow
-        yield rounds(timed("cold start to the first query", goal=1), ENGINES, STARTS, bench.start_cold)
+        cold = timed("cold start to the first query", goal=1)
+        yield rounds(cold, ENGINES, STARTS, partial(bench.start_cold, cold))
