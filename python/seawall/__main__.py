@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 
 from . import _native, extension_path
 
@@ -13,10 +14,13 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments == ["ext-path"]:
         return _print_extension_path()
+    line = ["seawall", *arguments]
+    if threading.current_thread() is not threading.main_thread():
+        return _native.command_line(line)
     # Rust's code looks at no flag of Python's: Ctrl-C is to end it as any program.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        return _native.command_line(["seawall", *arguments])
+        return _native.command_line(line)
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -2,9 +2,10 @@
 
 use crate::file_system;
 use crate::finding::{Finding, State};
-use crate::table;
+use crate::{print, table};
 use seawall::identity::{self, Identity};
 use seawall::plain::{HEADER, NameState, state_of};
+use seawall_dynamodb::address::Address;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -13,15 +14,20 @@ const SETTINGS: [(&str, &str); 2] = [("SEAWALL_COORDINATOR", ""), ("SQLITE_LOCK_
 
 /// Looks at everything, prints it; whether no problem was found.
 pub(crate) fn run(name: &Path, coordinator: Option<String>, json: bool) -> bool {
-    let name = std::path::absolute(name).unwrap_or_else(|_| name.to_owned());
-    let findings = examine(&name, coordinator);
+    let (name, findings) = match whole(name) {
+        Ok(name) => {
+            let findings = examine(&name, coordinator);
+            (name, findings)
+        }
+        Err(finding) => (name.to_owned(), vec![finding]),
+    };
     let problems = findings.iter().filter(|finding| finding.state == State::Problem).count();
     if json {
-        let told = serde_json::json!({ "name": name, "problems": problems, "findings": findings });
-        println!("{told:#}");
+        let told = serde_json::json!({ "name": name.to_string_lossy(), "problems": problems, "findings": findings });
+        print(format_args!("{told:#}"));
     } else {
-        findings.iter().for_each(|finding| println!("{finding}"));
-        println!("{problems} problem{} found", if problems == 1 { "" } else { "s" });
+        findings.iter().for_each(print);
+        print(format_args!("{problems} problem{} found", if problems == 1 { "" } else { "s" }));
     }
     problems == 0
 }
@@ -31,7 +37,7 @@ fn examine(name: &Path, asked: Option<String>) -> Vec<Finding> {
     let (identity, of_name) = examine_name(name);
     findings.extend(of_name);
     let bound = identity.as_ref().map(|identity| identity.coordinator.clone());
-    let coordinator = asked.or(bound).or_else(from_environment).unwrap_or_else(|| "fs:".into());
+    let coordinator = asked.unwrap_or_else(|| settled(bound, from_environment()));
     match coordinator.as_str() {
         "fs:" => {
             findings.push(bound_to("fs:", identity.as_ref()).unwrap_or_else(|| {
@@ -46,6 +52,33 @@ fn examine(name: &Path, asked: Option<String>) -> Vec<Finding> {
         )),
     }
     findings
+}
+
+/// NAME as the engine takes it: absolute, and what a link leads to.
+fn whole(name: &Path) -> Result<PathBuf, Finding> {
+    let absolute = std::path::absolute(name).unwrap_or_else(|_| name.to_owned());
+    let text = name.to_string_lossy();
+    if (text.starts_with("file:") || text == ":memory:") && !absolute.exists() {
+        return Err(Finding::problem("NAME", format!("{text} is a URI of SQLite's"), "name the file by its path"));
+    }
+    let of_parent = || Some(absolute.parent()?.canonicalize().ok()?.join(absolute.file_name()?));
+    // What is not there, or cannot be reached, is told of under the name that was given.
+    Ok(absolute.canonicalize().ok().or_else(of_parent).unwrap_or_else(|| absolute.clone()))
+}
+
+/// Where the head is, if nobody asks for a certain place: where the database is bound to. `id` does not say how that is reached,
+/// but the environment may.
+fn settled(bound: Option<String>, environment: Option<String>) -> String {
+    match (bound, environment) {
+        (Some(bound), Some(environment)) if is_the_same(&bound, &environment) => environment,
+        (Some(bound), _) => bound,
+        (None, environment) => environment.unwrap_or_else(|| "fs:".into()),
+    }
+}
+
+fn is_the_same(bound: &str, environment: &str) -> bool {
+    let (Ok(bound), Ok(environment)) = (Address::parse(bound), Address::parse(environment)) else { return false };
+    bound.table == environment.table && (environment.region.is_none() || environment.region == bound.region)
 }
 
 fn from_environment() -> Option<String> {
@@ -70,8 +103,8 @@ pub(crate) fn bound_to(asked: &str, identity: Option<&Identity>) -> Option<Findi
 /// What lies at NAME, and what its folder says.
 fn examine_name(name: &Path) -> (Option<Identity>, Vec<Finding>) {
     const CHECK: &str = "NAME";
-    let header = match header_of(name) {
-        Ok(header) => header,
+    let header = match beginning(name, HEADER) {
+        Ok(header) => header.unwrap_or_default(),
         Err(error) => {
             let found = Finding::problem(
                 CHECK,
@@ -81,9 +114,15 @@ fn examine_name(name: &Path) -> (Option<Identity>, Vec<Finding>) {
             return (None, vec![found]);
         }
     };
-    let id = match std::fs::read(folder_of(name).join("id")) {
-        Ok(bytes) => Some(identity::parse(bytes)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+    let id = match beginning(&folder_of(name).join("id"), identity::MAX_LENGTH) {
+        Ok(None) => None,
+        Ok(Some(bytes)) => Some(identity::parse(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
+            let text =
+                format!("{} is too long: with -seawall behind it, it is to be the folder's name", name.display());
+            return (None, vec![Finding::problem(CHECK, text, "choose a shorter name")]);
+        }
         Err(error) => Some(Err(seawall::Error::CannotOpen(format!("NAME-seawall/id: {error}")))),
     };
     let there = match (state_of(&header), &id) {
@@ -110,18 +149,42 @@ fn examine_name(name: &Path) -> (Option<Identity>, Vec<Finding>) {
     (id.and_then(Result::ok), vec![there])
 }
 
-/// How NAME begins; nothing, if it is not there.
-fn header_of(name: &Path) -> io::Result<Vec<u8>> {
-    let mut header = Vec::new();
-    match std::fs::File::open(name) {
-        Ok(file) => file.take(HEADER as u64).read_to_end(&mut header).map(|_| header),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(header),
-        Err(error) => Err(error),
+/// How a file begins; `None`, if it is not there. Nothing else is opened: a pipe would be waited for, a device might act.
+fn beginning(path: &Path, length: usize) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found if !found.as_ref().is_ok_and(std::fs::Metadata::is_file) => {
+            return Err(found.err().unwrap_or_else(|| io::Error::other("it is no file")));
+        }
+        _ => {}
     }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(length as u64).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 fn folder_of(name: &Path) -> PathBuf {
     let mut folder = name.to_owned().into_os_string();
     folder.push("-seawall");
     folder.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_says_how_the_table_is_reached_and_never_which_it_is() {
+        let bound = "dynamodb://locks?region=eu-west-1";
+        let after = |environment: &str| settled(Some(bound.into()), Some(environment.into()));
+        for reached in ["dynamodb://locks?endpoint=http://x", "dynamodb://locks?region=eu-west-1&endpoint=http://x"] {
+            assert_eq!(after(reached), reached);
+        }
+        for other in ["dynamodb://others?endpoint=http://x", "dynamodb://locks?region=us-east-1", "fs:", "nonsense"] {
+            assert_eq!(after(other), bound);
+        }
+        assert_eq!(settled(Some("fs:".into()), Some(bound.into())), "fs:");
+        assert_eq!(settled(None, Some(bound.into())), bound);
+        assert_eq!(settled(None, None), "fs:");
+    }
 }

@@ -1,7 +1,7 @@
 //! What was looked at, and what was found.
 
 use serde::Serialize;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -61,10 +61,41 @@ impl fmt::Display for Finding {
             State::Unknown => "unknown",
             State::Problem => "PROBLEM",
         };
-        write!(f, "{state:8} {:22} {}", self.check, self.text)?;
+        write!(f, "{state:8} {:22} {}", self.check, OneLine(&self.text))?;
         match &self.remedy {
-            Some(remedy) => write!(f, "\n{:31} what to do: {remedy}", ""),
+            Some(remedy) => write!(f, "\n{:31} what to do: {}", "", OneLine(remedy)),
             None => Ok(()),
         }
+    }
+}
+
+/// A text without anything that a terminal would obey: names of files, and what servers say, may hold whatever somebody put there.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// They turn the direction of what follows.
+        const TURNS: [std::ops::RangeInclusive<char>; 3] =
+            ['\u{200e}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+        for letter in self.0.chars() {
+            if letter.is_control() || TURNS.iter().any(|turns| turns.contains(&letter)) {
+                write!(f, "{}", letter.escape_default())?;
+            } else {
+                f.write_char(letter)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_one_line_and_commands_no_terminal() {
+        let shown = Finding::problem("NAME", "a\u{1b}[31m\nb\u{202e}c \u{e9}", "d\re").to_string();
+        assert_eq!(shown.lines().count(), 2);
+        assert!(shown.contains(r"a\u{1b}[31m\nb\u{202e}c é") && shown.contains(r"d\re"), "{shown}");
     }
 }

@@ -1,5 +1,6 @@
 //! `seawall init`: the policy, and the table.
 
+use crate::{print, remark};
 use seawall_dynamodb::Verdict;
 use seawall_dynamodb::address::Address;
 use seawall_dynamodb::admin::{self, Key};
@@ -7,13 +8,16 @@ use seawall_dynamodb::sdk::{self, SdkTable};
 use seawall_dynamodb::table::Table;
 use serde_json::{Value, json};
 
+/// What DynamoDB Local says to what it does not have.
+const UNKNOWN: &str = "UnknownOperationException";
+
 /// Prints the policy, and makes the table if it is to; whether all went well.
 pub(crate) fn run(url: &str, create_table: bool, account: &str, as_json: bool) -> bool {
     let opened = Address::parse(url).and_then(|address| sdk::table(&address));
     let table = match opened {
         Ok(table) => table,
         Err(why) => {
-            eprintln!("{url}: {why}");
+            remark(format_args!("{url}: {why}"));
             return false;
         }
     };
@@ -21,13 +25,16 @@ pub(crate) fn run(url: &str, create_table: bool, account: &str, as_json: bool) -
     let policy = policy(table.name(), table.region(), account);
     match &made {
         Ok(done) if as_json => {
-            println!("{:#}", json!({ "table": table.name(), "region": table.region(), "done": done, "policy": policy }))
+            print(format_args!(
+                "{:#}",
+                json!({ "table": table.name(), "region": table.region(), "done": done, "policy": policy })
+            ));
         }
         Ok(done) => {
-            done.iter().for_each(|line| eprintln!("{line}"));
-            println!("{policy:#}");
+            done.iter().for_each(remark);
+            print(format_args!("{policy:#}"));
         }
-        Err(why) => eprintln!("{why}"),
+        Err(why) => remark(why),
     }
     made.is_ok()
 }
@@ -51,11 +58,17 @@ fn make(table: &SdkTable) -> Result<Vec<String>, String> {
         Verdict::Forbidden(why) => format!("{place}: {why}. Nothing was made; whoever may is to make it, or give this role dynamodb:CreateTable for the while"),
         verdict => format!("{place}: {}. Look whether it was made", verdict.advice()),
     })?;
-    let recovery = match admin::keep_points_in_time(table) {
-        Ok(()) => "it can be restored to any second of the last 35 days".to_owned(),
-        Err(verdict) => format!("point-in-time recovery could not be switched on: {}", verdict.why()),
-    };
-    Ok(vec![format!("{place} was made: on demand, with a string key pk"), recovery])
+    let made = format!("{place} was made: on demand, with a string key pk");
+    match admin::keep_points_in_time(table) {
+        Ok(()) => Ok(vec![made, "it can be restored to any second of the last 35 days".to_owned()]),
+        Err(Verdict::Other(why)) if why.starts_with(UNKNOWN) => {
+            Ok(vec![made, "this server knows no point-in-time recovery".to_owned()])
+        }
+        Err(verdict) => Err(format!(
+            "{made}; its point-in-time recovery could not be switched on: {}. The table can be used; switch that on in the AWS console",
+            verdict.why()
+        )),
+    }
 }
 
 /// What a role needs, and no more.
@@ -65,8 +78,30 @@ fn policy(table: &str, region: &str, account: &str) -> Value {
         "Statement": [{
             "Effect": "Allow",
             "Action": ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"],
-            "Resource": format!("arn:aws:dynamodb:{region}:{account}:table/{table}"),
+            "Resource": format!("arn:{}:dynamodb:{region}:{account}:table/{table}", partition(region)),
             "Condition": { "ForAllValues:StringLike": { "dynamodb:LeadingKeys": ["seawall#*", "database#*"] } },
         }],
     })
+}
+
+/// Which of Amazon's separate worlds a region is in.
+fn partition(region: &str) -> &'static str {
+    match region {
+        _ if region.starts_with("cn-") => "aws-cn",
+        _ if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_s_arn_is_of_its_partition() {
+        let arn = |region| policy("locks", region, "*")["Statement"][0]["Resource"].as_str().unwrap().to_owned();
+        assert_eq!(arn("eu-west-1"), "arn:aws:dynamodb:eu-west-1:*:table/locks");
+        assert_eq!(arn("cn-north-1"), "arn:aws-cn:dynamodb:cn-north-1:*:table/locks");
+        assert_eq!(arn("us-gov-west-1"), "arn:aws-us-gov:dynamodb:us-gov-west-1:*:table/locks");
+    }
 }

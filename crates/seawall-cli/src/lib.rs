@@ -14,6 +14,8 @@ mod table;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// All is well.
@@ -81,4 +83,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     if good { GOOD } else { PROBLEM }
+}
+
+/// Prints a line. Whoever has closed the pipe reads no more of it, and what was found is told by the exit code all the same.
+fn print(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// The same for what is no result.
+fn remark(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -43,16 +43,28 @@ pub(crate) fn examine(url: &str, identity: Option<&Identity>) -> Vec<Finding> {
     };
     let name = format!("dynamodb://{}?region={}", table.name(), table.region());
     let mut findings = vec![bound_to(&name, identity).unwrap_or_else(|| Finding::good("coordinator", name.clone()))];
+    // Asked for first: while they are looked for in vain, the table would seem not to answer.
+    let credentials = match table.credentials() {
+        Ok(credentials) => credentials,
+        Err(why) => {
+            findings.push(of_verdict("credentials", &name, &Verdict::Credentials(why)));
+            return findings;
+        }
+    };
     let (reached, of_table) = examine_table(&table);
     findings.extend(of_table);
     if reached {
+        findings.push(Finding::good("credentials", format!("access key {}", credentials.access_key_id())));
         findings.push(time_to_live(&table));
         findings.push(points_in_time(&table));
         findings.extend(permissions(&table));
         findings.push(latency(&table));
-        findings.push(clock(table.clock_ahead()));
         findings
             .extend(identity.filter(|identity| identity.coordinator == name).map(|identity| head(&table, identity)));
+    }
+    // A refusal tells the time, too: a clock that is far off is the reason for it.
+    if reached || table.clock_ahead() != 0 {
+        findings.push(clock(table.clock_ahead()));
     }
     findings
 }
@@ -100,7 +112,7 @@ fn of_verdict(check: &'static str, place: &str, verdict: &Verdict) -> Finding {
         ),
         Verdict::Credentials(_) => Finding::problem(
             "credentials",
-            verdict.why().to_owned(),
+            verdict.why().lines().map(str::trim).collect::<Vec<_>>().join("; "),
             "set AWS_ACCESS_KEY_ID and the like, or a profile, or give the function or instance a role; and mind this machine's clock",
         ),
         _ => Finding::problem(check, format!("{place}: {}", verdict.why()), "look at the table in the AWS console"),

@@ -40,7 +40,7 @@ class DatabaseCreation(creation.DatabaseCreation):
         if settings_dict["TEST"]["NAME"] or not name or self.is_in_memory_db(name):
             test_name = str(super()._get_test_db_name())  # type: ignore[misc]
         else:
-            path = _path(name)
+            path = path_of(name)
             test_name = str(path.with_name(f"test_{path.name}"))
         while test_name in self._live:
             test_name = _with_suffix(test_name, "inner")
@@ -149,7 +149,7 @@ class DatabaseCreation(creation.DatabaseCreation):
             sys.exit(2)
 
 
-def _path(name: str | Path) -> Path:
+def path_of(name: str | Path) -> Path:
     """Find the file that a NAME means, which may be a URI."""
     text = os.fspath(name)
     return Path(unquote(urlsplit(text).path)) if text.startswith("file:") else Path(text)

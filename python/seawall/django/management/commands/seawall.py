@@ -7,10 +7,12 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from ....__main__ import main
+from ...creation import path_of
 from ...options import Options
 
 
@@ -23,17 +25,26 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Say what can be said."""
         parser.add_argument("command", choices=["doctor"])
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database's alias in the settings")
+        parser.add_argument(
+            "--database", default=DEFAULT_DB_ALIAS, choices=tuple(connections), help="its alias in the settings"
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run it; its exit code is that of manage.py."""
-        settings = connections[options["database"]].settings_dict
+        connection = connections[options["database"]]
+        settings = connection.settings_dict
         if settings["ENGINE"] != "seawall.django":
             raise CommandError(
                 f"the database {options['database']!r} is not Seawall's: its ENGINE is {settings['ENGINE']}"
             )
-        coordinator = Options.of(settings).coordinator
-        arguments = [options["command"], os.fspath(settings["NAME"]), "--coordinator", coordinator]
-        if code := main([*arguments, *(["--json"] if options["json"] else [])]):
+        if connection.is_in_memory_db():  # type: ignore[attr-defined]
+            raise CommandError(f"the database {options['database']!r} is in memory: that is stock SQLite's")
+        try:
+            coordinator = Options.of(settings).coordinator
+        except ImproperlyConfigured as error:
+            raise CommandError(f"the database {options['database']!r}: {error}") from None
+        flags = ["--coordinator", coordinator, *(["--json"] if options["json"] else [])]
+        # Behind the dashes a name may begin with one.
+        if code := main([options["command"], *flags, "--", os.fspath(path_of(settings["NAME"]))]):
             sys.exit(code)

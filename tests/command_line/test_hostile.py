@@ -1,0 +1,277 @@
+"""What the command line must bear: hostile names and files, readers that go away, interrupts, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import seawall
+from dynamodb import faults
+from dynamodb.fixtures import client
+from dynamodb.local import CREDENTIALS
+from dynamodb.proxy import Exchange, Message, Proxy
+
+SEAWALL = str(Path(sys.executable).with_name("seawall"))
+REGION = CREDENTIALS["AWS_REGION"]
+NOBODY = 65534
+Findings = dict[str, Any]
+
+
+def run(*arguments: str | bytes | Path, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run the program; one that waits for anything fails."""
+    environment = {**os.environ, **more.pop("env", {})}
+    more = {"capture_output": True, "text": True, "check": False, "timeout": 20, "env": environment, **more}
+    return subprocess.run([SEAWALL, *arguments], **more)
+
+
+def look(name: str | bytes | Path, *arguments: str, **more: Any) -> Findings:
+    """What `doctor` finds, by check."""
+    done = run("doctor", "--json", *arguments, "--", name, **more)
+    assert done.stderr == ""
+    return {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
+
+
+def problems(found: Findings) -> set[str]:
+    return {check for check, finding in found.items() if finding["state"] == "problem"}
+
+
+def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """All files below a folder, with their times."""
+    files = [path for path in folder.rglob("*") if not path.is_symlink() and path.is_file()]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+@pytest.fixture
+def name(tmp_path: Path) -> Path:
+    """A Seawall database."""
+    path = tmp_path / "db.sqlite3"
+    connection = seawall.connect(path, isolation_level=None)
+    connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    return path
+
+
+# Names and files.
+
+
+def test_a_pipe_is_not_waited_for(name: Path) -> None:
+    pipe = name.with_name("pipe")
+    os.mkfifo(pipe)
+    assert problems(look(pipe)) == {"NAME"}
+    id_ = name.with_name("db.sqlite3-seawall") / "id"
+    id_.unlink()
+    os.mkfifo(id_)
+    assert problems(look(name)) == {"NAME"}
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", "line\nbreak", "\x1b[31mred", "-rf", "--json", "a b'\"$(touch x)"])
+def test_any_bytes_may_be_a_name(name: str | bytes, tmp_path: Path) -> None:
+    assert problems(look(name, cwd=tmp_path)) == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "check"), [("x" * 250, "NAME"), ("x" * 300, "NAME"), ("/dev/zero", "NAME")])
+def test_names_that_can_be_none(name: str, check: str, tmp_path: Path) -> None:
+    assert check in problems(look(name, cwd=tmp_path))
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_folders(name: str, tmp_path: Path) -> None:
+    assert "NAME" in problems(look(name, cwd=tmp_path))
+
+
+@pytest.mark.parametrize("name", ["file:db.sqlite3?vfs=seawall", ":memory:"])
+def test_a_uri_is_no_path(name: str, tmp_path: Path) -> None:
+    found = look(name, cwd=tmp_path)
+    assert problems(found) == {"NAME"}
+    assert "by its path" in found["NAME"]["remedy"]
+
+
+def test_a_terminal_is_not_commanded(tmp_path: Path) -> None:
+    done = run("doctor", tmp_path / "\x1b[31mno" / "line\nbreak")
+    assert done.returncode == 1
+    assert all(letter.isprintable() for letter in done.stdout.replace("\n", ""))
+    assert r"\u{1b}[31mno" in done.stdout
+
+
+def test_a_link_leads_to_the_database(name: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = elsewhere / "link.sqlite3"
+    link.symlink_to(name)
+    found = look(link)
+    assert problems(found) == set()
+    assert seawall.status(link).database in found["NAME"]["text"]
+
+
+def test_nothing_is_changed_by_looking(name: Path, tmp_path: Path) -> None:
+    plain = sqlite3.connect(tmp_path / "plain.sqlite3")
+    plain.execute("CREATE TABLE t (x)")
+    plain.close()
+    before = contents(tmp_path)
+    for path in (name, tmp_path / "plain.sqlite3", tmp_path / "none.sqlite3"):
+        assert problems(look(path)) == set()
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_that_may_not_be_written(name: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    more: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        # Root may write everywhere: somebody else looks, who can get there.
+        more = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        for parent in (tmp_path, *tmp_path.parents[:2]):
+            parent.chmod(parent.stat().st_mode | 0o011)
+        if subprocess.run(["test", "-x", SEAWALL], **more, check=False).returncode != 0:
+            pytest.skip(f"SKIPPED: nobody but root can run {SEAWALL}")
+    found = look(folder / "db.sqlite3", **more)
+    assert "folder" in problems(found)
+    assert "the right to write" in found["folder"]["remedy"]
+
+
+# Whoever reads, or interrupts.
+
+
+@pytest.mark.parametrize("arguments", [["doctor", "db.sqlite3"], ["doctor", "db.sqlite3", "--json"], ["--help"]])
+def test_a_reader_that_went_away(arguments: list[str], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run(*arguments, cwd=tmp_path, capture_output=False, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_ends_it(proxy: Proxy, url: str, tmp_path: Path) -> None:
+    with proxy.fault(faults.lost, times=None) as lost:
+        command = [SEAWALL, "doctor", str(tmp_path / "db.sqlite3"), "--coordinator", url]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while not lost.hits:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=1) == -signal.SIGINT
+
+
+# Tables and their servers.
+
+
+@pytest.fixture
+def proxy(dynamodb: str) -> Iterator[Proxy]:
+    with Proxy(dynamodb) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def url(table: str, proxy: Proxy) -> str:
+    return f"dynamodb://{table}?region={REGION}&endpoint={proxy.endpoint}"
+
+
+def test_only_what_cannot_change_anything_is_asked(proxy: Proxy, url: str, table: str, tmp_path: Path) -> None:
+    look(tmp_path / "db.sqlite3", "--coordinator", url)
+    asked = [exchange for exchange in proxy.log() if exchange.operation in ("PutItem", "UpdateItem", "DeleteItem")]
+    assert {exchange.operation for exchange in asked} == {"PutItem", "UpdateItem", "DeleteItem"}
+    assert all(exchange.json["ConditionExpression"] and exchange.status == 400 for exchange in asked)
+    assert client(proxy.endpoint).scan(TableName=table)["Items"] == []
+
+
+def test_the_environment_says_how_the_database_s_table_is_reached(url: str, tmp_path: Path) -> None:
+    name = tmp_path / "db.sqlite3"
+    seawall.connect(name, coordinator=url).close()
+    found = look(name, env={"SEAWALL_COORDINATOR": url})
+    assert problems(found) == set()
+    assert found["head"]["state"] == "good"
+
+
+def test_signatures_that_a_wrong_clock_made(proxy: Proxy, url: str, tmp_path: Path) -> None:
+    async def refused(exchange: Exchange) -> None:
+        text = "Signature expired: 20260101T000000Z is now earlier than 20260101T001000Z"
+        answer = faults.refusal(f"{faults.CORAL}#InvalidSignatureException", text)
+        lines = [line for line in answer.head.split(b"\r\n") if not line.startswith(b"Date:")]
+        lines.insert(1, b"Date: Tue, 01 Jan 2030 00:00:00 GMT")
+        await exchange.answer(Message(b"\r\n".join(lines), answer.body))
+
+    with proxy.fault(refused, times=None):
+        found = look(tmp_path / "db.sqlite3", "--coordinator", url)
+    assert problems(found) == {"credentials", "clock"}
+    assert "set this machine's clock" in found["clock"]["remedy"]
+
+
+def test_no_credentials(proxy: Proxy, url: str, tmp_path: Path) -> None:
+    nothing = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": str(tmp_path)}
+    found = look(tmp_path / "db.sqlite3", "--coordinator", url, env=nothing)
+    assert problems(found) == {"credentials"}
+    assert "AWS_ACCESS_KEY_ID" in found["credentials"]["remedy"]
+    assert "\n" not in found["credentials"]["text"]
+    assert not proxy.requests()
+
+
+def test_nobody_answers(proxy: Proxy, url: str, tmp_path: Path) -> None:
+    with proxy.fault(faults.lost, times=None):
+        found = look(tmp_path / "db.sqlite3", "--coordinator", url)
+    assert problems(found) == {"endpoint"}
+
+
+def test_a_table_whose_recovery_is_not_switched_on_is_told_of(proxy: Proxy, dynamodb: str) -> None:
+    table = f"seawall-{time.time_ns()}"
+    url = f"dynamodb://{table}?region={REGION}&endpoint={proxy.endpoint}"
+    with proxy.fault(faults.access_denied, "UpdateContinuousBackups", times=None):
+        done = run("init", "--create-table", "--coordinator", url)
+    assert done.returncode == 1
+    assert "was made" in done.stderr
+    assert "dynamodb:UpdateContinuousBackups" in done.stderr
+    assert client(dynamodb).describe_table(TableName=table)["Table"]["TableStatus"] == "ACTIVE"
+
+
+def test_recovery_that_is_not_to_be_had_yet_is_asked_for_again(proxy: Proxy) -> None:
+    async def not_yet(exchange: Exchange) -> None:
+        text = "Backups are being enabled for the table. Please retry later"
+        await exchange.answer(faults.refusal(f"{faults.DYNAMODB}#ContinuousBackupsUnavailableException", text))
+
+    async def done_now(exchange: Exchange) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: 2\r\n\r\n"
+        await exchange.answer(Message(head, b"{}"))
+
+    url = f"dynamodb://seawall-{time.time_ns()}?region={REGION}&endpoint={proxy.endpoint}"
+    update = "UpdateContinuousBackups"
+    with proxy.fault(not_yet, update, times=2), proxy.fault(done_now, update):
+        done = run("init", "--create-table", "--coordinator", url)
+    assert done.returncode == 0, done.stderr
+    assert "any second of the last 35 days" in done.stderr
+    assert proxy.requests()[update] == 3
+
+
+def test_a_table_that_is_there_is_only_looked_at(proxy: Proxy, url: str) -> None:
+    assert run("init", "--create-table", "--coordinator", url).returncode == 0
+    assert set(proxy.requests()) == {"DescribeTable"}
+
+
+# manage.py
+
+
+@pytest.mark.parametrize(
+    ("alias", "why"), [("stock", "not Seawall's"), ("memory", "in memory"), ("wrong", "lease"), ("none", "none")]
+)
+def test_manage_py_says_what_is_not_for_it(alias: str, why: str, tmp_path: Path) -> None:
+    databases = {
+        "default": {"ENGINE": "seawall.django", "NAME": "db.sqlite3"},
+        "stock": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+        "memory": {"ENGINE": "seawall.django", "NAME": ":memory:"},
+        "wrong": {"ENGINE": "seawall.django", "NAME": "db.sqlite3", "OPTIONS": {"lease": "long"}},
+    }
+    (tmp_path / "hostile_settings.py").write_text(f"DATABASES = {databases}\nINSTALLED_APPS = ['seawall.django']\n")
+    command = [sys.executable, "-m", "django", "seawall", "doctor", "--database", alias]
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "hostile_settings", "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=tmp_path)
+    assert done.returncode != 0
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr
