@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qs, quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from . import errors
 from .registration import register
@@ -119,21 +119,21 @@ def uri(
         "coordinator": coordinator,
         "freshness": freshness,
         "lease": lease,
-        "legacy_name": list(legacy_names) or None,
+        "legacy_names": "\n".join(legacy_names) or None,
         "page_cache": page_cache,
         "timeout": timeout,
         "mode": mode,
     }
     name = os.fsencode(database)
-    path, own = quote(name), dict[str, list[str]]()
+    path, own = quote(name), {}
     if name.startswith(b"file:"):
         path, _, query = os.fsdecode(name).removeprefix("file:").partition("?")
-        own = parse_qs(query.partition("#")[0], keep_blank_values=True)
+        own = dict(parse_qsl(query.partition("#")[0], keep_blank_values=True))
     elif path.startswith("//"):
         # Two slashes would begin a host's name.
         path = "/" + path.lstrip("/")
     parameters = {key: value for key, value in given.items() if value is not None} | own
-    return f"file:{path}?{urlencode(parameters, doseq=True, quote_via=quote)}"
+    return f"file:{path}?{urlencode(parameters, quote_via=quote)}"
 
 
 def connect(

@@ -54,7 +54,8 @@ impl Parameters {
                     parameters.timeout = Some(timeout);
                     parameters.options.adoption_timeout = timeout;
                 }
-                "legacy_name" => parameters.options.legacy_names.push(value.to_owned()),
+                // One parameter for all of them: of a repeated one SQLite tells only the first value.
+                "legacy_names" => parameters.options.legacy_names = value.lines().map(str::to_owned).collect(),
                 "at" => {
                     return Err(refuse("at= (reading an earlier version) is not supported by this version of Seawall"));
                 }
@@ -67,7 +68,7 @@ impl Parameters {
                 _ if OF_SQLITE.contains(&key) => parameters.names_vfs |= key == "vfs",
                 _ => {
                     return Err(refuse(format!(
-                        "unknown parameter {key}= in the URI; Seawall knows coordinator, freshness, lease, legacy_name, \
+                        "unknown parameter {key}= in the URI; Seawall knows coordinator, freshness, lease, legacy_names, \
                          page_cache and timeout"
                     )));
                 }
@@ -123,8 +124,7 @@ mod tests {
             ("lease", "30"),
             ("page_cache", "1048576"),
             ("timeout", "2.5"),
-            ("legacy_name", "/mnt/a/db.sqlite3"),
-            ("legacy_name", "/mnt/b/db.sqlite3"),
+            ("legacy_names", "/mnt/a/db.sqlite3\n/mnt/b/db.sqlite3"),
         ])
         .unwrap();
         assert_eq!(parameters.options.coordinator, "fs:");

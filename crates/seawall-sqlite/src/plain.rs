@@ -3,7 +3,7 @@
 use crate::abi::{self, File, Sqlite3};
 use crate::host::Host;
 use seawall::{Error, HeldFile, PlainSqlite, Result};
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -28,13 +28,20 @@ impl PlainSqlite for &'static Host {
         }
         match held.write_version()? {
             // Stock SQLite only reads it; so nobody writes it while it is read.
-            MARKED => held.run(c"BEGIN; SELECT count(*) FROM sqlite_schema")?,
+            MARKED => held.run(READ)?,
             IN_WAL_MODE => return Err(held.busy(Instant::now())),
-            _ => held.run(c"BEGIN EXCLUSIVE")?,
+            _ => match held.run(c"BEGIN EXCLUSIVE") {
+                // Another adopter marked it while this one waited for the lock.
+                Err(Error::ReadOnly(_)) if held.write_version()? == MARKED => held.run(READ)?,
+                held => held?,
+            },
         }
         Ok(Box::new(held))
     }
 }
+
+/// Holds a marked file: whoever would change it has to wait.
+const READ: &CStr = c"BEGIN; SELECT count(*) FROM sqlite_schema";
 
 /// NAME, opened and locked by stock SQLite. It is read and written through SQLite's own file: with any descriptor of
 /// ours on it, closing that would drop the process's POSIX locks, SQLite's among them.
@@ -65,7 +72,7 @@ impl HeldByStock {
         Ok(held)
     }
 
-    fn run(&mut self, sql: &std::ffi::CStr) -> Result<()> {
+    fn run(&mut self, sql: &CStr) -> Result<()> {
         let begun = Instant::now();
         // SAFETY: `db` is open.
         let code = unsafe { self.host.api.run(self.db, sql) };
