@@ -33,7 +33,7 @@ test: build ## every test (Rust, Python, Django, DynamoDB, under fire)
 test-django: build ## Django's own test suite, beside stock SQLite (10 to 20 minutes)
 	$(BIN)/python tests/django/suite.py
 
-bench: build ## speed beside stock SQLite; writes docs/benchmarks.md
+bench: build ## speed beside stock SQLite and django-sqlite-efs; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py
 
 aws: build ## the Lambda layer and the polls for deploy/aws, into build/aws
