@@ -334,7 +334,7 @@ class Proxy:
 async def _read(reader: asyncio.StreamReader) -> Message:
     message = Message(await reader.readuntil(b"\r\n\r\n"))
     if message.header("transfer-encoding"):
-        raise NotImplementedError("chunked messages: DynamoDB sends none")
+        raise ValueError("a chunked message: neither DynamoDB nor its clients send any")
     length = int(message.header("content-length") or 0)
     return replace(message, body=await reader.readexactly(length))
 

@@ -41,7 +41,7 @@ pub(crate) fn examine(url: &str, identity: Option<&Identity>) -> Vec<Finding> {
             return vec![Finding::problem("region", why, "say dynamodb://TABLE?region=REGION, or set AWS_REGION")];
         }
     };
-    let name = format!("dynamodb://{}?region={}", table.name(), table.region());
+    let name = table.url();
     let mut findings = vec![bound_to(&name, identity).unwrap_or_else(|| Finding::good("coordinator", name.clone()))];
     // Asked for first: while they are looked for in vain, the table would seem not to answer.
     let credentials = match table.credentials() {

@@ -206,12 +206,12 @@ impl DynamoCoordinator {
 
 impl Coordinator for DynamoCoordinator {
     fn name(&self) -> String {
-        format!("dynamodb://{}?region={}", self.table.name(), self.table.region())
+        self.table.url()
     }
 
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
-        let mut item = item_of(head, self.table.name());
-        item.insert(names::PK.into(), text(key_of(self.database)));
+        assert_eq!(head.database, self.database, "a head is put under its own key");
+        let item = item_of(head, self.table.name());
         let put = Request::Put { item, condition: IF_ABSENT, values: Values::new() };
         match self.send(&put, PATIENCE, Repeats::Freely)? {
             Answer::Done(_) => Ok(head.clone()),

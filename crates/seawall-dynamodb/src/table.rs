@@ -12,6 +12,10 @@ pub trait Table: Send + Sync {
     fn name(&self) -> &str;
     /// The region that it is in.
     fn region(&self) -> &str;
+    /// The URL that `id` binds a database to. An endpoint is only how the table is reached.
+    fn url(&self) -> String {
+        format!("dynamodb://{}?region={}", self.name(), self.region())
+    }
     /// Sends a request, once.
     fn attempt(&self, request: &Request) -> Result<Answer, Failure>;
     /// By how much its clock is ahead of this machine's, in milliseconds; 0 while that is not known, or not worth a word.

@@ -3,12 +3,10 @@
 
 mod common;
 
-use common::engine::{self, Folder, PATIENCE, byte, commit, newest, page_size};
+use common::engine::{self, Folder, NOTHING, PATIENCE, byte, commit, cost, newest, page_size};
 use seawall::{Counts, Database, Freshness, Options, PageNo};
 use std::sync::Arc;
 use std::time::Duration;
-
-const NOTHING: Counts = Counts { coordinator: 0, reads: 0, appends: 0, metadata: 0, background: 0 };
 
 /// Two machines on one database; `None` where there is no DynamoDB Local.
 fn machines() -> Option<(Folder, Arc<Database>, Arc<Database>)> {
@@ -17,13 +15,6 @@ fn machines() -> Option<(Folder, Arc<Database>, Arc<Database>)> {
     let folder = Folder::new();
     let (a, b) = (folder.try_machine_with(&options).unwrap(), folder.try_machine_with(&options).unwrap());
     Some((folder, a, b))
-}
-
-/// What `work` costs in the foreground.
-fn cost<T>(database: &Arc<Database>, work: impl FnOnce() -> T) -> (Counts, T) {
-    let before = database.counts();
-    let result = work();
-    (Counts { background: 0, ..database.counts() - before }, result)
 }
 
 /// Long enough that the next writer does not count as one that comes back.

@@ -2,19 +2,10 @@
 
 mod common;
 
-use common::{Folder, PATIENCE, byte, commit, newest, page_size};
+use common::{Folder, NOTHING, PATIENCE, byte, commit, cost, newest, page_size};
 use seawall::{Counts, Database, Freshness, PageNo};
 use std::sync::Arc;
 use std::time::Duration;
-
-const NOTHING: Counts = Counts { coordinator: 0, reads: 0, appends: 0, metadata: 0, background: 0 };
-
-/// What `work` costs in the foreground.
-fn cost<T>(database: &Arc<Database>, work: impl FnOnce() -> T) -> (Counts, T) {
-    let before = database.counts();
-    let result = work();
-    (Counts { background: 0, ..database.counts() - before }, result)
-}
 
 /// Long enough for a lease to go back: what follows begins with nothing in hand.
 fn rest() {

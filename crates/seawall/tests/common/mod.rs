@@ -5,7 +5,9 @@
 pub mod faulty;
 
 use seawall::storage::os::OsStorage;
-use seawall::{Access, Database, Error, Freshness, HeldFile, Options, PageNo, PageSize, PlainSqlite, Result, Snapshot};
+use seawall::{
+    Access, Counts, Database, Error, Freshness, HeldFile, Options, PageNo, PageSize, PlainSqlite, Result, Snapshot,
+};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -119,4 +121,13 @@ pub fn write_plain(name: &Path, pages: u32) {
     bytes[18..20].copy_from_slice(&[1, 1]);
     bytes[28..32].copy_from_slice(&pages.to_be_bytes());
     fs::write(name, bytes).unwrap();
+}
+
+pub const NOTHING: Counts = Counts { coordinator: 0, reads: 0, appends: 0, metadata: 0, background: 0 };
+
+/// What `work` costs in the foreground.
+pub fn cost<T>(database: &Arc<Database>, work: impl FnOnce() -> T) -> (Counts, T) {
+    let before = database.counts();
+    let result = work();
+    (Counts { background: 0, ..database.counts() - before }, result)
 }
