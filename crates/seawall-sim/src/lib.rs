@@ -1,4 +1,29 @@
 //! Seawall's simulator: the real engine, many machines, in one process, on simulated files, coordinators and clocks.
+//!
+//! - [`world`](self): virtual time and who runs (`world.rs`), processes and clocks (`process.rs`), what happened (`chronicle.rs`)
+//! - what the engine's traits meet: `storage.rs` (calls in `calls.rs`, on `disk.rs`, through a client's `names.rs` and `locks.rs`),
+//!   `table.rs` (on [`items`]), `plain.rs`
+//! - who acts: `actor.rs`, and `director.rs`, which makes things happen to the others
+//! - who checks: `oracle.rs`
+//! - [`run`]: one seed, from its [`plan`] to its verdict
 #![forbid(unsafe_code)]
 
+mod actor;
+mod calls;
+mod chronicle;
+mod director;
+mod disk;
 pub mod items;
+mod locks;
+mod names;
+mod oracle;
+mod plain;
+pub mod plan;
+mod process;
+pub mod run;
+mod storage;
+mod table;
+mod transaction;
+mod world;
+
+pub use chronicle::Event;

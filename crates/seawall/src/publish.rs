@@ -84,7 +84,7 @@ impl Database {
             Outcome::Committed => {
                 let keep = pending.keep;
                 let published = self.install(&pending, sent)?;
-                self.remember(&published, pages, read)?;
+                self.remember(&published, pages, read);
                 if keep || self.coordinator.lease_survives_swap() {
                     turn.carry_on(published.head.order(), published.head.generation, sent);
                 } else {
@@ -244,13 +244,16 @@ impl Database {
         Error::OutcomeUnknown { commit, version, cause }
     }
 
-    fn remember(&self, published: &Snapshot, pages: &[PageNo], read: &dyn Fn(PageNo) -> Result<Page>) -> Result<()> {
-        if pages.len() <= REMEMBERED_PAGES {
-            for page in pages {
-                let entry = published.map.get(*page).expect("what was committed is in the map");
-                self.pages.remember(entry, read(*page)?);
-            }
+    /// Puts what was just committed into the page cache. It is committed whatever comes of this: what cannot be read back (it may lie
+    /// in a scratch file) will be read from the segment.
+    fn remember(&self, published: &Snapshot, pages: &[PageNo], read: &dyn Fn(PageNo) -> Result<Page>) {
+        if pages.len() > REMEMBERED_PAGES {
+            return;
         }
-        Ok(())
+        for page in pages {
+            let entry = published.map.get(*page).expect("what was committed is in the map");
+            let Ok(image) = read(*page) else { return };
+            self.pages.remember(entry, image);
+        }
     }
 }

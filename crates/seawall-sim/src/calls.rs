@@ -1,0 +1,139 @@
+//! Calls to the file system: they take time, fail, hang, and arrive after their caller is dead.
+
+use crate::chronicle::Event;
+use crate::process::ProcessId;
+use crate::world::{Reply, World};
+use std::io;
+use std::time::Duration;
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// What a call does, so that trouble fits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It changes nothing.
+    Look,
+    /// It takes space.
+    Write,
+    /// It changes a name or a lock.
+    Change,
+}
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Before(i32),
+    After(i32),
+    /// An error now, and it takes place later.
+    Late,
+}
+
+/// How long a call is on its way, one way.
+pub(crate) fn on_the_way(world: &World) -> Duration {
+    let plan = world.plan();
+    if world.by_chance(plan.slow) {
+        return world.between(plan.call, plan.slowest);
+    }
+    plan.call.mul_f64(0.25 + world.pick(0..=1000) as f64 / 2000.0)
+}
+
+/// Has `effect` carried out at the far end, and waits for its result. `effect` runs without giving way. It runs once, but where
+/// the caller dies meanwhile: then later, or never.
+pub(crate) fn call<T: Send + 'static>(
+    world: &World,
+    what: &'static str,
+    kind: Kind,
+    effect: impl FnOnce(&World) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let process = world.my_process();
+    if world.with_process(process, |process| process.is_dead) {
+        return Err(io::Error::other("the process is dead"));
+    }
+    let fault = fault(world, kind);
+    if let Some(fault) = fault {
+        world.tell(|| format!("{what} is to fail: {fault:?}"));
+    }
+    let there = on_the_way(world);
+    world.ask(|reply: Reply<io::Result<T>>| match fault {
+        Some(Fault::Before(error)) => reply.answer(world, Err(io::Error::from_raw_os_error(error)), there),
+        Some(Fault::Late) => {
+            let latest = world.plan().latest;
+            let later = there + world.between(Duration::from_millis(1), latest);
+            reply.answer(world, Err(io::Error::from_raw_os_error(EIO)), there);
+            world.after(later, move |world| {
+                world.met(Event::LateWrite);
+                let done = effect(world);
+                world.tell(|| format!("{what} of {process} arrives late: {}", outcome(&done)));
+            });
+        }
+        _ => world.after(there, move |world| {
+            let error = match fault {
+                Some(Fault::After(error)) => Some(error),
+                _ => None,
+            };
+            deliver(world, what, process, error, Box::new(effect), reply, true);
+        }),
+    })
+}
+
+type Boxed<T> = Box<dyn FnOnce(&World) -> io::Result<T> + Send>;
+
+fn deliver<T: Send + 'static>(
+    world: &World,
+    what: &'static str,
+    process: ProcessId,
+    error: Option<i32>,
+    effect: Boxed<T>,
+    reply: Reply<io::Result<T>>,
+    may_be_late: bool,
+) {
+    let now = world.now();
+    let is_remote = world.is_remote();
+    let (is_dead, is_gone, cut_until) =
+        world.with_process(process, |process| (process.is_dead, process.is_gone, process.cut_until));
+    if is_gone {
+        return;
+    }
+    // A hard mount waits, and sends again.
+    if is_remote && cut_until > now {
+        let again = cut_until - now;
+        let healed = again + world.between(Duration::from_millis(1), again.max(Duration::from_millis(2)));
+        return world.after(healed, move |world| deliver(world, what, process, error, effect, reply, may_be_late));
+    }
+    if is_dead {
+        if world.by_chance(0.5) {
+            return;
+        }
+        if is_remote && may_be_late {
+            let later = world.between(Duration::from_millis(1), world.plan().latest);
+            return world.after(later, move |world| deliver(world, what, process, error, effect, reply, false));
+        }
+        world.met(Event::LateWrite);
+    }
+    let mut done = effect(world);
+    world.tell(|| format!("{what} of {process}: {}", outcome(&done)));
+    if let Some(error) = error {
+        done = Err(io::Error::from_raw_os_error(error));
+    }
+    let back = on_the_way(world);
+    reply.answer(world, done, back);
+}
+
+fn outcome<T>(done: &io::Result<T>) -> String {
+    done.as_ref().map_or_else(|error| error.kind().to_string(), |_| "done".into())
+}
+
+fn fault(world: &World, kind: Kind) -> Option<Fault> {
+    if !world.by_chance(world.file_faults()) {
+        return None;
+    }
+    let is_remote = world.is_remote();
+    Some(match (kind, world.pick(0..=3)) {
+        (Kind::Look, _) => Fault::Before(EIO),
+        (Kind::Write, 0) => Fault::Before(ENOSPC),
+        (_, 1) => Fault::Before(EIO),
+        (_, 2) if is_remote => Fault::Late,
+        _ => Fault::After(EIO),
+    })
+}

@@ -1,0 +1,395 @@
+//! What befalls the processes: frost, death, loss of power, cuts, clocks that jump, forks, copies; and the end of it all.
+
+use crate::actor::{live, live_as_child};
+use crate::chronicle::Event;
+use crate::oracle::{path_of, record_path};
+use crate::plan::Disaster;
+use crate::process::{Clock, Process, ProcessId};
+use crate::storage::versions_on;
+use crate::world::{Phase, World};
+use seawall::ids::Version;
+use seawall::storage::File;
+use seawall_dynamodb::item::Item;
+use std::time::Duration;
+
+/// Numbers of versions go so long after they were superseded.
+const RETENTION: Duration = Duration::from_secs(15 * 60);
+/// A file server keeps a silent client's locks for so long.
+const SERVER_LEASE: Duration = Duration::from_secs(90);
+/// After the faults a run must come to its end within this many steps.
+const STEPS_TO_SETTLE: u64 = 400_000;
+const PAGE: usize = 512;
+
+type Blow = fn(&mut Director<'_>);
+
+/// What can befall, in the order of the bits of [`crate::plan::Plan::blow_kinds`].
+const BLOWS: [Blow; 12] = [
+    |director| director.freeze(Duration::from_millis(1), Duration::from_secs(1)),
+    |director| director.freeze(Duration::from_millis(300), Duration::from_secs(30)),
+    |director| director.freeze(Duration::from_secs(60), Duration::from_secs(2 * 3600)),
+    |director| director.kill(),
+    |director| director.lose_power(),
+    |director| director.cut_off(),
+    |director| director.cut_table_off(),
+    |director| director.set_clock(),
+    |director| director.server_forgets(),
+    |director| director.collect(),
+    |director| director.fork(),
+    |director| director.copy(),
+];
+
+pub(crate) struct Director<'a> {
+    world: &'a World,
+    live: Vec<ProcessId>,
+    clocks: Vec<Clock>,
+    /// The table's head as it once was.
+    older: Option<(String, Item)>,
+}
+
+impl Director<'_> {
+    /// Directs a run of `steps`, and then its end. What is wrong is reported to the world.
+    pub(crate) fn direct(world: &World, steps: u64) {
+        let plan = world.plan();
+        let clock = |_| Clock {
+            rate: if plan.clocks_differ { 0.5 + world.pick(0..=1500) as f64 / 1000.0 } else { 1.0 },
+            ahead: if plan.clocks_differ { world.pick(0..=20_000_000_000) as i64 - 10_000_000_000 } else { 0 },
+        };
+        let clocks = (0..plan.machines).map(clock).collect();
+        let mut director = Director { world, live: Vec::new(), clocks, older: None };
+        director.write_name();
+        for n in 0..plan.processes {
+            director.start(n % plan.machines);
+        }
+        director.trouble(steps);
+        if plan.disaster.is_some() {
+            director.disaster();
+        }
+        director.settle();
+    }
+
+    /// NAME as somebody left it who knows nothing of Seawall, if there is to be one.
+    fn write_name(&self) {
+        let pages = self.world.plan().adopted;
+        if pages == 0 {
+            return;
+        }
+        let mut bytes = vec![0; pages as usize * PAGE];
+        self.world.random_bytes(&mut bytes);
+        bytes[..100].fill(0);
+        bytes[..16].copy_from_slice(b"SQLite format 3\0");
+        bytes[16..18].copy_from_slice(&(PAGE as u16).to_be_bytes());
+        bytes[18..20].copy_from_slice(&[1, 1]);
+        bytes[28..32].copy_from_slice(&pages.to_be_bytes());
+        let mut disk = self.world.disk();
+        disk.create(&path_of(File::Name), bytes).expect("nothing is there");
+        disk.sync_folder("");
+    }
+
+    fn process_on(&self, machine: usize) -> impl FnOnce(ProcessId) -> Process + use<> {
+        let (clock, now) = (self.clocks[machine], self.world.now());
+        move |_| Process::new(machine, clock, now)
+    }
+
+    fn start(&mut self, machine: usize) {
+        let world = self.world.clone();
+        let process = self.world.start(self.process_on(machine), move || live(&world));
+        self.live.push(process);
+    }
+
+    fn trouble(&mut self, steps: u64) {
+        let longest = self.world.plan().blows.unwrap_or(Duration::from_secs(1));
+        while self.world.steps() < steps && self.world.chronicle().violation().is_none() {
+            self.world.sleep(self.world.between(Duration::from_millis(1), longest));
+            if self.world.by_chance(0.05) {
+                self.keep_head();
+            }
+            if self.world.plan().blows.is_some() {
+                self.blow();
+            }
+        }
+        self.world.enter(Phase::Quiet);
+    }
+
+    fn blow(&mut self) {
+        let kind = self.world.pick(0..=BLOWS.len() as u64 - 1) as usize;
+        // One who is never killed could be asleep for the whole run.
+        if self.world.plan().blow_kinds >> kind & 1 == 1 {
+            BLOWS[kind](self);
+        }
+    }
+
+    fn any(&self) -> Option<ProcessId> {
+        let at = self.world.pick(0..=u64::MAX) as usize;
+        (!self.live.is_empty()).then(|| self.live[at % self.live.len()])
+    }
+
+    fn machine_of(&self, process: ProcessId) -> usize {
+        self.world.with_process(process, |process| process.machine)
+    }
+
+    fn on_machine(&self, machine: usize) -> Vec<ProcessId> {
+        self.live.iter().copied().filter(|process| self.machine_of(*process) == machine).collect()
+    }
+
+    fn freeze(&mut self, least: Duration, most: Duration) {
+        let Some(process) = self.any() else { return };
+        let (world, time) = (self.world, self.world.between(least, most));
+        let clock_stops = world.by_chance(0.3);
+        let now = world.now();
+        let (appending, swapping) = world.with_process(process, |process| {
+            process.freeze(now, now + time, clock_stops);
+            (process.appending > 0, process.swapping > 0)
+        });
+        world.tell(|| format!("{process} is frozen for {time:?}"));
+        let met = [
+            (Event::FrozenDuringAppend, appending),
+            (Event::FrozenDuringSwap, swapping),
+            (Event::FrozenPastLease, time > world.plan().lease),
+            (Event::FrozenPastRetention, time > RETENTION),
+        ];
+        met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| world.met(event));
+    }
+
+    /// A process is no more, and another one comes in its place.
+    fn kill(&mut self) {
+        if let Some(process) = self.any() {
+            let machine = self.machine_of(process);
+            self.end_process(process);
+            self.world.locks().forget(process);
+            self.world.sleep(self.world.between(Duration::from_millis(1), Duration::from_secs(5)));
+            self.start(machine);
+        }
+    }
+
+    fn end_process(&mut self, process: ProcessId) {
+        let (appending, swapping, is_opening) = self.world.with_process(process, |process| {
+            (process.appending > 0, process.swapping > 0, process.is_opening)
+        });
+        self.world.tell(|| format!("{process} is killed"));
+        let met = [
+            (Event::KilledDuringAppend, appending),
+            (Event::KilledDuringSwap, swapping),
+            (Event::AdoptionInterrupted, is_opening),
+        ];
+        met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| self.world.met(event));
+        self.world.kill(process);
+        self.live.retain(|live| *live != process);
+        self.world.open_databases().retain(|(of, _)| *of != process);
+    }
+
+    /// A machine stops, with all that runs on it. The file server notices only when its lease runs out; on a local disk, what was
+    /// not synced goes.
+    fn lose_power(&mut self) {
+        let Some(machine) = self.any().map(|process| self.machine_of(process)) else { return };
+        self.world.met(Event::PowerLoss);
+        let processes = self.on_machine(machine);
+        for process in &processes {
+            self.end_process(*process);
+        }
+        if self.world.is_remote() {
+            *self.world.names(machine) = Default::default();
+            let ended = processes.clone();
+            self.world.after(SERVER_LEASE, move |world| ended.iter().for_each(|process| world.locks().forget(*process)));
+        } else {
+            for process in &processes {
+                self.world.with_process(*process, |process| process.is_gone = true);
+                self.world.locks().forget(*process);
+            }
+            self.lose_unsynced();
+        }
+        self.world.sleep(self.world.between(Duration::from_millis(10), Duration::from_secs(5)));
+        processes.iter().for_each(|_| self.start(machine));
+    }
+
+    fn lose_unsynced(&self) {
+        let (world, now) = (self.world, self.world.now());
+        let newest = {
+            let mut disk = world.disk();
+            let loss = disk.lose_power(&mut || world.pick(0..=u64::MAX));
+            (0..loss.torn).for_each(|_| world.met(Event::Torn));
+            (0..loss.names).for_each(|_| world.met(Event::NameLost));
+            versions_on(&disk).into_iter().max()
+        };
+        let checked = world.oracle().power_lost(newest, now);
+        world.check(checked);
+        let intact = world.oracle().verify(&world.disk());
+        world.check(intact);
+    }
+
+    /// A machine cannot reach the file server. After a while the server takes its locks for forgotten.
+    fn cut_off(&mut self) {
+        let Some(machine) = self.any().map(|process| self.machine_of(process)) else { return };
+        if !self.world.is_remote() {
+            return;
+        }
+        self.world.met(Event::Cut);
+        let time = self.world.between(Duration::from_millis(100), Duration::from_secs(300));
+        let until = self.world.now() + time;
+        self.world.tell(|| format!("machine {machine} is cut off for {time:?}"));
+        for process in self.on_machine(machine) {
+            self.world.with_process(process, |process| process.cut_until = until);
+            if time > SERVER_LEASE {
+                self.world.after(SERVER_LEASE, move |world| world.locks().forget(process));
+            }
+        }
+    }
+
+    fn cut_table_off(&mut self) {
+        let Some(process) = self.any() else { return };
+        let time = self.world.between(Duration::from_millis(100), Duration::from_secs(60));
+        let until = self.world.now() + time;
+        self.world.tell(|| format!("{process} cannot reach the table for {time:?}"));
+        self.world.with_process(process, |process| process.table_cut_until = until);
+    }
+
+    fn set_clock(&mut self) {
+        let Some(machine) = self.any().map(|process| self.machine_of(process)) else { return };
+        self.world.met(Event::ClockJump);
+        let by = self.world.pick(0..=240_000_000_000) as i64 - 120_000_000_000;
+        self.clocks[machine].ahead += by;
+        for process in self.on_machine(machine) {
+            self.world.with_process(process, |process| {
+                process.clock.ahead += by;
+                process.clock_troubled = true;
+            });
+        }
+    }
+
+    /// The file server starts anew: locks are gone, until somebody takes them again.
+    fn server_forgets(&mut self) {
+        if self.world.is_remote() {
+            self.world.met(Event::ServerForgot);
+            self.live.iter().for_each(|process| self.world.locks().forget(*process));
+        }
+    }
+
+    /// What garbage collection will do with the numbers of versions: upward, the two newest never, each long after it was superseded.
+    fn collect(&mut self) {
+        let (world, now) = (self.world, self.world.now());
+        if world.is_on_table() {
+            return;
+        }
+        let mut versions = versions_on(&world.disk());
+        versions.sort_unstable();
+        let old = |version: &Version| {
+            world.oracle().superseded(*version).is_some_and(|since| now.saturating_sub(since) > RETENTION)
+        };
+        let count = versions.len().saturating_sub(2);
+        for version in versions[..count].iter().take_while(|version| old(version)) {
+            world.met(Event::Collected);
+            world.disk().unlink(&record_path(*version));
+        }
+        world.disk().sync_folder(crate::oracle::COMMITS);
+    }
+
+    /// A child gets a copy of its parent's memory.
+    fn fork(&mut self) {
+        let open = self.world.open_databases();
+        let at = self.world.pick(0..=u64::MAX) as usize;
+        let Some((parent, database)) = (!open.is_empty()).then(|| open[at % open.len()].clone()) else { return };
+        drop(open);
+        self.make_room();
+        let world = self.world.clone();
+        let child = self.world.start(self.process_on(self.machine_of(parent)), move || live_as_child(&world, &database));
+        self.live.push(child);
+    }
+
+    /// Two processes go on from one memory: they opened the database as one, and what the operating system's randomness said until
+    /// then is the same. Neither has written yet: until its first append a process has no segment.
+    fn copy(&mut self) {
+        if self.world.disk().find(&path_of(File::Id)).is_none() {
+            return;
+        }
+        self.world.met(Event::Copied);
+        self.make_room();
+        self.make_room();
+        let machine = self.world.pick(0..=self.clocks.len() as u64 - 1) as usize;
+        let chance = fastrand::Rng::with_seed(self.world.pick(0..=u64::MAX));
+        for _ in 0..2 {
+            let (world, chance, make) = (self.world.clone(), chance.clone(), self.process_on(machine));
+            let twin = |id| {
+                let mut process = make(id);
+                process.shared_chance = Some(chance);
+                process
+            };
+            let process = self.world.start(twin, move || live(&world));
+            self.live.push(process);
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.live.len() >= self.world.plan().processes + 2
+            && let Some(process) = self.any()
+        {
+            self.end_process(process);
+            self.world.locks().forget(process);
+        }
+    }
+
+    fn keep_head(&mut self) {
+        if let Some(head) = self.world.oracle().head() {
+            let key = seawall_dynamodb::item::key_of(head.database);
+            self.older = self.world.items().0.get(&key).map(|item| (key, item.clone()));
+        }
+    }
+
+    /// The head is lost, or set back, when everybody has seen the newest.
+    fn disaster(&mut self) {
+        let world = self.world;
+        world.sleep(world.plan().latest + Duration::from_secs(30));
+        let Some(newest) = world.oracle().newest() else { return };
+        let behind: Vec<ProcessId> = (world.open_databases().iter())
+            .filter(|(_, database)| database.newest_known().version() < newest)
+            .map(|(process, _)| *process)
+            .collect();
+        let is_open = |process: &ProcessId| world.open_databases().iter().any(|(open, _)| open == process);
+        let closed: Vec<ProcessId> = self.live.iter().copied().filter(|process| !is_open(process)).collect();
+        behind.into_iter().chain(closed).for_each(|process| self.end_process(process));
+        let Some((key, item)) = self.older.take() else { return world.enter(Phase::Disaster) };
+        let is_older = world.items().0.get(&key) != Some(&item);
+        match world.plan().disaster {
+            Some(Disaster::SetBack) if is_older && seen(&item) < newest.0 => {
+                world.met(Event::HeadSetBack);
+                world.items().0.insert(key, item);
+            }
+            _ => {
+                world.met(Event::HeadLost);
+                world.items().0.remove(&key);
+            }
+        }
+        world.oracle().disaster();
+        world.enter(Phase::Disaster);
+        world.sleep(Duration::from_secs(30));
+    }
+
+    /// No more trouble: whoever is left must come to a good end.
+    fn settle(&mut self) {
+        let world = self.world;
+        let now = world.now();
+        for process in &self.live {
+            world.with_process(*process, |process| {
+                process.frozen_until = now;
+                process.cut_until = now;
+                process.table_cut_until = now;
+            });
+        }
+        world.enter(Phase::Calm);
+        let steps = world.steps();
+        while !self.live.iter().all(|process| world.is_over(*process)) {
+            world.sleep(Duration::from_secs(1));
+            if world.chronicle().violation().is_some() {
+                return;
+            }
+            if world.steps() - steps > STEPS_TO_SETTLE {
+                return world.violation(|| "without faults it does not come to an end".into());
+            }
+        }
+    }
+}
+
+fn seen(item: &Item) -> u64 {
+    match item.get(seawall_dynamodb::item::names::VERSION) {
+        Some(seawall_dynamodb::item::Value::Number(version)) => version.parse().unwrap_or(u64::MAX),
+        _ => u64::MAX,
+    }
+}

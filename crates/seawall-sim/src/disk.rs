@@ -1,0 +1,192 @@
+//! The file system's own side: what is there, and what of it would outlast a loss of power.
+
+use std::collections::BTreeMap;
+use std::io;
+
+/// A file or a link.
+#[derive(Default)]
+pub(crate) struct Inode {
+    pub(crate) bytes: Vec<u8>,
+    /// What was written and not synced: where, and what was there before (shorter where the file ended).
+    unsynced: Vec<(usize, usize, Vec<u8>)>,
+    /// Raised by every change.
+    pub(crate) changed: u64,
+}
+
+/// A name that was given or taken and whose folder was not synced since: what it meant before.
+struct Unsynced {
+    path: String,
+    before: Option<usize>,
+}
+
+/// The file system.
+#[derive(Default)]
+pub(crate) struct Disk {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    unsynced: Vec<Unsynced>,
+    /// Each folder's change number.
+    changes: BTreeMap<String, u64>,
+}
+
+/// What a loss of power did.
+#[derive(Default)]
+pub(crate) struct Loss {
+    pub(crate) torn: u64,
+    pub(crate) names: u64,
+}
+
+/// The folder that `path` lies in.
+pub(crate) fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+impl Disk {
+    pub(crate) fn find(&self, path: &str) -> Option<usize> {
+        self.names.get(path).copied()
+    }
+
+    /// The inode's number, as programs see it: never 0.
+    pub(crate) fn number(inode: usize) -> u64 {
+        inode as u64 + 1
+    }
+
+    pub(crate) fn inode(&self, inode: usize) -> &Inode {
+        &self.inodes[inode]
+    }
+
+    pub(crate) fn content(&self, path: &str) -> Option<&[u8]> {
+        self.find(path).map(|inode| &self.inodes[inode].bytes[..])
+    }
+
+    /// The names in a folder, without the folder.
+    pub(crate) fn list<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = &'a str> {
+        let below = self.names.range(folder.to_owned()..).take_while(move |(path, _)| path.starts_with(folder));
+        below.filter_map(move |(path, _)| path.strip_prefix(folder)?.strip_prefix('/')).filter(|name| !name.contains('/'))
+    }
+
+    pub(crate) fn change_of(&self, folder: &str) -> u64 {
+        self.changes.get(folder).copied().unwrap_or_default()
+    }
+
+    fn rename(&mut self, path: &str, to: Option<usize>) {
+        let before = match to {
+            Some(inode) => self.names.insert(path.to_owned(), inode),
+            None => self.names.remove(path),
+        };
+        self.unsynced.push(Unsynced { path: path.to_owned(), before });
+        *self.changes.entry(folder_of(path).to_owned()).or_default() += 1;
+    }
+
+    /// A new file or link with this content.
+    pub(crate) fn create(&mut self, path: &str, bytes: Vec<u8>) -> io::Result<usize> {
+        if self.find(path).is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.inodes.push(Inode { bytes, ..Inode::default() });
+        self.rename(path, Some(self.inodes.len() - 1));
+        Ok(self.inodes.len() - 1)
+    }
+
+    pub(crate) fn link(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let inode = self.find(from).ok_or(io::ErrorKind::NotFound)?;
+        if self.find(to).is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.rename(to, Some(inode));
+        Ok(())
+    }
+
+    pub(crate) fn unlink(&mut self, path: &str) {
+        if self.find(path).is_some() {
+            self.rename(path, None);
+        }
+    }
+
+    /// Everybody sees it from now on; a loss of power may take it back.
+    pub(crate) fn write(&mut self, inode: usize, at: usize, bytes: &[u8]) {
+        let file = &mut self.inodes[inode];
+        let end = at + bytes.len();
+        let before = file.bytes.get(at.min(file.bytes.len())..end.min(file.bytes.len())).unwrap_or_default().to_vec();
+        file.unsynced.push((at, file.bytes.len(), before));
+        if file.bytes.len() < end {
+            file.bytes.resize(end, 0);
+        }
+        file.bytes[at..end].copy_from_slice(bytes);
+        file.changed += 1;
+    }
+
+    /// What was written to the file is durable.
+    pub(crate) fn sync(&mut self, inode: usize) {
+        self.inodes[inode].unsynced.clear();
+    }
+
+    /// The names in the folder are durable.
+    pub(crate) fn sync_folder(&mut self, folder: &str) {
+        self.unsynced.retain(|name| folder_of(&name.path) != folder);
+    }
+
+    /// Whether a loss of power would leave this name as it is.
+    pub(crate) fn is_name_durable(&self, path: &str) -> bool {
+        self.find(path).is_some() && self.unsynced.iter().all(|name| name.path != path)
+    }
+
+    /// Whether it would leave these bytes as they are.
+    pub(crate) fn are_bytes_durable(&self, inode: usize, at: usize, length: usize) -> bool {
+        let file = &self.inodes[inode];
+        let touches = |(from, _, _): &(usize, usize, Vec<u8>)| *from < at + length;
+        file.bytes.len() >= at + length && !file.unsynced.iter().any(touches)
+    }
+
+    /// The power is lost: what was not synced stays, goes, or stays in part, each sector by itself.
+    pub(crate) fn lose_power(&mut self, chance: &mut impl FnMut() -> u64) -> Loss {
+        let mut loss = Loss::default();
+        for file in &mut self.inodes {
+            for (at, length, before) in std::mem::take(&mut file.unsynced).into_iter().rev() {
+                loss.torn += 1;
+                tear(&mut file.bytes, at, length, &before, chance());
+                file.changed += 1;
+            }
+        }
+        // A journal keeps the order of what happened in a folder: what is lost there is the last of it.
+        let mut kept: Vec<String> = Vec::new();
+        for Unsynced { path, before } in std::mem::take(&mut self.unsynced).into_iter().rev() {
+            if kept.iter().any(|folder| folder == folder_of(&path)) {
+                continue;
+            }
+            if chance() % 2 == 0 {
+                kept.push(folder_of(&path).to_owned());
+                continue;
+            }
+            loss.names += 1;
+            *self.changes.entry(folder_of(&path).to_owned()).or_default() += 1;
+            match before {
+                Some(inode) => self.names.insert(path, inode),
+                None => self.names.remove(&path),
+            };
+        }
+        loss
+    }
+}
+
+/// Takes a write back in part: all after some byte, or some sectors of it.
+fn tear(bytes: &mut Vec<u8>, at: usize, length: usize, before: &[u8], dice: u64) {
+    const SECTOR: usize = 512;
+    let end = bytes.len();
+    let written = end.saturating_sub(at);
+    let mut take_back = |from: usize, to: usize| {
+        for place in from..to.min(bytes.len()) {
+            bytes[place] = before.get(place - at).copied().unwrap_or(0);
+        }
+    };
+    if dice % 3 == 0 {
+        // Sectors that never came are zero where the file grew.
+        (at..end).step_by(SECTOR).filter(|sector| dice >> (sector / SECTOR % 60) & 4 == 0).for_each(|sector| take_back(sector, sector + SECTOR));
+        return;
+    }
+    let kept = if written == 0 { 0 } else { (dice / 3) as usize % (written + 1) };
+    take_back(at + kept, end);
+    if end > length {
+        bytes.truncate(length.max(at + kept));
+    }
+}

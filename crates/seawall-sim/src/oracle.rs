@@ -1,0 +1,324 @@
+//! What is true, whatever the processes believe: the chain of commits as the durable bytes have it, and what was told to whom.
+//!
+//! The oracle reads each commit when its head is put in place, by itself, from the disk; from then on every page that anybody
+//! reads is compared with a plain model. Its checks are the design's invariants; each says which.
+
+use crate::chronicle::Event;
+use crate::disk::Disk;
+use crate::process::ProcessId;
+use seawall::commit::{CommitFrame, page_checksum};
+use seawall::frame::{self, Kind, UNIT};
+use seawall::group;
+use seawall::head::{Head, Place};
+use seawall::ids::{Digest, PageNo, Version};
+use seawall::page_map::Segments;
+use seawall::storage::File;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+/// Numbers a transaction of the run. It is written into every page that the transaction writes.
+pub(crate) type Number = u64;
+
+/// A page's content, as far as the model knows it.
+pub(crate) type Sum = [u8; 8];
+
+/// A version that is in the order.
+struct Link {
+    head: Head,
+    page_count: u32,
+    /// The transaction that made it; version 0 has none.
+    transaction: Option<Number>,
+    since: Duration,
+}
+
+#[derive(Default)]
+pub(crate) struct Oracle {
+    chain: Vec<Link>,
+    segments: Segments,
+    /// What each page is since which version.
+    pages: BTreeMap<u32, Vec<(u64, Sum)>>,
+    committed: HashMap<Number, u64>,
+    refused: HashSet<Number>,
+    /// Whose outcome its process could not tell, and since when.
+    unknown: Vec<(ProcessId, Duration, Number)>,
+    /// The newest version that was acknowledged or read to the end, and since when: it only ever rises.
+    floors: Vec<(Duration, u64)>,
+    acknowledged: u64,
+    /// After a disaster the head does not move any more.
+    is_over: bool,
+}
+
+/// The number in a page that a transaction wrote.
+pub(crate) fn number_in(image: &[u8]) -> Number {
+    u64::from_le_bytes(image[..8].try_into().expect("a page has more than eight bytes"))
+}
+
+/// Where a file of the database lies.
+pub(crate) fn path_of(file: File) -> String {
+    file.to_string()
+}
+
+/// Where a version's record lies.
+pub(crate) fn record_path(version: Version) -> String {
+    format!("{COMMITS}/{}", version.0)
+}
+
+pub(crate) const COMMITS: &str = "NAME-seawall/commits";
+
+impl Oracle {
+    pub(crate) fn newest(&self) -> Option<Version> {
+        self.chain.last().map(|link| link.head.version)
+    }
+
+    pub(crate) fn head(&self) -> Option<&Head> {
+        self.chain.last().map(|link| &link.head)
+    }
+
+    pub(crate) fn head_at(&self, version: Version) -> &Head {
+        &self.chain[version.0 as usize].head
+    }
+
+    pub(crate) fn page_count(&self, version: Version) -> Option<u32> {
+        self.chain.get(version.0 as usize).map(|link| link.page_count)
+    }
+
+    /// Since when there is a newer version than `version`.
+    pub(crate) fn superseded(&self, version: Version) -> Option<Duration> {
+        self.chain.get(version.0 as usize + 1).map(|link| link.since)
+    }
+
+    /// The head is another one now. (Invariants 1, 2, 7; and that a swap never writes the base.)
+    pub(crate) fn observe(&mut self, head: Head, disk: &Disk, now: Duration) -> Result<Vec<Event>, String> {
+        if self.is_over {
+            return Err(format!("the head was moved to version {} although it was lost or set back", head.version.0));
+        }
+        let Some(last) = self.chain.last() else { return self.begin(head, disk, now).map(|()| Vec::new()) };
+        if head.version.0 != last.head.version.0 + 1 || head.epoch != last.head.epoch {
+            return Err(format!("the head went from version {} to version {}", last.head.version.0, head.version.0));
+        }
+        if head.base != last.head.base || head.home != last.head.home || head.sweep != last.head.sweep {
+            return Err(format!("the swap to version {} changed more than the commit", head.version.0));
+        }
+        let (frame, pages) = self.read(&head, disk)?;
+        if !frame.previous.is(&last.head.commit) {
+            return Err(format!("version {} does not follow version {}", head.version.0, last.head.version.0));
+        }
+        let mut events = Vec::new();
+        if frame.page_count < last.page_count {
+            events.push(Event::Shrank);
+        } else if self.chain.iter().any(|link| link.page_count > last.page_count) && frame.page_count > last.page_count {
+            events.push(Event::Regrew);
+        }
+        if frame.runs.last().is_some_and(|run| run.up_to == last.head.version) {
+            events.push(Event::Index);
+        }
+        let transaction = pages.first().map(|(_, number, _)| *number);
+        if let Some(number) = transaction {
+            if self.refused.contains(&number) {
+                return Err(format!("transaction {number} was reported as failed, and is version {} now", head.version.0));
+            }
+            if let Some(other) = self.committed.insert(number, head.version.0) {
+                return Err(format!("transaction {number} is version {other} and version {}", head.version.0));
+            }
+        }
+        for (page, number, sum) in pages {
+            if Some(number) != transaction {
+                // What the database grew by without being written is zero.
+                if number != 0 {
+                    return Err(format!("version {} has pages of two transactions", head.version.0));
+                }
+            }
+            self.pages.entry(page.0).or_default().push((head.version.0, sum));
+        }
+        self.chain.push(Link { head, page_count: frame.page_count, transaction, since: now });
+        Ok(events)
+    }
+
+    fn begin(&mut self, head: Head, disk: &Disk, now: Duration) -> Result<(), String> {
+        if head.version != Version(0) {
+            return Err(format!("the first head is version {}", head.version.0));
+        }
+        let page_count = head.base.map_or(0, |base| base.page_count);
+        if let Some(base) = head.base {
+            let bytes = disk.content(&path_of(File::Base(base.name))).ok_or("the first head's base is not there")?;
+            for (page, image) in bytes.chunks(base.page_size.bytes()).enumerate() {
+                self.pages.entry(page as u32 + 1).or_default().push((0, page_checksum(image)));
+            }
+        }
+        self.chain.push(Link { head, page_count, transaction: None, since: now });
+        Ok(())
+    }
+
+    /// The head's commit frame and pages, from what is durable.
+    fn read(&self, head: &Head, disk: &Disk) -> Result<(CommitFrame, Vec<(PageNo, Number, Sum)>), String> {
+        let version = head.version.0;
+        let place = head.commit.place.ok_or_else(|| format!("version {version} names no frame"))?;
+        let segment = path_of(File::Segment(place.segment));
+        let inode = disk.find(&segment).ok_or_else(|| format!("{segment} of version {version} is not there"))?;
+        let begin = u64::from(place.at) * UNIT - u64::from(place.lead);
+        if !disk.is_name_durable(&segment)
+            || !disk.are_bytes_durable(inode, begin as usize, (place.lead + place.length) as usize)
+        {
+            return Err(format!("version {version} is in the order before it is durable in {segment}"));
+        }
+        let bytes = &disk.inode(inode).bytes;
+        let payload = frame_at(bytes, &place, head.commit.digest).ok_or_else(|| format!("the frame of version {version} is damaged"))?;
+        let frame = CommitFrame::decode(payload, &self.segments).map_err(|why| format!("version {version}: {why}"))?;
+        if (frame.version, frame.commit, frame.database) != (head.version, head.commit.id, head.database) {
+            return Err(format!("the frame of version {version} is of another commit"));
+        }
+        let mut pages = Vec::new();
+        for new in &frame.pages {
+            let at = (u64::from(new.at) * UNIT) as usize;
+            let whole = frame::parse(bytes.get(at..).unwrap_or_default());
+            let parsed = whole.map_err(|why| format!("pages of version {version}: {why}"))?;
+            let group = group::decode(parsed.payload).map_err(|why| format!("pages of version {version}: {why}"))?;
+            for (page, image) in new.pages.iter().zip(group.images.chunks(group.page_size.bytes())) {
+                if parsed.kind != Kind::Pages || page_checksum(image) != page.checksum || group.owner.version != head.version {
+                    return Err(format!("page {} of version {version} is not what its frame says", page.page.0));
+                }
+                pages.push((page.page, number_in(image), page.checksum));
+            }
+        }
+        Ok((frame, pages))
+    }
+
+    /// No byte of a committed frame ever changes. (Invariant 3.)
+    pub(crate) fn verify(&self, disk: &Disk) -> Result<(), String> {
+        for link in self.chain.iter().skip(1) {
+            self.read(&link.head, disk)?;
+        }
+        Ok(())
+    }
+
+    /// A loss of power left `newest` as the newest version: what was acknowledged must be there. (Invariant 5.)
+    pub(crate) fn power_lost(&mut self, newest: Option<Version>, now: Duration) -> Result<(), String> {
+        let Some(newest) = newest else {
+            return if self.chain.is_empty() { Ok(()) } else { Err("a loss of power took the whole history".into()) };
+        };
+        if newest.0 < self.acknowledged {
+            return Err(format!("version {} was acknowledged, and a loss of power took it", self.acknowledged));
+        }
+        while self.chain.len() as u64 > newest.0 + 1 {
+            let link = self.chain.pop().expect("there are more than it shall be");
+            // Nobody was told, and nobody who saw it is left: it may come again, or never.
+            link.transaction.map(|number| self.committed.remove(&number));
+            self.pages.values_mut().for_each(|sums| sums.retain(|(version, _)| *version < link.head.version.0));
+        }
+        self.floors.push((now, self.acknowledged));
+        Ok(())
+    }
+
+    /// The head was lost or set back: from now on nobody may move it.
+    pub(crate) fn disaster(&mut self) {
+        self.is_over = true;
+    }
+
+    // What is told to actors.
+
+    /// The version that whoever begins now must see at least. (Invariant 9.)
+    pub(crate) fn floor(&self) -> u64 {
+        self.floors.last().map_or(0, |(_, floor)| *floor)
+    }
+
+    /// The same, as of an earlier time.
+    pub(crate) fn floor_at(&self, time: Duration) -> u64 {
+        let after = self.floors.partition_point(|(since, _)| *since <= time);
+        after.checked_sub(1).map_or(0, |at| self.floors[at].1)
+    }
+
+    fn raise(&mut self, version: u64, now: Duration) {
+        if version > self.floor() {
+            self.floors.push((now, version));
+        }
+    }
+
+    /// A commit was acknowledged. (Invariants 1, 5.)
+    pub(crate) fn acknowledged(&mut self, number: Number, version: Version, pages: &[(u32, Sum)], now: Duration) -> Result<(), String> {
+        match self.committed.get(&number) {
+            Some(in_chain) if *in_chain == version.0 => {}
+            in_chain => {
+                return Err(format!("transaction {number} was acknowledged as version {}, and the order has it at {in_chain:?}", version.0));
+            }
+        }
+        for (page, sum) in pages {
+            self.check_page(version, *page, *sum)?;
+        }
+        self.acknowledged = self.acknowledged.max(version.0);
+        self.raise(version.0, now);
+        Ok(())
+    }
+
+    /// A transaction was reported as failed: it is not in the order, and never will be. (Invariant 6.)
+    pub(crate) fn failed(&mut self, number: Number) -> Result<(), String> {
+        self.refused.insert(number);
+        match self.committed.get(&number) {
+            Some(version) => Err(format!("transaction {number} was reported as failed, and it is version {version}")),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn unknown(&mut self, process: ProcessId, number: Number, now: Duration) {
+        self.unknown.push((process, now, number));
+    }
+
+    /// A transaction of the process that began at `began` went well: whatever was unknown before is settled. (Invariant 10.)
+    pub(crate) fn settled(&mut self, process: ProcessId, began: Duration) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (_, _, number) in self.unknown.extract_if(.., |(of, since, _)| *of == process && *since < began) {
+            if self.committed.contains_key(&number) {
+                events.push(Event::UnknownCommitted);
+            } else {
+                self.refused.insert(number);
+                events.push(Event::UnknownRefused);
+            }
+        }
+        events
+    }
+
+    /// A read transaction got this version, and must have got `least`. (Invariants 4, 9.)
+    pub(crate) fn check_version(&self, version: Version, page_count: u32, least: u64, why: &str) -> Result<(), String> {
+        match self.page_count(version) {
+            None => Err(format!("version {} was read, and the order has no such version", version.0)),
+            Some(_) if version.0 < least => Err(format!("{why}: version {} was read, and version {least} was known before", version.0)),
+            Some(count) if count != page_count => {
+                Err(format!("version {} has {count} pages, and {page_count} were read", version.0))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// A read transaction of this version came to its end: whoever begins now must not see an older one.
+    pub(crate) fn was_read(&mut self, version: Version, now: Duration) {
+        self.raise(version.0, now);
+    }
+
+    /// `page` at `version` has this content. (Invariant 4.)
+    pub(crate) fn check_page(&self, version: Version, page: u32, sum: Sum) -> Result<(), String> {
+        match self.written(version, page) {
+            Some((_, known)) if known == sum => Ok(()),
+            Some((since, _)) => {
+                Err(format!("page {page} at version {} is not what version {since} made it", version.0))
+            }
+            None => Err(format!("page {page} was read at version {}, and nobody ever wrote it", version.0)),
+        }
+    }
+
+    /// The version that wrote what `page` is at `version`, and what it wrote.
+    pub(crate) fn written(&self, version: Version, page: u32) -> Option<(u64, Sum)> {
+        let sums = self.pages.get(&page)?;
+        let after = sums.partition_point(|(since, _)| *since <= version.0);
+        after.checked_sub(1).map(|at| sums[at])
+    }
+
+    /// Every acknowledged transaction's version, and what is in the order otherwise, for the end.
+    pub(crate) fn commits(&self) -> u64 {
+        self.committed.len() as u64
+    }
+}
+
+fn frame_at<'a>(bytes: &'a [u8], place: &Place, digest: Digest) -> Option<&'a [u8]> {
+    let at = (u64::from(place.at) * UNIT) as usize;
+    let frame = frame::parse(bytes.get(at..at + place.length as usize)?).ok()?;
+    (frame.kind == Kind::Commit && frame.digest == digest).then_some(frame.payload)
+}

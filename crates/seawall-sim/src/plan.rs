@@ -1,0 +1,96 @@
+//! What one seed's run is: where the database lies, who is at work, and how much goes wrong.
+
+use std::time::Duration;
+
+/// What the database lies on, and what orders it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// One machine's local disk, several processes, the `fs` coordinator.
+    Local,
+    /// A network file system, several machines, the `fs` coordinator.
+    Network,
+    /// A network file system, several machines, DynamoDB.
+    Dynamo,
+}
+
+/// How the run ends for the head, if not well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disaster {
+    /// It is lost.
+    Lost,
+    /// It is set back to an older state.
+    SetBack,
+}
+
+/// A run, as drawn from its seed. Each run has some kinds of trouble and lacks others: what is rare beside everything else
+/// comes often where it is nearly alone.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub setting: Setting,
+    pub machines: usize,
+    pub processes: usize,
+    pub threads: usize,
+    /// How many pages the database has, about.
+    pub pages: u32,
+    /// The adopted file's pages; none: it begins empty.
+    pub adopted: u32,
+    /// How long an actor rests between two transactions, at most.
+    pub rest: Duration,
+    pub lease: Duration,
+    /// The page cache's size: none, or enough for everything, so that what is evicted is no matter of chance.
+    pub page_cache: usize,
+    /// A call takes so long, most often …
+    pub call: Duration,
+    /// … and, with this probability, up to so long.
+    pub slow: f64,
+    pub slowest: Duration,
+    /// A file operation fails with this probability.
+    pub file_faults: f64,
+    /// A request to the table meets trouble with this probability.
+    pub request_faults: f64,
+    /// What arrives late does so up to so much later.
+    pub latest: Duration,
+    /// How long until the next blow, at most; none: no blows.
+    pub blows: Option<Duration>,
+    /// Which blows there are: a bit for each.
+    pub blow_kinds: u32,
+    pub clocks_differ: bool,
+    pub disaster: Option<Disaster>,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn of(seed: u64) -> Plan {
+        let mut chance = fastrand::Rng::with_seed(seed ^ 0x5ea_3a11);
+        let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
+        let setting = [Setting::Local, Setting::Network, Setting::Dynamo][one_of(&[0.0, 1.0, 1.0, 2.0, 2.0]) as usize];
+        let seconds = Duration::from_secs_f64;
+        let disaster = match one_of(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0]) as u32 {
+            1 if setting == Setting::Dynamo => Some(Disaster::Lost),
+            2 if setting == Setting::Dynamo => Some(Disaster::SetBack),
+            _ => None,
+        };
+        let machines = if setting == Setting::Local { 1 } else { one_of(&[2.0, 2.0, 3.0, 4.0]) as usize };
+        Plan {
+            setting,
+            machines,
+            processes: machines.max(one_of(&[2.0, 2.0, 3.0, 4.0]) as usize),
+            threads: one_of(&[1.0, 1.0, 2.0, 3.0]) as usize,
+            pages: one_of(&[4.0, 12.0, 40.0, 150.0]) as u32,
+            adopted: one_of(&[0.0, 0.0, 3.0, 20.0]) as u32,
+            rest: seconds(one_of(&[0.0005, 0.01, 0.1, 1.0])),
+            lease: seconds(one_of(&[0.3, 1.0, 3.0])),
+            page_cache: one_of(&[0.0, 16e6, 16e6]) as usize,
+            call: seconds(one_of(&[0.000_05, 0.001, 0.005])),
+            slow: one_of(&[0.0, 0.01, 0.1]),
+            slowest: seconds(one_of(&[0.05, 1.0, 20.0])),
+            file_faults: one_of(&[0.0, 0.0, 0.001, 0.01, 0.05]),
+            request_faults: one_of(&[0.0, 0.01, 0.1, 0.3]),
+            latest: seconds(one_of(&[1.0, 10.0, 600.0])),
+            blows: Some(seconds(one_of(&[0.0, 0.05, 0.5, 5.0, 30.0]))).filter(|longest| !longest.is_zero()),
+            blow_kinds: chance.u32(..) | chance.u32(..),
+            clocks_differ: chance.bool(),
+            disaster,
+        }
+    }
+}

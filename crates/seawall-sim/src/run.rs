@@ -1,0 +1,77 @@
+//! One run: a seed, its plan, its verdict.
+
+use crate::actor::open;
+use crate::director::Director;
+use crate::plan::Plan;
+use crate::table::SimTable;
+use crate::transaction::Actor;
+use crate::world::World;
+use seawall::coordinator::kinds;
+use seawall_dynamodb::DynamoCoordinator;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The seed that repeats it.
+    pub seed: u64,
+    /// How many times something happened.
+    pub steps: u64,
+    /// How much time passed in it.
+    pub time: Duration,
+    /// How many commits there are in the order.
+    pub commits: u64,
+    /// How often each of [`crate::Event::ALL`] happened.
+    pub events: Vec<u64>,
+    /// What was wrong first.
+    pub violation: Option<String>,
+    /// What happened, if it was to be told.
+    pub trace: Vec<String>,
+}
+
+/// Runs `seed` for `steps` steps, and then to its end. `tells`: with its trace.
+pub fn run(seed: u64, steps: u64, tells: bool) -> Verdict {
+    kinds::add("dynamodb", |_, database, storage| {
+        Ok(Box::new(DynamoCoordinator::new(Arc::new(SimTable(World::here())), database, storage.clone())))
+    });
+    let world = World::new(seed, Plan::of(seed), tells);
+    world.tell(|| format!("{:?}", world.plan()));
+    Director::direct(&world, steps);
+    if world.chronicle().violation().is_none() && world.plan().disaster.is_none() {
+        look_back(&world);
+    }
+    let (steps, time, commits) = (world.steps(), world.now(), world.oracle().commits());
+    world.end();
+    let chronicle = world.chronicle();
+    Verdict {
+        seed,
+        steps,
+        time,
+        commits,
+        events: chronicle.counts(),
+        violation: chronicle.violation(),
+        trace: chronicle.take_trace(),
+    }
+}
+
+/// At the end: every byte of the history is as it was, and a newcomer reads it all, and writes at the price that the design names.
+fn look_back(world: &World) {
+    let intact = world.oracle().verify(&world.disk());
+    world.check(intact);
+    let newcomer = world.clone();
+    let process = world.start(
+        |_| crate::process::Process::new(0, crate::process::Clock { rate: 1.0, ahead: 0 }, world.now()),
+        move || {
+            let Some(database) = open(&newcomer) else { return };
+            let mut actor = Actor::new(&newcomer, &database);
+            if !actor.read_all() || !actor.write() {
+                newcomer.violation(|| format!("a newcomer cannot read and write: {}", actor.last_error()));
+            }
+            actor.write_at_its_price();
+        },
+    );
+    while !world.is_over(process) && world.chronicle().violation().is_none() {
+        world.sleep(Duration::from_secs(1));
+    }
+}

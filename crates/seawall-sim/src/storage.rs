@@ -1,0 +1,473 @@
+//! The engine's storage, on the simulated disk: call by call what `OsStorage` does on a local disk and on NFS.
+
+use crate::calls::{Kind, call};
+use crate::chronicle::Event;
+use crate::disk::{Disk, folder_of};
+use crate::oracle::{COMMITS, path_of, record_path};
+use crate::process::ProcessId;
+use crate::table::adopted;
+use crate::world::World;
+use seawall::Moment;
+use seawall::counters::{Counters, Operation};
+use seawall::head::Head;
+use seawall::ids::Version;
+use seawall::storage::{Append, File, Lock, Look, Scratch, Span, Stamp, Storage};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A process's way to the database's files.
+pub(crate) struct SimStorage {
+    world: World,
+    counters: Arc<Counters>,
+}
+
+impl SimStorage {
+    pub(crate) fn new(world: &World) -> SimStorage {
+        SimStorage { world: world.clone(), counters: Arc::default() }
+    }
+
+    fn is_remote(&self) -> bool {
+        self.world.is_remote()
+    }
+
+    fn machine(&self) -> usize {
+        let process = self.world.my_process();
+        self.world.with_process(process, |process| process.machine)
+    }
+
+    /// What `path` means: on NFS, as the client may remember it.
+    fn find(&self, path: &str) -> io::Result<Option<usize>> {
+        self.find_all(vec![path.to_owned()]).map(|found| found[0])
+    }
+
+    fn find_all(&self, paths: Vec<String>) -> io::Result<Vec<Option<usize>>> {
+        if !self.is_remote() {
+            return call(&self.world, "look-up", Kind::Look, move |world| {
+                let disk = world.disk();
+                Ok(paths.iter().map(|path| disk.find(path)).collect())
+            });
+        }
+        let (machine, now) = (self.machine(), self.world.now());
+        let remembered: Vec<_> = {
+            let names = self.world.names(machine);
+            paths.iter().map(|path| names.followed(path, now)).collect()
+        };
+        let known: Option<Vec<_>> = remembered.into_iter().collect();
+        if let Some(known) = known {
+            let stale = |(path, known): (&String, &Option<usize>)| known.is_none() && self.world.disk().find(path).is_some();
+            if paths.iter().zip(&known).any(stale) {
+                self.world.met(Event::StaleNegative);
+            }
+            return Ok(known);
+        }
+        call(&self.world, "look-up", Kind::Look, move |world| {
+            let (disk, mut names, now) = (world.disk(), world.names(machine), world.now());
+            Ok(paths.iter().map(|path| names.walk(path, &disk, now)).collect())
+        })
+    }
+
+    /// Changes a name; on NFS that is durable at once, and the client knows what it did.
+    fn rename(
+        &self,
+        what: &'static str,
+        path: String,
+        change: impl FnOnce(&mut Disk, &str) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let (is_remote, machine) = (self.is_remote(), self.machine());
+        call(&self.world, what, Kind::Write, move |world| {
+            let mut disk = world.disk();
+            let changed = change(&mut disk, &path);
+            if is_remote {
+                let (mut names, now) = (world.names(machine), world.now());
+                match &changed {
+                    Ok(()) => {
+                        disk.sync_folder(folder_of(&path));
+                        names.made(&path, disk.find(&path), disk.change_of(folder_of(&path)), now);
+                    }
+                    Err(_) => names.forget(&path),
+                }
+            }
+            changed
+        })
+    }
+
+    fn sync_folder(&self, folder: &'static str) -> io::Result<()> {
+        if self.is_remote() {
+            return Ok(());
+        }
+        call(&self.world, "sync of a folder", Kind::Change, move |world| {
+            world.disk().sync_folder(folder);
+            Ok(())
+        })
+    }
+
+    fn sync_folder_of(&self, file: File) -> io::Result<()> {
+        self.sync_folder(match file {
+            File::Name | File::Folder => "",
+            File::Segment(_) => "NAME-seawall/segments",
+            File::Base(_) | File::BaseDraft(_) | File::Sums(_) | File::SumsDraft(_) => "NAME-seawall/bases",
+            File::Id | File::IdDraft(_) | File::High | File::Lease => "NAME-seawall",
+        })
+    }
+
+    fn content(&self, inode: usize) -> io::Result<String> {
+        let bytes = self.world.disk().inode(inode).bytes.clone();
+        String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    fn read_at(&self, span: Span) -> io::Result<Vec<u8>> {
+        let path = path_of(span.file);
+        if self.is_remote() && self.world.names(self.machine()).followed(&path, self.world.now()) == Some(None) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let machine = self.is_remote().then(|| self.machine());
+        call(&self.world, "read", Kind::Look, move |world| {
+            let disk = world.disk();
+            if let Some(machine) = machine {
+                world.names(machine).walk(&path, &disk, world.now());
+            }
+            let bytes = disk.content(&path).ok_or(io::ErrorKind::NotFound)?;
+            let begin = (span.at as usize).min(bytes.len());
+            Ok(bytes[begin..(begin + span.length).min(bytes.len())].to_vec())
+        })
+    }
+}
+
+/// A write that is durable when it returns: on a local disk that takes two steps, and the power can go between them.
+pub(crate) fn write_durably(
+    world: &World,
+    what: &'static str,
+    inode: usize,
+    at: usize,
+    bytes: Vec<u8>,
+    check: impl Fn(&World, &[u8]) + Send + 'static,
+) -> io::Result<()> {
+    let is_remote = world.is_remote();
+    call(world, what, Kind::Write, move |world| {
+        check(world, &bytes);
+        let mut disk = world.disk();
+        disk.write(inode, at, &bytes);
+        if is_remote {
+            disk.sync(inode);
+        }
+        Ok(())
+    })?;
+    if is_remote {
+        return Ok(());
+    }
+    call(world, "sync", Kind::Change, move |world| {
+        world.disk().sync(inode);
+        Ok(())
+    })
+}
+
+struct SimAppend {
+    world: World,
+    counters: Arc<Counters>,
+    file: File,
+    inode: usize,
+    maker: ProcessId,
+    position: usize,
+}
+
+impl SimAppend {
+    /// One process writes a segment, front to back, and what was written stays as it is. (Invariant 3.)
+    fn guard(&self) -> impl Fn(&World, &[u8]) + Send + 'static {
+        let (maker, writer) = (self.maker, self.world.my_process());
+        let (inode, at, file) = (self.inode, self.position, self.file);
+        move |world, bytes| {
+            if maker != writer {
+                world.violation(|| format!("{file} is of {maker}, and {writer} writes it"));
+            }
+            let disk = world.disk();
+            let there = &disk.inode(inode).bytes;
+            let changes = at > there.len() || there[at..].iter().zip(bytes).any(|(old, new)| old != new);
+            drop(disk);
+            if changes {
+                world.violation(|| format!("bytes of {file} at {at} are written a second time, and are others"));
+            }
+        }
+    }
+}
+
+impl Append for SimAppend {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        let (world, process) = (self.world.clone(), self.world.my_process());
+        // A short write: a part of it is there, and the rest found no space.
+        let short = world.by_chance(world.file_faults() / 4.0).then(|| world.pick(0..=bytes.len() as u64) as usize);
+        let written = bytes[..short.unwrap_or(bytes.len())].to_vec();
+        let guard = self.guard();
+        world.with_process(process, |process| process.appending += 1);
+        let done = write_durably(&world, "append", self.inode, self.position, written, guard);
+        world.with_process(process, |process| process.appending -= 1);
+        done?;
+        self.position += bytes.len();
+        short.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into()))
+    }
+}
+
+impl Storage for SimStorage {
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn describe(&self) -> String {
+        format!("simulated, {:?}", self.world.plan().setting)
+    }
+
+    fn create_folders(&self) -> io::Result<()> {
+        for folder in ["NAME-seawall", "NAME-seawall/bases", "NAME-seawall/segments", COMMITS] {
+            let made = self.rename("mkdir", folder.to_owned(), |disk, path| disk.create(path, Vec::new()).map(drop));
+            match made {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        self.sync_folder("NAME-seawall")?;
+        self.sync_folder("")
+    }
+
+    fn inode(&self, file: File) -> io::Result<Option<u64>> {
+        self.counters.count(Operation::Metadata);
+        Ok(self.find(&path_of(file))?.map(Disk::number))
+    }
+
+    fn stamp(&self, file: File) -> io::Result<Option<Stamp>> {
+        self.counters.count(Operation::Metadata);
+        let found = self.find(&path_of(file))?;
+        let disk = self.world.disk();
+        Ok(found.map(|inode| {
+            let there = disk.inode(inode);
+            Stamp { inode: Disk::number(inode), size: there.bytes.len() as u64, changed: there.changed.into() }
+        }))
+    }
+
+    fn read(&self, span: Span) -> io::Result<Vec<u8>> {
+        self.counters.count(Operation::Read);
+        self.read_at(span)
+    }
+
+    fn read_many(&self, spans: &[Span]) -> Vec<io::Result<Vec<u8>>> {
+        self.counters.count(Operation::Read);
+        spans.iter().map(|span| self.read_at(*span)).collect()
+    }
+
+    fn create(&self, file: File) -> io::Result<Box<dyn Append>> {
+        self.counters.count(Operation::Metadata);
+        self.rename("create", path_of(file), |disk, path| disk.create(path, Vec::new()).map(drop))?;
+        self.sync_folder_of(file)?;
+        let inode = self.world.disk().find(&path_of(file)).ok_or(io::ErrorKind::NotFound)?;
+        let (world, maker) = (self.world.clone(), self.world.my_process());
+        if matches!(file, File::Segment(name) if name.n > 0) {
+            world.met(Event::Rotated);
+        }
+        Ok(Box::new(SimAppend { world, counters: self.counters.clone(), file, inode, maker, position: 0 }))
+    }
+
+    fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        let path = path_of(file);
+        let inode = match self.find(&path)? {
+            Some(inode) => inode,
+            None => {
+                let made = self.rename("create", path.clone(), |disk, path| disk.create(path, Vec::new()).map(drop));
+                made.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })?;
+                self.world.disk().find(&path).ok_or(io::ErrorKind::NotFound)?
+            }
+        };
+        write_durably(&self.world, "write", inode, at as usize, bytes.to_vec(), |_, _| ())
+    }
+
+    fn link(&self, from: File, to: File) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        let from = path_of(from);
+        let world = self.world.clone();
+        self.rename("link", path_of(to), move |disk, path| {
+            disk.link(&from, path)?;
+            if to == File::Id && world.is_on_table() {
+                // After this effect: the disk is lent out now.
+                world.after(Duration::ZERO, adopted);
+            }
+            Ok(())
+        })?;
+        self.sync_folder_of(to)
+    }
+
+    fn remove(&self, file: File) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        self.rename("remove", path_of(file), |disk, path| {
+            disk.unlink(path);
+            Ok(())
+        })
+    }
+
+    fn look(&self, known: Version) -> io::Result<Look> {
+        self.counters.count(Operation::Coordinator);
+        if self.is_remote() {
+            let machine = self.machine();
+            call(&self.world, "forced look", Kind::Look, move |world| {
+                world.names(machine).asked(COMMITS, world.disk().change_of(COMMITS), world.now());
+                Ok(())
+            })?;
+        }
+        let next = self.find(&record_path(known.next()))?.map(|inode| self.content(inode)).transpose()?;
+        let known_is_there = self.find(&record_path(known))?.is_some();
+        Ok(Look { known_is_there, next })
+    }
+
+    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>> {
+        self.counters.count(Operation::Metadata);
+        let found = self.find_all(versions.iter().map(|version| record_path(*version)).collect())?;
+        found.into_iter().map(|inode| inode.map(|inode| self.content(inode)).transpose()).collect()
+    }
+
+    fn versions(&self) -> io::Result<Vec<Version>> {
+        self.counters.count(Operation::Metadata);
+        call(&self.world, "list", Kind::Look, |world| Ok(versions_on(&world.disk())))
+    }
+
+    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
+        self.counters.count(Operation::Coordinator);
+        let (world, process, text) = (self.world.clone(), self.world.my_process(), record.to_owned());
+        let head: Head = record.parse().expect("the engine writes what it can read");
+        world.with_process(process, |process| process.swapping += 1);
+        let published = self.rename("publish", record_path(version), {
+            let world = world.clone();
+            move |disk, path| {
+                disk.create(path, text.into_bytes())?;
+                published(&world, disk, head, process);
+                Ok(())
+            }
+        });
+        world.with_process(process, |process| process.swapping -= 1);
+        if published.is_ok() && self.is_remote() && world.by_chance(world.file_faults()) {
+            // The server forgot this client after it had carried the request out: the repeated one meets its own success.
+            world.met(Event::OwnSuccessExists);
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        published
+    }
+
+    fn sync_published(&self) -> io::Result<()> {
+        self.sync_folder(COMMITS)
+    }
+
+    fn is_named(&self, version: Version) -> io::Result<bool> {
+        self.counters.count(Operation::Metadata);
+        let path = record_path(version);
+        let machine = self.machine();
+        let remembered = self.is_remote().then(|| self.world.names(machine).remembered(&path, self.world.now())).flatten();
+        match remembered {
+            Some(None) => Ok(false),
+            Some(Some(inode)) => call(&self.world, "look at a name", Kind::Look, move |world| {
+                let is_there = world.disk().find(&path) == Some(inode);
+                if !is_there {
+                    world.names(machine).forget(&path);
+                }
+                Ok(is_there)
+            }),
+            None => Ok(self.find(&path)?.is_some()),
+        }
+    }
+
+    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
+        self.counters.count(Operation::Coordinator);
+        let process = self.world.my_process();
+        call(&self.world, "lock", Kind::Change, move |world| Ok(world.locks().take(world, lock, process)))
+    }
+
+    fn unlock(&self, lock: Lock) -> io::Result<()> {
+        self.counters.count(Operation::Coordinator);
+        let process = self.world.my_process();
+        call(&self.world, "unlock", Kind::Change, move |world| {
+            world.locks().give_back(lock, process);
+            Ok(())
+        })
+    }
+
+    fn now(&self) -> Moment {
+        let now = self.world.now();
+        self.world.with_process(self.world.my_process(), |process| process.now(now))
+    }
+
+    fn sleep(&self, time: Duration) {
+        let process = self.world.my_process();
+        let (is_dead, time) = self.world.with_process(process, |process| (process.is_dead, process.true_time(time)));
+        if !is_dead {
+            self.world.sleep(time);
+        }
+    }
+
+    fn random(&self, into: &mut [u8]) -> io::Result<()> {
+        let process = self.world.my_process();
+        let shared = self.world.with_process(process, |process| {
+            process.shared_chance.as_mut().map(|chance| chance.fill(into)).is_some()
+        });
+        if !shared {
+            self.world.random_bytes(into);
+        }
+        Ok(())
+    }
+
+    fn process(&self) -> u32 {
+        self.world.my_process().0 as u32
+    }
+
+    fn label(&self) -> String {
+        format!("process {} on machine {}", self.world.my_process(), self.machine())
+    }
+
+    fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
+        self.world.met(Event::AcknowledgedLarge);
+        Ok(Box::new(SimScratch(self.world.clone(), Mutex::default())))
+    }
+}
+
+/// A head was put in place by naming its version. A number that was collected and is named anew is no head.
+fn published(world: &World, disk: &Disk, head: Head, process: ProcessId) {
+    let mut oracle = world.oracle();
+    if oracle.newest().is_some_and(|newest| head.version <= newest) {
+        world.met(Event::SleeperRecreated);
+        return;
+    }
+    let (version, now) = (head.version, world.now());
+    let observed = oracle.observe(head, disk, now);
+    drop(oracle);
+    world.observed(observed, version, process);
+}
+
+/// The versions that are named.
+pub(crate) fn versions_on(disk: &Disk) -> Vec<Version> {
+    disk.list(COMMITS).filter_map(|name| name.parse().ok().map(Version)).collect()
+}
+
+struct SimScratch(World, Mutex<Vec<u8>>);
+
+impl SimScratch {
+    fn may_fail(&self) -> io::Result<()> {
+        if self.0.by_chance(self.0.file_faults() / 4.0) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    }
+}
+
+impl Scratch for SimScratch {
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.may_fail()?;
+        let mut content = self.1.lock().expect("no panic while locked");
+        let end = at as usize + bytes.len();
+        if content.len() < end {
+            content.resize(end, 0);
+        }
+        content[at as usize..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.may_fail()?;
+        let content = self.1.lock().expect("no panic while locked");
+        let from = content.get(at as usize..at as usize + into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        into.copy_from_slice(from);
+        Ok(())
+    }
+}

@@ -1,0 +1,311 @@
+//! A table in the cloud: requests are lost, doubled, late, refused, and carried out after their sender is dead.
+
+use crate::calls::on_the_way;
+use crate::chronicle::Event;
+use crate::oracle::path_of;
+use crate::process::ProcessId;
+use crate::world::{Reply, World};
+use seawall::head::Head;
+use seawall::identity;
+use seawall::ids::DatabaseId;
+use seawall::storage::File;
+use seawall_dynamodb::item::{Item, Value, head_of, key_of, names, text_of};
+use seawall_dynamodb::request::{Answer, Change, Request, Values};
+use seawall_dynamodb::table::{Failure, FailureKind, Table};
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+const NAME: &str = "locks";
+/// An attempt without an answer is given up after this.
+const ATTEMPT: Duration = Duration::from_secs(1);
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Lost,
+    ReplyLost,
+    /// It is carried out when nobody waits for it any more.
+    Late,
+    /// It is carried out once more, later.
+    Again,
+    /// It is carried out twice, and the second answer is the one that comes.
+    TwiceAtOnce,
+    Throttled,
+    NotConnected,
+    ServerError,
+    ServerErrorAfter,
+}
+
+const FATES: [Fate; 9] = [
+    Fate::Lost,
+    Fate::ReplyLost,
+    Fate::Late,
+    Fate::Again,
+    Fate::TwiceAtOnce,
+    Fate::Throttled,
+    Fate::NotConnected,
+    Fate::ServerError,
+    Fate::ServerErrorAfter,
+];
+
+/// The way of one process to the table.
+pub(crate) struct SimTable(pub(crate) World);
+
+impl Table for SimTable {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn region(&self) -> &str {
+        "eu-sim-1"
+    }
+
+    fn attempt(&self, request: &Request) -> Result<Answer, Failure> {
+        let world = &self.0;
+        let process = world.my_process();
+        let unclear = |why: &str| Failure { kind: FailureKind::Unclear, why: why.into() };
+        let (is_dead, cut_until) = world.with_process(process, |process| (process.is_dead, process.table_cut_until));
+        if is_dead {
+            return Err(unclear("the process is dead"));
+        }
+        let is_cut = cut_until > world.now();
+        let fate = match is_cut {
+            true if world.by_chance(0.5) => Some(Fate::NotConnected),
+            true => Some(Fate::Lost),
+            false => world.by_chance(world.request_faults()).then(|| FATES[world.pick(0..=FATES.len() as u64 - 1) as usize]),
+        };
+        if let Some(fate) = fate {
+            world.tell(|| format!("{} is to fare ill: {fate:?}", name_of(request)));
+        }
+        let is_swap = name_of(request) == "swap";
+        world.with_process(process, |process| process.swapping += u32::from(is_swap));
+        let answer = world.ask(|reply| send(world, request, process, fate, reply));
+        world.with_process(process, |process| process.swapping -= u32::from(is_swap));
+        answer
+    }
+
+    fn clock_ahead(&self) -> i64 {
+        let process = self.0.my_process();
+        let behind = self.0.with_process(process, |process| -process.clock.ahead / 1_000_000);
+        if behind.abs() < 2000 { 0 } else { behind }
+    }
+}
+
+type Outcome = Result<Answer, Failure>;
+
+fn send(world: &World, request: &Request, process: ProcessId, fate: Option<Fate>, reply: Reply<Outcome>) {
+    let there = on_the_way(world);
+    let failure = |kind, why: &str| Err(Failure { kind, why: why.into() });
+    let request = request.clone();
+    let later = |world: &World, request: Request| {
+        let delay = there + world.between(Duration::from_millis(1), world.plan().latest);
+        world.after(delay, move |world| drop(arrive(world, &request, process, true)));
+    };
+    match fate {
+        Some(Fate::Throttled) => {
+            world.met(Event::Throttled);
+            reply.answer(world, failure(FailureKind::NotYet, "throttled"), there * 2);
+        }
+        Some(Fate::NotConnected) => reply.answer(world, failure(FailureKind::NotYet, "no connection"), there),
+        Some(Fate::ServerError) => reply.answer(world, failure(FailureKind::Unclear, "500"), there * 2),
+        Some(Fate::Lost) => {
+            world.met(Event::LostRequest);
+            reply.answer(world, failure(FailureKind::Unclear, "no answer"), ATTEMPT);
+        }
+        Some(Fate::Late) => {
+            later(world, request);
+            reply.answer(world, failure(FailureKind::Unclear, "no answer"), ATTEMPT);
+        }
+        fate => {
+            if matches!(fate, Some(Fate::Again)) {
+                world.met(Event::Duplicate);
+                later(world, request.clone());
+            }
+            world.after(there, move |world| {
+                if world.with_process(process, |process| process.is_dead) {
+                    // It was on its way when its sender died: it arrives now, later, or never.
+                    match world.pick(0..=2) {
+                        0 => drop(arrive(world, &request, process, true)),
+                        1 => {
+                            let delay = world.between(Duration::from_millis(1), world.plan().latest);
+                            world.after(delay, move |world| drop(arrive(world, &request, process, true)));
+                        }
+                        _ => {}
+                    }
+                    return;
+                }
+                let mut answer = arrive(world, &request, process, false);
+                let back = on_the_way(world);
+                match fate {
+                    Some(Fate::ReplyLost) => {
+                        world.met(Event::LostReply);
+                        return reply.answer(world, failure(FailureKind::Unclear, "no answer"), ATTEMPT);
+                    }
+                    Some(Fate::ServerErrorAfter) => {
+                        world.met(Event::ServerError);
+                        return reply.answer(world, failure(FailureKind::Unclear, "500"), back);
+                    }
+                    Some(Fate::TwiceAtOnce) => {
+                        world.met(Event::Duplicate);
+                        answer = arrive(world, &request, process, false);
+                    }
+                    _ => {}
+                }
+                reply.answer(world, Ok(answer), back);
+            });
+        }
+    }
+}
+
+/// The table carries the request out; the oracle looks on.
+fn arrive(world: &World, request: &Request, process: ProcessId, is_late: bool) -> Answer {
+    let key = match request {
+        Request::Get { key } | Request::Update { key, .. } | Request::Delete { key, .. } => key.clone(),
+        Request::Put { item, .. } => text_of(item, names::PK).unwrap_or_default().to_owned(),
+    };
+    let (answer, before, after) = {
+        let mut items = world.items();
+        let before = items.0.get(&key).cloned();
+        let answer = items.apply(request);
+        (answer, before, items.0.get(&key).cloned())
+    };
+    let took_place = matches!(answer, Answer::Done(_));
+    world.tell(|| {
+        let late = if is_late { " late" } else { "" };
+        format!("{} of {process} arrives{late}: {}", name_of(request), if took_place { "done" } else { "refused" })
+    });
+    if is_late {
+        let is_swap = name_of(request) == "swap";
+        let met = [
+            (Event::LateSwap, is_swap),
+            (Event::LateSwapTookPlace, is_swap && took_place),
+            (Event::LateRefused, !took_place),
+        ];
+        met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| world.met(event));
+    }
+    if took_place {
+        look_on(world, request, process, before.as_ref(), after.as_ref());
+    }
+    answer
+}
+
+fn name_of(request: &Request) -> &'static str {
+    match request {
+        Request::Update { change, .. } => change.name,
+        Request::Get { .. } => "load",
+        Request::Put { .. } => "put",
+        Request::Delete { .. } => "delete",
+    }
+}
+
+fn look_on(world: &World, request: &Request, process: ProcessId, before: Option<&Item>, after: Option<&Item>) {
+    match (request, before, after) {
+        (Request::Update { change, values, .. }, Some(before), Some(after)) => {
+            check_lease(world, change, values, process, before, after);
+            if moved(before, after) {
+                follow(world, before, after, process);
+            }
+        }
+        (Request::Update { change, .. }, None, Some(_)) => {
+            world.violation(|| format!("{} made a head where none was", change.name));
+        }
+        (Request::Delete { .. }, Some(before), None) if database_in_id(world).is_some_and(|id| is_head_of(before, id)) => {
+            world.violation(|| "the head of the database was removed".into());
+        }
+        (Request::Put { item, .. }, None, Some(_)) if world.oracle().head().is_some() => {
+            // Adopters that come too late each put their own, and take it back.
+            if database_in_id(world).is_some_and(|id| is_head_of(item, id)) {
+                world.violation(|| "a lost head was put anew".into());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn moved(before: &Item, after: &Item) -> bool {
+    let heads = [names::EPOCH, names::VERSION, names::COMMIT, names::DIGEST, names::PLACE, names::BASE, names::SWEEP];
+    heads.iter().any(|name| before.get(*name) != after.get(*name))
+}
+
+fn is_head_of(item: &Item, database: DatabaseId) -> bool {
+    text_of(item, names::PK) == Some(&key_of(database))
+}
+
+fn database_in_id(world: &World) -> Option<DatabaseId> {
+    let id = world.disk().content(&path_of(File::Id))?.to_vec();
+    identity::parse(id).ok().map(|identity| identity.database)
+}
+
+/// `id` has its name: from now on the head of its database is the head.
+pub(crate) fn adopted(world: &World) {
+    let Some(database) = database_in_id(world) else {
+        return world.violation(|| "id has its name, and cannot be read".into());
+    };
+    let item = world.items().0.get(&key_of(database)).cloned();
+    let head = item.ok_or_else(|| "id has its name before there is a head".to_owned());
+    let head = head.and_then(|item| head_of(&item, database, NAME));
+    let now = world.now();
+    let begun = head.and_then(|head| world.oracle().observe(head, &world.disk(), now));
+    world.check(begun.map(drop));
+}
+
+fn follow(world: &World, before: &Item, after: &Item, process: ProcessId) {
+    let parse = |item: &Item| -> Result<Head, String> {
+        let key = text_of(item, names::PK).unwrap_or_default();
+        let database = key.strip_prefix("seawall#").and_then(|id| id.parse().ok()).ok_or("a head's key is malformed")?;
+        head_of(item, database, NAME)
+    };
+    let (before, after) = match (parse(before), parse(after)) {
+        (Ok(before), Ok(after)) => (before, after),
+        (Err(why), _) | (_, Err(why)) => return world.violation(|| why),
+    };
+    if after.generation <= before.generation {
+        world.violation(|| format!("a swap left the generation at {}", after.generation));
+    }
+    let (version, now) = (after.version, world.now());
+    let observed = world.oracle().observe(after, &world.disk(), now);
+    world.observed(observed, version, process);
+}
+
+/// Whose lease is which generation's.
+#[derive(Default)]
+pub(crate) struct Leases {
+    owners: Mutex<HashMap<u64, (String, ProcessId)>>,
+}
+
+/// The lease is a politeness, and politeness has rules: whoever holds one that has not run out is not robbed of it. (m1 C5)
+fn check_lease(world: &World, change: &Change, values: &Values, process: ProcessId, before: &Item, after: &Item) {
+    let lease = |item: &Item| text_of(item, names::LEASE).map(str::to_owned);
+    let number = |value: Option<&Value>| match value {
+        Some(Value::Number(number)) => number.parse::<u64>().ok(),
+        _ => None,
+    };
+    let generation = |item: &Item| number(item.get(names::GEN)).unwrap_or_default();
+    let mut owners = world.leases().owners.lock().expect("no panic while locked");
+    let meant = number(values.get("gen")).and_then(|generation| owners.get(&generation)).map(|(token, _)| token.clone());
+    let held = lease(before);
+    let robbed = match change.name {
+        "acquire" => {
+            let runs_out = number(before.get(names::LEASE_UNTIL)).unwrap_or_default();
+            let is_over = number(values.get("now")).is_none_or(|now| runs_out < now);
+            let passes_over = values.contains_key("seen_until");
+            let again = held == lease(after);
+            let holder = owners.get(&generation(before)).map(|(_, holder)| *holder);
+            if let Some(holder) = holder.filter(|holder| held.is_some() && *holder != process) {
+                crate::locks::took_over(world, holder);
+            }
+            held.is_some() && !is_over && !passes_over && !again
+        }
+        "swap" | "release" | "renew" => held.is_some() && held != meant || change.name == "renew" && held.is_none(),
+        _ => held != lease(after),
+    };
+    if let Some(token) = lease(after) {
+        let owner = if change.name == "acquire" { process } else { owners.get(&generation(before)).map_or(process, |o| o.1) };
+        owners.insert(generation(after), (token, owner));
+    }
+    drop(owners);
+    if robbed {
+        world.violation(|| format!("{} of {process} touched a lease that is another's: {held:?}, meant was {meant:?}", change.name));
+    }
+}

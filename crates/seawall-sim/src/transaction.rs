@@ -1,0 +1,373 @@
+//! One thread's transactions: each is compared with the oracle, step by step.
+
+use crate::chronicle::Event;
+use crate::oracle::{Number, Sum};
+use crate::process::ProcessId;
+use crate::world::World;
+use seawall::commit::page_checksum;
+use seawall::{Database, Error, ErrorKind, Freshness, Moment, PageNo, PagePlace, PageSize, Snapshot, Transaction};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const PAGE: u32 = 512;
+
+/// A thread that transacts.
+pub(crate) struct Actor<'a> {
+    world: &'a World,
+    database: &'a Arc<Database>,
+    process: ProcessId,
+    /// A web request that began then, by its process's clocks and truly.
+    request: Option<(Moment, Duration)>,
+    expects_refusal: bool,
+    last_error: String,
+}
+
+/// When a transaction began, and what it must see.
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Duration,
+    least: u64,
+    why: &'static str,
+    is_after_disaster: bool,
+}
+
+impl<'a> Actor<'a> {
+    pub(crate) fn new(world: &'a World, database: &'a Arc<Database>) -> Actor<'a> {
+        let process = world.my_process();
+        Actor { world, database, process, request: None, expects_refusal: false, last_error: String::new() }
+    }
+
+    /// It has another process's database: that must be refused.
+    pub(crate) fn expects_refusal(&mut self) {
+        self.expects_refusal = true;
+    }
+
+    pub(crate) fn last_error(&self) -> &str {
+        &self.last_error
+    }
+
+    /// One transaction of any kind.
+    pub(crate) fn transact(&mut self) {
+        match self.world.pick(0..=9) {
+            0..=3 => drop(self.write()),
+            4 => self.upgrade(),
+            5 => self.read_for_long(),
+            6 => {
+                self.request = Some((self.database.request_begins(), self.world.now()));
+                self.read_as(Freshness::Transaction);
+            }
+            _ => drop(self.read()),
+        }
+    }
+
+    fn begun(&self) -> Begun {
+        let least = self.world.oracle().floor();
+        let is_after_disaster = self.world.is_disaster_over();
+        Begun { at: self.world.now(), least, why: "strict", is_after_disaster }
+    }
+
+    /// Reads at some freshness; whether that went well.
+    pub(crate) fn read(&mut self) -> bool {
+        if self.world.is_calm() {
+            return self.read_as(Freshness::Transaction);
+        }
+        let freshness = match (self.world.pick(0..=3), self.request) {
+            (0, Some((moment, _))) => Freshness::Since(moment),
+            (1, _) => Freshness::Seconds(self.world.between(Duration::from_millis(1), Duration::from_secs(60))),
+            _ => Freshness::Transaction,
+        };
+        self.read_as(freshness)
+    }
+
+    fn read_as(&mut self, freshness: Freshness) -> bool {
+        let begun = self.expected(freshness);
+        let Some(snapshot) = self.snapshot(freshness, begun) else { return false };
+        let read = self.read_pages(&snapshot, self.world.by_chance(0.1));
+        self.over(&snapshot);
+        read
+    }
+
+    fn expected(&self, freshness: Freshness) -> Begun {
+        let (begun, oracle) = (self.begun(), self.world.oracle());
+        let (seen, troubled, slow) = self.world.with_process(self.process, |process| {
+            (process.seen, process.clock_troubled, process.true_time(Duration::from_secs(1)))
+        });
+        match (freshness, self.request) {
+            (Freshness::Since(_), Some((_, at))) => {
+                Begun { least: oracle.floor_at(at).max(seen), why: "since the request began", ..begun }
+            }
+            (Freshness::Seconds(seconds), _) if !troubled => {
+                let since = begun.at.saturating_sub(seconds.mul_f64(slow.as_secs_f64()));
+                Begun { least: oracle.floor_at(since).max(seen), why: "within seconds", ..begun }
+            }
+            (Freshness::Seconds(_), _) => Begun { least: seen, why: "monotonic", ..begun },
+            _ => begun,
+        }
+    }
+
+    fn snapshot(&mut self, freshness: Freshness, begun: Begun) -> Option<Arc<Snapshot>> {
+        match self.database.snapshot(freshness) {
+            Ok(snapshot) => {
+                self.world.tell(|| format!("reads version {}", snapshot.version().0));
+                if begun.is_after_disaster && freshness == Freshness::Transaction {
+                    self.world.violation(|| "a strict read went well although the head was lost or set back".into());
+                }
+                self.sees(&snapshot, begun);
+                Some(snapshot)
+            }
+            Err(error) => {
+                self.failed(&error, "a read");
+                None
+            }
+        }
+    }
+
+    /// A transaction got a snapshot: what was unknown to this process before is settled, and the version is new enough.
+    fn sees(&self, snapshot: &Snapshot, begun: Begun) {
+        let mut oracle = self.world.oracle();
+        let settled = oracle.settled(self.process, begun.at);
+        let checked = oracle.check_version(snapshot.version(), snapshot.page_count(), begun.least, begun.why);
+        drop(oracle);
+        settled.into_iter().for_each(|event| self.world.met(event));
+        self.world.check(checked);
+    }
+
+    /// A read came to its end: nobody who begins now may see an older version.
+    fn over(&self, snapshot: &Snapshot) {
+        let (version, now) = (snapshot.version(), self.world.now());
+        self.world.with_process(self.process, |process| process.seen = process.seen.max(version.0));
+        self.world.oracle().was_read(version, now);
+    }
+
+    /// Reads some pages, or all; whether that went well. The page map says of each which version wrote it. (Invariants 4, 8.)
+    fn read_pages(&mut self, snapshot: &Snapshot, all: bool) -> bool {
+        let count = snapshot.page_count();
+        if count == 0 {
+            return true;
+        }
+        let some = 1 + self.world.pick(0..=3);
+        let pages: Vec<u32> = match all {
+            true => (1..=count).collect(),
+            false => (0..some).map(|_| self.world.pick(1..=count.into()) as u32).collect(),
+        };
+        for page in pages {
+            let writer = match snapshot.place_of(PageNo(page)) {
+                Some(PagePlace::Segment(entry)) => Some(entry.version().0),
+                Some(PagePlace::Base(_)) => Some(0),
+                None => None,
+            };
+            let written = self.world.oracle().written(snapshot.version(), page);
+            if writer != written.map(|(version, _)| version) {
+                let version = snapshot.version().0;
+                self.world.violation(|| format!("the map of version {version} says of page {page}: {writer:?}, and {written:?} is true"));
+            }
+            match self.database.read_page(snapshot, PageNo(page)) {
+                Ok(image) => self.world.check(self.world.oracle().check_page(snapshot.version(), page, page_checksum(&image))),
+                Err(error) => {
+                    self.failed(&error, "reading a page");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn read_for_long(&mut self) {
+        let begun = self.begun();
+        let Some(snapshot) = self.snapshot(Freshness::Transaction, begun) else { return };
+        for _ in 0..3 {
+            if !self.read_pages(&snapshot, false) {
+                return;
+            }
+            self.world.sleep(self.world.between(Duration::from_millis(1), Duration::from_secs(5)));
+        }
+        if self.world.oracle().newest() > Some(snapshot.version()) {
+            self.world.met(Event::LongRead);
+        }
+    }
+
+    /// Writes; whether it was acknowledged.
+    pub(crate) fn write(&mut self) -> bool {
+        let begun = self.begun();
+        let timeout = self.timeout();
+        match self.database.begin(timeout) {
+            Ok(transaction) => {
+                if self.expects_refusal {
+                    self.world.violation(|| "a child writes with its parent's memory".into());
+                }
+                self.sees(transaction.snapshot(), begun);
+                self.fill(transaction)
+            }
+            Err(error) => {
+                if !(self.expects_refusal && error.kind() == ErrorKind::CannotOpen) {
+                    self.failed(&error, "a begin");
+                }
+                false
+            }
+        }
+    }
+
+    /// Reads every page of the newest version; whether that went well.
+    pub(crate) fn read_all(&mut self) -> bool {
+        let begun = self.begun();
+        let Some(snapshot) = self.snapshot(Freshness::Transaction, begun) else { return false };
+        let read = self.read_pages(&snapshot, true);
+        self.over(&snapshot);
+        read
+    }
+
+    /// Commits when nothing else happens: one append, and the coordinator's trips, as the design's section 9 has them.
+    pub(crate) fn write_at_its_price(&mut self) {
+        // The first append makes the segment, and what lingers of the turn before is over after this.
+        self.world.sleep(Duration::from_secs(5));
+        let before = self.database.counts();
+        let size = PageSize::new(PAGE).expect("a page size");
+        let number = self.world.next_transaction();
+        let committed = self.database.begin(Duration::from_secs(30)).and_then(|mut transaction| {
+            transaction.write_page(size, PageNo(1), &self.image(number, 1))?;
+            transaction.commit(transaction.page_count())
+        });
+        let cost = self.database.counts() - before;
+        let trips = if self.world.is_on_table() { 2 } else { 3 };
+        if committed.is_err() || cost.appends != 1 || cost.coordinator > trips {
+            self.world.violation(|| format!("a write costs {cost:?}, and one append and {trips} trips are its price: {committed:?}"));
+        }
+    }
+
+    fn upgrade(&mut self) {
+        let begun = self.begun();
+        let Some(snapshot) = self.snapshot(Freshness::Transaction, begun) else { return };
+        if !self.read_pages(&snapshot, false) {
+            return;
+        }
+        if self.world.by_chance(0.3) {
+            self.world.sleep(self.world.between(Duration::from_millis(1), Duration::from_secs(1)));
+        }
+        let timeout = self.timeout();
+        match self.database.upgrade(&snapshot, timeout) {
+            Ok(transaction) => {
+                // Between what was read and what is written nothing happened.
+                if transaction.snapshot().version() != snapshot.version() {
+                    self.world.violation(|| "a transaction read one version and writes over another".into());
+                }
+                self.world.met(Event::AcknowledgedByUpgrade);
+                self.fill(transaction);
+            }
+            Err(error) => self.failed(&error, "an upgrade"),
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        if self.world.is_calm() {
+            return Duration::from_secs(30);
+        }
+        self.world.between(Duration::from_millis(50), Duration::from_secs(30))
+    }
+
+    /// Reads and writes in a transaction, and commits it or not; whether it was acknowledged.
+    fn fill(&mut self, mut transaction: Transaction) -> bool {
+        let (world, number) = (self.world, self.world.next_transaction());
+        let size = PageSize::new(PAGE).expect("a page size");
+        let snapshot = transaction.snapshot().clone();
+        if !self.read_pages(&snapshot, world.by_chance(0.05)) {
+            return false;
+        }
+        let most = u64::from(world.plan().pages);
+        let count = match world.pick(0..=15) {
+            0 => most,
+            1..=4 => 1 + most / 8,
+            _ => 1 + world.pick(0..=2),
+        };
+        let mut written: BTreeMap<u32, Sum> = BTreeMap::new();
+        let others: Vec<u32> = (1..count).map(|_| world.pick(1..=most) as u32).collect();
+        for page in [1].into_iter().chain(others) {
+            let image = self.image(number, page);
+            if let Err(error) = transaction.write_page(size, PageNo(page), &image) {
+                self.failed(&error, "writing a page");
+                return false;
+            }
+            written.insert(page, page_checksum(&image));
+        }
+        if world.by_chance(0.05) {
+            // Longer than its lease, now and then.
+            world.sleep(world.between(Duration::from_millis(1), world.plan().lease * 3));
+        }
+        if world.by_chance(0.1) {
+            world.met(Event::RolledBack);
+            return false;
+        }
+        let page_count = match world.pick(0..=9) {
+            0 if transaction.page_count() > 1 => world.pick(1..=transaction.page_count().into()) as u32,
+            _ => transaction.page_count(),
+        };
+        written.retain(|page, _| *page <= page_count);
+        let committed = transaction.commit(page_count);
+        drop(transaction);
+        self.conclude(number, &snapshot, committed, &written)
+    }
+
+    fn conclude(&mut self, number: Number, before: &Snapshot, committed: Result<Arc<Snapshot>, Error>, written: &BTreeMap<u32, Sum>) -> bool {
+        let (world, now) = (self.world, self.world.now());
+        match committed {
+            Ok(snapshot) => {
+                let version = snapshot.version();
+                world.tell(|| format!("transaction {number} is acknowledged as version {}", version.0));
+                world.met(Event::Acknowledged);
+                if version != before.version().next() {
+                    world.violation(|| format!("a commit over version {} is version {}", before.version().0, version.0));
+                }
+                let pages: Vec<(u32, Sum)> = written.iter().map(|(page, sum)| (*page, *sum)).collect();
+                let checked = world.oracle().acknowledged(number, version, &pages, now);
+                world.check(checked);
+                world.with_process(self.process, |process| process.seen = process.seen.max(version.0));
+                true
+            }
+            Err(error) => {
+                world.tell(|| format!("transaction {number} failed: {error}"));
+                match error.kind() {
+                    ErrorKind::OutcomeUnknown => {
+                        world.met(Event::OutcomeUnknown);
+                        world.oracle().unknown(self.process, number, now);
+                    }
+                    _ => {
+                        let checked = world.oracle().failed(number);
+                        world.check(checked);
+                    }
+                }
+                self.failed(&error, "a commit");
+                false
+            }
+        }
+    }
+
+    /// A page's content: whose it is, and something to compare.
+    fn image(&self, number: Number, page: u32) -> Vec<u8> {
+        let mut image = vec![0; PAGE as usize];
+        image[..8].copy_from_slice(&number.to_le_bytes());
+        image[8..12].copy_from_slice(&page.to_le_bytes());
+        self.world.random_bytes(&mut image[12..64]);
+        image
+    }
+
+    /// Whether a failure is one that this run's troubles can cause.
+    fn failed(&mut self, error: &Error, what: &str) {
+        let (world, plan) = (self.world, self.world.plan());
+        self.last_error = error.to_string();
+        let (event, may_be) = match error.kind() {
+            ErrorKind::Busy => (Some(Event::Busy), true),
+            ErrorKind::StaleSnapshot => (Some(Event::Stale), what == "an upgrade"),
+            ErrorKind::Superseded => (Some(Event::Superseded), what == "a commit"),
+            ErrorKind::OutcomeUnknown => (None, true),
+            ErrorKind::Unreachable => (Some(Event::Unreachable), plan.file_faults > 0.0 || world.is_on_table()),
+            ErrorKind::Full => (Some(Event::DiskFull), plan.file_faults > 0.0),
+            ErrorKind::Io => (Some(Event::InputOutput), plan.file_faults > 0.0),
+            ErrorKind::CannotOpen => (None, world.is_disaster_over()),
+            _ => (None, false),
+        };
+        event.into_iter().for_each(|event| world.met(event));
+        if !may_be {
+            world.violation(|| format!("{what} failed as nothing here can make it fail: {error}"));
+        }
+    }
+}
