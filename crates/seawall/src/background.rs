@@ -14,7 +14,8 @@ use crate::moment::Moment;
 use crate::options::Freshness;
 use crate::queue::{Due, Turn};
 use crate::storage::File;
-use std::sync::{Arc, Condvar, Mutex, Weak};
+use crate::sync::{Condvar, Mutex, spawn};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// The newest acknowledged commit is noted so long after the first that is not.
@@ -91,6 +92,15 @@ impl Database {
         self.bell.rung.notify_all();
     }
 
+    /// A request begins, as [`crate::begin_request`] says it to the databases of the process's list. For the simulator, whose
+    /// databases are in none.
+    #[cfg(feature = "simulation")]
+    pub fn request_begins(self: &Arc<Self>) -> Moment {
+        let now = self.storage.now();
+        self.refresh_beside(now);
+        now
+    }
+
     /// What went wrong in the background last.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.bell.agenda.lock().expect("no panic while locked").trouble.clone()
@@ -104,9 +114,8 @@ impl Database {
         }
         if !agenda.runs {
             let (database, bell) = (Arc::downgrade(self), self.bell.clone());
-            let started = std::thread::Builder::new().name("seawall".into()).spawn(move || run(&database, &bell));
-            match started {
-                Ok(_) => agenda.runs = true,
+            match spawn("seawall", move || run(&database, &bell)) {
+                Ok(()) => agenda.runs = true,
                 Err(error) => agenda.trouble = Some(format!("no background thread: {error}")),
             }
         }

@@ -6,9 +6,10 @@ use crate::head::{CommitRef, Place};
 use crate::ids::{CommitId, DatabaseId, Digest, Epoch, PageNo, PageSize, SegmentName, Version, WriterId};
 use crate::index::{Entries, put_entries, read_entries};
 use crate::page_map::{Entry, Segments};
+use crate::sync::bound;
 
 /// A committer whose `recent` would take more than this writes an index frame first.
-pub const RECENT_BYTES: usize = 16 << 10;
+pub const RECENT_BYTES: usize = bound(16 << 10, 256);
 /// More runs than this never come about: each is at least twice as large as the next newer one.
 const MAX_RUNS: usize = 64;
 

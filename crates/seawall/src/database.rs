@@ -15,9 +15,10 @@ use crate::queue::Queue;
 use crate::segment::SegmentWriter;
 use crate::snapshot::Snapshot;
 use crate::storage::{Stamp, Storage};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Half of the shortest retention: whoever reads an older version could lose it in the middle.

@@ -42,6 +42,10 @@ mod segment;
 mod snapshot;
 mod status;
 pub mod storage;
+#[cfg(feature = "simulation")]
+pub mod sync;
+#[cfg(not(feature = "simulation"))]
+mod sync;
 mod transaction;
 
 pub use counters::Counts;

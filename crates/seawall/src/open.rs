@@ -16,6 +16,7 @@ use crate::pages::Pages;
 use crate::plain::{self, HEADER, NameState, PlainSqlite};
 use crate::storage::os::{self, OsStorage};
 use crate::storage::{File, Span, Storage};
+use crate::sync;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -269,12 +270,12 @@ fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home
         options: options.clone(),
         id: identity.database,
         home,
-        name_stamp: Mutex::default(),
+        name_stamp: Default::default(),
         process: storage.process(),
         storage,
         coordinator,
         pages,
-        newest: Mutex::new(Newest::new(first, sent)),
+        newest: sync::Mutex::new(Newest::new(first, sent)),
         answered: Default::default(),
         queue: Default::default(),
         segment: Default::default(),

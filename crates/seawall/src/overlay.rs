@@ -6,10 +6,11 @@ use crate::error::{Error, Result};
 use crate::ids::{PageNo, PageSize};
 use crate::pages::Page;
 use crate::storage::{Scratch, Storage};
+use crate::sync::bound;
 use std::collections::HashMap;
 
 /// An overlay keeps this much in memory.
-pub(crate) const IN_MEMORY: usize = 64 << 20;
+pub(crate) const IN_MEMORY: usize = bound(64 << 20, 8 << 10);
 
 enum Slot {
     Memory(Page),

@@ -6,8 +6,9 @@
 use crate::coordinator::Lease;
 use crate::ids::{Epoch, Version};
 use crate::moment::Moment;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long one process serves its own queue before it lets others have the lease.

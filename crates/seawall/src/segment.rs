@@ -12,12 +12,13 @@ use crate::page_map::Segments;
 use crate::pages::Page;
 use crate::snapshot::Snapshot;
 use crate::storage::{Append, File, Storage};
+use crate::sync::bound;
 use std::io;
 
 /// A segment that is longer than this is left for a new one.
-const ROTATE_AFTER: u64 = 64 << 20;
+const ROTATE_AFTER: u64 = bound(64 << 20, 64 << 10) as u64;
 /// A transaction is written in pieces of this size, the commit frame last: all are durable when it is.
-const PIECE: usize = 8 << 20;
+const PIECE: usize = bound(8 << 20, 8 << 10);
 
 /// Where this process appends. Only one thread at a time does: whoever has the turn, or the background between turns.
 #[derive(Default)]
