@@ -68,6 +68,8 @@ impl DynamoCoordinator {
         patience: Duration,
         repeats: Repeats,
     ) -> Result<Answer, CoordinatorError> {
+        #[cfg(feature = "mutations")]
+        let change = crate::mutation::active(change);
         self.send(&Request::Update { key: key_of(self.database), change, values }, patience, repeats)
     }
 
@@ -281,6 +283,8 @@ impl Coordinator for DynamoCoordinator {
             ("until", number(self.until(lease.length))),
             ("label", text(shortened(label))),
         ]);
+        #[cfg(feature = "mutations")]
+        let values = crate::mutation::with_token(values, lease);
         self.update(changes::RENEW, values, PATIENCE, Repeats::Freely).map(drop)
     }
 
@@ -306,6 +310,8 @@ impl Coordinator for DynamoCoordinator {
             ("until", number(self.until(lease.length))),
             ("one", number(1)),
         ]);
+        #[cfg(feature = "mutations")]
+        let values = crate::mutation::with_token(values, lease);
         let change = if keep { changes::SWAP_AND_KEEP } else { changes::SWAP };
         match self.update(change, values, patience, Repeats::OnlyIfNotDone)? {
             Answer::Done(_) => Ok(Swapped::Done),

@@ -11,6 +11,8 @@ pub mod admin;
 mod coordinator;
 pub mod item;
 mod legacy;
+#[cfg(feature = "mutations")]
+mod mutation;
 pub mod request;
 pub mod sdk;
 pub mod table;

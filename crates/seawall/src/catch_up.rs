@@ -8,6 +8,7 @@ use crate::head::{CommitRef, Head, Place};
 use crate::ids::Version;
 use crate::index::IndexFrame;
 use crate::moment::Moment;
+use crate::mutation::{self, Mutation};
 use crate::pages::{Pages, ReadError, frame_of};
 use crate::snapshot::{Snapshot, follows};
 use crate::storage::{File, Span};
@@ -59,7 +60,7 @@ impl Pages {
         };
         let (pages, frame) = bytes.split_at(lead as usize);
         let parsed = frame_of(frame, Kind::Commit).map_err(|why| files_are_older(&why))?;
-        if parsed.digest != commit.digest {
+        if parsed.digest != commit.digest && !mutation::is(Mutation::DigestUnchecked) {
             return Err(files_are_older(&"another commit lies there"));
         }
         self.take_in_lead(pages, place, lead);

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::ids::{DatabaseId, PageNo};
 use crate::moment::Moment;
+use crate::mutation::{self, Mutation};
 use crate::options::{Freshness, Options};
 use crate::pages::{Page, Pages};
 use crate::publish::Pending;
@@ -73,7 +74,7 @@ impl Newest {
 impl Database {
     /// Whether this process is still the one that opened it: not after a fork.
     pub fn is_current(&self) -> bool {
-        self.storage.process() == self.process
+        self.storage.process() == self.process || mutation::is(Mutation::ForkGoesOn)
     }
 
     /// The newest snapshot that this process knows of, without asking anybody.
@@ -84,7 +85,9 @@ impl Database {
     /// A snapshot that is as new as `freshness` demands. Asks the coordinator if it must; threads share loads. A failed
     /// refresh is an error, never a silent old read.
     pub fn snapshot(self: &Arc<Self>, freshness: Freshness) -> Result<Arc<Snapshot>> {
-        self.settle()?;
+        if !mutation::is(Mutation::ReadersDoNotSettle) {
+            self.settle()?;
+        }
         let now = self.storage.now();
         let since = match freshness {
             Freshness::Transaction => now,
@@ -114,6 +117,9 @@ impl Database {
                     newest.waiting += 1;
                     newest = self.answered.wait(newest).expect("no panic while locked");
                     newest.waiting -= 1;
+                    if mutation::is(Mutation::JoinsSentLoad) {
+                        return Ok(newest.snapshot.clone());
+                    }
                 }
                 _ => {
                     newest.loading = true;
@@ -121,7 +127,9 @@ impl Database {
                     drop(newest);
                     let under_way = UnderWay(self);
                     let sent = self.storage.now();
-                    if let Err(error) = self.load(&known, PATIENCE).and_then(|head| self.catch_up(head, sent)) {
+                    let loaded = self.load(&known, PATIENCE);
+                    let sent = if mutation::is(Mutation::AgeFromAnswer) { self.storage.now() } else { sent };
+                    if let Err(error) = loaded.and_then(|head| self.catch_up(head, sent)) {
                         self.newest().failed = Some((sent, error));
                     }
                     drop(under_way);
@@ -165,7 +173,7 @@ impl Database {
     /// What is known only rises, by epoch and version, whichever answer it came from.
     pub(crate) fn raise(&self, snapshot: Arc<Snapshot>, sent: Moment) -> Arc<Snapshot> {
         let mut newest = self.newest();
-        if snapshot.head.order() > newest.snapshot.head.order() {
+        if snapshot.head.order() > newest.snapshot.head.order() || mutation::is(Mutation::KnownIsLast) {
             newest.snapshot = snapshot;
         }
         if sent.monotonic > newest.sent.monotonic {

@@ -29,6 +29,7 @@ pub mod index;
 mod lease;
 pub mod mark;
 mod moment;
+pub mod mutation;
 mod open;
 mod options;
 mod overlay;

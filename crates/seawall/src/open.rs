@@ -2,12 +2,15 @@
 
 use crate::adopt::{Adoption, legacy_names};
 use crate::coordinator::kinds::coordinator_of;
-use crate::coordinator::{Coordinator, Known};
+use crate::coordinator::{Coordinator, CoordinatorError, Known};
 use crate::database::{Database, Newest, PATIENCE, check_home};
 use crate::error::{Error, Result};
+use crate::head::Head;
 use crate::high::{self, High};
 use crate::identity::{self, Identity};
+use crate::ids::CommitId;
 use crate::moment::Moment;
+use crate::mutation::{self, Mutation};
 use crate::options::{Access, Options};
 use crate::pages::Pages;
 use crate::plain::{self, HEADER, NameState, PlainSqlite};
@@ -244,7 +247,14 @@ fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home
 
     let sent = storage.now();
     let known = high.map_or(Known::Nothing, |high| Known::Hint(high.version, high.commit));
-    let head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
+    let loaded = coordinator.load(&known, PATIENCE);
+    let loaded = match loaded {
+        Err(CoordinatorError::Lost(_)) if mutation::is(Mutation::OpenerMakesHead) => {
+            coordinator.create(&Head::first(identity.database, CommitId([0; 16]), None, home))
+        }
+        loaded => loaded,
+    };
+    let head = loaded.map_err(Error::nothing_written)?;
     check_home(&head, identity.database, home)?;
     if let Some(high) = high.filter(|high| (high.epoch, high.version) > head.order()) {
         return Err(Error::CannotOpen(format!(

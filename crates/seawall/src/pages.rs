@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::frame::{self, Frame, Kind};
 use crate::group;
 use crate::head::BaseRef;
-use crate::ids::{BaseName, DatabaseId, PageNo};
+use crate::ids::{BaseName, DatabaseId, PageNo, SegmentName};
+use crate::mutation::{self, Mutation};
 use crate::page_map::{Entry, SegmentNo, Segments};
 use crate::snapshot::{PagePlace, Snapshot};
 use crate::storage::{File, Span, Storage};
@@ -102,7 +103,7 @@ impl Pages {
     }
 
     fn read_from_segment(&self, entry: Entry, page: PageNo) -> Result<Page, ReadError> {
-        if let Some(cached) = self.cache.get(&key_of(entry)) {
+        if let Some(cached) = self.cache.get(&self.mutated(key_of(entry), page)) {
             return Ok(cached);
         }
         let file = File::Segment(self.segments.name(entry.segment()));
@@ -115,6 +116,20 @@ impl Pages {
             return Err(damaged(Malformed("it holds other pages than the page map says")));
         }
         Ok(Page(image_of(&group, slot).into()))
+    }
+
+    /// The key of `page`, from which a mutation leaves something out.
+    fn mutated(&self, key: Key, page: PageNo) -> Key {
+        match key {
+            Key::Segment { segment, at, slot } if mutation::is(Mutation::CacheWithoutN) => {
+                let first = SegmentName { n: 0, ..self.segments.name(segment) };
+                Key::Segment { segment: self.segments.number(first), at, slot }
+            }
+            Key::Segment { .. } if mutation::is(Mutation::CacheByPage) => {
+                Key::Segment { segment: SegmentNo(0), at: page.0, slot: 0 }
+            }
+            key => key,
+        }
     }
 
     /// Puts every page of a group into the cache: they were read, and they are neighbours.
@@ -130,7 +145,7 @@ impl Pages {
         }
         for slot in 0..group.pages.len() {
             let key = Key::Segment { segment, at, slot: slot as u8 };
-            self.cache.insert(key, Page(image_of(&group, slot).into()));
+            self.cache.insert(self.mutated(key, group.pages[slot]), Page(image_of(&group, slot).into()));
         }
         Ok(group)
     }

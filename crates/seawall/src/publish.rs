@@ -8,6 +8,7 @@ use crate::head::{CommitRef, Head};
 use crate::ids::{CommitId, PageNo, PageSize, Version};
 use crate::mark::{Fate, Mark};
 use crate::moment::Moment;
+use crate::mutation::{self, Mutation};
 use crate::pages::Page;
 use crate::queue::Turn;
 use crate::segment::Draft;
@@ -98,6 +99,7 @@ impl Database {
                 Err(cause) => Err(self.leave_unsettled(&mut self.pending(), pending, cause)),
             },
             Outcome::Failed(error) => Err(Error::nothing_written(error)),
+            Outcome::Unknown(cause) if mutation::is(Mutation::UnknownIsFailure) => Err(Error::Unreachable { cause }),
             Outcome::Unknown(cause) => Err(self.leave_unsettled(&mut self.pending(), pending, cause)),
         }
     }
@@ -134,7 +136,16 @@ impl Database {
             let left = patience.saturating_sub(self.storage.now().monotonic.saturating_sub(began));
             let looked = match self.coordinator.swap(lease, &previous.head, next, *keep, left) {
                 Ok(Swapped::Done) => return Outcome::Committed,
+                Ok(Swapped::Refused(_)) if mutation::is(Mutation::RefusalIsFailure) => {
+                    return Outcome::Failed(CoordinatorError::Unreachable("the swap was refused".into()));
+                }
                 Ok(Swapped::Refused(head)) => self.judge(pending, &head),
+                Err(error @ CoordinatorError::Unclear(_)) if mutation::is(Mutation::TimeoutIsFailure) => {
+                    return Outcome::Failed(error);
+                }
+                Err(error @ CoordinatorError::Lost(_)) if mutation::is(Mutation::AbsentIsRefused) => {
+                    return Outcome::Failed(error);
+                }
                 Err(error) if error.is_certain() && !ambiguous => return Outcome::Failed(error),
                 // It is named, and a crash could take the name away: only a repeated request can make it count.
                 Err(CoordinatorError::Undurable(cause)) => {
@@ -171,14 +182,15 @@ impl Database {
             return Err(Error::CannotOpen("the head was set back: run seawall recover".into()));
         }
         if head.order() == previous.head.order() {
-            let fenced = head.generation != lease.generation;
+            let fenced = head.generation != lease.generation || mutation::is(Mutation::OpenIsRefused);
             return Ok(if fenced { Verdict::Refused } else { Verdict::Open });
         }
         let mut commit = head.commit;
         for version in (next.version.0 + 1..=head.version.0).rev() {
             commit = self.pages.read_commit(&commit, Version(version))?.previous;
         }
-        let mine = head.version >= next.version && commit.is(&next.commit);
+        let same = commit.is(&next.commit) || mutation::is(Mutation::MineByVersion);
+        let mine = head.version >= next.version && same;
         Ok(if mine { Verdict::Committed } else { Verdict::Refused })
     }
 

@@ -7,6 +7,7 @@ use crate::group::{self, Encoder, GROUP_BYTES, Owner};
 use crate::head::{CommitRef, Place};
 use crate::ids::{CommitId, PageNo, PageSize, SegmentName, Version, WriterId};
 use crate::index::{self, IndexFrame};
+use crate::mutation::{self, Mutation};
 use crate::page_map::Segments;
 use crate::pages::Page;
 use crate::snapshot::Snapshot;
@@ -62,6 +63,9 @@ impl SegmentWriter {
             let version = draft.snapshot.version().next();
             let owner = Owner { database: draft.snapshot.head.database, version, commit: draft.commit };
             let groups = append.groups(&owner, draft.page_size, pages, read, &mut encoder)?;
+            if mutation::is(Mutation::PagesNotDurable) {
+                append.flush()?;
+            }
             let frame = append.with_index(draft, groups, segments)?;
             let (digest, place) = append.frame(Kind::Commit, &frame.encode(segments))?;
             Ok((CommitRef { id: draft.commit, digest, place: Some(place) }, frame))
@@ -88,7 +92,7 @@ impl SegmentWriter {
         let begin = open.position;
         let mut append = Appending { open, begin, buffer: Vec::new() };
         let filled = fill(&mut append).and_then(|filled| append.flush().map(|()| filled));
-        if filled.is_err() {
+        if filled.is_err() && !mutation::is(Mutation::SegmentGoesOn) {
             // Its end is unknown now, and a failed sync must never be tried again on the same file.
             self.open = None;
         }
@@ -204,7 +208,7 @@ impl Appending<'_> {
         let failed =
             |open: &Open, error: io::Error| Error::io(format!("appending to {}", File::Segment(open.name)), error);
         if !self.buffer.is_empty() {
-            self.open.file.append(&self.buffer).map_err(|error| failed(self.open, error))?;
+            mutation::append(&mut *self.open.file, &self.buffer).map_err(|error| failed(self.open, error))?;
             self.open.position += self.buffer.len() as u64;
             self.buffer.clear();
         }

@@ -6,6 +6,7 @@ use crate::head::{BaseRef, CommitRef, Head};
 use crate::ids::{PageNo, PageSize, Version};
 use crate::index::{Entries, IndexFrame, merge};
 use crate::moment::Moment;
+use crate::mutation::{self, Mutation};
 use crate::page_map::{Entry, PageMap, Segments};
 
 /// Where a page's content is, in one snapshot.
@@ -100,7 +101,9 @@ impl Snapshot {
             Some(earlier) => earlier.map.newer_than(base_version),
             None => PageMap::default(),
         };
-        let entries = runs.iter().flat_map(|run| &run.entries).chain(&frame.recent).chain(&own);
+        let loses_recent = earlier.is_some() && mutation::is(Mutation::GapsLoseRecent);
+        let recent = if loses_recent { &[] } else { &frame.recent[..] };
+        let entries = runs.iter().flat_map(|run| &run.entries).chain(recent).chain(&own);
         for (page, entry) in entries.filter(|(_, entry)| entry.version() > base_version) {
             map.insert(*page, *entry);
         }

@@ -104,6 +104,11 @@ pub trait Append: Send {
     /// Appends `bytes`; when this returns they are durable. After an error the file's end is unknown: it must not be
     /// appended to again.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// The same, and nothing says that they are durable: what a mutation does instead.
+    #[cfg(feature = "mutations")]
+    fn append_unsynced(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.append(bytes)
+    }
 }
 
 /// A file on the local disk for what does not fit in memory; gone when dropped.

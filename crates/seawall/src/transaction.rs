@@ -3,6 +3,7 @@
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::ids::{PageNo, PageSize};
+use crate::mutation::{self, Mutation};
 use crate::overlay::Overlay;
 use crate::pages::Page;
 use crate::queue::Turn;
@@ -89,7 +90,9 @@ impl Transaction {
         let mut pages = self.overlay.page_numbers();
         // What the database grew by is written whole, so that a page never shows what lay there before it was cut off.
         let grown = (self.snapshot.page_count() + 1..=page_count).map(PageNo);
-        pages.extend(grown.filter(|page| matches!(self.overlay.read(*page), Ok(None))).collect::<Vec<_>>());
+        if !mutation::is(Mutation::RegrownNotWritten) {
+            pages.extend(grown.filter(|page| matches!(self.overlay.read(*page), Ok(None))).collect::<Vec<_>>());
+        }
         pages.sort_unstable();
         let Transaction { database, snapshot, turn, overlay, .. } = self;
         let read = |page| read_through(overlay, database, snapshot, page);

@@ -7,6 +7,7 @@
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::head::{Head, MAX_TEXT};
 use crate::ids::Version;
+use crate::mutation::{self, Mutation};
 use crate::storage::{File, Lock, Span, Storage};
 use std::io;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ impl FsCoordinator {
     /// The newest head, for whoever knows one.
     fn newest_since(&self, known: &Head) -> Result<Head, CoordinatorError> {
         let look = self.storage.look(known.version).map_err(reading)?;
-        if !look.known_is_there {
+        if !look.known_is_there && !mutation::is(Mutation::GapIsEnd) {
             return self.newest_listed();
         }
         let Some(next) = parse(look.next, known.version.next())? else {
@@ -82,7 +83,7 @@ impl FsCoordinator {
         };
         let newest = self.newest_from(next)?;
         // What was just found is only the newest if `known` was not collected while we looked on.
-        let looked_on = newest.version > known.version.next();
+        let looked_on = newest.version > known.version.next() && !mutation::is(Mutation::GapIsEnd);
         if looked_on && !self.storage.is_named(known.version).map_err(reading)? {
             return self.newest_listed();
         }
@@ -182,7 +183,9 @@ impl Coordinator for FsCoordinator {
             Known::Head(head) => self.newest_since(head),
             Known::Nothing => self.newest_listed(),
             Known::Hint(version, commit) => match self.head_of(*version)? {
-                Some(head) if head.commit.id == *commit => self.newest_since(&head),
+                Some(head) if head.commit.id == *commit || mutation::is(Mutation::HintUnchecked) => {
+                    self.newest_since(&head)
+                }
                 _ => self.newest_listed(),
             },
         }
@@ -235,12 +238,15 @@ impl Coordinator for FsCoordinator {
         assert_eq!(lease.generation, previous.generation, "the lease is that of the predecessor");
         assert_eq!(next.version, previous.version.next(), "versions rise by one");
         let refused = |head| Swapped::Refused(Box::new(head));
-        if !self.publish(next)? {
+        if !self.publish(next)? && !mutation::is(Mutation::SwapUnconditional) {
+            if mutation::is(Mutation::TakenIsFailure) {
+                return Err(CoordinatorError::Unreachable("the number is taken".into()));
+            }
             // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
             return self.newest_since(previous).map(refused);
         }
         // A sleeper may have named a number anew that was collected long ago: then its predecessor is gone.
-        if self.storage.is_named(previous.version).map_err(unclear)? {
+        if mutation::is(Mutation::PublishUnchecked) || self.storage.is_named(previous.version).map_err(unclear)? {
             Ok(Swapped::Done)
         } else {
             self.newest_listed().map(refused)

@@ -1,0 +1,155 @@
+//! Deliberate mistakes, for the simulator: each is one that an earlier draft, a review or another project made.
+//!
+//! A check that never fails proves nothing, so each of these must make one fail. The places where they are made ask [`is`];
+//! without the feature `mutations` that is a constant, and nothing of them is left in the program. `docs/mutations.md` lists them.
+
+#[cfg(feature = "mutations")]
+use crate::frame::{self, Kind};
+use crate::storage::Append;
+use std::io;
+#[cfg(feature = "mutations")]
+use std::sync::atomic::{AtomicU8, Ordering};
+
+macro_rules! mutations {
+    ($($name:ident $number:literal $about:literal)+) => {
+        /// A deliberate mistake.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutation {
+            $(#[doc = $about] $name,)+
+        }
+
+        #[cfg(feature = "mutations")]
+        impl Mutation {
+            /// Every one.
+            pub const ALL: &'static [Mutation] = &[$(Mutation::$name),+];
+
+            /// Its number in `docs/mutations.md`.
+            pub fn number(self) -> &'static str {
+                match self { $(Mutation::$name => $number),+ }
+            }
+
+            /// What is wrong.
+            pub fn about(self) -> &'static str {
+                match self { $(Mutation::$name => $about),+ }
+            }
+        }
+    };
+}
+
+mutations! {
+    SwapUnconditional "1" "A swap names neither version nor predecessor nor generation (fs: EEXIST is success)."
+    SwapByToken "2" "A swap is conditional on the lease's token, not on the generation (dynamodb)."
+    SwapWithoutLease "3" "A swap names neither lease nor generation, only the predecessor (dynamodb)."
+    TimeoutIsFailure "4" "A swap that got no answer is reported failed without a look at the head."
+    RefusalIsFailure "5" "A swap that was refused is reported failed without a look at the head."
+    OpenIsRefused "6" "A swap that may still take place is taken for refused."
+    UnknownIsFailure "8" "An unknown outcome is reported failed, not settled, and the next commit goes on under the same lease."
+    ReleaseUnconditional "9a" "A release ends any lease, whose it may be (dynamodb)."
+    RenewTakesAny "9b" "A renewal takes the lease, whether it is free or another's (dynamodb)."
+    AcquireTakesAny "9c" "An acquire takes the lease, whoever has it (dynamodb)."
+    NoEpoch "10" "No update names the epoch, so that an acquire makes an item where the head is lost (dynamodb)."
+    AppendNotDurable "13" "What was appended is not durable when the swap is sent."
+    PagesNotDurable "14" "A commit's pages are a write of their own before the frame's, and only the frame's is durable."
+    SegmentGoesOn "15" "After a failed append the writer goes on in the same segment, at the same position."
+    AgeFromAnswer "18" "A snapshot's age runs from the answer of its load, not from the sending."
+    AbsentIsRefused "22" "A head that is not there is taken for a refusal."
+    OpenerMakesHead "23" "An opener makes a head where none is."
+    KnownIsLast "24a" "What is known of the head is what was learned last, not the maximum."
+    JoinsSentLoad "24b" "A reader joins a load that was sent before it began."
+    PublishUnchecked "25" "Nobody looks, after publishing, whether the predecessor is still named (fs)."
+    GapIsEnd "26a" "A reader stops at a missing number without a look whether its own is still there (fs)."
+    HintUnchecked "26b" "A hint is believed whatever commit it names (fs)."
+    ForkGoesOn "30" "A forked process goes on with its parent's writer and segment."
+    CacheWithoutN "32a" "The page cache knows a segment by its writer alone, without its number."
+    CacheByPage "32b" "The page cache knows a page by its number alone, without its place."
+    DigestUnchecked "33" "A commit frame's digest is not compared with the head's."
+    RegrownNotWritten "34" "Pages that were cut off come back when the database grows again."
+    ReadersDoNotSettle "35" "A reader goes on past a commit whose outcome is unknown."
+    TakenIsFailure "36" "A number that is named already is reported as a failure, without a look whose it is (fs)."
+    GapsLoseRecent "37" "Whoever catches up over several versions takes in the last one's pages only."
+    MineByVersion "38" "Any commit at my version is taken for mine."
+    StaleUpgrades "39" "A transaction that has read an older version may write all the same."
+}
+
+/// Mistakes that wait for the code in which they can be made: number, what, and what it waits for.
+#[cfg(feature = "mutations")]
+pub const WAITING: &[(&str, &str, &str)] = &[
+    ("7", "A fence does not name the predecessor.", "fence"),
+    ("11", "A swap writes the base as well.", "checkpoint"),
+    ("12", "An older base takes the place of a newer one.", "checkpoint"),
+    ("16", "Retention runs from the base's time, not from the mark's.", "garbage collection"),
+    ("17", "Segments are deleted without a sweep; or a writer keeps its segment over one.", "garbage collection"),
+    ("19", "Recovery takes the longest chain.", "recover"),
+    ("20", "Recovery does not seal the head first, or commits no frame of its own.", "recover"),
+    ("21", "After the mark of a refused commit the head is not looked at again.", "recover"),
+    ("27", "A slot is written after COMMIT returned, or written over without being read.", "scheme N"),
+    ("28", "A page at or below the base is still read from its segment.", "checkpoint"),
+    ("29", "A base is published over an existing name.", "checkpoint"),
+    (
+        "31",
+        "A group's failure is told to its first session only; or a group begins on one that is unknown.",
+        "group commit",
+    ),
+];
+
+/// The one that is made now, by its place in `ALL` plus 1; 0 for none.
+#[cfg(feature = "mutations")]
+static ACTIVE: AtomicU8 = AtomicU8::new(0);
+
+/// From now on the whole process makes this mistake, and no other.
+#[cfg(feature = "mutations")]
+pub fn set(mutation: Option<Mutation>) {
+    ACTIVE.store(mutation.map_or(0, |mutation| mutation as u8 + 1), Ordering::Relaxed);
+}
+
+/// The mistake that is made now.
+#[cfg(feature = "mutations")]
+pub fn active() -> Option<Mutation> {
+    let place = ACTIVE.load(Ordering::Relaxed).checked_sub(1)?;
+    Some(Mutation::ALL[usize::from(place)])
+}
+
+/// Whether this mistake is to be made.
+#[cfg(feature = "mutations")]
+pub fn is(mutation: Mutation) -> bool {
+    ACTIVE.load(Ordering::Relaxed) == mutation as u8 + 1
+}
+
+/// Whether this mistake is to be made: never.
+#[cfg(not(feature = "mutations"))]
+pub const fn is(_: Mutation) -> bool {
+    false
+}
+
+#[cfg(feature = "mutations")]
+fn begins_with_pages(bytes: &[u8]) -> bool {
+    frame::parse(bytes).is_ok_and(|frame| frame.kind == Kind::Pages)
+}
+
+/// Appends, durably, unless a mistake forbids it.
+pub(crate) fn append(file: &mut dyn Append, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(feature = "mutations")]
+    if is(Mutation::AppendNotDurable) || is(Mutation::PagesNotDurable) && begins_with_pages(bytes) {
+        return file.append_unsynced(bytes);
+    }
+    file.append(bytes)
+}
+
+#[cfg(all(test, feature = "mutations"))]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn none_is_made_unless_it_is_asked_for() {
+        assert_eq!(active(), None);
+        assert!(!Mutation::ALL.iter().any(|mutation| is(*mutation)));
+    }
+
+    #[test]
+    fn every_one_has_a_number_of_its_own() {
+        let numbers: BTreeSet<_> =
+            Mutation::ALL.iter().map(|mutation| mutation.number()).chain(WAITING.iter().map(|(n, ..)| *n)).collect();
+        assert_eq!(numbers.len(), Mutation::ALL.len() + WAITING.len());
+    }
+}
