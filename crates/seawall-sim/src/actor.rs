@@ -23,21 +23,24 @@ pub(crate) fn live(world: &World) {
     for _ in 1..world.plan().threads {
         let (world, database) = (world.clone(), database.clone());
         // A killed process starts none.
-        let _ = world.clone().start_thread(process, Box::new(move || act(&world, &database)));
+        let _ = world.clone().start_thread(process, Box::new(move || act(&world, &database)), false);
     }
     act(world, &database);
+    // The last one to close it ends its background, too.
+    world.open_databases().retain(|(of, _)| *of != process);
 }
 
 /// A child begins with its parent's memory: it must not use the parent's database.
-pub(crate) fn live_as_child(world: &World, parents: &Arc<Database>) {
+pub(crate) fn live_as_child(world: &World, parents: Arc<Database>) {
     world.met(Event::Forked);
     if parents.is_current() {
         world.violation(|| "a child takes its parent's database for its own".into());
     }
     // What a program does that does not look: it is refused, or the segment's guard sees two writers.
-    let mut actor = Actor::new(world, parents);
+    let mut actor = Actor::new(world, &parents);
     actor.expects_refusal();
     actor.write();
+    drop(parents);
     live(world);
 }
 

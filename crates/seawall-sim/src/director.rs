@@ -290,7 +290,7 @@ impl Director<'_> {
         drop(open);
         self.make_room();
         let world = self.world.clone();
-        let child = self.world.start(self.process_on(self.machine_of(parent)), move || live_as_child(&world, &database));
+        let child = self.world.start(self.process_on(self.machine_of(parent)), move || live_as_child(&world, database));
         self.live.push(child);
     }
 
@@ -381,7 +381,9 @@ impl Director<'_> {
                 return;
             }
             if world.steps() - steps > STEPS_TO_SETTLE {
-                return world.violation(|| "without faults it does not come to an end".into());
+                let left = |process: &ProcessId| Some(format!("{process}: {}", world.left(*process))).filter(|_| !world.is_over(*process));
+                let left: Vec<String> = self.live.iter().filter_map(left).collect();
+                return world.violation(|| format!("without faults it does not come to an end: {}", left.join("; ")));
             }
         }
     }

@@ -1,11 +1,63 @@
-//! `seawall-sim`: runs seeds, prints what happened, and the trace of a seed that found something.
+//! `seawall-sim`: runs many seeds and prints what they met; or one seed, with its trace.
 
+mod campaign;
+#[cfg(feature = "mutations")]
+mod mutants;
+
+use campaign::Campaign;
 use clap::Parser;
-fn main() {
-    let arguments = Arguments::parse();
-    let verdict = seawall_sim::run::run(arguments.seed, arguments.steps, arguments.trace);
-    for line in &verdict.trace { println!("{line}"); }
-    println!("seed {} steps {} time {:?} commits {} {:?}", verdict.seed, verdict.steps, verdict.time, verdict.commits, verdict.violation);
-}
+use seawall_sim::run::run;
+use std::process::ExitCode;
+
+/// Runs Seawall's engine on simulated machines: every fault on demand, one seed, one order of events.
 #[derive(Parser)]
-struct Arguments { #[arg(long, default_value_t = 0)] seed: u64, #[arg(long, default_value_t = 30000)] steps: u64, #[arg(long)] trace: bool }
+struct Arguments {
+    /// Runs this seed alone, and prints its trace.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 330)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// A seed has so many steps of trouble; then it comes to its end.
+    #[arg(long, default_value_t = 30_000)]
+    steps: u64,
+    /// How many seeds run at once.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Fails if anything that a full campaign must meet was not met.
+    #[arg(long)]
+    complete: bool,
+    /// Runs each mutation of the engine until a check catches it.
+    #[cfg(feature = "mutations")]
+    #[arg(long)]
+    mutants: bool,
+    /// Only the mutation of this number.
+    #[cfg(feature = "mutations")]
+    #[arg(long)]
+    mutant: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    #[cfg(feature = "mutations")]
+    if let Some(code) = mutants::asked(&arguments) {
+        return code;
+    }
+    if let Some(seed) = arguments.seed {
+        let verdict = run(seed, arguments.steps, true);
+        verdict.trace.iter().for_each(|line| println!("{line}"));
+        println!("{verdict}");
+        return if verdict.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let seeds = arguments.first..arguments.first + arguments.seeds;
+    let campaign = Campaign::run(seeds, arguments.steps, arguments.jobs, true);
+    println!("{campaign}");
+    let is_complete = !arguments.complete || campaign.never_met().is_empty();
+    if !is_complete {
+        println!("FAILED: a full campaign must meet everything, and it never met: {}", campaign.never_met().join("; "));
+    }
+    if campaign.found.is_empty() && is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

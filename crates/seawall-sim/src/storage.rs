@@ -325,7 +325,15 @@ impl Storage for SimStorage {
 
     fn versions(&self) -> io::Result<Vec<Version>> {
         self.counters.count(Operation::Metadata);
-        call(&self.world, "list", Kind::Look, |world| Ok(versions_on(&world.disk())))
+        let machine = self.is_remote().then(|| self.machine());
+        call(&self.world, "list", Kind::Look, move |world| {
+            let disk = world.disk();
+            // To open a folder is to look at it anew.
+            if let Some(machine) = machine {
+                world.names(machine).asked(COMMITS, disk.change_of(COMMITS), world.now());
+            }
+            Ok(versions_on(&disk))
+        })
     }
 
     fn publish(&self, version: Version, record: &str) -> io::Result<()> {

@@ -196,7 +196,12 @@ impl<'a> Actor<'a> {
                 if self.expects_refusal {
                     self.world.violation(|| "a child writes with its parent's memory".into());
                 }
-                self.sees(transaction.snapshot(), begun);
+                if self.world.by_chance(0.15) && !self.world.is_calm() {
+                    return self.only_read(&transaction, begun);
+                }
+                // What it reads is certain once it has committed: then its version follows what it read.
+                let least = transaction.unconfirmed().map_or(begun.least, |_| 0);
+                self.sees(transaction.snapshot(), Begun { least, ..begun });
                 self.fill(transaction)
             }
             Err(error) => {
@@ -233,6 +238,20 @@ impl<'a> Actor<'a> {
         if committed.is_err() || cost.appends != 1 || cost.coordinator > trips {
             self.world.violation(|| format!("a write costs {cost:?}, and one append and {trips} trips are its price: {committed:?}"));
         }
+    }
+
+    /// A write transaction that writes nothing after all.
+    fn only_read(&mut self, transaction: &Transaction, begun: Begun) -> bool {
+        let snapshot = transaction.snapshot();
+        if !self.read_pages(snapshot, false) {
+            return false;
+        }
+        let confirmed = transaction.unconfirmed().map_or(Ok(()), |began| self.database.confirm(snapshot, began));
+        match confirmed {
+            Ok(()) => self.sees(snapshot, begun),
+            Err(error) => self.failed(&error, "a confirmation"),
+        }
+        false
     }
 
     fn upgrade(&mut self) {
@@ -356,7 +375,7 @@ impl<'a> Actor<'a> {
         self.last_error = error.to_string();
         let (event, may_be) = match error.kind() {
             ErrorKind::Busy => (Some(Event::Busy), true),
-            ErrorKind::StaleSnapshot => (Some(Event::Stale), what == "an upgrade"),
+            ErrorKind::StaleSnapshot => (Some(Event::Stale), matches!(what, "an upgrade" | "a confirmation")),
             ErrorKind::Superseded => (Some(Event::Superseded), what == "a commit"),
             ErrorKind::OutcomeUnknown => (None, true),
             ErrorKind::Unreachable => (Some(Event::Unreachable), plan.file_faults > 0.0 || world.is_on_table()),

@@ -96,6 +96,8 @@ struct Thread {
     process: ProcessId,
     /// Raised whenever the thread goes on: what was to wake it before is void.
     ticket: u64,
+    /// The engine began it, and nobody waits for its end.
+    is_beside: bool,
     /// Somebody woke it where it waited.
     woken: bool,
     is_done: bool,
@@ -357,12 +359,12 @@ impl World {
             core.processes.push(make(id));
             id
         };
-        self.start_thread(id, Box::new(work)).expect("threads can be had");
+        self.start_thread(id, Box::new(work), false).expect("threads can be had");
         id
     }
 
     /// Another thread of a process.
-    pub(crate) fn start_thread(&self, process: ProcessId, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    pub(crate) fn start_thread(&self, process: ProcessId, work: Box<dyn FnOnce() + Send>, is_beside: bool) -> io::Result<()> {
         let baton = Arc::new(Baton::default());
         let (world, waits) = (self.clone(), baton.clone());
         // It takes its first turn when somebody hands it over; then its number is known.
@@ -384,6 +386,9 @@ impl World {
                 world.violation(|| format!("panic: {}", crate::chronicle::last_panic()));
             }
             world.core().threads[me].is_done = true;
+            if world.is_over(process) && !world.with_process(process, |process| process.is_dead) {
+                world.locks().forget(process);
+            }
             let next = world.next();
             world.hand_over(next);
         })?;
@@ -391,6 +396,7 @@ impl World {
         *number.lock().expect("no panic while locked") = Some(me);
         let mut core = self.core();
         core.threads[me].baton = baton;
+        core.threads[me].is_beside = is_beside;
         core.handles.push(handle);
         core.schedule(Duration::from_micros(1), Due::Thread(me, 0));
         Ok(())
@@ -398,7 +404,7 @@ impl World {
 
     fn add_thread(&self, process: ProcessId, system: std::thread::Thread) -> usize {
         let thread =
-            Thread { process, ticket: 0, woken: false, is_done: false, baton: Arc::default(), system };
+            Thread { process, ticket: 0, is_beside: false, woken: false, is_done: false, baton: Arc::default(), system };
         let mut core = self.core();
         core.threads.push(thread);
         core.threads.len() - 1
@@ -428,9 +434,24 @@ impl World {
         }
     }
 
-    /// Whether a process has come to its end: killed, or all its threads are done.
+    /// Whether a process has come to its end: all its threads are done but for those that the engine began.
     pub(crate) fn is_over(&self, process: ProcessId) -> bool {
-        self.core().threads.iter().all(|thread| thread.process != process || thread.is_done)
+        self.core().threads.iter().all(|thread| thread.process != process || thread.is_done || thread.is_beside)
+    }
+
+    /// Whether no thread of any process but the director is left.
+    fn is_empty(&self) -> bool {
+        self.core().threads.iter().skip(1).all(|thread| thread.is_done)
+    }
+
+    /// The threads of a process that are not done, for people.
+    pub(crate) fn left(&self, process: ProcessId) -> String {
+        let core = self.core();
+        let of = |(n, thread): (usize, &Thread)| {
+            let waits = core.waiting.iter().find(|(_, waits)| *waits == n).map(|(place, _)| place);
+            (thread.process == process && !thread.is_done).then(|| format!("thread {n} waits at {waits:?}"))
+        };
+        core.threads.iter().enumerate().filter_map(of).collect::<Vec<_>>().join(", ")
     }
 
     /// Ends every process, and waits until no thread is left.
@@ -439,7 +460,7 @@ impl World {
         for process in 1..count {
             self.kill(ProcessId(process));
         }
-        while !(1..count).all(|process| self.is_over(ProcessId(process))) {
+        while !self.is_empty() {
             self.sleep(Duration::from_nanos(1));
         }
         self.open_databases().clear();
@@ -641,6 +662,6 @@ impl Scheduler for Here {
             return Err(io::Error::other("the process is dead"));
         }
         let process = self.0.my_process();
-        self.0.start_thread(process, work)
+        self.0.start_thread(process, work, true)
     }
 }

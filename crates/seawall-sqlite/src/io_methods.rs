@@ -158,8 +158,7 @@ unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *
                 Ok(abi::OK)
             }
             abi::FCNTL_COMMIT_PHASETWO => {
-                // An error here would be swallowed, or lose data: so there is none.
-                main.committed();
+                main.committed()?;
                 Ok(abi::OK)
             }
             abi::FCNTL_PDB => {

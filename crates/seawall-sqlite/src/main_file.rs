@@ -40,6 +40,8 @@ pub(crate) struct MainFile {
     holding: Holding,
     /// Why the lease was not had together with the snapshot; told if the statement turns out to need it.
     refused: Option<Failure>,
+    /// When a write transaction began for which nobody was asked: until it has committed, what it read is not certain.
+    unconfirmed: Option<Moment>,
 }
 
 /// What the file's transaction, if any, stands on.
@@ -89,6 +91,7 @@ impl MainFile {
             lock: Lock::None,
             holding: Holding::Nothing,
             refused: None,
+            unconfirmed: None,
         })
     }
 
@@ -149,6 +152,7 @@ impl MainFile {
             match self.database.begin(self.connection.patience()) {
                 Ok(transaction) => {
                     self.connection.waited();
+                    self.unconfirmed = transaction.unconfirmed();
                     self.holding = Holding::Writing(Box::new(Writing::new(transaction)));
                     return Ok(());
                 }
@@ -213,6 +217,9 @@ impl MainFile {
     pub(crate) fn unlock(&mut self, kept: Lock) {
         if self.lock == Lock::Exclusive && kept < Lock::Exclusive {
             self.connection.count_committing(false);
+        }
+        if kept < Lock::Reserved {
+            self.unconfirmed = None;
         }
         self.lock = self.lock.min(kept);
         match kept {
@@ -328,15 +335,22 @@ impl MainFile {
             ));
         }
         let snapshot = writing.commit().map_err(|error| Failure::from(error).of_commit())?;
+        self.unconfirmed = None;
         self.holding = Holding::Concluded(snapshot);
         Ok(())
     }
 
-    /// SQLite's commit is over. What it writes from here on, without having unlocked, is another transaction.
-    pub(crate) fn committed(&mut self) {
+    /// SQLite's commit is over. What it writes from here on, without having unlocked, is another transaction. An error is told by COMMIT,
+    /// and SQLite rolls back: so there may be one only where nothing was written, and what was read turns out to be stale.
+    pub(crate) fn committed(&mut self) -> Result<(), Failure> {
+        if let Some(began) = self.unconfirmed.take() {
+            let confirmed = self.database.confirm(&self.snapshot(), began);
+            confirmed.map_err(|error| Failure::from(error).of_commit())?;
+        }
         if let Holding::Concluded(snapshot) = &self.holding {
             self.holding = Holding::Reading(snapshot.clone());
         }
+        Ok(())
     }
 }
 

@@ -103,6 +103,16 @@ impl Database {
         self.snapshot_since(since)
     }
 
+    /// Whether `snapshot` was the newest version at `since`, by the answer of somebody who was asked since then. If not, what was read
+    /// there must not be relied on: begin anew.
+    pub fn confirm(self: &Arc<Self>, snapshot: &Snapshot, since: Moment) -> Result<()> {
+        let newest = self.snapshot(Freshness::Since(since))?;
+        if newest.head.commit.is(&snapshot.head.commit) {
+            return Ok(());
+        }
+        Err(Error::StaleSnapshot { mine: snapshot.version(), newest: newest.version() })
+    }
+
     /// A snapshot from the answer to a load that was sent at or after `since`. Nobody joins a load that was sent before; all
     /// who wait then share the next one.
     fn snapshot_since(&self, since: Moment) -> Result<Arc<Snapshot>> {

@@ -19,9 +19,11 @@ const YIELD: Duration = Duration::from_millis(100);
 impl Database {
     /// Begins a write transaction on the newest version: waits for the turn and the lease, at most `timeout`.
     pub fn begin(self: &Arc<Self>, timeout: Duration) -> Result<Transaction> {
-        let began = self.storage.now().monotonic;
-        let (turn, snapshot) = self.begin_turn(began, timeout)?;
-        Ok(Transaction::new(self.clone(), snapshot, turn))
+        let began = self.storage.now();
+        let (turn, snapshot) = self.begin_turn(began.monotonic, timeout)?;
+        // Under a lease that was kept nobody was asked. A commit is certain by its swap; what only reads is not.
+        let unconfirmed = self.newest().sent.monotonic < began.monotonic;
+        Ok(Transaction::new(self.clone(), snapshot, turn, unconfirmed.then_some(began)))
     }
 
     /// Lets a transaction write that has read `snapshot` so far. If that is not the newest version, it must start again: the
@@ -34,7 +36,7 @@ impl Database {
             self.end_turn(&mut turn);
             return Err(Error::StaleSnapshot { mine: snapshot.version(), newest: newest.version() });
         }
-        Ok(Transaction::new(self.clone(), newest, turn))
+        Ok(Transaction::new(self.clone(), newest, turn, None))
     }
 
     fn begin_turn(self: &Arc<Self>, began: Duration, timeout: Duration) -> Result<(Turn, Arc<Snapshot>)> {

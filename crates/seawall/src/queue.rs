@@ -108,10 +108,8 @@ impl Queue {
         match &state.held {
             None => Err(None),
             Some(held) if held.release_at > now => Err(Some(held.release_at)),
-            Some(held) => {
-                let look_again = held.release_at;
-                self.idle_lease(&mut state).map(|(turn, lease)| Due::Release(turn, lease)).ok_or(Some(look_again))
-            }
+            // If somebody is about to take the turn, its end will ring the bell.
+            Some(_) => self.idle_lease(&mut state).map(|(turn, lease)| Due::Release(turn, lease)).ok_or(None),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::ids::{PageNo, PageSize};
+use crate::moment::Moment;
 use crate::mutation::{self, Mutation};
 use crate::overlay::Overlay;
 use crate::pages::Page;
@@ -17,14 +18,27 @@ pub struct Transaction {
     turn: Turn,
     overlay: Overlay,
     page_count: u32,
+    /// When it began, if nobody was asked since.
+    unconfirmed: Option<Moment>,
     /// The commit was tried: whatever came of it, this transaction publishes nothing more.
     is_over: bool,
 }
 
 impl Transaction {
-    pub(crate) fn new(database: Arc<Database>, snapshot: Arc<Snapshot>, turn: Turn) -> Transaction {
+    pub(crate) fn new(
+        database: Arc<Database>,
+        snapshot: Arc<Snapshot>,
+        turn: Turn,
+        unconfirmed: Option<Moment>,
+    ) -> Transaction {
         let page_count = snapshot.page_count();
-        Transaction { database, snapshot, turn, overlay: Overlay::default(), page_count, is_over: false }
+        Transaction { database, snapshot, turn, overlay: Overlay::default(), page_count, unconfirmed, is_over: false }
+    }
+
+    /// When it began, if it began under a lease that its process had kept, without asking anybody: then what it read counts only
+    /// once it has committed, or, if it writes nothing, once [`Database::confirm`] says so. A lease is never proof.
+    pub fn unconfirmed(&self) -> Option<Moment> {
+        self.unconfirmed
     }
 
     /// What the transaction started from.

@@ -243,13 +243,13 @@ impl Coordinator for FsCoordinator {
                 return Err(CoordinatorError::Unreachable("the number is taken".into()));
             }
             // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
-            return self.newest_since(previous).map(refused);
+            return self.newest_since(previous).map(refused).map_err(looking);
         }
         // A sleeper may have named a number anew that was collected long ago: then its predecessor is gone.
         if mutation::is(Mutation::PublishUnchecked) || self.storage.is_named(previous.version).map_err(unclear)? {
             Ok(Swapped::Done)
         } else {
-            self.newest_listed().map(refused)
+            self.newest_listed().map(refused).map_err(looking)
         }
     }
 
@@ -321,6 +321,11 @@ fn asking(error: io::Error) -> CoordinatorError {
         }
         _ => CoordinatorError::Unreachable(error.to_string()),
     }
+}
+
+/// A look after a publication was tried: that it failed says nothing of the publication.
+fn looking(error: CoordinatorError) -> CoordinatorError {
+    if error.is_certain() { CoordinatorError::Unclear(error.to_string()) } else { error }
 }
 
 /// A publication may have reached the server before the error did, unless the answer itself says that it was refused.
