@@ -2,7 +2,7 @@
 
 use crate::chronicle::Event;
 use crate::process::ProcessId;
-use crate::world::{Reply, World};
+use crate::world::{Phase, Reply, World};
 use std::io;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ enum Fault {
 /// How long a call is on its way, one way.
 pub(crate) fn on_the_way(world: &World) -> Duration {
     let plan = world.plan();
-    if world.by_chance(plan.slow) {
+    if world.phase() == Phase::Trouble && world.by_chance(plan.slow) {
         return world.between(plan.call, plan.slowest);
     }
     plan.call.mul_f64(0.25 + world.pick(0..=1000) as f64 / 2000.0)

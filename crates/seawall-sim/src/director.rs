@@ -17,7 +17,7 @@ const RETENTION: Duration = Duration::from_secs(15 * 60);
 /// A file server keeps a silent client's locks for so long.
 const SERVER_LEASE: Duration = Duration::from_secs(90);
 /// After the faults a run must come to its end within this many steps.
-const STEPS_TO_SETTLE: u64 = 400_000;
+const STEPS_TO_SETTLE: u64 = 200_000;
 const PAGE: usize = 512;
 
 type Blow = fn(&mut Director<'_>);
@@ -362,13 +362,12 @@ impl Director<'_> {
         world.sleep(Duration::from_secs(30));
     }
 
-    /// No more trouble: whoever is left must come to a good end.
+    /// No more trouble: whoever is left must come to a good end, when he is thawed.
     fn settle(&mut self) {
         let world = self.world;
         let now = world.now();
         for process in &self.live {
             world.with_process(*process, |process| {
-                process.frozen_until = now;
                 process.cut_until = now;
                 process.table_cut_until = now;
             });

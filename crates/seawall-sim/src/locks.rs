@@ -24,10 +24,12 @@ impl Locks {
         {
             took_over(world, passed_over);
         }
-        if is_free {
+        // A dead process's locks are given back when its machine closes its files: it gets no more.
+        if is_free && !world.with_process(process, |process| process.is_dead) {
             self.held.retain(|(held, _)| *held != lock);
             self.held.push((lock, process));
         }
+        world.tell(|| format!("{lock:?} asked for by {process}; held: {:?}", self.held));
         is_free
     }
 
@@ -35,8 +37,8 @@ impl Locks {
         self.held.retain(|held| *held != (lock, process));
     }
 
-    pub(crate) fn take_name(&mut self, process: ProcessId) -> bool {
-        *self.name.get_or_insert(process) == process
+    pub(crate) fn take_name(&mut self, world: &World, process: ProcessId) -> bool {
+        !world.with_process(process, |process| process.is_dead) && *self.name.get_or_insert(process) == process
     }
 
     pub(crate) fn give_back_name(&mut self, process: ProcessId) {

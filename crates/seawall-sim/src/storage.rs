@@ -217,6 +217,18 @@ impl Storage for SimStorage {
         format!("simulated, {:?}", self.world.plan().setting)
     }
 
+    fn look_anew(&self) -> io::Result<()> {
+        if !self.is_remote() {
+            return Ok(());
+        }
+        let machine = self.machine();
+        call(&self.world, "look anew", Kind::Look, move |world| {
+            let (disk, mut names, now) = (world.disk(), world.names(machine), world.now());
+            ["", "NAME-seawall"].into_iter().for_each(|folder| names.asked(folder, disk.change_of(folder), now));
+            Ok(())
+        })
+    }
+
     fn create_folders(&self) -> io::Result<()> {
         for folder in ["NAME-seawall", "NAME-seawall/bases", "NAME-seawall/segments", COMMITS] {
             let made = self.rename("mkdir", folder.to_owned(), |disk, path| disk.create(path, Vec::new()).map(drop));

@@ -202,6 +202,10 @@ fn open_or_adopt(
     let look_for_id = || storage.inode(File::Id).map_err(|error| Error::io("looking for id", error));
     let mut home = look_for_id()?;
     if home.is_none() {
+        storage.look_anew().map_err(|error| Error::io("looking for id anew", error))?;
+        home = look_for_id()?;
+    }
+    if home.is_none() {
         check_adoptable(&*storage, access)?;
         let adoption = Adoption { name, storage: &storage, options };
         adoption.run(plain, access == Access::Create)?;

@@ -125,6 +125,9 @@ pub trait Storage: Send + Sync {
     fn counters(&self) -> &Counters;
     /// The file system's name, for people.
     fn describe(&self) -> String;
+    /// Forgets what this machine remembers of the names in the database's folder, and in the one that NAME lies in: on NFS, names
+    /// that were once looked for in vain count as missing for half a minute.
+    fn look_anew(&self) -> io::Result<()>;
     /// Makes the database's folder and those inside it, durably; those that are there stay.
     fn create_folders(&self) -> io::Result<()>;
     /// The inode number of a file, `None` if it is not there.

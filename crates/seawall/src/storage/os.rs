@@ -60,8 +60,7 @@ pub struct OsStorage {
 impl OsStorage {
     /// The storage of the database NAME; its scratch files go to `scratch`. The folder that NAME lies in must be there.
     pub fn new(name: &Path, scratch: &Path) -> io::Result<OsStorage> {
-        let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let kind = rustix::fs::statfs(parent)?.f_type as u64 & 0xffff_ffff;
+        let kind = rustix::fs::statfs(parent_of(name))?.f_type as u64 & 0xffff_ffff;
         let known = |list: &[(u64, &'static str)]| list.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name);
         let mut folder = name.as_os_str().to_owned();
         folder.push("-seawall");
@@ -161,7 +160,7 @@ impl OsStorage {
     }
 
     fn sync_folder_of(&self, path: &Path) -> io::Result<()> {
-        self.sync_folder(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+        self.sync_folder(parent_of(path))
     }
 }
 
@@ -172,6 +171,21 @@ impl Storage for OsStorage {
 
     fn describe(&self) -> String {
         self.kind.clone()
+    }
+
+    /// To open a folder is to ask the server whether it changed; if so, the kernel drops what it remembers of it.
+    fn look_anew(&self) -> io::Result<()> {
+        if !self.network {
+            return Ok(());
+        }
+        for folder in [parent_of(&self.name), &self.folder] {
+            self.counters.count(Operation::Metadata);
+            match fs::File::open(folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn create_folders(&self) -> io::Result<()> {
@@ -359,6 +373,10 @@ impl Scratch for OsScratch {
     fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
         self.0.read_exact_at(into, at)
     }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn kept<T>(place: &OnceLock<T>, open: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
