@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// How long a process that had its turn lets the others go first; whoever waits longer than that without coming is frozen.
 const YIELD: Duration = Duration::from_millis(100);
+/// How soon the lease is asked for again that was granted for a head that is no more.
+const AGAIN_AFTER_STALE_GRANT: Duration = Duration::from_millis(1);
 
 impl Database {
     /// Begins a write transaction on the newest version: waits for the turn and the lease, at most `timeout`.
@@ -108,11 +110,17 @@ impl Database {
                 Acquired::Granted(lease, head) => {
                     let held = Held::new(lease, head.order());
                     let caught_up = self.accept(*head, &known).and_then(|head| self.catch_up(head, sent));
-                    if caught_up.is_err() {
-                        // The error that counts is the one at hand; a lease that cannot be given back runs out.
-                        let _ = self.coordinator.release(&held.lease);
+                    match caught_up {
+                        Ok(snapshot) if snapshot.head.order() == held.on => return Ok((held, snapshot)),
+                        // Somebody took the lease over and committed while the answer was on its way, and another thread of this
+                        // process has heard of it: this lease is for an older head.
+                        caught_up => {
+                            // The error that counts is the one at hand; a lease that cannot be given back runs out.
+                            let _ = self.coordinator.release(&held.lease);
+                            caught_up?;
+                            (AGAIN_AFTER_STALE_GRANT, None)
+                        }
                     }
-                    return caught_up.map(|snapshot| (held, snapshot));
                 }
                 Acquired::Held { again_in, seen } => (again_in, seen),
             };

@@ -10,7 +10,7 @@ use crate::ids::Version;
 use crate::mutation::{self, Mutation};
 use crate::storage::{File, Lock, Span, Storage};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -30,12 +30,15 @@ pub struct FsCoordinator {
     storage: Arc<dyn Storage>,
     /// Whether this process has the place at the front of the line. Only one of its threads asks for the lease at a time.
     in_line: AtomicBool,
+    /// The lock that this process moved on to, and the generation of the head at that time: whoever took it before may have died
+    /// before a record of his could name it.
+    moved_on: Mutex<(u64, u32)>,
 }
 
 impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn Storage>) -> FsCoordinator {
-        FsCoordinator { storage, in_line: AtomicBool::new(false) }
+        FsCoordinator { storage, in_line: AtomicBool::new(false), moved_on: Mutex::default() }
     }
 
     /// The head of `version`; `None` if that number is not named.
@@ -122,6 +125,14 @@ impl FsCoordinator {
         Ok(published)
     }
 
+    /// The lock that stands for the lease now: the head's, or one further on.
+    fn slot(&self, head: &Head) -> u32 {
+        match *self.moved_on.lock().expect("no panic while locked") {
+            (generation, slot) if generation == head.generation => slot.max(head.lease_slot),
+            _ => head.lease_slot,
+        }
+    }
+
     fn label(&self, slot: u32) -> Result<String, CoordinatorError> {
         match self.storage.read(Span { file: File::Lease, at: label_at(slot), length: LABEL_BYTES }) {
             Ok(bytes) => {
@@ -196,13 +207,16 @@ impl Coordinator for FsCoordinator {
         if claim.had_turn && !self.stand_in_line()? {
             return Ok(held(claim));
         }
-        let acquired = match &claim.pass_over {
+        let slot = match &claim.pass_over {
             // The holder was watched up to now; a last look, for it may have moved since.
             Some(holder) if self.holder(&self.newest_since(known)?)? == *holder => {
-                self.acquire_slot(claim, known, (holder.term as u32).wrapping_add(1))?
+                let next = (holder.term as u32).wrapping_add(1);
+                *self.moved_on.lock().expect("no panic while locked") = (holder.generation, next);
+                next
             }
-            _ => self.acquire_slot(claim, known, known.lease_slot)?,
+            _ => self.slot(known),
         };
+        let acquired = self.acquire_slot(claim, known, slot)?;
         match acquired {
             Acquired::Granted(..) => self.give_up()?,
             Acquired::Held { .. } => drop(self.stand_in_line()?),
@@ -218,7 +232,8 @@ impl Coordinator for FsCoordinator {
     }
 
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
-        Ok(Holder { generation: known.generation, term: known.lease_slot.into(), label: self.label(known.lease_slot)? })
+        let slot = self.slot(known);
+        Ok(Holder { generation: known.generation, term: slot.into(), label: self.label(slot)? })
     }
 
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
