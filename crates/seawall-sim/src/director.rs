@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Numbers of versions go so long after they were superseded.
 const RETENTION: Duration = Duration::from_secs(15 * 60);
 /// A file server keeps a silent client's locks for so long.
-const SERVER_LEASE: Duration = Duration::from_secs(90);
+pub(crate) const SERVER_LEASE: Duration = Duration::from_secs(90);
 /// After the faults a run must come to its end within this many steps.
 const STEPS_TO_SETTLE: u64 = 200_000;
 const PAGE: usize = 512;

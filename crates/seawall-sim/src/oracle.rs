@@ -74,10 +74,6 @@ impl Oracle {
         self.chain.last().map(|link| &link.head)
     }
 
-    pub(crate) fn head_at(&self, version: Version) -> &Head {
-        &self.chain[version.0 as usize].head
-    }
-
     pub(crate) fn page_count(&self, version: Version) -> Option<u32> {
         self.chain.get(version.0 as usize).map(|link| link.page_count)
     }

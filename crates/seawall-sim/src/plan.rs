@@ -26,9 +26,13 @@ pub enum Disaster {
 /// comes often where it is nearly alone.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Where the database lies.
     pub setting: Setting,
+    /// How many machines there are …
     pub machines: usize,
+    /// … how many processes on all of them …
     pub processes: usize,
+    /// … and how many threads in each transact.
     pub threads: usize,
     /// How many pages the database has, about.
     pub pages: u32,
@@ -36,6 +40,7 @@ pub struct Plan {
     pub adopted: u32,
     /// How long an actor rests between two transactions, at most.
     pub rest: Duration,
+    /// How long a lease is.
     pub lease: Duration,
     /// The page cache's size: none, or enough for everything, so that what is evicted is no matter of chance.
     pub page_cache: usize,
@@ -43,6 +48,7 @@ pub struct Plan {
     pub call: Duration,
     /// … and, with this probability, up to so long.
     pub slow: f64,
+    /// See above.
     pub slowest: Duration,
     /// A file operation fails with this probability.
     pub file_faults: f64,
@@ -54,7 +60,9 @@ pub struct Plan {
     pub blows: Option<Duration>,
     /// Which blows there are: a bit for each.
     pub blow_kinds: u32,
+    /// Whether machines' clocks go at other rates, and tell other times.
     pub clocks_differ: bool,
+    /// Whether the head is lost at the end.
     pub disaster: Option<Disaster>,
 }
 

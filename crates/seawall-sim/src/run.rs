@@ -1,7 +1,7 @@
 //! One run: a seed, its plan, its verdict.
 
 use crate::actor::open;
-use crate::director::Director;
+use crate::director::{Director, SERVER_LEASE};
 use crate::plan::Plan;
 use crate::table::SimTable;
 use crate::transaction::Actor;
@@ -66,6 +66,8 @@ pub fn run(seed: u64, steps: u64, tells: bool) -> Verdict {
 
 /// At the end: every byte of the history is as it was, and a newcomer reads it all, and writes at the price that the design names.
 fn look_back(world: &World) {
+    // Whatever is still on its way arrives, and what dead machines held is given back.
+    world.sleep(world.plan().latest + SERVER_LEASE);
     let intact = world.oracle().verify(&world.disk());
     world.check(intact);
     let newcomer = world.clone();

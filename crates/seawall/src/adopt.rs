@@ -6,7 +6,7 @@
 //! one; the others join it.
 
 use crate::commit::page_checksum;
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, CoordinatorError};
 use crate::coordinator::kinds::coordinator_of;
 use crate::error::{Error, Result};
 use crate::head::{BaseRef, Head};
@@ -99,12 +99,20 @@ impl Adoption<'_> {
             return self.adopted_as();
         }
         let marked_now = self.mark(&mut *held)?;
-        let adopted = self.copy_and_name(database, coordinator, &mut *held);
-        if let (Err(_), Some(header)) = (&adopted, marked_now) {
-            // Nobody can have written since: the lock is still held. What was there before is there again, and may be written.
+        let put = self.draft(database, coordinator, &mut *held).and_then(|head| match coordinator.create(&head) {
+            Err(error) if error.is_certain() => Err(not_taken(&error)),
+            answer => Ok((head, answer)),
+        });
+        if let (Err(_), Some(header)) = (&put, marked_now) {
+            // No head of this adoption will ever come to be, and nobody can have written since: the lock is still held. What was
+            // there before is there again, and may be written.
             held.write(0, &header).and_then(|()| held.sync())?;
         }
-        adopted.and_then(|()| self.adopted_as())
+        // From here on a head may be there that names this copy: NAME stays marked, and if need be the next opener finishes this.
+        let (head, answer) = put?;
+        let winner = answer.map_err(|error| not_taken(&error))?;
+        self.name(&head, &winner, coordinator)?;
+        self.adopted_as()
     }
 
     /// Which database `id` says this is.
@@ -133,12 +141,8 @@ impl Adoption<'_> {
         Ok((!header.is_empty()).then_some(header))
     }
 
-    fn copy_and_name(
-        &self,
-        database: DatabaseId,
-        coordinator: &dyn Coordinator,
-        held: &mut dyn HeldFile,
-    ) -> Result<()> {
+    /// The first base and `id`, both before they count; the head that makes them count.
+    fn draft(&self, database: DatabaseId, coordinator: &dyn Coordinator, held: &mut dyn HeldFile) -> Result<Head> {
         let commit = CommitId(self.random()?);
         let base = self.copy_base(held, commit)?;
         let identity = Identity { database, coordinator: coordinator.name() };
@@ -146,14 +150,13 @@ impl Adoption<'_> {
         let home = self
             .inode(File::IdDraft(database))?
             .ok_or_else(|| Error::corrupt(File::IdDraft(database), "it vanished"))?;
-        let head = Head::first(database, commit, base, home);
-        let winner = coordinator.create(&head).map_err(|error| {
-            Error::CannotOpen(format!(
-                "the coordinator did not take the first head: {error}. NAME is unchanged but for its mark"
-            ))
-        })?;
-        if winner.database != database {
-            self.clear(database, base)?;
+        Ok(Head::first(database, commit, base, home))
+    }
+
+    /// Gives `id` its name: that of `winner`, whoever's head it is. Then the adoption is done.
+    fn name(&self, mine: &Head, winner: &Head, coordinator: &dyn Coordinator) -> Result<()> {
+        if winner.database != mine.database {
+            self.clear(mine);
         }
         // Whoever won: its `id` gets its name, by whoever is first.
         let linked = self.storage.link(File::IdDraft(winner.database), File::Id);
@@ -161,19 +164,20 @@ impl Adoption<'_> {
             Some(home) if home == winner.home => {}
             // Where every adopter has a head of its own, the name decides: this one was too late.
             Some(_) => {
-                coordinator.forget(home).map_err(|error| {
+                coordinator.forget(mine.home).map_err(|error| {
                     Error::CannotOpen(format!(
                         "another adoption was quicker, and the head of this one could not be removed: {error}. Nothing is lost: open it again"
                     ))
                 })?;
-                self.clear(database, base)?;
+                self.clear(mine);
             }
             None => {
                 let cause = linked.err().unwrap_or_else(|| io::Error::other("it was linked, and is not there"));
                 return Err(Error::io("naming id", cause));
             }
         }
-        self.remove(File::IdDraft(winner.database))
+        self.discard(File::IdDraft(winner.database));
+        Ok(())
     }
 
     /// The first base: NAME as it is, with checksums. None if it is empty.
@@ -227,11 +231,17 @@ impl Adoption<'_> {
     }
 
     /// Removes what this adoption made, for another one won.
-    fn clear(&self, database: DatabaseId, base: Option<BaseRef>) -> Result<()> {
-        self.remove(File::IdDraft(database))?;
-        let Some(BaseRef { name, .. }) = base else { return Ok(()) };
-        self.remove(File::Base(name))?;
-        self.remove(File::Sums(name))
+    fn clear(&self, mine: &Head) {
+        self.discard(File::IdDraft(mine.database));
+        if let Some(BaseRef { name, .. }) = mine.base {
+            self.discard(File::Base(name));
+            self.discard(File::Sums(name));
+        }
+    }
+
+    /// Removes what nobody will ever look at: where that fails, it costs its space, and nothing else.
+    fn discard(&self, file: File) {
+        let _ = self.storage.remove(file);
     }
 
     fn write_new(&self, file: File, bytes: &[u8]) -> Result<()> {
@@ -252,6 +262,12 @@ impl Adoption<'_> {
         self.storage.random(&mut bytes).map_err(|error| Error::io("asking for randomness", error))?;
         Ok(bytes)
     }
+}
+
+fn not_taken(error: &CoordinatorError) -> Error {
+    Error::CannotOpen(format!(
+        "the coordinator did not take the first head: {error}. NAME is unchanged but for its mark"
+    ))
 }
 
 /// The names by which clients of django-sqlite-efs may know NAME: what they were told, and its path.
