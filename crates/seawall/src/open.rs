@@ -227,8 +227,12 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<()> {
                 .into(),
         ));
     }
-    let begun = storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error))?.is_some();
-    if there && !begun && plain::state_of(&read(storage, File::Name, HEADER)?) == NameState::Marked {
+    if !there || plain::state_of(&read(storage, File::Name, HEADER)?) != NameState::Marked {
+        return Ok(());
+    }
+    // Whoever adopts makes the folder before the mark: somebody may be at it right now.
+    let begun = storage.look_anew().and_then(|()| storage.inode(File::Folder));
+    if begun.map_err(|error| Error::io("looking for the folder", error))?.is_none() {
         return Err(Error::CannotOpen(
             "NAME is the copy of some version of a Seawall database, and its folder NAME-seawall is not there. Nothing was changed. \
              Bring the folder back; or run seawall adopt, to go on from this copy"
