@@ -46,7 +46,7 @@ impl Segments {
 }
 
 /// Where a page's image is, and since which version. 16 bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Entry {
     segment: u32,
     at: u32,

@@ -247,7 +247,7 @@ impl Database {
         if pages.len() <= REMEMBERED_PAGES {
             for page in pages {
                 let entry = published.map.get(*page).expect("what was committed is in the map");
-                self.pages.remember(entry, read(*page)?);
+                self.pages.remember(*page, entry, read(*page)?);
             }
         }
         Ok(())
