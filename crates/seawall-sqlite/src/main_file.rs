@@ -40,6 +40,8 @@ pub(crate) struct MainFile {
     holding: Holding,
     /// Why the lease was not had together with the snapshot; told if the statement turns out to need it.
     refused: Option<Failure>,
+    /// The commits that SQLite counted, and that changed nothing, so that none was published.
+    unpublished: u32,
 }
 
 /// What the file's transaction, if any, stands on.
@@ -89,6 +91,7 @@ impl MainFile {
             lock: Lock::None,
             holding: Holding::Nothing,
             refused: None,
+            unpublished: 0,
         })
     }
 
@@ -261,7 +264,7 @@ impl MainFile {
             done += length;
         }
         into[done..].fill(0);
-        OurFields::at(snapshot.version()).put(&mut into[..done], offset);
+        OurFields::counted(snapshot.version(), self.unpublished).put(&mut into[..done], offset);
         Ok(done == into.len())
     }
 
@@ -316,6 +319,8 @@ impl MainFile {
             ));
         }
         if !writing.differs()? {
+            // SQLite keeps its cache under its own count from now on. The next version, somebody else's, must have another one.
+            self.unpublished = writing.counted_beyond().unwrap_or(self.unpublished);
             return Ok(());
         }
         self.check_process()?;
