@@ -164,7 +164,7 @@ impl PageMap {
                     while *at < FANOUT {
                         *at += 1;
                         if entries[*at - 1] != VACANT {
-                            return Some((PageNo(*first + *at as u32 - 1), entries[*at - 1]));
+                            return Some((PageNo(*first + (*at - 1) as u32), entries[*at - 1]));
                         }
                     }
                 }
