@@ -15,7 +15,7 @@ for target in "${targets[@]}"; do
     mkdir -p "$new" "corpus/$target" "artifacts/$target"
     crashes=0
     cargo +nightly fuzz run "$target" "$new" "corpus/$target" "regressions/$target" -- \
-        -max_total_time="$seconds" -timeout=20 -malloc_limit_mb=64 -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1 \
+        -max_total_time="$seconds" -timeout=20 -detect_leaks=0 -malloc_limit_mb=64 -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1 \
         >"$log" 2>&1 || crashes=1
     stat() { sed -n "s/^stat::$1: *//p" "$log"; }
     reached() { grep -ao "$1: [0-9]*" "$log" | tail -1 | cut -d ' ' -f 2; }

@@ -46,7 +46,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, text) in texts() {
         put("texts", name, text.as_bytes())?;
     }
+    for n in 1..=16 {
+        put("sql", &n.to_string(), &noise(n, 500))?;
+    }
+    // A lease that is taken over by a transaction that commits nothing.
+    put("sql", "takeover", &[3, 0, 1, 0, 0, 0, 0, 2, 1, 0])?;
     Ok(())
+}
+
+/// Bytes without a pattern: long stories of statements.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
 }
 
 /// A small history: an index frame, and two commits with their pages; the second one has a run. Then both marks.

@@ -84,8 +84,8 @@ fn rows(connection: &Connection, sql: &str) -> Result<String, Refusal> {
     while let Some(row) = rows.next()? {
         for column in 0..columns {
             match row.get_ref(column)? {
-                // As text where it is text: what the statements above store is.
-                ValueRef::Blob(bytes) => text.push_str(&String::from_utf8_lossy(bytes)),
+                // What the statements store is text, as a blob too.
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => text.push_str(&String::from_utf8_lossy(bytes)),
                 value => write!(text, "{value:?}").expect("a string takes all"),
             }
             text.push('|');

@@ -6,7 +6,7 @@ use super::model::{Model, State};
 use super::sqlite::{self, Refusal};
 use super::statement::Statement;
 use rusqlite::{Connection, TransactionState, ffi};
-use seawall::storage::chosen;
+use seawall::storage::{Lock, Storage, chosen};
 use seawall::{Access, Database, Options};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -15,6 +15,8 @@ use std::sync::Arc;
 /// The machine of each connection.
 const CLIENTS: [usize; 3] = [0, 0, 1];
 const MACHINES: usize = 2;
+/// More locks than stand for the lease in one story.
+const LEASES: u32 = 256;
 
 /// A process of its own, as far as files, locks and memory go.
 struct Machine {
@@ -105,8 +107,13 @@ impl World {
         for client in self.clients.iter_mut().filter(|client| client.machine == machine) {
             (client.connection, client.transaction) = (None, None);
         }
-        chosen::forget(&self.machines[machine].name);
-        self.machines[machine] = self.boot();
+        // With a process go its locks; this one goes on, and knows nothing of its death.
+        let booted = self.boot();
+        let died = std::mem::replace(&mut self.machines[machine], booted);
+        chosen::forget(&died.name);
+        for lock in (0..LEASES).map(Lock::Lease).chain([Lock::Line]) {
+            died.storage.unlock(lock).expect("its own locks");
+        }
         self.connect_all(machine);
     }
 
@@ -188,7 +195,7 @@ impl World {
     /// In a transaction both sides do the same; what fails for another reason than SQL has no effect. Whether to go on.
     pub(super) fn run_inside(&mut self, who: usize, sql: &str) -> bool {
         let ours = sqlite::run(self.connection(who), sql);
-        let refused = ours.as_ref().err().filter(|refusal| !refusal.is_of_sql()).cloned();
+        let refused = ours.as_ref().err().filter(|refusal| !self.is_of_sql(who, refusal)).cloned();
         match &refused {
             Some(refusal) => self.must_be_excused(who, refusal),
             None => {
@@ -215,7 +222,7 @@ impl World {
             let base = self.model.newest().clone();
             let ours = sqlite::run(self.connection(who), &sql);
             match &ours {
-                Err(refusal) if !refusal.is_of_sql() => {
+                Err(refusal) if !self.is_of_sql(who, refusal) => {
                     self.must_be_excused(who, refusal);
                     if refusal.code == ffi::SQLITE_IOERR_COMMIT_ATOMIC {
                         // One that fails in SQL as well never came to its commit, or kept a part of it.
@@ -316,6 +323,13 @@ impl World {
         others.filter(|(_, client)| is_writing(client)).map(|(_, client)| client.machine)
     }
 
+    /// Whether a failure is about the statement: then stock SQLite has the same. An SQLite that cannot look whether the schema has
+    /// changed goes by the one that it knows, and finds no table.
+    fn is_of_sql(&self, who: usize, refusal: &Refusal) -> bool {
+        let is_blind = refusal.code == ffi::SQLITE_ERROR && self.machines[self.clients[who].machine].troubled;
+        refusal.is_of_sql() && !is_blind
+    }
+
     /// A failure that is not about SQL must have a reason, and be one of those that the design names for it.
     fn must_be_excused(&self, who: usize, refusal: &Refusal) {
         let told = seawall_sqlite::take_failure();
@@ -324,7 +338,12 @@ impl World {
         let kind = refusal.code & 0xff;
         let is_clean = matches!(
             kind,
-            ffi::SQLITE_BUSY | ffi::SQLITE_IOERR | ffi::SQLITE_FULL | ffi::SQLITE_PERM | ffi::SQLITE_CANTOPEN
+            ffi::SQLITE_ERROR
+                | ffi::SQLITE_BUSY
+                | ffi::SQLITE_IOERR
+                | ffi::SQLITE_FULL
+                | ffi::SQLITE_PERM
+                | ffi::SQLITE_CANTOPEN
         );
         assert!(is_clean, "{refusal:?}: {told:?}");
         let client = &self.clients[who];
