@@ -33,6 +33,10 @@ test: build ## every test (Rust, Python, Django, DynamoDB, under fire)
 test-django: build ## Django's own test suite, beside stock SQLite (10 to 20 minutes)
 	$(BIN)/python tests/django/suite.py
 
+fuzz: ## ten minutes of each fuzz target (SECONDS=60, TARGET=one; KEEP=1: what it reached anew stays in fuzz/corpus)
+	cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	KEEP=$(KEEP) fuzz/run.sh $(or $(SECONDS),600) $(TARGET)
+
 bench: build ## speed beside stock SQLite and django-sqlite-efs; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py
 
@@ -56,6 +60,7 @@ doc: ## the Rust documentation, in target/doc
 
 clean: ## remove what was built
 	cargo clean
+	cargo clean --manifest-path fuzz/Cargo.toml
 	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
-.PHONY: help build demo test test-django bench aws lint doc clean
+.PHONY: help build demo test test-django fuzz bench aws lint doc clean

@@ -167,7 +167,8 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
         lease_slot: 0,
     };
     let base_is_newer = head.base.is_some_and(|base| base.name.version > head.version);
-    if head.version > Version::MAX || base_is_newer {
+    // One that no commit can follow is none.
+    if head.version >= Version::MAX || base_is_newer {
         return Err("its versions are impossible".into());
     }
     Ok(head)
@@ -254,7 +255,7 @@ mod tests {
         Head {
             database: DATABASE,
             epoch: Epoch(u64::MAX),
-            version: Version::MAX,
+            version: Version(Version::MAX.0 - 1),
             commit: CommitRef {
                 id: CommitId([2; 16]),
                 digest: Digest([3; 32]),
@@ -286,6 +287,12 @@ mod tests {
         };
         let size: usize = item.iter().map(|(name, value)| name.len() + length(value)).sum();
         assert!(size < 1024, "{size} bytes");
+    }
+
+    #[test]
+    fn a_head_that_no_commit_can_follow_is_refused() {
+        let last = Head { version: Version::MAX, ..a_head() };
+        assert!(head_of(&item_of(&last, "locks"), DATABASE, "locks").unwrap_err().contains("impossible"));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! - bytes 18 and 19, the write and read version: always "rollback journal" (1), though NAME and the bases carry
 //!   a 3 there, which keeps stock SQLite from writing them;
 //! - bytes 24–28, the change counter, and 92–96, the version for which it is valid: the version that is read, so
-//!   that SQLite keeps its own page cache exactly as long as nothing was committed.
+//!   that SQLite keeps its own page cache exactly as long as nothing was committed; counted on by those commits of
+//!   the connection that changed nothing, for SQLite counts them, and no version was published for them.
 
 use seawall::Version;
 
@@ -23,10 +24,15 @@ pub(crate) struct OurFields {
 }
 
 impl OurFields {
-    /// As every reader of `version` sees them, and as they are published.
+    /// As they are published with `version`.
     pub(crate) fn at(version: Version) -> OurFields {
+        OurFields::counted(version, 0)
+    }
+
+    /// As a connection reads them at `version`, after so many commits that were not published.
+    pub(crate) fn counted(version: Version, unpublished: u32) -> OurFields {
         // The low 32 bits: SQLite compares for equality only.
-        let counter = (version.0 as u32).to_be_bytes();
+        let counter = (version.0 as u32).wrapping_add(unpublished).to_be_bytes();
         OurFields { file_versions: [1, 1], change_counter: counter, valid_for: counter }
     }
 
@@ -57,6 +63,7 @@ pub(crate) struct Written {
     pub(crate) rollback_journal: bool,
     /// The size of the database in pages, unless SQLite itself would not believe it.
     pub(crate) page_count: Option<u32>,
+    change_counter: u32,
 }
 
 impl Written {
@@ -67,7 +74,13 @@ impl Written {
         Written {
             rollback_journal: field(page_one, FILE_VERSIONS) == [1, 1],
             page_count: (believed && page_count > 0).then_some(page_count),
+            change_counter: u32::from_be_bytes(field(page_one, CHANGE_COUNTER)),
         }
+    }
+
+    /// How many commits SQLite has counted beyond `version`.
+    pub(crate) fn counted_beyond(&self, version: Version) -> u32 {
+        self.change_counter.wrapping_sub(version.0 as u32)
     }
 }
 
@@ -130,7 +143,9 @@ mod tests {
     #[test]
     fn the_size_counts_only_if_sqlite_would_believe_it() {
         let mut page = page_one();
-        assert_eq!(Written::of(&page), Written { rollback_journal: false, page_count: Some(77) });
+        let expected = Written { rollback_journal: false, page_count: Some(77), change_counter: 9 };
+        assert_eq!(Written::of(&page), expected);
+        assert_eq!(expected.counted_beyond(Version(7)), 2);
         OurFields::at(Version(1)).put(&mut page, 0);
         assert!(Written::of(&page).rollback_journal);
         page[95] ^= 1;

@@ -42,6 +42,8 @@ pub(crate) struct MainFile {
     refused: Option<Failure>,
     /// When a write transaction began for which nobody was asked: until it has committed, what it read is not certain.
     unconfirmed: Option<Moment>,
+    /// The commits that SQLite counted, and that changed nothing, so that none was published.
+    unpublished: u32,
 }
 
 /// What the file's transaction, if any, stands on.
@@ -92,6 +94,7 @@ impl MainFile {
             holding: Holding::Nothing,
             refused: None,
             unconfirmed: None,
+            unpublished: 0,
         })
     }
 
@@ -268,7 +271,7 @@ impl MainFile {
             done += length;
         }
         into[done..].fill(0);
-        OurFields::at(snapshot.version()).put(&mut into[..done], offset);
+        OurFields::counted(snapshot.version(), self.unpublished).put(&mut into[..done], offset);
         Ok(done == into.len())
     }
 
@@ -323,6 +326,8 @@ impl MainFile {
             ));
         }
         if !writing.differs()? {
+            // SQLite keeps its cache under its own count from now on. The next version, somebody else's, must have another one.
+            self.unpublished = writing.counted_beyond().unwrap_or(self.unpublished);
             return Ok(());
         }
         self.check_process()?;

@@ -51,6 +51,11 @@ impl Writing {
         }
     }
 
+    /// How many commits SQLite has counted beyond the version that this transaction began on, if it wrote page 1.
+    pub(crate) fn counted_beyond(&self) -> Option<u32> {
+        self.header.map(|header| header.counted_beyond(self.transaction.snapshot().version()))
+    }
+
     /// Whether SQLite wrote that the database is in WAL mode from now on.
     pub(crate) fn switches_to_wal(&self) -> bool {
         self.header.is_some_and(|header| !header.rollback_journal)

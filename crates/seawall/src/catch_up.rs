@@ -16,6 +16,15 @@ use crate::storage::{File, Span};
 /// A small commit's pages are read along with its frame.
 const READ_ALONG: u32 = 64 << 10;
 
+/// How much of what lies before a commit frame is read along with it: all of it, or nothing. A place comes from the head, which may say
+/// anything.
+fn lead_to_read(place: &Place) -> u32 {
+    let is_small = place.lead.checked_add(place.length).is_some_and(|both| both <= READ_ALONG);
+    let units = u64::from(place.lead) / UNIT;
+    let is_there = u64::from(place.lead).is_multiple_of(UNIT) && units <= u64::from(place.at);
+    if is_small && is_there { place.lead } else { 0 }
+}
+
 impl Pages {
     /// The snapshot that `head` names: carried on from `known` where that is possible, else from the base.
     pub(crate) fn snapshot_of(&self, head: Head, known: Option<&Snapshot>, sent: Moment) -> Result<Snapshot> {
@@ -41,16 +50,16 @@ impl Pages {
     pub(crate) fn read_commit(&self, commit: &CommitRef, version: Version) -> Result<CommitFrame> {
         let no_frame = || Error::corrupt(format!("the history at version {}", version.0), "it names no commit frame");
         let place = commit.place.ok_or_else(no_frame)?;
-        let lead = if place.lead + place.length <= READ_ALONG { place.lead } else { 0 };
+        let begins_at = u64::from(place.at) * UNIT;
+        let lead = lead_to_read(&place);
         let file = File::Segment(place.segment);
-        let at = u64::from(place.at) * UNIT - u64::from(lead.min(place.at.saturating_mul(UNIT as u32)));
+        let at = begins_at - u64::from(lead);
         let span = Span { file, at, length: (lead + place.length) as usize };
         let files_are_older = |why: &dyn std::fmt::Display| {
             Error::CannotOpen(format!(
                 "the files are older than the head: the commit frame of version {} ({file} at {}) cannot be read: {why}. Nothing was \
                  changed. If the folder was restored from a backup, run seawall recover",
-                version.0,
-                u64::from(place.at) * UNIT
+                version.0, begins_at
             ))
         };
         let bytes = match self.read_whole(span) {

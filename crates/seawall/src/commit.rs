@@ -1,7 +1,7 @@
 //! The commit frame: what a transaction appended, and how a reader gets from there to a whole page map.
 
 use crate::codec::{Malformed, Reader, put_varint};
-use crate::group::page_number;
+use crate::group::{page_number, pages_per_group};
 use crate::head::{CommitRef, Place};
 use crate::ids::{CommitId, DatabaseId, Digest, Epoch, PageNo, PageSize, SegmentName, Version, WriterId};
 use crate::index::{Entries, put_entries, read_entries};
@@ -155,8 +155,15 @@ impl CommitFrame {
         }
         let time = reader.varint()?;
         let groups = reader.count(12)?;
-        let pages = (0..groups).map(|_| read_group(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        let most = pages_per_group(page_size);
+        let pages = (0..groups).map(|_| read_group(&mut reader, most)).collect::<Result<Vec<_>, _>>()?;
+        if !pages.iter().flat_map(|group| &group.pages).is_sorted_by(|one, next| one.page < next.page) {
+            return Err(Malformed("a commit's pages are out of order"));
+        }
         let runs_begin = Version(reader.varint()?);
+        if runs_begin >= version {
+            return Err(Malformed("a commit's index begins after it"));
+        }
         let count = reader.count(10)?;
         if count > MAX_RUNS {
             return Err(Malformed("a commit has too many runs"));
@@ -217,11 +224,11 @@ fn read_place(reader: &mut Reader<'_>) -> Result<Place, Malformed> {
     Ok(Place { segment, at: reader.small()?, length: reader.small()?, lead: reader.small()? })
 }
 
-fn read_group(reader: &mut Reader<'_>) -> Result<NewGroup, Malformed> {
+fn read_group(reader: &mut Reader<'_>, most: usize) -> Result<NewGroup, Malformed> {
     let (at, units) = (reader.small()?, reader.small()?);
     let count = reader.count(9)?;
-    if count > usize::from(u8::MAX) + 1 {
-        return Err(Malformed("a group has too many pages"));
+    if count == 0 || count > most {
+        return Err(Malformed("a group has too many pages, or none"));
     }
     let new_page = |_| Ok(NewPage { page: page_number(reader)?, checksum: reader.array()? });
     Ok(NewGroup { at, units, pages: (0..count).map(new_page).collect::<Result<_, Malformed>>()? })
@@ -292,11 +299,26 @@ mod tests {
         }
 
         #[test]
+        fn an_index_that_begins_after_its_commit_is_refused(begin in 0..2000_u64) {
+            let segments = Segments::default();
+            let commit = CommitFrame { runs_begin: Version(begin), runs: vec![], ..frame(vec![]) };
+            prop_assert_eq!(CommitFrame::decode(&commit.encode(&segments), &segments).is_ok(), begin < 1000);
+        }
+
+        #[test]
         fn runs_come_back(raw in some_entries(401, 500)) {
             let segments = Segments::default();
             let (database, entries) = (DatabaseId([1; 16]), entries(&raw, &segments));
             let run = IndexFrame { database, after: Version(400), up_to: Version(500), entries };
             prop_assert_eq!(IndexFrame::decode(&run.encode(&segments), &segments).unwrap(), run);
+        }
+
+        #[test]
+        fn pages_out_of_order_are_refused(one in 1..100_u32, next in 1..100_u32) {
+            let segments = Segments::default();
+            let mut commit = frame(vec![]);
+            commit.pages[0].pages = [one, next].map(|page| NewPage { page: PageNo(page), checksum: [0; 8] }).into();
+            prop_assert_eq!(CommitFrame::decode(&commit.encode(&segments), &segments).is_ok(), one < next);
         }
 
         #[test]

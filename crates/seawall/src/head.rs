@@ -194,7 +194,8 @@ impl FromStr for Head {
         if fields.next().is_some() {
             return Err(Malformed("a head has an unknown field"));
         }
-        if head.version > Version::MAX || head.base.is_some_and(|base| base.name.version > head.version) {
+        // One that no commit can follow is none.
+        if head.version >= Version::MAX || head.base.is_some_and(|base| base.name.version > head.version) {
             return Err(Malformed("a head's versions are impossible"));
         }
         Ok(head)
@@ -232,7 +233,7 @@ pub(crate) mod tests {
         Head {
             database: DatabaseId([1; 16]),
             epoch: Epoch(u64::MAX),
-            version: Version::MAX,
+            version: Version(Version::MAX.0 - 1),
             commit: CommitRef { id: CommitId([2; 16]), digest: Digest([3; 32]), place: Some(place) },
             base: Some(BaseRef { name, page_size: PageSize::new(65_536).unwrap(), page_count: u32::MAX }),
             home: u64::MAX,
@@ -250,6 +251,12 @@ pub(crate) mod tests {
         assert_eq!(text.parse(), Ok(head.clone()));
         let first = Head::first(head.database, head.commit.id, None, 5);
         assert_eq!(first.to_string().parse(), Ok(first));
+    }
+
+    #[test]
+    fn a_head_that_no_commit_can_follow_is_refused() {
+        let last = Head { version: Version::MAX, ..a_head() };
+        assert_eq!(last.to_string().parse::<Head>(), Err(Malformed("a head's versions are impossible")));
     }
 
     #[test]

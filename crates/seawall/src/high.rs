@@ -10,18 +10,22 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The note has this length, so that a newer one always covers an older one whole.
-pub(crate) const LENGTH: usize = 160;
+pub const LENGTH: usize = 160;
 
 /// The newest acknowledged commit, as far as it was noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct High {
-    pub(crate) epoch: Epoch,
-    pub(crate) version: Version,
-    pub(crate) commit: CommitId,
+pub struct High {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its version.
+    pub version: Version,
+    /// Its id.
+    pub commit: CommitId,
 }
 
 impl High {
-    pub(crate) fn of(head: &Head) -> High {
+    /// The note of `head`.
+    pub fn of(head: &Head) -> High {
         High { epoch: head.epoch, version: head.version, commit: head.commit.id }
     }
 }
@@ -39,13 +43,15 @@ impl FromStr for High {
 
     fn from_str(text: &str) -> Result<High, Malformed> {
         let malformed = || Malformed("the note of the newest commit is malformed");
-        let (body, sum) = text.trim_end().rsplit_once(" sum=").ok_or_else(malformed)?;
+        let (body, _) = text.rsplit_once(" sum=").ok_or_else(malformed)?;
         let mut fields = body.strip_prefix("seawall1 high ").ok_or_else(malformed)?.split(' ');
         let mut field = |name: &str| fields.next().and_then(|field| field.strip_prefix(name)).ok_or_else(malformed);
         let epoch = Epoch(parse_number(field("epoch=")?).ok_or_else(malformed)?);
         let version = Version(parse_number(field("version=")?).ok_or_else(malformed)?);
         let commit = field("commit=")?.parse().map_err(|_| malformed())?;
-        if sum == checksum(body) { Ok(High { epoch, version, commit }) } else { Err(malformed()) }
+        let high = High { epoch, version, commit };
+        // One spelling only: what is read must be what would be written, its checksum included.
+        if high.to_string() == text { Ok(high) } else { Err(malformed()) }
     }
 }
 
@@ -61,6 +67,7 @@ mod tests {
             assert_eq!(text.len(), LENGTH);
             assert_eq!(text.parse(), Ok(high));
             assert!(text.replace("version=", "version=1").parse::<High>().is_err());
+            assert!(text.trim_end().parse::<High>().is_err(), "it has one spelling");
         }
     }
 }

@@ -43,7 +43,13 @@ impl FromStr for Identity {
         let mut line =
             |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).ok_or(Malformed("a line is missing"));
         let database = line("database ")?.parse().map_err(|_| Malformed("its database id is malformed"))?;
-        Ok(Identity { database, coordinator: line("coordinator ")?.to_owned() })
+        let identity = Identity { database, coordinator: line("coordinator ")?.to_owned() };
+        // One spelling only: what is read must be what would be written.
+        if identity.to_string() == text {
+            Ok(identity)
+        } else {
+            Err(Malformed("it has lines that do not belong there"))
+        }
     }
 }
 
@@ -78,6 +84,15 @@ mod tests {
             if let Ok(text) = String::from_utf8(bytes) {
                 prop_assert_ne!(text.parse(), Ok(identity()));
             }
+        }
+    }
+
+    #[test]
+    fn it_has_one_spelling() {
+        let text = identity().to_string();
+        let (body, _) = text.rsplit_once("sum ").unwrap();
+        for wrong in [body.replace("seawall 1", "another"), format!("{body}more\n"), body.replace("fs:", "fs:\r\r")] {
+            assert!(format!("{wrong}sum {}\n", checksum(&wrong)).parse::<Identity>().is_err(), "{wrong:?} was taken");
         }
     }
 

@@ -64,8 +64,10 @@ impl Database {
         if let Some(held) = turn.take_lease() {
             let now = self.storage.now();
             // Nobody polite committed since; nor did anybody who took the lease over, for that takes a whole lease without a sign of life.
+            // One that this process took over itself is known to others only from its next commit on: until then the holder that it
+            // passed over may come back, and commit.
             let newest = self.newest_known();
-            let undisturbed = held.on == newest.head.order();
+            let undisturbed = held.on == newest.head.order() && held.lease.slot == newest.head.lease_slot;
             if undisturbed && now.monotonic < held.ends && held.lease.since.age(now) < self.options.lease / 2 {
                 self.work_begins(turn, held);
                 return Ok(newest);

@@ -3,7 +3,7 @@
 //! Pages go to append-only segments; the order comes from one compare-and-swap of a small head. `docs/design.md` is the contract:
 //! its words are used here, and mean the same.
 //!
-//! - pure data and encodings: [`ids`], [`head`], [`frame`], [`group`], [`commit`], [`index`], [`mark`], [`page_map`], [`identity`], [`plain`]
+//! - pure data and encodings: [`ids`], [`head`], [`frame`], [`group`], [`commit`], [`index`], [`mark`], [`page_map`], [`identity`], [`high`], [`plain`]
 //! - the two traits through which all I/O goes: [`storage`], [`coordinator`]
 //! - reading and writing at one version: [`Snapshot`], [`Transaction`]
 //! - what a process keeps for a database: [`Database`]
@@ -22,7 +22,7 @@ mod export;
 pub mod frame;
 pub mod group;
 pub mod head;
-mod high;
+pub mod high;
 pub mod identity;
 pub mod ids;
 pub mod index;

@@ -70,9 +70,8 @@ impl Database {
             }
             return Ok(database.clone());
         }
-        let storage = OsStorage::new(&name, &options.scratch)
-            .map_err(|error| Error::CannotOpen(format!("{}: {error}", name.display())))?;
-        let database = open_or_adopt(&name, Arc::new(storage), access, options, plain)?;
+        let storage = storage_of(&name, options)?;
+        let database = open_or_adopt(&name, storage, access, options, plain)?;
         *slot = Some(database.clone());
         drop(slot);
         forget_idle();
@@ -103,6 +102,18 @@ impl Database {
             *self.name_stamp.lock().expect("no panic while locked") = stamp;
         }
         Ok(true)
+    }
+}
+
+/// Where the files of NAME are reached: on this machine, unless a test chose otherwise.
+fn storage_of(name: &Path, options: &Options) -> Result<Arc<dyn Storage>> {
+    #[cfg(feature = "testing")]
+    if let Some(storage) = crate::storage::chosen::chosen(name) {
+        return Ok(storage);
+    }
+    match OsStorage::new(name, &options.scratch) {
+        Ok(storage) => Ok(Arc::new(storage)),
+        Err(error) => Err(Error::CannotOpen(format!("{}: {error}", name.display()))),
     }
 }
 

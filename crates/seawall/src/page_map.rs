@@ -46,7 +46,7 @@ impl Segments {
 }
 
 /// Where a page's image is, and since which version. 16 bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Entry {
     segment: u32,
     at: u32,
@@ -164,7 +164,7 @@ impl PageMap {
                     while *at < FANOUT {
                         *at += 1;
                         if entries[*at - 1] != VACANT {
-                            return Some((PageNo(*first + *at as u32 - 1), entries[*at - 1]));
+                            return Some((PageNo(*first + (*at - 1) as u32), entries[*at - 1]));
                         }
                     }
                 }

@@ -3,10 +3,10 @@
 use crate::codec::Malformed;
 use crate::commit::page_checksum;
 use crate::error::{Error, Result};
-use crate::frame::{self, Frame, Kind};
+use crate::frame::{self, Frame, Kind, UNIT};
 use crate::group;
 use crate::head::BaseRef;
-use crate::ids::{BaseName, DatabaseId, PageNo, SegmentName};
+use crate::ids::{BaseName, DatabaseId, PageNo, PageSize, SegmentName, Version};
 use crate::mutation::{self, Mutation};
 use crate::page_map::{Entry, SegmentNo, Segments};
 use crate::snapshot::{PagePlace, Snapshot};
@@ -30,10 +30,11 @@ impl Deref for Page {
     }
 }
 
-/// The whole location: names are never used twice, so what is under a key never changes.
+/// The whole location, and which page was found there: names are never used twice, so what is under a key never changes; and a
+/// page map that is wrong about a place finds nothing under it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Key {
-    Segment { segment: SegmentNo, at: u32, slot: u8 },
+    Segment { entry: Entry, page: PageNo },
     Base { base: BaseName, page: PageNo },
 }
 
@@ -90,20 +91,25 @@ impl Pages {
                 format!("page {} is missing", page.0),
             )
         })?;
-        match place {
+        let read = match place {
             PagePlace::Segment(entry) => self.read_from_segment(entry, page),
             PagePlace::Base(base) => self.read_from_base(base, page),
         }
-        .map_err(|error| self.explain(error, snapshot))
+        .map_err(|error| self.explain(error, snapshot))?;
+        if Some(read.len()) != snapshot.page_size().map(PageSize::bytes) {
+            let why = format!("page {} has {} bytes there, which is not its size", page.0, read.len());
+            return Err(Error::corrupt(format!("the page map of version {}", snapshot.version().0), why));
+        }
+        Ok(read)
     }
 
     /// Remembers a page that was just committed.
-    pub(crate) fn remember(&self, entry: Entry, page: Page) {
-        self.cache.insert(key_of(entry), page);
+    pub(crate) fn remember(&self, page: PageNo, entry: Entry, image: Page) {
+        self.cache.insert(self.key_of(page, entry), image);
     }
 
     fn read_from_segment(&self, entry: Entry, page: PageNo) -> Result<Page, ReadError> {
-        if let Some(cached) = self.cache.get(&self.mutated(key_of(entry), page)) {
+        if let Some(cached) = self.cache.get(&self.key_of(page, entry)) {
             return Ok(cached);
         }
         let file = File::Segment(self.segments.name(entry.segment()));
@@ -112,24 +118,25 @@ impl Pages {
         let frame = frame_of(&bytes, Kind::Pages).map_err(damaged)?;
         let group = self.take_in_group(&frame, entry.segment(), entry.at()).map_err(damaged)?;
         let slot = usize::from(entry.slot());
-        if group.owner.version != entry.version() || group.pages.get(slot) != Some(&page) {
+        let is_whole = frame.length == entry.length() && group.owner.version == entry.version();
+        if !is_whole || group.pages.get(slot) != Some(&page) {
             return Err(damaged(Malformed("it holds other pages than the page map says")));
         }
         Ok(Page(image_of(&group, slot).into()))
     }
 
-    /// The key of `page`, from which a mutation leaves something out.
-    fn mutated(&self, key: Key, page: PageNo) -> Key {
-        match key {
-            Key::Segment { segment, at, slot } if mutation::is(Mutation::CacheWithoutN) => {
-                let first = SegmentName { n: 0, ..self.segments.name(segment) };
-                Key::Segment { segment: self.segments.number(first), at, slot }
-            }
-            Key::Segment { .. } if mutation::is(Mutation::CacheByPage) => {
-                Key::Segment { segment: SegmentNo(0), at: page.0, slot: 0 }
-            }
-            key => key,
+    /// The whole place; a mutation leaves something of it out.
+    fn key_of(&self, page: PageNo, entry: Entry) -> Key {
+        let partly = |segment, at, slot| Entry::new(Version(1), segment, at, 1, slot);
+        if mutation::is(Mutation::CacheWithoutN) {
+            let first = SegmentName { n: 0, ..self.segments.name(entry.segment()) };
+            let entry = partly(self.segments.number(first), entry.at(), entry.slot());
+            return Key::Segment { entry, page: PageNo(1) };
         }
+        if mutation::is(Mutation::CacheByPage) {
+            return Key::Segment { entry: partly(SegmentNo(0), 0, 0), page };
+        }
+        Key::Segment { entry, page }
     }
 
     /// Puts every page of a group into the cache: they were read, and they are neighbours.
@@ -143,9 +150,14 @@ impl Pages {
         if group.owner.database != self.database {
             return Err(Malformed("it is of another database"));
         }
-        for slot in 0..group.pages.len() {
-            let key = Key::Segment { segment, at, slot: slot as u8 };
-            self.cache.insert(self.mutated(key, group.pages[slot]), Page(image_of(&group, slot).into()));
+        let version = group.owner.version;
+        if version == Version(0) || version > Version::MAX {
+            return Err(Malformed("its version is impossible"));
+        }
+        let units = u16::try_from(frame.length as u64 / UNIT).map_err(|_| Malformed("it is longer than any group"))?;
+        for (slot, page) in group.pages.iter().enumerate() {
+            let entry = Entry::new(version, segment, at, units, slot as u8);
+            self.remember(*page, entry, Page(image_of(&group, slot).into()));
         }
         Ok(group)
     }
@@ -155,7 +167,18 @@ impl Pages {
         if let Some(cached) = self.cache.get(&key) {
             return Ok(cached);
         }
-        let ahead = self.how_far_ahead(&base, page);
+        match self.how_far_ahead(&base, page) {
+            1 => self.read_on_from_base(base, page, 1),
+            ahead => match self.read_on_from_base(base, page, ahead) {
+                // What is missing behind the page that was asked for is told when it is asked for.
+                Err(ReadError::Short(..)) => self.read_on_from_base(base, page, 1),
+                read => read,
+            },
+        }
+    }
+
+    /// Reads `ahead` pages, from `page` on, into the cache; gives the first.
+    fn read_on_from_base(&self, base: BaseRef, page: PageNo, ahead: u32) -> Result<Page, ReadError> {
         let (size, per_read) = (base.page_size.bytes(), (READ_AHEAD / base.page_size.bytes()) as u32);
         let file = File::Base(base.name);
         let mut spans: Vec<Span> = (0..ahead)
@@ -201,7 +224,7 @@ impl Pages {
         let scan = scans.entry(base.name).or_default();
         let pages = if page.0 == scan.next { (scan.pages * 8).clamp(1, most) } else { 1 };
         let pages = pages.min(base.page_count - page.0 + 1);
-        *scan = Scan { next: page.0 + pages, pages };
+        *scan = Scan { next: page.0.saturating_add(pages), pages };
         pages
     }
 
@@ -223,10 +246,6 @@ impl Pages {
             error => error.into(),
         }
     }
-}
-
-fn key_of(entry: Entry) -> Key {
-    Key::Segment { segment: entry.segment(), at: entry.at(), slot: entry.slot() }
 }
 
 fn image_of(group: &group::Group, slot: usize) -> &[u8] {

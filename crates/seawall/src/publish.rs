@@ -33,6 +33,9 @@ pub(crate) struct Pending {
     frame: CommitFrame,
     /// Whether the lease was to outlive the swap.
     keep: bool,
+    /// When its swap was sent first. Once it is known to have taken place, that is how new the knowledge of the head is: others may
+    /// have committed since.
+    sent: Moment,
 }
 
 /// What a head says of a commit.
@@ -80,11 +83,11 @@ impl Database {
         let next = snapshot.head.followed_by(commit, lease.generation, lease.slot);
         let sent = self.storage.now();
         let keep = turn.goes_on(sent.monotonic);
-        let pending = Pending { lease, previous: snapshot.clone(), next, frame, keep };
+        let pending = Pending { lease, previous: snapshot.clone(), next, frame, keep, sent };
         match self.conclude(&pending, false, PATIENCE) {
             Outcome::Committed => {
                 let keep = pending.keep;
-                let published = self.install(&pending, sent)?;
+                let published = self.install(&pending)?;
                 self.remember(&published, pages, read);
                 if keep || self.coordinator.lease_survives_swap() {
                     turn.carry_on(published.head.order(), published.head.generation, sent);
@@ -112,9 +115,8 @@ impl Database {
         // Whoever comes meanwhile waits: it must not read past what is being settled.
         let mut slot = self.pending();
         let Some(pending) = slot.take() else { return Ok(()) };
-        let sent = self.storage.now();
         let unsettled = match self.conclude(&pending, true, PATIENCE_LATER) {
-            Outcome::Committed => self.install_late(&pending, sent).map_err(|error| error.to_string()),
+            Outcome::Committed => self.install_late(&pending).map_err(|error| error.to_string()),
             Outcome::Refused => self.settle_refusal(&pending).map(drop),
             Outcome::Failed(error) => Err(error.to_string()),
             Outcome::Unknown(cause) => Err(cause),
@@ -195,20 +197,20 @@ impl Database {
     }
 
     /// The commit is in the history: from now on this process knows it.
-    fn install(self: &Arc<Self>, pending: &Pending, sent: Moment) -> Result<Arc<Snapshot>> {
-        let Pending { next, frame, previous, .. } = pending;
+    fn install(self: &Arc<Self>, pending: &Pending) -> Result<Arc<Snapshot>> {
+        let Pending { next, frame, previous, sent, .. } = pending;
         let segments = &self.pages.segments;
-        let snapshot = Snapshot::of_commit(next.clone(), frame.clone(), &[], Some(previous), segments, sent)
+        let snapshot = Snapshot::of_commit(next.clone(), frame.clone(), &[], Some(previous), segments, *sent)
             .map_err(|why| Error::corrupt(format!("the commit frame of version {}", next.version.0), why))?;
         let snapshot = Arc::new(snapshot);
-        self.raise(snapshot.clone(), sent);
+        self.raise(snapshot.clone(), *sent);
         self.acknowledged(next);
         Ok(snapshot)
     }
 
     /// The same, for a commit whose writer has long gone on: nobody here waits for its lease.
-    fn install_late(self: &Arc<Self>, pending: &Pending, sent: Moment) -> Result<()> {
-        self.install(pending, sent)?;
+    fn install_late(self: &Arc<Self>, pending: &Pending) -> Result<()> {
+        self.install(pending)?;
         if pending.keep && !self.coordinator.lease_survives_swap() {
             let lease = Lease { generation: pending.next.generation, ..pending.lease.clone() };
             let released = self.coordinator.release(&lease);
@@ -229,7 +231,7 @@ impl Database {
         let look = || -> Result<Option<Arc<Snapshot>>> {
             let head = self.load(&known, PATIENCE)?;
             match self.judge(pending, &head)? {
-                Verdict::Committed => self.install(pending, sent).map(Some),
+                Verdict::Committed => self.install(pending).map(Some),
                 Verdict::Refused => self.catch_up(head, sent).map(|_| None),
                 Verdict::Open => Err(Error::CannotOpen("the head was set back: run seawall recover".into())),
             }
@@ -265,7 +267,7 @@ impl Database {
         for page in pages {
             let entry = published.map.get(*page).expect("what was committed is in the map");
             let Ok(image) = read(*page) else { return };
-            self.pages.remember(entry, image);
+            self.pages.remember(*page, entry, image);
         }
     }
 }

@@ -3,10 +3,11 @@
 
 mod common;
 
-use common::faulty::{Call, EACCES, EEXIST, EIO, ENOSPC, Fault, Faulty};
+use common::faulty::{Call, Clock, EACCES, EEXIST, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, newest, page_size};
 use seawall::{Access, Database, Error, ErrorKind, Freshness, Options, PageNo, Version};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Two machines, one of them on a storage that fails as it is told; version 1 is there.
 struct Scene {
@@ -127,6 +128,16 @@ fn an_unknown_outcome_is_settled_as_refused_when_another_commit_went_first() {
     assert_eq!(scene.seen(), (Version(3), 8));
 }
 
+#[test]
+fn settling_a_commit_never_hides_a_newer_one() {
+    let scene = scene();
+    drop(unknown(&scene, Fault::After(EIO)));
+    commit(&scene.b, &[(1, 7)]).unwrap();
+    scene.storage.heal();
+    let snapshot = newest(&scene.a);
+    assert_eq!((snapshot.version(), byte(&scene.a, &snapshot, 1)), (Version(3), 7));
+}
+
 /// A transaction that published page 1 as 2, and cannot learn what became of it.
 fn unknown(scene: &Scene, fault: Fault) -> seawall::Transaction {
     let mut transaction = scene.a.begin(PATIENCE).unwrap();
@@ -142,6 +153,27 @@ fn unknown(scene: &Scene, fault: Fault) -> seawall::Transaction {
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
     assert!(matches!(error, Error::OutcomeUnknown { version: Version(2), .. }), "{error}");
     transaction
+}
+
+#[test]
+fn a_lease_that_was_taken_over_is_not_kept_before_a_commit_tells_of_it() {
+    let folder = Folder::new();
+    folder.machine();
+    let clock = Arc::new(Clock::standing());
+    let machine = || {
+        let storage = Arc::new(Faulty::with_clock(&folder.name(), clock.clone()));
+        let options = Options { lease: Duration::from_millis(300), ..Options::default() };
+        let machine = Database::on(storage, &folder.name(), Access::ReadWrite, &options, &PlainFile).unwrap();
+        machine.stop_background();
+        machine
+    };
+    let (a, b) = (machine(), machine());
+    drop(a.begin(PATIENCE).unwrap());
+    // `a` does nothing for a whole lease, so `b` passes it over; then `a` comes back.
+    drop(b.begin(PATIENCE).unwrap());
+    commit(&a, &[(1, 1)]).unwrap();
+    let transaction = b.begin(PATIENCE).unwrap();
+    assert_eq!(transaction.snapshot().version(), Version(1), "what was acknowledged before it began");
 }
 
 #[test]

@@ -24,6 +24,8 @@ use std::time::{Duration, Instant, SystemTime};
 const OPEN_FILES: usize = 128;
 /// How many reads are issued at once, at most.
 const AT_ONCE: usize = 16;
+/// Room for a longer read is only made as the file turns out to be so long: the length can come from a record that lies.
+const READ_STEP: usize = 8 << 20;
 /// The lease's locks are single bytes from here on; the labels are in front.
 const LOCKS_BEGIN: i64 = 4096;
 
@@ -401,9 +403,12 @@ fn at_once<I: Sync, O: Send>(items: &[I], network: bool, one: impl Fn(&I) -> O +
 }
 
 fn read_at(file: &fs::File, span: Span) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; span.length];
+    let mut bytes = Vec::new();
     let mut filled = 0;
     while filled < span.length {
+        if filled == bytes.len() {
+            bytes.resize(span.length.min(filled + READ_STEP), 0);
+        }
         match file.read_at(&mut bytes[filled..], span.at + filled as u64) {
             Ok(0) => break,
             Ok(n) => filled += n,

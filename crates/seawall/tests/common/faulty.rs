@@ -43,17 +43,47 @@ pub const ENOSPC: i32 = 28;
 struct Plan {
     /// For each call: the fault, and how often it still happens.
     faults: HashMap<Call, (Fault, u32)>,
-    passed: Duration,
+}
+
+/// A clock that waiting moves on at once; machines can share one.
+pub struct Clock {
+    passed: Mutex<Duration>,
+    /// Whether real time moves it as well. Otherwise what happens is the same each time: each look at it takes a microsecond.
+    runs: bool,
+}
+
+impl Clock {
+    pub fn running() -> Clock {
+        Clock { passed: Mutex::default(), runs: true }
+    }
+
+    pub fn standing() -> Clock {
+        Clock { passed: Mutex::default(), runs: false }
+    }
+
+    fn now(&self, real: Moment) -> Moment {
+        let mut passed = self.passed.lock().unwrap();
+        if self.runs {
+            return Moment { monotonic: real.monotonic + *passed, wall: real.wall + *passed };
+        }
+        *passed += Duration::from_micros(1);
+        Moment { monotonic: *passed, wall: *passed }
+    }
 }
 
 pub struct Faulty {
     inner: OsStorage,
     plan: Arc<Mutex<Plan>>,
+    clock: Arc<Clock>,
 }
 
 impl Faulty {
     pub fn new(name: &Path) -> Faulty {
-        Faulty { inner: OsStorage::new(name, &std::env::temp_dir()).unwrap(), plan: Arc::default() }
+        Faulty::with_clock(name, Arc::new(Clock::running()))
+    }
+
+    pub fn with_clock(name: &Path, clock: Arc<Clock>) -> Faulty {
+        Faulty { inner: OsStorage::new(name, &std::env::temp_dir()).unwrap(), plan: Arc::default(), clock }
     }
 
     /// The next `times` calls of this kind fail so.
@@ -135,12 +165,10 @@ impl Storage for Faulty {
         self.call(Call::Scratch, || self.inner.scratch())
     }
     fn now(&self) -> Moment {
-        let passed = self.plan.lock().unwrap().passed;
-        let now = self.inner.now();
-        Moment { monotonic: now.monotonic + passed, wall: now.wall + passed }
+        self.clock.now(self.inner.now())
     }
     fn sleep(&self, time: Duration) {
-        self.plan.lock().unwrap().passed += time;
+        *self.clock.passed.lock().unwrap() += time;
     }
 
     fn counters(&self) -> &Counters {
@@ -162,7 +190,7 @@ impl Storage for Faulty {
         self.inner.stamp(file)
     }
     fn read_many(&self, spans: &[Span]) -> Vec<io::Result<Vec<u8>>> {
-        self.inner.read_many(spans)
+        spans.iter().map(|span| self.read(*span)).collect()
     }
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.inner.write(file, at, bytes)

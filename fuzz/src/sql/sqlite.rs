@@ -1,0 +1,121 @@
+//! SQLite itself: Seawall brought into it, connections, results, and what a database holds.
+
+use rusqlite::ffi;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Error, OpenFlags};
+use std::ffi::{c_char, c_int};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Once;
+
+/// What came of a statement: its rows, and how many it changed; or SQLite's extended code and words.
+pub(super) type Outcome = Result<(String, u64), Refusal>;
+
+/// Why a statement failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: c_int,
+    pub(super) text: String,
+}
+
+impl Refusal {
+    /// Whether it is about the statement. Anything else is about files, locks, or the coordinator.
+    pub(super) fn is_of_sql(&self) -> bool {
+        matches!(self.code & 0xff, ffi::SQLITE_ERROR | ffi::SQLITE_CONSTRAINT | ffi::SQLITE_MISMATCH)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        let code = error.sqlite_error().unwrap_or_else(|| panic!("not of SQLite: {error}")).extended_code;
+        Refusal { code, text: error.to_string() }
+    }
+}
+
+/// Brings Seawall's VFS into the SQLite of this program, as SQLite does when it loads the extension.
+fn register() {
+    static ONCE: Once = Once::new();
+    unsafe extern "C" fn enter(
+        db: *mut ffi::sqlite3,
+        message: *mut *mut c_char,
+        routines: *const ffi::sqlite3_api_routines,
+    ) -> c_int {
+        // SAFETY: SQLite's call of an entry point, with its arguments. It asks to stay loaded, and is linked in here.
+        unsafe { seawall_sqlite::sqlite3_seawall_init(db.cast(), message, routines.cast()) };
+        ffi::SQLITE_OK
+    }
+    ONCE.call_once(|| {
+        // SAFETY: it has the type of an entry point, and lives as long as the program.
+        unsafe { rusqlite::auto_extension::register_auto_extension(enter) }.expect("SQLite takes the entry point");
+        Connection::open_in_memory().expect("a first connection");
+        rusqlite::auto_extension::cancel_auto_extension(enter);
+    });
+}
+
+/// A connection to the Seawall database at `name`.
+pub(super) fn open(name: &Path) -> Result<Connection, Refusal> {
+    register();
+    let uri = format!("file:{}?vfs=seawall&timeout=0&lease=0.3", name.display());
+    let connection = Connection::open_with_flags(uri, OpenFlags::default())?;
+    Ok(connection)
+}
+
+/// Stock SQLite on a database of its own, in memory, with the content of the file `image`.
+pub(super) fn stock(image: &[u8]) -> Connection {
+    let mut connection = Connection::open_in_memory().expect("memory");
+    if !image.is_empty() {
+        connection.deserialize_read_exact("main", image, image.len(), false).expect("what SQLite wrote");
+    }
+    connection
+}
+
+/// Runs one statement to its end.
+pub(super) fn run(connection: &Connection, sql: &str) -> Outcome {
+    let before = connection.total_changes();
+    let rows = rows(connection, sql)?;
+    Ok((rows, connection.total_changes() - before))
+}
+
+fn rows(connection: &Connection, sql: &str) -> Result<String, Refusal> {
+    let mut statement = connection.prepare(sql)?;
+    let columns = statement.column_count();
+    let mut rows = statement.query([])?;
+    let mut text = String::new();
+    while let Some(row) = rows.next()? {
+        for column in 0..columns {
+            match row.get_ref(column)? {
+                // What the statements store is text, as a blob too.
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => text.push_str(&String::from_utf8_lossy(bytes)),
+                value => write!(text, "{value:?}").expect("a string takes all"),
+            }
+            text.push('|');
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// All that a database holds, as of one version: in the connection's transaction, or in one of its own.
+pub(super) fn content(connection: &Connection) -> Result<String, Refusal> {
+    if !connection.is_autocommit() {
+        return content_now(connection);
+    }
+    run(connection, "BEGIN")?;
+    let content = content_now(connection);
+    let ended = run(connection, "COMMIT");
+    let content = content?;
+    ended.map(|_| content)
+}
+
+fn content_now(connection: &Connection) -> Result<String, Refusal> {
+    let mut content = rows(connection, "SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")?;
+    for pragma in ["user_version", "page_size", "auto_vacuum"] {
+        content.push_str(&rows(connection, &format!("PRAGMA {pragma}"))?);
+    }
+    let tables = rows(connection, "SELECT CAST(name AS BLOB) FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
+    for table in tables.lines().map(|line| line.trim_end_matches('|')) {
+        content.push_str(table);
+        content.push_str(&rows(connection, &format!("SELECT * FROM {table} ORDER BY 1, 2"))?);
+    }
+    Ok(content)
+}

@@ -1,0 +1,96 @@
+//! What is kept as text: heads, `high`, `id`, DynamoDB's item, and the names in them. The first byte says which.
+//!
+//! In upper case, it asks for a right checksum behind the text, so that the fuzzer gets past it. What is taken has one spelling only: it
+//! is the text that would be written.
+
+use seawall::commit::page_checksum;
+use seawall::head::{BaseRef, Head, Place};
+use seawall::high::High;
+use seawall::identity::{self, Identity};
+use seawall::ids::{BaseName, DatabaseId, SegmentName, Version};
+use seawall_dynamodb::item::{Item, Value, first_in_line, head_of, holder_of, item_of, names};
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+/// The database that items are asked for.
+const DATABASE: DatabaseId = DatabaseId([7; 16]);
+/// The table that they must have been made in.
+const TABLE: &str = "locks";
+
+/// The target.
+pub fn check(data: &[u8]) {
+    let Some((which, bytes)) = data.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        assert!(identity::parse(bytes.to_vec()).is_err());
+        return;
+    };
+    match which {
+        b'h' => drop(one_spelling::<Head>(text).inspect(check_head)),
+        b'H' => drop(one_spelling::<Head>(&format!("{text} sum={}", checksum(text))).inspect(check_head)),
+        b'g' => drop(one_spelling::<High>(text)),
+        b'G' => drop(one_spelling::<High>(&format!("{:<159}\n", format!("{text} sum={}", checksum(text))))),
+        b'i' => drop(one_spelling::<Identity>(text)),
+        b'I' => drop(one_spelling::<Identity>(&format!("{text}sum {}\n", checksum(text)))),
+        b'n' => check_names(text),
+        b't' => check_item(text),
+        _ => {}
+    }
+}
+
+/// What `text` says, which must be the only text that says so.
+fn one_spelling<T: FromStr + Display + PartialEq + Debug>(text: &str) -> Option<T> {
+    let value: T = text.parse().ok()?;
+    let again = value.to_string();
+    assert_eq!(again, text, "{value:?} has two spellings");
+    assert_eq!(again.parse().ok().as_ref(), Some(&value));
+    Some(value)
+}
+
+/// As the engine's own short records have it.
+fn checksum(text: &str) -> String {
+    page_checksum(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A head that was taken can be followed by a commit.
+fn check_head(head: &Head) {
+    let next = head.followed_by(head.commit, head.generation / 2, head.lease_slot);
+    assert_eq!(next.version, head.version.next());
+    assert!(head.base.is_none_or(|base| base.name.version <= head.version));
+}
+
+/// Nothing that becomes part of a path leaves its folder.
+fn check_names(text: &str) {
+    one_spelling::<Place>(text);
+    one_spelling::<BaseRef>(text);
+    let names = [one_spelling::<SegmentName>(text).is_some(), one_spelling::<BaseName>(text).is_some()];
+    if names.contains(&true) {
+        assert!(!text.contains(['/', '.', '\0']), "{text:?} would leave its folder");
+    }
+}
+
+/// An item, one attribute a line: its name, `N` or `S`, and the value, after single spaces.
+fn check_item(text: &str) {
+    let item: Item = text.lines().filter_map(attribute).collect();
+    let holder = holder_of(&item, 1);
+    assert!(holder.is_err() || holder.is_ok_and(|holder| holder.generation == 1));
+    first_in_line(&item);
+    let Ok(head) = head_of(&item, DATABASE, TABLE) else { return };
+    check_head(&head);
+    assert!(head.version < Version::MAX);
+    let again = item_of(&head, TABLE);
+    for (name, value) in &again {
+        assert_eq!(item.get(name), Some(value), "{name} has two spellings");
+    }
+    assert_eq!(again.contains_key(names::BASE), item.contains_key(names::BASE));
+    assert_eq!(head_of(&again, DATABASE, TABLE).as_ref(), Ok(&head));
+}
+
+fn attribute(line: &str) -> Option<(String, Value)> {
+    let (name, value) = line.split_once(' ')?;
+    let value = match value.split_once(' ')? {
+        ("N", number) => Value::Number(number.to_owned()),
+        ("S", text) => Value::Text(text.to_owned()),
+        _ => return None,
+    };
+    Some((name.to_owned(), value))
+}
