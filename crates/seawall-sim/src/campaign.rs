@@ -4,9 +4,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use seawall_sim::Event;
 use seawall_sim::run::{Verdict, run};
 use std::fmt;
-use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// So many lines of a trace are printed with a finding.
@@ -28,22 +27,20 @@ pub(crate) struct Campaign {
 impl Campaign {
     /// Runs the seeds, each for `steps`, `jobs` at once. A finding ends it, after the seeds under way; `tells`: it is repeated with its
     /// trace, and progress is shown.
-    pub(crate) fn run(seeds: Range<u64>, steps: u64, jobs: usize, tells: bool) -> Campaign {
+    pub(crate) fn run(seeds: impl Iterator<Item = u64>, steps: u64, jobs: usize, tells: bool) -> Campaign {
         let began = Instant::now();
-        let bar = if tells { ProgressBar::new(seeds.end - seeds.start) } else { ProgressBar::hidden() };
+        let seeds: Vec<u64> = seeds.collect();
+        let bar = if tells { ProgressBar::new(seeds.len() as u64) } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {elapsed}, left {eta}");
         bar.set_style(style.expect("the template is right"));
-        let (next, is_found) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+        let (next, is_found) = (AtomicUsize::new(0), AtomicBool::new(false));
         let campaign = Mutex::new(Campaign { events: vec![0; Event::ALL.len()], ..Campaign::default() });
         std::thread::scope(|scope| {
             for _ in 0..jobs {
                 scope.spawn(|| {
                     while !is_found.load(Ordering::Relaxed) {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= seeds.end {
-                            return;
-                        }
-                        let verdict = run(seed, steps, false);
+                        let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+                        let verdict = run(*seed, steps, false);
                         is_found.fetch_or(verdict.violation.is_some(), Ordering::Relaxed);
                         campaign.lock().expect("no panic while locked").add(verdict);
                         bar.inc(1);

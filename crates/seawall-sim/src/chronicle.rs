@@ -71,7 +71,6 @@ events! {
     Copied: "a process's memory was copied",
     AdoptedAtOnce: "two processes adopted at once",
     AdoptionInterrupted: "a process died while it adopted",
-    Waited: "a reader waited for a load of another thread",
     ReadPastWriter: "a reader read while a writer was at work",
     LongRead: "a reader held its snapshot while others committed",
     HeadLost: "the head was lost",

@@ -12,8 +12,6 @@ use seawall::storage::File;
 use seawall_dynamodb::item::Item;
 use std::time::Duration;
 
-/// Numbers of versions go so long after they were superseded.
-const RETENTION: Duration = Duration::from_secs(15 * 60);
 /// A file server keeps a silent client's locks for so long.
 pub(crate) const SERVER_LEASE: Duration = Duration::from_secs(90);
 /// After the faults a run must come to its end within this many steps.
@@ -145,7 +143,7 @@ impl Director<'_> {
             (Event::FrozenDuringAppend, appending),
             (Event::FrozenDuringSwap, swapping),
             (Event::FrozenPastLease, time > world.plan().lease),
-            (Event::FrozenPastRetention, time > RETENTION),
+            (Event::FrozenPastRetention, time > world.plan().retention),
         ];
         met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| world.met(event));
     }
@@ -272,7 +270,7 @@ impl Director<'_> {
         let mut versions = versions_on(&world.disk());
         versions.sort_unstable();
         let old = |version: &Version| {
-            world.oracle().superseded(*version).is_some_and(|since| now.saturating_sub(since) > RETENTION)
+            world.oracle().superseded(*version).is_some_and(|since| now.saturating_sub(since) > world.plan().retention)
         };
         let count = versions.len().saturating_sub(2);
         for version in versions[..count].iter().take_while(|version| old(version)) {

@@ -54,6 +54,8 @@ pub struct Plan {
     pub file_faults: f64,
     /// A request to the table meets trouble with this probability.
     pub request_faults: f64,
+    /// Which troubles there are: a bit for each of a request's fates.
+    pub fates: u32,
     /// What arrives late does so up to so much later.
     pub latest: Duration,
     /// How long until the next blow, at most; none: no blows.
@@ -62,6 +64,11 @@ pub struct Plan {
     pub blow_kinds: u32,
     /// Whether machines' clocks go at other rates, and tell other times.
     pub clocks_differ: bool,
+    /// A transaction that has written rolls back with this probability.
+    pub rollbacks: f64,
+    /// A version's number is collected so long after it was superseded: shorter than Seawall ever will, for no sleeper may be harmed
+    /// however short it is.
+    pub retention: Duration,
     /// Whether the head is lost at the end.
     pub disaster: Option<Disaster>,
 }
@@ -86,18 +93,21 @@ impl Plan {
             threads: one_of(&[1.0, 1.0, 2.0, 3.0]) as usize,
             pages: one_of(&[4.0, 12.0, 40.0, 150.0]) as u32,
             adopted: one_of(&[0.0, 0.0, 3.0, 20.0]) as u32,
-            rest: seconds(one_of(&[0.0005, 0.01, 0.1, 1.0])),
+            rest: seconds(one_of(&[0.0005, 0.01, 0.1, 1.0, 20.0])),
             lease: seconds(one_of(&[0.3, 1.0, 3.0])),
             page_cache: one_of(&[0.0, 16e6, 16e6]) as usize,
             call: seconds(one_of(&[0.000_05, 0.001, 0.005])),
             slow: one_of(&[0.0, 0.01, 0.1]),
             slowest: seconds(one_of(&[0.05, 1.0, 20.0])),
             file_faults: one_of(&[0.0, 0.0, 0.001, 0.01, 0.05]),
-            request_faults: one_of(&[0.0, 0.01, 0.1, 0.3]),
+            request_faults: one_of(&[0.0, 0.01, 0.1, 0.3, 0.6]),
+            rollbacks: one_of(&[0.1, 0.1, 0.5]),
+            retention: seconds(one_of(&[1.0, 20.0, 900.0])),
             latest: seconds(one_of(&[1.0, 10.0, 600.0])),
             blows: Some(seconds(one_of(&[0.0, 0.05, 0.5, 5.0, 30.0]))).filter(|longest| !longest.is_zero()),
             blow_kinds: chance.u32(..) | chance.u32(..),
             clocks_differ: chance.bool(),
+            fates: chance.u32(..) | if chance.bool() { u32::MAX } else { 0 },
             disaster,
         }
     }

@@ -206,6 +206,16 @@ impl Append for SimAppend {
         self.position += bytes.len();
         short.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into()))
     }
+
+    #[cfg(feature = "mutations")]
+    fn append_unsynced(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (inode, at, bytes) = (self.inode, self.position, bytes.to_vec());
+        self.position += bytes.len();
+        call(&self.world, "append without sync", Kind::Write, move |world| {
+            world.disk().write(inode, at, &bytes);
+            Ok(())
+        })
+    }
 }
 
 impl Storage for SimStorage {

@@ -73,7 +73,11 @@ impl Table for SimTable {
         let fate = match is_cut {
             true if world.by_chance(0.5) => Some(Fate::NotConnected),
             true => Some(Fate::Lost),
-            false => world.by_chance(world.request_faults()).then(|| FATES[world.pick(0..=FATES.len() as u64 - 1) as usize]),
+            false if world.by_chance(world.request_faults()) => {
+                let kind = world.pick(0..=FATES.len() as u64 - 1) as usize;
+                (world.plan().fates >> kind & 1 == 1).then(|| FATES[kind])
+            }
+            false => None,
         };
         if let Some(fate) = fate {
             world.tell(|| format!("{} is to fare ill: {fate:?}", name_of(request)));
@@ -148,7 +152,12 @@ fn send(world: &World, request: &Request, process: ProcessId, fate: Option<Fate>
                     }
                     Some(Fate::TwiceAtOnce) => {
                         world.met(Event::Duplicate);
+                        let first = answer;
                         answer = arrive(world, &request, process, false);
+                        let is_swap = name_of(&request) == "swap";
+                        if is_swap && matches!((first, &answer), (Answer::Done(_), Answer::Refused(_))) {
+                            world.met(Event::RefusedButTaken);
+                        }
                     }
                     _ => {}
                 }

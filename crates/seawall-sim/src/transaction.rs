@@ -84,6 +84,9 @@ impl<'a> Actor<'a> {
         let begun = self.expected(freshness);
         let Some(snapshot) = self.snapshot(freshness, begun) else { return false };
         let read = self.read_pages(&snapshot, self.world.by_chance(0.1));
+        if self.world.is_anybody_writing() {
+            self.world.met(Event::ReadPastWriter);
+        }
         self.over(&snapshot);
         read
     }
@@ -312,7 +315,7 @@ impl<'a> Actor<'a> {
             // Longer than its lease, now and then.
             world.sleep(world.between(Duration::from_millis(1), world.plan().lease * 3));
         }
-        if world.by_chance(0.1) {
+        if world.by_chance(world.plan().rollbacks) {
             world.met(Event::RolledBack);
             return false;
         }
@@ -321,7 +324,11 @@ impl<'a> Actor<'a> {
             _ => transaction.page_count(),
         };
         written.retain(|page, _| *page <= page_count);
+        let was_kept = transaction.unconfirmed().is_some();
         let committed = transaction.commit(page_count);
+        if was_kept && committed.is_ok() {
+            world.met(Event::AcknowledgedWithinTurn);
+        }
         drop(transaction);
         self.conclude(number, &snapshot, committed, &written)
     }

@@ -423,6 +423,11 @@ impl World {
         }
     }
 
+    /// Whether an append or a swap is on its way.
+    pub(crate) fn is_anybody_writing(&self) -> bool {
+        self.core().processes.iter().any(|process| !process.is_dead && process.appending + process.swapping > 0)
+    }
+
     /// A process begins to open the database, or has done with it; `adopts`: there is none yet.
     pub(crate) fn opens(&self, process: ProcessId, adopts: bool) {
         let mut core = self.core();
