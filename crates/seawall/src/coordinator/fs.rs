@@ -117,12 +117,16 @@ impl FsCoordinator {
     /// Names the head's version with its record; `false` if it was named already. Either way the name is durable then.
     fn publish(&self, head: &Head) -> Result<bool, CoordinatorError> {
         let published = match self.storage.publish(head.version, &record_of(head)) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(writing(error)),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(writing(error)),
         };
+        if published.as_ref().is_err_and(CoordinatorError::is_certain) {
+            return published;
+        }
+        // After an unclear error, too: whoever looks, and finds the name there, takes it for durable.
         self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(error.to_string()))?;
-        Ok(published)
+        published
     }
 
     /// The lock that stands for the lease now: the head's, or one further on.
