@@ -127,7 +127,11 @@ impl Adoption<'_> {
         let mut header = vec![0; HEADER.min(size as usize)];
         held.read(0, &mut header)?;
         match plain::state_of(&header) {
-            NameState::Marked => return Ok(None),
+            NameState::Marked => {
+                // Whoever wrote the mark may have died before it was durable, and everything from here on stands on it.
+                held.sync()?;
+                return Ok(None);
+            }
             NameState::Empty => held.write(0, &plain::empty_marked())?,
             NameState::Plain => {
                 let marked = plain::with_write_version(header.as_slice().try_into().expect("a whole header"), MARK);
