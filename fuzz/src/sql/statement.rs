@@ -27,7 +27,7 @@ pub(super) struct Content {
 impl Content {
     /// Most are short, some take several pages.
     fn of(&self, id: &str) -> String {
-        let length = if self.length % 8 == 0 { self.length % 9000 } else { self.length % 300 };
+        let length = if self.length.is_multiple_of(8) { self.length % 9000 } else { self.length % 300 };
         format!("CAST(printf('%0{length}d', {} + {id}) AS BLOB)", self.seed)
     }
 }
