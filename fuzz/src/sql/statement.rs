@@ -113,7 +113,7 @@ impl Statement {
             Statement::Integrity => "PRAGMA integrity_check".into(),
             Statement::Analyze => "ANALYZE".into(),
             Statement::CacheSize(n) => format!("PRAGMA cache_size = {}", n % 40 + 2),
-            Statement::IncrementalVacuum(n) => format!("PRAGMA incremental_vacuum({n})"),
+            Statement::IncrementalVacuum(n) => format!("{}({n})", super::sqlite::INCREMENTAL_VACUUM),
             Statement::Vacuum { .. } => unreachable!("it is several"),
         }
     }
