@@ -23,8 +23,12 @@ for target in "${targets[@]}"; do
         "$(stat average_exec_per_sec)" "$(reached cov)" "$(reached corp)" "$([ $crashes = 0 ] && echo 'nothing found' || echo "FOUND: $log")"
     found=$((found + crashes))
     if [ -n "${KEEP:-}" ] && [ $crashes = 0 ]; then
-        cargo +nightly fuzz cmin "$target" "$new" >>"$log" 2>&1
-        cargo +nightly fuzz run "$target" "corpus/$target" "$new" -- -merge=1 >>"$log" 2>&1
+        # The fewest short inputs that reach what all of them do.
+        mkdir "$new.kept"
+        cargo +nightly fuzz run "$target" "$new.kept" "corpus/$target" "$new" -- \
+            -set_cover_merge=1 -use_counters=0 -max_len=1200 -detect_leaks=0 >>"$log" 2>&1
+        rm -r "corpus/$target" "$new"
+        mv "$new.kept" "corpus/$target"
     fi
 done
 exit $((found > 0))

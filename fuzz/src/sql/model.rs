@@ -8,15 +8,20 @@ use std::rc::Rc;
 pub(super) struct State {
     /// The file.
     pub(super) image: Vec<u8>,
-    /// What it holds.
-    pub(super) content: String,
+    /// What it holds. States that share it hold the same, though a commit that changed nothing of it came between.
+    pub(super) content: Rc<str>,
 }
 
 impl State {
     /// The state of a stock database without a transaction.
     pub(super) fn of(stock: &Connection) -> Rc<State> {
         let image = stock.serialize("main").expect("memory").to_vec();
-        Rc::new(State { image, content: sqlite::content(stock).expect("stock SQLite works") })
+        Rc::new(State { image, content: sqlite::content(stock).expect("stock SQLite works").into() })
+    }
+
+    /// The same, as another version: somebody committed what changes nothing of it.
+    fn again(&self) -> Rc<State> {
+        Rc::new(State { image: self.image.clone(), content: self.content.clone() })
     }
 
     pub(super) fn stock(&self) -> Connection {
@@ -44,11 +49,14 @@ impl Model {
     /// What a transaction that begins now on `machine` stands on, as it read `content`: the newest state, or one whose commit
     /// turns out to have taken place.
     pub(super) fn observe(&mut self, machine: usize, content: &str) -> Rc<State> {
-        if self.newest.content == content {
+        if *self.newest.content == *content {
             // Its own commits are settled before anything is read: they did not take place, or changed nothing.
-            self.undecided.retain(|undecided| undecided.machine != machine);
+            let settled = self.undecided.extract_if(.., |undecided| undecided.machine == machine);
+            if settled.filter(|settled| *settled.state.content == *content).count() > 0 {
+                self.newest = self.newest.again();
+            }
         } else {
-            let found = self.undecided.iter().find(|undecided| undecided.state.content == content);
+            let found = self.undecided.iter().find(|undecided| *undecided.state.content == *content);
             let Some(found) = found else {
                 panic!(
                     "machine {machine} reads what nobody committed:\n{content}\ninstead of\n{}\nor one of {} unknown outcomes",
@@ -65,9 +73,13 @@ impl Model {
     /// A commit over `base` was acknowledged.
     pub(super) fn committed(&mut self, base: &Rc<State>, state: Rc<State>) {
         if base.content == state.content {
+            if self.is_newest(base) {
+                self.newest = base.again();
+            }
             return;
         }
-        assert!(self.is_newest(base), "a commit was acknowledged that another one had gone before: that one is lost");
+        let holds_the_newest = Rc::ptr_eq(&base.content, &self.newest.content);
+        assert!(holds_the_newest, "a commit was acknowledged that another one had gone before: that one is lost");
         self.newest = state;
         self.undecided.clear();
     }

@@ -27,7 +27,7 @@ pub(super) struct Content {
 impl Content {
     /// Most are short, some take several pages.
     fn of(&self, id: &str) -> String {
-        let length = if self.length % 8 == 0 { self.length % 9000 } else { self.length % 300 };
+        let length = if self.length.is_multiple_of(8) { self.length % 9000 } else { self.length % 300 };
         format!("CAST(printf('%0{length}d', {} + {id}) AS BLOB)", self.seed)
     }
 }
@@ -113,7 +113,7 @@ impl Statement {
             Statement::Integrity => "PRAGMA integrity_check".into(),
             Statement::Analyze => "ANALYZE".into(),
             Statement::CacheSize(n) => format!("PRAGMA cache_size = {}", n % 40 + 2),
-            Statement::IncrementalVacuum(n) => format!("PRAGMA incremental_vacuum({n})"),
+            Statement::IncrementalVacuum(n) => format!("{}({n})", super::sqlite::INCREMENTAL_VACUUM),
             Statement::Vacuum { .. } => unreachable!("it is several"),
         }
     }
