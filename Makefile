@@ -33,6 +33,9 @@ test: build ## every test (Rust, Python, Django, DynamoDB, under fire)
 test-django: build ## Django's own test suite, beside stock SQLite (10 to 20 minutes)
 	$(BIN)/python tests/django/suite.py
 
+nfs: build ## on real NFS clients with faults, in the guest of shared/nfs-lab (root, 20 minutes); writes docs/benchmarks-nfs.md
+	PYTHONPATH=tests $(BIN)/python -m nfs.run
+
 bench: build ## speed beside stock SQLite and django-sqlite-efs; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py
 
@@ -58,4 +61,4 @@ clean: ## remove what was built
 	cargo clean
 	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
-.PHONY: help build demo test test-django bench aws lint doc clean
+.PHONY: help build demo test test-django nfs bench aws lint doc clean
