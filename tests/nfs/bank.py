@@ -26,8 +26,9 @@ CLERKS = 2
 """On each client; and one auditor."""
 RECOVERY = 150
 """Seconds within which every clerk must be at work again: TCP waits about as long again as a cut lasted."""
-EXPECTED_ERRORS = {"SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY"}
-"""Another commit went first; or the clerk was cut off, or the server gone, for longer than it waits for its turn."""
+BUSY = "SQLITE_BUSY"
+EXPECTED_ERRORS = {"SQLITE_BUSY_SNAPSHOT", BUSY}
+"""Another commit went first; or the clerk was away for so long that its time to wait was over."""
 
 
 class Bank:
@@ -64,16 +65,22 @@ class Bank:
 
     def befall(self, fault: Fault) -> dict[str, Any]:
         """One kind of fault, as often as it is to be done, each time until everybody works again."""
-        before, recoveries = self.tally(), []
+        before, busy, recoveries = self.tally(), self.busy(), []
         for _ in range(fault.times):
             fault.strike(self)
             recoveries.append(self.recover(fault.name))
+        assert fault.is_long or self.busy() == busy, f"nobody starves during {fault.name}"
         told = self.tally() - before
         outcomes = {what: told[what] for what in ("acknowledged", "failed", "unknown")}
         return {"fault": fault.name, "times": fault.times, "recovery": max(recoveries), **outcomes}
 
     def tally(self) -> Counter[str]:
         return sum((tally(clerk) for clerk in self.everyone), Counter())
+
+    def busy(self) -> int:
+        """How many transfers failed because the clerk waited for its turn in vain."""
+        facts = (fact for clerk in self.everyone for fact in facts_since(clerk.log, 0))
+        return sum(fact.get("error") == BUSY for fact in facts)
 
     def recover(self, after: str) -> float:
         """Wait until each clerk has had a transfer acknowledged that it began from now on."""

@@ -32,11 +32,13 @@ class Bank(Protocol):
 
 @dataclass
 class Fault:
-    """A kind of fault, how often it is done, and one time of it: returns the client that it hit, or none for all."""
+    """A kind of fault, how often it is done, and one time of it."""
 
     name: str
     times: int
-    strike: Callable[[Bank], int | None]
+    strike: Callable[[Bank], None]
+    is_long: bool = False
+    """Whether a clerk may have waited in vain for its turn meanwhile: it was away for about as long as it waits."""
 
 
 @contextmanager
@@ -48,22 +50,21 @@ def _lost(client: int, what: str) -> Iterator[None]:
         guest.net(client, "heal")
 
 
-def cut(seconds: float) -> Callable[[Bank], int]:
+def cut(seconds: float) -> Callable[[Bank], None]:
     """Nothing reaches the client, and nothing comes from it."""
 
-    def strike(bank: Bank) -> int:
+    def strike(bank: Bank) -> None:
         victim = bank.chance.choice(bank.clients)
         with _lost(victim, "cut"):
             time.sleep(0.2)
             before = bank.acknowledged(victim)
             time.sleep(seconds)
             assert bank.acknowledged(victim) == before, "nothing is acknowledged on a client that is cut off"
-        return victim
 
     return strike
 
 
-def lose_replies(bank: Bank) -> int:
+def lose_replies(bank: Bank) -> None:
     """What the client asks is done, and it is not told; it connects anew and asks again."""
     victim = bank.chance.choice(bank.clients)
     connects = guest.connects(victim)
@@ -71,10 +72,9 @@ def lose_replies(bank: Bank) -> int:
         time.sleep(bank.chance.uniform(0.1, 1))
         guest.net(victim, "rst")
     guest.wait_for("the client connects anew", lambda: guest.connects(victim) > connects, 60)
-    return victim
 
 
-def lose_replies_and_forget(bank: Bank) -> int:
+def lose_replies_and_forget(bank: Bank) -> None:
     """The same, and the server has forgotten that it was ever asked."""
     victim = bank.chance.choice(bank.clients)
     introduced = _introduced(victim)
@@ -83,7 +83,6 @@ def lose_replies_and_forget(bank: Bank) -> int:
         guest.net(victim, "rst")
         guest.forget(victim)
     guest.wait_for("the client introduces itself anew", partial(_introduced_since, victim, introduced), 60)
-    return victim
 
 
 def restart_server(bank: Bank) -> None:
@@ -118,10 +117,10 @@ def lose_packets(percent: float, seconds: float) -> Callable[[Bank], None]:
     return strike
 
 
-def freeze(shortest: float, longest: float) -> Callable[[Bank], int]:
+def freeze(shortest: float, longest: float) -> Callable[[Bank], None]:
     """All of a client's clerks stand still, for longer than their lease."""
 
-    def strike(bank: Bank) -> int:
+    def strike(bank: Bank) -> None:
         victim = bank.chance.choice(bank.clients)
         seconds = bank.chance.uniform(shortest, longest) * LEASE
         for clerk in bank.clerks_of(victim):
@@ -131,12 +130,11 @@ def freeze(shortest: float, longest: float) -> Callable[[Bank], int]:
         assert bank.acknowledged(victim) == before, "nothing is acknowledged to whoever stands still"
         for clerk in bank.clerks_of(victim):
             clerk.thaw()
-        return victim
 
     return strike
 
 
-def vanish(bank: Bank) -> int:
+def vanish(bank: Bank) -> None:
     """A client stands still and is cut off, for longer than the server remembers it; the others work on."""
     victim = bank.chance.choice(bank.clients)
     others = [client for client in bank.clients if client != victim]
@@ -148,15 +146,13 @@ def vanish(bank: Bank) -> int:
         assert sum(bank.acknowledged(client) for client in others) > before, "the others work on"
     for clerk in bank.clerks_of(victim):
         clerk.thaw()
-    return victim
 
 
-def kill(bank: Bank) -> int:
+def kill(bank: Bank) -> None:
     """A clerk is killed, wherever it was, and another one takes its place."""
     victim = bank.chance.choice(bank.clients)
     time.sleep(bank.chance.uniform(0, 0.5))
     bank.chance.choice(bank.clerks_of(victim)).kill()
-    return victim
 
 
 FAULTS = [
@@ -164,7 +160,7 @@ FAULTS = [
     Fault("network cut for 1 s", 2, cut(1)),
     Fault("network cut for 3 s", 2, cut(3)),
     Fault("network cut for 10 s", 1, cut(10)),
-    Fault("network cut for 30 s", 1, cut(30)),
+    Fault("network cut for 30 s", 1, cut(30), is_long=True),
     Fault("replies lost, client reconnects", 5, lose_replies),
     Fault("replies lost, server forgets the client", 4, lose_replies_and_forget),
     Fault("replies lost, server restarts", 2, restart_server),
@@ -172,6 +168,6 @@ FAULTS = [
     Fault("10 % of packets lost for 10 s", 1, lose_packets(10, 10)),
     Fault("clerks frozen for 1.2 to 2.5 leases", 4, freeze(1.2, 2.5)),
     Fault("clerks frozen for 12 leases", 1, freeze(12, 12)),
-    Fault("client gone for longer than the server remembers it", 1, vanish),
+    Fault("client gone for longer than the server remembers it", 1, vanish, is_long=True),
     Fault("a clerk killed", 12, kill),
 ]

@@ -42,6 +42,14 @@ def net(client: int, *what: object) -> None:
     subprocess.run(["/lab/guest-net", str(client), *map(str, what)], check=True, stdout=subprocess.DEVNULL)
 
 
+def drop(client: int, what: str, delay_ms: float) -> None:
+    """The moment of `net(client, what)`, without what else that does: `cutreply`, or for `cut` all that the client sends."""
+    place = ["dev", f"v{client}"] if what == "cutreply" else ["dev", "eth0"]
+    space = [] if what == "cutreply" else ["-n", f"c{client}"]
+    netem = ["netem", "limit", "100000", "delay", f"{delay_ms}ms", "loss", "100%"]
+    subprocess.run(["tc", *space, "qdisc", "replace", *place, "root", *netem], check=True)
+
+
 def forget(client: int) -> None:
     """The server forgets the client: its sessions, opens, locks, and which requests it has already answered."""
     for known in CLIENTS.iterdir():

@@ -22,10 +22,13 @@ from fire.processes import Hand
 from nfs import guest
 from nfs.lab import ONE_WAY_MS
 
-SLOW_MS = 400
+SLOW_MS = 1000
 """One way: a WRITE's reply is on its way for so long, and then the SYMLINK."""
 LEASE = 1.0
-ANSWER = 120
+REST = 1.3
+"""Seconds, after which the last commit has been noted in the segment, too: the next WRITE there is the next commit's."""
+SLEPT_THROUGH = 4
+"""Commits of the other client."""
 WRITER, OTHER = 1, 2
 ACKNOWLEDGED: list[Any] = []
 
@@ -78,17 +81,19 @@ def size_of_segments(name: Path) -> int:
 
 def write_until_symlink(name: Path, writer: Hand, lost: str) -> None:
     """Let the writer commit, up to its SYMLINK."""
-    size = size_of_segments(name)
     guest.net(WRITER, "delay", SLOW_MS)
+    size = size_of_segments(name)
     writer.ask("COMMIT")
     guest.wait_for("the WRITE reaches the server", lambda: size_of_segments(name) > size, 10)
     # Its reply is on its way by then, and arrives whatever becomes of the network; the SYMLINK is only sent after that.
-    time.sleep(SLOW_MS / 1000 / 8)
-    guest.net(WRITER, lost)
+    time.sleep(SLOW_MS / 1000 / 10)
+    guest.drop(WRITER, lost, SLOW_MS)
     time.sleep(2.5 * SLOW_MS / 1000)
+    guest.net(WRITER, lost)
 
 
 def run(name: Path, writer: Hand, other: Hand, case: Case) -> dict[str, Any]:
+    time.sleep(REST)
     assert writer.do("BEGIN IMMEDIATE") == []
     assert writer.do(f"INSERT INTO entry (text) VALUES ('{case.name}')") == []
     mine = guest.newest(name) + 1
@@ -104,6 +109,41 @@ def run(name: Path, writer: Hand, other: Hand, case: Case) -> dict[str, Any]:
     answer = writer.answer()
     seconds = time.monotonic() - healed
     sent = guest.calls(guest.keeper(WRITER))["SYMLINK"] - symlinks
+    return conclude(case, answer, seconds, sent, writer, other)
+
+
+def wake_after_collection(name: Path, writer: Hand, other: Hand) -> dict[str, Any]:
+    """A writer sleeps while others commit and the number that it is about to name is collected.
+
+    So it can name it, and must find out that this counts for nothing.
+    """
+    case = Case("the writer sleeps; others commit; its number is collected", "nothing", nothing, True, refused=True)
+    assert writer.do("BEGIN IMMEDIATE") == []
+    assert writer.do(f"INSERT INTO entry (text) VALUES ('{case.name}')") == []
+    mine = guest.newest(name) + 1
+    symlinks = guest.calls(guest.keeper(WRITER))["SYMLINK"]
+    writer.freeze()
+    for _ in range(SLEPT_THROUGH):
+        assert other.do("INSERT INTO entry (text) VALUES ('other')") == ACKNOWLEDGED
+    collect(name)
+    writer.thaw()
+    woken = time.monotonic()
+    answer = writer.do("COMMIT")
+    seconds = time.monotonic() - woken
+    assert (guest.commits(name) / str(mine)).is_symlink(), "it named the number that had been collected"
+    sent = guest.calls(guest.keeper(WRITER))["SYMLINK"] - symlinks
+    return conclude(case, answer, seconds, sent, writer, other)
+
+
+def collect(name: Path) -> None:
+    """As garbage collection will: upward, the two newest never."""
+    newest = guest.newest(name)
+    for version in sorted(int(path.name) for path in guest.commits(name).iterdir()):
+        if version < newest - 1:
+            (guest.commits(name) / str(version)).unlink()
+
+
+def conclude(case: Case, answer: Any, seconds: float, sent: int, writer: Hand, other: Hand) -> dict[str, Any]:
     check(case, answer, writer, other)
     told = f"{answer['error']}: nothing was written" if case.refused else "committed"
     return {"case": case.name, "told": told, "after": seconds, "symlinks": sent}
@@ -134,8 +174,10 @@ def main(results: str) -> None:
             print(f"  {rows[-1]}", flush=True)
     finally:
         mend()
-    others = sum(case.other_commits for case in CASES)
-    written = len(CASES) + others + sum(not case.refused for case in CASES)
+    rows.append(wake_after_collection(name, writer, other))
+    print(f"  {rows[-1]}")
+    others = sum(case.other_commits for case in CASES) + SLEPT_THROUGH
+    written = len(rows) + others + sum(not case.refused for case in CASES)
     assert other.do("SELECT count(*) FROM entry") == [[written]]
     assert other.do("PRAGMA integrity_check") == [["ok"]]
     writer.end()

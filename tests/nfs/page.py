@@ -87,7 +87,7 @@ tick of the server's clock as the one before: **{results["misses"]} misses**.
 def lost(results: Mapping[str, Any]) -> str:
     """One publication whose request or reply is lost."""
     rows = [[row["case"], row["told"], row["symlinks"], f"{row['after']:.1f}"] for row in results["rows"]]
-    heads = ["", "the writer is told", "SYMLINKs answered", "s after the network healed"]
+    heads = ["", "the writer is told", "SYMLINKs answered", "s after the network healed, or it woke"]
     return f"""## A lost publication
 
 Exactly the SYMLINK of one commit, or its reply, is lost; step by step. What the writer was told was true each time, on

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import seawall
@@ -70,7 +71,7 @@ WAYS: dict[str, Callable[[str, str, Sequence[str]], None]] = {"open": on_open, "
 
 
 def counts(engine: str, name: str) -> dict[str, int]:
-    if not is_ours(engine):
+    if not is_ours(engine) or not Path(name).exists():
         return {}
     told = asdict(seawall.counts(name))
     return {what: told[what] for what in ("coordinator", "reads", "appends", "metadata")}
