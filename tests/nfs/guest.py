@@ -43,7 +43,7 @@ def net(client: int, *what: object) -> None:
 
 
 def drop(client: int, what: str, delay_ms: float) -> None:
-    """The moment of `net(client, what)`, without what else that does: `cutreply`, or for `cut` all that the client sends."""
+    """The moment of `net(client, what)`, without delay: for `cutreply` what it is sent, for `cut` what it sends."""
     place = ["dev", f"v{client}"] if what == "cutreply" else ["dev", "eth0"]
     space = [] if what == "cutreply" else ["-n", f"c{client}"]
     netem = ["netem", "limit", "100000", "delay", f"{delay_ms}ms", "loss", "100%"]

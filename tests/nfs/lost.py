@@ -26,7 +26,7 @@ SLOW_MS = 1000
 """One way: a WRITE's reply is on its way for so long, and then the SYMLINK."""
 LEASE = 1.0
 REST = 1.3
-"""Seconds, after which the last commit has been noted in the segment, too: the next WRITE there is the next commit's."""
+"""Seconds, after which the last commit has been noted in its segment: the next WRITE there is the next commit's."""
 SLEPT_THROUGH = 4
 """Commits of the other client."""
 WRITER, OTHER = 1, 2
