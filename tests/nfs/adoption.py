@@ -21,7 +21,7 @@ from nfs.lab import CLIENTS
 
 SOON = 0.15
 """When all begin, in seconds from when they are told; they have one clock."""
-APART = (0.0, 0.002, 0.01, 0.03)
+APART = (0.0, 0.002, 0.01, 0.03, 0.3)
 """By how much each begins later than the one before it, in turn."""
 ROWS = 500
 """In an existing file."""
@@ -43,6 +43,15 @@ def open_and_write(task: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": seconds, **look(task)}
 
 
+def miss(task: dict[str, Any]) -> dict[str, Any]:
+    """Looks for the database before it is one: the kernel will remember for 30 s that its names were missing."""
+    try:
+        seawall.connect(f"file:{task['name']}?mode=ro", timeout=30).execute("SELECT 1 FROM entry")
+    except seawall.CannotOpen as error:
+        return {"refused": str(error)}
+    return {}
+
+
 def look(task: dict[str, Any]) -> dict[str, Any]:
     """What is there, on a new connection."""
     connection = seawall.connect(task["name"], timeout=30, isolation_level=None)
@@ -54,7 +63,7 @@ def look(task: dict[str, Any]) -> dict[str, Any]:
 
 def answer(question: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     what, task = question
-    return open_and_write(task) if what == "open" else look(task)
+    return {"miss": miss, "open": open_and_write, "look": look}[what](task)
 
 
 def make_plain(name: Path) -> list[str]:
@@ -72,6 +81,8 @@ def run(name: Path, number: int, workers: list[guest.Worker]) -> dict[str, Any]:
     """One round: an existing file every other time."""
     adopts = number % 2 == 0
     expected = make_plain(name) if adopts else []
+    if number % 3 == 0:
+        assert all("refused" in worker.do(("miss", {"name": str(name)})) for worker in workers)
     at, apart = time.monotonic() + SOON, APART[number // 2 % len(APART)]
     for place, worker in enumerate(workers):
         worker.ask(("open", {"name": str(name), "at": at + place * apart, "who": f"client{place}"}))

@@ -12,11 +12,11 @@ KINDS = {"coordinator": "C", "reads": "R", "appends": "W", "metadata": "M"}
 """Seawall's counts, and the design's letters for them."""
 
 
-def page(results: Mapping[str, Any]) -> str:
+def page(results: Mapping[str, Any], commit: str) -> str:
     """docs/benchmarks-nfs.md."""
     return f"""# On real NFS
 
-What `make nfs` printed, at commit `{revision()}`: a Linux NFSv4.1 server (knfsd on ext4, delegations off) and three
+What `make nfs` printed, at commit `{commit}`: a Linux NFSv4.1 server (knfsd on ext4, delegations off) and three
 clients of a Linux 6.1 kernel, each with its own network, mounts and caches, with the mount options that EFS
 recommends, in a guest on one machine. One way through the network takes {ONE_WAY_MS} ms; the server may forget a client
 after {CLIENT_LEASE} s. It is not EFS itself. Milliseconds are the guest's, where a system call costs 40 µs; calls are
@@ -103,8 +103,9 @@ def adoption(results: Mapping[str, Any]) -> str:
     ]
     return f"""## Opened at once for the first time
 
-Clients open one name at the same moment, or up to 30 ms apart, and write. Each time one database came of it, with one
-`id` and all rows: those that were there before, and everybody's. The longest opening, with its writes, took
+Clients open one name at the same moment, or up to 0.3 s apart, and write; every third time they have all looked for it
+before, so that their kernels remember that it was missing. Each time one database came of it, with one `id` and all
+rows: those that were there before, and everybody's. The longest opening, with its writes, took
 {results["longest"]:.1f} s.
 
 {table(["", "clients", "rounds"], rows)}"""

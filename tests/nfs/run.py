@@ -44,9 +44,10 @@ def run(lab: Lab, part: str) -> bool:
 
 def main(parts: list[str]) -> int:
     """Run the parts; 0 if all was as promised, or if there is no lab."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    commit = page.revision()
     try:
         with Lab() as lab:
+            RESULTS.mkdir(parents=True, exist_ok=True)
             passed = {part: run(lab, part) for part in parts or PARTS}
     except Absent as why:
         print(f"\nSKIPPED: make nfs: {why}. Nothing was tested.")
@@ -54,7 +55,7 @@ def main(parts: list[str]) -> int:
     results = {part: json.loads((RESULTS / f"{part}.json").read_text()) for part, good in passed.items() if good}
     print("\n" + page.sections(results))
     if passed.keys() == PARTS.keys() and all(passed.values()):
-        (ROOT / "docs" / "benchmarks-nfs.md").write_text(page.page(results))
+        (ROOT / "docs" / "benchmarks-nfs.md").write_text(page.page(results, commit))
     failed = [part for part, good in passed.items() if not good]
     print(f"FAILED: {', '.join(failed)}" if failed else f"passed: {', '.join(passed)}")
     return 1 if failed else 0
