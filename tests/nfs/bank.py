@@ -28,7 +28,7 @@ RECOVERY = 150
 """Seconds within which every clerk must be at work again: TCP waits about as long again as a cut lasted."""
 BUSY = "SQLITE_BUSY"
 EXPECTED_ERRORS = {"SQLITE_BUSY_SNAPSHOT", BUSY}
-"""Another commit went first; or the clerk was away for so long that its time to wait was over."""
+"""Another commit went first; or the clerk's client was away for so long that its time to wait was over."""
 
 
 class Bank:
@@ -65,12 +65,14 @@ class Bank:
 
     def befall(self, fault: Fault) -> dict[str, Any]:
         """One kind of fault, as often as it is to be done, each time until everybody works again."""
-        before, busy, recoveries = self.tally(), self.busy(), []
+        before, recoveries = self.tally(), []
         for _ in range(fault.times):
-            fault.strike(self)
+            earlier = {client: self.busy(client) for client in self.clients}
+            hit = fault.strike(self)
             recoveries.append(self.recover(fault.name))
-        starved = [fact for fact in self.busy() if fact not in busy]
-        assert fault.is_long or not starved, f"nobody starves during {fault.name}: {starved}"
+            for client in set(self.clients) - set(hit):
+                starved = [fact for fact in self.busy(client) if fact not in earlier[client]]
+                assert not starved, f"nobody starves whom {fault.name} did not hit: {starved}"
         told = self.tally() - before
         outcomes = {what: told[what] for what in ("acknowledged", "failed", "unknown")}
         return {"fault": fault.name, "times": fault.times, "recovery": max(recoveries), **outcomes}
@@ -78,9 +80,9 @@ class Bank:
     def tally(self) -> Counter[str]:
         return sum((tally(clerk) for clerk in self.everyone), Counter())
 
-    def busy(self) -> list[dict[str, Any]]:
-        """The transfers that failed because the clerk waited for its turn in vain."""
-        facts = (fact for clerk in self.everyone for fact in facts_since(clerk.log, 0))
+    def busy(self, client: int) -> list[dict[str, Any]]:
+        """The transfers that failed because a clerk there waited for its turn in vain."""
+        facts = (fact for clerk in self.clerks[client] for fact in facts_since(clerk.log, 0))
         return [fact for fact in facts if fact.get("error") == BUSY]
 
     def recover(self, after: str) -> float:
