@@ -27,15 +27,26 @@ else
 endif
 
 test: build ## every test (Rust, Python, Django, DynamoDB, under fire)
-	$(WITH_DYNAMODB) cargo test --workspace
+	$(WITH_DYNAMODB) cargo test --workspace --exclude seawall-sim
+	$(WITH_DYNAMODB) cargo test -p seawall-sim
 	$(WITH_DYNAMODB) $(BIN)/pytest
 
 test-django: build ## Django's own test suite, beside stock SQLite (10 to 20 minutes)
 	$(BIN)/python tests/django/suite.py
 
+# With SEED: that one alone, with its trace. Otherwise SEEDS seeds of STEPS steps, and everything that a full run must meet was met.
+sim: ## many simulated machines, every fault: 10 million steps (SEEDS=330, STEPS=30000), or one run with its trace (SEED=n)
+	cargo run --quiet -p seawall-sim -- --steps $(or $(STEPS),30000) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),330) $(if $(SEEDS)$(STEPS),,--complete))
+
+mutants: ## the engine, broken in one place at a time, in the simulator: which check catches it, after how many steps
+	cargo run --quiet -p seawall-sim --features mutations -- --mutants
+
 fuzz: ## ten minutes of each fuzz target (SECONDS=60, TARGET=one; KEEP=1: what it reached anew stays in fuzz/corpus)
 	cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 	KEEP=$(KEEP) fuzz/run.sh $(or $(SECONDS),600) $(TARGET)
+
+nfs: build ## on real NFS clients with faults, in the guest of shared/nfs-lab (root, 20 minutes); writes docs/benchmarks-nfs.md
+	PYTHONPATH=tests $(BIN)/python -m nfs.run
 
 bench: build ## speed beside stock SQLite and django-sqlite-efs; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py
@@ -63,4 +74,4 @@ clean: ## remove what was built
 	cargo clean --manifest-path fuzz/Cargo.toml
 	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
-.PHONY: help build demo test test-django fuzz bench aws lint doc clean
+.PHONY: help build demo test test-django sim mutants fuzz nfs bench aws lint doc clean

@@ -18,9 +18,10 @@ BANK = Path(__file__).with_name("bank.py")
 ACCOUNTS, BALANCE = 50, 10_000
 
 
-def run(*arguments: object) -> subprocess.Popen[str]:
-    """Start a process of the bank."""
-    return subprocess.Popen([sys.executable, str(BANK), *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+def run(*arguments: object, within: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """Start a process of the bank; `within`: by way of this command, which becomes it."""
+    command = [*within, sys.executable, str(BANK), *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> None:

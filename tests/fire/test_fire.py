@@ -6,7 +6,6 @@ for how long.
 
 import os
 import random
-import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fire.books import close_books, finish, open_bank, run
+from fire.processes import Clerk
 
 SECONDS = float(os.environ.get("SEAWALL_FIRE_SECONDS", "22"))
 SEED = int(os.environ.get("SEAWALL_FIRE_SEED", random.SystemRandom().randrange(1 << 32)))
@@ -22,35 +22,6 @@ LEASE = 1.0
 AT_MOST_FROZEN = 2
 EXPECTED_ERRORS = {"SQLITE_BUSY_SNAPSHOT"}
 """Another commit went first. BUSY is not expected: clerks wait for twenty leases, so that would be starvation."""
-
-
-class Clerk:
-    """A writer that is started again when it was killed."""
-
-    def __init__(self, folder: Path, number: int) -> None:
-        self.name, self.log, self.stop = folder / "bank.sqlite3", folder / f"clerk{number}.log", folder / "stop"
-        self.number, self.lives = number, 0
-        self.thaws_at: float | None = None
-        self.start()
-
-    def start(self) -> None:
-        self.lives += 1
-        self.process = run("clerk", self.name, self.log, self.stop, SEED, f"{self.number}.{self.lives}")
-
-    def kill(self) -> None:
-        assert self.process.poll() is None, f"a clerk died by itself: {self.process.communicate()[1]}"
-        self.process.kill()
-        self.process.communicate()
-        self.thaws_at = None
-        self.start()
-
-    def freeze(self, seconds: float) -> None:
-        self.process.send_signal(signal.SIGSTOP)
-        self.thaws_at = time.monotonic() + seconds
-
-    def thaw(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-        self.thaws_at = None
 
 
 def fire(clerks: list[Clerk], chance: random.Random, seconds: float) -> Counter[str]:
@@ -81,7 +52,7 @@ def test_money_is_neither_lost_nor_made(coordinator: str, tmp_path: Path, capsys
     with capsys.disabled():
         print(f"\nfire on {coordinator}: seed {SEED}, {SECONDS:.0f} s, in {tmp_path}")
     opened = open_bank(name, coordinator)
-    clerks = [Clerk(tmp_path, number) for number in range(CLERKS)]
+    clerks = [Clerk(name, tmp_path, number, SEED) for number in range(CLERKS)]
     logs = [clerk.log for clerk in clerks]
     audits = [tmp_path / f"auditor{number}.log" for number in range(AUDITORS)]
     auditors = [run("auditor", name, audit, tmp_path / "stop", *logs) for audit in audits]

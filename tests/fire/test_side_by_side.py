@@ -1,50 +1,19 @@
 """Two processes, step by step: a frozen writer and its lease; readers and writers that do not wait for each other."""
 
-import json
 import os
-import signal
 import sqlite3
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import seawall
 
-HAND = Path(__file__).with_name("hand.py")
+from fire.processes import Hand
+
 LEASE = 1.0
-
-
-class Hand:
-    """Another process, which does one step at a time."""
-
-    def __init__(self, name: Path) -> None:
-        command = [sys.executable, str(HAND), str(name), str(LEASE)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, step: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{step}\n")
-        self.process.stdin.flush()
-
-    def answer(self) -> Any:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
-
-    def do(self, step: str) -> Any:
-        self.ask(step)
-        return self.answer()
-
-    def freeze(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture
@@ -59,10 +28,9 @@ def name(tmp_path: Path, coordinator: str) -> Path:
 
 @pytest.fixture
 def hand(name: Path) -> Iterator[Hand]:
-    hand = Hand(name)
+    hand = Hand(name, LEASE)
     yield hand
-    hand.process.kill()
-    hand.process.communicate()
+    hand.end()
 
 
 def connect(name: Path) -> seawall.Connection:

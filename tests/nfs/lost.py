@@ -1,0 +1,189 @@
+"""One publication whose request or reply is lost, step by step: what is the writer told, and is it true?
+
+    python3 -m nfs.lost RESULTS      in the guest, beside the server
+
+A commit on the `fs` coordinator is a WRITE and then a SYMLINK. With a slow network the moment between the two is long,
+so that exactly the SYMLINK's reply, or the SYMLINK itself, can be made to vanish.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import seawall
+from fire.processes import Hand
+
+from nfs import guest
+from nfs.lab import ONE_WAY_MS
+
+SLOW_MS = 1000
+"""One way: a WRITE's reply is on its way for so long, and then the SYMLINK."""
+LEASE = 1.0
+REST = 1.3
+"""Seconds, after which the last commit has been noted in its segment: the next WRITE there is the next commit's."""
+SLEPT_THROUGH = 4
+"""Commits of the other client."""
+WRITER, OTHER = 1, 2
+ACKNOWLEDGED: list[Any] = []
+
+
+@dataclass
+class Case:
+    """What is lost, and what happens before the network is whole again."""
+
+    name: str
+    lost: str
+    then: Callable[[], None]
+    other_commits: bool
+    refused: bool = False
+
+
+def nothing() -> None:
+    pass
+
+
+def reconnect() -> None:
+    guest.net(WRITER, "rst")
+
+
+def forget() -> None:
+    guest.net(WRITER, "rst")
+    guest.forget(WRITER)
+
+
+def mend() -> None:
+    guest.net(WRITER, "delay", ONE_WAY_MS)
+    guest.net(WRITER, "heal")
+
+
+CASES = [
+    Case("reply lost; the client waits", "cutreply", nothing, False),
+    Case("reply lost; the client reconnects", "cutreply", reconnect, False),
+    Case("reply lost; another commits; the client reconnects", "cutreply", reconnect, True),
+    Case("reply lost; the server forgets the client", "cutreply", forget, False),
+    Case("reply lost; another commits; the server forgets the client", "cutreply", forget, True),
+    Case("reply lost; the server restarts", "cutreply", guest.restart, False),
+    Case("request lost; nobody else commits", "cut", nothing, False),
+    Case("request lost; another commits", "cut", nothing, True, refused=True),
+    Case("request lost; another commits; the server forgets the client", "cut", forget, True, refused=True),
+]
+
+
+def size_of_segments(name: Path) -> int:
+    return sum(segment.stat().st_size for segment in (guest.commits(name).parent / "segments").iterdir())
+
+
+def write_until_symlink(name: Path, writer: Hand, lost: str) -> None:
+    """Let the writer commit, up to its SYMLINK."""
+    guest.net(WRITER, "delay", SLOW_MS)
+    size = size_of_segments(name)
+    writer.ask("COMMIT")
+    guest.wait_for("the WRITE reaches the server", lambda: size_of_segments(name) > size, 10)
+    # Its reply is on its way by then, and arrives whatever becomes of the network; the SYMLINK is only sent after that.
+    time.sleep(SLOW_MS / 1000 / 10)
+    guest.drop(WRITER, lost, SLOW_MS)
+    time.sleep(2.5 * SLOW_MS / 1000)
+    guest.net(WRITER, lost)
+
+
+def run(name: Path, writer: Hand, other: Hand, case: Case) -> dict[str, Any]:
+    time.sleep(REST)
+    assert writer.do("BEGIN IMMEDIATE") == []
+    assert writer.do(f"INSERT INTO entry (text) VALUES ('{case.name}')") == []
+    mine = guest.newest(name) + 1
+    symlinks = guest.calls(guest.keeper(WRITER))["SYMLINK"]
+    write_until_symlink(name, writer, case.lost)
+    assert (guest.newest(name) == mine) == (case.lost == "cutreply"), "exactly the reply, or the request, was lost"
+    if case.other_commits:
+        assert other.do("INSERT INTO entry (text) VALUES ('other')") == ACKNOWLEDGED
+    case.then()
+    assert not writer.has_answered(), "nobody has told the writer yet"
+    mend()
+    healed = time.monotonic()
+    answer = writer.answer()
+    seconds = time.monotonic() - healed
+    sent = guest.calls(guest.keeper(WRITER))["SYMLINK"] - symlinks
+    return conclude(case, answer, seconds, sent, writer, other)
+
+
+def wake_after_collection(name: Path, writer: Hand, other: Hand) -> dict[str, Any]:
+    """A writer sleeps while others commit and the number that it is about to name is collected.
+
+    So it can name it, and must find out that this counts for nothing.
+    """
+    case = Case("the writer sleeps; others commit; its number is collected", "nothing", nothing, True, refused=True)
+    assert writer.do("BEGIN IMMEDIATE") == []
+    assert writer.do(f"INSERT INTO entry (text) VALUES ('{case.name}')") == []
+    mine = guest.newest(name) + 1
+    symlinks = guest.calls(guest.keeper(WRITER))["SYMLINK"]
+    writer.freeze()
+    for _ in range(SLEPT_THROUGH):
+        assert other.do("INSERT INTO entry (text) VALUES ('other')") == ACKNOWLEDGED
+    collect(name)
+    writer.thaw()
+    woken = time.monotonic()
+    answer = writer.do("COMMIT")
+    seconds = time.monotonic() - woken
+    assert (guest.commits(name) / str(mine)).is_symlink(), "it named the number that had been collected"
+    sent = guest.calls(guest.keeper(WRITER))["SYMLINK"] - symlinks
+    return conclude(case, answer, seconds, sent, writer, other)
+
+
+def collect(name: Path) -> None:
+    """As garbage collection will: upward, the two newest never."""
+    newest = guest.newest(name)
+    for version in sorted(int(path.name) for path in guest.commits(name).iterdir()):
+        if version < newest - 1:
+            (guest.commits(name) / str(version)).unlink()
+
+
+def conclude(case: Case, answer: Any, seconds: float, sent: int, writer: Hand, other: Hand) -> dict[str, Any]:
+    check(case, answer, writer, other)
+    told = f"{answer['error']}: nothing was written" if case.refused else "committed"
+    return {"case": case.name, "told": told, "after": seconds, "symlinks": sent}
+
+
+def check(case: Case, answer: Any, writer: Hand, other: Hand) -> None:
+    if case.refused:
+        assert answer["error"] == seawall.Superseded.__name__, answer
+        assert "Nothing was written" in answer["text"]
+    else:
+        assert answer == ACKNOWLEDGED, answer
+    there = [[0 if case.refused else 1]]
+    for hand in (writer, other):
+        assert hand.do(f"SELECT count(*) FROM entry WHERE text = '{case.name}'") == there
+    assert writer.do(f"INSERT INTO entry (text) VALUES ('after {case.name}')") == ACKNOWLEDGED
+    assert other.do("SELECT text FROM entry ORDER BY id DESC LIMIT 1") == [[f"after {case.name}"]]
+
+
+def main(results: str) -> None:
+    name = guest.folder("lost") / "db.sqlite3"
+    writer, other = (Hand(name, LEASE, guest.within(client)) for client in (WRITER, OTHER))
+    assert writer.do("CREATE TABLE entry (id INTEGER PRIMARY KEY, text TEXT)") == ACKNOWLEDGED
+    assert other.do("SELECT count(*) FROM entry") == [[0]]
+    rows = []
+    try:
+        for case in CASES:
+            rows.append(run(name, writer, other, case))
+            print(f"  {rows[-1]}", flush=True)
+    finally:
+        mend()
+    rows.append(wake_after_collection(name, writer, other))
+    print(f"  {rows[-1]}")
+    others = sum(case.other_commits for case in CASES) + SLEPT_THROUGH
+    written = len(rows) + others + sum(not case.refused for case in CASES)
+    assert other.do("SELECT count(*) FROM entry") == [[written]]
+    assert other.do("PRAGMA integrity_check") == [["ok"]]
+    writer.end()
+    other.end()
+    Path(results).write_text(json.dumps({"rows": rows}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

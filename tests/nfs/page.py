@@ -1,0 +1,147 @@
+"""What was measured on real NFS, as a page of the manual."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from nfs.lab import CLIENT_LEASE, ONE_WAY_MS, ROOT
+
+KINDS = {"coordinator": "C", "reads": "R", "appends": "W", "metadata": "M"}
+"""Seawall's counts, and the design's letters for them."""
+
+
+def page(results: Mapping[str, Any], commit: str) -> str:
+    """docs/benchmarks-nfs.md."""
+    return f"""# On real NFS
+
+What `make nfs` printed, at commit `{commit}`: a Linux NFSv4.1 server (knfsd on ext4, delegations off) and three
+clients of a Linux 6.1 kernel, each with its own network, mounts and caches, with the mount options that EFS
+recommends, in a guest on one machine. One way through the network takes {ONE_WAY_MS} ms; the server may forget a client
+after {CLIENT_LEASE} s. It is not EFS itself. Milliseconds are the guest's, where a system call costs 40 µs; calls are
+exact.
+
+{sections(results)}"""
+
+
+def sections(results: Mapping[str, Any]) -> str:
+    """Those that there are results for."""
+    return "\n".join(SECTIONS[part](results[part]) for part in SECTIONS if part in results)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def calls(results: Mapping[str, Any]) -> str:
+    """The design's budget, and the calls of the client's kernel."""
+    rows = []
+    for row in results["rows"]:
+        ours, stock = row["seawall"], row["stock"]
+        times = f"{ours['ms']:.1f} / {stock['ms']:.1f}"
+        rows.append([row["title"], row["budget"], counted(ours["counts"]), sent(ours), sent(stock), times])
+    heads = ["", "budget", "Seawall counts", "calls of its client", "stock SQLite's calls", "ms, Seawall / stock"]
+    return f"""## Calls
+
+The design's budget ([design.md](design.md), section 9) in the calls that the client's kernel really sends
+(`/proc/self/mountstats`), beside stock SQLite (`journal_mode=DELETE`) on the same mount, in the same run. Each
+row: the median of several; where the number of calls was not always the same, in brackets the least and the most.
+
+{table(heads, rows)}
+{notes(results["rows"])}"""
+
+
+def notes(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Why the kernel sends more, or less, than the budget has."""
+    return "".join(f"- *{row['title']}*: {row['note']}\n" for row in rows if row["note"])
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Seawall's own counts in the design's letters."""
+    return " + ".join(f"{counts[what]} {letter}" for what, letter in KINDS.items() if counts[what]) or "0"
+
+
+def sent(measured: Mapping[str, Any]) -> str:
+    """Calls of each kind."""
+    kinds = sorted(measured["calls"].items(), key=lambda kind: (-kind[1], kind[0]))
+    least, most = measured["least"], measured["most"]
+    spread = f" ({least} … {most})" if least != most else ""
+    listed = ", ".join(f"{number} {name}" for name, number in kinds)
+    return f"**{sum(measured['calls'].values())}**{spread}{': ' if listed else ''}{listed}"
+
+
+def fresh(results: Mapping[str, Any]) -> str:
+    """Whether commits are visible at once."""
+    return f"""## Visible at once
+
+One client commits in bursts, without delay on the network; another reads with `freshness="transaction"`. A check is a
+read that began after a commit was acknowledged which the reader had not seen yet. {results["checks"]:,} checks, in
+{results["reads"]:,} reads of {results["commits"]:,} commits, of which {results["in_one_tick"]:,} were made in the same
+tick of the server's clock as the one before: **{results["misses"]} misses**.
+"""
+
+
+def lost(results: Mapping[str, Any]) -> str:
+    """One publication whose request or reply is lost."""
+    rows = [[row["case"], row["told"], row["symlinks"], f"{row['after']:.1f}"] for row in results["rows"]]
+    heads = ["", "the writer is told", "SYMLINKs answered", "s after the network healed, or it woke"]
+    return f"""## A lost publication
+
+Exactly the SYMLINK of one commit, or its reply, is lost; step by step. What the writer was told was true each time, on
+both clients, and its next write went through.
+
+{table(heads, rows)}"""
+
+
+def adoption(results: Mapping[str, Any]) -> str:
+    """Clients that open a name at once."""
+    rows = [
+        ["an existing file" if row["adopts"] else "no file", row["clients"], row["rounds"]] for row in results["rows"]
+    ]
+    return f"""## Opened at once for the first time
+
+Clients open one name at the same moment, or up to 0.3 s apart, and write; every third time they have all looked for it
+before, so that their kernels remember that it was missing. Each time one database came of it, with one `id` and all
+rows: those that were there before, and everybody's. The longest opening, with its writes, took
+{results["longest"]:.1f} s.
+
+{table(["", "clients", "rounds"], rows)}"""
+
+
+def bank(results: Mapping[str, Any]) -> str:
+    """The bank, fault by fault."""
+    rows = [
+        [row["fault"], row["times"], row["acknowledged"], row["failed"], row["unknown"], f"{row['recovery']:.1f}"]
+        for row in results["rows"]
+    ]
+    clients = len(results["closed"])
+    heads = ["fault", "times", "acknowledged", "failed", "unknown", "all work again after, s"]
+    return f"""## The bank on {clients} clients
+
+The bank of `tests/fire` (two clerks and an auditor on each client), for {results["seconds"]} s, with seed
+{results["seed"]}. Transfers during each fault and until every clerk had one acknowledged that it had begun after it;
+the longest that this took. Afterwards each client closed the books by itself: nothing that was acknowledged is lost,
+nothing that failed is there, every audit held. On client 1: {results["closed"][0]}.
+
+{table(heads, rows)}"""
+
+
+SECTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "calls": calls,
+    "fresh": fresh,
+    "lost": lost,
+    "adoption": adoption,
+    "bank2": bank,
+    "bank3": bank,
+}
+
+
+def revision() -> str:
+    """The commit that was measured."""
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return git.stdout.strip()
