@@ -62,7 +62,9 @@ fn act(world: &World, database: &Arc<Database>) {
             break;
         }
         if n == TRIES {
-            world.violation(|| format!("without faults, {TRIES} tries were not enough to write: {}", actor.last_error()));
+            world.violation(|| {
+                format!("without faults, {TRIES} tries were not enough to write: {}", actor.last_error())
+            });
             return;
         }
         world.sleep(world.between(Duration::from_millis(1), Duration::from_secs(1)));

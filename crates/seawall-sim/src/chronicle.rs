@@ -126,7 +126,9 @@ impl Chronicle {
     }
 
     pub(crate) fn take_trace(&self) -> Vec<String> {
-        self.trace.as_ref().map_or_else(Vec::new, |trace| std::mem::take(&mut trace.lock().expect("no panic while locked")))
+        self.trace
+            .as_ref()
+            .map_or_else(Vec::new, |trace| std::mem::take(&mut trace.lock().expect("no panic while locked")))
     }
 }
 

@@ -160,9 +160,9 @@ impl Director<'_> {
     }
 
     fn end_process(&mut self, process: ProcessId) {
-        let (appending, swapping, is_opening) = self.world.with_process(process, |process| {
-            (process.appending > 0, process.swapping > 0, process.is_opening)
-        });
+        let (appending, swapping, is_opening) = self
+            .world
+            .with_process(process, |process| (process.appending > 0, process.swapping > 0, process.is_opening));
         self.world.tell(|| format!("{process} is killed"));
         let met = [
             (Event::KilledDuringAppend, appending),
@@ -187,7 +187,8 @@ impl Director<'_> {
         if self.world.is_remote() {
             *self.world.names(machine) = Default::default();
             let ended = processes.clone();
-            self.world.after(SERVER_LEASE, move |world| ended.iter().for_each(|process| world.locks().forget(*process)));
+            self.world
+                .after(SERVER_LEASE, move |world| ended.iter().for_each(|process| world.locks().forget(*process)));
         } else {
             for process in &processes {
                 self.world.with_process(*process, |process| process.is_gone = true);
@@ -378,7 +379,9 @@ impl Director<'_> {
                 return;
             }
             if world.steps() - steps > STEPS_TO_SETTLE {
-                let left = |process: &ProcessId| Some(format!("{process}: {}", world.left(*process))).filter(|_| !world.is_over(*process));
+                let left = |process: &ProcessId| {
+                    Some(format!("{process}: {}", world.left(*process))).filter(|_| !world.is_over(*process))
+                };
                 let left: Vec<String> = self.live.iter().filter_map(left).collect();
                 return world.violation(|| format!("without faults it does not come to an end: {}", left.join("; ")));
             }

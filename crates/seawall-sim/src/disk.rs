@@ -62,7 +62,9 @@ impl Disk {
     /// The names in a folder, without the folder.
     pub(crate) fn list<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = &'a str> {
         let below = self.names.range(folder.to_owned()..).take_while(move |(path, _)| path.starts_with(folder));
-        below.filter_map(move |(path, _)| path.strip_prefix(folder)?.strip_prefix('/')).filter(|name| !name.contains('/'))
+        below
+            .filter_map(move |(path, _)| path.strip_prefix(folder)?.strip_prefix('/'))
+            .filter(|name| !name.contains('/'))
     }
 
     pub(crate) fn change_of(&self, folder: &str) -> u64 {
@@ -181,7 +183,10 @@ fn tear(bytes: &mut Vec<u8>, at: usize, length: usize, before: &[u8], dice: u64)
     };
     if dice % 3 == 0 {
         // Sectors that never came are zero where the file grew.
-        (at..end).step_by(SECTOR).filter(|sector| dice >> (sector / SECTOR % 60) & 4 == 0).for_each(|sector| take_back(sector, sector + SECTOR));
+        (at..end)
+            .step_by(SECTOR)
+            .filter(|sector| dice >> (sector / SECTOR % 60) & 4 == 0)
+            .for_each(|sector| take_back(sector, sector + SECTOR));
         return;
     }
     let kept = if written == 0 { 0 } else { (dice / 3) as usize % (written + 1) };

@@ -36,7 +36,10 @@ pub(crate) fn asked(arguments: &Arguments) -> Option<ExitCode> {
         match campaign.found.iter().min_by_key(|found| found.seed) {
             Some(found) => {
                 let what = found.violation.as_deref().unwrap_or_default();
-                println!("     caught after {} steps (seed {}, its step {}): {what}", campaign.steps, found.seed, found.steps);
+                println!(
+                    "     caught after {} steps (seed {}, its step {}): {what}",
+                    campaign.steps, found.seed, found.steps
+                );
             }
             None => {
                 println!("     NOT CAUGHT in {} steps", campaign.steps);

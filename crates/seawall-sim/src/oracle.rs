@@ -102,7 +102,8 @@ impl Oracle {
         let mut events = Vec::new();
         if frame.page_count < last.page_count {
             events.push(Event::Shrank);
-        } else if self.chain.iter().any(|link| link.page_count > last.page_count) && frame.page_count > last.page_count {
+        } else if self.chain.iter().any(|link| link.page_count > last.page_count) && frame.page_count > last.page_count
+        {
             events.push(Event::Regrew);
         }
         if frame.runs.last().is_some_and(|run| run.up_to == last.head.version) {
@@ -111,7 +112,10 @@ impl Oracle {
         let transaction = pages.first().map(|(_, number, _)| *number);
         if let Some(number) = transaction {
             if self.refused.contains(&number) {
-                return Err(format!("transaction {number} was reported as failed, and is version {} now", head.version.0));
+                return Err(format!(
+                    "transaction {number} was reported as failed, and is version {} now",
+                    head.version.0
+                ));
             }
             if let Some(other) = self.committed.insert(number, head.version.0) {
                 return Err(format!("transaction {number} is version {other} and version {}", head.version.0));
@@ -158,7 +162,8 @@ impl Oracle {
             return Err(format!("version {version} is in the order before it is durable in {segment}"));
         }
         let bytes = &disk.inode(inode).bytes;
-        let payload = frame_at(bytes, &place, head.commit.digest).ok_or_else(|| format!("the frame of version {version} is damaged"))?;
+        let payload = frame_at(bytes, &place, head.commit.digest)
+            .ok_or_else(|| format!("the frame of version {version} is damaged"))?;
         let frame = CommitFrame::decode(payload, &self.segments).map_err(|why| format!("version {version}: {why}"))?;
         if (frame.version, frame.commit, frame.database) != (head.version, head.commit.id, head.database) {
             return Err(format!("the frame of version {version} is of another commit"));
@@ -170,7 +175,10 @@ impl Oracle {
             let parsed = whole.map_err(|why| format!("pages of version {version}: {why}"))?;
             let group = group::decode(parsed.payload).map_err(|why| format!("pages of version {version}: {why}"))?;
             for (page, image) in new.pages.iter().zip(group.images.chunks(group.page_size.bytes())) {
-                if parsed.kind != Kind::Pages || page_checksum(image) != page.checksum || group.owner.version != head.version {
+                if parsed.kind != Kind::Pages
+                    || page_checksum(image) != page.checksum
+                    || group.owner.version != head.version
+                {
                     return Err(format!("page {} of version {version} is not what its frame says", page.page.0));
                 }
                 pages.push((page.page, number_in(image), page.checksum));
@@ -230,11 +238,20 @@ impl Oracle {
     }
 
     /// A commit was acknowledged. (Invariants 1, 5.)
-    pub(crate) fn acknowledged(&mut self, number: Number, version: Version, pages: &[(u32, Sum)], now: Duration) -> Result<(), String> {
+    pub(crate) fn acknowledged(
+        &mut self,
+        number: Number,
+        version: Version,
+        pages: &[(u32, Sum)],
+        now: Duration,
+    ) -> Result<(), String> {
         match self.committed.get(&number) {
             Some(in_chain) if *in_chain == version.0 => {}
             in_chain => {
-                return Err(format!("transaction {number} was acknowledged as version {}, and the order has it at {in_chain:?}", version.0));
+                return Err(format!(
+                    "transaction {number} was acknowledged as version {}, and the order has it at {in_chain:?}",
+                    version.0
+                ));
             }
         }
         for (page, sum) in pages {
@@ -276,7 +293,9 @@ impl Oracle {
     pub(crate) fn check_version(&self, version: Version, page_count: u32, least: u64, why: &str) -> Result<(), String> {
         match self.page_count(version) {
             None => Err(format!("version {} was read, and the order has no such version", version.0)),
-            Some(_) if version.0 < least => Err(format!("{why}: version {} was read, and version {least} was known before", version.0)),
+            Some(_) if version.0 < least => {
+                Err(format!("{why}: version {} was read, and version {least} was known before", version.0))
+            }
             Some(count) if count != page_count => {
                 Err(format!("version {} has {count} pages, and {page_count} were read", version.0))
             }

@@ -50,7 +50,8 @@ impl PlainSqlite for SimSqlite {
         let inode = inode.map_err(failed("opening"))?;
         let began = world.now();
         loop {
-            let taken = call(world, "lock NAME", Kind::Change, move |world| Ok(world.locks().take_name(world, process)));
+            let taken =
+                call(world, "lock NAME", Kind::Change, move |world| Ok(world.locks().take_name(world, process)));
             if taken.map_err(failed("locking"))? {
                 return Ok(Box::new(Held { world: world.clone(), inode, process }));
             }

@@ -55,7 +55,8 @@ impl SimStorage {
         };
         let known: Option<Vec<_>> = remembered.into_iter().collect();
         if let Some(known) = known {
-            let stale = |(path, known): (&String, &Option<usize>)| known.is_none() && self.world.disk().find(path).is_some();
+            let stale =
+                |(path, known): (&String, &Option<usize>)| known.is_none() && self.world.disk().find(path).is_some();
             if paths.iter().zip(&known).any(stale) {
                 self.world.met(Event::StaleNegative);
             }
@@ -388,7 +389,8 @@ impl Storage for SimStorage {
         self.counters.count(Operation::Metadata);
         let path = record_path(version);
         let machine = self.machine();
-        let remembered = self.is_remote().then(|| self.world.names(machine).remembered(&path, self.world.now())).flatten();
+        let remembered =
+            self.is_remote().then(|| self.world.names(machine).remembered(&path, self.world.now())).flatten();
         match remembered {
             Some(None) => Ok(false),
             Some(Some(inode)) => call(&self.world, "look at a name", Kind::Look, move |world| {
@@ -432,9 +434,9 @@ impl Storage for SimStorage {
 
     fn random(&self, into: &mut [u8]) -> io::Result<()> {
         let process = self.world.my_process();
-        let shared = self.world.with_process(process, |process| {
-            process.shared_chance.as_mut().map(|chance| chance.fill(into)).is_some()
-        });
+        let shared = self
+            .world
+            .with_process(process, |process| process.shared_chance.as_mut().map(|chance| chance.fill(into)).is_some());
         if !shared {
             self.world.random_bytes(into);
         }

@@ -219,7 +219,9 @@ fn look_on(world: &World, request: &Request, process: ProcessId, before: Option<
         (Request::Update { change, .. }, None, Some(_)) => {
             world.violation(|| format!("{} made a head where none was", change.name));
         }
-        (Request::Delete { .. }, Some(before), None) if database_in_id(world).is_some_and(|id| is_head_of(before, id)) => {
+        (Request::Delete { .. }, Some(before), None)
+            if database_in_id(world).is_some_and(|id| is_head_of(before, id)) =>
+        {
             world.violation(|| "the head of the database was removed".into());
         }
         (Request::Put { item, .. }, None, Some(_)) if world.oracle().head().is_some() => {
@@ -262,7 +264,8 @@ pub(crate) fn adopted(world: &World) {
 fn follow(world: &World, before: &Item, after: &Item, process: ProcessId) {
     let parse = |item: &Item| -> Result<Head, String> {
         let key = text_of(item, names::PK).unwrap_or_default();
-        let database = key.strip_prefix("seawall#").and_then(|id| id.parse().ok()).ok_or("a head's key is malformed")?;
+        let database =
+            key.strip_prefix("seawall#").and_then(|id| id.parse().ok()).ok_or("a head's key is malformed")?;
         head_of(item, database, NAME)
     };
     let (before, after) = match (parse(before), parse(after)) {
@@ -292,7 +295,8 @@ fn check_lease(world: &World, change: &Change, values: &Values, process: Process
     };
     let generation = |item: &Item| number(item.get(names::GEN)).unwrap_or_default();
     let mut owners = world.leases().owners.lock().expect("no panic while locked");
-    let meant = number(values.get("gen")).and_then(|generation| owners.get(&generation)).map(|(token, _)| token.clone());
+    let meant =
+        number(values.get("gen")).and_then(|generation| owners.get(&generation)).map(|(token, _)| token.clone());
     let held = lease(before);
     let robbed = match change.name {
         "acquire" => {
@@ -310,11 +314,14 @@ fn check_lease(world: &World, change: &Change, values: &Values, process: Process
         _ => held != lease(after),
     };
     if let Some(token) = lease(after) {
-        let owner = if change.name == "acquire" { process } else { owners.get(&generation(before)).map_or(process, |o| o.1) };
+        let owner =
+            if change.name == "acquire" { process } else { owners.get(&generation(before)).map_or(process, |o| o.1) };
         owners.insert(generation(after), (token, owner));
     }
     drop(owners);
     if robbed {
-        world.violation(|| format!("{} of {process} touched a lease that is another's: {held:?}, meant was {meant:?}", change.name));
+        world.violation(|| {
+            format!("{} of {process} touched a lease that is another's: {held:?}, meant was {meant:?}", change.name)
+        });
     }
 }

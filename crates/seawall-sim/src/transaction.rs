@@ -163,10 +163,14 @@ impl<'a> Actor<'a> {
             let written = self.world.oracle().written(snapshot.version(), page);
             if writer != written.map(|(version, _)| version) {
                 let version = snapshot.version().0;
-                self.world.violation(|| format!("the map of version {version} says of page {page}: {writer:?}, and {written:?} is true"));
+                self.world.violation(|| {
+                    format!("the map of version {version} says of page {page}: {writer:?}, and {written:?} is true")
+                });
             }
             match self.database.read_page(snapshot, PageNo(page)) {
-                Ok(image) => self.world.check(self.world.oracle().check_page(snapshot.version(), page, page_checksum(&image))),
+                Ok(image) => {
+                    self.world.check(self.world.oracle().check_page(snapshot.version(), page, page_checksum(&image)))
+                }
                 Err(error) => {
                     self.failed(&error, "reading a page");
                     return false;
@@ -239,7 +243,9 @@ impl<'a> Actor<'a> {
         let cost = self.database.counts() - before;
         let trips = if self.world.is_on_table() { 2 } else { 3 };
         if committed.is_err() || cost.appends != 1 || cost.coordinator > trips {
-            self.world.violation(|| format!("a write costs {cost:?}, and one append and {trips} trips are its price: {committed:?}"));
+            self.world.violation(|| {
+                format!("a write costs {cost:?}, and one append and {trips} trips are its price: {committed:?}")
+            });
         }
     }
 
@@ -333,7 +339,13 @@ impl<'a> Actor<'a> {
         self.conclude(number, &snapshot, committed, &written)
     }
 
-    fn conclude(&mut self, number: Number, before: &Snapshot, committed: Result<Arc<Snapshot>, Error>, written: &BTreeMap<u32, Sum>) -> bool {
+    fn conclude(
+        &mut self,
+        number: Number,
+        before: &Snapshot,
+        committed: Result<Arc<Snapshot>, Error>,
+        written: &BTreeMap<u32, Sum>,
+    ) -> bool {
         let (world, now) = (self.world, self.world.now());
         match committed {
             Ok(snapshot) => {
@@ -341,7 +353,8 @@ impl<'a> Actor<'a> {
                 world.tell(|| format!("transaction {number} is acknowledged as version {}", version.0));
                 world.met(Event::Acknowledged);
                 if version != before.version().next() {
-                    world.violation(|| format!("a commit over version {} is version {}", before.version().0, version.0));
+                    world
+                        .violation(|| format!("a commit over version {} is version {}", before.version().0, version.0));
                 }
                 let pages: Vec<(u32, Sum)> = written.iter().map(|(page, sum)| (*page, *sum)).collect();
                 let checked = world.oracle().acknowledged(number, version, &pages, now);

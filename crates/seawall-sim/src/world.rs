@@ -13,8 +13,8 @@ use crate::oracle::{Number, Oracle};
 use crate::plan::{Plan, Setting};
 use crate::process::{Process, ProcessId};
 use crate::table::Leases;
-use seawall::{Database, Version};
 use seawall::sync::simulated::{Scheduler, enter};
+use seawall::{Database, Version};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -352,7 +352,11 @@ impl World {
     }
 
     /// A process with one thread that does `work`.
-    pub(crate) fn start(&self, make: impl FnOnce(ProcessId) -> Process, work: impl FnOnce() + Send + 'static) -> ProcessId {
+    pub(crate) fn start(
+        &self,
+        make: impl FnOnce(ProcessId) -> Process,
+        work: impl FnOnce() + Send + 'static,
+    ) -> ProcessId {
         let id = {
             let mut core = self.core();
             let id = ProcessId(core.processes.len());
@@ -364,7 +368,12 @@ impl World {
     }
 
     /// Another thread of a process.
-    pub(crate) fn start_thread(&self, process: ProcessId, work: Box<dyn FnOnce() + Send>, is_beside: bool) -> io::Result<()> {
+    pub(crate) fn start_thread(
+        &self,
+        process: ProcessId,
+        work: Box<dyn FnOnce() + Send>,
+        is_beside: bool,
+    ) -> io::Result<()> {
         let baton = Arc::new(Baton::default());
         let (world, waits) = (self.clone(), baton.clone());
         // It takes its first turn when somebody hands it over; then its number is known.
@@ -403,8 +412,15 @@ impl World {
     }
 
     fn add_thread(&self, process: ProcessId, system: std::thread::Thread) -> usize {
-        let thread =
-            Thread { process, ticket: 0, is_beside: false, woken: false, is_done: false, baton: Arc::default(), system };
+        let thread = Thread {
+            process,
+            ticket: 0,
+            is_beside: false,
+            woken: false,
+            is_done: false,
+            baton: Arc::default(),
+            system,
+        };
         let mut core = self.core();
         core.threads.push(thread);
         core.threads.len() - 1

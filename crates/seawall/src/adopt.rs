@@ -6,8 +6,8 @@
 //! one; the others join it.
 
 use crate::commit::page_checksum;
-use crate::coordinator::{Coordinator, CoordinatorError};
 use crate::coordinator::kinds::coordinator_of;
+use crate::coordinator::{Coordinator, CoordinatorError};
 use crate::error::{Error, Result};
 use crate::head::{BaseRef, Head};
 use crate::identity::{self, Identity};

@@ -17,8 +17,8 @@ use crate::snapshot::Snapshot;
 use crate::storage::{Stamp, Storage};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Half of the shortest retention: whoever reads an older version could lose it in the middle.

@@ -14,8 +14,8 @@ use crate::queue::Turn;
 use crate::segment::Draft;
 use crate::snapshot::Snapshot;
 use crate::sync::MutexGuard;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a later transaction asks for it before it reports the same.

@@ -180,9 +180,10 @@ pub mod simulated {
             if let Some(scheduler) = scheduler() {
                 drop(guard);
                 let woken = scheduler.wait(place_of(self), patience);
-                return mutex.lock().map(|guard| (guard, WaitTimeoutResult(!woken))).map_err(|error| {
-                    PoisonError::new((error.into_inner(), WaitTimeoutResult(!woken)))
-                });
+                return mutex
+                    .lock()
+                    .map(|guard| (guard, WaitTimeoutResult(!woken)))
+                    .map_err(|error| PoisonError::new((error.into_inner(), WaitTimeoutResult(!woken))));
             }
             let inner = guard.guard.take().expect("it is held until it is dropped");
             let patience = patience.unwrap_or(Duration::MAX);

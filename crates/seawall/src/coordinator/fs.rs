@@ -10,8 +10,8 @@ use crate::ids::Version;
 use crate::mutation::{self, Mutation};
 use crate::storage::{File, Lock, Span, Storage};
 use std::io;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How many numbers are looked up at once while a reader that is behind finds the newest.
