@@ -119,7 +119,7 @@ fn may_fail_to_open(world: &World, error: &Error) -> bool {
         // What a client remembers of names can be stale; and an adoption that another one overtook, or that met an error, says so.
         ErrorKind::CannotOpen => {
             let text = error.to_string();
-            world.is_disaster_over()
+            world.is_struck()
                 || ["id vanished", "did not take the first head", "could not be removed", "NAME was not touched"]
                     .iter()
                     .any(|known| text.contains(known))

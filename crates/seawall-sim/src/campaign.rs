@@ -1,8 +1,8 @@
 //! Many seeds, on as many cores as are given.
 
+use crate::Event;
+use crate::run::{Verdict, run};
 use indicatif::{ProgressBar, ProgressStyle};
-use seawall_sim::Event;
-use seawall_sim::run::{Verdict, run};
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,28 +13,33 @@ const TAIL: usize = 40;
 
 /// What many seeds came to.
 #[derive(Default)]
-pub(crate) struct Campaign {
-    pub(crate) seeds: u64,
-    pub(crate) steps: u64,
+pub struct Campaign {
+    /// How many seeds were run, …
+    pub seeds: u64,
+    /// … and how many steps in all.
+    pub steps: u64,
+    steps_each: u64,
     commits: u64,
     time: Duration,
     took: Duration,
-    events: Vec<u64>,
+    /// How often each of [`Event::ALL`] happened.
+    pub events: Vec<u64>,
     /// The seeds that found something.
-    pub(crate) found: Vec<Verdict>,
+    pub found: Vec<Verdict>,
 }
 
 impl Campaign {
     /// Runs the seeds, each for `steps`, `jobs` at once. A finding ends it, after the seeds under way; `tells`: it is repeated with its
     /// trace, and progress is shown.
-    pub(crate) fn run(seeds: impl Iterator<Item = u64>, steps: u64, jobs: usize, tells: bool) -> Campaign {
+    pub fn run(seeds: impl Iterator<Item = u64>, steps: u64, jobs: usize, tells: bool) -> Campaign {
         let began = Instant::now();
         let seeds: Vec<u64> = seeds.collect();
         let bar = if tells { ProgressBar::new(seeds.len() as u64) } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {elapsed}, left {eta}");
         bar.set_style(style.expect("the template is right"));
         let (next, is_found) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let campaign = Mutex::new(Campaign { events: vec![0; Event::ALL.len()], ..Campaign::default() });
+        let campaign =
+            Mutex::new(Campaign { events: vec![0; Event::ALL.len()], steps_each: steps, ..Campaign::default() });
         std::thread::scope(|scope| {
             for _ in 0..jobs {
                 scope.spawn(|| {
@@ -71,7 +76,7 @@ impl Campaign {
     }
 
     /// What did not happen once.
-    pub(crate) fn never_met(&self) -> Vec<&'static str> {
+    pub fn never_met(&self) -> Vec<&'static str> {
         let never = |((_, text), count): (&(Event, &'static str), &u64)| (*count == 0).then_some(*text);
         Event::ALL.iter().zip(&self.events).filter_map(never).collect()
     }
@@ -86,7 +91,7 @@ impl fmt::Display for Campaign {
             let tail = found.trace.len().saturating_sub(TAIL);
             writeln!(f, "\nthe last of seed {}:", found.seed)?;
             found.trace[tail..].iter().try_for_each(|line| writeln!(f, "{line}"))?;
-            writeln!(f, "{found}\nto repeat it: make sim SEED={}", found.seed)?;
+            writeln!(f, "{found}\nto repeat it: make sim SEED={} STEPS={}", found.seed, self.steps_each)?;
         }
         let rate = self.steps as f64 / self.took.as_secs_f64();
         write!(

@@ -7,6 +7,7 @@ use crate::plan::Disaster;
 use crate::process::{Clock, Process, ProcessId};
 use crate::storage::versions_on;
 use crate::world::{Phase, World};
+use seawall::Database;
 use seawall::ids::Version;
 use seawall::storage::File;
 use seawall_dynamodb::item::Item;
@@ -59,8 +60,12 @@ impl Director<'_> {
             director.start(n % plan.machines);
         }
         director.trouble(steps);
-        if plan.disaster.is_some() {
-            director.disaster();
+        if plan.disaster == Some(Disaster::Lost) {
+            director.lose_head();
+        }
+        world.enter(Phase::Quiet);
+        if plan.disaster == Some(Disaster::SetBack) {
+            director.set_head_back();
         }
         director.settle();
     }
@@ -105,7 +110,6 @@ impl Director<'_> {
                 self.blow();
             }
         }
-        self.world.enter(Phase::Quiet);
     }
 
     fn blow(&mut self) {
@@ -332,33 +336,45 @@ impl Director<'_> {
         }
     }
 
-    /// The head is lost, or set back, when everybody has seen the newest.
-    fn disaster(&mut self) {
+    /// The head is lost in the middle of everything.
+    fn lose_head(&mut self) {
+        let world = self.world;
+        self.end_those_without(|_| true);
+        // If it can be had, at the moment when a commit is in place and its writer does not know.
+        for _ in 0..2000 {
+            if self.live.iter().any(|process| world.with_process(*process, |process| process.waits_in_vain)) {
+                break;
+            }
+            world.sleep(Duration::from_millis(50));
+        }
+        let Some(head) = world.oracle().head().cloned() else { return };
+        world.met(Event::HeadLost);
+        world.strike();
+        world.items().0.remove(&seawall_dynamodb::item::key_of(head.database));
+        world.sleep(Duration::from_secs(30));
+    }
+
+    /// The head is set back, when everybody who is left has seen the newest.
+    fn set_head_back(&mut self) {
         let world = self.world;
         world.sleep(world.plan().latest + Duration::from_secs(30));
         let Some(newest) = world.oracle().newest() else { return };
-        let behind: Vec<ProcessId> = (world.open_databases().iter())
-            .filter(|(_, database)| database.newest_known().version() < newest)
+        self.end_those_without(|database| database.newest_known().version() >= newest);
+        let Some((key, item)) = self.older.take().filter(|(_, item)| seen(item) < newest.0) else { return };
+        world.met(Event::HeadSetBack);
+        world.strike();
+        world.items().0.insert(key, item);
+        world.sleep(Duration::from_secs(30));
+    }
+
+    /// Whoever has not opened the database, or knows too little, could not notice what happens now.
+    fn end_those_without(&mut self, knows: impl Fn(&Database) -> bool) {
+        let knowing: Vec<ProcessId> = (self.world.open_databases().iter())
+            .filter(|(_, database)| knows(database))
             .map(|(process, _)| *process)
             .collect();
-        let is_open = |process: &ProcessId| world.open_databases().iter().any(|(open, _)| open == process);
-        let closed: Vec<ProcessId> = self.live.iter().copied().filter(|process| !is_open(process)).collect();
-        behind.into_iter().chain(closed).for_each(|process| self.end_process(process));
-        let Some((key, item)) = self.older.take() else { return world.enter(Phase::Disaster) };
-        let is_older = world.items().0.get(&key) != Some(&item);
-        match world.plan().disaster {
-            Some(Disaster::SetBack) if is_older && seen(&item) < newest.0 => {
-                world.met(Event::HeadSetBack);
-                world.items().0.insert(key, item);
-            }
-            _ => {
-                world.met(Event::HeadLost);
-                world.items().0.remove(&key);
-            }
-        }
-        world.oracle().disaster();
-        world.enter(Phase::Disaster);
-        world.sleep(Duration::from_secs(30));
+        let others: Vec<ProcessId> = self.live.iter().copied().filter(|process| !knowing.contains(process)).collect();
+        others.into_iter().for_each(|process| self.end_process(process));
     }
 
     /// No more trouble: whoever is left must come to a good end, when he is thawed.

@@ -123,6 +123,11 @@ impl Disk {
         self.inodes[inode].unsynced.clear();
     }
 
+    /// What was written there is durable, and nothing else.
+    pub(crate) fn sync_range(&mut self, inode: usize, at: usize, length: usize) {
+        self.inodes[inode].unsynced.retain(|(from, _, _)| *from < at || *from >= at + length);
+    }
+
     /// The names in the folder are durable.
     pub(crate) fn sync_folder(&mut self, folder: &str) {
         self.unsynced.retain(|name| folder_of(&name.path) != folder);
@@ -156,7 +161,7 @@ impl Disk {
             if kept.iter().any(|folder| folder == folder_of(&path)) {
                 continue;
             }
-            if chance() % 2 == 0 {
+            if chance().is_multiple_of(2) {
                 kept.push(folder_of(&path).to_owned());
                 continue;
             }
@@ -181,7 +186,7 @@ fn tear(bytes: &mut Vec<u8>, at: usize, length: usize, before: &[u8], dice: u64)
             bytes[place] = before.get(place - at).copied().unwrap_or(0);
         }
     };
-    if dice % 3 == 0 {
+    if dice.is_multiple_of(3) {
         // Sectors that never came are zero where the file grew.
         (at..end)
             .step_by(SECTOR)

@@ -5,14 +5,16 @@
 //!   `table.rs` (on [`items`]), `plain.rs`
 //! - who acts: `actor.rs`, and `director.rs`, which makes things happen to the others
 //! - who checks: `oracle.rs`
-//! - [`run`]: one seed, from its [`plan`] to its verdict
+//! - [`run`]: one seed, from its [`plan`] to its verdict; [`campaign`]: many
 #![forbid(unsafe_code)]
 
 mod actor;
 mod calls;
+pub mod campaign;
 mod chronicle;
 mod director;
 mod disk;
+mod files;
 pub mod items;
 mod locks;
 mod names;

@@ -1,11 +1,10 @@
 //! `seawall-sim`: runs many seeds and prints what they met; or one seed, with its trace.
 
-mod campaign;
 #[cfg(feature = "mutations")]
 mod mutants;
 
-use campaign::Campaign;
 use clap::Parser;
+use seawall_sim::campaign::Campaign;
 use seawall_sim::run::run;
 use std::process::ExitCode;
 

@@ -1,9 +1,9 @@
 //! Each mutation of the engine, until a check catches it.
 
 use crate::Arguments;
-use crate::campaign::Campaign;
 use seawall::mutation::{self, Mutation, WAITING};
-use seawall_sim::plan::{Plan, Setting};
+use seawall_sim::campaign::Campaign;
+use seawall_sim::plan::{Disaster, Plan, Setting};
 use std::process::ExitCode;
 
 /// So many seeds a mutation may live through.
@@ -16,6 +16,7 @@ const ON_FILES: [&str; 4] = ["25", "26a", "26b", "36"];
 /// Whether a run of this plan has the code at work that the mutation changes.
 fn concerns(number: &str, plan: &Plan) -> bool {
     match plan.setting {
+        Setting::Dynamo if number == "22" => plan.disaster == Some(Disaster::Lost),
         Setting::Dynamo => !ON_FILES.contains(&number),
         Setting::Local | Setting::Network => !ON_TABLE.contains(&number),
     }

@@ -22,6 +22,9 @@ pub(crate) type Number = u64;
 /// A page's content, as far as the model knows it.
 pub(crate) type Sum = [u8; 8];
 
+/// A page that a commit wrote, by which transaction, and its content.
+type Written = (PageNo, Number, Sum);
+
 /// A version that is in the order.
 struct Link {
     head: Head,
@@ -150,7 +153,7 @@ impl Oracle {
     }
 
     /// The head's commit frame and pages, from what is durable.
-    fn read(&self, head: &Head, disk: &Disk) -> Result<(CommitFrame, Vec<(PageNo, Number, Sum)>), String> {
+    fn read(&self, head: &Head, disk: &Disk) -> Result<(CommitFrame, Vec<Written>), String> {
         let version = head.version.0;
         let place = head.commit.place.ok_or_else(|| format!("version {version} names no frame"))?;
         let segment = path_of(File::Segment(place.segment));

@@ -47,6 +47,8 @@ pub(crate) struct Process {
     /// How many appends and swaps of it are on their way.
     pub(crate) appending: u32,
     pub(crate) swapping: u32,
+    /// A swap of it took place, and the reply was lost: it waits for an answer that will not come.
+    pub(crate) waits_in_vain: bool,
     /// Its clocks jumped or stood still: its ages mean nothing.
     pub(crate) clock_troubled: bool,
     /// It has no database yet.
@@ -71,6 +73,7 @@ impl Process {
             table_cut_until: Duration::ZERO,
             appending: 0,
             swapping: 0,
+            waits_in_vain: false,
             clock_troubled: false,
             is_opening: false,
             seen: 0,

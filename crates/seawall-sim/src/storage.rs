@@ -3,6 +3,7 @@
 use crate::calls::{Kind, call};
 use crate::chronicle::Event;
 use crate::disk::{Disk, folder_of};
+use crate::files::{SimAppend, SimScratch, write_durably};
 use crate::oracle::{COMMITS, path_of, record_path};
 use crate::process::ProcessId;
 use crate::table::adopted;
@@ -13,7 +14,7 @@ use seawall::head::Head;
 use seawall::ids::Version;
 use seawall::storage::{Append, File, Lock, Look, Scratch, Span, Stamp, Storage};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A process's way to the database's files.
@@ -135,90 +136,6 @@ impl SimStorage {
     }
 }
 
-/// A write that is durable when it returns: on a local disk that takes two steps, and the power can go between them.
-pub(crate) fn write_durably(
-    world: &World,
-    what: &'static str,
-    inode: usize,
-    at: usize,
-    bytes: Vec<u8>,
-    check: impl Fn(&World, &[u8]) + Send + 'static,
-) -> io::Result<()> {
-    let is_remote = world.is_remote();
-    call(world, what, Kind::Write, move |world| {
-        check(world, &bytes);
-        let mut disk = world.disk();
-        disk.write(inode, at, &bytes);
-        if is_remote {
-            disk.sync(inode);
-        }
-        Ok(())
-    })?;
-    if is_remote {
-        return Ok(());
-    }
-    call(world, "sync", Kind::Change, move |world| {
-        world.disk().sync(inode);
-        Ok(())
-    })
-}
-
-struct SimAppend {
-    world: World,
-    counters: Arc<Counters>,
-    file: File,
-    inode: usize,
-    maker: ProcessId,
-    position: usize,
-}
-
-impl SimAppend {
-    /// One process writes a segment, front to back, and what was written stays as it is. (Invariant 3.)
-    fn guard(&self) -> impl Fn(&World, &[u8]) + Send + 'static {
-        let (maker, writer) = (self.maker, self.world.my_process());
-        let (inode, at, file) = (self.inode, self.position, self.file);
-        move |world, bytes| {
-            if maker != writer {
-                world.violation(|| format!("{file} is of {maker}, and {writer} writes it"));
-            }
-            let disk = world.disk();
-            let there = &disk.inode(inode).bytes;
-            let changes = at > there.len() || there[at..].iter().zip(bytes).any(|(old, new)| old != new);
-            drop(disk);
-            if changes {
-                world.violation(|| format!("bytes of {file} at {at} are written a second time, and are others"));
-            }
-        }
-    }
-}
-
-impl Append for SimAppend {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.counters.count(Operation::Append);
-        let (world, process) = (self.world.clone(), self.world.my_process());
-        // A short write: a part of it is there, and the rest found no space.
-        let short = world.by_chance(world.file_faults() / 4.0).then(|| world.pick(0..=bytes.len() as u64) as usize);
-        let written = bytes[..short.unwrap_or(bytes.len())].to_vec();
-        let guard = self.guard();
-        world.with_process(process, |process| process.appending += 1);
-        let done = write_durably(&world, "append", self.inode, self.position, written, guard);
-        world.with_process(process, |process| process.appending -= 1);
-        done?;
-        self.position += bytes.len();
-        short.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into()))
-    }
-
-    #[cfg(feature = "mutations")]
-    fn append_unsynced(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let (inode, at, bytes) = (self.inode, self.position, bytes.to_vec());
-        self.position += bytes.len();
-        call(&self.world, "append without sync", Kind::Write, move |world| {
-            world.disk().write(inode, at, &bytes);
-            Ok(())
-        })
-    }
-}
-
 impl Storage for SimStorage {
     fn counters(&self) -> &Counters {
         &self.counters
@@ -282,11 +199,10 @@ impl Storage for SimStorage {
         self.rename("create", path_of(file), |disk, path| disk.create(path, Vec::new()).map(drop))?;
         self.sync_folder_of(file)?;
         let inode = self.world.disk().find(&path_of(file)).ok_or(io::ErrorKind::NotFound)?;
-        let (world, maker) = (self.world.clone(), self.world.my_process());
         if matches!(file, File::Segment(name) if name.n > 0) {
-            world.met(Event::Rotated);
+            self.world.met(Event::Rotated);
         }
-        Ok(Box::new(SimAppend { world, counters: self.counters.clone(), file, inode, maker, position: 0 }))
+        Ok(Box::new(SimAppend::new(&self.world, self.counters.clone(), file, inode)))
     }
 
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {
@@ -453,7 +369,7 @@ impl Storage for SimStorage {
 
     fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
         self.world.met(Event::AcknowledgedLarge);
-        Ok(Box::new(SimScratch(self.world.clone(), Mutex::default())))
+        Ok(Box::new(SimScratch::new(&self.world)))
     }
 }
 
@@ -473,33 +389,4 @@ fn published(world: &World, disk: &Disk, head: Head, process: ProcessId) {
 /// The versions that are named.
 pub(crate) fn versions_on(disk: &Disk) -> Vec<Version> {
     disk.list(COMMITS).filter_map(|name| name.parse().ok().map(Version)).collect()
-}
-
-struct SimScratch(World, Mutex<Vec<u8>>);
-
-impl SimScratch {
-    fn may_fail(&self) -> io::Result<()> {
-        if self.0.by_chance(self.0.file_faults() / 4.0) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
-    }
-}
-
-impl Scratch for SimScratch {
-    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.may_fail()?;
-        let mut content = self.1.lock().expect("no panic while locked");
-        let end = at as usize + bytes.len();
-        if content.len() < end {
-            content.resize(end, 0);
-        }
-        content[at as usize..end].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
-        self.may_fail()?;
-        let content = self.1.lock().expect("no panic while locked");
-        let from = content.get(at as usize..at as usize + into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        into.copy_from_slice(from);
-        Ok(())
-    }
 }

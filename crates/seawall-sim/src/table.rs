@@ -85,7 +85,10 @@ impl Table for SimTable {
         let is_swap = name_of(request) == "swap";
         world.with_process(process, |process| process.swapping += u32::from(is_swap));
         let answer = world.ask(|reply| send(world, request, process, fate, reply));
-        world.with_process(process, |process| process.swapping -= u32::from(is_swap));
+        world.with_process(process, |process| {
+            process.swapping -= u32::from(is_swap);
+            process.waits_in_vain &= !is_swap;
+        });
         answer
     }
 
@@ -144,6 +147,8 @@ fn send(world: &World, request: &Request, process: ProcessId, fate: Option<Fate>
                 match fate {
                     Some(Fate::ReplyLost) => {
                         world.met(Event::LostReply);
+                        let is_in_place = name_of(&request) == "swap" && matches!(answer, Answer::Done(_));
+                        world.with_process(process, |process| process.waits_in_vain |= is_in_place);
                         return reply.answer(world, failure(FailureKind::Unclear, "no answer"), ATTEMPT);
                     }
                     Some(Fate::ServerErrorAfter) => {
@@ -194,7 +199,7 @@ fn arrive(world: &World, request: &Request, process: ProcessId, is_late: bool) -
         met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| world.met(event));
     }
     if took_place {
-        look_on(world, request, process, before.as_ref(), after.as_ref());
+        look_on(world, request, process, before.as_ref(), after.as_ref(), is_late);
     }
     answer
 }
@@ -208,7 +213,14 @@ fn name_of(request: &Request) -> &'static str {
     }
 }
 
-fn look_on(world: &World, request: &Request, process: ProcessId, before: Option<&Item>, after: Option<&Item>) {
+fn look_on(
+    world: &World,
+    request: &Request,
+    process: ProcessId,
+    before: Option<&Item>,
+    after: Option<&Item>,
+    is_late: bool,
+) {
     match (request, before, after) {
         (Request::Update { change, values, .. }, Some(before), Some(after)) => {
             check_lease(world, change, values, process, before, after);
@@ -224,11 +236,13 @@ fn look_on(world: &World, request: &Request, process: ProcessId, before: Option<
         {
             world.violation(|| "the head of the database was removed".into());
         }
-        (Request::Put { item, .. }, None, Some(_)) if world.oracle().head().is_some() => {
-            // Adopters that come too late each put their own, and take it back.
-            if database_in_id(world).is_some_and(|id| is_head_of(item, id)) {
-                world.violation(|| "a lost head was put anew".into());
-            }
+        // Adopters that come too late each put their own, and take it back. A late copy of a put can come after all; then `high` tells.
+        (Request::Put { item, .. }, None, Some(_))
+            if !is_late
+                && world.oracle().head().is_some()
+                && database_in_id(world).is_some_and(|id| is_head_of(item, id)) =>
+        {
+            world.violation(|| "a lost head was put anew".into());
         }
         _ => {}
     }

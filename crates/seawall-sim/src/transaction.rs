@@ -63,7 +63,7 @@ impl<'a> Actor<'a> {
 
     fn begun(&self) -> Begun {
         let least = self.world.oracle().floor();
-        let is_after_disaster = self.world.is_disaster_over();
+        let is_after_disaster = self.world.is_struck();
         Begun { at: self.world.now(), least, why: "strict", is_after_disaster }
     }
 
@@ -401,7 +401,7 @@ impl<'a> Actor<'a> {
             ErrorKind::Unreachable => (Some(Event::Unreachable), plan.file_faults > 0.0 || world.is_on_table()),
             ErrorKind::Full => (Some(Event::DiskFull), plan.file_faults > 0.0),
             ErrorKind::Io => (Some(Event::InputOutput), plan.file_faults > 0.0),
-            ErrorKind::CannotOpen => (None, world.is_disaster_over()),
+            ErrorKind::CannotOpen => (None, world.is_struck()),
             _ => (None, false),
         };
         event.into_iter().for_each(|event| world.met(event));

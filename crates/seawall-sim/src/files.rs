@@ -1,0 +1,133 @@
+//! Files that are written: segments front to back, small ones in place, scratch files on the local disk.
+
+use crate::calls::{Kind, call};
+use crate::process::ProcessId;
+use crate::world::World;
+use seawall::counters::{Counters, Operation};
+use seawall::storage::{Append, File, Scratch};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+/// A write that is durable when it returns: on a local disk that takes two steps, and the power can go between them.
+pub(crate) fn write_durably(
+    world: &World,
+    what: &'static str,
+    inode: usize,
+    at: usize,
+    bytes: Vec<u8>,
+    check: impl Fn(&World, &[u8]) + Send + 'static,
+) -> io::Result<()> {
+    let (is_remote, length) = (world.is_remote(), bytes.len());
+    call(world, what, Kind::Write, move |world| {
+        check(world, &bytes);
+        let mut disk = world.disk();
+        disk.write(inode, at, &bytes);
+        if is_remote {
+            disk.sync_range(inode, at, length);
+        }
+        Ok(())
+    })?;
+    if is_remote {
+        return Ok(());
+    }
+    call(world, "sync", Kind::Change, move |world| {
+        world.disk().sync_range(inode, at, length);
+        Ok(())
+    })
+}
+
+/// A file that is written front to back.
+pub(crate) struct SimAppend {
+    world: World,
+    counters: Arc<Counters>,
+    file: File,
+    inode: usize,
+    maker: ProcessId,
+    position: usize,
+}
+
+impl SimAppend {
+    /// A file that was just made by this process.
+    pub(crate) fn new(world: &World, counters: Arc<Counters>, file: File, inode: usize) -> SimAppend {
+        SimAppend { world: world.clone(), counters, file, inode, maker: world.my_process(), position: 0 }
+    }
+
+    /// One process writes a segment, front to back, and what was written stays as it is. (Invariant 3.)
+    fn guard(&self) -> impl Fn(&World, &[u8]) + Send + 'static {
+        let (maker, writer) = (self.maker, self.world.my_process());
+        let (inode, at, file) = (self.inode, self.position, self.file);
+        move |world, bytes| {
+            if maker != writer {
+                world.violation(|| format!("{file} is of {maker}, and {writer} writes it"));
+            }
+            let disk = world.disk();
+            let there = &disk.inode(inode).bytes;
+            let changes = at > there.len() || there[at..].iter().zip(bytes).any(|(old, new)| old != new);
+            drop(disk);
+            if changes {
+                world.violation(|| format!("bytes of {file} at {at} are written a second time, and are others"));
+            }
+        }
+    }
+}
+
+impl Append for SimAppend {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        let (world, process) = (self.world.clone(), self.world.my_process());
+        // A short write: a part of it is there, and the rest found no space.
+        let short = world.by_chance(world.file_faults() / 4.0).then(|| world.pick(0..=bytes.len() as u64) as usize);
+        let written = bytes[..short.unwrap_or(bytes.len())].to_vec();
+        let guard = self.guard();
+        world.with_process(process, |process| process.appending += 1);
+        let done = write_durably(&world, "append", self.inode, self.position, written, guard);
+        world.with_process(process, |process| process.appending -= 1);
+        done?;
+        self.position += bytes.len();
+        short.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into()))
+    }
+
+    #[cfg(feature = "mutations")]
+    fn append_unsynced(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (inode, at, bytes) = (self.inode, self.position, bytes.to_vec());
+        self.position += bytes.len();
+        call(&self.world, "append without sync", Kind::Write, move |world| {
+            world.disk().write(inode, at, &bytes);
+            Ok(())
+        })
+    }
+}
+
+/// A scratch file.
+pub(crate) struct SimScratch(World, Mutex<Vec<u8>>);
+
+impl SimScratch {
+    pub(crate) fn new(world: &World) -> SimScratch {
+        SimScratch(world.clone(), Mutex::default())
+    }
+
+    fn may_fail(&self) -> io::Result<()> {
+        if self.0.by_chance(self.0.file_faults() / 4.0) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    }
+}
+
+impl Scratch for SimScratch {
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.may_fail()?;
+        let mut content = self.1.lock().expect("no panic while locked");
+        let end = at as usize + bytes.len();
+        if content.len() < end {
+            content.resize(end, 0);
+        }
+        content[at as usize..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.may_fail()?;
+        let content = self.1.lock().expect("no panic while locked");
+        let from = content.get(at as usize..at as usize + into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        into.copy_from_slice(from);
+        Ok(())
+    }
+}
