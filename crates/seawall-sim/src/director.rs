@@ -205,7 +205,7 @@ impl Director<'_> {
     }
 
     fn lose_unsynced(&self) {
-        let (world, now) = (self.world, self.world.now());
+        let world = self.world;
         let newest = {
             let mut disk = world.disk();
             let loss = disk.lose_power(&mut || world.pick(0..=u64::MAX));
@@ -213,7 +213,7 @@ impl Director<'_> {
             (0..loss.names).for_each(|_| world.met(Event::NameLost));
             versions_on(&disk).into_iter().max()
         };
-        let checked = world.oracle().power_lost(newest, now);
+        let checked = world.oracle().power_lost(newest);
         world.check(checked);
         let intact = world.oracle().verify(&world.disk());
         world.check(intact);

@@ -199,7 +199,7 @@ impl Oracle {
     }
 
     /// A loss of power left `newest` as the newest version: what was acknowledged must be there. (Invariant 5.)
-    pub(crate) fn power_lost(&mut self, newest: Option<Version>, now: Duration) -> Result<(), String> {
+    pub(crate) fn power_lost(&mut self, newest: Option<Version>) -> Result<(), String> {
         let Some(newest) = newest else {
             return if self.chain.is_empty() { Ok(()) } else { Err("a loss of power took the whole history".into()) };
         };
@@ -212,7 +212,8 @@ impl Oracle {
             link.transaction.map(|number| self.committed.remove(&number));
             self.pages.values_mut().for_each(|sums| sums.retain(|(version, _)| *version < link.head.version.0));
         }
-        self.floors.push((now, self.acknowledged));
+        // What was read and not acknowledged was never promised to anybody who comes now.
+        self.floors.iter_mut().for_each(|(_, floor)| *floor = newest.0.min(*floor));
         Ok(())
     }
 

@@ -78,17 +78,24 @@ impl Model {
             }
             return;
         }
-        let holds_the_newest = Rc::ptr_eq(&base.content, &self.newest.content);
-        assert!(holds_the_newest, "a commit was acknowledged that another one had gone before: that one is lost");
+        assert!(
+            self.holds_the_newest(base),
+            "a commit was acknowledged that another one had gone before: that one is lost"
+        );
         self.newest = state;
         self.undecided.clear();
     }
 
     /// Nobody knows whether a commit over `base` took place.
     pub(super) fn unknown(&mut self, machine: usize, base: &Rc<State>, state: Rc<State>) {
-        if self.is_newest(base) {
+        if self.holds_the_newest(base) {
             self.undecided.push(Undecided { machine, state });
         }
+    }
+
+    /// Whether no commit after `base` changed anything.
+    fn holds_the_newest(&self, base: &Rc<State>) -> bool {
+        Rc::ptr_eq(&base.content, &self.newest.content)
     }
 
     /// Whether no commit came after `base`.
