@@ -41,6 +41,10 @@ impl Locks {
         !world.with_process(process, |process| process.is_dead) && *self.name.get_or_insert(process) == process
     }
 
+    pub(crate) fn has_name(&self, process: ProcessId) -> bool {
+        self.name == Some(process)
+    }
+
     pub(crate) fn give_back_name(&mut self, process: ProcessId) {
         self.name.take_if(|holder| *holder == process);
     }

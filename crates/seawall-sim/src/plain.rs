@@ -71,8 +71,15 @@ impl Held {
         kind: Kind,
         with: impl FnOnce(&mut Disk, usize) -> T + Send + 'static,
     ) -> Result<T> {
-        let inode = self.inode;
-        call(&self.world, what, kind, move |world| Ok(with(&mut world.disk(), inode))).map_err(failed(what))
+        let (inode, process) = (self.inode, self.process);
+        let done = call(&self.world, what, kind, move |world| {
+            // A client whose lock the server forgot can do nothing any more by the file that it locked (measured).
+            if !world.locks().has_name(process) {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            Ok(with(&mut world.disk(), inode))
+        });
+        done.map_err(failed(what))
     }
 }
 
