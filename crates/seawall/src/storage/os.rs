@@ -3,7 +3,7 @@
 //! What network file systems do was measured on NFSv4.1: a file that somebody else appends to must be read with
 //! O_DIRECT or opened anew; folders are synced everywhere, for on NFS that call costs nothing.
 
-use super::commits::Commits;
+use super::commits::{Commits, look_at};
 use super::{Append, File, Lock, Look, Scratch, Span, Stamp, Storage};
 use crate::counters::{Counters, Operation};
 use crate::ids::Version;
@@ -60,8 +60,7 @@ pub struct OsStorage {
 impl OsStorage {
     /// The storage of the database NAME; its scratch files go to `scratch`. The folder that NAME lies in must be there.
     pub fn new(name: &Path, scratch: &Path) -> io::Result<OsStorage> {
-        let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let kind = rustix::fs::statfs(parent)?.f_type as u64 & 0xffff_ffff;
+        let kind = rustix::fs::statfs(parent_of(name))?.f_type as u64 & 0xffff_ffff;
         let known = |list: &[(u64, &'static str)]| list.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name);
         let mut folder = name.as_os_str().to_owned();
         folder.push("-seawall");
@@ -111,10 +110,18 @@ impl OsStorage {
 
     fn metadata(&self, file: File) -> io::Result<Option<fs::Metadata>> {
         self.counters.count(Operation::Metadata);
-        match fs::metadata(self.path(file)) {
-            Ok(metadata) => Ok(Some(metadata)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        match or_none(fs::metadata(self.path(file)))? {
+            None if self.network => {
+                // The kernel may only remember that it was missing, on NFS for 30 s and more: another machine can have adopted NAME since.
+                self.counters.count(Operation::Metadata);
+                for folder in [parent_of(&self.folder), &self.folder] {
+                    // As a mere place: it need not be readable.
+                    let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(folder);
+                    or_none(opened.and_then(|folder| look_at(&folder)))?;
+                }
+                or_none(fs::metadata(self.path(file)))
+            }
+            found => Ok(found),
         }
     }
 
@@ -161,7 +168,7 @@ impl OsStorage {
     }
 
     fn sync_folder_of(&self, path: &Path) -> io::Result<()> {
-        self.sync_folder(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+        self.sync_folder(parent_of(path))
     }
 }
 
@@ -358,6 +365,17 @@ impl Scratch for OsScratch {
 
     fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
         self.0.read_exact_at(into, at)
+    }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn or_none<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
     }
 }
 
