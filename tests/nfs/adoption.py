@@ -88,7 +88,8 @@ def run(name: Path, number: int, workers: list[guest.Worker]) -> dict[str, Any]:
         worker.ask(("open", {"name": str(name), "at": at + place * apart, "who": f"client{place}"}))
         expected += [f"client{place}.{n}" for n in range(WRITES)]
     told = [worker.answer() for worker in workers]
-    assert not [opened for opened in told if "error" in opened], told
+    errors = [opened["error"] for opened in told if "error" in opened]
+    assert not errors, f"round {number}, {apart} s apart: {errors}"
     views = [worker.do(("look", {"name": str(name)})) for worker in workers]
     ids = {view["id"] for view in [*told, *views]}
     assert len(ids) == 1, f"one database: {ids}"

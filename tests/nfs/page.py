@@ -12,7 +12,7 @@ KINDS = {"coordinator": "C", "reads": "R", "appends": "W", "metadata": "M"}
 """Seawall's counts, and the design's letters for them."""
 
 
-def page(results: Mapping[str, Any], commit: str) -> str:
+def page(results: Mapping[str, Any], failed: Sequence[str], commit: str) -> str:
     """docs/benchmarks-nfs.md."""
     return f"""# On real NFS
 
@@ -21,6 +21,8 @@ clients of a Linux 6.1 kernel, each with its own network, mounts and caches, wit
 recommends, in a guest on one machine. One way through the network takes {ONE_WAY_MS} ms; the server may forget a client
 after {CLIENT_LEASE} s. It is not EFS itself. Milliseconds are the guest's, where a system call costs 40 µs; calls are
 exact.
+
+{f"**FAILED**, so that there are no figures of them: {', '.join(failed)}." if failed else "All parts passed."}
 
 {sections(results)}"""
 

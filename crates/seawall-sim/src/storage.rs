@@ -69,6 +69,21 @@ impl SimStorage {
         })
     }
 
+    /// The same, but that a remembered miss is no answer: as `OsStorage`, which looks at the folders anew then.
+    fn find_now(&self, path: &str) -> io::Result<Option<usize>> {
+        let found = self.find(path)?;
+        if found.is_some() || !self.is_remote() {
+            return Ok(found);
+        }
+        let machine = self.machine();
+        call(&self.world, "look anew", Kind::Look, move |world| {
+            let (disk, mut names, now) = (world.disk(), world.names(machine), world.now());
+            ["", "NAME-seawall"].into_iter().for_each(|folder| names.asked(folder, disk.change_of(folder), now));
+            Ok(())
+        })?;
+        self.find(path)
+    }
+
     /// Changes a name; on NFS that is durable at once, and the client knows what it did.
     fn rename(
         &self,
@@ -145,18 +160,6 @@ impl Storage for SimStorage {
         format!("simulated, {:?}", self.world.plan().setting)
     }
 
-    fn look_anew(&self) -> io::Result<()> {
-        if !self.is_remote() {
-            return Ok(());
-        }
-        let machine = self.machine();
-        call(&self.world, "look anew", Kind::Look, move |world| {
-            let (disk, mut names, now) = (world.disk(), world.names(machine), world.now());
-            ["", "NAME-seawall"].into_iter().for_each(|folder| names.asked(folder, disk.change_of(folder), now));
-            Ok(())
-        })
-    }
-
     fn create_folders(&self) -> io::Result<()> {
         for folder in ["NAME-seawall", "NAME-seawall/bases", "NAME-seawall/segments", COMMITS] {
             let made = self.rename("mkdir", folder.to_owned(), |disk, path| disk.create(path, Vec::new()).map(drop));
@@ -171,12 +174,12 @@ impl Storage for SimStorage {
 
     fn inode(&self, file: File) -> io::Result<Option<u64>> {
         self.counters.count(Operation::Metadata);
-        Ok(self.find(&path_of(file))?.map(Disk::number))
+        Ok(self.find_now(&path_of(file))?.map(Disk::number))
     }
 
     fn stamp(&self, file: File) -> io::Result<Option<Stamp>> {
         self.counters.count(Operation::Metadata);
-        let found = self.find(&path_of(file))?;
+        let found = self.find_now(&path_of(file))?;
         let disk = self.world.disk();
         Ok(found.map(|inode| {
             let there = disk.inode(inode);

@@ -213,10 +213,6 @@ fn open_or_adopt(
     let look_for_id = || storage.inode(File::Id).map_err(|error| Error::io("looking for id", error));
     let mut home = look_for_id()?;
     if home.is_none() {
-        storage.look_anew().map_err(|error| Error::io("looking for id anew", error))?;
-        home = look_for_id()?;
-    }
-    if home.is_none() {
         check_adoptable(&*storage, access)?;
         let adoption = Adoption { name, storage: &storage, options };
         adoption.run(plain, access == Access::Create)?;
@@ -242,7 +238,7 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<()> {
         return Ok(());
     }
     // Whoever adopts makes the folder before the mark: somebody may be at it right now.
-    let begun = storage.look_anew().and_then(|()| storage.inode(File::Folder));
+    let begun = storage.inode(File::Folder);
     if begun.map_err(|error| Error::io("looking for the folder", error))?.is_none() {
         return Err(Error::CannotOpen(
             "NAME is the copy of some version of a Seawall database, and its folder NAME-seawall is not there. Nothing was changed. \

@@ -127,14 +127,12 @@ pub trait Storage: Send + Sync {
     fn counters(&self) -> &Counters;
     /// The file system's name, for people.
     fn describe(&self) -> String;
-    /// Forgets what this machine remembers of the names in the database's folder, and in the one that NAME lies in: on NFS, names
-    /// that were once looked for in vain count as missing for half a minute.
-    fn look_anew(&self) -> io::Result<()>;
     /// Makes the database's folder and those inside it, durably; those that are there stay.
     fn create_folders(&self) -> io::Result<()>;
-    /// The inode number of a file, `None` if it is not there.
+    /// The inode number of a file, `None` if it is not there now: that it was looked for in vain once, which an NFS client remembers
+    /// for half a minute, is no answer.
     fn inode(&self, file: File) -> io::Result<Option<u64>>;
-    /// What a file looks like, `None` if it is not there.
+    /// What a file looks like, `None` if it is not there now.
     fn stamp(&self, file: File) -> io::Result<Option<Stamp>>;
     /// Reads up to `length` bytes, always what the file has now; fewer only where it ends.
     fn read(&self, span: Span) -> io::Result<Vec<u8>>;

@@ -67,8 +67,7 @@ impl Commits {
 
     fn look_freshly(&self, known: Version) -> io::Result<Look> {
         if self.network {
-            let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
-            rustix::fs::statx(&self.folder, c"", flags, StatxFlags::BASIC_STATS)?;
+            look_at(&self.folder)?;
         }
         let next = self.record(known.next())?;
         // Last: were `known` collected meanwhile, the next would be too, and its absence would prove nothing. The forced look
@@ -134,6 +133,13 @@ impl Commits {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Makes the kernel ask anew for `folder`, so that it drops what it remembers of names there, if they have changed.
+pub(super) fn look_at(folder: &fs::File) -> io::Result<()> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    rustix::fs::statx(folder, c"", flags, StatxFlags::BASIC_STATS)?;
+    Ok(())
 }
 
 impl Watch {

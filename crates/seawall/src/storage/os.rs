@@ -3,7 +3,7 @@
 //! What network file systems do was measured on NFSv4.1: a file that somebody else appends to must be read with
 //! O_DIRECT or opened anew; folders are synced everywhere, for on NFS that call costs nothing.
 
-use super::commits::Commits;
+use super::commits::{Commits, look_at};
 use super::{Append, File, Lock, Look, Scratch, Span, Stamp, Storage};
 use crate::counters::{Counters, Operation};
 use crate::ids::Version;
@@ -112,10 +112,18 @@ impl OsStorage {
 
     fn metadata(&self, file: File) -> io::Result<Option<fs::Metadata>> {
         self.counters.count(Operation::Metadata);
-        match fs::metadata(self.path(file)) {
-            Ok(metadata) => Ok(Some(metadata)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        match or_none(fs::metadata(self.path(file)))? {
+            None if self.network => {
+                // The kernel may only remember that it was missing, on NFS for 30 s and more: another machine can have adopted NAME since.
+                self.counters.count(Operation::Metadata);
+                for folder in [parent_of(&self.folder), &self.folder] {
+                    // As a mere place: it need not be readable.
+                    let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(folder);
+                    or_none(opened.and_then(|folder| look_at(&folder)))?;
+                }
+                or_none(fs::metadata(self.path(file)))
+            }
+            found => Ok(found),
         }
     }
 
@@ -173,21 +181,6 @@ impl Storage for OsStorage {
 
     fn describe(&self) -> String {
         self.kind.clone()
-    }
-
-    /// To open a folder is to ask the server whether it changed; if so, the kernel drops what it remembers of it.
-    fn look_anew(&self) -> io::Result<()> {
-        if !self.network {
-            return Ok(());
-        }
-        for folder in [parent_of(&self.name), &self.folder] {
-            self.counters.count(Operation::Metadata);
-            match fs::File::open(folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     fn create_folders(&self) -> io::Result<()> {
@@ -379,6 +372,13 @@ impl Scratch for OsScratch {
 
 fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn or_none<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 fn kept<T>(place: &OnceLock<T>, open: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {

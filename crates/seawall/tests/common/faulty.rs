@@ -177,9 +177,6 @@ impl Storage for Faulty {
     fn describe(&self) -> String {
         self.inner.describe()
     }
-    fn look_anew(&self) -> io::Result<()> {
-        self.inner.look_anew()
-    }
     fn create_folders(&self) -> io::Result<()> {
         self.inner.create_folders()
     }
