@@ -71,7 +71,11 @@ pub fn check(data: &[u8]) {
         if tells {
             eprintln!("{step:?}");
         }
+        let settles = world.is_unsettled();
         step.take(&mut world);
+        if settles {
+            world.let_turns_end();
+        }
     }
     world.finish();
 }

@@ -124,25 +124,32 @@ impl Adoption<'_> {
     /// Marks NAME, if it is not: from now on nobody writes it. What it began with, if this call marked it.
     fn mark(&self, held: &mut dyn HeldFile) -> Result<Option<Vec<u8>>> {
         let size = held.size()?;
-        let mut header = vec![0; HEADER.min(size as usize)];
-        held.read(0, &mut header)?;
+        let empty = plain::empty_marked();
+        let mut content = vec![0; empty.len().min(size as usize)];
+        held.read(0, &mut content)?;
+        // What a loss of power left of an empty database in the making has no content to lose.
+        if size <= empty.len() as u64 && plain::is_torn_empty(&content) {
+            held.write(0, &empty)?;
+            held.sync()?;
+            return Ok(None);
+        }
+        let header = content[..HEADER.min(content.len())].to_vec();
         match plain::state_of(&header) {
             NameState::Marked => {
                 // Whoever wrote the mark may have died before it was durable, and everything from here on stands on it.
                 held.sync()?;
                 return Ok(None);
             }
-            NameState::Empty => held.write(0, &plain::empty_marked())?,
             NameState::Plain => {
                 let marked = plain::with_write_version(header.as_slice().try_into().expect("a whole header"), MARK);
                 held.write(0, &marked)?;
             }
-            NameState::Other => {
+            NameState::Empty | NameState::Other => {
                 return Err(Error::CannotOpen("NAME is not a SQLite database. It was not touched".into()));
             }
         }
         held.sync()?;
-        Ok((!header.is_empty()).then_some(header))
+        Ok(Some(header))
     }
 
     /// The first base and `id`, both before they count; the head that makes them count.

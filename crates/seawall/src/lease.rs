@@ -64,11 +64,9 @@ impl Database {
         if let Some(held) = turn.take_lease() {
             let now = self.storage.now();
             // Nobody polite committed since; nor did anybody who took the lease over, for that takes a whole lease without a sign of life.
-            // One that this process took over itself is known to others only from its next commit on: until then the holder that it
-            // passed over may come back, and commit.
             let newest = self.newest_known();
-            let undisturbed = held.on == newest.head.order() && held.lease.slot == newest.head.lease_slot;
-            if undisturbed && now.monotonic < held.ends && held.lease.since.age(now) < self.options.lease / 2 {
+            let in_turn = now.monotonic < held.ends && held.lease.since.age(now) < self.options.lease / 2;
+            if in_turn && held.on == newest.head.order() && (held.is_told || self.is_newest(&newest)) {
                 self.work_begins(turn, held);
                 return Ok(newest);
             }
@@ -83,6 +81,12 @@ impl Database {
         let (held, snapshot) = acquired?;
         self.work_begins(turn, held);
         Ok(snapshot)
+    }
+
+    /// Whether nothing newer is there. A lease that no commit has told of yet needs this look: on `fs` somebody who takes a lease over and
+    /// the holder that he passed over can both have one until either of them commits.
+    fn is_newest(&self, known: &Snapshot) -> bool {
+        self.load(known, PATIENCE).is_ok_and(|head| head.order() == known.head.order())
     }
 
     fn work_begins(self: &Arc<Self>, turn: &mut Turn, held: Held) {

@@ -91,6 +91,11 @@ pub(crate) fn with_write_version(header: &[u8; HEADER], write_version: u8) -> [u
     header
 }
 
+/// Whether these bytes, of a file no longer than that, are what a torn write of [`empty_marked`] leaves: what did not come is missing, or zero.
+pub(crate) fn is_torn_empty(bytes: &[u8]) -> bool {
+    bytes.iter().zip(empty_marked()).all(|(there, whole)| *there == whole || *there == 0)
+}
+
 /// An empty database with the mark: what lies at NAME while the database began empty and was never checkpointed.
 pub(crate) fn empty_marked() -> Vec<u8> {
     const SIZE: usize = 4096;

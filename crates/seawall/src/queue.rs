@@ -26,6 +26,8 @@ pub(crate) struct Held {
     pub(crate) lease: Lease,
     /// The head that it was granted on, or that its writer made since.
     pub(crate) on: (Epoch, Version),
+    /// Whether a commit was made under it, which told everybody who has it.
+    pub(crate) is_told: bool,
     /// When this process must let others have it.
     pub(crate) ends: Duration,
     /// When it goes back if nobody here wants it.
@@ -35,7 +37,7 @@ pub(crate) struct Held {
 impl Held {
     pub(crate) fn new(lease: Lease, on: (Epoch, Version)) -> Held {
         let ends = lease.since.monotonic + TURN;
-        Held { lease, on, ends, release_at: ends }
+        Held { lease, on, is_told: false, ends, release_at: ends }
     }
 }
 
@@ -170,6 +172,7 @@ impl Turn {
         self.queue.lock().active = None;
         if let Some(held) = &mut self.held {
             held.on = on;
+            held.is_told = true;
             held.lease.generation = generation;
             held.lease.since = since;
         }

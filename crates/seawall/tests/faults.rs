@@ -175,6 +175,15 @@ fn a_lease_that_was_taken_over_is_not_kept_before_a_commit_tells_of_it() {
     commit(&a, &[(1, 1)]).unwrap();
     let transaction = b.begin(PATIENCE).unwrap();
     assert_eq!(transaction.snapshot().version(), Version(1), "what was acknowledged before it began");
+    drop(transaction);
+
+    // The other way round: `a` takes over and is at work, `b` comes back and gets its old lease, and then `a` commits.
+    let mut transaction = a.begin(PATIENCE).unwrap();
+    drop(b.begin(PATIENCE).unwrap());
+    transaction.write_page(page_size(), PageNo(1), &[2; 4096]).unwrap();
+    transaction.commit(1).unwrap();
+    let transaction = b.begin(PATIENCE).unwrap();
+    assert_eq!(transaction.snapshot().version(), Version(2), "what was acknowledged before it began");
 }
 
 #[test]
