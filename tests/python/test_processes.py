@@ -178,6 +178,24 @@ def test_freshness(connect: Connect, db: Path) -> None:
     assert one(lazy, "SELECT a FROM t") == 4
 
 
+def test_what_only_reads_under_a_kept_lease_asks_at_its_commit(connect: Connect, db: Path) -> None:
+    connection = connect()
+    connection.execute("CREATE TABLE t (a)")
+    for n in range(200):
+        # Whoever comes back soon keeps the lease, unless this machine is busy.
+        connection.execute("INSERT INTO t VALUES (?)", (n,))
+        before = seawall.counts(db)
+        connection.execute("BEGIN IMMEDIATE")
+        begun = seawall.counts(db) - before
+        rows(connection, "SELECT * FROM t")
+        connection.execute("COMMIT")
+        whole = seawall.counts(db) - before
+        if begun.coordinator == 0:
+            assert whole.coordinator == 1, "a lease is no proof: what was read is certain once the head was asked"
+            return
+    pytest.fail("the lease was never kept, in 200 tries")
+
+
 def test_a_write_asks_for_lease_and_head_at_once(connect: Connect, db: Path) -> None:
     connection = connect()
     connection.execute("CREATE TABLE t (a)")

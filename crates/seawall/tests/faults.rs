@@ -156,9 +156,8 @@ fn unknown(scene: &Scene, fault: Fault) -> seawall::Transaction {
     transaction
 }
 
-#[test]
-fn a_lease_that_was_taken_over_is_not_kept_before_a_commit_tells_of_it() {
-    let folder = Folder::new();
+/// Two machines without a background, whose clock passes only while somebody waits.
+fn machines_with_a_standing_clock(folder: &Folder) -> (Arc<Database>, Arc<Database>) {
     folder.machine();
     let clock = Arc::new(Clock::standing());
     let machine = || {
@@ -168,7 +167,50 @@ fn a_lease_that_was_taken_over_is_not_kept_before_a_commit_tells_of_it() {
         machine.stop_background();
         machine
     };
-    let (a, b) = (machine(), machine());
+    (machine(), machine())
+}
+
+#[test]
+fn what_was_read_under_a_kept_lease_is_confirmed_or_refused() {
+    let folder = Folder::new();
+    let (a, b) = machines_with_a_standing_clock(&folder);
+    commit(&a, &[(1, 1)]).unwrap();
+    commit(&a, &[(1, 2)]).unwrap();
+    let transaction = a.begin(PATIENCE).unwrap();
+    let began = transaction.unconfirmed().expect("the lease was kept, and nobody was asked");
+    assert_eq!(transaction.snapshot().version(), Version(2));
+    // `a` does nothing for a whole lease, so `b` passes it over.
+    commit(&b, &[(1, 3)]).unwrap();
+    let error = a.confirm(transaction.snapshot(), began).expect_err("it is not the newest any more");
+    assert_eq!(error.kind(), ErrorKind::StaleSnapshot, "{error}");
+    drop(transaction);
+    let transaction = a.begin(PATIENCE).unwrap();
+    assert_eq!((transaction.snapshot().version(), transaction.unconfirmed()), (Version(3), None));
+}
+
+#[test]
+fn a_publication_that_met_its_own_success_is_committed_though_the_look_fails() {
+    let scene = scene();
+    scene.storage.fail(Call::Publish, Fault::After(EEXIST), 1);
+    scene.storage.fail(Call::Look, Fault::Before(EIO), 1);
+    commit(&scene.a, &[(1, 2)]).unwrap();
+    assert_eq!(scene.seen(), (Version(2), 2));
+}
+
+#[test]
+fn a_publication_that_fails_after_it_took_effect_counts_only_once_it_is_durable() {
+    let scene = scene();
+    scene.storage.fail(Call::Publish, Fault::After(EIO), 1);
+    scene.storage.fail(Call::SyncPublished, Fault::Before(EIO), u32::MAX);
+    scene.fails_with(ErrorKind::OutcomeUnknown);
+    scene.storage.heal();
+    assert_eq!(newest(&scene.a).version(), Version(2), "it is settled: durable now");
+}
+
+#[test]
+fn a_lease_that_was_taken_over_is_not_kept_before_a_commit_tells_of_it() {
+    let folder = Folder::new();
+    let (a, b) = machines_with_a_standing_clock(&folder);
     drop(a.begin(PATIENCE).unwrap());
     // `a` does nothing for a whole lease, so `b` passes it over; then `a` comes back.
     drop(b.begin(PATIENCE).unwrap());
