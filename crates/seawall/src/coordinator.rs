@@ -179,6 +179,10 @@ pub trait Coordinator: Send + Sync {
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError>;
     /// Whether the lease outlives the commit even where it was not to be kept: then it must be given back.
     fn lease_survives_swap(&self) -> bool;
+    /// Whether everybody sees at once that a lease was taken over; otherwise the next commit tells it.
+    fn takeover_is_told(&self) -> bool {
+        true
+    }
     /// Whether the lease ends when its process does, without a word; otherwise others wait until it runs out.
     fn lease_ends_with_process(&self) -> bool;
 }

@@ -114,7 +114,7 @@ impl Database {
             let acquired = self.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)?;
             let (again_in, seen) = match acquired {
                 Acquired::Granted(lease, head) => {
-                    let held = Held::new(lease, head.order());
+                    let held = Held::new(lease, head.order(), self.coordinator.takeover_is_told());
                     let caught_up = self.accept(*head, &known).and_then(|head| self.catch_up(head, sent));
                     match caught_up {
                         Ok(snapshot) if snapshot.head.order() == held.on => return Ok((held, snapshot)),

@@ -26,7 +26,7 @@ pub(crate) struct Held {
     pub(crate) lease: Lease,
     /// The head that it was granted on, or that its writer made since.
     pub(crate) on: (Epoch, Version),
-    /// Whether a commit was made under it, which told everybody who has it.
+    /// Whether everybody knows who has it: by the coordinator, or by a commit that was made under it.
     pub(crate) is_told: bool,
     /// When this process must let others have it.
     pub(crate) ends: Duration,
@@ -35,9 +35,9 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    pub(crate) fn new(lease: Lease, on: (Epoch, Version)) -> Held {
+    pub(crate) fn new(lease: Lease, on: (Epoch, Version), is_told: bool) -> Held {
         let ends = lease.since.monotonic + TURN;
-        Held { lease, on, is_told: false, ends, release_at: ends }
+        Held { lease, on, is_told, ends, release_at: ends }
     }
 }
 

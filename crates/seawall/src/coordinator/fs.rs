@@ -280,6 +280,10 @@ impl Coordinator for FsCoordinator {
         true
     }
 
+    fn takeover_is_told(&self) -> bool {
+        false
+    }
+
     fn lease_ends_with_process(&self) -> bool {
         true
     }
