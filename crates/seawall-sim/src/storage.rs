@@ -255,8 +255,14 @@ impl Storage for SimStorage {
             })?;
         }
         let next = self.find(&record_path(known.next()))?.map(|inode| self.content(inode)).transpose()?;
+        let mut after_next = None;
+        if next.is_some() {
+            self.counters.count(Operation::Metadata);
+            let found = self.find(&record_path(known.next().next()))?;
+            after_next = found.map(|inode| self.content(inode)).transpose()?;
+        }
         let known_is_there = self.find(&record_path(known))?.is_some();
-        Ok(Look { known_is_there, next })
+        Ok(Look { next, after_next, known_is_there })
     }
 
     fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>> {

@@ -95,10 +95,13 @@ pub enum Lock {
 /// What a forced look at `commits/` found.
 #[derive(Debug)]
 pub struct Look {
-    /// Whether the version that the caller knows is still named.
-    pub known_is_there: bool,
-    /// The record of the version after it, if there is one.
+    /// The record of the version after the one that the caller knows, if there is one …
     pub next: Option<String>,
+    /// … and then of the version after that.
+    pub after_next: Option<String>,
+    /// Whether the version that the caller knows was still named, after all else was looked for: numbers are collected upward, so only
+    /// then is what was missing not yet there.
+    pub known_is_there: bool,
 }
 
 /// A file that is being written, by this process only, front to back.

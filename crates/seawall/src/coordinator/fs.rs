@@ -51,13 +51,12 @@ impl FsCoordinator {
         records.into_iter().zip(versions).map(|(record, version)| parse(record, *version)).collect()
     }
 
-    /// The newest head, from `low`, which is there, most often the newest itself: the next number first; then several at once,
-    /// further and further away, then ever more closely. Numbers above `low` have no gaps: they are collected from below,
+    /// The newest head, from `low`, which is there: of the numbers `first`, then several at once, further and further away, then ever
+    /// more closely. Numbers above `low` have no gaps: they are collected from below,
     /// and whoever calls looks afterwards whether `known` is still there.
-    fn newest_from(&self, low: Head) -> Result<Head, CoordinatorError> {
-        let mut low = low;
+    fn newest_from(&self, low: Head, first: Vec<Version>) -> Result<Head, CoordinatorError> {
+        let (mut low, mut asked) = (low, first);
         let mut missing: Option<Version> = None;
-        let mut asked = vec![low.version.next()];
         loop {
             for (version, head) in asked.iter().zip(self.heads(&asked)?) {
                 match head {
@@ -84,10 +83,11 @@ impl FsCoordinator {
         let Some(next) = parse(look.next, known.version.next())? else {
             return Ok(known.clone());
         };
-        let newest = self.newest_from(next)?;
+        let Some(after_next) = parse(look.after_next, next.version.next())? else { return Ok(next) };
+        let first = probes(after_next.version, None);
+        let newest = self.newest_from(after_next, first)?;
         // What was just found is only the newest if `known` was not collected while we looked on.
-        let looked_on = newest.version > known.version.next() && !mutation::is(Mutation::GapIsEnd);
-        if looked_on && !self.storage.is_named(known.version).map_err(reading)? {
+        if !mutation::is(Mutation::GapIsEnd) && !self.storage.is_named(known.version).map_err(reading)? {
             return self.newest_listed();
         }
         Ok(newest)
@@ -100,7 +100,12 @@ impl FsCoordinator {
             let newest = self.storage.versions().map_err(reading)?.into_iter().max();
             let newest = newest.ok_or_else(|| CoordinatorError::Lost("commits/ is empty".into()))?;
             if let Some(head) = self.head_of(newest)? {
-                return self.newest_from(head);
+                let next = vec![head.version.next()];
+                let found = self.newest_from(head, next)?;
+                // Here, too, what is missing was not yet there only if what it follows was not collected meanwhile.
+                if self.storage.is_named(newest).map_err(reading)? {
+                    return Ok(found);
+                }
             }
         }
         Err(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into()))

@@ -49,7 +49,7 @@ impl Commits {
         let Some(watch) = &self.watch else { return self.look_freshly(known) };
         let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
         if watch.is_quiet() && watch.newest == Some(known) {
-            return Ok(Look { known_is_there: true, next: None });
+            return Ok(Look { next: None, after_next: None, known_is_there: true });
         }
         watch.newest = None;
         if watch.queue.is_none() {
@@ -70,10 +70,11 @@ impl Commits {
             look_at(&self.folder)?;
         }
         let next = self.record(known.next())?;
+        let after_next = if next.is_some() { self.record(known.next().next())? } else { None };
         // Last: were `known` collected meanwhile, the next would be too, and its absence would prove nothing. The forced look
         // has made the answer of the cache exact, so it need not be forced again.
         let known_is_there = self.exists(known, AtFlags::STATX_DONT_SYNC)?;
-        Ok(Look { known_is_there, next })
+        Ok(Look { next, after_next, known_is_there })
     }
 
     pub(super) fn record(&self, version: Version) -> io::Result<Option<String>> {

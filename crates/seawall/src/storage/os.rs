@@ -263,7 +263,11 @@ impl Storage for OsStorage {
     fn look(&self, known: Version) -> io::Result<Look> {
         let commits = self.commits()?;
         self.counters.count(Operation::Coordinator);
-        commits.look(known)
+        let look = commits.look(known)?;
+        if look.next.is_some() {
+            self.counters.count(Operation::Metadata);
+        }
+        Ok(look)
     }
 
     fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>> {
