@@ -21,9 +21,9 @@ macro_rules! events {
 
 events! {
     Acknowledged: "a commit was acknowledged",
-    AcknowledgedLarge: "… of more pages than memory was to hold: it spilled to the local disk",
-    AcknowledgedByUpgrade: "… of a transaction that had read first",
     AcknowledgedWithinTurn: "… under a lease that an earlier commit had kept",
+    Spilled: "a transaction had more pages than memory was to hold: it spilled to the local disk",
+    Upgraded: "a transaction that had read went on to write",
     RolledBack: "a transaction was rolled back",
     Shrank: "a commit made the database smaller",
     Regrew: "a commit made it larger again",
@@ -88,7 +88,7 @@ pub(crate) struct Chronicle {
 }
 
 impl Chronicle {
-    /// `tells`: the trace is kept. That costs half the speed.
+    /// `tells`: the trace is kept.
     pub(crate) fn new(tells: bool) -> Chronicle {
         quiet_panics();
         Chronicle {

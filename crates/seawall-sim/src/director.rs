@@ -114,7 +114,6 @@ impl Director<'_> {
 
     fn blow(&mut self) {
         let kind = self.world.pick(0..=BLOWS.len() as u64 - 1) as usize;
-        // One who is never killed could be asleep for the whole run.
         if self.world.plan().blow_kinds >> kind & 1 == 1 {
             BLOWS[kind](self);
         }

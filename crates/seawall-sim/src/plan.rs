@@ -13,7 +13,7 @@ pub enum Setting {
     Dynamo,
 }
 
-/// How the run ends for the head, if not well.
+/// What can become of the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disaster {
     /// It is lost.
@@ -69,7 +69,7 @@ pub struct Plan {
     /// A version's number is collected so long after it was superseded: shorter than Seawall ever will, for no sleeper may be harmed
     /// however short it is.
     pub retention: Duration,
-    /// Whether the head is lost at the end.
+    /// What becomes of the head in the end, if not well.
     pub disaster: Option<Disaster>,
 }
 

@@ -377,7 +377,7 @@ impl Storage for SimStorage {
     }
 
     fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
-        self.world.met(Event::AcknowledgedLarge);
+        self.world.met(Event::Spilled);
         Ok(Box::new(SimScratch::new(&self.world)))
     }
 }

@@ -279,7 +279,7 @@ impl<'a> Actor<'a> {
                 if transaction.snapshot().version() != snapshot.version() {
                     self.world.violation(|| "a transaction read one version and writes over another".into());
                 }
-                self.world.met(Event::AcknowledgedByUpgrade);
+                self.world.met(Event::Upgraded);
                 self.fill(transaction);
             }
             Err(error) => self.failed(&error, "an upgrade"),
