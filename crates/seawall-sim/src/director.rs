@@ -1,28 +1,32 @@
 //! What befalls the processes: frost, death, loss of power, cuts, clocks that jump, forks, copies; and the end of it all.
+//!
+//! What befalls the head is in `disasters.rs`, and what the numbers of versions in `numbers.rs`.
+
+mod disasters;
+mod numbers;
 
 use crate::actor::{live, live_as_child};
 use crate::chronicle::Event;
-use crate::oracle::{path_of, record_path};
+use crate::oracle::path_of;
 use crate::plan::Disaster;
 use crate::process::{Clock, Process, ProcessId};
 use crate::storage::versions_on;
 use crate::world::{Phase, World};
-use seawall::Database;
-use seawall::ids::Version;
 use seawall::storage::File;
 use seawall_dynamodb::item::Item;
 use std::time::Duration;
 
 /// A file server keeps a silent client's locks for so long.
 pub(crate) const SERVER_LEASE: Duration = Duration::from_secs(90);
-/// After the faults a run must come to its end within this many steps.
-const STEPS_TO_SETTLE: u64 = 200_000;
+/// After the faults a run must come to its end within this many steps: a call that hangs in a cut can take ten minutes to come back, and
+/// who waits for the lease of its caller asks for it many times a second.
+const STEPS_TO_SETTLE: u64 = 2_000_000;
 const PAGE: usize = 512;
 
 type Blow = fn(&mut Director<'_>);
 
 /// What can befall, in the order of the bits of [`crate::plan::Plan::blow_kinds`].
-const BLOWS: [Blow; 12] = [
+const BLOWS: [Blow; 13] = [
     |director| director.freeze(Duration::from_millis(1), Duration::from_secs(1)),
     |director| director.freeze(Duration::from_millis(300), Duration::from_secs(30)),
     |director| director.freeze(Duration::from_secs(60), Duration::from_secs(2 * 3600)),
@@ -35,6 +39,7 @@ const BLOWS: [Blow; 12] = [
     |director| director.collect(),
     |director| director.fork(),
     |director| director.copy(),
+    |director| director.wake_sleeper(),
 ];
 
 pub(crate) struct Director<'a> {
@@ -64,8 +69,10 @@ impl Director<'_> {
             director.lose_head();
         }
         world.enter(Phase::Quiet);
-        if plan.disaster == Some(Disaster::SetBack) {
-            director.set_head_back();
+        match plan.disaster {
+            Some(Disaster::SetBack) => director.set_head_back(),
+            Some(Disaster::Forged) => director.forge(),
+            _ => {}
         }
         director.settle();
     }
@@ -205,14 +212,14 @@ impl Director<'_> {
 
     fn lose_unsynced(&self) {
         let world = self.world;
-        let newest = {
+        let (newest, is_adopted) = {
             let mut disk = world.disk();
             let loss = disk.lose_power(&mut || world.pick(0..=u64::MAX));
             (0..loss.torn).for_each(|_| world.met(Event::Torn));
             (0..loss.names).for_each(|_| world.met(Event::NameLost));
-            versions_on(&disk).into_iter().max()
+            (versions_on(&disk).into_iter().max(), disk.find(&path_of(File::Id)).is_some())
         };
-        let checked = world.oracle().power_lost(newest);
+        let checked = world.oracle().power_lost(newest, is_adopted);
         world.check(checked);
         let intact = world.oracle().verify(&world.disk());
         world.check(intact);
@@ -265,25 +272,6 @@ impl Director<'_> {
         }
     }
 
-    /// What garbage collection will do with the numbers of versions: upward, the two newest never, each long after it was superseded.
-    fn collect(&mut self) {
-        let (world, now) = (self.world, self.world.now());
-        if world.is_on_table() {
-            return;
-        }
-        let mut versions = versions_on(&world.disk());
-        versions.sort_unstable();
-        let old = |version: &Version| {
-            world.oracle().superseded(*version).is_some_and(|since| now.saturating_sub(since) > world.plan().retention)
-        };
-        let count = versions.len().saturating_sub(2);
-        for version in versions[..count].iter().take_while(|version| old(version)) {
-            world.met(Event::Collected);
-            world.disk().unlink(&record_path(*version));
-        }
-        world.disk().sync_folder(crate::oracle::COMMITS);
-    }
-
     /// A child gets a copy of its parent's memory.
     fn fork(&mut self) {
         let open = self.world.open_databases();
@@ -328,54 +316,6 @@ impl Director<'_> {
         }
     }
 
-    fn keep_head(&mut self) {
-        if let Some(head) = self.world.oracle().head() {
-            let key = seawall_dynamodb::item::key_of(head.database);
-            self.older = self.world.items().0.get(&key).map(|item| (key, item.clone()));
-        }
-    }
-
-    /// The head is lost in the middle of everything.
-    fn lose_head(&mut self) {
-        let world = self.world;
-        self.end_those_without(|_| true);
-        // If it can be had, at the moment when a commit is in place and its writer does not know.
-        for _ in 0..2000 {
-            if self.live.iter().any(|process| world.with_process(*process, |process| process.waits_in_vain)) {
-                break;
-            }
-            world.sleep(Duration::from_millis(50));
-        }
-        let Some(head) = world.oracle().head().cloned() else { return };
-        world.met(Event::HeadLost);
-        world.strike();
-        world.items().0.remove(&seawall_dynamodb::item::key_of(head.database));
-        world.sleep(Duration::from_secs(30));
-    }
-
-    /// The head is set back, when everybody who is left has seen the newest.
-    fn set_head_back(&mut self) {
-        let world = self.world;
-        world.sleep(world.plan().latest + Duration::from_secs(30));
-        let Some(newest) = world.oracle().newest() else { return };
-        self.end_those_without(|database| database.newest_known().version() >= newest);
-        let Some((key, item)) = self.older.take().filter(|(_, item)| seen(item) < newest.0) else { return };
-        world.met(Event::HeadSetBack);
-        world.strike();
-        world.items().0.insert(key, item);
-        world.sleep(Duration::from_secs(30));
-    }
-
-    /// Whoever has not opened the database, or knows too little, could not notice what happens now.
-    fn end_those_without(&mut self, knows: impl Fn(&Database) -> bool) {
-        let knowing: Vec<ProcessId> = (self.world.open_databases().iter())
-            .filter(|(_, database)| knows(database))
-            .map(|(process, _)| *process)
-            .collect();
-        let others: Vec<ProcessId> = self.live.iter().copied().filter(|process| !knowing.contains(process)).collect();
-        others.into_iter().for_each(|process| self.end_process(process));
-    }
-
     /// No more trouble: whoever is left must come to a good end, when he is thawed.
     fn settle(&mut self) {
         let world = self.world;
@@ -401,12 +341,5 @@ impl Director<'_> {
                 return world.violation(|| format!("without faults it does not come to an end: {}", left.join("; ")));
             }
         }
-    }
-}
-
-fn seen(item: &Item) -> u64 {
-    match item.get(seawall_dynamodb::item::names::VERSION) {
-        Some(seawall_dynamodb::item::Value::Number(version)) => version.parse().unwrap_or(u64::MAX),
-        _ => u64::MAX,
     }
 }

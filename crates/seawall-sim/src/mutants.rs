@@ -5,21 +5,29 @@ use seawall::mutation::{self, Mutation, WAITING};
 use seawall_sim::campaign::Campaign;
 use seawall_sim::plan::{Disaster, Plan, Setting};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// So many seeds a mutation may live through.
 const SEEDS: usize = 300;
 /// These change the coordinator in DynamoDB …
 const ON_TABLE: [&str; 7] = ["2", "3", "9a", "9b", "9c", "10", "22"];
 /// … and these that in the file system.
-const ON_FILES: [&str; 4] = ["25", "26a", "26b", "36"];
+const ON_FILES: [&str; 5] = ["25", "26a", "26b", "26c", "36"];
 
 /// Whether a run of this plan has the code at work that the mutation changes.
 fn concerns(number: &str, plan: &Plan) -> bool {
     match plan.setting {
-        Setting::Dynamo if number == "22" => plan.disaster == Some(Disaster::Lost),
+        Setting::Dynamo if number == "2" => overtakes(plan),
+        Setting::Dynamo if number == "22" || number == "23" => plan.disaster == Some(Disaster::Lost),
         Setting::Dynamo => !ON_FILES.contains(&number),
         Setting::Local | Setting::Network => !ON_TABLE.contains(&number),
     }
+}
+
+/// Whether an acquire is often doubled and the swap after it late, with time for another's whole turn between the three.
+fn overtakes(plan: &Plan) -> bool {
+    let (second, ten) = (Duration::from_secs(1), Duration::from_secs(10));
+    plan.request_faults >= 0.3 && plan.fates == u32::MAX && plan.latest <= ten && plan.rest >= second
 }
 
 /// Runs the mutations that were asked for, if any were.

@@ -89,7 +89,7 @@ impl Oracle {
     /// The head is another one now. (Invariants 1, 2, 7; and that a swap never writes the base.)
     pub(crate) fn observe(&mut self, head: Head, disk: &Disk, now: Duration) -> Result<Vec<Event>, String> {
         if self.is_over {
-            return Err(format!("the head was moved to version {} although it was lost or set back", head.version.0));
+            return Err(format!("the head was moved to version {} after a disaster", head.version.0));
         }
         let Some(last) = self.chain.last() else { return self.begin(head, disk, now).map(|()| Vec::new()) };
         if head.version.0 != last.head.version.0 + 1 || head.epoch != last.head.epoch {
@@ -199,9 +199,15 @@ impl Oracle {
     }
 
     /// A loss of power left `newest` as the newest version: what was acknowledged must be there. (Invariant 5.)
-    pub(crate) fn power_lost(&mut self, newest: Option<Version>) -> Result<(), String> {
+    /// Version 0 is nobody's before the adoption `is_done`.
+    pub(crate) fn power_lost(&mut self, newest: Option<Version>, is_done: bool) -> Result<(), String> {
         let Some(newest) = newest else {
-            return if self.chain.is_empty() { Ok(()) } else { Err("a loss of power took the whole history".into()) };
+            if is_done || self.chain.len() > 1 {
+                return Err("a loss of power took the whole history".into());
+            }
+            self.chain.clear();
+            self.pages.clear();
+            return Ok(());
         };
         if newest.0 < self.acknowledged {
             return Err(format!("version {} was acknowledged, and a loss of power took it", self.acknowledged));
@@ -217,7 +223,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// The head was lost or set back: from now on nobody may move it.
+    /// The head was lost or set back, or what it names was forged: from now on nobody may move it.
     pub(crate) fn disaster(&mut self) {
         self.is_over = true;
     }

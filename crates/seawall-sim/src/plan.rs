@@ -13,13 +13,15 @@ pub enum Setting {
     Dynamo,
 }
 
-/// What can become of the head.
+/// What can become of the head, or of what it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disaster {
-    /// It is lost.
+    /// The head is lost.
     Lost,
-    /// It is set back to an older state.
+    /// The head is set back to an older state.
     SetBack,
+    /// Where the head's commit was, another whole frame lies that says it is that commit.
+    Forged,
 }
 
 /// A run, as drawn from its seed. Each run has some kinds of trouble and lacks others: what is rare beside everything else
@@ -69,7 +71,7 @@ pub struct Plan {
     /// A version's number is collected so long after it was superseded: shorter than Seawall ever will, for no sleeper may be harmed
     /// however short it is.
     pub retention: Duration,
-    /// What becomes of the head in the end, if not well.
+    /// What befalls the database in the end, if anything.
     pub disaster: Option<Disaster>,
 }
 
@@ -80,9 +82,10 @@ impl Plan {
         let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
         let setting = [Setting::Local, Setting::Network, Setting::Dynamo][one_of(&[0.0, 1.0, 1.0, 2.0, 2.0]) as usize];
         let seconds = Duration::from_secs_f64;
-        let disaster = match one_of(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0]) as u32 {
+        let disaster = match one_of(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0]) as u32 {
             1 if setting == Setting::Dynamo => Some(Disaster::Lost),
             2 if setting == Setting::Dynamo => Some(Disaster::SetBack),
+            3 => Some(Disaster::Forged),
             _ => None,
         };
         let machines = if setting == Setting::Local { 1 } else { one_of(&[2.0, 2.0, 3.0, 4.0]) as usize };

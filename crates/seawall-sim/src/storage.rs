@@ -12,10 +12,13 @@ use seawall::Moment;
 use seawall::counters::{Counters, Operation};
 use seawall::head::Head;
 use seawall::ids::Version;
-use seawall::storage::{Append, File, Lock, Look, Scratch, Span, Stamp, Storage};
+use seawall::storage::{Append, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// So many publications are remembered.
+const SLEEPERS: usize = 256;
 
 /// A process's way to the database's files.
 pub(crate) struct SimStorage {
@@ -128,9 +131,26 @@ impl SimStorage {
         })
     }
 
-    fn content(&self, inode: usize) -> io::Result<String> {
+    /// Makes the client ask for the folder's change number.
+    fn look_anew(&self, folder: &'static str) -> io::Result<()> {
+        if !self.is_remote() {
+            return Ok(());
+        }
+        let machine = self.machine();
+        call(&self.world, "forced look", Kind::Look, move |world| {
+            world.names(machine).asked(folder, world.disk().change_of(folder), world.now());
+            Ok(())
+        })
+    }
+
+    fn record(&self, version: Version) -> io::Result<Option<Record>> {
+        self.find(&record_path(version))?.map(|inode| self.record_in(inode)).transpose()
+    }
+
+    fn record_in(&self, inode: usize) -> io::Result<Record> {
         let bytes = self.world.disk().inode(inode).bytes.clone();
-        String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+        let text = String::from_utf8(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+        Ok(Record { text, stamp: stamp_of(inode) })
     }
 
     fn read_at(&self, span: Span) -> io::Result<Vec<u8>> {
@@ -247,28 +267,21 @@ impl Storage for SimStorage {
 
     fn look(&self, known: Version) -> io::Result<Look> {
         self.counters.count(Operation::Coordinator);
-        if self.is_remote() {
-            let machine = self.machine();
-            call(&self.world, "forced look", Kind::Look, move |world| {
-                world.names(machine).asked(COMMITS, world.disk().change_of(COMMITS), world.now());
-                Ok(())
-            })?;
-        }
-        let next = self.find(&record_path(known.next()))?.map(|inode| self.content(inode)).transpose()?;
+        self.look_anew(COMMITS)?;
+        let next = self.record(known.next())?;
         let mut after_next = None;
         if next.is_some() {
             self.counters.count(Operation::Metadata);
-            let found = self.find(&record_path(known.next().next()))?;
-            after_next = found.map(|inode| self.content(inode)).transpose()?;
+            after_next = self.record(known.next().next())?;
         }
-        let known_is_there = self.find(&record_path(known))?.is_some();
-        Ok(Look { next, after_next, known_is_there })
+        let known = self.find(&record_path(known))?.map(stamp_of);
+        Ok(Look { next, after_next, known })
     }
 
-    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>> {
+    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
         self.counters.count(Operation::Metadata);
         let found = self.find_all(versions.iter().map(|version| record_path(*version)).collect())?;
-        found.into_iter().map(|inode| inode.map(|inode| self.content(inode)).transpose()).collect()
+        found.into_iter().map(|inode| inode.map(|inode| self.record_in(inode)).transpose()).collect()
     }
 
     fn versions(&self) -> io::Result<Vec<Version>> {
@@ -292,6 +305,7 @@ impl Storage for SimStorage {
         let published = self.rename("publish", record_path(version), {
             let world = world.clone();
             move |disk, path| {
+                sleeps(&world, version, &text);
                 disk.create(path, text.into_bytes())?;
                 published(&world, disk, head, process);
                 Ok(())
@@ -310,23 +324,12 @@ impl Storage for SimStorage {
         self.sync_folder(COMMITS)
     }
 
-    fn is_named(&self, version: Version) -> io::Result<bool> {
+    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
         self.counters.count(Operation::Metadata);
-        let path = record_path(version);
-        let machine = self.machine();
-        let remembered =
-            self.is_remote().then(|| self.world.names(machine).remembered(&path, self.world.now())).flatten();
-        match remembered {
-            Some(None) => Ok(false),
-            Some(Some(inode)) => call(&self.world, "look at a name", Kind::Look, move |world| {
-                let is_there = world.disk().find(&path) == Some(inode);
-                if !is_there {
-                    world.names(machine).forget(&path);
-                }
-                Ok(is_there)
-            }),
-            None => Ok(self.find(&path)?.is_some()),
+        if anew {
+            self.look_anew(COMMITS)?;
         }
+        versions.iter().map(|version| Ok(self.find(&record_path(*version))?.map(stamp_of))).collect()
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
@@ -380,6 +383,20 @@ impl Storage for SimStorage {
         self.world.met(Event::Spilled);
         Ok(Box::new(SimScratch::new(&self.world)))
     }
+}
+
+/// A link's stamp: it never changes, and no other has the same.
+fn stamp_of(inode: usize) -> Stamp {
+    Stamp { inode: Disk::number(inode), size: 0, changed: 0 }
+}
+
+/// Remembers a publication that was sent: it may come again, long after.
+fn sleeps(world: &World, version: Version, record: &str) {
+    let mut sleepers = world.sleepers();
+    if sleepers.len() == SLEEPERS {
+        sleepers.pop_front();
+    }
+    sleepers.push_back((version, record.to_owned()));
 }
 
 /// A head was put in place by naming its version. A number that was collected and is named anew is no head.

@@ -114,7 +114,7 @@ impl<'a> Actor<'a> {
             Ok(snapshot) => {
                 self.world.tell(|| format!("reads version {}", snapshot.version().0));
                 if begun.is_after_disaster && freshness == Freshness::Transaction {
-                    self.world.violation(|| "a strict read went well although the head was lost or set back".into());
+                    self.world.violation(|| "a strict read went well after a disaster".into());
                 }
                 self.sees(&snapshot, begun);
                 Some(snapshot)

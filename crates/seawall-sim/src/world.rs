@@ -16,6 +16,7 @@ use crate::process::ProcessId;
 use crate::table::Leases;
 use seawall::{Database, Version};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -52,6 +53,8 @@ struct Shared {
     /// The databases that processes have open, for whoever forks.
     open: Mutex<Vec<(ProcessId, Arc<Database>)>>,
     transactions: AtomicU64,
+    /// Publications that were sent, the newest last: each can come once more, whenever its sender's client has lost its session.
+    sleepers: Mutex<VecDeque<(Version, String)>>,
     /// What each machine's file system client remembers of names.
     names: Vec<Mutex<Names>>,
     phase: Mutex<Phase>,
@@ -73,6 +76,7 @@ impl World {
             leases: Leases::default(),
             open: Mutex::default(),
             transactions: AtomicU64::new(1),
+            sleepers: Mutex::default(),
             phase: Mutex::new(Phase::Trouble),
             is_struck: AtomicBool::new(false),
             oracle: Mutex::default(),
@@ -120,6 +124,10 @@ impl World {
         self.0.transactions.fetch_add(1, Ordering::Relaxed)
     }
 
+    pub(crate) fn sleepers(&self) -> MutexGuard<'_, VecDeque<(Version, String)>> {
+        self.0.sleepers.lock().expect("no panic while locked")
+    }
+
     pub(crate) fn names(&self, machine: usize) -> MutexGuard<'_, Names> {
         self.0.names[machine].lock().expect("no panic while locked")
     }
@@ -137,13 +145,13 @@ impl World {
         self.phase() == Phase::Calm
     }
 
-    /// The head is lost or set back from now on.
+    /// A disaster has happened: whoever looks must notice.
     pub(crate) fn strike(&self) {
         self.0.is_struck.store(true, Ordering::Relaxed);
         self.oracle().disaster();
     }
 
-    /// Whether the head was lost or set back.
+    /// Whether a disaster has happened.
     pub(crate) fn is_struck(&self) -> bool {
         self.0.is_struck.load(Ordering::Relaxed)
     }

@@ -92,16 +92,26 @@ pub enum Lock {
     Line,
 }
 
+/// What `commits/` has under a number. Numbers are collected from below, and somebody who slept can name one anew: whether it is the
+/// one that was there before, the stamp tells, for it is another file.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its text.
+    pub text: String,
+    /// Which file it is, asked for after the text.
+    pub stamp: Stamp,
+}
+
 /// What a forced look at `commits/` found.
 #[derive(Debug)]
 pub struct Look {
-    /// The record of the version after the one that the caller knows, if there is one …
-    pub next: Option<String>,
-    /// … and then of the version after that.
-    pub after_next: Option<String>,
-    /// Whether the version that the caller knows was still named, after all else was looked for: numbers are collected upward, so only
-    /// then is what was missing not yet there.
-    pub known_is_there: bool,
+    /// The version after the one that the caller knows, if there is one …
+    pub next: Option<Record>,
+    /// … and then the version after that.
+    pub after_next: Option<Record>,
+    /// What the caller knows, if it is still named, asked for after all else: only if it was not collected is what was missing not yet
+    /// there.
+    pub known: Option<Stamp>,
 }
 
 /// A file that is being written, by this process only, front to back.
@@ -150,10 +160,10 @@ pub trait Storage: Send + Sync {
     /// Removes a file; one that is not there is fine.
     fn remove(&self, file: File) -> io::Result<()>;
 
-    /// Looks at `commits/`, never from a cache: is `known` there, and is there a next one?
+    /// Looks at `commits/`, never from a cache: what comes after `known`, and is it all still there?
     fn look(&self, known: Version) -> io::Result<Look>;
     /// The records of `versions`, all asked for at once, as of the last look or later.
-    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>>;
+    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>>;
     /// Every version that `commits/` names.
     fn versions(&self) -> io::Result<Vec<Version>>;
     /// Names `version` with `record` in one atomic step, durable on a network file system. `AlreadyExists` if it is named: by
@@ -161,8 +171,9 @@ pub trait Storage: Send + Sync {
     fn publish(&self, version: Version, record: &str) -> io::Result<()>;
     /// Makes what was published durable on a local disk; costs no call on a network file system.
     fn sync_published(&self) -> io::Result<()>;
-    /// Whether `version` is named, never from a cache.
-    fn is_named(&self, version: Version) -> io::Result<bool>;
+    /// The stamps of `versions`, one after the other; as of a moment after this call began if `anew`, and otherwise as of the last look
+    /// or publication, or later.
+    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>>;
 
     /// Takes a lock without waiting. `false`: another process has it.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;

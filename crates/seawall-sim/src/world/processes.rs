@@ -142,8 +142,12 @@ impl World {
     pub(crate) fn left(&self, process: ProcessId) -> String {
         let core = self.core();
         let of = |(n, thread): (usize, &Thread)| {
-            let waits = core.waiting.iter().find(|(_, waits)| *waits == n).map(|(place, _)| place);
-            (thread.process == process && !thread.is_done).then(|| format!("thread {n} waits at {waits:?}"))
+            let waits = if core.waiting.iter().any(|(_, waits)| *waits == n) {
+                "for another thread"
+            } else {
+                "for time to pass"
+            };
+            (thread.process == process && !thread.is_done).then(|| format!("thread {n} waits {waits}"))
         };
         core.threads.iter().enumerate().filter_map(of).collect::<Vec<_>>().join(", ")
     }

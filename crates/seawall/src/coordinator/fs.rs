@@ -6,9 +6,10 @@
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::head::{Head, MAX_TEXT};
-use crate::ids::Version;
+use crate::ids::{CommitId, Version};
 use crate::mutation::{self, Mutation};
-use crate::storage::{File, Lock, Span, Storage};
+use crate::storage::{File, Lock, Record, Span, Stamp, Storage};
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 /// How many numbers are looked up at once while a reader that is behind finds the newest.
 const PROBES: usize = 8;
+/// So many names are remembered: more than a process has heads that it may still ask about.
+const REMEMBERED: usize = 64;
 /// A label is no longer than this …
 const LABEL_BYTES: usize = 512;
 /// … and there is one for each lock, until the places are used again: a holder that was passed over cannot write on its successor's.
@@ -33,82 +36,120 @@ pub struct FsCoordinator {
     /// The lock that this process moved on to, and the generation of the head at that time: whoever took it before may have died
     /// before a record of his could name it.
     moved_on: Mutex<(u64, u32)>,
+    /// Which files the last names were when they were seen first, each at a time when it was certain that it had not been collected.
+    seen: Mutex<VecDeque<(Version, Stamp)>>,
 }
 
 impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn Storage>) -> FsCoordinator {
-        FsCoordinator { storage, in_line: AtomicBool::new(false), moved_on: Mutex::default() }
+        FsCoordinator { storage, in_line: AtomicBool::new(false), moved_on: Mutex::default(), seen: Mutex::default() }
     }
 
-    /// The head of `version`; `None` if that number is not named.
-    fn head_of(&self, version: Version) -> Result<Option<Head>, CoordinatorError> {
-        self.heads(&[version]).map(|mut heads| heads.pop().flatten())
+    /// Remembers which file a name is. Whoever calls has made sure that it is the one that was there first.
+    fn remember(&self, version: Version, stamp: Stamp) {
+        let mut seen = self.seen.lock().expect("no panic while locked");
+        if seen.len() == REMEMBERED {
+            seen.pop_front();
+        }
+        seen.push_back((version, stamp));
     }
 
-    fn heads(&self, versions: &[Version]) -> Result<Vec<Option<Head>>, CoordinatorError> {
+    /// Whether the name of `version` is still the one that was seen first: neither it nor what came after it was collected then.
+    fn is_still(&self, version: Version, stamp: Option<Stamp>) -> bool {
+        let seen = self.seen.lock().expect("no panic while locked");
+        let first = seen.iter().rev().find(|(seen, _)| *seen == version).map(|(_, stamp)| *stamp);
+        stamp.is_some() && (first == stamp || mutation::is(Mutation::KnownByNumber))
+    }
+
+    /// The head of `version` and which file its name is; `None` if that number is not named.
+    fn named(&self, version: Version) -> Result<Option<(Head, Stamp)>, CoordinatorError> {
+        self.all_named(&[version]).map(|mut named| named.pop().flatten())
+    }
+
+    fn all_named(&self, versions: &[Version]) -> Result<Vec<Option<(Head, Stamp)>>, CoordinatorError> {
         let records = self.storage.records(versions).map_err(reading)?;
         records.into_iter().zip(versions).map(|(record, version)| parse(record, *version)).collect()
     }
 
-    /// The newest head, from `low`, which is there: of the numbers `first`, then several at once, further and further away, then ever
-    /// more closely. Numbers above `low` have no gaps: they are collected from below,
-    /// and whoever calls looks afterwards whether `known` is still there.
-    fn newest_from(&self, low: Head, first: Vec<Version>) -> Result<Head, CoordinatorError> {
-        let (mut low, mut asked) = (low, first);
+    /// The newest head, from `low`, which is there: of several numbers at once, further and further away, then ever more closely.
+    /// Numbers above `low` have no gaps, for they are collected from below; whoever calls looks afterwards whether they still were not.
+    fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), CoordinatorError> {
         let mut missing: Option<Version> = None;
-        loop {
-            for (version, head) in asked.iter().zip(self.heads(&asked)?) {
-                match head {
-                    Some(head) => low = head,
+        while missing != Some(low.0.version.next()) {
+            let asked = probes(low.0.version, missing);
+            for (version, named) in asked.iter().zip(self.all_named(&asked)?) {
+                match named {
+                    Some(named) => low = named,
                     None => {
                         missing = Some(*version);
                         break;
                     }
                 }
             }
-            if missing == Some(low.version.next()) {
-                return Ok(low);
-            }
-            asked = probes(low.version, missing);
         }
+        Ok(low)
+    }
+
+    /// The newest head, for whoever knows one; `None` if that was collected, so that what is missing proves nothing.
+    fn caught_up(&self, known: &Head) -> Result<Option<Head>, CoordinatorError> {
+        let look = self.storage.look(known.version).map_err(reading)?;
+        let was_collected = |stamp| !self.is_still(known.version, stamp) && !mutation::is(Mutation::GapIsEnd);
+        if was_collected(look.known) {
+            return Ok(None);
+        }
+        let Some(next) = parse(look.next, known.version.next())? else { return Ok(Some(known.clone())) };
+        let Some(after_next) = parse(look.after_next, next.0.version.next())? else {
+            return Ok(Some(self.seen_first(next)));
+        };
+        let newest = self.newest_from(after_next)?;
+        let known_is = self.storage.stamps(&[known.version], true).map_err(reading)?;
+        Ok((!was_collected(known_is[0])).then(|| self.seen_first(newest)))
+    }
+
+    fn seen_first(&self, (head, stamp): (Head, Stamp)) -> Head {
+        self.remember(head.version, stamp);
+        head
     }
 
     /// The newest head, for whoever knows one.
     fn newest_since(&self, known: &Head) -> Result<Head, CoordinatorError> {
-        let look = self.storage.look(known.version).map_err(reading)?;
-        if !look.known_is_there && !mutation::is(Mutation::GapIsEnd) {
-            return self.newest_listed();
-        }
-        let Some(next) = parse(look.next, known.version.next())? else {
-            return Ok(known.clone());
-        };
-        let Some(after_next) = parse(look.after_next, next.version.next())? else { return Ok(next) };
-        let first = probes(after_next.version, None);
-        let newest = self.newest_from(after_next, first)?;
-        // What was just found is only the newest if `known` was not collected while we looked on.
-        if !mutation::is(Mutation::GapIsEnd) && !self.storage.is_named(known.version).map_err(reading)? {
-            return self.newest_listed();
-        }
-        Ok(newest)
+        self.caught_up(known)?.map_or_else(|| self.newest_listed(), Ok)
     }
 
     /// From the list of the folder: for whoever knows nothing, or only what was collected meanwhile.
     fn newest_listed(&self) -> Result<Head, CoordinatorError> {
+        let list = || self.storage.versions().map(BTreeSet::from_iter).map_err(reading);
         // Collection can take the number that was listed; then newer ones are there.
         for _ in 0..100 {
-            let newest = self.storage.versions().map_err(reading)?.into_iter().max();
-            let newest = newest.ok_or_else(|| CoordinatorError::Lost("commits/ is empty".into()))?;
-            if let Some(head) = self.head_of(newest)? {
-                let next = vec![head.version.next()];
-                let found = self.newest_from(head, next)?;
-                // Here, too, what is missing was not yet there only if what it follows was not collected meanwhile.
-                if self.storage.is_named(newest).map_err(reading)? {
-                    return Ok(found);
-                }
+            let newest = list()?.pop_last().ok_or_else(|| CoordinatorError::Lost("commits/ is empty".into()))?;
+            let Some(named) = self.named(newest)? else { continue };
+            // What was read is what was listed if it was not collected since: all from the one before it on are there.
+            let listed: BTreeSet<Version> = list()?;
+            let before = newest.previous().unwrap_or(newest);
+            let last = listed.last().copied().map_or(newest, |last| last.max(newest));
+            if (before.0..=last.0).all(|version| listed.contains(&Version(version))) {
+                return Ok(self.seen_first(named));
             }
         }
         Err(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into()))
+    }
+
+    /// The newest head, from a hint; `None` if the hint's commit is not there any more. The hint does not say which file the name was:
+    /// it is the one that was there first if the one before it was not collected.
+    fn newest_hinted(&self, version: Version, commit: CommitId) -> Result<Option<Head>, CoordinatorError> {
+        let Some(before) = version.previous() else { return Ok(None) };
+        let look = self.storage.look(before).map_err(reading)?;
+        let Some(hinted) = parse(look.next, version)? else { return Ok(None) };
+        let is_good = look.known.is_some() && hinted.0.commit.id == commit;
+        if !is_good && !mutation::is(Mutation::HintUnchecked) {
+            return Ok(None);
+        }
+        let hinted = self.seen_first(hinted);
+        match parse(look.after_next, version.next())? {
+            Some(next) => self.caught_up(&self.seen_first(next)),
+            None => Ok(Some(hinted)),
+        }
     }
 
     /// Whether this process has the place at the front of the line now.
@@ -192,22 +233,19 @@ impl Coordinator for FsCoordinator {
     }
 
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
-        if self.publish(head)? {
-            return Ok(head.clone());
-        }
-        self.head_of(head.version)?.ok_or_else(|| CoordinatorError::Lost("commits/0 came and went".into()))
+        self.publish(head)?;
+        let named =
+            self.named(head.version)?.ok_or_else(|| CoordinatorError::Lost("commits/0 came and went".into()))?;
+        Ok(self.seen_first(named))
     }
 
     fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {
         match known {
             Known::Head(head) => self.newest_since(head),
             Known::Nothing => self.newest_listed(),
-            Known::Hint(version, commit) => match self.head_of(*version)? {
-                Some(head) if head.commit.id == *commit || mutation::is(Mutation::HintUnchecked) => {
-                    self.newest_since(&head)
-                }
-                _ => self.newest_listed(),
-            },
+            Known::Hint(version, commit) => {
+                self.newest_hinted(*version, *commit)?.map_or_else(|| self.newest_listed(), Ok)
+            }
         }
     }
 
@@ -270,11 +308,13 @@ impl Coordinator for FsCoordinator {
             return self.newest_since(previous).map(refused).map_err(looking);
         }
         // A sleeper may have named a number anew that was collected long ago: then its predecessor is gone.
-        if mutation::is(Mutation::PublishUnchecked) || self.storage.is_named(previous.version).map_err(unclear)? {
-            Ok(Swapped::Done)
-        } else {
-            self.newest_listed().map(refused).map_err(looking)
+        let stamps = self.storage.stamps(&[next.version, previous.version], false).map_err(unclear)?;
+        if self.is_still(previous.version, stamps[1]) || mutation::is(Mutation::PublishUnchecked) {
+            stamps[0].into_iter().for_each(|stamp| self.remember(next.version, stamp));
+            return Ok(Swapped::Done);
         }
+        let newest = self.newest_listed().map_err(looking)?;
+        Ok(if newest.commit.is(&next.commit) { Swapped::Done } else { refused(newest) })
     }
 
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {
@@ -321,14 +361,14 @@ fn record_of(head: &Head) -> String {
     record
 }
 
-fn parse(record: Option<String>, version: Version) -> Result<Option<Head>, CoordinatorError> {
-    let Some(record) = record else { return Ok(None) };
+fn parse(record: Option<Record>, version: Version) -> Result<Option<(Head, Stamp)>, CoordinatorError> {
+    let Some(Record { text, stamp }) = record else { return Ok(None) };
     let malformed = |why: String| CoordinatorError::Malformed(format!("commits/{}: {why}", version.0));
-    let head: Head = record.parse().map_err(|why: crate::codec::Malformed| malformed(why.to_string()))?;
+    let head: Head = text.parse().map_err(|why: crate::codec::Malformed| malformed(why.to_string()))?;
     if head.version != version {
         return Err(malformed(format!("it says that it is version {}", head.version.0)));
     }
-    Ok(Some(head))
+    Ok(Some((head, stamp)))
 }
 
 /// A read changes nothing, so whatever went wrong, nothing was carried out.

@@ -6,7 +6,7 @@
 //! change is in its queue before the call returns that made it, so an empty queue is as good as a look, and a
 //! quarter of its price.
 
-use super::Look;
+use super::{Look, Record, Stamp};
 use crate::head::MAX_TEXT;
 use crate::ids::{Version, parse_number};
 use rustix::fs::{AtFlags, RawDir, StatxFlags, inotify};
@@ -35,7 +35,7 @@ struct Watch {
     looks: u32,
     queue: Option<OwnedFd>,
     /// A look found this version to be there and the next one not, and nothing was in the queue since.
-    newest: Option<Version>,
+    newest: Option<(Version, Stamp)>,
 }
 
 impl Commits {
@@ -48,8 +48,10 @@ impl Commits {
     pub(super) fn look(&self, known: Version) -> io::Result<Look> {
         let Some(watch) = &self.watch else { return self.look_freshly(known) };
         let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-        if watch.is_quiet() && watch.newest == Some(known) {
-            return Ok(Look { next: None, after_next: None, known_is_there: true });
+        if let Some((_, stamp)) = watch.newest.filter(|(newest, _)| *newest == known)
+            && watch.is_quiet()
+        {
+            return Ok(Look { next: None, after_next: None, known: Some(stamp) });
         }
         watch.newest = None;
         if watch.queue.is_none() {
@@ -61,7 +63,9 @@ impl Commits {
         }
         // The queue was emptied before this look: what comes after it is in the queue.
         let look = self.look_freshly(known)?;
-        watch.newest = (watch.queue.is_some() && look.known_is_there && look.next.is_none()).then_some(known);
+        if watch.queue.is_some() && look.next.is_none() {
+            watch.newest = look.known.map(|stamp| (known, stamp));
+        }
         Ok(look)
     }
 
@@ -71,18 +75,18 @@ impl Commits {
         }
         let next = self.record(known.next())?;
         let after_next = if next.is_some() { self.record(known.next().next())? } else { None };
-        // Last: were `known` collected meanwhile, the next would be too, and its absence would prove nothing. The forced look
+        // Last: were it collected meanwhile, what was missing would be too, and its absence would prove nothing. The forced look
         // has made the answer of the cache exact, so it need not be forced again.
-        let known_is_there = self.exists(known, AtFlags::STATX_DONT_SYNC)?;
-        Ok(Look { next, after_next, known_is_there })
+        let known = self.stamp(known)?;
+        Ok(Look { next, after_next, known })
     }
 
-    pub(super) fn record(&self, version: Version) -> io::Result<Option<String>> {
+    pub(super) fn record(&self, version: Version) -> io::Result<Option<Record>> {
         match rustix::fs::readlinkat(&self.folder, version.0.to_string(), Vec::with_capacity(MAX_TEXT)) {
             Ok(target) => match target.into_string() {
                 Ok(text) => {
                     self.outlast_publisher()?;
-                    Ok(Some(text))
+                    Ok(self.stamp(version)?.map(|stamp| Record { text, stamp }))
                 }
                 Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a record is not text")),
             },
@@ -122,15 +126,23 @@ impl Commits {
         self.folder.sync_all()
     }
 
-    pub(super) fn is_named(&self, version: Version) -> io::Result<bool> {
-        self.exists(version, AtFlags::STATX_FORCE_SYNC)
+    pub(super) fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
+        if anew && self.network {
+            look_at(&self.folder)?;
+        }
+        versions.iter().map(|version| self.stamp(*version)).collect()
     }
 
-    fn exists(&self, version: Version, freshly: AtFlags) -> io::Result<bool> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | freshly;
-        match rustix::fs::statx(&self.folder, version.0.to_string(), flags, StatxFlags::TYPE) {
-            Ok(_) => Ok(true),
-            Err(Errno::NOENT | Errno::STALE) => Ok(false),
+    /// From what the kernel remembers, where it does: a publication's answer tells it whether anybody else changed the folder.
+    fn stamp(&self, version: Version) -> io::Result<Option<Stamp>> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+        let mask = StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME;
+        match rustix::fs::statx(&self.folder, version.0.to_string(), flags, mask) {
+            Ok(found) => {
+                let changed = i128::from(found.stx_ctime.tv_sec) * 1_000_000_000 + i128::from(found.stx_ctime.tv_nsec);
+                Ok(Some(Stamp { inode: found.stx_ino, size: found.stx_size, changed }))
+            }
+            Err(Errno::NOENT | Errno::STALE) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

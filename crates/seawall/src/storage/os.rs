@@ -4,7 +4,7 @@
 //! O_DIRECT or opened anew; folders are synced everywhere, for on NFS that call costs nothing.
 
 use super::commits::{Commits, look_at};
-use super::{Append, File, Lock, Look, Scratch, Span, Stamp, Storage};
+use super::{Append, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
 use crate::counters::{Counters, Operation};
 use crate::ids::Version;
 use crate::moment::Moment;
@@ -270,7 +270,7 @@ impl Storage for OsStorage {
         Ok(look)
     }
 
-    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>> {
+    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
         let commits = self.commits()?;
         self.counters.count(Operation::Metadata);
         at_once(versions, self.network, |version| commits.record(*version)).into_iter().collect()
@@ -292,10 +292,10 @@ impl Storage for OsStorage {
         self.commits()?.sync()
     }
 
-    fn is_named(&self, version: Version) -> io::Result<bool> {
+    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
         let commits = self.commits()?;
         self.counters.count(Operation::Metadata);
-        commits.is_named(version)
+        commits.stamps(versions, anew)
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {

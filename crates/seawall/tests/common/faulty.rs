@@ -3,7 +3,7 @@
 use seawall::Moment;
 use seawall::counters::Counters;
 use seawall::storage::os::OsStorage;
-use seawall::storage::{Append, File, Lock, Look, Scratch, Span, Stamp, Storage};
+use seawall::storage::{Append, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
 use seawall::{Version, ids};
 use std::collections::HashMap;
 use std::io;
@@ -145,11 +145,11 @@ impl Storage for Faulty {
     fn look(&self, known: Version) -> io::Result<Look> {
         self.call(Call::Look, || self.inner.look(known))
     }
-    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<String>>> {
+    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
         self.call(Call::Records, || self.inner.records(versions))
     }
-    fn is_named(&self, version: Version) -> io::Result<bool> {
-        self.call(Call::Named, || self.inner.is_named(version))
+    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
+        self.call(Call::Named, || self.inner.stamps(versions, anew))
     }
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         self.call(Call::Lock, || self.inner.try_lock(lock))

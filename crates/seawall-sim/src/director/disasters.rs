@@ -1,0 +1,98 @@
+//! What befalls the head, or what it names: nobody who looks may go on as if nothing had happened.
+
+use super::{Director, SERVER_LEASE};
+use crate::chronicle::Event;
+use crate::oracle::path_of;
+use crate::process::ProcessId;
+use seawall::Database;
+use seawall::commit::CommitFrame;
+use seawall::frame::{self, Kind, UNIT};
+use seawall::page_map::Segments;
+use seawall::storage::File;
+use seawall_dynamodb::item::Item;
+use std::time::Duration;
+
+impl Director<'_> {
+    pub(super) fn keep_head(&mut self) {
+        if let Some(head) = self.world.oracle().head() {
+            let key = seawall_dynamodb::item::key_of(head.database);
+            self.older = self.world.items().0.get(&key).map(|item| (key, item.clone()));
+        }
+    }
+
+    /// The head is lost in the middle of everything; then somebody new opens the database.
+    pub(super) fn lose_head(&mut self) {
+        let world = self.world;
+        self.end_those_without(|_| true);
+        // If it can be had, at the moment when a commit is in place and its writer does not know.
+        for _ in 0..2000 {
+            if self.live.iter().any(|process| world.with_process(*process, |process| process.waits_in_vain)) {
+                break;
+            }
+            world.sleep(Duration::from_millis(50));
+        }
+        let Some(head) = world.oracle().head().cloned() else { return };
+        world.met(Event::HeadLost);
+        world.strike();
+        world.items().0.remove(&seawall_dynamodb::item::key_of(head.database));
+        self.start(0);
+        world.sleep(Duration::from_secs(30));
+    }
+
+    /// The head is set back, when everybody who is left has seen the newest.
+    pub(super) fn set_head_back(&mut self) {
+        let world = self.world;
+        world.sleep(world.plan().latest + Duration::from_secs(30));
+        let Some(newest) = world.oracle().newest() else { return };
+        self.end_those_without(|database| database.newest_known().version() >= newest);
+        let Some((key, item)) = self.older.take().filter(|(_, item)| seen(item) < newest.0) else { return };
+        world.met(Event::HeadSetBack);
+        world.strike();
+        world.items().0.insert(key, item);
+        world.sleep(Duration::from_secs(30));
+    }
+
+    /// The newest commit's frame is replaced by one that differs, and is whole; then somebody new opens the database.
+    pub(super) fn forge(&mut self) {
+        let world = self.world;
+        self.live.clone().into_iter().for_each(|process| self.end_process(process));
+        // What was sent before comes now.
+        world.sleep(world.plan().latest + SERVER_LEASE);
+        let Some(head) = world.oracle().head().cloned() else { return };
+        let Some(place) = head.commit.place else { return };
+        world.met(Event::Forged);
+        world.strike();
+        let at = (u64::from(place.at) * UNIT) as usize;
+        let mut disk = world.disk();
+        let inode = disk.find(&path_of(File::Segment(place.segment))).expect("a committed segment is there");
+        let segments = Segments::default();
+        let parsed = frame::parse(&disk.inode(inode).bytes[at..]).expect("a committed frame is whole");
+        let mut commit = CommitFrame::decode(parsed.payload, &segments).expect("a committed frame can be read");
+        commit.time ^= 1;
+        let mut forged = Vec::new();
+        frame::put(&mut forged, Kind::Commit, &commit.encode(&segments));
+        assert_eq!(forged.len(), parsed.length, "only its time differs");
+        disk.write(inode, at, &forged);
+        disk.sync(inode);
+        drop(disk);
+        self.start(0);
+        world.sleep(Duration::from_secs(30));
+    }
+
+    /// Whoever has not opened the database, or knows too little, could not notice what happens now.
+    fn end_those_without(&mut self, knows: impl Fn(&Database) -> bool) {
+        let knowing: Vec<ProcessId> = (self.world.open_databases().iter())
+            .filter(|(_, database)| knows(database))
+            .map(|(process, _)| *process)
+            .collect();
+        let others: Vec<ProcessId> = self.live.iter().copied().filter(|process| !knowing.contains(process)).collect();
+        others.into_iter().for_each(|process| self.end_process(process));
+    }
+}
+
+fn seen(item: &Item) -> u64 {
+    match item.get(seawall_dynamodb::item::names::VERSION) {
+        Some(seawall_dynamodb::item::Value::Number(version)) => version.parse().unwrap_or(u64::MAX),
+        _ => u64::MAX,
+    }
+}

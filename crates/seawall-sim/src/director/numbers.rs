@@ -1,0 +1,65 @@
+//! What befalls the numbers of versions in the `fs` coordinator's folder: they are collected, and come back.
+
+use super::Director;
+use crate::chronicle::Event;
+use crate::oracle::{COMMITS, path_of, record_path};
+use crate::storage::versions_on;
+use seawall::high::High;
+use seawall::ids::Version;
+use seawall::storage::File;
+use std::collections::BTreeSet;
+
+impl Director<'_> {
+    /// What garbage collection will do with the numbers of versions: upward, the two newest never, each long after it was superseded.
+    pub(super) fn collect(&mut self) {
+        let (world, now) = (self.world, self.world.now());
+        if world.is_on_table() {
+            return;
+        }
+        let mut versions = versions_on(&world.disk());
+        versions.sort_unstable();
+        let old = |version: &Version| {
+            world.oracle().superseded(*version).is_some_and(|since| now.saturating_sub(since) > world.plan().retention)
+        };
+        let count = versions.len().saturating_sub(2);
+        for version in versions[..count].iter().take_while(|version| old(version)) {
+            world.met(Event::Collected);
+            world.disk().unlink(&record_path(*version));
+        }
+        world.disk().sync_folder(COMMITS);
+    }
+
+    /// A publication comes once more, after its number was collected: one that somebody's memory or the hint names, if there is one.
+    /// Never two neighbours: whoever opens the database by a hint has only the neighbour to tell by.
+    pub(super) fn wake_sleeper(&mut self) {
+        let world = self.world;
+        let Some(newest) = world.oracle().newest().filter(|_| !world.is_on_table()) else { return };
+        let named: BTreeSet<Version> = versions_on(&world.disk()).into_iter().collect();
+        let is_collected = |version: Version| version < newest && !named.contains(&version);
+        let mut known: Vec<Version> =
+            world.open_databases().iter().map(|(_, database)| database.newest_known().version()).collect();
+        let hint = world.disk().content(&path_of(File::High)).and_then(hinted);
+        known.extend(hint);
+        let is_alone = |version: Version| is_collected(version.next()) && version.previous().is_none_or(is_collected);
+        let asleep: Vec<(Version, String)> = (world.sleepers().iter())
+            .filter(|(version, _)| is_collected(*version) && is_alone(*version))
+            .cloned()
+            .collect();
+        let awaited: Vec<_> = asleep.iter().filter(|(version, _)| known.contains(version)).collect();
+        let choice = if awaited.is_empty() { asleep.iter().collect() } else { awaited };
+        if choice.is_empty() {
+            return;
+        }
+        let (version, record) = choice[world.pick(0..=choice.len() as u64 - 1) as usize];
+        world.tell(|| format!("a sleeper names version {} anew", version.0));
+        world.met(Event::SleeperRecreated);
+        let mut disk = world.disk();
+        disk.create(&record_path(*version), record.clone().into_bytes()).expect("it is not named");
+        disk.sync_folder(COMMITS);
+    }
+}
+
+fn hinted(high: &[u8]) -> Option<Version> {
+    let high: High = std::str::from_utf8(high).ok()?.parse().ok()?;
+    Some(high.version)
+}

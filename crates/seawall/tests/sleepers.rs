@@ -1,0 +1,83 @@
+//! Numbers of versions that were collected, and that somebody who slept names anew: they mislead nobody.
+
+mod common;
+
+use common::{Folder, PATIENCE, commit, newest, page_size};
+use seawall::high::High;
+use seawall::{ErrorKind, PageNo, Version};
+use std::fs;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// What garbage collection will do: the names of old versions go. Their records.
+fn collect(folder: &Folder, versions: RangeInclusive<u64>) -> Vec<PathBuf> {
+    versions
+        .map(|number| {
+            let name = folder.inside(&format!("commits/{number}"));
+            let record = fs::read_link(&name).unwrap();
+            fs::remove_file(&name).unwrap();
+            record
+        })
+        .collect()
+}
+
+fn name_anew(folder: &Folder, number: u64, record: &Path) {
+    symlink(record, folder.inside(&format!("commits/{number}"))).unwrap();
+}
+
+#[test]
+fn a_reader_whose_own_number_came_back_sees_the_newest() {
+    let folder = Folder::new();
+    let (a, b) = (folder.machine(), folder.machine());
+    (1..=3).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
+    assert_eq!(newest(&b).version(), Version(3));
+    (4..=8).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
+    let records = collect(&folder, 0..=6);
+    // The very same publication, carried out once more.
+    name_anew(&folder, 3, &records[3]);
+    assert_eq!(newest(&b).version(), Version(8));
+    // Nor does a neighbour that came back with it prove anything.
+    let c = folder.machine();
+    assert_eq!(newest(&c).version(), Version(8));
+    (9..=12).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
+    fs::remove_file(folder.inside("commits/3")).unwrap();
+    let records = collect(&folder, 7..=10);
+    name_anew(&folder, 7, &records[0]);
+    name_anew(&folder, 8, &records[1]);
+    assert_eq!(newest(&c).version(), Version(12));
+}
+
+#[test]
+fn a_writer_whose_numbers_were_collected_is_refused() {
+    let folder = Folder::new();
+    let (a, b) = (folder.machine(), folder.machine());
+    (1..=3).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
+    a.stop_background();
+    let mut frozen = a.begin(PATIENCE).unwrap();
+    (4..=8).for_each(|n| drop(commit(&b, &[(1, n)]).unwrap()));
+    let records = collect(&folder, 0..=6);
+    name_anew(&folder, 3, &records[3]);
+    // Its number is free, and the one before it is there: it is not the one that was there.
+    frozen.write_page(page_size(), PageNo(1), &[9; 4096]).unwrap();
+    let error = frozen.commit(1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Superseded, "{error}");
+    drop(frozen);
+    for machine in [&a, &b, &folder.machine()] {
+        assert_eq!(newest(machine).version(), Version(8));
+    }
+    commit(&a, &[(1, 10)]).unwrap();
+    assert_eq!(newest(&b).version(), Version(9));
+}
+
+#[test]
+fn a_hint_whose_number_came_back_is_no_hint() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    (1..=8).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
+    let records = collect(&folder, 0..=6);
+    name_anew(&folder, 5, &records[5]);
+    let head: seawall::head::Head = records[5].to_str().unwrap().parse().unwrap();
+    fs::write(folder.inside("high"), High::of(&head).to_string()).unwrap();
+    assert_eq!(folder.machine().newest_known().version(), Version(8));
+}
