@@ -14,20 +14,38 @@ const ON_TABLE: [&str; 7] = ["2", "3", "9a", "9b", "9c", "10", "22"];
 /// … and these that in the file system.
 const ON_FILES: [&str; 5] = ["25", "26a", "26b", "26c", "36"];
 
-/// Whether a run of this plan has the code at work that the mutation changes.
+/// Whether a run of this plan has the code at work that the mutation changes, and often what it takes to show.
 fn concerns(number: &str, plan: &Plan) -> bool {
-    match plan.setting {
-        Setting::Dynamo if number == "2" => overtakes(plan),
-        Setting::Dynamo if number == "22" || number == "23" => plan.disaster == Some(Disaster::Lost),
+    let is_concerned = match plan.setting {
         Setting::Dynamo => !ON_FILES.contains(&number),
         Setting::Local | Setting::Network => !ON_TABLE.contains(&number),
-    }
+    };
+    is_concerned
+        && match number {
+            "2" => overtakes(plan),
+            "8" | "35" => leaves_unknown(plan),
+            "22" | "23" => plan.disaster == Some(Disaster::Lost),
+            "25" => oversleeps(plan),
+            "33" => plan.disaster == Some(Disaster::Forged),
+            _ => true,
+        }
 }
 
 /// Whether an acquire is often doubled and the swap after it late, with time for another's whole turn between the three.
 fn overtakes(plan: &Plan) -> bool {
     let (second, ten) = (Duration::from_secs(1), Duration::from_secs(10));
     plan.request_faults >= 0.3 && plan.fates == u32::MAX && plan.latest <= ten && plan.rest >= second
+}
+
+/// Whether outcomes are often unknown.
+fn leaves_unknown(plan: &Plan) -> bool {
+    plan.setting == Setting::Dynamo && plan.request_faults >= 0.6 && plan.fates == u32::MAX
+}
+
+/// Whether processes are often frozen while they write, until their numbers are collected.
+fn oversleeps(plan: &Plan) -> bool {
+    let second = Duration::from_secs(1);
+    plan.retention <= second && plan.rest <= second / 10 && plan.blows.is_some_and(|longest| longest <= 5 * second)
 }
 
 /// Runs the mutations that were asked for, if any were.
