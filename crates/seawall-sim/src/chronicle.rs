@@ -75,6 +75,7 @@ events! {
     LongRead: "a reader held its snapshot while others committed",
     HeadLost: "the head was lost",
     HeadSetBack: "the head was set back",
+    FilesSetBack: "the files were set back",
     Forged: "the newest commit was forged",
     Settled: "after the faults all settled, and every process wrote",
 }

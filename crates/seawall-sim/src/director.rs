@@ -7,6 +7,7 @@ mod numbers;
 
 use crate::actor::{live, live_as_child};
 use crate::chronicle::Event;
+use crate::disk::Disk;
 use crate::oracle::path_of;
 use crate::plan::Disaster;
 use crate::process::{Clock, Process, ProcessId};
@@ -46,8 +47,10 @@ pub(crate) struct Director<'a> {
     world: &'a World,
     live: Vec<ProcessId>,
     clocks: Vec<Clock>,
-    /// The table's head as it once was.
+    /// The table's head as it once was …
     older: Option<(String, Item)>,
+    /// … and the files.
+    older_files: Option<Disk>,
 }
 
 impl Director<'_> {
@@ -59,7 +62,7 @@ impl Director<'_> {
             ahead: if plan.clocks_differ { world.pick(0..=20_000_000_000) as i64 - 10_000_000_000 } else { 0 },
         };
         let clocks = (0..plan.machines).map(clock).collect();
-        let mut director = Director { world, live: Vec::new(), clocks, older: None };
+        let mut director = Director { world, live: Vec::new(), clocks, older: None, older_files: None };
         director.write_name();
         for n in 0..plan.processes {
             director.start(n % plan.machines);
@@ -71,6 +74,7 @@ impl Director<'_> {
         world.enter(Phase::Quiet);
         match plan.disaster {
             Some(Disaster::SetBack) => director.set_head_back(),
+            Some(Disaster::FilesSetBack) => director.set_files_back(),
             Some(Disaster::Forged) => director.forge(),
             _ => {}
         }
@@ -111,7 +115,7 @@ impl Director<'_> {
         while self.world.steps() < steps && self.world.chronicle().violation().is_none() {
             self.world.sleep(self.world.between(Duration::from_millis(1), longest));
             if self.world.by_chance(0.05) {
-                self.keep_head();
+                self.keep_a_copy();
             }
             if self.world.plan().blows.is_some() {
                 self.blow();

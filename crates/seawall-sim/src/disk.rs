@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 /// A file or a link.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Inode {
     pub(crate) bytes: Vec<u8>,
     /// What was written and not synced: where, and what was there before (shorter where the file ended).
@@ -14,13 +14,14 @@ pub(crate) struct Inode {
 }
 
 /// A name that was given or taken and whose folder was not synced since: what it meant before.
+#[derive(Clone)]
 struct Unsynced {
     path: String,
     before: Option<usize>,
 }
 
 /// The file system.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Disk {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,

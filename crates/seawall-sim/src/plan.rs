@@ -20,6 +20,8 @@ pub enum Disaster {
     Lost,
     /// The head is set back to an older state.
     SetBack,
+    /// The files are set back: a backup was brought back, and the head is not in them.
+    FilesSetBack,
     /// Where the head's commit was, another whole frame lies that says it is that commit.
     Forged,
 }
@@ -82,10 +84,11 @@ impl Plan {
         let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
         let setting = [Setting::Local, Setting::Network, Setting::Dynamo][one_of(&[0.0, 1.0, 1.0, 2.0, 2.0]) as usize];
         let seconds = Duration::from_secs_f64;
-        let disaster = match one_of(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0]) as u32 {
+        let disaster = match one_of(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0]) as u32 {
             1 if setting == Setting::Dynamo => Some(Disaster::Lost),
             2 if setting == Setting::Dynamo => Some(Disaster::SetBack),
-            3 => Some(Disaster::Forged),
+            3 if setting == Setting::Dynamo => Some(Disaster::FilesSetBack),
+            4 => Some(Disaster::Forged),
             _ => None,
         };
         let machines = if setting == Setting::Local { 1 } else { one_of(&[2.0, 2.0, 3.0, 4.0]) as usize };

@@ -1,8 +1,10 @@
 //! What befalls the head, or what it names: nobody who looks may go on as if nothing had happened.
 
-use super::{Director, SERVER_LEASE};
+use super::Director;
 use crate::chronicle::Event;
+use crate::disk::Disk;
 use crate::oracle::path_of;
+use crate::plan::Disaster;
 use crate::process::ProcessId;
 use seawall::Database;
 use seawall::commit::CommitFrame;
@@ -13,10 +15,13 @@ use seawall_dynamodb::item::Item;
 use std::time::Duration;
 
 impl Director<'_> {
-    pub(super) fn keep_head(&mut self) {
-        if let Some(head) = self.world.oracle().head() {
-            let key = seawall_dynamodb::item::key_of(head.database);
-            self.older = self.world.items().0.get(&key).map(|item| (key, item.clone()));
+    /// A backup.
+    pub(super) fn keep_a_copy(&mut self) {
+        let Some(database) = self.world.oracle().head().map(|head| head.database) else { return };
+        let key = seawall_dynamodb::item::key_of(database);
+        self.older = self.world.items().0.get(&key).map(|item| (key, item.clone()));
+        if self.world.plan().disaster == Some(Disaster::FilesSetBack) {
+            self.older_files = Some(self.world.disk().clone());
         }
     }
 
@@ -52,12 +57,31 @@ impl Director<'_> {
         world.sleep(Duration::from_secs(30));
     }
 
+    /// All files are as they once were; then somebody new opens the database.
+    pub(super) fn set_files_back(&mut self) {
+        let world = self.world;
+        self.end_all();
+        // A commit can have been in the files before it was in the order.
+        let lacks_some = |files: &Disk| world.oracle().verify(files).is_err();
+        let Some(older) = self.older_files.take().filter(lacks_some) else { return };
+        world.met(Event::FilesSetBack);
+        world.strike();
+        *world.disk() = older;
+        (0..world.plan().machines).for_each(|machine| *world.names(machine) = Default::default());
+        self.start(0);
+        world.sleep(Duration::from_secs(30));
+    }
+
+    /// Nobody is left, and what was on its way has arrived.
+    fn end_all(&mut self) {
+        self.live.clone().into_iter().for_each(|process| self.end_process(process));
+        self.world.sleep(self.world.plan().latest + Duration::from_secs(1800));
+    }
+
     /// The newest commit's frame is replaced by one that differs, and is whole; then somebody new opens the database.
     pub(super) fn forge(&mut self) {
         let world = self.world;
-        self.live.clone().into_iter().for_each(|process| self.end_process(process));
-        // What was sent before comes now.
-        world.sleep(world.plan().latest + SERVER_LEASE);
+        self.end_all();
         let Some(head) = world.oracle().head().cloned() else { return };
         let Some(place) = head.commit.place else { return };
         world.met(Event::Forged);
