@@ -148,9 +148,10 @@ ROWS = [
     Row(
         "SELECT, five commits elsewhere",
         "1 C + 1 R + 3 M",
-        19,
+        20,
         read_after(5),
-        "the same; and up to eight names are looked up at once and waited for once, but here each counts",
+        "the same; and up to eight names are looked up at once and waited for once, but here each counts; a second"
+        " GETATTR makes sure that nothing was collected meanwhile",
     ),
     Row("SELECT, 100 commits elsewhere", "1 C + 1 R + 6 M", 55, read_after(100), "the same"),
     Row(
