@@ -25,8 +25,8 @@ from nfs.lab import ONE_WAY_MS
 SLOW_MS = 1000
 """One way: a WRITE's reply is on its way for so long, and then the SYMLINK."""
 LEASE = 1.0
-REST = 1.3
-"""Seconds, after which the last commit has been noted in its segment: the next WRITE there is the next commit's."""
+REST = 4.0
+"""Seconds. The last commit is noted in its segment after one; from then on the next WRITE is the next commit's."""
 SLEPT_THROUGH = 4
 """Commits of the other client."""
 WRITER, OTHER = 1, 2
@@ -73,14 +73,18 @@ CASES = [
     Case("request lost; another commits", "cut", nothing, True, refused=True),
     Case("request lost; another commits; the server forgets the client", "cut", forget, True, refused=True),
 ]
+COLLECTIONS = [
+    ("its number is collected", False),
+    ("its number is collected, and the one before it comes back", True),
+]
 
 
 def size_of_segments(name: Path) -> int:
     return sum(segment.stat().st_size for segment in (guest.commits(name).parent / "segments").iterdir())
 
 
-def write_until_symlink(name: Path, writer: Hand, lost: str) -> None:
-    """Let the writer commit, up to its SYMLINK."""
+def lose_symlink(name: Path, writer: Hand, lost: str, mine: int) -> None:
+    """Let the writer commit version `mine`, up to its SYMLINK; exactly that, or its reply, is lost."""
     guest.net(WRITER, "delay", SLOW_MS)
     size = size_of_segments(name)
     writer.ask("COMMIT")
@@ -88,7 +92,11 @@ def write_until_symlink(name: Path, writer: Hand, lost: str) -> None:
     # Its reply is on its way by then, and arrives whatever becomes of the network; the SYMLINK is only sent after that.
     time.sleep(SLOW_MS / 1000 / 10)
     guest.drop(WRITER, lost, SLOW_MS)
-    time.sleep(2.5 * SLOW_MS / 1000)
+    if lost == "cutreply":
+        guest.wait_for("the SYMLINK reaches the server", lambda: guest.newest(name) == mine, 20)
+    else:
+        time.sleep(2.5 * SLOW_MS / 1000)
+        assert guest.newest(name) < mine, "the SYMLINK was lost"
     guest.net(WRITER, lost)
 
 
@@ -98,8 +106,7 @@ def run(name: Path, writer: Hand, other: Hand, case: Case) -> dict[str, Any]:
     assert writer.do(f"INSERT INTO entry (text) VALUES ('{case.name}')") == []
     mine = guest.newest(name) + 1
     symlinks = guest.calls(guest.keeper(WRITER))["SYMLINK"]
-    write_until_symlink(name, writer, case.lost)
-    assert (guest.newest(name) == mine) == (case.lost == "cutreply"), "exactly the reply, or the request, was lost"
+    lose_symlink(name, writer, case.lost, mine)
     if case.other_commits:
         assert other.do("INSERT INTO entry (text) VALUES ('other')") == ACKNOWLEDGED
     case.then()
@@ -112,12 +119,13 @@ def run(name: Path, writer: Hand, other: Hand, case: Case) -> dict[str, Any]:
     return conclude(case, answer, seconds, sent, writer, other)
 
 
-def wake_after_collection(name: Path, writer: Hand, other: Hand) -> dict[str, Any]:
+def wake_after_collection(name: Path, writer: Hand, other: Hand, what: str, one_comes_back: bool) -> dict[str, Any]:
     """A writer sleeps while others commit and the number that it is about to name is collected.
 
-    So it can name it, and must find out that this counts for nothing.
+    So it can name it, and must find out that this counts for nothing, even where the name before it is there again.
     """
-    case = Case("the writer sleeps; others commit; its number is collected", "nothing", nothing, True, refused=True)
+    case = Case(f"the writer sleeps; others commit; {what}", "nothing", nothing, True, refused=True)
+    time.sleep(REST)
     assert writer.do("BEGIN IMMEDIATE") == []
     assert writer.do(f"INSERT INTO entry (text) VALUES ('{case.name}')") == []
     mine = guest.newest(name) + 1
@@ -125,7 +133,11 @@ def wake_after_collection(name: Path, writer: Hand, other: Hand) -> dict[str, An
     writer.freeze()
     for _ in range(SLEPT_THROUGH):
         assert other.do("INSERT INTO entry (text) VALUES ('other')") == ACKNOWLEDGED
+    before = guest.commits(name) / str(mine - 1)
+    record = before.readlink()
     collect(name)
+    if one_comes_back:
+        before.symlink_to(record)
     writer.thaw()
     woken = time.monotonic()
     answer = writer.do("COMMIT")
@@ -174,9 +186,10 @@ def main(results: str) -> None:
             print(f"  {rows[-1]}", flush=True)
     finally:
         mend()
-    rows.append(wake_after_collection(name, writer, other))
-    print(f"  {rows[-1]}")
-    others = sum(case.other_commits for case in CASES) + SLEPT_THROUGH
+    for what, one_comes_back in COLLECTIONS:
+        rows.append(wake_after_collection(name, writer, other, what, one_comes_back))
+        print(f"  {rows[-1]}", flush=True)
+    others = sum(case.other_commits for case in CASES) + SLEPT_THROUGH * len(COLLECTIONS)
     written = len(rows) + others + sum(not case.refused for case in CASES)
     assert other.do("SELECT count(*) FROM entry") == [[written]]
     assert other.do("PRAGMA integrity_check") == [["ok"]]

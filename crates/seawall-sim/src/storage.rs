@@ -131,14 +131,14 @@ impl SimStorage {
         })
     }
 
-    /// Makes the client ask for the folder's change number.
-    fn look_anew(&self, folder: &'static str) -> io::Result<()> {
+    /// Makes the client ask for the change number of the folder of versions.
+    fn look_anew(&self) -> io::Result<()> {
         if !self.is_remote() {
             return Ok(());
         }
         let machine = self.machine();
         call(&self.world, "forced look", Kind::Look, move |world| {
-            world.names(machine).asked(folder, world.disk().change_of(folder), world.now());
+            world.names(machine).asked(COMMITS, world.disk().change_of(COMMITS), world.now());
             Ok(())
         })
     }
@@ -267,7 +267,7 @@ impl Storage for SimStorage {
 
     fn look(&self, known: Version) -> io::Result<Look> {
         self.counters.count(Operation::Coordinator);
-        self.look_anew(COMMITS)?;
+        self.look_anew()?;
         let next = self.record(known.next())?;
         let mut after_next = None;
         if next.is_some() {
@@ -333,7 +333,7 @@ impl Storage for SimStorage {
     fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
         self.counters.count(Operation::Metadata);
         if anew {
-            self.look_anew(COMMITS)?;
+            self.look_anew()?;
         }
         versions.iter().map(|version| Ok(self.find(&record_path(*version))?.map(stamp_of))).collect()
     }
