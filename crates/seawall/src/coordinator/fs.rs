@@ -194,14 +194,15 @@ impl FsCoordinator {
         }
     }
 
-    /// Takes lock `slot` and the head; passes on if the head names another lock meanwhile.
+    /// Takes lock `slot` and the head; gives it back if another lock stands for the lease of that head.
     fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32) -> Result<Acquired, CoordinatorError> {
         let since = self.storage.now();
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
             return Ok(held(claim));
         }
         match self.newest_since(known) {
-            Ok(head) if head.lease_slot <= slot => {
+            // Whoever commits under the lock that was passed over is at work after all: his is the lease.
+            Ok(head) if self.slot(&head) == slot => {
                 let lease = Lease {
                     epoch: head.epoch,
                     generation: head.generation,
