@@ -86,7 +86,8 @@ def close_books(name: Path, coordinator: str, clerks: Sequence[Path], auditors: 
     assert books.acknowledged <= present, f"lost: {sorted(books.acknowledged - present)}"
     assert not books.failed & present, f"reported as failed, and there: {sorted(books.failed & present)}"
     assert present <= books.begun, f"nobody wrote: {sorted(present - books.begun)}"
-    assert [fact for audit in audits for fact in audit if fact["what"] == "broken"] == []
+    broken = [fact for audit in audits for fact in audit if fact["what"] == "broken"]
+    assert broken == [], f"{len(broken)} audits did not hold: {broken[:10]}"
     version = seawall.status(name, coordinator=coordinator).version
     assert version == opened + len(present), "each transfer is a version, and nothing else is"
     _check_accounts(connection)
