@@ -1,8 +1,10 @@
 //! Calls to the file system: they take time, fail, hang, and arrive after their caller is dead.
 
 use crate::chronicle::Event;
+use crate::oracle::record_path;
 use crate::process::ProcessId;
 use crate::world::{Phase, Reply, World};
+use seawall::ids::Version;
 use std::io;
 use std::time::Duration;
 
@@ -18,6 +20,12 @@ pub(crate) enum Kind {
     Write,
     /// It changes a name or a lock.
     Change,
+    /// It names a version …
+    Name(Version),
+    /// … it lists all, …
+    List,
+    /// … or it refreshes their folder. These three have that folder to themselves.
+    Refresh,
 }
 
 /// How a call fails.
@@ -72,26 +80,30 @@ pub(crate) fn call<T: Send + 'static>(
                 Some(Fault::After(error)) => Some(error),
                 _ => None,
             };
-            deliver(world, what, process, error, Box::new(effect), reply, true);
+            deliver(world, Call { what, kind, process, error, effect: Box::new(effect), reply, may_be_late: true });
         }),
     })
 }
 
 type Boxed<T> = Box<dyn FnOnce(&World) -> io::Result<T> + Send>;
 
-fn deliver<T: Send + 'static>(
-    world: &World,
+/// A call on its way.
+struct Call<T> {
     what: &'static str,
+    kind: Kind,
     process: ProcessId,
     error: Option<i32>,
     effect: Boxed<T>,
     reply: Reply<io::Result<T>>,
     may_be_late: bool,
-) {
+}
+
+/// A call has come as far as the network or the local kernel.
+fn deliver<T: Send + 'static>(world: &World, mut call: Call<T>) {
     let now = world.now();
     let is_remote = world.is_remote();
     let (is_dead, is_gone, cut_until) =
-        world.with_process(process, |process| (process.is_dead, process.is_gone, process.cut_until));
+        world.with_process(call.process, |process| (process.is_dead, process.is_gone, process.cut_until));
     if is_gone {
         return;
     }
@@ -99,18 +111,44 @@ fn deliver<T: Send + 'static>(
     if is_remote && cut_until > now {
         let again = cut_until - now;
         let healed = again + world.between(Duration::from_millis(1), again.max(Duration::from_millis(2)));
-        return world.after(healed, move |world| deliver(world, what, process, error, effect, reply, may_be_late));
+        return world.after(healed, move |world| deliver(world, call));
     }
     if is_dead {
         if world.by_chance(0.5) {
             return;
         }
-        if is_remote && may_be_late {
+        if is_remote && call.may_be_late {
             let later = world.between(Duration::from_millis(1), world.plan().latest);
-            return world.after(later, move |world| deliver(world, what, process, error, effect, reply, false));
+            call.may_be_late = false;
+            return world.after(later, move |world| deliver(world, call));
         }
         world.met(Event::LateWrite);
     }
+    arrive(world, call);
+}
+
+/// A call has come to whoever carries it out.
+fn arrive<T: Send + 'static>(world: &World, call: Call<T>) {
+    let has_folder = matches!(call.kind, Kind::Name(_) | Kind::List | Kind::Refresh);
+    if has_folder && world.disk().naming().is_some() {
+        return world.after(world.plan().call, move |world| arrive(world, call));
+    }
+    if let Kind::Name(version) = call.kind
+        && world.is_remote()
+        && world.by_chance(world.plan().shows_early)
+        && world.disk().find(&record_path(version)).is_none()
+    {
+        world.disk().begin_naming(&record_path(version));
+        let found = world.between(world.plan().call / 10, world.plan().call * 20);
+        return world.after(found, move |world| {
+            carry_out(world, call);
+            world.disk().end_naming();
+        });
+    }
+    carry_out(world, call);
+}
+
+fn carry_out<T: Send + 'static>(world: &World, Call { what, process, error, effect, reply, .. }: Call<T>) {
     let mut done = effect(world);
     world.tell(|| format!("{what} of {process}: {}", outcome(&done)));
     if let Some(error) = error {
@@ -130,8 +168,8 @@ fn fault(world: &World, kind: Kind) -> Option<Fault> {
     }
     let is_remote = world.is_remote();
     Some(match (kind, world.pick(0..=3)) {
-        (Kind::Look, _) => Fault::Before(EIO),
-        (Kind::Write, 0) => Fault::Before(ENOSPC),
+        (Kind::Look | Kind::List, _) => Fault::Before(EIO),
+        (Kind::Write | Kind::Name(_), 0) => Fault::Before(ENOSPC),
         (_, 1) => Fault::Before(EIO),
         (_, 2) if is_remote => Fault::Late,
         _ => Fault::After(EIO),

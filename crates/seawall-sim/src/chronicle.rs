@@ -59,6 +59,8 @@ events! {
     ServerError: "a server's error after the request was carried out",
     OwnSuccessExists: "one's own publication was answered with EEXIST",
     StaleNegative: "a name was looked up in a cache that held it for missing",
+    MissedWhileMade: "a name was looked up while it was being made, and its folder showed that already",
+    Refreshed: "the folder of versions was refreshed",
     Torn: "a crash tore a write",
     NameLost: "a crash lost a name that was not synced",
     PowerLoss: "a machine lost its power",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 /// A file or a link.
 #[derive(Clone, Default)]
@@ -11,6 +12,8 @@ pub(crate) struct Inode {
     unsynced: Vec<(usize, usize, Vec<u8>)>,
     /// Raised by every change.
     pub(crate) changed: u64,
+    /// When it was made.
+    pub(crate) made: Duration,
 }
 
 /// A name that was given or taken and whose folder was not synced since: what it meant before.
@@ -20,14 +23,26 @@ struct Unsynced {
     before: Option<usize>,
 }
 
+/// What a file system tells of a folder.
+#[derive(Clone, Default)]
+struct Change {
+    /// Raised by every change of a name.
+    number: u64,
+    /// When that was.
+    time: Duration,
+}
+
 /// The file system.
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
+    /// What its clock says.
+    pub(crate) now: Duration,
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
     unsynced: Vec<Unsynced>,
-    /// Each folder's change number.
-    changes: BTreeMap<String, u64>,
+    changes: BTreeMap<String, Change>,
+    /// The name that is being made, and since when: its folder has changed already, and it cannot be found yet.
+    naming: Option<(String, Duration)>,
 }
 
 /// What a loss of power did.
@@ -69,7 +84,43 @@ impl Disk {
     }
 
     pub(crate) fn change_of(&self, folder: &str) -> u64 {
-        self.changes.get(folder).copied().unwrap_or_default()
+        self.changes.get(folder).map_or(0, |change| change.number)
+    }
+
+    /// When a name in the folder was last made or removed, or zero if none was since it was refreshed.
+    pub(crate) fn time_of(&self, folder: &str) -> Duration {
+        self.changes.get(folder).map_or(Duration::ZERO, |change| change.time)
+    }
+
+    fn change(&mut self, folder: &str, time: Duration) {
+        let change = self.changes.entry(folder.to_owned()).or_default();
+        *change = Change { number: change.number + 1, time };
+    }
+
+    /// Sets the folder's time back, which is a change as well.
+    pub(crate) fn refresh(&mut self, folder: &str) {
+        self.change(folder, Duration::ZERO);
+    }
+
+    /// A name begins to be made: its folder shows that.
+    pub(crate) fn begin_naming(&mut self, path: &str) {
+        self.change(folder_of(path), self.now);
+        self.naming = Some((path.to_owned(), self.now));
+    }
+
+    /// What it was that was being made is done, or came to nothing.
+    pub(crate) fn end_naming(&mut self) {
+        self.naming = None;
+    }
+
+    /// The name that is being made.
+    pub(crate) fn naming(&self) -> Option<&str> {
+        self.naming.as_ref().map(|(path, _)| &path[..])
+    }
+
+    /// Since when `path` is being made, if it is.
+    fn named_since(&self, path: &str) -> Option<Duration> {
+        self.naming.as_ref().filter(|(naming, _)| naming == path).map(|(_, since)| *since)
     }
 
     fn rename(&mut self, path: &str, to: Option<usize>) {
@@ -78,7 +129,9 @@ impl Disk {
             None => self.names.remove(path),
         };
         self.unsynced.push(Unsynced { path: path.to_owned(), before });
-        *self.changes.entry(folder_of(path).to_owned()).or_default() += 1;
+        if self.named_since(path).is_none() {
+            self.change(folder_of(path), self.now);
+        }
     }
 
     /// A new file or link with this content.
@@ -86,7 +139,8 @@ impl Disk {
         if self.find(path).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        self.inodes.push(Inode { bytes, ..Inode::default() });
+        let made = self.named_since(path).unwrap_or(self.now);
+        self.inodes.push(Inode { bytes, made, ..Inode::default() });
         self.rename(path, Some(self.inodes.len() - 1));
         Ok(self.inodes.len() - 1)
     }
@@ -167,7 +221,7 @@ impl Disk {
                 continue;
             }
             loss.names += 1;
-            *self.changes.entry(folder_of(&path).to_owned()).or_default() += 1;
+            self.change(folder_of(&path), self.now);
             match before {
                 Some(inode) => self.names.insert(path, inode),
                 None => self.names.remove(&path),

@@ -12,7 +12,7 @@ const SEEDS: usize = 300;
 /// These change the coordinator in DynamoDB …
 const ON_TABLE: [&str; 7] = ["2", "3", "9a", "9b", "9c", "10", "22"];
 /// … and these that in the file system.
-const ON_FILES: [&str; 5] = ["25", "26a", "26b", "26c", "36"];
+const ON_FILES: [&str; 7] = ["25", "26a", "26b", "26c", "26d", "26e", "36"];
 
 /// Whether a run of this plan has the code at work that the mutation changes, and often what it takes to show.
 fn concerns(number: &str, plan: &Plan) -> bool {
@@ -26,6 +26,7 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "8" | "35" => leaves_unknown(plan),
             "22" | "23" => plan.disaster == Some(Disaster::Lost),
             "25" => oversleeps(plan),
+            "26d" | "26e" => shows_early(plan),
             "33" => plan.disaster == Some(Disaster::Forged),
             _ => true,
         }
@@ -46,6 +47,11 @@ fn leaves_unknown(plan: &Plan) -> bool {
 fn oversleeps(plan: &Plan) -> bool {
     let second = Duration::from_secs(1);
     plan.retention <= second && plan.rest <= second / 10 && plan.blows.is_some_and(|longest| longest <= 5 * second)
+}
+
+/// Whether names are often looked up while they are made, and many are made at once by the server's clock.
+fn shows_early(plan: &Plan) -> bool {
+    plan.shows_early >= 0.5 && plan.tick >= Duration::from_millis(100)
 }
 
 /// Runs the mutations that were asked for, if any were.

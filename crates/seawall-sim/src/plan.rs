@@ -73,6 +73,10 @@ pub struct Plan {
     /// A version's number is collected so long after it was superseded: shorter than Seawall ever will, for no sleeper may be harmed
     /// however short it is.
     pub retention: Duration,
+    /// The file system's clock goes on by so much at once.
+    pub tick: Duration,
+    /// A file server shows a folder as changed some time before it finds the new name there, with this probability.
+    pub shows_early: f64,
     /// What befalls the database in the end, if anything.
     pub disaster: Option<Disaster>,
 }
@@ -111,6 +115,8 @@ impl Plan {
             retention: seconds(one_of(&[1.0, 20.0, 900.0])),
             latest: seconds(one_of(&[1.0, 10.0, 600.0])),
             blows: Some(seconds(one_of(&[0.0, 0.05, 0.5, 5.0, 30.0]))).filter(|longest| !longest.is_zero()),
+            tick: seconds(one_of(&[0.000_001, 0.004, 0.1])),
+            shows_early: one_of(&[0.0, 0.05, 0.5]),
             blow_kinds: chance.u32(..) | chance.u32(..),
             clocks_differ: chance.bool(),
             fates: chance.u32(..) | if chance.bool() { u32::MAX } else { 0 },

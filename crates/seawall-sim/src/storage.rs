@@ -68,6 +68,9 @@ impl SimStorage {
         }
         call(&self.world, "look-up", Kind::Look, move |world| {
             let (disk, mut names, now) = (world.disk(), world.names(machine), world.now());
+            if disk.naming().is_some_and(|naming| paths.iter().any(|path| path == naming)) {
+                world.met(Event::MissedWhileMade);
+            }
             Ok(paths.iter().map(|path| names.walk(path, &disk, now)).collect())
         })
     }
@@ -91,11 +94,12 @@ impl SimStorage {
     fn rename(
         &self,
         what: &'static str,
+        kind: Kind,
         path: String,
         change: impl FnOnce(&mut Disk, &str) -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
         let (is_remote, machine) = (self.is_remote(), self.machine());
-        call(&self.world, what, Kind::Write, move |world| {
+        call(&self.world, what, kind, move |world| {
             let mut disk = world.disk();
             let changed = change(&mut disk, &path);
             if is_remote {
@@ -131,16 +135,22 @@ impl SimStorage {
         })
     }
 
-    /// Makes the client ask for the change number of the folder of versions.
-    fn look_anew(&self) -> io::Result<()> {
+    /// Makes the client ask for the change number of the folder of versions; when that was, by the server's clock.
+    fn look_anew(&self) -> io::Result<Option<i128>> {
         if !self.is_remote() {
-            return Ok(());
+            return Ok(None);
         }
         let machine = self.machine();
         call(&self.world, "forced look", Kind::Look, move |world| {
-            world.names(machine).asked(COMMITS, world.disk().change_of(COMMITS), world.now());
-            Ok(())
+            let (disk, now) = (world.disk(), world.now());
+            world.names(machine).asked(COMMITS, disk.change_of(COMMITS), now);
+            Ok(Some(disk.time_of(COMMITS).as_nanos() as i128))
         })
+    }
+
+    /// What `version` is named as.
+    fn stamp_of(&self, version: Version) -> io::Result<Option<Stamp>> {
+        Ok(self.find(&record_path(version))?.map(|inode| stamp_of(&self.world.disk(), inode)))
     }
 
     fn record(&self, version: Version) -> io::Result<Option<Record>> {
@@ -148,9 +158,10 @@ impl SimStorage {
     }
 
     fn record_in(&self, inode: usize) -> io::Result<Record> {
-        let bytes = self.world.disk().inode(inode).bytes.clone();
+        let disk = self.world.disk();
+        let bytes = disk.inode(inode).bytes.clone();
         let text = String::from_utf8(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-        Ok(Record { text, stamp: stamp_of(inode) })
+        Ok(Record { text, stamp: stamp_of(&disk, inode) })
     }
 
     fn read_at(&self, span: Span) -> io::Result<Vec<u8>> {
@@ -182,7 +193,8 @@ impl Storage for SimStorage {
 
     fn create_folders(&self) -> io::Result<()> {
         for folder in ["NAME-seawall", "NAME-seawall/bases", "NAME-seawall/segments", COMMITS] {
-            let made = self.rename("mkdir", folder.to_owned(), |disk, path| disk.create(path, Vec::new()).map(drop));
+            let made = self
+                .rename("mkdir", Kind::Write, folder.to_owned(), |disk, path| disk.create(path, Vec::new()).map(drop));
             match made {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
@@ -219,7 +231,7 @@ impl Storage for SimStorage {
 
     fn create(&self, file: File) -> io::Result<Box<dyn Append>> {
         self.counters.count(Operation::Metadata);
-        self.rename("create", path_of(file), |disk, path| disk.create(path, Vec::new()).map(drop))?;
+        self.rename("create", Kind::Write, path_of(file), |disk, path| disk.create(path, Vec::new()).map(drop))?;
         self.sync_folder_of(file)?;
         let inode = self.world.disk().find(&path_of(file)).ok_or(io::ErrorKind::NotFound)?;
         if matches!(file, File::Segment(name) if name.n > 0) {
@@ -234,7 +246,8 @@ impl Storage for SimStorage {
         let inode = match self.find(&path)? {
             Some(inode) => inode,
             None => {
-                let made = self.rename("create", path.clone(), |disk, path| disk.create(path, Vec::new()).map(drop));
+                let made = self
+                    .rename("create", Kind::Write, path.clone(), |disk, path| disk.create(path, Vec::new()).map(drop));
                 made.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })?;
                 self.world.disk().find(&path).ok_or(io::ErrorKind::NotFound)?
             }
@@ -246,7 +259,7 @@ impl Storage for SimStorage {
         self.counters.count(Operation::Metadata);
         let from = path_of(from);
         let world = self.world.clone();
-        self.rename("link", path_of(to), move |disk, path| {
+        self.rename("link", Kind::Write, path_of(to), move |disk, path| {
             disk.link(&from, path)?;
             if to == File::Id && world.is_on_table() {
                 // After this effect: the disk is lent out now.
@@ -259,7 +272,7 @@ impl Storage for SimStorage {
 
     fn remove(&self, file: File) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
-        self.rename("remove", path_of(file), |disk, path| {
+        self.rename("remove", Kind::Write, path_of(file), |disk, path| {
             disk.unlink(path);
             Ok(())
         })
@@ -267,15 +280,15 @@ impl Storage for SimStorage {
 
     fn look(&self, known: Version) -> io::Result<Look> {
         self.counters.count(Operation::Coordinator);
-        self.look_anew()?;
+        let changed = self.look_anew()?;
         let next = self.record(known.next())?;
         let mut after_next = None;
         if next.is_some() {
             self.counters.count(Operation::Metadata);
             after_next = self.record(known.next().next())?;
         }
-        let known = self.find(&record_path(known))?.map(stamp_of);
-        Ok(Look { next, after_next, known })
+        let known = self.stamp_of(known)?;
+        Ok(Look { next, after_next, known, changed })
     }
 
     fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
@@ -288,9 +301,9 @@ impl Storage for SimStorage {
         self.counters.count(Operation::Metadata);
         let machine = self.is_remote().then(|| self.machine());
         let list = || {
-            call(&self.world, "list", Kind::Look, move |world| {
+            call(&self.world, "list", Kind::List, move |world| {
                 let disk = world.disk();
-                // To open a folder is to look at it anew.
+                // Whoever lists looks at the folder anew.
                 if let Some(machine) = machine {
                     world.names(machine).asked(COMMITS, disk.change_of(COMMITS), world.now());
                 }
@@ -308,7 +321,7 @@ impl Storage for SimStorage {
         let (world, process, text) = (self.world.clone(), self.world.my_process(), record.to_owned());
         let head: Head = record.parse().expect("the engine writes what it can read");
         world.with_process(process, |process| process.swapping += 1);
-        let published = self.rename("publish", record_path(version), {
+        let published = self.rename("publish", Kind::Name(version), record_path(version), {
             let world = world.clone();
             move |disk, path| {
                 sleeps(&world, version, &text);
@@ -335,7 +348,22 @@ impl Storage for SimStorage {
         if anew {
             self.look_anew()?;
         }
-        versions.iter().map(|version| Ok(self.find(&record_path(*version))?.map(stamp_of))).collect()
+        versions.iter().map(|version| self.stamp_of(*version)).collect()
+    }
+
+    fn refresh(&self) -> io::Result<()> {
+        if !self.is_remote() {
+            return Ok(());
+        }
+        self.counters.count(Operation::Metadata);
+        let machine = self.machine();
+        call(&self.world, "refresh", Kind::Refresh, move |world| {
+            let (mut disk, now) = (world.disk(), world.now());
+            disk.refresh(COMMITS);
+            world.names(machine).asked(COMMITS, disk.change_of(COMMITS), now);
+            world.met(Event::Refreshed);
+            Ok(())
+        })
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
@@ -392,8 +420,8 @@ impl Storage for SimStorage {
 }
 
 /// A link's stamp: it never changes, and no other has the same.
-fn stamp_of(inode: usize) -> Stamp {
-    Stamp { inode: Disk::number(inode), size: 0, changed: 0 }
+fn stamp_of(disk: &Disk, inode: usize) -> Stamp {
+    Stamp { inode: Disk::number(inode), size: 0, changed: disk.inode(inode).made.as_nanos() as i128 }
 }
 
 /// Remembers a publication that was sent: it may come again, long after.

@@ -100,7 +100,10 @@ impl World {
     }
 
     pub(crate) fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.disk.lock().expect("no panic while locked")
+        let now = self.now().as_nanos() as u64;
+        let mut disk = self.0.disk.lock().expect("no panic while locked");
+        disk.now = Duration::from_nanos(now - now % self.plan().tick.as_nanos() as u64);
+        disk
     }
 
     pub(crate) fn items(&self) -> MutexGuard<'_, Items> {

@@ -112,6 +112,9 @@ pub struct Look {
     /// What the caller knows, if it is still named, asked for after all else: only if it was not collected is what was missing not yet
     /// there.
     pub known: Option<Stamp>,
+    /// When a name was last made or removed there, in nanoseconds of the server's clock; before all times if none was since a refresh;
+    /// `None`: on this file system nobody can miss a name.
+    pub changed: Option<i128>,
 }
 
 /// A file that is being written, by this process only, front to back.
@@ -174,6 +177,10 @@ pub trait Storage: Send + Sync {
     /// The stamps of `versions`, one after the other; as of a moment after this call began if `anew`, and otherwise as of the last look
     /// or publication, or later.
     fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>>;
+
+    /// On a network file system: waits until whoever is making a name in `commits/` is done, and has every client look names up anew.
+    /// A server may tell of a change before it finds the new name, and a client that looked in between remembers that there is none.
+    fn refresh(&self) -> io::Result<()>;
 
     /// Takes a lock without waiting. `false`: another process has it.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;

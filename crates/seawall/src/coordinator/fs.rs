@@ -4,21 +4,18 @@
 //! itself. The lease is a lock on one byte of a file, asked for without waiting; a holder that was watched doing
 //! nothing for a whole lease is passed over by taking the next byte, and the next commit's record tells everybody.
 
+mod names;
+
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::head::{Head, MAX_TEXT};
-use crate::ids::{CommitId, Version};
 use crate::mutation::{self, Mutation};
-use crate::storage::{File, Lock, Record, Span, Stamp, Storage};
-use std::collections::{BTreeSet, VecDeque};
+use crate::storage::{File, Lock, Span, Storage};
+use names::{Names, reading};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How many numbers are looked up at once while a reader that is behind finds the newest.
-const PROBES: usize = 8;
-/// So many names are remembered: more than a process has heads that it may still ask about.
-const REMEMBERED: usize = 64;
 /// A label is no longer than this …
 const LABEL_BYTES: usize = 512;
 /// … and there is one for each lock, until the places are used again: a holder that was passed over cannot write on its successor's.
@@ -36,120 +33,14 @@ pub struct FsCoordinator {
     /// The lock that this process moved on to, and the generation of the head at that time: whoever took it before may have died
     /// before a record of his could name it.
     moved_on: Mutex<(u64, u32)>,
-    /// Which files the last names were when they were seen first, each at a time when it was certain that it had not been collected.
-    seen: Mutex<VecDeque<(Version, Stamp)>>,
+    names: Names,
 }
 
 impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn Storage>) -> FsCoordinator {
-        FsCoordinator { storage, in_line: AtomicBool::new(false), moved_on: Mutex::default(), seen: Mutex::default() }
-    }
-
-    /// Remembers which file a name is. Whoever calls has made sure that it is the one that was there first.
-    fn remember(&self, version: Version, stamp: Stamp) {
-        let mut seen = self.seen.lock().expect("no panic while locked");
-        if seen.len() == REMEMBERED {
-            seen.pop_front();
-        }
-        seen.push_back((version, stamp));
-    }
-
-    /// Whether the name of `version` is still the one that was seen first: neither it nor what came after it was collected then.
-    fn is_still(&self, version: Version, stamp: Option<Stamp>) -> bool {
-        let seen = self.seen.lock().expect("no panic while locked");
-        let first = seen.iter().rev().find(|(seen, _)| *seen == version).map(|(_, stamp)| *stamp);
-        stamp.is_some() && (first == stamp || mutation::is(Mutation::KnownByNumber))
-    }
-
-    /// The head of `version` and which file its name is; `None` if that number is not named.
-    fn named(&self, version: Version) -> Result<Option<(Head, Stamp)>, CoordinatorError> {
-        self.all_named(&[version]).map(|mut named| named.pop().flatten())
-    }
-
-    fn all_named(&self, versions: &[Version]) -> Result<Vec<Option<(Head, Stamp)>>, CoordinatorError> {
-        let records = self.storage.records(versions).map_err(reading)?;
-        records.into_iter().zip(versions).map(|(record, version)| parse(record, *version)).collect()
-    }
-
-    /// The newest head, from `low`, which is there: of several numbers at once, further and further away, then ever more closely.
-    /// Numbers above `low` have no gaps, for they are collected from below; whoever calls looks afterwards whether they still were not.
-    fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), CoordinatorError> {
-        let mut missing: Option<Version> = None;
-        while missing != Some(low.0.version.next()) {
-            let asked = probes(low.0.version, missing);
-            for (version, named) in asked.iter().zip(self.all_named(&asked)?) {
-                match named {
-                    Some(named) => low = named,
-                    None => {
-                        missing = Some(*version);
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(low)
-    }
-
-    /// The newest head, for whoever knows one; `None` if that was collected, so that what is missing proves nothing.
-    fn caught_up(&self, known: &Head) -> Result<Option<Head>, CoordinatorError> {
-        let look = self.storage.look(known.version).map_err(reading)?;
-        let was_collected = |stamp| !self.is_still(known.version, stamp) && !mutation::is(Mutation::GapIsEnd);
-        if was_collected(look.known) {
-            return Ok(None);
-        }
-        let Some(next) = parse(look.next, known.version.next())? else { return Ok(Some(known.clone())) };
-        let Some(after_next) = parse(look.after_next, next.0.version.next())? else {
-            return Ok(Some(self.seen_first(next)));
-        };
-        let newest = self.newest_from(after_next)?;
-        let known_is = self.storage.stamps(&[known.version], true).map_err(reading)?;
-        Ok((!was_collected(known_is[0])).then(|| self.seen_first(newest)))
-    }
-
-    fn seen_first(&self, (head, stamp): (Head, Stamp)) -> Head {
-        self.remember(head.version, stamp);
-        head
-    }
-
-    /// The newest head, for whoever knows one.
-    fn newest_since(&self, known: &Head) -> Result<Head, CoordinatorError> {
-        self.caught_up(known)?.map_or_else(|| self.newest_listed(), Ok)
-    }
-
-    /// From the list of the folder: for whoever knows nothing, or only what was collected meanwhile.
-    fn newest_listed(&self) -> Result<Head, CoordinatorError> {
-        let list = || self.storage.versions().map(BTreeSet::from_iter).map_err(reading);
-        // Collection can take the number that was listed; then newer ones are there.
-        for _ in 0..100 {
-            let newest = list()?.pop_last().ok_or_else(|| CoordinatorError::Lost("commits/ is empty".into()))?;
-            let Some(named) = self.named(newest)? else { continue };
-            // What was read is what was listed if it was not collected since: all from the one before it on are there.
-            let listed: BTreeSet<Version> = list()?;
-            let before = newest.previous().unwrap_or(newest);
-            let last = listed.last().copied().map_or(newest, |last| last.max(newest));
-            if (before.0..=last.0).all(|version| listed.contains(&Version(version))) {
-                return Ok(self.seen_first(named));
-            }
-        }
-        Err(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into()))
-    }
-
-    /// The newest head, from a hint; `None` if the hint's commit is not there any more. The hint does not say which file the name was:
-    /// it is the one that was there first if the one before it was not collected.
-    fn newest_hinted(&self, version: Version, commit: CommitId) -> Result<Option<Head>, CoordinatorError> {
-        let Some(before) = version.previous() else { return Ok(None) };
-        let look = self.storage.look(before).map_err(reading)?;
-        let Some(hinted) = parse(look.next, version)? else { return Ok(None) };
-        let is_good = look.known.is_some() && hinted.0.commit.id == commit;
-        if !is_good && !mutation::is(Mutation::HintUnchecked) {
-            return Ok(None);
-        }
-        let hinted = self.seen_first(hinted);
-        match parse(look.after_next, version.next())? {
-            Some(next) => self.caught_up(&self.seen_first(next)),
-            None => Ok(Some(hinted)),
-        }
+        let names = Names::new(storage.clone());
+        FsCoordinator { storage, in_line: AtomicBool::new(false), moved_on: Mutex::default(), names }
     }
 
     /// Whether this process has the place at the front of the line now.
@@ -200,7 +91,7 @@ impl FsCoordinator {
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
             return Ok(held(claim));
         }
-        match self.newest_since(known) {
+        match self.names.newest_since(known) {
             // Whoever commits under the lock that was passed over is at work after all: his is the lease.
             Ok(head) if self.slot(&head) == slot => {
                 let lease = Lease {
@@ -235,17 +126,15 @@ impl Coordinator for FsCoordinator {
 
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
         self.publish(head)?;
-        let named =
-            self.named(head.version)?.ok_or_else(|| CoordinatorError::Lost("commits/0 came and went".into()))?;
-        Ok(self.seen_first(named))
+        self.names.first(head.version)
     }
 
     fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {
         match known {
-            Known::Head(head) => self.newest_since(head),
-            Known::Nothing => self.newest_listed(),
+            Known::Head(head) => self.names.newest_since(head),
+            Known::Nothing => self.names.newest_listed(),
             Known::Hint(version, commit) => {
-                self.newest_hinted(*version, *commit)?.map_or_else(|| self.newest_listed(), Ok)
+                self.names.newest_hinted(*version, *commit)?.map_or_else(|| self.names.newest_listed(), Ok)
             }
         }
     }
@@ -257,7 +146,7 @@ impl Coordinator for FsCoordinator {
         }
         let slot = match &claim.pass_over {
             // The holder was watched up to now; a last look, for it may have moved since.
-            Some(holder) if self.holder(&self.newest_since(known)?)? == *holder => {
+            Some(holder) if self.holder(&self.names.newest_since(known)?)? == *holder => {
                 let next = (holder.term as u32).wrapping_add(1);
                 *self.moved_on.lock().expect("no panic while locked") = (holder.generation, next);
                 next
@@ -306,15 +195,12 @@ impl Coordinator for FsCoordinator {
                 return Err(CoordinatorError::Unreachable("the number is taken".into()));
             }
             // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
-            return self.newest_since(previous).map(refused).map_err(looking);
+            return self.names.newest_since(previous).map(refused).map_err(looking);
         }
-        // A sleeper may have named a number anew that was collected long ago: then its predecessor is gone.
-        let stamps = self.storage.stamps(&[next.version, previous.version], false).map_err(unclear)?;
-        if self.is_still(previous.version, stamps[1]) || mutation::is(Mutation::PublishUnchecked) {
-            stamps[0].into_iter().for_each(|stamp| self.remember(next.version, stamp));
+        if self.names.is_published(next.version, previous.version).map_err(looking)? {
             return Ok(Swapped::Done);
         }
-        let newest = self.newest_listed().map_err(looking)?;
+        let newest = self.names.newest_listed().map_err(looking)?;
         Ok(if newest.commit.is(&next.commit) { Swapped::Done } else { refused(newest) })
     }
 
@@ -339,19 +225,6 @@ fn held(claim: &Claim) -> Acquired {
     Acquired::Held { again_in: Duration::from_millis(1 << claim.refusals.min(LONGEST_WAIT)), seen: None }
 }
 
-/// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be missing).
-fn probes(low: Version, missing: Option<Version>) -> Vec<Version> {
-    let Some(missing) = missing else {
-        // 1, 2, 3, 4, then 8, 16 …: whoever is a few versions behind is done in one step.
-        return (0..PROBES as u32)
-            .map(|n| Version(low.0 + if n < 4 { u64::from(n) + 1 } else { 1 << (n - 1) }))
-            .collect();
-    };
-    let room = missing.0 - low.0;
-    let step = room.div_ceil(PROBES as u64 + 1);
-    (1..).map(|n| Version(low.0 + n * step)).take_while(|version| *version < missing).collect()
-}
-
 fn label_at(slot: u32) -> u64 {
     u64::from(slot % LABELS) * LABEL_BYTES as u64
 }
@@ -360,26 +233,6 @@ fn record_of(head: &Head) -> String {
     let record = head.to_string();
     assert!(record.len() < MAX_TEXT, "a head's record is short");
     record
-}
-
-fn parse(record: Option<Record>, version: Version) -> Result<Option<(Head, Stamp)>, CoordinatorError> {
-    let Some(Record { text, stamp }) = record else { return Ok(None) };
-    let malformed = |why: String| CoordinatorError::Malformed(format!("commits/{}: {why}", version.0));
-    let head: Head = text.parse().map_err(|why: crate::codec::Malformed| malformed(why.to_string()))?;
-    if head.version != version {
-        return Err(malformed(format!("it says that it is version {}", head.version.0)));
-    }
-    Ok(Some((head, stamp)))
-}
-
-/// A read changes nothing, so whatever went wrong, nothing was carried out.
-fn reading(error: io::Error) -> CoordinatorError {
-    match error.kind() {
-        io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
-        io::ErrorKind::InvalidData => CoordinatorError::Malformed(error.to_string()),
-        io::ErrorKind::PermissionDenied => CoordinatorError::Permission(format!("commits/: {error}")),
-        _ => CoordinatorError::Unreachable(error.to_string()),
-    }
 }
 
 /// Locks are advice: whatever becomes of them, nothing was committed.

@@ -9,7 +9,9 @@
 use super::{Look, Record, Stamp};
 use crate::head::MAX_TEXT;
 use crate::ids::{Version, parse_number};
-use rustix::fs::{AtFlags, RawDir, StatxFlags, inotify};
+use rustix::fs::{
+    AtFlags, RawDir, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, UTIME_OMIT, futimens, inotify,
+};
 use rustix::io::Errno;
 use std::fs;
 use std::io;
@@ -51,7 +53,7 @@ impl Commits {
         if let Some((_, stamp)) = watch.newest.filter(|(newest, _)| *newest == known)
             && watch.is_quiet()
         {
-            return Ok(Look { next: None, after_next: None, known: Some(stamp) });
+            return Ok(Look { next: None, after_next: None, known: Some(stamp), changed: None });
         }
         watch.newest = None;
         if watch.queue.is_none() {
@@ -70,15 +72,13 @@ impl Commits {
     }
 
     fn look_freshly(&self, known: Version) -> io::Result<Look> {
-        if self.network {
-            look_at(&self.folder)?;
-        }
+        let changed = if self.network { Some(nanoseconds(look_at(&self.folder)?.stx_mtime)) } else { None };
         let next = self.record(known.next())?;
         let after_next = if next.is_some() { self.record(known.next().next())? } else { None };
         // Last: were it collected meanwhile, what was missing would be too, and its absence would prove nothing. The forced look
         // has made the answer of the cache exact, so it need not be forced again.
         let known = self.stamp(known)?;
-        Ok(Look { next, after_next, known })
+        Ok(Look { next, after_next, known, changed })
     }
 
     pub(super) fn record(&self, version: Version) -> io::Result<Option<Record>> {
@@ -106,6 +106,9 @@ impl Commits {
     }
 
     pub(super) fn versions(&self) -> io::Result<Vec<Version>> {
+        if self.network {
+            look_at(&self.folder)?;
+        }
         // Of the folder that is open, not of one that took its name meanwhile.
         let listed = rustix::fs::Dir::read_from(&self.folder)?;
         let mut versions = Vec::new();
@@ -120,6 +123,16 @@ impl Commits {
     /// On NFS the name is durable when symlink() returns.
     pub(super) fn publish(&self, version: Version, record: &str) -> io::Result<()> {
         Ok(rustix::fs::symlinkat(record, &self.folder, version.0.to_string())?)
+    }
+
+    /// Sets the folder's time back: the server does it under the folder's lock, and it is a change that all clients notice.
+    pub(super) fn refresh(&self) -> io::Result<()> {
+        if self.network {
+            let leave = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+            let before_all = Timespec { tv_sec: 1, tv_nsec: 0 };
+            futimens(&self.folder, &Timestamps { last_access: leave, last_modification: before_all })?;
+        }
+        Ok(())
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
@@ -139,8 +152,7 @@ impl Commits {
         let mask = StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME;
         match rustix::fs::statx(&self.folder, version.0.to_string(), flags, mask) {
             Ok(found) => {
-                let changed = i128::from(found.stx_ctime.tv_sec) * 1_000_000_000 + i128::from(found.stx_ctime.tv_nsec);
-                Ok(Some(Stamp { inode: found.stx_ino, size: found.stx_size, changed }))
+                Ok(Some(Stamp { inode: found.stx_ino, size: found.stx_size, changed: nanoseconds(found.stx_ctime) }))
             }
             Err(Errno::NOENT | Errno::STALE) => Ok(None),
             Err(error) => Err(error.into()),
@@ -149,10 +161,13 @@ impl Commits {
 }
 
 /// Makes the kernel ask anew for `folder`, so that it drops what it remembers of names there, if they have changed.
-pub(super) fn look_at(folder: &fs::File) -> io::Result<()> {
+pub(super) fn look_at(folder: &fs::File) -> io::Result<Statx> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
-    rustix::fs::statx(folder, c"", flags, StatxFlags::BASIC_STATS)?;
-    Ok(())
+    Ok(rustix::fs::statx(folder, c"", flags, StatxFlags::BASIC_STATS)?)
+}
+
+fn nanoseconds(time: StatxTimestamp) -> i128 {
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
 impl Watch {

@@ -298,6 +298,14 @@ impl Storage for OsStorage {
         commits.stamps(versions, anew)
     }
 
+    fn refresh(&self) -> io::Result<()> {
+        let commits = self.commits()?;
+        if self.network {
+            self.counters.count(Operation::Metadata);
+        }
+        commits.refresh()
+    }
+
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         self.counters.count(Operation::Coordinator);
         match set_lock(self.lease()?, lock, libc::F_WRLCK) {

@@ -151,6 +151,9 @@ impl Storage for Faulty {
     fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
         self.call(Call::Named, || self.inner.stamps(versions, anew))
     }
+    fn refresh(&self) -> io::Result<()> {
+        self.inner.refresh()
+    }
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         self.call(Call::Lock, || self.inner.try_lock(lock))
     }

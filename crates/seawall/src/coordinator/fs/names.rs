@@ -1,0 +1,252 @@
+//! What the names in `commits/` say: which version is the newest, and whether a name is still the file that it was first.
+
+use crate::codec;
+use crate::coordinator::CoordinatorError;
+use crate::head::Head;
+use crate::ids::{CommitId, Version};
+use crate::mutation::{self, Mutation};
+use crate::storage::{Look, Record, Stamp, Storage};
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+/// How many numbers are looked up at once while a reader that is behind finds the newest.
+const PROBES: usize = 8;
+/// So many names are remembered: more than a process has heads that it may still ask about.
+const REMEMBERED: usize = 64;
+/// Nanoseconds on the server's clock within which two changes of the folder may not be told apart.
+const AT_ONCE: i128 = 1_000_000;
+
+/// The names, and what this process has seen of them.
+pub(super) struct Names {
+    storage: Arc<dyn Storage>,
+    /// Which files the last names were when they were seen first, each at a time when it was certain that it had not been collected.
+    seen: Mutex<VecDeque<(Version, Stamp)>>,
+}
+
+/// What a search for the newest found after what was known.
+struct Found {
+    /// `None`: nothing.
+    newest: Option<(Head, Stamp)>,
+    /// Whether there is nothing newer, and nobody can miss what was found. Otherwise the folder must be refreshed.
+    is_certain: bool,
+}
+
+impl Names {
+    pub(super) fn new(storage: Arc<dyn Storage>) -> Names {
+        Names { storage, seen: Mutex::default() }
+    }
+
+    /// The head of version 0, which was just put in place.
+    pub(super) fn first(&self, version: Version) -> Result<Head, CoordinatorError> {
+        let named = self.named(version)?.ok_or_else(|| CoordinatorError::Lost("commits/0 came and went".into()))?;
+        Ok(self.seen_first(named))
+    }
+
+    /// Whether `version`, which this process just named, is the commit after `previous`; if so, everybody finds it from now on.
+    /// A sleeper may have named a number anew that was collected long ago: then its predecessor is not what it was.
+    pub(super) fn is_published(&self, version: Version, previous: Version) -> Result<bool, CoordinatorError> {
+        let stamps = self.storage.stamps(&[version, previous], false).map_err(reading)?;
+        if !self.is_still(previous, stamps[1]) && !mutation::is(Mutation::PublishUnchecked) {
+            return Ok(false);
+        }
+        stamps[0].into_iter().for_each(|stamp| self.remember(version, stamp));
+        if !stamps[0].is_some_and(|stamp| is_apart(stamp, stamps[1])) {
+            self.refresh()?;
+        }
+        Ok(true)
+    }
+
+    /// The newest head, for whoever knows one.
+    pub(super) fn newest_since(&self, known: &Head) -> Result<Head, CoordinatorError> {
+        self.newest_after(known.clone(), false)?.map_or_else(|| self.newest_listed(), Ok)
+    }
+
+    /// From the list of the folder: for whoever knows nothing, or only what was collected meanwhile.
+    pub(super) fn newest_listed(&self) -> Result<Head, CoordinatorError> {
+        let list = || self.storage.versions().map(BTreeSet::from_iter).map_err(reading);
+        // Collection can take the number that was listed; then newer ones are there.
+        for _ in 0..100 {
+            let newest = list()?.pop_last().ok_or_else(|| CoordinatorError::Lost("commits/ is empty".into()))?;
+            let Some(named) = self.named(newest)? else { continue };
+            // What was read is what was listed if it was not collected since: all from the one before it on are there.
+            let listed: BTreeSet<Version> = list()?;
+            let before = newest.previous().unwrap_or(newest);
+            let last = listed.last().copied().map_or(newest, |last| last.max(newest));
+            if (before.0..=last.0).all(|version| listed.contains(&Version(version))) {
+                self.refresh()?;
+                return Ok(self.seen_first(named));
+            }
+        }
+        Err(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into()))
+    }
+
+    /// The newest head, from a hint; `None` if the hint's commit is not there any more. The hint does not say which file the name was:
+    /// it is the one that was there first if the one before it was not collected.
+    pub(super) fn newest_hinted(&self, version: Version, commit: CommitId) -> Result<Option<Head>, CoordinatorError> {
+        let Some(before) = version.previous() else { return Ok(None) };
+        let look = self.storage.look(before).map_err(reading)?;
+        let Some((hinted, stamp)) = parse(look.next, version)? else { return Ok(None) };
+        let is_good = look.known.is_some() && hinted.commit.id == commit;
+        if !is_good && !mutation::is(Mutation::HintUnchecked) {
+            return Ok(None);
+        }
+        let hinted = self.seen_first((hinted, stamp));
+        if look.after_next.is_some() {
+            return self.newest_after(hinted, false);
+        }
+        if tells_all(look.changed, stamp) && nobody_misses(look.changed, stamp, look.known) {
+            return Ok(Some(hinted));
+        }
+        self.refresh()?;
+        self.newest_after(hinted, true)
+    }
+
+    /// The newest head from `known` on; `None` if that was collected. `is_refreshed`: the folder was, since this was asked for.
+    fn newest_after(&self, mut known: Head, mut is_refreshed: bool) -> Result<Option<Head>, CoordinatorError> {
+        loop {
+            let Some(found) = self.found_after(&known, is_refreshed)? else { return Ok(None) };
+            if let Some(newest) = found.newest {
+                known = self.seen_first(newest);
+            }
+            if found.is_certain {
+                return Ok(Some(known));
+            }
+            self.refresh()?;
+            is_refreshed = true;
+        }
+    }
+
+    /// One search for what came after `known`; `None` if that was collected, so that what is missing proves nothing.
+    fn found_after(&self, known: &Head, is_refreshed: bool) -> Result<Option<Found>, CoordinatorError> {
+        let Look { next, after_next, known: known_is, changed } = self.storage.look(known.version).map_err(reading)?;
+        let was_collected = |stamp| !self.is_still(known.version, stamp) && !mutation::is(Mutation::GapIsEnd);
+        if was_collected(known_is) {
+            return Ok(None);
+        }
+        let tells_all = |newest| is_refreshed || tells_all(changed, newest);
+        let Some(next) = parse(next, known.version.next())? else {
+            // Whoever was told of `known` made sure that nobody misses it.
+            return Ok(Some(Found { newest: None, is_certain: known_is.is_none_or(tells_all) }));
+        };
+        let Some(after_next) = parse(after_next, next.0.version.next())? else {
+            let is_certain = tells_all(next.1) && nobody_misses(changed, next.1, known_is);
+            return Ok(Some(Found { newest: Some(next), is_certain }));
+        };
+        let newest = self.newest_from(after_next)?;
+        let before = newest.0.version.previous().unwrap_or_default();
+        let stamps = self.storage.stamps(&[before, known.version], true).map_err(reading)?;
+        let is_certain = tells_all(newest.1) && nobody_misses(changed, newest.1, stamps[0]);
+        Ok((!was_collected(stamps[1])).then_some(Found { newest: Some(newest), is_certain }))
+    }
+
+    /// The newest head, from `low`, which is there: of several numbers at once, further and further away, then ever more closely.
+    /// Numbers above `low` have no gaps, for they are collected from below; whoever calls looks afterwards whether they still were not.
+    fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), CoordinatorError> {
+        let mut missing: Option<Version> = None;
+        while missing != Some(low.0.version.next()) {
+            let asked = probes(low.0.version, missing);
+            for (version, named) in asked.iter().zip(self.all_named(&asked)?) {
+                match named {
+                    Some(named) => low = named,
+                    None => {
+                        missing = Some(*version);
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(low)
+    }
+
+    /// The head of `version` and which file its name is; `None` if that number is not named.
+    fn named(&self, version: Version) -> Result<Option<(Head, Stamp)>, CoordinatorError> {
+        self.all_named(&[version]).map(|mut named| named.pop().flatten())
+    }
+
+    fn all_named(&self, versions: &[Version]) -> Result<Vec<Option<(Head, Stamp)>>, CoordinatorError> {
+        let records = self.storage.records(versions).map_err(reading)?;
+        records.into_iter().zip(versions).map(|(record, version)| parse(record, *version)).collect()
+    }
+
+    fn seen_first(&self, (head, stamp): (Head, Stamp)) -> Head {
+        self.remember(head.version, stamp);
+        head
+    }
+
+    /// Remembers which file a name is. Whoever calls has made sure that it is the one that was there first.
+    fn remember(&self, version: Version, stamp: Stamp) {
+        let mut seen = self.seen.lock().expect("no panic while locked");
+        if seen.len() == REMEMBERED {
+            seen.pop_front();
+        }
+        seen.push_back((version, stamp));
+    }
+
+    /// Whether the name of `version` is still the one that was seen first: neither it nor what came after it was collected then.
+    fn is_still(&self, version: Version, stamp: Option<Stamp>) -> bool {
+        let seen = self.seen.lock().expect("no panic while locked");
+        let first = seen.iter().rev().find(|(seen, _)| *seen == version).map(|(_, stamp)| *stamp);
+        stamp.is_some() && (first == stamp || mutation::is(Mutation::KnownByNumber))
+    }
+
+    /// Where this process may not do it, what it finds may be old until the folder changes again.
+    fn refresh(&self) -> Result<(), CoordinatorError> {
+        match self.storage.refresh() {
+            Err(error)
+                if !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+            {
+                Err(reading(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether the folder has not changed since `newest` was named. Otherwise something may have been named after it that the server does not
+/// find yet, though its folder has changed already; and the client would remember that it is not there.
+fn tells_all(changed: Option<i128>, newest: Stamp) -> bool {
+    changed.is_none_or(|changed| changed <= newest.changed + AT_ONCE) || mutation::is(Mutation::MissingBelieved)
+}
+
+/// Whether somebody who knows the version before `newest` can tell that the folder has changed since.
+fn nobody_misses(changed: Option<i128>, newest: Stamp, before: Option<Stamp>) -> bool {
+    changed.is_none() || is_apart(newest, before)
+}
+
+fn is_apart(newest: Stamp, before: Option<Stamp>) -> bool {
+    before.is_some_and(|before| newest.changed > before.changed + AT_ONCE) || mutation::is(Mutation::TimesTold)
+}
+
+/// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be missing).
+fn probes(low: Version, missing: Option<Version>) -> Vec<Version> {
+    let Some(missing) = missing else {
+        // 1, 2, 3, 4, then 8, 16 …: whoever is a few versions behind is done in one step.
+        return (0..PROBES as u32)
+            .map(|n| Version(low.0 + if n < 4 { u64::from(n) + 1 } else { 1 << (n - 1) }))
+            .collect();
+    };
+    let room = missing.0 - low.0;
+    let step = room.div_ceil(PROBES as u64 + 1);
+    (1..).map(|n| Version(low.0 + n * step)).take_while(|version| *version < missing).collect()
+}
+
+fn parse(record: Option<Record>, version: Version) -> Result<Option<(Head, Stamp)>, CoordinatorError> {
+    let Some(Record { text, stamp }) = record else { return Ok(None) };
+    let malformed = |why: String| CoordinatorError::Malformed(format!("commits/{}: {why}", version.0));
+    let head: Head = text.parse().map_err(|why: codec::Malformed| malformed(why.to_string()))?;
+    if head.version != version {
+        return Err(malformed(format!("it says that it is version {}", head.version.0)));
+    }
+    Ok(Some((head, stamp)))
+}
+
+/// A read changes nothing, so whatever went wrong, nothing was carried out.
+pub(super) fn reading(error: io::Error) -> CoordinatorError {
+    match error.kind() {
+        io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
+        io::ErrorKind::InvalidData => CoordinatorError::Malformed(error.to_string()),
+        io::ErrorKind::PermissionDenied => CoordinatorError::Permission(format!("commits/: {error}")),
+        _ => CoordinatorError::Unreachable(error.to_string()),
+    }
+}
