@@ -21,6 +21,7 @@ SEED = os.environ.get("SEAWALL_FIRE_SEED", str(random.SystemRandom().randrange(1
 PARTS: dict[str, list[object]] = {
     "calls": ["nfs.calls"],
     "fresh": ["nfs.fresh", 10_000],
+    "early": ["nfs.early", 60],
     "lost": ["nfs.lost"],
     "adoption": ["nfs.adoption", 120],
     "bank2": ["nfs.bank", 2, SEED],

@@ -1,0 +1,146 @@
+"""A server that shows its folder as changed before it finds the new name: is a commit visible at once all the same?
+
+python3 -m nfs.early SECONDS RESULTS             in the guest, beside the server
+python3 -m nfs.early write NAME SHARED           on a client: commits, until the time is over
+python3 -m nfs.early read NAME SHARED            on another: each read must see what was acknowledged before
+python3 -m nfs.early plain FIRST COMMITS SHARED  on a third: what a forced look and look-ups alone would see
+python3 -m nfs.early load FILE SHARED            on the server: keeps its journal busy, so that names take longer
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from nfs import guest
+from nfs.fresh import Shared, connect, fast, make
+
+WRITER, READER, PLAIN = 1, 2, 3
+AT_ONCE = 6
+"""Processes on each of those that read, and on the server."""
+PAUSE = 0.02
+AT_EMPTY_PATH, AT_STATX_FORCE_SYNC = 0x1000, 0x2000
+STATX_BASIC_STATS = 0x7FF
+STRUCT_STATX = 256
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def write(name: str, path: str) -> None:
+    shared, connection, chance = Shared(path), connect(name), random.Random(name)
+    number = 0
+    while not shared.done:
+        number += 1
+        connection.execute("UPDATE counter SET value = ?", (number,))
+        shared.acknowledged = number
+        time.sleep(chance.uniform(0, PAUSE))
+
+
+def check(path: str, look: Callable[[], int]) -> None:
+    """Look again and again; tell how often there was something new to see, and how often it was not seen."""
+    shared, chance = Shared(path), random.Random(os.getpid())
+    told: Counter[str] = Counter(looks=0, checks=0, misses=0)
+    seen = 0
+    while not shared.done:
+        expected = shared.acknowledged
+        value = look()
+        told.update(looks=1, checks=expected > seen, misses=value < expected)
+        assert value >= seen, "nobody goes back"
+        seen = value
+        time.sleep(chance.uniform(0, 0.002))
+    print(json.dumps(told))
+
+
+def read(name: str, path: str) -> None:
+    connection = connect(name)
+    check(path, lambda: int(connection.execute("SELECT value FROM counter").fetchone()[0]))
+
+
+def plain(first: str, commits: str, path: str) -> None:
+    folder, newest = os.open(commits, os.O_RDONLY), int(first)
+
+    def look() -> int:
+        nonlocal newest
+        force(folder)
+        while is_named(folder, newest + 1):
+            newest += 1
+        return newest - int(first)
+
+    check(path, look)
+
+
+def force(folder: int) -> None:
+    """A forced look, as the engine does it."""
+    told = ctypes.create_string_buffer(STRUCT_STATX)
+    if LIBC.statx(folder, b"", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, told) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def is_named(folder: int, version: int) -> bool:
+    try:
+        return bool(os.readlink(str(version), dir_fd=folder))
+    except FileNotFoundError:
+        return False
+
+
+def load(file: str, path: str) -> None:
+    shared = Shared(path)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_DSYNC)
+    block = 0
+    while not shared.done:
+        os.pwrite(descriptor, bytes(4096), 4096 * (block % 4096))
+        block += 1
+
+
+def main(seconds: str, results: str) -> None:
+    name = guest.folder("early") / "db.sqlite3"
+    shared = Path(tempfile.mkstemp(prefix="acknowledged")[1])
+    shared.write_bytes(bytes(16))
+
+    def start(client: int, *arguments: object) -> subprocess.Popen[str]:
+        within = guest.within(client) if client else []
+        command = [*within, sys.executable, "-m", "nfs.early", *map(str, arguments)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def told(processes: list[subprocess.Popen[str]]) -> Counter[str]:
+        texts = [process.communicate()[0] for process in processes]
+        assert not any(process.returncode for process in processes)
+        return sum((Counter(json.loads(text)) for text in texts), Counter())
+
+    assert start(WRITER, "make", name).wait() == 0
+    first = guest.newest(name)
+    folder = name.with_name(name.name + "-seawall") / "commits"
+    with fast(WRITER, READER, PLAIN):
+        loads = [start(0, "load", guest.on_server(name).with_name(f"load{n}"), shared) for n in range(AT_ONCE)]
+        readers = [start(READER, "read", name, shared) for _ in range(AT_ONCE)]
+        plains = [start(PLAIN, "plain", first, folder, shared) for _ in range(AT_ONCE)]
+        writer = start(WRITER, "write", name, shared)
+        before = guest.calls(guest.keeper(READER))
+        time.sleep(float(seconds))
+        refreshes = (guest.calls(guest.keeper(READER)) - before)["SETATTR"]
+        Shared(str(shared)).end()
+        seawall, alone = told(readers), told(plains)
+        assert not any(process.wait() for process in [writer, *loads])
+    commits = guest.newest(name) - first
+    facts = {"seawall": seawall, "alone": alone, "commits": commits, "refreshes": refreshes, "seconds": float(seconds)}
+    print(f"  {facts}")
+    assert seawall["misses"] == 0
+    assert seawall["checks"] > commits / 10, "mostly they see a commit before it is acknowledged; but not always"
+    Path(results).write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    roles: dict[str, Callable[..., None]] = {"write": write, "read": read, "plain": plain, "load": load, "make": make}
+    if sys.argv[1] in roles:
+        roles[sys.argv[1]](*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])
