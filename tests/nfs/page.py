@@ -94,11 +94,12 @@ def early(results: Mapping[str, Any]) -> str:
 The server shows a folder as changed a moment before it finds the new name in it. Who looks in between is told that
 there is none, and his kernel remembers that until the folder changes again. So Seawall believes that a name is missing
 only if the folder has not changed since the newest name was made; otherwise it sets the folder's time back, which the
-server does only once the name is there, and looks again (decision 19). Here the host and the server's journal are kept busy, so
-that names take it longer, for {results["seconds"]:.0f} s. Seawall, in several processes of one client: {seawall["checks"]:,}
-checks of {results["commits"]:,} commits, in {seawall["looks"]:,} reads: **{seawall.get("misses", 0)} misses**; it set
-the time back {results["refreshes"]:,} times. On another client at the same time, a forced look and look-ups, and
-nothing more: {alone["checks"]:,} checks, in {alone["looks"]:,} looks: {alone.get("misses", 0)} misses.
+server does only once the name is there, and looks again (decision 19). Here the host and the server's journal are kept
+busy, so that names take longer, for {results["seconds"]:.0f} s. Seawall, in several processes of one client:
+{seawall["checks"]:,} checks of {results["commits"]:,} commits, in {seawall["looks"]:,} reads:
+**{seawall.get("misses", 0)} misses**; it set the time back {results["refreshes"]:,} times. On another client at the
+same time, a forced look and look-ups, and nothing more: {alone["checks"]:,} checks, in {alone["looks"]:,} looks:
+{alone.get("misses", 0)} misses.
 """
 
 
