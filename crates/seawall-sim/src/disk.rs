@@ -1,5 +1,6 @@
 //! The file system's own side: what is there, and what of it would outlast a loss of power.
 
+use seawall::storage::AT_REST;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
@@ -87,7 +88,7 @@ impl Disk {
         self.changes.get(folder).map_or(0, |change| change.number)
     }
 
-    /// When a name in the folder was last made or removed, or zero if none was since it was refreshed.
+    /// When a name in the folder was last made or removed, or [`AT_REST`].
     pub(crate) fn time_of(&self, folder: &str) -> Duration {
         self.changes.get(folder).map_or(Duration::ZERO, |change| change.time)
     }
@@ -99,7 +100,7 @@ impl Disk {
 
     /// Sets the folder's time back, which is a change as well.
     pub(crate) fn refresh(&mut self, folder: &str) {
-        self.change(folder, Duration::ZERO);
+        self.change(folder, Duration::from_nanos(AT_REST as u64));
     }
 
     /// A name begins to be made: its folder shows that.

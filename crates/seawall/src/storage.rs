@@ -83,6 +83,9 @@ pub struct Stamp {
     pub changed: i128,
 }
 
+/// The modification time of `commits/`, in nanoseconds, from when it is refreshed until its next change: it is before all others.
+pub const AT_REST: i128 = 1_000_000_000;
+
 /// A lock in the lease file. Locks are advice: nothing is ever safe because of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
@@ -112,7 +115,7 @@ pub struct Look {
     /// What the caller knows, if it is still named, asked for after all else: only if it was not collected is what was missing not yet
     /// there.
     pub known: Option<Stamp>,
-    /// When a name was last made or removed there, in nanoseconds of the server's clock; before all times if none was since a refresh;
+    /// When a name was last made or removed there, in nanoseconds of the server's clock; [`AT_REST`] if none was since a refresh;
     /// `None`: on this file system nobody can miss a name.
     pub changed: Option<i128>,
 }

@@ -6,7 +6,7 @@
 //! change is in its queue before the call returns that made it, so an empty queue is as good as a look, and a
 //! quarter of its price.
 
-use super::{Look, Record, Stamp};
+use super::{AT_REST, Look, Record, Stamp};
 use crate::head::MAX_TEXT;
 use crate::ids::{Version, parse_number};
 use rustix::fs::{
@@ -22,6 +22,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Whoever looks more often than this is worth a watch: the kernel has a bounded number of them.
 const LOOKS_BEFORE_WATCH: u32 = 16;
+/// In nanoseconds.
+const SECOND: i128 = 1_000_000_000;
 
 /// The open folder: every call on its descriptor costs one round trip, whatever the path's length.
 pub(super) struct Commits {
@@ -129,8 +131,8 @@ impl Commits {
     pub(super) fn refresh(&self) -> io::Result<()> {
         if self.network {
             let leave = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-            let before_all = Timespec { tv_sec: 1, tv_nsec: 0 };
-            futimens(&self.folder, &Timestamps { last_access: leave, last_modification: before_all })?;
+            let at_rest = Timespec { tv_sec: (AT_REST / SECOND) as i64, tv_nsec: 0 };
+            futimens(&self.folder, &Timestamps { last_access: leave, last_modification: at_rest })?;
         }
         Ok(())
     }
@@ -167,7 +169,7 @@ pub(super) fn look_at(folder: &fs::File) -> io::Result<Statx> {
 }
 
 fn nanoseconds(time: StatxTimestamp) -> i128 {
-    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+    i128::from(time.tv_sec) * SECOND + i128::from(time.tv_nsec)
 }
 
 impl Watch {

@@ -5,7 +5,7 @@ use crate::coordinator::CoordinatorError;
 use crate::head::Head;
 use crate::ids::{CommitId, Version};
 use crate::mutation::{self, Mutation};
-use crate::storage::{Look, Record, Stamp, Storage};
+use crate::storage::{AT_REST, Look, Record, Stamp, Storage};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -28,8 +28,12 @@ pub(super) struct Names {
 struct Found {
     /// `None`: nothing.
     newest: Option<(Head, Stamp)>,
-    /// Whether there is nothing newer, and nobody can miss what was found. Otherwise the folder must be refreshed.
-    is_certain: bool,
+    /// Whether whoever knows the version before the newest can tell that the folder has changed since.
+    is_apart: bool,
+    /// Whether there is nothing newer; otherwise the server may have been about to find one.
+    is_all: bool,
+    /// Whether the folder was refreshed and had not changed since, when the search began.
+    is_at_rest: bool,
 }
 
 impl Names {
@@ -95,49 +99,58 @@ impl Names {
         if look.after_next.is_some() {
             return self.newest_after(hinted, false);
         }
-        if tells_all(look.changed, stamp) && nobody_misses(look.changed, stamp, look.known) {
+        if shows_all(look.changed, stamp) && can_be_told(look.changed, stamp, look.known) {
             return Ok(Some(hinted));
         }
         self.refresh()?;
         self.newest_after(hinted, true)
     }
 
-    /// The newest head from `known` on; `None` if that was collected. `is_refreshed`: the folder was, since this was asked for.
+    /// The newest head from `known` on, which nobody misses; `None` if that was collected. `is_refreshed`: the folder was, since this was
+    /// asked for.
     fn newest_after(&self, mut known: Head, mut is_refreshed: bool) -> Result<Option<Head>, CoordinatorError> {
+        // Whether nobody can miss `known`: whoever was told of it made sure of that.
+        let mut is_sure = true;
         loop {
-            let Some(found) = self.found_after(&known, is_refreshed)? else { return Ok(None) };
-            if let Some(newest) = found.newest {
-                known = self.seen_first(newest);
+            let Some(found) = self.found_after(&known)? else { return Ok(None) };
+            match found.newest {
+                Some(newest) => (known, is_sure) = (self.seen_first(newest), found.is_apart),
+                None => is_sure |= found.is_at_rest,
             }
-            if found.is_certain {
+            if is_sure && (found.is_all || is_refreshed) {
                 return Ok(Some(known));
             }
-            self.refresh()?;
-            is_refreshed = true;
+            // At rest, and still so in the next search, it was refreshed after the newest was named.
+            if !found.is_at_rest {
+                self.refresh()?;
+                (is_sure, is_refreshed) = (true, true);
+            }
         }
     }
 
     /// One search for what came after `known`; `None` if that was collected, so that what is missing proves nothing.
-    fn found_after(&self, known: &Head, is_refreshed: bool) -> Result<Option<Found>, CoordinatorError> {
+    fn found_after(&self, known: &Head) -> Result<Option<Found>, CoordinatorError> {
         let Look { next, after_next, known: known_is, changed } = self.storage.look(known.version).map_err(reading)?;
         let was_collected = |stamp| !self.is_still(known.version, stamp) && !mutation::is(Mutation::GapIsEnd);
         if was_collected(known_is) {
             return Ok(None);
         }
-        let tells_all = |newest| is_refreshed || tells_all(changed, newest);
+        let is_at_rest = changed == Some(AT_REST);
+        let found = |newest: (Head, Stamp), before| {
+            let (is_apart, is_all) = (can_be_told(changed, newest.1, before), shows_all(changed, newest.1));
+            Found { newest: Some(newest), is_apart, is_all, is_at_rest }
+        };
         let Some(next) = parse(next, known.version.next())? else {
-            // Whoever was told of `known` made sure that nobody misses it.
-            return Ok(Some(Found { newest: None, is_certain: known_is.is_none_or(tells_all) }));
+            let is_all = known_is.is_none_or(|known| shows_all(changed, known));
+            return Ok(Some(Found { newest: None, is_apart: true, is_all, is_at_rest }));
         };
         let Some(after_next) = parse(after_next, next.0.version.next())? else {
-            let is_certain = tells_all(next.1) && nobody_misses(changed, next.1, known_is);
-            return Ok(Some(Found { newest: Some(next), is_certain }));
+            return Ok(Some(found(next, known_is)));
         };
         let newest = self.newest_from(after_next)?;
         let before = newest.0.version.previous().unwrap_or_default();
         let stamps = self.storage.stamps(&[before, known.version], true).map_err(reading)?;
-        let is_certain = tells_all(newest.1) && nobody_misses(changed, newest.1, stamps[0]);
-        Ok((!was_collected(stamps[1])).then_some(Found { newest: Some(newest), is_certain }))
+        Ok((!was_collected(stamps[1])).then(|| found(newest, stamps[0])))
     }
 
     /// The newest head, from `low`, which is there: of several numbers at once, further and further away, then ever more closely.
@@ -205,12 +218,12 @@ impl Names {
 
 /// Whether the folder has not changed since `newest` was named. Otherwise something may have been named after it that the server does not
 /// find yet, though its folder has changed already; and the client would remember that it is not there.
-fn tells_all(changed: Option<i128>, newest: Stamp) -> bool {
+fn shows_all(changed: Option<i128>, newest: Stamp) -> bool {
     changed.is_none_or(|changed| changed <= newest.changed + AT_ONCE) || mutation::is(Mutation::MissingBelieved)
 }
 
-/// Whether somebody who knows the version before `newest` can tell that the folder has changed since.
-fn nobody_misses(changed: Option<i128>, newest: Stamp, before: Option<Stamp>) -> bool {
+/// Whether somebody who knows the version before `newest` can tell by the folder's time that it has changed since.
+fn can_be_told(changed: Option<i128>, newest: Stamp, before: Option<Stamp>) -> bool {
     changed.is_none() || is_apart(newest, before)
 }
 
