@@ -175,7 +175,8 @@ ROWS = [
         3,
         insert_again,
         "whether the version before is still there is answered from the kernel's cache, which the answer to SYMLINK"
-        " keeps valid if nobody else changed the folder. Where there are more, the turn was over",
+        " keeps valid if nobody else changed the folder. In the same tick of the server's clock as the commit before"
+        " (here 10 ms) the folder's time is set back (SETATTR). Where there are more, the turn was over",
     ),
     Row("INSERT, one commit elsewhere", "3 C + 1 R + 1 W + 2 M", 10, insert_after_another, CHANGED),
     Row("SELECT and UPDATE in a transaction", "3 C + 1 W + 1 M", 5, lambda s: s.open(s.here, *VOTE)),
