@@ -108,6 +108,7 @@ impl Commits {
     }
 
     pub(super) fn versions(&self) -> io::Result<Vec<Version>> {
+        // Linux 6.1 does that by itself where "." is opened, but nothing promises it.
         if self.network {
             look_at(&self.folder)?;
         }
