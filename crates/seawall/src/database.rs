@@ -61,13 +61,14 @@ pub(crate) struct Newest {
     loading: bool,
     /// How many threads wait for its answer: to wake nobody costs a system call, too.
     waiting: u32,
-    /// The last load that failed: when it was sent, and why.
+    /// How many loads failed, and the last of them: when it was sent, and why.
+    failures: u64,
     failed: Option<(Moment, Error)>,
 }
 
 impl Newest {
     pub(crate) fn new(snapshot: Arc<Snapshot>, sent: Moment) -> Newest {
-        Newest { snapshot, sent, loading: false, waiting: 0, failed: None }
+        Newest { snapshot, sent, loading: false, waiting: 0, failures: 0, failed: None }
     }
 }
 
@@ -117,12 +118,16 @@ impl Database {
     /// who wait then share the next one.
     fn snapshot_since(&self, since: Moment) -> Result<Arc<Snapshot>> {
         let mut newest = self.newest();
+        // One that failed before anybody waited for it here is no answer: things may be well again.
+        let earlier = newest.failures;
         loop {
             if newest.sent.monotonic >= since.monotonic {
                 return Ok(newest.snapshot.clone());
             }
             match &newest.failed {
-                Some((sent, error)) if sent.monotonic >= since.monotonic => return Err(error.clone()),
+                Some((sent, error)) if newest.failures > earlier && sent.monotonic >= since.monotonic => {
+                    return Err(error.clone());
+                }
                 _ if newest.loading => {
                     newest.waiting += 1;
                     newest = self.answered.wait(newest).expect("no panic while locked");
@@ -140,7 +145,9 @@ impl Database {
                     let loaded = self.load(&known, PATIENCE);
                     let sent = if mutation::is(Mutation::AgeFromAnswer) { self.storage.now() } else { sent };
                     if let Err(error) = loaded.and_then(|head| self.catch_up(head, sent)) {
-                        self.newest().failed = Some((sent, error));
+                        let mut newest = self.newest();
+                        newest.failures += 1;
+                        newest.failed = Some((sent, error));
                     }
                     drop(under_way);
                     newest = self.newest();

@@ -292,6 +292,16 @@ fn a_failed_refresh_is_an_error_never_an_old_read() {
 }
 
 #[test]
+fn a_failure_that_is_over_is_no_answer() {
+    let scene = scene();
+    let request = scene.a.now();
+    let read = || scene.a.snapshot(Freshness::Since(request)).map(|snapshot| snapshot.version());
+    scene.storage.fail(Call::Look, Fault::Before(EIO), 1);
+    assert_eq!(read().unwrap_err().kind(), ErrorKind::Unreachable);
+    assert_eq!(read().unwrap(), Version(1));
+}
+
+#[test]
 fn a_full_local_disk_fails_only_the_transaction_that_spills() {
     let scene = scene();
     scene.storage.fail(Call::Scratch, Fault::Before(ENOSPC), 1);
