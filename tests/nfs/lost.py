@@ -89,8 +89,9 @@ def lose_symlink(name: Path, writer: Hand, lost: str, mine: int) -> None:
     size = size_of_segments(name)
     writer.ask("COMMIT")
     guest.wait_for("the WRITE reaches the server", lambda: size_of_segments(name) > size, 10)
-    # Its reply is on its way by then, and arrives whatever becomes of the network; the SYMLINK is only sent after that.
-    time.sleep(SLOW_MS / 1000 / 10)
+    # Once its bytes are durable its reply is on its way, and arrives whatever becomes of the network. The SYMLINK is
+    # only sent after that.
+    time.sleep(SLOW_MS / 1000 / 2)
     guest.drop(WRITER, lost, SLOW_MS)
     if lost == "cutreply":
         guest.wait_for("the SYMLINK reaches the server", lambda: guest.newest(name) == mine, 20)
