@@ -45,7 +45,7 @@ fuzz: ## ten minutes of each fuzz target (SECONDS=60, TARGET=one; KEEP=1: what i
 	cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 	KEEP=$(KEEP) fuzz/run.sh $(or $(SECONDS),600) $(TARGET)
 
-nfs: build ## on real NFS clients with faults, in the guest of shared/nfs-lab (root, 20 minutes); writes docs/benchmarks-nfs.md
+nfs: build ## on real NFS clients with faults, in the guest of shared/nfs-lab (root, half an hour); writes docs/benchmarks-nfs.md
 	PYTHONPATH=tests $(BIN)/python -m nfs.run
 
 bench: build ## speed beside stock SQLite and django-sqlite-efs; writes docs/benchmarks.md

@@ -108,7 +108,7 @@ class Bank:
         return [self.close_on(client, task) for client in self.clients]
 
     def close_on(self, client: int, task: str) -> str:
-        command = [*guest.within(client), sys.executable, "-m", "nfs.closing", task]
+        command = guest.command(client, "closing", task)
         closed = subprocess.run(command, capture_output=True, text=True, check=False)
         assert closed.returncode == 0, f"client {client}: {closed.stderr}"
         return closed.stdout.strip()

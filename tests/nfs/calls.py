@@ -93,7 +93,7 @@ class Setting:
 
     def cold(self, statement: str) -> dict[str, Any]:
         """In a new process."""
-        command = [*guest.within(HERE), sys.executable, "-m", "nfs.teller", self.engine, str(self.name), statement]
+        command = guest.command(HERE, "teller", self.engine, self.name, statement)
         told: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
         return told
 

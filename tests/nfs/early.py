@@ -107,9 +107,7 @@ def main(seconds: str, results: str) -> None:
     shared.write_bytes(bytes(16))
 
     def start(client: int, *arguments: object) -> subprocess.Popen[str]:
-        within = guest.within(client) if client else []
-        command = [*within, sys.executable, "-m", "nfs.early", *map(str, arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(guest.command(client, "early", *arguments), stdout=subprocess.PIPE, text=True)
 
     def told(processes: list[subprocess.Popen[str]]) -> Counter[str]:
         texts = [process.communicate()[0] for process in processes]

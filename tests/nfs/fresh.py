@@ -114,8 +114,7 @@ def main(checks: str, results: str) -> None:
     shared.write_bytes(bytes(16))
 
     def start(client: int, *arguments: object) -> subprocess.Popen[str]:
-        command = [*guest.within(client), sys.executable, "-m", "nfs.fresh", *map(str, arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(guest.command(client, "fresh", *arguments), stdout=subprocess.PIPE, text=True)
 
     assert start(WRITER, "make", name).wait() == 0
     first = guest.newest(name)

@@ -27,6 +27,12 @@ def within(client: int) -> list[str]:
     return ["nsenter", "-t", keeper(client), "-n", "-u", "-m"]
 
 
+def command(client: int, module: str, *arguments: object) -> list[str]:
+    """The command that runs a module of these tests on that client; 0: beside the server."""
+    space = within(client) if client else []
+    return [*space, sys.executable, "-m", f"nfs.{module}", *map(str, arguments)]
+
+
 def keeper(client: int) -> str:
     """The process that keeps the client's namespaces."""
     return Path(f"/run/c{client}.pid").read_text().strip()
@@ -92,8 +98,8 @@ class Worker:
     """A Python program on a client, `python3 -m nfs.NAME`, that answers each line of JSON with one."""
 
     def __init__(self, client: int, module: str, *arguments: object) -> None:
-        command = [*within(client), sys.executable, "-m", f"nfs.{module}", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = command(client, module, *arguments)
+        self.process = subprocess.Popen(process, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, question: Any) -> None:
         assert self.process.stdin is not None

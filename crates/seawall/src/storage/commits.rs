@@ -108,7 +108,7 @@ impl Commits {
     }
 
     pub(super) fn versions(&self) -> io::Result<Vec<Version>> {
-        // Linux 6.1 does that by itself where "." is opened, but nothing promises it.
+        // A list from the client's cache could be old. Linux 6.1 asks anew where "." is opened, but nothing promises that.
         if self.network {
             look_at(&self.folder)?;
         }
@@ -130,12 +130,9 @@ impl Commits {
 
     /// Sets the folder's time back: the server does it under the folder's lock, and it is a change that all clients notice.
     pub(super) fn refresh(&self) -> io::Result<()> {
-        if self.network {
-            let leave = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-            let at_rest = Timespec { tv_sec: (AT_REST / SECOND) as i64, tv_nsec: 0 };
-            futimens(&self.folder, &Timestamps { last_access: leave, last_modification: at_rest })?;
-        }
-        Ok(())
+        let leave = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let at_rest = Timespec { tv_sec: (AT_REST / SECOND) as i64, tv_nsec: 0 };
+        Ok(futimens(&self.folder, &Timestamps { last_access: leave, last_modification: at_rest })?)
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
@@ -163,7 +160,7 @@ impl Commits {
     }
 }
 
-/// Makes the kernel ask anew for `folder`, so that it drops what it remembers of names there, if they have changed.
+/// Makes the kernel ask anew for `folder`, so that it drops what it remembers of names there, if they have changed; what it was told.
 pub(super) fn look_at(folder: &fs::File) -> io::Result<Statx> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
     Ok(rustix::fs::statx(folder, c"", flags, StatxFlags::BASIC_STATS)?)

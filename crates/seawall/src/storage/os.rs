@@ -299,10 +299,11 @@ impl Storage for OsStorage {
     }
 
     fn refresh(&self) -> io::Result<()> {
-        let commits = self.commits()?;
-        if self.network {
-            self.counters.count(Operation::Metadata);
+        if !self.network {
+            return Ok(());
         }
+        let commits = self.commits()?;
+        self.counters.count(Operation::Metadata);
         commits.refresh()
     }
 

@@ -1,9 +1,9 @@
 //! A storage on which chosen calls fail, before or after they took effect, and time passes without waiting.
 
 use seawall::Moment;
-use seawall::counters::Counters;
+use seawall::counters::{Counters, Operation};
 use seawall::storage::os::OsStorage;
-use seawall::storage::{Append, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
+use seawall::storage::{AT_REST, Append, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
 use seawall::{Version, ids};
 use std::collections::HashMap;
 use std::io;
@@ -19,6 +19,7 @@ pub enum Call {
     Publish,
     SyncPublished,
     Named,
+    Refresh,
     Lock,
     Read,
     Create,
@@ -71,10 +72,42 @@ impl Clock {
     }
 }
 
+/// What a file server shows of `commits/`: times. Machines behind it share one.
+pub struct Server {
+    /// Nanoseconds of its clock between a version's name and the next one's.
+    apart: i128,
+    /// When the folder has changed last.
+    changed: Mutex<i128>,
+}
+
+impl Server {
+    pub fn new(apart: Duration) -> Arc<Server> {
+        Arc::new(Server { apart: apart.as_nanos() as i128, changed: Mutex::new(AT_REST) })
+    }
+
+    fn time_of(&self, version: Version) -> i128 {
+        1_000 * AT_REST + i128::from(version.0) * self.apart
+    }
+
+    /// The folder changes, long after its newest name was made: something is being made there, or was removed.
+    pub fn change(&self) {
+        *self.changed.lock().unwrap() = 1_000_000 * AT_REST;
+    }
+
+    fn stamp(&self, version: Version, stamp: Option<Stamp>) -> Option<Stamp> {
+        stamp.map(|stamp| Stamp { changed: self.time_of(version), ..stamp })
+    }
+
+    fn record(&self, version: Version, record: Option<Record>) -> Option<Record> {
+        record.map(|record| Record { stamp: Stamp { changed: self.time_of(version), ..record.stamp }, ..record })
+    }
+}
+
 pub struct Faulty {
     inner: OsStorage,
     plan: Arc<Mutex<Plan>>,
     clock: Arc<Clock>,
+    server: Option<Arc<Server>>,
 }
 
 impl Faulty {
@@ -83,7 +116,13 @@ impl Faulty {
     }
 
     pub fn with_clock(name: &Path, clock: Arc<Clock>) -> Faulty {
-        Faulty { inner: OsStorage::new(name, &std::env::temp_dir()).unwrap(), plan: Arc::default(), clock }
+        let inner = OsStorage::new(name, &std::env::temp_dir()).unwrap();
+        Faulty { inner, plan: Arc::default(), clock, server: None }
+    }
+
+    /// As if the files were on a network file system.
+    pub fn behind(server: &Arc<Server>, name: &Path) -> Faulty {
+        Faulty { server: Some(server.clone()), ..Faulty::new(name) }
     }
 
     /// The next `times` calls of this kind fail so.
@@ -140,19 +179,39 @@ impl Append for FaultyAppend {
 
 impl Storage for Faulty {
     fn publish(&self, version: Version, record: &str) -> io::Result<()> {
-        self.call(Call::Publish, || self.inner.publish(version, record))
+        self.call(Call::Publish, || {
+            self.inner.publish(version, record)?;
+            if let Some(server) = &self.server {
+                *server.changed.lock().unwrap() = server.time_of(version);
+            }
+            Ok(())
+        })
     }
     fn look(&self, known: Version) -> io::Result<Look> {
-        self.call(Call::Look, || self.inner.look(known))
+        let look = self.call(Call::Look, || self.inner.look(known))?;
+        let Some(server) = &self.server else { return Ok(look) };
+        let next = server.record(known.next(), look.next);
+        let after_next = server.record(known.next().next(), look.after_next);
+        let changed = Some(*server.changed.lock().unwrap());
+        Ok(Look { next, after_next, known: server.stamp(known, look.known), changed })
     }
     fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
-        self.call(Call::Records, || self.inner.records(versions))
+        let records = self.call(Call::Records, || self.inner.records(versions))?;
+        let Some(server) = &self.server else { return Ok(records) };
+        Ok(versions.iter().zip(records).map(|(version, record)| server.record(*version, record)).collect())
     }
     fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
-        self.call(Call::Named, || self.inner.stamps(versions, anew))
+        let stamps = self.call(Call::Named, || self.inner.stamps(versions, anew))?;
+        let Some(server) = &self.server else { return Ok(stamps) };
+        Ok(versions.iter().zip(stamps).map(|(version, stamp)| server.stamp(*version, stamp)).collect())
     }
     fn refresh(&self) -> io::Result<()> {
-        self.inner.refresh()
+        let Some(server) = &self.server else { return self.inner.refresh() };
+        self.counters().count(Operation::Metadata);
+        self.call(Call::Refresh, || {
+            *server.changed.lock().unwrap() = AT_REST;
+            Ok(())
+        })
     }
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         self.call(Call::Lock, || self.inner.try_lock(lock))

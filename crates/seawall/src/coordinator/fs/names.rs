@@ -28,8 +28,8 @@ pub(super) struct Names {
 struct Found {
     /// `None`: nothing.
     newest: Option<(Head, Stamp)>,
-    /// Whether whoever knows the version before the newest can tell that the folder has changed since.
-    is_apart: bool,
+    /// Whether this search shows that nobody can miss the newest; or `known`, if nothing was found.
+    is_sure: bool,
     /// Whether there is nothing newer; otherwise the server may have been about to find one.
     is_all: bool,
     /// Whether the folder was refreshed and had not changed since, when the search began.
@@ -114,8 +114,8 @@ impl Names {
         loop {
             let Some(found) = self.found_after(&known)? else { return Ok(None) };
             match found.newest {
-                Some(newest) => (known, is_sure) = (self.seen_first(newest), found.is_apart),
-                None => is_sure |= found.is_at_rest,
+                Some(newest) => (known, is_sure) = (self.seen_first(newest), found.is_sure),
+                None => is_sure |= found.is_sure,
             }
             if is_sure && (found.is_all || is_refreshed) {
                 return Ok(Some(known));
@@ -137,12 +137,12 @@ impl Names {
         }
         let is_at_rest = changed == Some(AT_REST);
         let found = |newest: (Head, Stamp), before| {
-            let (is_apart, is_all) = (can_be_told(changed, newest.1, before), shows_all(changed, newest.1));
-            Found { newest: Some(newest), is_apart, is_all, is_at_rest }
+            let (is_sure, is_all) = (can_be_told(changed, newest.1, before), shows_all(changed, newest.1));
+            Found { newest: Some(newest), is_sure, is_all, is_at_rest }
         };
         let Some(next) = parse(next, known.version.next())? else {
             let is_all = known_is.is_none_or(|known| shows_all(changed, known));
-            return Ok(Some(Found { newest: None, is_apart: true, is_all, is_at_rest }));
+            return Ok(Some(Found { newest: None, is_sure: is_at_rest, is_all, is_at_rest }));
         };
         let Some(after_next) = parse(after_next, next.0.version.next())? else {
             return Ok(Some(found(next, known_is)));
