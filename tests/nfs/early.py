@@ -124,12 +124,12 @@ def main(seconds: str, results: str) -> None:
         writer = start(WRITER, "write", name, shared)
         before = guest.calls(guest.keeper(READER))
         time.sleep(float(seconds))
-        refreshes = (guest.calls(guest.keeper(READER)) - before)["SETATTR"]
+        set_back = (guest.calls(guest.keeper(READER)) - before)["SETATTR"]
         Shared(str(shared)).end()
         seawall, alone = told(readers), told(plains)
         assert not any(process.wait() for process in [writer, *loads])
     commits = guest.newest(name) - first
-    facts = {"seawall": seawall, "alone": alone, "commits": commits, "refreshes": refreshes, "seconds": float(seconds)}
+    facts = {"seawall": seawall, "alone": alone, "commits": commits, "set_back": set_back, "seconds": float(seconds)}
     print(f"  {facts}")
     assert seawall["misses"] == 0
     assert seawall["checks"] > commits / 10, "mostly they see a commit before it is acknowledged; but not always"

@@ -97,7 +97,7 @@ only if the folder has not changed since the newest name was made; otherwise it 
 server does only once the name is there, and looks again (decision 19). Here the host and the server's journal are kept
 busy, so that names take longer, for {results["seconds"]:.0f} s. Seawall, in several processes of one client:
 {seawall["checks"]:,} checks of {results["commits"]:,} commits, in {seawall["looks"]:,} reads:
-**{seawall.get("misses", 0)} misses**; it set the time back {results["refreshes"]:,} times. On another client at the
+**{seawall.get("misses", 0)} misses**; it set the time back {results["set_back"]:,} times. On another client at the
 same time, a forced look and look-ups, and nothing more: {alone["checks"]:,} checks, in {alone["looks"]:,} looks:
 {alone.get("misses", 0)} misses.
 """

@@ -24,8 +24,8 @@ pub(crate) enum Kind {
     Name(Version),
     /// … it lists all, …
     List,
-    /// … or it refreshes their folder. These three have that folder to themselves.
-    Refresh,
+    /// … or it brings their folder to rest. These three have that folder to themselves.
+    BringToRest,
 }
 
 /// How a call fails.
@@ -129,7 +129,7 @@ fn deliver<T: Send + 'static>(world: &World, mut call: Call<T>) {
 
 /// A call has come to whoever carries it out.
 fn arrive<T: Send + 'static>(world: &World, call: Call<T>) {
-    let has_folder = matches!(call.kind, Kind::Name(_) | Kind::List | Kind::Refresh);
+    let has_folder = matches!(call.kind, Kind::Name(_) | Kind::List | Kind::BringToRest);
     if has_folder && world.disk().naming().is_some() {
         return world.after(world.plan().call, move |world| arrive(world, call));
     }

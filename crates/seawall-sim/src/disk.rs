@@ -99,7 +99,7 @@ impl Disk {
     }
 
     /// Sets the folder's time back, which is a change as well.
-    pub(crate) fn refresh(&mut self, folder: &str) {
+    pub(crate) fn bring_to_rest(&mut self, folder: &str) {
         self.change(folder, Duration::from_nanos(AT_REST as u64));
     }
 

@@ -351,17 +351,17 @@ impl Storage for SimStorage {
         versions.iter().map(|version| self.stamp_of(*version)).collect()
     }
 
-    fn refresh(&self) -> io::Result<()> {
+    fn bring_to_rest(&self) -> io::Result<()> {
         if !self.is_remote() {
             return Ok(());
         }
         self.counters.count(Operation::Metadata);
         let machine = self.machine();
-        call(&self.world, "refresh", Kind::Refresh, move |world| {
+        call(&self.world, "bring to rest", Kind::BringToRest, move |world| {
             let (mut disk, now) = (world.disk(), world.now());
-            disk.refresh(COMMITS);
+            disk.bring_to_rest(COMMITS);
             world.names(machine).asked(COMMITS, disk.change_of(COMMITS), now);
-            world.met(Event::Refreshed);
+            world.met(Event::BroughtToRest);
             Ok(())
         })
     }

@@ -83,7 +83,7 @@ pub struct Stamp {
     pub changed: i128,
 }
 
-/// The modification time of `commits/`, in nanoseconds, from when it is refreshed until its next change: it is before all others.
+/// The modification time of `commits/`, in nanoseconds, from when it is brought to rest until its next change: it is before all others.
 pub const AT_REST: i128 = 1_000_000_000;
 
 /// A lock in the lease file. Locks are advice: nothing is ever safe because of one.
@@ -115,7 +115,7 @@ pub struct Look {
     /// What the caller knows, if it is still named, asked for after all else: only if it was not collected is what was missing not yet
     /// there.
     pub known: Option<Stamp>,
-    /// When a name was last made or removed there, in nanoseconds of the server's clock; [`AT_REST`] if none was since a refresh;
+    /// When a name was last made or removed there, in nanoseconds of the server's clock; [`AT_REST`] if none was since it was brought to rest;
     /// `None`: on this file system nobody can miss a name.
     pub changed: Option<i128>,
 }
@@ -183,7 +183,7 @@ pub trait Storage: Send + Sync {
 
     /// On a network file system: waits until whoever is making a name in `commits/` is done, and has every client look names up anew.
     /// A server may tell of a change before it finds the new name, and a client that looked in between remembers that there is none.
-    fn refresh(&self) -> io::Result<()>;
+    fn bring_to_rest(&self) -> io::Result<()>;
 
     /// Takes a lock without waiting. `false`: another process has it.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;

@@ -15,8 +15,8 @@ const APART: Duration = Duration::from_millis(10);
 /// In one tick of the server's clock.
 const AT_ONCE: Duration = Duration::ZERO;
 const LOOK: Counts = Counts { coordinator: 1, ..NOTHING };
-/// A look, the refresh, and the look after it.
-const REFRESHED: Counts = Counts { coordinator: 2, metadata: 1, ..NOTHING };
+/// A look, bringing the folder to rest, and the look after it.
+const BROUGHT_TO_REST: Counts = Counts { coordinator: 2, metadata: 1, ..NOTHING };
 
 struct Machine {
     storage: Arc<Faulty>,
@@ -46,12 +46,12 @@ fn scene(apart: Duration) -> Scene {
 }
 
 #[test]
-fn a_folder_that_has_changed_is_refreshed_once_for_everybody() {
+fn a_folder_that_has_changed_is_brought_to_rest_once_for_everybody() {
     let scene = scene(APART);
     let Scene { server, a, b, .. } = &scene;
     assert_eq!(cost(&a.database, || newest(&a.database)).0, LOOK);
     server.change();
-    assert_eq!(cost(&a.database, || newest(&a.database)).0, REFRESHED);
+    assert_eq!(cost(&a.database, || newest(&a.database)).0, BROUGHT_TO_REST);
     for machine in [a, b] {
         assert_eq!(cost(&machine.database, || newest(&machine.database)).0, LOOK);
     }
@@ -63,7 +63,7 @@ fn a_folder_that_has_changed_is_refreshed_once_for_everybody() {
 }
 
 #[test]
-fn a_commit_in_the_same_tick_as_the_one_before_is_acknowledged_after_a_refresh() {
+fn a_commit_in_the_same_tick_as_the_one_before_is_acknowledged_in_a_folder_at_rest() {
     let in_turn = |apart| {
         let scene = scene(apart);
         let Scene { a, .. } = &scene;
@@ -76,7 +76,7 @@ fn a_commit_in_the_same_tick_as_the_one_before_is_acknowledged_after_a_refresh()
 }
 
 #[test]
-fn a_name_of_the_same_tick_is_looked_at_once_more_and_not_refreshed_again() {
+fn a_name_of_the_same_tick_is_looked_at_once_more_and_no_more() {
     let scene = scene(AT_ONCE);
     let Scene { a, b, .. } = &scene;
     commit(&a.database, &[(1, 2)]).unwrap();
@@ -87,23 +87,23 @@ fn a_name_of_the_same_tick_is_looked_at_once_more_and_not_refreshed_again() {
 }
 
 #[test]
-fn a_reader_that_cannot_refresh_fails_and_one_that_may_not_goes_on() {
+fn a_reader_that_cannot_bring_it_to_rest_fails_and_one_that_may_not_goes_on() {
     let scene = scene(APART);
     let Scene { server, a, .. } = &scene;
     server.change();
-    a.storage.fail(Call::Refresh, Fault::Before(EIO), 1);
+    a.storage.fail(Call::BringToRest, Fault::Before(EIO), 1);
     assert_eq!(a.database.snapshot(Freshness::Transaction).err().unwrap().kind(), ErrorKind::Unreachable);
-    a.storage.fail(Call::Refresh, Fault::Before(EACCES), 1);
+    a.storage.fail(Call::BringToRest, Fault::Before(EACCES), 1);
     assert_eq!(newest(&a.database).version(), Version(1));
-    assert_eq!(cost(&a.database, || newest(&a.database)).0, REFRESHED, "nobody has refreshed it yet");
+    assert_eq!(cost(&a.database, || newest(&a.database)).0, BROUGHT_TO_REST, "nobody has brought it to rest yet");
 }
 
 #[test]
-fn a_commit_whose_refresh_fails_is_committed_once() {
+fn a_commit_whose_folder_cannot_be_brought_to_rest_is_committed_once() {
     for fault in [Fault::Before(EIO), Fault::After(EIO), Fault::Before(EACCES)] {
         let scene = scene(AT_ONCE);
         let Scene { a, b, .. } = &scene;
-        a.storage.fail(Call::Refresh, fault, 1);
+        a.storage.fail(Call::BringToRest, fault, 1);
         assert_eq!(commit(&a.database, &[(1, 2)]).unwrap().version(), Version(2), "{fault:?}");
         let mut transaction = b.database.begin(PATIENCE).unwrap();
         assert_eq!(transaction.snapshot().version(), Version(2), "{fault:?}");

@@ -129,7 +129,7 @@ impl Commits {
     }
 
     /// Sets the folder's time back: the server does it under the folder's lock, and it is a change that all clients notice.
-    pub(super) fn refresh(&self) -> io::Result<()> {
+    pub(super) fn bring_to_rest(&self) -> io::Result<()> {
         let leave = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
         let at_rest = Timespec { tv_sec: (AT_REST / SECOND) as i64, tv_nsec: 0 };
         Ok(futimens(&self.folder, &Timestamps { last_access: leave, last_modification: at_rest })?)

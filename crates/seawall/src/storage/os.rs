@@ -298,13 +298,13 @@ impl Storage for OsStorage {
         commits.stamps(versions, anew)
     }
 
-    fn refresh(&self) -> io::Result<()> {
+    fn bring_to_rest(&self) -> io::Result<()> {
         if !self.network {
             return Ok(());
         }
         let commits = self.commits()?;
         self.counters.count(Operation::Metadata);
-        commits.refresh()
+        commits.bring_to_rest()
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {

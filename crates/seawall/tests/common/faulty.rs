@@ -19,7 +19,7 @@ pub enum Call {
     Publish,
     SyncPublished,
     Named,
-    Refresh,
+    BringToRest,
     Lock,
     Read,
     Create,
@@ -205,10 +205,10 @@ impl Storage for Faulty {
         let Some(server) = &self.server else { return Ok(stamps) };
         Ok(versions.iter().zip(stamps).map(|(version, stamp)| server.stamp(*version, stamp)).collect())
     }
-    fn refresh(&self) -> io::Result<()> {
-        let Some(server) = &self.server else { return self.inner.refresh() };
+    fn bring_to_rest(&self) -> io::Result<()> {
+        let Some(server) = &self.server else { return self.inner.bring_to_rest() };
         self.counters().count(Operation::Metadata);
-        self.call(Call::Refresh, || {
+        self.call(Call::BringToRest, || {
             *server.changed.lock().unwrap() = AT_REST;
             Ok(())
         })

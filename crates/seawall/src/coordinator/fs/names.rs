@@ -32,7 +32,7 @@ struct Found {
     is_sure: bool,
     /// Whether there is nothing newer; otherwise the server may have been about to find one.
     is_all: bool,
-    /// Whether the folder was refreshed and had not changed since, when the search began.
+    /// Whether the folder was brought to rest and had not changed since, when the search began.
     is_at_rest: bool,
 }
 
@@ -56,7 +56,7 @@ impl Names {
         }
         stamps[0].into_iter().for_each(|stamp| self.remember(version, stamp));
         if !stamps[0].is_some_and(|stamp| is_apart(stamp, stamps[1])) {
-            self.refresh()?;
+            self.bring_to_rest()?;
         }
         Ok(true)
     }
@@ -78,7 +78,7 @@ impl Names {
             let before = newest.previous().unwrap_or(newest);
             let last = listed.last().copied().map_or(newest, |last| last.max(newest));
             if (before.0..=last.0).all(|version| listed.contains(&Version(version))) {
-                self.refresh()?;
+                self.bring_to_rest()?;
                 return Ok(self.seen_first(named));
             }
         }
@@ -102,13 +102,13 @@ impl Names {
         if shows_all(look.changed, stamp) && can_be_told(look.changed, stamp, look.known) {
             return Ok(Some(hinted));
         }
-        self.refresh()?;
+        self.bring_to_rest()?;
         self.newest_after(hinted, true)
     }
 
-    /// The newest head from `known` on, which nobody misses; `None` if that was collected. `is_refreshed`: the folder was, since this was
-    /// asked for.
-    fn newest_after(&self, mut known: Head, mut is_refreshed: bool) -> Result<Option<Head>, CoordinatorError> {
+    /// The newest head from `known` on, which nobody misses; `None` if that was collected. `was_brought_to_rest`: the folder was, since
+    /// this was asked for.
+    fn newest_after(&self, mut known: Head, mut was_brought_to_rest: bool) -> Result<Option<Head>, CoordinatorError> {
         // Whether nobody can miss `known`: whoever was told of it made sure of that.
         let mut is_sure = true;
         loop {
@@ -117,13 +117,13 @@ impl Names {
                 Some(newest) => (known, is_sure) = (self.seen_first(newest), found.is_sure),
                 None => is_sure |= found.is_sure,
             }
-            if is_sure && (found.is_all || is_refreshed) {
+            if is_sure && (found.is_all || was_brought_to_rest) {
                 return Ok(Some(known));
             }
-            // At rest, and still so in the next search, it was refreshed after the newest was named.
+            // At rest, and still so in the next search, it was brought there after the newest was named.
             if !found.is_at_rest {
-                self.refresh()?;
-                (is_sure, is_refreshed) = (true, true);
+                self.bring_to_rest()?;
+                (is_sure, was_brought_to_rest) = (true, true);
             }
         }
     }
@@ -204,8 +204,8 @@ impl Names {
     }
 
     /// Where this process may not do it, what it finds may be old until the folder changes again.
-    fn refresh(&self) -> Result<(), CoordinatorError> {
-        match self.storage.refresh() {
+    fn bring_to_rest(&self) -> Result<(), CoordinatorError> {
+        match self.storage.bring_to_rest() {
             Err(error)
                 if !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
             {
