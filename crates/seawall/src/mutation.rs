@@ -72,6 +72,8 @@ mutations! {
     GapsLoseRecent "37" "Whoever catches up over several versions takes in the last one's pages only."
     MineByVersion "38" "Any commit at my version is taken for mine."
     StaleUpgrades "39" "A transaction that has read an older version may write all the same."
+    CreateLookIsCertain "40" "An error of the look after the first head was put is taken for certain (fs)."
+    NoMarkAfterFailedAppend "41" "After a failed append no refused mark is written."
 }
 
 /// Mistakes that wait for the code in which they can be made: number, what, and what it waits for.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::faulty::{Call, Clock, EACCES, EEXIST, EIO, ENOSPC, Fault, Faulty};
-use common::{Folder, PATIENCE, PlainFile, byte, commit, newest, page_size};
+use common::{Folder, PATIENCE, PlainFile, byte, commit, newest, page_size, write_plain};
 use seawall::{Access, Database, Error, ErrorKind, Freshness, Options, PageNo, Version};
 use std::sync::Arc;
 use std::time::Duration;
@@ -311,4 +311,33 @@ fn a_full_local_disk_fails_only_the_transaction_that_spills() {
     assert_eq!(error.kind(), ErrorKind::Full);
     drop(transaction);
     scene.goes_on();
+}
+
+#[test]
+fn an_adoption_that_fails_gives_name_back_only_if_no_head_can_be_there() {
+    for (call, fault) in [
+        (Call::Publish, Fault::Before(EIO)),
+        (Call::Publish, Fault::After(EIO)),
+        (Call::Publish, Fault::Before(ENOSPC)),
+        (Call::SyncPublished, Fault::Before(EIO)),
+        // The look after the first head was put.
+        (Call::Records, Fault::Before(EIO)),
+        (Call::Records, Fault::Before(EACCES)),
+    ] {
+        let folder = Folder::new();
+        write_plain(&folder.name(), 3);
+        let storage = Arc::new(Faulty::new(&folder.name()));
+        storage.fail(call, fault, 1);
+        let open = || Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &Options::default(), &PlainFile);
+        open().err().expect("the adoption fails");
+        let is_marked = std::fs::read(folder.name()).unwrap()[18] == 3;
+        let has_head = folder.inside("commits/0").symlink_metadata().is_ok();
+        assert!(
+            is_marked || !has_head,
+            "{call:?}, {fault:?}: stock SQLite may write NAME, and the head names a copy of it"
+        );
+        // The next opener finishes it.
+        let snapshot = newest(&open().unwrap());
+        assert_eq!((snapshot.version(), snapshot.page_count()), (Version(0), 3));
+    }
 }

@@ -10,7 +10,7 @@ use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease
 use crate::head::{Head, MAX_TEXT};
 use crate::mutation::{self, Mutation};
 use crate::storage::{File, Lock, Span, Storage};
-use names::{Names, reading};
+use names::{LookFailed, Names};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -81,7 +81,7 @@ impl FsCoordinator {
                 Ok(text.lines().next().unwrap_or_default().trim_matches('\0').to_owned())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            Err(error) => Err(reading(error)),
+            Err(error) => Err(asking(error)),
         }
     }
 
@@ -91,7 +91,7 @@ impl FsCoordinator {
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
             return Ok(held(claim));
         }
-        match self.names.newest_since(known) {
+        match self.names.newest_since(known).map_err(LookFailed::before_anything_was_sent) {
             // Whoever commits under the lock that was passed over is at work after all: his is the lease.
             Ok(head) if self.slot(&head) == slot => {
                 let lease = Lease {
@@ -126,17 +126,20 @@ impl Coordinator for FsCoordinator {
 
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
         self.publish(head)?;
-        self.names.first(head.version)
+        self.names.first(head.version).map_err(|failed| match failed {
+            failed if mutation::is(Mutation::CreateLookIsCertain) => failed.before_anything_was_sent(),
+            failed => failed.after_a_request(),
+        })
     }
 
     fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {
-        match known {
+        let loaded = match known {
             Known::Head(head) => self.names.newest_since(head),
             Known::Nothing => self.names.newest_listed(),
-            Known::Hint(version, commit) => {
-                self.names.newest_hinted(*version, *commit)?.map_or_else(|| self.names.newest_listed(), Ok)
-            }
-        }
+            Known::Hint(version, commit) => (self.names.newest_hinted(*version, *commit))
+                .and_then(|hinted| hinted.map_or_else(|| self.names.newest_listed(), Ok)),
+        };
+        loaded.map_err(LookFailed::before_anything_was_sent)
     }
 
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
@@ -146,7 +149,7 @@ impl Coordinator for FsCoordinator {
         }
         let slot = match &claim.pass_over {
             // The holder was watched up to now; a last look, for it may have moved since.
-            Some(holder) if self.holder(&self.names.newest_since(known)?)? == *holder => {
+            Some(holder) if self.holder(&self.load(&Known::Head(known), claim.patience)?)? == *holder => {
                 let next = (holder.term as u32).wrapping_add(1);
                 *self.moved_on.lock().expect("no panic while locked") = (holder.generation, next);
                 next
@@ -195,12 +198,12 @@ impl Coordinator for FsCoordinator {
                 return Err(CoordinatorError::Unreachable("the number is taken".into()));
             }
             // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
-            return self.names.newest_since(previous).map(refused).map_err(looking);
+            return self.names.newest_since(previous).map(refused).map_err(LookFailed::after_a_request);
         }
-        if self.names.is_published(next.version, previous.version).map_err(looking)? {
+        if self.names.is_published(next.version, previous.version).map_err(LookFailed::after_a_request)? {
             return Ok(Swapped::Done);
         }
-        let newest = self.names.newest_listed().map_err(looking)?;
+        let newest = self.names.newest_listed().map_err(LookFailed::after_a_request)?;
         Ok(if newest.commit.is(&next.commit) { Swapped::Done } else { refused(newest) })
     }
 
@@ -243,11 +246,6 @@ fn asking(error: io::Error) -> CoordinatorError {
         }
         _ => CoordinatorError::Unreachable(error.to_string()),
     }
-}
-
-/// A look after a publication was tried: that it failed says nothing of the publication.
-fn looking(error: CoordinatorError) -> CoordinatorError {
-    if error.is_certain() { CoordinatorError::Unclear(error.to_string()) } else { error }
 }
 
 /// A publication may have reached the server before the error did, unless the answer itself says that it was refused.

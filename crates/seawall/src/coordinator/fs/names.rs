@@ -24,6 +24,23 @@ pub(super) struct Names {
     seen: Mutex<VecDeque<(Version, Stamp)>>,
 }
 
+/// A look at `commits/` that failed. A look changes nothing; but what its failure says of the *operation* depends on whether a request
+/// was sent before. So it does not become a [`CoordinatorError`] by itself: the caller must say which.
+#[derive(Debug)]
+pub(super) struct LookFailed(CoordinatorError);
+
+impl LookFailed {
+    /// The operation has sent nothing: where the kind says so, it was certainly not carried out.
+    pub(super) fn before_anything_was_sent(self) -> CoordinatorError {
+        self.0
+    }
+
+    /// The operation has sent a request that may have been carried out: no failure of a look after it is certain.
+    pub(super) fn after_a_request(self) -> CoordinatorError {
+        if self.0.is_certain() { CoordinatorError::Unclear(self.0.to_string()) } else { self.0 }
+    }
+}
+
 /// What a search for the newest found after what was known.
 struct Found {
     /// `None`: nothing.
@@ -42,14 +59,15 @@ impl Names {
     }
 
     /// The head of version 0, which was just put in place.
-    pub(super) fn first(&self, version: Version) -> Result<Head, CoordinatorError> {
-        let named = self.named(version)?.ok_or_else(|| CoordinatorError::Lost("commits/0 came and went".into()))?;
+    pub(super) fn first(&self, version: Version) -> Result<Head, LookFailed> {
+        let named =
+            self.named(version)?.ok_or_else(|| LookFailed(CoordinatorError::Lost("commits/0 came and went".into())))?;
         Ok(self.seen_first(named))
     }
 
     /// Whether `version`, which this process just named, is the commit after `previous`; if so, everybody finds it from now on.
     /// A sleeper may have named a number anew that was collected long ago: then its predecessor is not what it was.
-    pub(super) fn is_published(&self, version: Version, previous: Version) -> Result<bool, CoordinatorError> {
+    pub(super) fn is_published(&self, version: Version, previous: Version) -> Result<bool, LookFailed> {
         let stamps = self.storage.stamps(&[version, previous], false).map_err(reading)?;
         if !self.is_still(previous, stamps[1]) && !mutation::is(Mutation::PublishUnchecked) {
             return Ok(false);
@@ -62,16 +80,17 @@ impl Names {
     }
 
     /// The newest head, for whoever knows one.
-    pub(super) fn newest_since(&self, known: &Head) -> Result<Head, CoordinatorError> {
+    pub(super) fn newest_since(&self, known: &Head) -> Result<Head, LookFailed> {
         self.newest_after(known.clone(), false)?.map_or_else(|| self.newest_listed(), Ok)
     }
 
     /// From the list of the folder: for whoever knows nothing, or only what was collected meanwhile.
-    pub(super) fn newest_listed(&self) -> Result<Head, CoordinatorError> {
+    pub(super) fn newest_listed(&self) -> Result<Head, LookFailed> {
         let list = || self.storage.versions().map(BTreeSet::from_iter).map_err(reading);
         // Collection can take the number that was listed; then newer ones are there.
         for _ in 0..100 {
-            let newest = list()?.pop_last().ok_or_else(|| CoordinatorError::Lost("commits/ is empty".into()))?;
+            let newest =
+                list()?.pop_last().ok_or_else(|| LookFailed(CoordinatorError::Lost("commits/ is empty".into())))?;
             let Some(named) = self.named(newest)? else { continue };
             // What was read is what was listed if it was not collected since: all from the one before it on are there.
             let listed: BTreeSet<Version> = list()?;
@@ -82,12 +101,12 @@ impl Names {
                 return Ok(self.seen_first(named));
             }
         }
-        Err(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into()))
+        Err(LookFailed(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into())))
     }
 
     /// The newest head, from a hint; `None` if the hint's commit is not there any more. The hint does not say which file the name was:
     /// it is the one that was there first if the one before it was not collected.
-    pub(super) fn newest_hinted(&self, version: Version, commit: CommitId) -> Result<Option<Head>, CoordinatorError> {
+    pub(super) fn newest_hinted(&self, version: Version, commit: CommitId) -> Result<Option<Head>, LookFailed> {
         let Some(before) = version.previous() else { return Ok(None) };
         let look = self.storage.look(before).map_err(reading)?;
         let Some((hinted, stamp)) = parse(look.next, version)? else { return Ok(None) };
@@ -108,7 +127,7 @@ impl Names {
 
     /// The newest head from `known` on, which nobody misses; `None` if that was collected. `was_brought_to_rest`: the folder was, since
     /// this was asked for.
-    fn newest_after(&self, mut known: Head, mut was_brought_to_rest: bool) -> Result<Option<Head>, CoordinatorError> {
+    fn newest_after(&self, mut known: Head, mut was_brought_to_rest: bool) -> Result<Option<Head>, LookFailed> {
         // Whether nobody can miss `known`: whoever was told of it made sure of that.
         let mut is_sure = true;
         loop {
@@ -129,7 +148,7 @@ impl Names {
     }
 
     /// One search for what came after `known`; `None` if that was collected, so that what is missing proves nothing.
-    fn found_after(&self, known: &Head) -> Result<Option<Found>, CoordinatorError> {
+    fn found_after(&self, known: &Head) -> Result<Option<Found>, LookFailed> {
         let Look { next, after_next, known: known_is, changed } = self.storage.look(known.version).map_err(reading)?;
         let was_collected = |stamp| !self.is_still(known.version, stamp) && !mutation::is(Mutation::GapIsEnd);
         if was_collected(known_is) {
@@ -155,7 +174,7 @@ impl Names {
 
     /// The newest head, from `low`, which is there: of several numbers at once, further and further away, then ever more closely.
     /// Numbers above `low` have no gaps, for they are collected from below; whoever calls looks afterwards whether they still were not.
-    fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), CoordinatorError> {
+    fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), LookFailed> {
         let mut missing: Option<Version> = None;
         while missing != Some(low.0.version.next()) {
             let asked = probes(low.0.version, missing);
@@ -173,11 +192,11 @@ impl Names {
     }
 
     /// The head of `version` and which file its name is; `None` if that number is not named.
-    fn named(&self, version: Version) -> Result<Option<(Head, Stamp)>, CoordinatorError> {
+    fn named(&self, version: Version) -> Result<Option<(Head, Stamp)>, LookFailed> {
         self.all_named(&[version]).map(|mut named| named.pop().flatten())
     }
 
-    fn all_named(&self, versions: &[Version]) -> Result<Vec<Option<(Head, Stamp)>>, CoordinatorError> {
+    fn all_named(&self, versions: &[Version]) -> Result<Vec<Option<(Head, Stamp)>>, LookFailed> {
         let records = self.storage.records(versions).map_err(reading)?;
         records.into_iter().zip(versions).map(|(record, version)| parse(record, *version)).collect()
     }
@@ -204,7 +223,7 @@ impl Names {
     }
 
     /// Where this process may not do it, what it finds may be old until the folder changes again.
-    fn bring_to_rest(&self) -> Result<(), CoordinatorError> {
+    fn bring_to_rest(&self) -> Result<(), LookFailed> {
         match self.storage.bring_to_rest() {
             Err(error)
                 if !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
@@ -244,9 +263,9 @@ fn probes(low: Version, missing: Option<Version>) -> Vec<Version> {
     (1..).map(|n| Version(low.0 + n * step)).take_while(|version| *version < missing).collect()
 }
 
-fn parse(record: Option<Record>, version: Version) -> Result<Option<(Head, Stamp)>, CoordinatorError> {
+fn parse(record: Option<Record>, version: Version) -> Result<Option<(Head, Stamp)>, LookFailed> {
     let Some(Record { text, stamp }) = record else { return Ok(None) };
-    let malformed = |why: String| CoordinatorError::Malformed(format!("commits/{}: {why}", version.0));
+    let malformed = |why: String| LookFailed(CoordinatorError::Malformed(format!("commits/{}: {why}", version.0)));
     let head: Head = text.parse().map_err(|why: codec::Malformed| malformed(why.to_string()))?;
     if head.version != version {
         return Err(malformed(format!("it says that it is version {}", head.version.0)));
@@ -254,12 +273,12 @@ fn parse(record: Option<Record>, version: Version) -> Result<Option<(Head, Stamp
     Ok(Some((head, stamp)))
 }
 
-/// A read changes nothing, so whatever went wrong, nothing was carried out.
-pub(super) fn reading(error: io::Error) -> CoordinatorError {
-    match error.kind() {
+/// A failed read of `commits/`.
+fn reading(error: io::Error) -> LookFailed {
+    LookFailed(match error.kind() {
         io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
         io::ErrorKind::InvalidData => CoordinatorError::Malformed(error.to_string()),
         io::ErrorKind::PermissionDenied => CoordinatorError::Permission(format!("commits/: {error}")),
         _ => CoordinatorError::Unreachable(error.to_string()),
-    }
+    })
 }
