@@ -174,6 +174,14 @@ impl Disk {
         file.changed += 1;
     }
 
+    /// The file ends after `length` bytes. That is durable at once: what was to be there of a write that was not synced is gone.
+    pub(crate) fn truncate(&mut self, inode: usize, length: usize) {
+        let file = &mut self.inodes[inode];
+        file.bytes.truncate(length);
+        file.unsynced.retain(|(from, _, _)| *from < length);
+        file.changed += 1;
+    }
+
     /// What was written to the file is durable.
     pub(crate) fn sync(&mut self, inode: usize) {
         self.inodes[inode].unsynced.clear();

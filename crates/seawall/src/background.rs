@@ -9,12 +9,11 @@ use crate::database::Database;
 use crate::head::Head;
 use crate::high::High;
 use crate::ids::Version;
-use crate::mark::Fate;
 use crate::moment::Moment;
 use crate::options::Freshness;
 use crate::queue::{Due, Turn};
 use crate::storage::File;
-use crate::sync::{Condvar, Mutex, spawn};
+use crate::sync::{Condvar, Mutex, MutexGuard, caught, spawn, whole};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -44,8 +43,8 @@ struct Agenda {
 }
 
 impl Bell {
-    fn is_closing(&self) -> bool {
-        self.agenda.lock().expect("no panic while locked").closing
+    fn agenda(&self) -> MutexGuard<'_, Agenda> {
+        whole(self.agenda.lock())
     }
 }
 
@@ -86,7 +85,7 @@ impl Database {
     /// Stops the background thread for good: nothing is renewed or given back any more, as in a frozen process. For tests.
     #[cfg(feature = "testing")]
     pub fn stop_background(&self) {
-        let mut agenda = self.bell.agenda.lock().expect("no panic while locked");
+        let mut agenda = self.agenda();
         agenda.closing = true;
         agenda.runs = true;
         self.bell.rung.notify_all();
@@ -103,12 +102,12 @@ impl Database {
 
     /// What went wrong in the background last.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.bell.agenda.lock().expect("no panic while locked").trouble.clone()
+        self.agenda().trouble.clone()
     }
 
     /// Changes the agenda; wakes the thread if `change` says so.
     fn tell(self: &Arc<Self>, change: impl FnOnce(&mut Agenda) -> bool) {
-        let mut agenda = self.bell.agenda.lock().expect("no panic while locked");
+        let mut agenda = self.agenda();
         if !change(&mut agenda) {
             return;
         }
@@ -123,25 +122,43 @@ impl Database {
         self.bell.rung.notify_one();
     }
 
-    /// Does what is due; says when to look again.
+    /// Does what is due; says when to look again. A lease comes first, and again after everything else that takes time: whoever waits
+    /// for it must not wait for that.
     fn tend(self: &Arc<Self>) -> Option<Duration> {
-        let (request, note) = {
-            let mut agenda = self.bell.agenda.lock().expect("no panic while locked");
+        let request = {
+            let mut agenda = self.agenda();
             agenda.wakes_at = None;
-            let now = self.storage.now().monotonic;
-            (agenda.request.take(), agenda.note.take_if(|(_, due)| *due <= now))
+            agenda.request.take()
         };
+        self.tend_lease();
         if let Some(moment) = request {
             // Whoever needs it meets the same failure in its own transaction, and reports it.
             let _ = self.snapshot(Freshness::Since(moment));
+            self.tend_lease();
         }
+        let now = self.storage.now().monotonic;
+        let note = self.agenda().note.take_if(|(_, due)| *due <= now);
         if let Some((head, _)) = note {
-            self.note_trouble(self.write_note(&head).map_err(|error| error.to_string()));
+            match self.write_note(&head) {
+                Ok(true) => {}
+                // A large commit is being appended. The note waits, unless there is a newer one.
+                Ok(false) => {
+                    self.agenda().note.get_or_insert((head, now + NOTE_AFTER));
+                }
+                Err(error) => self.note_trouble(Err(error.to_string())),
+            }
         }
-        let next = loop {
+        let next = self.tend_lease();
+        let note = self.agenda().note.as_ref().map(|(_, due)| *due);
+        next.into_iter().chain(note).min()
+    }
+
+    /// Renews the lease of the writer at work, and gives back what nobody here wants; says when to look again.
+    fn tend_lease(self: &Arc<Self>) -> Option<Duration> {
+        loop {
             let now = self.storage.now().monotonic;
             match self.queue.due(now, self.options.lease / 3) {
-                Err(next) => break next,
+                Err(next) => return next,
                 Ok(Due::Release(turn, lease)) => self.give_back(turn, &lease),
                 Ok(Due::Renew(lease)) => {
                     let label = format!("{}, since {}", self.storage.label(), lease.since.clock());
@@ -150,9 +167,11 @@ impl Database {
                     self.note_trouble(renewed.map_err(|error| format!("renewing the lease: {error}")));
                 }
             }
-        };
-        let note = self.bell.agenda.lock().expect("no panic while locked").note.as_ref().map(|(_, due)| *due);
-        next.into_iter().chain(note).min()
+        }
+    }
+
+    fn agenda(&self) -> MutexGuard<'_, Agenda> {
+        self.bell.agenda()
     }
 
     /// Gives a lease back that nobody here wants. The turn is kept until that is done.
@@ -176,18 +195,21 @@ impl Database {
         }
     }
 
-    /// Notes the newest acknowledged commit: in `high`, and by a mark in this process's segment.
-    fn write_note(&self, head: &Head) -> crate::error::Result<()> {
+    /// Notes the newest acknowledged commit: by a mark in this process's segment, and in `high`. `false`: that must wait.
+    fn write_note(&self, head: &Head) -> crate::error::Result<bool> {
+        let marked = if head.version > Version(0) { self.mark_confirmed(head) } else { Ok(true) };
+        if let Ok(false) = marked {
+            return Ok(false);
+        }
         let high = High::of(head);
         let written = self.storage.write(File::High, 0, high.to_string().as_bytes());
-        written.map_err(|error| crate::error::Error::io("noting the newest commit", error))?;
-        if head.version > Version(0) { self.mark(head, Fate::Confirmed) } else { Ok(()) }
+        written.map_err(|error| crate::error::Error::io("noting the newest commit", error)).and(marked)
     }
 
     /// What goes wrong beside the point is told by `status`.
     pub(crate) fn note_trouble(&self, result: Result<(), String>) {
         if let Err(trouble) = result {
-            self.bell.agenda.lock().expect("no panic while locked").trouble = Some(trouble);
+            self.agenda().trouble = Some(trouble);
         }
     }
 }
@@ -198,19 +220,22 @@ impl Drop for Database {
             // In a child after a fork there is no thread, and its lock may have been held at that moment.
             return;
         }
-        self.bell.agenda.lock().expect("no panic while locked").closing = true;
+        self.agenda().closing = true;
         self.bell.rung.notify_all();
     }
 }
 
 fn run(database: &Weak<Database>, bell: &Bell) {
     this_thread_runs_beside();
-    while let Some(database) = database.upgrade().filter(|_| !bell.is_closing()) {
-        let next = database.tend();
+    while let Some(database) = database.upgrade().filter(|_| !bell.agenda().closing) {
+        let next = caught(|| database.tend()).unwrap_or_else(|panic| {
+            database.note_trouble(Err(format!("the background thread failed, and goes on: {panic}")));
+            Some(database.storage.now().monotonic + NOTE_AFTER)
+        });
         let storage = database.storage.clone();
         // While it sleeps it does not keep the database alive.
         drop(database);
-        let mut agenda = bell.agenda.lock().expect("no panic while locked");
+        let mut agenda = bell.agenda();
         if let Some(next) = next {
             agenda.wakes_at = Some(agenda.wakes_at.map_or(next, |wakes_at| wakes_at.min(next)));
         }
@@ -220,11 +245,7 @@ fn run(database: &Weak<Database>, bell: &Bell) {
             if agenda.request.is_some() || agenda.closing || patience.is_zero() {
                 break;
             }
-            agenda = bell
-                .rung
-                .wait_timeout(agenda, patience.min(Duration::from_secs(3600)))
-                .expect("no panic while locked")
-                .0;
+            agenda = whole(bell.rung.wait_timeout(agenda, patience.min(Duration::from_secs(3600)))).0;
         }
     }
 }

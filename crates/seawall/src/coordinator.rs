@@ -175,6 +175,11 @@ pub trait Coordinator: Send + Sync {
         keep: bool,
         patience: Duration,
     ) -> Result<Swapped, CoordinatorError>;
+    /// The head that was made of `previous`, where the coordinator can tell it without the chain of commits, and with certainty. Here
+    /// it has the newest head only.
+    fn successor(&self, _previous: &Head) -> Result<Option<Head>, CoordinatorError> {
+        Ok(None)
+    }
     /// Gives the lease back.
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError>;
     /// Whether the lease outlives the commit even where it was not to be kept: then it must be given back.

@@ -10,12 +10,12 @@ use crate::moment::Moment;
 use crate::mutation::{self, Mutation};
 use crate::options::{Freshness, Options};
 use crate::pages::{Page, Pages};
-use crate::publish::Pending;
 use crate::queue::Queue;
 use crate::segment::SegmentWriter;
+use crate::settle::{PATIENCE_LATER, Settlement};
 use crate::snapshot::Snapshot;
 use crate::storage::{Stamp, Storage};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, whole};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ pub struct Database {
     pub(crate) queue: Arc<Queue>,
     pub(crate) segment: Mutex<SegmentWriter>,
     /// A commit whose outcome nobody knows yet: it is settled before anything else is done.
-    pub(crate) pending: Mutex<Option<Pending>>,
+    pub(crate) pending: Settlement,
     pub(crate) unsettled: AtomicBool,
     pub(crate) bell: Arc<Bell>,
     pub(crate) requests: AtomicBool,
@@ -86,13 +86,20 @@ impl Database {
     /// A snapshot that is as new as `freshness` demands. Asks the coordinator if it must; threads share loads. A failed
     /// refresh is an error, never a silent old read.
     pub fn snapshot(self: &Arc<Self>, freshness: Freshness) -> Result<Arc<Snapshot>> {
+        self.snapshot_within(freshness, PATIENCE_LATER)
+    }
+
+    /// The same, for a caller that waits at most `timeout` for what became of an earlier commit of this process.
+    pub fn snapshot_within(self: &Arc<Self>, freshness: Freshness, timeout: Duration) -> Result<Arc<Snapshot>> {
         if !mutation::is(Mutation::ReadersDoNotSettle) {
-            self.settle()?;
+            self.settle(timeout)?;
         }
         let now = self.storage.now();
         let since = match freshness {
             Freshness::Transaction => now,
-            Freshness::Since(moment) => moment,
+            // However long a request lasts, what it reads must not be collected under it.
+            Freshness::Since(moment) if self.newest().sent.age(now) < OLDEST_READ => moment,
+            Freshness::Since(_) => now,
             Freshness::Seconds(seconds) => {
                 let newest = self.newest();
                 if newest.sent.age(now) < seconds.min(OLDEST_READ) {
@@ -130,7 +137,7 @@ impl Database {
                 }
                 _ if newest.loading => {
                     newest.waiting += 1;
-                    newest = self.answered.wait(newest).expect("no panic while locked");
+                    newest = whole(self.answered.wait(newest));
                     newest.waiting -= 1;
                     if mutation::is(Mutation::JoinsSentLoad) {
                         return Ok(newest.snapshot.clone());
@@ -200,7 +207,7 @@ impl Database {
     }
 
     pub(crate) fn newest(&self) -> MutexGuard<'_, Newest> {
-        self.newest.lock().expect("no panic while locked")
+        whole(self.newest.lock())
     }
 
     /// The image of `page`, which `snapshot` has.

@@ -85,6 +85,16 @@ pub enum Error {
         /// Why there is no answer.
         cause: String,
     },
+    /// The same, and nothing will ever say it: see [`ErrorKind::OutcomeUnknown`].
+    #[error("what became of commit {commit} as version {} cannot be told any more: {cause}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database (seawall verify)", .version.0)]
+    OutcomeUntold {
+        /// The commit's id.
+        commit: CommitId,
+        /// The version that it wanted to be.
+        version: Version,
+        /// Why nothing says it.
+        cause: String,
+    },
     /// See [`ErrorKind::SnapshotTooOld`].
     #[error("this transaction's snapshot (version {}) is {age:.0?} old and what it needs was collected. Nothing is lost: begin a new transaction; for longer ones raise the retention", .version.0)]
     SnapshotTooOld {
@@ -147,7 +157,7 @@ impl Error {
             Error::StaleSnapshot { .. } => ErrorKind::StaleSnapshot,
             Error::Superseded { .. } => ErrorKind::Superseded,
             Error::Unreachable { .. } => ErrorKind::Unreachable,
-            Error::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
+            Error::OutcomeUnknown { .. } | Error::OutcomeUntold { .. } => ErrorKind::OutcomeUnknown,
             Error::SnapshotTooOld { .. } => ErrorKind::SnapshotTooOld,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Full(_) => ErrorKind::Full,

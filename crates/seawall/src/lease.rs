@@ -47,11 +47,14 @@ impl Database {
                 "this process was forked from the one that opened the database. Nothing was written: open it anew";
             return Err(Error::CannotOpen(why.into()));
         }
-        let Some(mut turn) = self.queue.enter(began, timeout) else {
+        // All who come meanwhile share one answer, before they queue.
+        self.settle(timeout)?;
+        let left = || timeout.saturating_sub(self.storage.now().monotonic.saturating_sub(began));
+        let Some(mut turn) = self.queue.enter(began, left()) else {
             let holder = format!("{}, which writes in this very process", self.storage.label());
             return Err(Error::Busy { holder, waited: timeout });
         };
-        let begun = self.settle().and_then(|()| self.with_lease(&mut turn, began, timeout));
+        let begun = self.settle(left()).and_then(|()| self.with_lease(&mut turn, began, timeout));
         if begun.is_err() {
             self.end_turn(&mut turn);
         }

@@ -39,6 +39,7 @@ pub mod plain;
 mod publish;
 mod queue;
 mod segment;
+mod settle;
 mod snapshot;
 mod status;
 pub mod storage;

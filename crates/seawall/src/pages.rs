@@ -16,7 +16,7 @@ use quick_cache::sync::Cache;
 use std::collections::HashMap;
 use std::io;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A page's image, shared.
 #[derive(Clone, Debug)]
@@ -220,7 +220,7 @@ impl Pages {
     /// How many pages to read at once: one, unless the last misses were in a row; then ever more.
     fn how_far_ahead(&self, base: &BaseRef, page: PageNo) -> u32 {
         let most = (READ_AHEAD / base.page_size.bytes() * READ_AHEAD_AT_ONCE) as u32;
-        let mut scans = self.scans.lock().expect("no panic while locked");
+        let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
         let scan = scans.entry(base.name).or_default();
         let pages = if page.0 == scan.next { (scan.pages * 8).clamp(1, most) } else { 1 };
         let pages = pages.min(base.page_count - page.0 + 1);

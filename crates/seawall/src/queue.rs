@@ -6,7 +6,7 @@
 use crate::coordinator::Lease;
 use crate::ids::{Epoch, Version};
 use crate::moment::Moment;
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, whole};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,8 +78,7 @@ impl Queue {
         state.tickets += 1;
         state.waiting.push_back(ticket);
         let mine = |state: &mut State| state.taken || state.waiting.front() != Some(&ticket);
-        let (mut state, timeout) =
-            self.changed.wait_timeout_while(state, patience, mine).expect("no panic while locked");
+        let (mut state, timeout) = whole(self.changed.wait_timeout_while(state, patience, mine));
         state.waiting.retain(|waiting| *waiting != ticket);
         if timeout.timed_out() {
             drop(state);
@@ -129,7 +128,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while locked")
+        whole(self.state.lock())
     }
 }
 
@@ -184,6 +183,14 @@ impl Turn {
         self.held = None;
     }
 
+    /// Whether the lease is still this process's is not known: no writer here uses it any more, and it goes back with the turn.
+    pub(crate) fn lease_is_over(&mut self) {
+        self.queue.lock().active = None;
+        if let Some(held) = &mut self.held {
+            held.ends = Duration::ZERO;
+        }
+    }
+
     /// The lease waits a moment for whoever was told to try again.
     pub(crate) fn stay(&mut self, until: Duration) {
         self.stays = Some(until);
@@ -197,7 +204,7 @@ impl Turn {
         let mut state = self.queue.lock();
         let linger = if state.comes_back { now + LINGER } else { now };
         if let Some(held) = &mut self.held {
-            held.release_at = self.stays.unwrap_or(linger);
+            held.release_at = if held.ends.is_zero() { now } else { self.stays.unwrap_or(linger) };
         }
         state.last_end = now;
         drop(state);

@@ -2,11 +2,12 @@
 
 use crate::commit::{CommitFrame, NewGroup, NewPage, RECENT_BYTES, RunRef, page_checksum};
 use crate::error::{Error, Result};
-use crate::frame::{self, Kind, UNIT};
+use crate::frame::{self, Kind, MAX_PAYLOAD, UNIT};
 use crate::group::{self, Encoder, GROUP_BYTES, Owner};
 use crate::head::{CommitRef, Place};
 use crate::ids::{CommitId, PageNo, PageSize, SegmentName, Version, WriterId};
 use crate::index::{self, IndexFrame};
+use crate::mark::{Fate, Mark};
 use crate::mutation::{self, Mutation};
 use crate::page_map::Segments;
 use crate::pages::Page;
@@ -20,13 +21,27 @@ const ROTATE_AFTER: u64 = bound(64 << 20, 64 << 10) as u64;
 /// A transaction is written in pieces of this size, the commit frame last: all are durable when it is.
 const PIECE: usize = bound(8 << 20, 8 << 10);
 
+/// A commit's pages are no more than this, so that its frame fits, and the index of it, at 18 bytes a page, too.
+const MOST_PAGES: usize = (MAX_PAYLOAD - (64 << 10)) / 18;
+
 /// Where this process appends. Only one thread at a time does: whoever has the turn, or the background between turns.
 #[derive(Default)]
 pub(crate) struct SegmentWriter {
     writer: Option<WriterId>,
     made: u32,
+    /// Taken out while something is appended: whatever ends that early, a panic too, leaves the segment for good.
     open: Option<Open>,
     encoder: Encoder,
+    /// Marks that must be durable before anything else is appended: they lie in front of it, in the same append.
+    owed: Vec<Mark>,
+}
+
+/// An append that failed.
+pub(crate) struct AppendFailed {
+    /// Why.
+    pub(crate) error: Error,
+    /// Its space could not be given back, for this reason.
+    pub(crate) not_given_back: Option<String>,
 }
 
 struct Open {
@@ -48,8 +63,9 @@ pub(crate) struct Draft<'a> {
 }
 
 impl SegmentWriter {
-    /// Appends the images of `pages` and the commit frame; when it returns, they are durable. After an error nothing of it
-    /// counts, and the next append begins another segment.
+    /// Appends the images of `pages` and the commit frame; when it returns, they are durable. After an error nothing of it counts, and
+    /// the next append begins another segment. If the frame was encoded by then, its bytes may still come to be there: then a mark is
+    /// owed which says that it was refused.
     pub(crate) fn append_commit(
         &mut self,
         storage: &dyn Storage,
@@ -57,60 +73,99 @@ impl SegmentWriter {
         draft: &Draft<'_>,
         pages: &[PageNo],
         read: &dyn Fn(PageNo) -> Result<Page>,
-    ) -> Result<(CommitRef, CommitFrame)> {
+    ) -> Result<(CommitRef, CommitFrame), AppendFailed> {
+        check_size(pages.len(), MOST_PAGES).map_err(|error| AppendFailed { error, not_given_back: None })?;
         let mut encoder = std::mem::take(&mut self.encoder);
-        let appended = self.append_with(storage, draft.sweep, |append| {
-            let version = draft.snapshot.version().next();
-            let owner = Owner { database: draft.snapshot.head.database, version, commit: draft.commit };
+        let appended = self.append_with(storage, draft.sweep, |append, owed| {
+            let head = &draft.snapshot.head;
+            let version = head.version.next();
+            let owner = Owner { database: head.database, version, commit: draft.commit };
             let groups = append.groups(&owner, draft.page_size, pages, read, &mut encoder)?;
             if mutation::is(Mutation::PagesNotDurable) {
                 append.flush()?;
             }
             let frame = append.with_index(draft, groups, segments)?;
             let (digest, place) = append.frame(Kind::Commit, &frame.encode(segments))?;
+            // From here on its bytes are on their way, and a failure does not stop them all.
+            if !mutation::is(Mutation::NoMarkAfterFailedAppend) {
+                let (database, epoch) = (head.database, head.epoch);
+                owed.push(Mark { fate: Fate::Refused, database, epoch, version, commit: draft.commit, digest });
+            }
             Ok((CommitRef { id: draft.commit, digest, place: Some(place) }, frame))
         });
         self.encoder = encoder;
         appended
     }
 
-    /// Appends a mark to the open segment, if there is one under this sweep.
-    pub(crate) fn append_mark(&mut self, storage: &dyn Storage, payload: &[u8]) -> Result<()> {
-        match self.open.as_ref().map(|open| open.sweep) {
-            Some(sweep) => self.append_with(storage, sweep, |append| append.frame(Kind::Mark, payload).map(|_| ())),
-            None => Ok(()),
-        }
+    /// Whether marks are owed.
+    pub(crate) fn owes(&self) -> bool {
+        !self.owed.is_empty()
     }
 
+    /// From now on this mark is owed: it is written before anything else is.
+    pub(crate) fn owe(&mut self, mark: Mark) {
+        self.owed.push(mark);
+    }
+
+    /// Appends the marks that are owed, if there are any; when it returns, they are durable. `sweep` is that of the newest head.
+    pub(crate) fn append_owed(&mut self, storage: &dyn Storage, sweep: u64) -> Result<(), AppendFailed> {
+        if !self.owes() {
+            return Ok(());
+        }
+        let sweep = self.open.as_ref().map_or(sweep, |open| open.sweep.max(sweep));
+        self.append_with(storage, sweep, |_, _| Ok(()))
+    }
+
+    /// Appends a mark, after those that are owed; when it returns, they are durable.
+    pub(crate) fn append_mark(&mut self, storage: &dyn Storage, sweep: u64, mark: &Mark) -> Result<(), AppendFailed> {
+        let sweep = self.open.as_ref().map_or(sweep, |open| open.sweep.max(sweep));
+        self.append_with(storage, sweep, |append, _| append.frame(Kind::Mark, &mark.encode()).map(drop))
+    }
+
+    /// Appends what `fill` adds, behind the marks that are owed; those that `fill` owes are for the case that it fails.
     fn append_with<T>(
         &mut self,
         storage: &dyn Storage,
         sweep: u64,
-        fill: impl FnOnce(&mut Appending<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let open = self.open_under(storage, sweep)?;
+        fill: impl FnOnce(&mut Appending<'_>, &mut Vec<Mark>) -> Result<T>,
+    ) -> Result<T, AppendFailed> {
+        let opened = self.open_under(storage, sweep);
+        let mut open = opened.map_err(|error| AppendFailed { error, not_given_back: None })?;
         let begin = open.position;
-        let mut append = Appending { open, begin, buffer: Vec::new() };
-        let filled = fill(&mut append).and_then(|filled| append.flush().map(|()| filled));
-        if filled.is_err() && !mutation::is(Mutation::SegmentGoesOn) {
-            // Its end is unknown now, and a failed sync must never be tried again on the same file.
-            self.open = None;
+        let mut append = Appending { open: &mut open, begin, buffer: Vec::new() };
+        let filled = append.put_marks(&self.owed).and_then(|()| fill(&mut append, &mut self.owed));
+        match filled.and_then(|filled| append.flush().map(|()| filled)) {
+            Ok(filled) => {
+                self.open = Some(open);
+                self.owed.clear();
+                Ok(filled)
+            }
+            Err(error) if mutation::is(Mutation::SegmentGoesOn) => {
+                self.open = Some(open);
+                Err(AppendFailed { error, not_given_back: None })
+            }
+            // Its end is unknown now, and a failed sync must never be tried again on the same file: it is left. First of all what it
+            // took is given back, for others may need it more than anything.
+            Err(error) => {
+                let given_back = open.file.truncate(begin);
+                let not_given_back = given_back
+                    .err()
+                    .map(|why| format!("giving back what a failed append took of {}: {why}", File::Segment(open.name)));
+                Err(AppendFailed { error, not_given_back })
+            }
         }
-        filled
     }
 
-    fn open_under(&mut self, storage: &dyn Storage, sweep: u64) -> Result<&mut Open> {
-        if self.open.as_ref().is_some_and(|open| open.sweep != sweep || open.position > ROTATE_AFTER) {
-            self.open = None;
+    /// The open segment, taken out; a new one if there is none under this sweep.
+    fn open_under(&mut self, storage: &dyn Storage, sweep: u64) -> Result<Open> {
+        if let Some(open) = self.open.take().filter(|open| open.sweep == sweep && open.position <= ROTATE_AFTER) {
+            return Ok(open);
         }
-        if self.open.is_none() {
-            let name = SegmentName { writer: self.writer(storage)?, n: self.made };
-            self.made += 1;
-            let failed = |error| Error::io(format!("making {}", File::Segment(name)), error);
-            let file = storage.create(File::Segment(name)).map_err(failed)?;
-            self.open = Some(Open { name, file, position: 0, sweep });
-        }
-        Ok(self.open.as_mut().expect("it is open now"))
+        let name = SegmentName { writer: self.writer(storage)?, n: self.made };
+        self.made += 1;
+        let failed = |error| Error::io(format!("making {}", File::Segment(name)), error);
+        let file = storage.create(File::Segment(name)).map_err(failed)?;
+        Ok(Open { name, file, position: 0, sweep })
     }
 
     /// This process's writer, made at its first append: a copy of its memory that was taken before is another writer.
@@ -122,6 +177,16 @@ impl SegmentWriter {
         }
         Ok(self.writer.expect("it was just made"))
     }
+}
+
+/// Whether a commit of so many pages is possible. It is told before anything of it is written.
+fn check_size(pages: usize, most: usize) -> Result<()> {
+    if pages <= most {
+        return Ok(());
+    }
+    Err(Error::Full(format!(
+        "the transaction changes {pages} pages, and {most} are the most for one: write it in several transactions"
+    )))
 }
 
 /// One append under way.
@@ -136,16 +201,26 @@ impl Appending<'_> {
         self.open.position + self.buffer.len() as u64
     }
 
+    /// Adds the marks that are owed. What comes behind them begins there, as far as readers are concerned.
+    fn put_marks(&mut self, marks: &[Mark]) -> Result<()> {
+        marks.iter().try_for_each(|mark| self.frame(Kind::Mark, &mark.encode()).map(drop))?;
+        self.begin = self.at();
+        Ok(())
+    }
+
     /// Adds a frame; `lead` says how much of this append lies before it.
     fn frame(&mut self, kind: Kind, payload: &[u8]) -> Result<(crate::ids::Digest, Place)> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(Error::Full(format!(
+                "a part of the transaction takes {} bytes, and {MAX_PAYLOAD} are the most: write it in several transactions",
+                payload.len()
+            )));
+        }
         let at = self.at();
         let units = u32::try_from(at / UNIT).map_err(|_| Error::Full("a transaction is larger than 64 GiB".into()))?;
         let digest = frame::put(&mut self.buffer, kind, payload);
         let length = frame::length_of(payload.len()) as u32;
         let lead = u32::try_from(at - self.begin).unwrap_or(u32::MAX - length);
-        if self.buffer.len() >= PIECE {
-            self.flush()?;
-        }
         Ok((digest, Place { segment: self.open.name, at: units, length, lead }))
     }
 
@@ -170,6 +245,9 @@ impl Appending<'_> {
             let (_, place) = self.frame(Kind::Pages, &encoder.encode(owner, page_size, pages, &images))?;
             let units = u16::try_from(u64::from(place.length) / UNIT).expect("a group is at most 64 KiB and a little");
             groups.push(NewGroup { at: place.at, units, pages: new_pages });
+            if self.buffer.len() >= PIECE {
+                self.flush()?;
+            }
         }
         Ok(groups)
     }

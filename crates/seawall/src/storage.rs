@@ -125,6 +125,8 @@ pub trait Append: Send {
     /// Appends `bytes`; when this returns they are durable. After an error the file's end is unknown: it must not be
     /// appended to again.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Gives the space back that lies behind the first `length` bytes. The file must not be appended to afterwards.
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
     /// The same, and nothing says that they are durable: what a mutation does instead.
     #[cfg(feature = "mutations")]
     fn append_unsynced(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -8,10 +8,40 @@ pub(crate) use simulated::{Condvar, Mutex, MutexGuard, spawn};
 #[cfg(not(feature = "simulation"))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
+use std::panic::AssertUnwindSafe;
+use std::sync::{PoisonError, TryLockError};
+
 /// Starts a thread that nobody joins.
 #[cfg(not(feature = "simulation"))]
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     std::thread::Builder::new().name(name.into()).spawn(work).map(drop)
+}
+
+/// What a lock or a wait gave, though a thread may have panicked while it held the lock. What is behind this crate's locks is whole
+/// whenever a thread can panic, or a guard repairs it: so one panic never becomes a chain of them, and ends writing for nobody.
+pub(crate) fn whole<T>(locked: Result<T, PoisonError<T>>) -> T {
+    locked.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a lock only if nobody holds it.
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// Does `work`; if it panics, says with what. A simulated thread's panic is the simulator's to see.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    #[cfg(feature = "simulation")]
+    if simulated::is_entered() {
+        return Ok(work());
+    }
+    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
+    })
 }
 
 /// A bound of the engine: `real`, or, with the feature `simulation`, so small that what it bounds happens all the time.
@@ -53,6 +83,11 @@ pub mod simulated {
         SCHEDULER.with_borrow(Clone::clone)
     }
 
+    /// Whether a scheduler runs this thread.
+    pub(crate) fn is_entered() -> bool {
+        scheduler().is_some()
+    }
+
     pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         match scheduler() {
             Some(scheduler) => scheduler.spawn(Box::new(work)),
@@ -90,6 +125,18 @@ pub mod simulated {
                     Err(TryLockError::Poisoned(error)) => return Ok(held(error.into_inner())),
                     Err(TryLockError::WouldBlock) => drop(scheduler.wait(place_of(self), None)),
                 }
+            }
+        }
+
+        /// Waits for nothing, so no scheduler need know.
+        pub(crate) fn try_lock(&self) -> sync::TryLockResult<MutexGuard<'_, T>> {
+            let held = |guard| MutexGuard { mutex: self, guard: Some(guard) };
+            match self.0.try_lock() {
+                Ok(guard) => Ok(held(guard)),
+                Err(TryLockError::Poisoned(error)) => {
+                    Err(TryLockError::Poisoned(PoisonError::new(held(error.into_inner()))))
+                }
+                Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
             }
         }
     }

@@ -33,6 +33,14 @@ impl Scene {
         (snapshot.version(), byte(&self.b, &snapshot, 1))
     }
 
+    /// Commits page 1 as 2 though each of these calls fails once: not in the beginning of the transaction, which asks as well.
+    fn commits_through(&self, faults: &[(Call, Fault)]) {
+        let mut transaction = self.a.begin(PATIENCE).unwrap();
+        faults.iter().for_each(|(call, fault)| self.storage.fail(*call, *fault, 1));
+        transaction.write_page(page_size(), PageNo(1), &[2; 4096]).unwrap();
+        transaction.commit(1).unwrap();
+    }
+
     fn fails_with(&self, kind: ErrorKind) -> Error {
         let error = commit(&self.a, &[(1, 2)]).expect_err("the commit fails");
         assert_eq!(error.kind(), kind, "{error}");
@@ -92,9 +100,7 @@ fn a_publication_that_is_refused_for_want_of_space_wrote_nothing() {
 #[test]
 fn a_publication_is_found_even_when_the_look_after_it_fails_first() {
     let scene = scene();
-    scene.storage.fail(Call::Publish, Fault::After(EIO), 1);
-    scene.storage.fail(Call::Look, Fault::Before(EIO), 1);
-    commit(&scene.a, &[(1, 2)]).unwrap();
+    scene.commits_through(&[(Call::Publish, Fault::After(EIO)), (Call::Look, Fault::Before(EIO))]);
     assert_eq!(scene.seen(), (Version(2), 2));
 }
 
@@ -191,9 +197,7 @@ fn what_was_read_under_a_kept_lease_is_confirmed_or_refused() {
 #[test]
 fn a_publication_that_met_its_own_success_is_committed_though_the_look_fails() {
     let scene = scene();
-    scene.storage.fail(Call::Publish, Fault::After(EEXIST), 1);
-    scene.storage.fail(Call::Look, Fault::Before(EIO), 1);
-    commit(&scene.a, &[(1, 2)]).unwrap();
+    scene.commits_through(&[(Call::Publish, Fault::After(EEXIST)), (Call::Look, Fault::Before(EIO))]);
     assert_eq!(scene.seen(), (Version(2), 2));
 }
 

@@ -10,6 +10,7 @@ use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease
 use crate::head::{Head, MAX_TEXT};
 use crate::mutation::{self, Mutation};
 use crate::storage::{File, Lock, Span, Storage};
+use crate::sync::whole;
 use names::{LookFailed, Names};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,7 +69,7 @@ impl FsCoordinator {
 
     /// The lock that stands for the lease now: the head's, or one further on.
     fn slot(&self, head: &Head) -> u32 {
-        match *self.moved_on.lock().expect("no panic while locked") {
+        match *whole(self.moved_on.lock()) {
             (generation, slot) if generation == head.generation => slot.max(head.lease_slot),
             _ => head.lease_slot,
         }
@@ -151,7 +152,7 @@ impl Coordinator for FsCoordinator {
             // The holder was watched up to now; a last look, for it may have moved since.
             Some(holder) if self.holder(&self.load(&Known::Head(known), claim.patience)?)? == *holder => {
                 let next = (holder.term as u32).wrapping_add(1);
-                *self.moved_on.lock().expect("no panic while locked") = (holder.generation, next);
+                *whole(self.moved_on.lock()) = (holder.generation, next);
                 next
             }
             _ => self.slot(known),
@@ -205,6 +206,10 @@ impl Coordinator for FsCoordinator {
         }
         let newest = self.names.newest_listed().map_err(LookFailed::after_a_request)?;
         Ok(if newest.commit.is(&next.commit) { Swapped::Done } else { refused(newest) })
+    }
+
+    fn successor(&self, previous: &Head) -> Result<Option<Head>, CoordinatorError> {
+        self.names.successor(previous).map_err(LookFailed::before_anything_was_sent)
     }
 
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {

@@ -369,6 +369,11 @@ impl Append for OsAppend {
         self.counters.count(Operation::Append);
         self.file.write_all(bytes)
     }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        self.file.set_len(length)
+    }
 }
 
 struct OsScratch(fs::File);
@@ -410,8 +415,14 @@ fn at_once<I: Sync, O: Send>(items: &[I], network: bool, one: impl Fn(&I) -> O +
         return items.iter().map(one).collect();
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = items.iter().map(|item| scope.spawn(|| one(item))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("reads do not panic")).collect()
+        // Where no more threads can be had, the item is done here, once the others are on their way.
+        let threads: Vec<_> =
+            items.iter().map(|item| (item, std::thread::Builder::new().spawn_scoped(scope, || one(item)))).collect();
+        let answer = |(item, thread): (&I, io::Result<std::thread::ScopedJoinHandle<'_, O>>)| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => one(item),
+        };
+        threads.into_iter().map(answer).collect()
     })
 }
 

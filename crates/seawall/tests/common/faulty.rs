@@ -24,6 +24,7 @@ pub enum Call {
     Read,
     Create,
     Append,
+    Truncate,
     Scratch,
 }
 
@@ -33,6 +34,10 @@ pub enum Fault {
     Before(i32),
     After(i32),
     Torn(i32),
+    /// It does not fail: it waits until [`Faulty::heal`].
+    Hangs,
+    /// A bug: it panics.
+    Panics,
 }
 
 pub const EIO: i32 = 5;
@@ -44,6 +49,8 @@ pub const ENOSPC: i32 = 28;
 struct Plan {
     /// For each call: the fault, and how often it still happens.
     faults: HashMap<Call, (Fault, u32)>,
+    /// How many calls pass before one fails.
+    later: HashMap<Call, (u32, Fault)>,
 }
 
 /// A clock that waiting moves on at once; machines can share one.
@@ -130,22 +137,41 @@ impl Faulty {
         self.plan.lock().unwrap().faults.insert(call, (fault, times));
     }
 
+    /// The call of this kind fails so that comes after `passed` others.
+    pub fn fail_later(&self, call: Call, fault: Fault, passed: u32) {
+        self.plan.lock().unwrap().later.insert(call, (passed, fault));
+    }
+
     pub fn heal(&self) {
         self.plan.lock().unwrap().faults.clear();
     }
 
     fn call<T>(&self, call: Call, effect: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match fault(&self.plan, call) {
-            None => effect(),
+            None | Some(Fault::Hangs) => effect(),
             Some(Fault::Before(error) | Fault::Torn(error)) => Err(io::Error::from_raw_os_error(error)),
             Some(Fault::After(error)) => effect().and(Err(io::Error::from_raw_os_error(error))),
+            Some(Fault::Panics) => panic!("{call:?} panics"),
         }
     }
 }
 
 /// The fault that strikes the next call of this kind; it is used up.
 fn fault(plan: &Mutex<Plan>, call: Call) -> Option<Fault> {
+    let hangs = || matches!(plan.lock().unwrap().faults.get(&call), Some((Fault::Hangs, _)));
+    while hangs() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
     let mut plan = plan.lock().unwrap();
+    match plan.later.get_mut(&call) {
+        Some((0, fault)) => {
+            let fault = *fault;
+            plan.later.remove(&call);
+            return Some(fault);
+        }
+        Some((passed, _)) => *passed -= 1,
+        None => {}
+    }
     let (fault, times) = plan.faults.get_mut(&call)?;
     let fault = *fault;
     *times -= 1;
@@ -163,7 +189,8 @@ struct FaultyAppend {
 impl Append for FaultyAppend {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         match fault(&self.plan, Call::Append) {
-            None => self.inner.append(bytes),
+            None | Some(Fault::Hangs) => self.inner.append(bytes),
+            Some(Fault::Panics) => panic!("an append panics"),
             Some(Fault::Before(error)) => Err(io::Error::from_raw_os_error(error)),
             Some(Fault::After(error)) => {
                 self.inner.append(bytes)?;
@@ -173,6 +200,12 @@ impl Append for FaultyAppend {
                 self.inner.append(&bytes[..bytes.len() / 2])?;
                 Err(io::Error::from_raw_os_error(error))
             }
+        }
+    }
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        match fault(&self.plan, Call::Truncate) {
+            Some(Fault::Before(error)) => Err(io::Error::from_raw_os_error(error)),
+            _ => self.inner.truncate(length),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::head::Head;
 use crate::ids::{CommitId, Version};
 use crate::mutation::{self, Mutation};
 use crate::storage::{AT_REST, Look, Record, Stamp, Storage};
+use crate::sync::whole;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -77,6 +78,14 @@ impl Names {
             self.bring_to_rest()?;
         }
         Ok(true)
+    }
+
+    /// The head whose number comes after `previous`. It says something only while `previous`, asked for afterwards, is still the same
+    /// file: numbers are collected from below, so then this one was not, and nobody can have named it anew.
+    pub(super) fn successor(&self, previous: &Head) -> Result<Option<Head>, LookFailed> {
+        let Some((head, _)) = self.named(previous.version.next())? else { return Ok(None) };
+        let stamps = self.storage.stamps(&[previous.version], true).map_err(reading)?;
+        Ok(self.is_still(previous.version, stamps[0]).then_some(head))
     }
 
     /// The newest head, for whoever knows one.
@@ -208,7 +217,10 @@ impl Names {
 
     /// Remembers which file a name is. Whoever calls has made sure that it is the one that was there first.
     fn remember(&self, version: Version, stamp: Stamp) {
-        let mut seen = self.seen.lock().expect("no panic while locked");
+        let mut seen = whole(self.seen.lock());
+        if seen.contains(&(version, stamp)) {
+            return;
+        }
         if seen.len() == REMEMBERED {
             seen.pop_front();
         }
@@ -217,8 +229,12 @@ impl Names {
 
     /// Whether the name of `version` is still the one that was seen first: neither it nor what came after it was collected then.
     fn is_still(&self, version: Version, stamp: Option<Stamp>) -> bool {
-        let seen = self.seen.lock().expect("no panic while locked");
-        let first = seen.iter().rev().find(|(seen, _)| *seen == version).map(|(_, stamp)| *stamp);
+        let mut seen = whole(self.seen.lock());
+        let place = seen.iter().rposition(|(seen, _)| *seen == version);
+        let first = place.and_then(|place| seen.remove(place));
+        // What is asked about is remembered longest: it may be the last that an unsettled commit stands on.
+        seen.extend(first);
+        let first = first.map(|(_, stamp)| stamp);
         stamp.is_some() && (first == stamp || mutation::is(Mutation::KnownByNumber))
     }
 
