@@ -166,11 +166,7 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
         sweep: read(item, SWEEP)?,
         lease_slot: 0,
     };
-    let base_is_newer = head.base.is_some_and(|base| base.name.version > head.version);
-    // One that no commit can follow is none.
-    if head.version >= Version::MAX || base_is_newer {
-        return Err("its versions are impossible".into());
-    }
+    head.check().map_err(|why| why.to_string())?;
     Ok(head)
 }
 
@@ -255,7 +251,7 @@ mod tests {
         Head {
             database: DATABASE,
             epoch: Epoch(u64::MAX),
-            version: Version(Version::MAX.0 - 1),
+            version: Version(Version::MAX.0 - 2),
             commit: CommitRef {
                 id: CommitId([2; 16]),
                 digest: Digest([3; 32]),
@@ -263,7 +259,7 @@ mod tests {
             },
             base: Some(BaseRef { name, page_size: PageSize::new(65_536).unwrap(), page_count: u32::MAX }),
             home: u64::MAX,
-            generation: u64::MAX,
+            generation: u64::MAX >> 1,
             sweep: u64::MAX,
             lease_slot: 0,
         }
@@ -291,8 +287,9 @@ mod tests {
 
     #[test]
     fn a_head_that_no_commit_can_follow_is_refused() {
-        let last = Head { version: Version::MAX, ..a_head() };
-        assert!(head_of(&item_of(&last, "locks"), DATABASE, "locks").unwrap_err().contains("impossible"));
+        for last in [Head { version: Version::MAX, ..a_head() }, Head { generation: u64::MAX, ..a_head() }] {
+            assert!(head_of(&item_of(&last, "locks"), DATABASE, "locks").unwrap_err().contains("impossible"));
+        }
     }
 
     #[test]

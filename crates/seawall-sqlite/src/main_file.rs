@@ -164,7 +164,11 @@ impl MainFile {
                 Err(error) => return Err(self.blocked(error.into())),
             }
         }
-        let snapshot = self.database.snapshot(self.freshness(began));
+        let freshness = self.freshness(began);
+        let snapshot = match self.connection.timeout() {
+            Some(timeout) => self.database.snapshot_within(freshness, timeout),
+            None => self.database.snapshot(freshness),
+        };
         self.holding = Holding::Reading(snapshot.map_err(|error| self.blocked(error.into()))?);
         Ok(())
     }

@@ -187,6 +187,9 @@ impl Database {
     /// Makes the snapshot that `head` names, and knows it from now on. `sent` is when the request was sent that `head` answers.
     pub(crate) fn catch_up(&self, head: Head, sent: Moment) -> Result<Arc<Snapshot>> {
         let known = self.newest_known();
+        if head.order() == known.head.order() {
+            known.was_shown(sent);
+        }
         if head.order() <= known.head.order() {
             return Ok(self.raise(known, sent));
         }

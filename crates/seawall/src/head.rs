@@ -79,6 +79,11 @@ pub struct Head {
     pub lease_slot: u32,
 }
 
+/// The last version and the last generation that a head may have. No database ever comes near them; whoever forges a head must not bring
+/// a process to where numbers end.
+const LAST_VERSION: Version = Version(Version::MAX.0 - 2);
+const LAST_GENERATION: u64 = u64::MAX >> 1;
+
 impl Head {
     /// The first head of a database: version 0, which is `base`, or empty.
     pub fn first(database: DatabaseId, id: CommitId, base: Option<BaseRef>, home: u64) -> Head {
@@ -95,6 +100,18 @@ impl Head {
     /// The head that `commit` makes when it follows this one, under the lease of `generation` and `lease_slot`.
     pub fn followed_by(&self, commit: CommitRef, generation: u64, lease_slot: u32) -> Head {
         Head { version: self.version.next(), commit, generation: generation + 1, lease_slot, ..self.clone() }
+    }
+
+    /// Whether its numbers are possible: a head that no commit can follow is none. It is asked before a head is written and after one
+    /// was read.
+    pub fn check(&self) -> Result<(), Malformed> {
+        if self.version > LAST_VERSION || self.base.is_some_and(|base| base.name.version > self.version) {
+            return Err(Malformed("a head's versions are impossible"));
+        }
+        if self.generation > LAST_GENERATION {
+            return Err(Malformed("a head's generation is impossible"));
+        }
+        Ok(())
     }
 
     /// What only ever rises.
@@ -194,11 +211,7 @@ impl FromStr for Head {
         if fields.next().is_some() {
             return Err(Malformed("a head has an unknown field"));
         }
-        // One that no commit can follow is none.
-        if head.version >= Version::MAX || head.base.is_some_and(|base| base.name.version > head.version) {
-            return Err(Malformed("a head's versions are impossible"));
-        }
-        Ok(head)
+        head.check().map(|()| head)
     }
 }
 
@@ -233,11 +246,11 @@ pub(crate) mod tests {
         Head {
             database: DatabaseId([1; 16]),
             epoch: Epoch(u64::MAX),
-            version: Version(Version::MAX.0 - 1),
+            version: LAST_VERSION,
             commit: CommitRef { id: CommitId([2; 16]), digest: Digest([3; 32]), place: Some(place) },
             base: Some(BaseRef { name, page_size: PageSize::new(65_536).unwrap(), page_count: u32::MAX }),
             home: u64::MAX,
-            generation: u64::MAX,
+            generation: LAST_GENERATION,
             sweep: u64::MAX,
             lease_slot: u32::MAX,
         }
@@ -255,8 +268,14 @@ pub(crate) mod tests {
 
     #[test]
     fn a_head_that_no_commit_can_follow_is_refused() {
-        let last = Head { version: Version::MAX, ..a_head() };
-        assert_eq!(last.to_string().parse::<Head>(), Err(Malformed("a head's versions are impossible")));
+        for version in [Version::MAX, LAST_VERSION.next()] {
+            let last = Head { version, ..a_head() };
+            assert_eq!(last.to_string().parse::<Head>(), Err(Malformed("a head's versions are impossible")));
+        }
+        for generation in [u64::MAX, LAST_GENERATION + 1] {
+            let last = Head { generation, ..a_head() };
+            assert_eq!(last.to_string().parse::<Head>(), Err(Malformed("a head's generation is impossible")));
+        }
     }
 
     #[test]

@@ -238,7 +238,7 @@ impl Pages {
 
     /// A missing file is damage, unless the snapshot is so old that collection may have taken it.
     fn explain(&self, error: ReadError, snapshot: &Snapshot) -> Error {
-        let age = snapshot.sent.age(self.storage.now());
+        let age = snapshot.age(self.storage.now());
         match error {
             ReadError::Missing(_) if age.as_secs() >= RETENTION_MINIMUM_SECONDS => {
                 Error::SnapshotTooOld { version: snapshot.version(), age }

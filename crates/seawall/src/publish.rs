@@ -70,6 +70,12 @@ impl Database {
             sweep: lease.sweep,
         };
         let sweep = lease.sweep;
+        let last = |why| {
+            Error::CannotOpen(format!(
+                "no commit can follow this head: {why}. Nothing was written: run seawall recover"
+            ))
+        };
+        snapshot.head.followed_by(snapshot.head.commit, lease.generation, lease.slot).check().map_err(last)?;
         let appended = {
             let mut segment = whole(self.segment.lock());
             segment.append_commit(&*self.storage, &self.pages.segments, &draft, pages, read)

@@ -1,6 +1,6 @@
 //! Appending to this process's own segment: whole commits, durably, in one write.
 
-use crate::commit::{CommitFrame, NewGroup, NewPage, RECENT_BYTES, RunRef, page_checksum};
+use crate::commit::{CommitFrame, MAX_RUNS, NewGroup, NewPage, RECENT_BYTES, RunRef, page_checksum};
 use crate::error::{Error, Result};
 use crate::frame::{self, Kind, MAX_PAYLOAD, UNIT};
 use crate::group::{self, Encoder, GROUP_BYTES, Owner};
@@ -14,6 +14,7 @@ use crate::pages::Page;
 use crate::snapshot::Snapshot;
 use crate::storage::{Append, File, Storage};
 use crate::sync::bound;
+use std::collections::BTreeMap;
 use std::io;
 
 /// A segment that is longer than this is left for a new one.
@@ -23,6 +24,9 @@ const PIECE: usize = bound(8 << 20, 8 << 10);
 
 /// A commit's pages are no more than this, so that its frame fits, and the index of it, at 18 bytes a page, too.
 const MOST_PAGES: usize = (MAX_PAYLOAD - (64 << 10)) / 18;
+
+/// A run of the page map that has so many entries, of 28 bytes at most, is left as it is.
+const RUN_ENTRIES: usize = bound(MAX_PAYLOAD / 28, 48);
 
 /// Where this process appends. Only one thread at a time does: whoever has the turn, or the background between turns.
 #[derive(Default)]
@@ -273,10 +277,20 @@ impl Appending<'_> {
             recent: snapshot.trail.recent.clone(),
         };
         if index::encoded_length(&frame.recent, segments) > RECENT_BYTES {
-            let index = next_run(snapshot, &mut frame);
-            let (after, up_to, entries) = (index.after, index.up_to, index.entries.len() as u32);
-            let (_, place) = self.frame(Kind::Index, &index.encode(segments))?;
-            frame.runs.push(RunRef { after, up_to, entries, place });
+            for index in next_runs(snapshot, &mut frame, RUN_ENTRIES) {
+                let (after, up_to, entries) = (index.after, index.up_to, index.entries.len() as u32);
+                let (_, place) = self.frame(Kind::Index, &index.encode(segments))?;
+                frame.runs.push(RunRef { after, up_to, entries, place });
+                if self.buffer.len() >= PIECE {
+                    self.flush()?;
+                }
+            }
+            if frame.runs.len() > MAX_RUNS {
+                return Err(Error::Full(format!(
+                    "the page map needs {} runs, and {MAX_RUNS} are the most",
+                    frame.runs.len()
+                )));
+            }
             frame.recent.clear();
         }
         Ok(frame)
@@ -294,18 +308,24 @@ impl Appending<'_> {
     }
 }
 
-/// The run that takes `recent` in, and every older run that is not at least twice as large: so that there are few runs, and
-/// every entry is written again only O(log n) times. Runs that the base has made superfluous go.
-fn next_run(snapshot: &Snapshot, frame: &mut CommitFrame) -> IndexFrame {
+/// The runs that take `recent` in, and every older run that is not at least twice as large: so that there are few runs, and every entry
+/// is written again only O(log n) times. Runs that the base has made superfluous go. A run of about `most` entries is large enough: it
+/// stays as it is until there are too many of them, and what was merged is divided again by version, into runs of about that size.
+fn next_runs(snapshot: &Snapshot, frame: &mut CommitFrame, most: usize) -> Vec<IndexFrame> {
     let head = &snapshot.head;
     let base = head.base.map_or(Version(0), |base| base.name.version);
     while frame.runs.first().is_some_and(|run| run.up_to <= base) {
         frame.runs_begin = frame.runs.remove(0).up_to;
     }
+    let are_too_many = frame.runs.len() > MAX_RUNS / 2;
     let mut after = frame.runs_end();
     let mut count = frame.recent.len();
     let mut merges = false;
-    while let Some(last) = frame.runs.pop_if(|last| last.entries as usize <= 2 * count) {
+    let is_merged = |last: &RunRef, count: usize| {
+        let entries = last.entries as usize;
+        are_too_many || entries <= 2 * count && entries + count <= most
+    };
+    while let Some(last) = frame.runs.pop_if(|last| is_merged(last, count)) {
         after = last.after;
         count += last.entries as usize;
         merges = true;
@@ -315,5 +335,126 @@ fn next_run(snapshot: &Snapshot, frame: &mut CommitFrame) -> IndexFrame {
     } else {
         std::mem::take(&mut frame.recent)
     };
-    IndexFrame { database: head.database, after, up_to: head.version, entries }
+    divided(IndexFrame { database: head.database, after, up_to: head.version, entries }, most)
+}
+
+/// Divides a run by version, into such of at most `most` entries; one version's entries stay together.
+fn divided(run: IndexFrame, most: usize) -> Vec<IndexFrame> {
+    if run.entries.len() <= most {
+        return vec![run];
+    }
+    let mut of_version = BTreeMap::<Version, usize>::new();
+    run.entries.iter().for_each(|(_, entry)| *of_version.entry(entry.version()).or_default() += 1);
+    // Where each run ends, oldest first; the last one reaches as far as the whole did.
+    let (mut ends, mut count) = (Vec::new(), 0);
+    let mut last = run.after;
+    for (version, entries) in of_version {
+        if count > 0 && count + entries > most {
+            ends.push(last);
+            count = 0;
+        }
+        count += entries;
+        last = version;
+    }
+    ends.push(run.up_to);
+    let mut runs: Vec<IndexFrame> = Vec::with_capacity(ends.len());
+    for up_to in &ends {
+        let after = runs.last().map_or(run.after, |run| run.up_to);
+        runs.push(IndexFrame { database: run.database, after, up_to: *up_to, entries: Vec::new() });
+    }
+    for (page, entry) in run.entries {
+        let place = ends.partition_point(|end| *end < entry.version());
+        runs[place].entries.push((page, entry));
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::Head;
+    use crate::ids::DatabaseId;
+    use crate::moment::Moment;
+    use crate::page_map::Entry;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const DATABASE: DatabaseId = DatabaseId([1; 16]);
+
+    #[test]
+    fn a_commit_that_is_too_large_is_refused_before_anything_is_written() {
+        assert!(check_size(10, 10).is_ok());
+        let error = check_size(11, 10).unwrap_err().to_string();
+        assert!(error.contains("11 pages") && error.contains("several transactions"), "{error}");
+        // What is allowed fits: its frame, and an index of it, at what an entry takes at most there.
+        let segments = Segments::default();
+        let segment = segments.number(SegmentName { writer: WriterId([1; 8]), n: u32::MAX });
+        let long = |page| (PageNo(page), Entry::new(Version(1), segment, u32::MAX, u16::MAX, u8::MAX));
+        let one = index::encoded_length(&[long(u32::MAX)], &segments);
+        assert!(one <= 18 + 64, "{one} bytes for an entry and its segment's name");
+        assert!(MOST_PAGES * 18 + (64 << 10) <= MAX_PAYLOAD && RUN_ENTRIES * 28 <= MAX_PAYLOAD);
+    }
+
+    proptest! {
+        /// Commits of a few pages each, with an index at each of them: what the runs say, oldest first, is what the map says.
+        #[test]
+        fn divided_runs_say_what_the_map_says(commits in prop::collection::vec(prop::collection::btree_set(1..40_u32, 1..8), 1..90), most in 1..30_usize) {
+            let head = Head::first(DATABASE, CommitId([1; 16]), None, 5);
+            let mut snapshot = Snapshot::first(head, Moment::default());
+            let segments = Segments::default();
+            let segment = segments.number(SegmentName { writer: WriterId([1; 8]), n: 0 });
+            let mut written: Vec<IndexFrame> = Vec::new();
+            let mut runs: Vec<RunRef> = Vec::new();
+            for (commit, n) in commits.iter().zip(1..) {
+                let version = Version(n);
+                snapshot.head.version = version;
+                let entries = commit.iter().map(|page| (PageNo(*page), Entry::new(version, segment, n as u32, 1, 0)));
+                let recent: Vec<_> = entries.collect();
+                recent.iter().for_each(|(page, entry)| snapshot.map.insert(*page, *entry));
+                let mut frame = frame_with(&snapshot, runs.clone(), recent);
+                let new = next_runs(&snapshot, &mut frame, most);
+                written.retain(|index| frame.runs.iter().any(|run| (run.after, run.up_to) == (index.after, index.up_to)));
+                runs = frame.runs;
+                for index in new {
+                    let payload = index.encode(&segments);
+                    prop_assert_eq!(&IndexFrame::decode(&payload, &segments).unwrap(), &index);
+                    let one_version = index.entries.iter().all(|(_, entry)| entry.version() == index.entries[0].1.version());
+                    prop_assert!(index.entries.len() <= most || one_version, "{} entries", index.entries.len());
+                    let place = Place { segment: segments.name(segment), at: 0, length: 0, lead: 0 };
+                    runs.push(RunRef { after: index.after, up_to: index.up_to, entries: index.entries.len() as u32, place });
+                    written.push(index);
+                }
+                prop_assert!(runs.len() <= MAX_RUNS, "{} runs", runs.len());
+                // As a commit frame's reader demands.
+                let mut after = Version(0);
+                for run in &runs {
+                    prop_assert!(run.after == after && run.up_to > after && run.up_to <= version);
+                    after = run.up_to;
+                }
+                prop_assert_eq!(after, version);
+                let merged: BTreeMap<PageNo, Entry> = written.iter().flat_map(|index| index.entries.clone()).collect();
+                prop_assert_eq!(merged, snapshot.map.iter().collect::<BTreeMap<_, _>>());
+            }
+        }
+    }
+
+    fn frame_with(snapshot: &Snapshot, runs: Vec<RunRef>, recent: crate::index::Entries) -> CommitFrame {
+        let head = &snapshot.head;
+        CommitFrame {
+            database: head.database,
+            epoch: head.epoch,
+            version: head.version.next(),
+            commit: CommitId([2; 16]),
+            page_size: PageSize::new(4096).expect("it is one"),
+            page_count: 40,
+            previous: head.commit,
+            settled: (head.version, head.commit.digest),
+            group: (head.version.next(), head.version.next()),
+            time: 0,
+            pages: Vec::new(),
+            runs_begin: Version(0),
+            runs,
+            recent,
+        }
+    }
 }

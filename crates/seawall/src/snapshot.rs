@@ -8,6 +8,8 @@ use crate::index::{Entries, IndexFrame, merge};
 use crate::moment::Moment;
 use crate::mutation::{self, Mutation};
 use crate::page_map::{Entry, PageMap, Segments};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Where a page's content is, in one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +40,8 @@ pub struct Snapshot {
     pub(crate) trail: Trail,
     /// Milliseconds since 1970 in this version's commit frame; 0 for version 0.
     pub(crate) time: u64,
-    /// When the request was sent that showed this version to be the newest: its age runs from there.
-    pub(crate) sent: Moment,
+    /// When the newest request was sent that showed this version to be the newest. All else here never changes.
+    shown: Mutex<Moment>,
 }
 
 impl Snapshot {
@@ -50,7 +52,20 @@ impl Snapshot {
             None => (None, 0),
         };
         let trail = Trail { runs_begin: head.version, ..Trail::default() };
-        Snapshot { head, page_size, page_count, map: PageMap::default(), trail, time: 0, sent }
+        Snapshot { head, page_size, page_count, map: PageMap::default(), trail, time: 0, shown: Mutex::new(sent) }
+    }
+
+    /// A request that was sent at `sent` showed this version to be the newest, still.
+    pub(crate) fn was_shown(&self, sent: Moment) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if sent.monotonic > shown.monotonic {
+            *shown = sent;
+        }
+    }
+
+    /// How long ago this was certainly still the newest version: only since then can what it needs have been superseded, and collected.
+    pub(crate) fn age(&self, now: Moment) -> Duration {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).age(now)
     }
 
     /// The version that this is.
@@ -110,7 +125,7 @@ impl Snapshot {
         let recent = merge(&frame.recent, &own);
         let trail = Trail { runs_begin: frame.runs_begin, runs: frame.runs, recent };
         let (page_size, page_count) = (Some(frame.page_size), frame.page_count);
-        Ok(Snapshot { head, page_size, page_count, map, trail, time: frame.time, sent })
+        Ok(Snapshot { head, page_size, page_count, map, trail, time: frame.time, shown: Mutex::new(sent) })
     }
 }
 

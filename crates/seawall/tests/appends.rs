@@ -3,8 +3,8 @@
 mod common;
 
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
-use common::{Folder, PATIENCE, PlainFile, byte, commit, newest, page_size};
-use seawall::frame::{self, Kind};
+use common::{Folder, PATIENCE, PlainFile, byte, commit, frames, marks, newest, page_size};
+use seawall::frame::Kind;
 use seawall::mark::{Fate, Mark};
 use seawall::{Access, Database, ErrorKind, Options, PageNo, Version};
 use std::sync::Arc;
@@ -20,24 +20,8 @@ fn scene(options: &Options) -> (Folder, Arc<Faulty>, Arc<Database>) {
     (folder, storage, database)
 }
 
-/// The frames of every segment, whole ones only; kinds and digests, and payloads.
-fn frames(folder: &Folder) -> Vec<(Kind, seawall::ids::Digest, Vec<u8>)> {
-    let mut found = Vec::new();
-    for segment in std::fs::read_dir(folder.inside("segments")).unwrap() {
-        let bytes = std::fs::read(segment.unwrap().path()).unwrap();
-        let mut rest = &bytes[..];
-        while let Ok(frame) = frame::parse(rest) {
-            found.push((frame.kind, frame.digest, frame.payload.to_vec()));
-            rest = &rest[frame.length..];
-        }
-    }
-    found
-}
-
 fn refused(folder: &Folder) -> Vec<Mark> {
-    let marks = frames(folder).into_iter().filter(|(kind, ..)| *kind == Kind::Mark);
-    let marks = marks.map(|(_, _, payload)| Mark::decode(&payload).unwrap());
-    marks.filter(|mark| mark.fate == Fate::Refused).collect()
+    marks(folder, Fate::Refused)
 }
 
 fn bytes_of_segments(folder: &Folder) -> u64 {
@@ -164,10 +148,7 @@ fn a_lease_is_renewed_while_a_mark_is_pending_and_an_append_takes_long() {
     assert_eq!(writer.join().unwrap().unwrap(), Version(2), "nobody was told that it may pass it over");
     // What waited is done in the end.
     let began = Instant::now();
-    let is_confirmed = || {
-        let marks = frames(&folder).into_iter().filter(|(kind, ..)| *kind == Kind::Mark);
-        marks.map(|(_, _, payload)| Mark::decode(&payload).unwrap()).any(|mark| mark.version == Version(2))
-    };
+    let is_confirmed = || marks(&folder, Fate::Confirmed).iter().any(|mark| mark.version == Version(2));
     while !is_confirmed() {
         assert!(began.elapsed() < Duration::from_secs(10), "the newest commit is confirmed");
         std::thread::sleep(Duration::from_millis(20));

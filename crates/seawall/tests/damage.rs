@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Folder, PlainFile, byte, commit, newest, write_plain};
+use seawall::head::Head;
 use seawall::{Database, ErrorKind, Options, PageNo};
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
@@ -310,4 +311,16 @@ fn an_adoption_that_stopped_anywhere_is_finished_by_the_next_opener() {
     assert_eq!(b.status().unwrap().database, a.status().unwrap().database);
     commit(&b, &[(7, 1)]).unwrap();
     assert_eq!(byte(&a, &newest(&a), 7), 1);
+}
+
+#[test]
+fn a_forged_head_at_the_end_of_all_numbers_is_refused_by_everybody() {
+    let folder = scene();
+    let a = folder.machine();
+    let head = newest(&a).head().clone();
+    let forged = Head { version: head.version.next(), generation: u64::MAX - 1, ..head };
+    symlink(forged.to_string(), folder.inside(&format!("commits/{}", forged.version.0))).unwrap();
+    opening_fails(&folder, ErrorKind::CannotOpen, "generation is impossible");
+    let error = commit(&a, &[(2, 1)]).expect_err("nothing follows it");
+    assert!(error.to_string().contains("generation is impossible"), "{error}");
 }

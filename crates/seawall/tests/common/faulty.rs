@@ -34,6 +34,8 @@ pub enum Fault {
     Before(i32),
     After(i32),
     Torn(i32),
+    /// It does not fail: it takes so many milliseconds of the storage's clock.
+    Slow(u64),
     /// It does not fail: it waits until [`Faulty::heal`].
     Hangs,
     /// A bug: it panics.
@@ -58,15 +60,25 @@ pub struct Clock {
     passed: Mutex<Duration>,
     /// Whether real time moves it as well. Otherwise what happens is the same each time: each look at it takes a microsecond.
     runs: bool,
+    /// Whether waiting takes its real time, too.
+    waits: bool,
 }
 
 impl Clock {
     pub fn running() -> Clock {
-        Clock { passed: Mutex::default(), runs: true }
+        Clock { passed: Mutex::default(), runs: true, waits: false }
+    }
+
+    pub fn real() -> Clock {
+        Clock { waits: true, ..Clock::running() }
+    }
+
+    pub fn pass(&self, time: Duration) {
+        *self.passed.lock().unwrap() += time;
     }
 
     pub fn standing() -> Clock {
-        Clock { passed: Mutex::default(), runs: false }
+        Clock { passed: Mutex::default(), runs: false, waits: false }
     }
 
     fn now(&self, real: Moment) -> Moment {
@@ -149,6 +161,10 @@ impl Faulty {
     fn call<T>(&self, call: Call, effect: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match fault(&self.plan, call) {
             None | Some(Fault::Hangs) => effect(),
+            Some(Fault::Slow(millis)) => {
+                self.sleep(Duration::from_millis(millis));
+                effect()
+            }
             Some(Fault::Before(error) | Fault::Torn(error)) => Err(io::Error::from_raw_os_error(error)),
             Some(Fault::After(error)) => effect().and(Err(io::Error::from_raw_os_error(error))),
             Some(Fault::Panics) => panic!("{call:?} panics"),
@@ -189,7 +205,7 @@ struct FaultyAppend {
 impl Append for FaultyAppend {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         match fault(&self.plan, Call::Append) {
-            None | Some(Fault::Hangs) => self.inner.append(bytes),
+            None | Some(Fault::Hangs | Fault::Slow(_)) => self.inner.append(bytes),
             Some(Fault::Panics) => panic!("an append panics"),
             Some(Fault::Before(error)) => Err(io::Error::from_raw_os_error(error)),
             Some(Fault::After(error)) => {
@@ -263,7 +279,10 @@ impl Storage for Faulty {
         self.clock.now(self.inner.now())
     }
     fn sleep(&self, time: Duration) {
-        *self.clock.passed.lock().unwrap() += time;
+        if self.clock.waits {
+            return std::thread::sleep(time);
+        }
+        self.clock.pass(time);
     }
 
     fn counters(&self) -> &Counters {

@@ -4,6 +4,9 @@
 
 pub mod faulty;
 
+use seawall::frame::{self, Kind};
+use seawall::ids::Digest;
+use seawall::mark::{Fate, Mark};
 use seawall::storage::os::OsStorage;
 use seawall::{
     Access, Counts, Database, Error, Freshness, HeldFile, Options, PageNo, PageSize, PlainSqlite, Result, Snapshot,
@@ -130,4 +133,24 @@ pub fn cost<T>(database: &Arc<Database>, work: impl FnOnce() -> T) -> (Counts, T
     let before = database.counts();
     let result = work();
     (Counts { background: 0, ..database.counts() - before }, result)
+}
+
+/// The frames of every segment, whole ones only: kind, digest and payload of each.
+pub fn frames(folder: &Folder) -> Vec<(Kind, Digest, Vec<u8>)> {
+    let mut found = Vec::new();
+    for segment in fs::read_dir(folder.inside("segments")).unwrap() {
+        let bytes = fs::read(segment.unwrap().path()).unwrap();
+        let mut rest = &bytes[..];
+        while let Ok(frame) = frame::parse(rest) {
+            found.push((frame.kind, frame.digest, frame.payload.to_vec()));
+            rest = &rest[frame.length..];
+        }
+    }
+    found
+}
+
+/// What the segments' marks say of commits of that fate.
+pub fn marks(folder: &Folder, fate: Fate) -> Vec<Mark> {
+    let marks = frames(folder).into_iter().filter(|(kind, ..)| *kind == Kind::Mark);
+    marks.map(|(_, _, payload)| Mark::decode(&payload).unwrap()).filter(|mark| mark.fate == fate).collect()
 }
