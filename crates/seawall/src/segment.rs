@@ -28,6 +28,8 @@ const MOST_PAGES: usize = (MAX_PAYLOAD - (64 << 10)) / 18;
 /// A run of the page map that has so many entries, of 28 bytes at most, is left as it is.
 const RUN_ENTRIES: usize = bound(MAX_PAYLOAD / 28, 48);
 
+const _: () = assert!(MOST_PAGES * 18 + (64 << 10) <= MAX_PAYLOAD && RUN_ENTRIES * 28 <= MAX_PAYLOAD);
+
 /// Where this process appends. Only one thread at a time does: whoever has the turn, or the background between turns.
 #[derive(Default)]
 pub(crate) struct SegmentWriter {
@@ -392,7 +394,6 @@ mod tests {
         let long = |page| (PageNo(page), Entry::new(Version(1), segment, u32::MAX, u16::MAX, u8::MAX));
         let one = index::encoded_length(&[long(u32::MAX)], &segments);
         assert!(one <= 18 + 64, "{one} bytes for an entry and its segment's name");
-        assert!(MOST_PAGES * 18 + (64 << 10) <= MAX_PAYLOAD && RUN_ENTRIES * 28 <= MAX_PAYLOAD);
     }
 
     proptest! {

@@ -3,10 +3,10 @@
 mod common;
 
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
-use common::{Folder, PATIENCE, PlainFile, byte, commit, frames, marks, newest, page_size};
+use common::{Folder, NOTHING, PATIENCE, PlainFile, byte, commit, cost, frames, marks, newest, page_size};
 use seawall::frame::Kind;
 use seawall::mark::{Fate, Mark};
-use seawall::{Access, Database, ErrorKind, Options, PageNo, Version};
+use seawall::{Access, Counts, Database, ErrorKind, Options, PageNo, Version};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -176,4 +176,17 @@ fn a_panic_in_an_append_ends_neither_writing_nor_the_background() {
     assert!(trouble.contains("background"), "{trouble}");
     commit(&database, &[(1, 4)]).unwrap();
     assert_eq!(seen(&folder), (Version(3), 4));
+}
+
+#[test]
+fn what_an_append_that_fails_costs() {
+    let (_folder, storage, database) = scene(&Options::default());
+    database.stop_background();
+    let mut transaction = database.begin(PATIENCE).unwrap();
+    transaction.write_page(page_size(), PageNo(1), &[2; 4096]).unwrap();
+    storage.fail(Call::Append, Fault::After(EIO), 1);
+    let (counts, result) = cost(&database, || transaction.commit(1));
+    result.expect_err("it fails");
+    // The append that failed; its space back; a new segment, and the mark.
+    assert_eq!(counts, Counts { appends: 2, metadata: 2, ..NOTHING });
 }
