@@ -90,6 +90,24 @@ def test_a_full_disk(connect: Connect, small: Path) -> None:
     assert ask(small / "db.sqlite3", SUM) == [[written + 1]]
 
 
+def test_a_transaction_that_does_not_fit_gives_its_space_back(connect: Connect, small: Path) -> None:
+    """It takes all that is left of the disk; afterwards everybody commits as before."""
+    name = small / "db.sqlite3"
+    connection = connect(name)
+    connection.execute("CREATE TABLE t (a)")
+    for _ in range(3):
+        free = os.statvfs(small).f_bavail
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO t VALUES (randomblob(2000000))")
+        with pytest.raises(seawall.DiskFull, match="Nothing was written"):
+            connection.execute("COMMIT")
+        assert not connection.in_transaction
+        assert os.statvfs(small).f_bavail >= free - 2, "but for the mark of the commit that failed"
+        connection.execute(INSERT)
+        ask(name, INSERT)
+    assert ask(name, SUM) == [[6]]
+
+
 def test_a_disk_too_full_to_adopt(small: Path) -> None:
     """What was there before is there again, and may be written by stock SQLite."""
     name = small / "plain.sqlite3"
