@@ -10,7 +10,7 @@ use seawall::head::Head;
 use seawall::ids::{DatabaseId, Epoch, Token};
 use seawall::storage::Storage;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A label is no longer than this, so that the item stays within one write unit.
@@ -130,11 +130,11 @@ impl DynamoCoordinator {
         let Some(token) = text_of(item, names::LEASE).and_then(|token| token.parse::<Token>().ok()) else {
             return false;
         };
-        token != claim.token && self.attempts.lock().expect("no panic while locked").contains(&token)
+        token != claim.token && self.attempts.lock().unwrap_or_else(PoisonError::into_inner).contains(&token)
     }
 
     fn remember(&self, token: Token) {
-        let mut attempts = self.attempts.lock().expect("no panic while locked");
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         if attempts.back() != Some(&token) {
             attempts.push_back(token);
             if attempts.len() > REMEMBERED_TOKENS {
@@ -144,7 +144,7 @@ impl DynamoCoordinator {
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().expect("no panic while locked")
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether whoever stands in line was seen asleep.

@@ -8,7 +8,7 @@ use crate::frame::UNIT;
 use crate::ids::{PageNo, SegmentName, Version};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A segment's number in this process: short, so that an entry stays at 16 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -27,10 +27,10 @@ struct Known {
 impl Segments {
     /// The number of `name`, the same each time.
     pub fn number(&self, name: SegmentName) -> SegmentNo {
-        if let Some(number) = self.0.read().expect("no panic while locked").numbers.get(&name) {
+        if let Some(number) = self.0.read().unwrap_or_else(PoisonError::into_inner).numbers.get(&name) {
             return *number;
         }
-        let mut known = self.0.write().expect("no panic while locked");
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let next = SegmentNo(u32::try_from(known.names.len()).expect("fewer than 2^32 segments in a process's life"));
         let number = *known.numbers.entry(name).or_insert(next);
         if number == next {
@@ -41,7 +41,7 @@ impl Segments {
 
     /// The name behind `number`.
     pub fn name(&self, number: SegmentNo) -> SegmentName {
-        self.0.read().expect("no panic while locked").names[number.0 as usize]
+        self.0.read().unwrap_or_else(PoisonError::into_inner).names[number.0 as usize]
     }
 }
 

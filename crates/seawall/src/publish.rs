@@ -14,7 +14,7 @@ use crate::queue::Turn;
 use crate::segment::{AppendFailed, Draft};
 use crate::settle::{Verdict, Walked};
 use crate::snapshot::Snapshot;
-use crate::sync::{Mutex, try_lock, whole};
+use crate::sync::{Mutex, caught, try_lock, whole};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +85,9 @@ impl Database {
         let sent = self.storage.now();
         let keep = turn.goes_on(sent.monotonic);
         let pending = Pending { lease, previous: snapshot.clone(), next, frame, keep, sent, walked: Mutex::default() };
-        let outcome = self.conclude(&pending, false, PATIENCE);
+        // After a panic nobody knows what was sent.
+        let outcome = caught(|| self.conclude(&pending, false, PATIENCE))
+            .unwrap_or_else(|panic| Outcome::Unknown(format!("concluding it failed: {panic}")));
         if !matches!(outcome, Outcome::Committed) {
             // Whether it is still ours nobody knows: it serves none of this process's writers any more, and goes back.
             turn.lease_is_over();

@@ -1,5 +1,8 @@
 //! The coordinators of this crate, against the suite that all must pass.
 
+mod common;
+
+use common::faulty::{Call, EACCES, EIO, Fault, Faulty};
 use seawall::coordinator::conformance::{Setting, check};
 use seawall::coordinator::{Coordinator, fs::FsCoordinator};
 use seawall::ids::DatabaseId;
@@ -23,6 +26,22 @@ impl Setting for Folder {
 
     fn machine(&self) -> Box<dyn Coordinator> {
         Box::new(FsCoordinator::new(Arc::new(self.storage())))
+    }
+
+    fn machines_without_answers(&self) -> Vec<Box<dyn Coordinator>> {
+        let looks = [Call::Look, Call::Records, Call::Named];
+        let ways = [
+            vec![(Call::Publish, Fault::After(EIO))],
+            vec![(Call::SyncPublished, Fault::Before(EIO))],
+            looks.map(|call| (call, Fault::Before(EIO))).to_vec(),
+            looks.map(|call| (call, Fault::Before(EACCES))).to_vec(),
+        ];
+        let deaf = |faults: Vec<(Call, Fault)>| {
+            let storage = Faulty::new(&self.0.path().join("db.sqlite3"));
+            faults.into_iter().for_each(|(call, fault)| storage.fail(call, fault, u32::MAX));
+            Box::new(FsCoordinator::new(Arc::new(storage))) as Box<dyn Coordinator>
+        };
+        ways.into_iter().map(deaf).collect()
     }
 }
 

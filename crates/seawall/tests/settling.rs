@@ -136,13 +136,17 @@ fn scene(coordinator: &str, clock: Clock) -> Scene {
 impl Scene {
     /// The first machine sends version 2, which never arrives, and learns nothing.
     fn sends_in_vain(&self) {
+        self.sends_version(Version(2));
+    }
+
+    fn sends_version(&self, sent: Version) {
         let mut transaction = self.a.begin(PATIENCE).unwrap();
         transaction.write_page(page_size(), PageNo(1), &[2; 4096]).unwrap();
         for call in [Call::Publish, Call::Look, Call::Records, Call::Named] {
             self.storage.fail(call, Fault::Before(EIO), u32::MAX);
         }
         let error = transaction.commit(1).expect_err("nothing answers");
-        assert!(matches!(error, Error::OutcomeUnknown { version: Version(2), .. }), "{error}");
+        assert!(matches!(error, Error::OutcomeUnknown { version, .. } if version == sent), "{error}");
     }
 
     fn others_go_on(&self) {
@@ -332,4 +336,22 @@ fn a_request_that_lasts_reads_nothing_that_could_be_collected_under_it() {
     assert_eq!(read(), Version(0), "the request has its answer");
     clock.pass(Duration::from_secs(8 * 60));
     assert_eq!(read(), Version(1));
+}
+
+#[test]
+fn after_a_panic_in_a_publication_its_outcome_is_unknown_and_settled() {
+    let scene = scene("fs:", Clock::running());
+    scene.storage.fail(Call::SyncPublished, Fault::Panics, 1);
+    let error = commit(&scene.a, &[(1, 2)]).expect_err("it panics after the name was made");
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    let snapshot = newest(&scene.a);
+    assert_eq!((snapshot.version(), byte(&scene.a, &snapshot, 1)), (Version(2), 2));
+    // A panic of the thread that settles leaves it to the next one.
+    scene.sends_version(Version(3));
+    scene.storage.heal();
+    scene.storage.fail(Call::Publish, Fault::Panics, 1);
+    let reader = scene.a.clone();
+    std::thread::spawn(move || reader.snapshot(Freshness::Transaction).map(drop)).join().expect_err("it panics");
+    assert_eq!(newest(&scene.a).version(), Version(3));
+    assert_eq!(commit(&scene.a, &[(1, 4)]).unwrap().version(), Version(4));
 }

@@ -15,6 +15,11 @@ pub trait Setting: Sync {
     fn database(&self) -> DatabaseId;
     /// Another machine.
     fn machine(&self) -> Box<dyn Coordinator>;
+    /// Machines whose requests arrive, and whose answers, or whose looks afterwards, are lost: each in another way. None where that
+    /// cannot be had.
+    fn machines_without_answers(&self) -> Vec<Box<dyn Coordinator>> {
+        Vec::new()
+    }
 }
 
 /// Runs every check, each on a setting of its own. Panics with what does not hold.
@@ -30,6 +35,7 @@ pub fn check(fresh: &dyn Fn() -> Box<dyn Setting>) {
     whoever_had_a_turn_lets_the_first_in_line_go_first(&*fresh());
     whoever_is_behind_finds_the_newest(&*fresh());
     of_many_that_swap_at_once_one_wins(&*fresh());
+    what_was_sent_was_never_certainly_not_carried_out(fresh);
 }
 
 fn first_head(setting: &dyn Setting) -> Head {
@@ -272,5 +278,24 @@ fn of_many_that_swap_at_once_one_wins(setting: &dyn Setting) {
         }
         head = machines[1].load(&Known::Head(&now), PATIENCE).expect("the head can be loaded");
         assert_eq!(head.version, Version(round));
+    }
+}
+
+fn what_was_sent_was_never_certainly_not_carried_out(fresh: &dyn Fn() -> Box<dyn Setting>) {
+    for way in 0..fresh().machines_without_answers().len() {
+        let setting = fresh();
+        let (a, deaf) = (setting.machine(), setting.machines_without_answers().swap_remove(way));
+        let first = first_head(&*setting);
+        if let Err(error) = deaf.create(&first) {
+            assert!(!error.is_certain(), "the first head was put, and {error:?} says that it was not");
+        }
+        assert_eq!(a.load(&Known::Nothing, PATIENCE).expect("the head can be loaded"), first, "it was put");
+        let (lease, head) = acquire(&*a, 1);
+        let next = head.followed_by(commit_ref(1, 1), lease.generation, lease.slot);
+        if let Err(error) = deaf.swap(&lease, &head, &next, false, PATIENCE) {
+            assert!(!error.is_certain(), "the swap took place, and {error:?} says that it did not");
+        }
+        let newest = a.load(&Known::Head(&head), PATIENCE).expect("the head can be loaded");
+        assert!(newest.commit.is(&next.commit), "it took place");
     }
 }

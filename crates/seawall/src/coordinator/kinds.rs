@@ -7,7 +7,7 @@ use super::fs::FsCoordinator;
 use crate::error::{Error, Result};
 use crate::ids::DatabaseId;
 use crate::storage::Storage;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Makes the coordinator of a database from a URL. It asks nobody yet. The error tells what is wrong with the URL or the settings.
 pub type Make = fn(&str, DatabaseId, &Arc<dyn Storage>) -> Result<Box<dyn Coordinator>, String>;
@@ -16,7 +16,7 @@ static ADDED: RwLock<Vec<(&str, Make)>> = RwLock::new(Vec::new());
 
 /// From now on, URLs that begin with `scheme` and a colon mean the coordinators that `make` makes.
 pub fn add(scheme: &'static str, make: Make) {
-    let mut added = ADDED.write().expect("no panic while locked");
+    let mut added = ADDED.write().unwrap_or_else(PoisonError::into_inner);
     if added.iter().all(|(known, _)| *known != scheme) {
         added.push((scheme, make));
     }
@@ -31,8 +31,12 @@ pub(crate) fn coordinator_of(
         return Ok(Box::new(FsCoordinator::new(storage.clone())));
     }
     let scheme = url.split(':').next().unwrap_or_default();
-    let make =
-        ADDED.read().expect("no panic while locked").iter().find(|(known, _)| *known == scheme).map(|kind| kind.1);
+    let make = ADDED
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+        .find(|(known, _)| *known == scheme)
+        .map(|kind| kind.1);
     let make = make.ok_or_else(|| {
         Error::CannotOpen(format!(
             "there is no coordinator {url:?} here: fs: is the embedded one, dynamodb://TABLE is in Amazon DynamoDB. Nothing was touched"

@@ -24,6 +24,8 @@ use std::time::{Duration, Instant, SystemTime};
 const OPEN_FILES: usize = 128;
 /// How many reads are issued at once, at most.
 const AT_ONCE: usize = 16;
+/// The memory of a thread that only reads.
+const READER_STACK: usize = 256 << 10;
 /// Room for a longer read is only made as the file turns out to be so long: the length can come from a record that lies.
 const READ_STEP: usize = 8 << 20;
 /// The lease's locks are single bytes from here on; the labels are in front.
@@ -414,10 +416,14 @@ fn at_once<I: Sync, O: Send>(items: &[I], network: bool, one: impl Fn(&I) -> O +
     if !network || items.len() < 2 {
         return items.iter().map(one).collect();
     }
+    beside_one_another(items, READER_STACK, one)
+}
+
+fn beside_one_another<I: Sync, O: Send>(items: &[I], stack: usize, one: impl Fn(&I) -> O + Sync) -> Vec<O> {
+    let builder = || std::thread::Builder::new().stack_size(stack);
     std::thread::scope(|scope| {
         // Where no more threads can be had, the item is done here, once the others are on their way.
-        let threads: Vec<_> =
-            items.iter().map(|item| (item, std::thread::Builder::new().spawn_scoped(scope, || one(item)))).collect();
+        let threads: Vec<_> = items.iter().map(|item| (item, builder().spawn_scoped(scope, || one(item)))).collect();
         let answer = |(item, thread): (&I, io::Result<std::thread::ScopedJoinHandle<'_, O>>)| match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(_) => one(item),
@@ -464,5 +470,21 @@ fn set_lock(file: &fs::File, lock: Lock, kind: i32) -> Result<(), Errno> {
     match fcntl(file, FcntlArg::F_OFD_SETLK(&lock)) {
         Ok(_) => Ok(()),
         Err(error) => Err(Errno::from_raw_os_error(error as i32)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_threads_can_be_had_all_is_done_in_turn() {
+        let double = |n: &i32| (n * 2, std::thread::current().id());
+        let here = std::thread::current().id();
+        // No machine has so much memory for a thread.
+        let done = beside_one_another(&[1, 2, 3], usize::MAX >> 18, double);
+        assert_eq!(done, [(2, here), (4, here), (6, here)]);
+        let done = beside_one_another(&[1, 2, 3], READER_STACK, double);
+        assert!(done.iter().zip([2, 4, 6]).all(|((n, thread), twice)| *n == twice && *thread != here));
     }
 }
