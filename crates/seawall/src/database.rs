@@ -186,15 +186,16 @@ impl Database {
 
     /// Makes the snapshot that `head` names, and knows it from now on. `sent` is when the request was sent that `head` answers.
     pub(crate) fn catch_up(&self, head: Head, sent: Moment) -> Result<Arc<Snapshot>> {
-        let known = self.newest_known();
-        if head.order() == known.head.order() {
-            known.was_shown(sent);
+        let (known, order) = (self.newest_known(), head.order());
+        let snapshot = match order <= known.head.order() {
+            true => known,
+            false => Arc::new(self.pages.snapshot_of(head, Some(&known), sent)?),
+        };
+        let newest = self.raise(snapshot, sent);
+        if newest.head.order() == order {
+            newest.was_shown(sent);
         }
-        if head.order() <= known.head.order() {
-            return Ok(self.raise(known, sent));
-        }
-        let snapshot = self.pages.snapshot_of(head, Some(&known), sent)?;
-        Ok(self.raise(Arc::new(snapshot), sent))
+        Ok(newest)
     }
 
     /// What is known only rises, by epoch and version, whichever answer it came from.

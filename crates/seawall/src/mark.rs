@@ -10,7 +10,7 @@ use crate::ids::{CommitId, DatabaseId, Digest, Epoch, Version};
 pub enum Fate {
     /// Its swap was seen to have taken place.
     Confirmed = 1,
-    /// Its swap was seen to have been refused.
+    /// Its swap was seen to have been refused; or it was never sent, because its append failed.
     Refused = 2,
 }
 
