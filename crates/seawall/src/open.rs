@@ -16,7 +16,7 @@ use crate::pages::Pages;
 use crate::plain::{self, HEADER, NameState, PlainSqlite};
 use crate::storage::os::{self, OsStorage};
 use crate::storage::{File, Span, Storage};
-use crate::sync;
+use crate::sync::{self, whole};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl Database {
             entry.opened = os::now();
             entry.slot.clone()
         };
-        let mut slot = slot.lock().expect("no panic while locked");
+        let mut slot = whole(slot.lock());
         if let Some(database) = &*slot
             && database.is_current()
             && database.is_still_there()?
@@ -97,9 +97,9 @@ impl Database {
             return Ok(false);
         }
         let stamp = self.storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
-        if stamp.is_none() || stamp != *self.name_stamp.lock().expect("no panic while locked") {
+        if stamp.is_none() || stamp != *whole(self.name_stamp.lock()) {
             check_name(&read(&*self.storage, File::Name, HEADER)?)?;
-            *self.name_stamp.lock().expect("no panic while locked") = stamp;
+            *whole(self.name_stamp.lock()) = stamp;
         }
         Ok(true)
     }
@@ -350,7 +350,7 @@ fn absolute(name: &Path) -> Result<PathBuf> {
 }
 
 fn databases() -> MutexGuard<'static, HashMap<PathBuf, Entry>> {
-    DATABASES.lock().expect("no panic while locked")
+    whole(DATABASES.lock())
 }
 
 /// Forgets what was opened longest ago, of that which nobody has open.

@@ -345,3 +345,20 @@ fn an_adoption_that_fails_gives_name_back_only_if_no_head_can_be_there() {
         assert_eq!((snapshot.version(), snapshot.page_count()), (Version(0), 3));
     }
 }
+
+#[test]
+fn after_a_panic_in_an_opening_the_next_one_opens_it() {
+    struct Panics;
+    impl seawall::PlainSqlite for Panics {
+        fn hold(&self, _: &std::path::Path, _: bool) -> seawall::Result<Box<dyn seawall::HeldFile>> {
+            panic!("it panics")
+        }
+    }
+    let folder = Folder::new();
+    write_plain(&folder.name(), 3);
+    let options = Options::default();
+    let panics = || Database::open(&folder.name(), Access::ReadWrite, &options, &Panics).map(drop);
+    std::panic::catch_unwind(panics).expect_err("it panics");
+    let database = Database::open(&folder.name(), Access::ReadWrite, &options, &PlainFile).unwrap();
+    assert_eq!(newest(&database).page_count(), 3);
+}
