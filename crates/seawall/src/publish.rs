@@ -104,15 +104,19 @@ impl Database {
                 }
                 Ok(published)
             }
-            Outcome::Refused => match self.settle_refusal(&pending) {
+            Outcome::Refused => match self.settle_refusal(&pending, PATIENCE) {
                 Ok(Some(published)) => Ok(published),
                 Ok(None) => Err(Error::Superseded { version: pending.next.version }),
                 Err(cause) => Err(self.leave_unsettled(pending, cause)),
             },
-            Outcome::Failed(error) => Err(Error::nothing_written(error)),
+            // Its frame is there, and no head will ever name it.
+            Outcome::Failed(error) => {
+                self.mark_refused(&pending);
+                Err(Error::nothing_written(error))
+            }
             Outcome::Unknown(cause) if mutation::is(Mutation::UnknownIsFailure) => Err(Error::Unreachable { cause }),
             Outcome::Unknown(cause) => Err(self.leave_unsettled(pending, cause)),
-            Outcome::Untold(cause) => match self.go_on_untold(&pending) {
+            Outcome::Untold(cause) => match self.go_on_untold(&pending, PATIENCE) {
                 Ok(()) => Err(pending.untold(cause)),
                 Err(cause) => Err(self.leave_unsettled(pending, cause)),
             },
@@ -184,15 +188,17 @@ impl Database {
 
     /// The commit was refused: a mark says so, for recovery; then the head is looked at once more, for recovery may have been at
     /// work before it could see the mark. A snapshot, if the commit is in the history after all; an error, if the head cannot be had.
-    pub(crate) fn settle_refusal(self: &Arc<Self>, pending: &Pending) -> Result<Option<Arc<Snapshot>>, String> {
+    pub(crate) fn settle_refusal(
+        self: &Arc<Self>,
+        pending: &Pending,
+        patience: Duration,
+    ) -> Result<Option<Arc<Snapshot>>, String> {
         let sent = self.storage.now();
-        // Without its mark the frame is still refused: the head decides, and the mark only helps where the head is lost.
-        whole(self.segment.lock()).owe(mark_of(&pending.next, Fate::Refused));
-        self.mark_owed(pending.lease.sweep);
+        self.mark_refused(pending);
         let known = self.newest_known();
         let look = || -> Result<Option<Arc<Snapshot>>> {
-            let head = self.load(&known, PATIENCE)?;
-            let until = self.storage.now().monotonic + PATIENCE;
+            let head = self.load(&known, patience)?;
+            let until = self.storage.now().monotonic + patience;
             match self.judge(pending, &head, until)? {
                 Verdict::Committed => self.install(pending).map(Some),
                 // What the head told before stays true in its epoch.
@@ -210,6 +216,13 @@ impl Database {
         self.note_trouble(failed.not_given_back.map_or(Ok(()), Err));
         self.mark_owed(sweep);
         failed.error
+    }
+
+    /// Marks the commit of `pending` as refused. Without its mark the frame is refused all the same: the head decides, and the mark only
+    /// helps where the head is lost.
+    fn mark_refused(&self, pending: &Pending) {
+        whole(self.segment.lock()).owe(mark_of(&pending.next, Fate::Refused));
+        self.mark_owed(pending.lease.sweep);
     }
 
     /// Writes the marks that are owed. What cannot be written now is written before anything else is.

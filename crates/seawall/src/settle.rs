@@ -1,7 +1,7 @@
 //! Settling: what became of a commit that got no clear answer. The head tells it, the number that `fs` gave it, or the chain.
 
 use crate::coordinator::Lease;
-use crate::database::{Database, PATIENCE, check_home};
+use crate::database::{Database, check_home};
 use crate::error::{Error, Result};
 use crate::head::{CommitRef, Head};
 use crate::ids::{Epoch, Version};
@@ -111,11 +111,12 @@ impl Database {
         let asking = Asking(&self.pending);
         let settled = match self.conclude(pending, true, patience) {
             Outcome::Committed => self.install_late(pending).map_err(|error| error.to_string()),
-            Outcome::Refused => self.settle_refusal(pending).map(drop),
+            Outcome::Refused => self.settle_refusal(pending, patience).map(drop),
             Outcome::Failed(error) => Err(error.to_string()),
             Outcome::Unknown(cause) => Err(cause),
             Outcome::Untold(cause) => {
-                self.go_on_untold(pending).inspect(|()| self.note_trouble(Err(pending.untold(cause).to_string())))
+                let told = |()| self.note_trouble(Err(pending.untold(cause).to_string()));
+                self.go_on_untold(pending, patience).map(told)
             }
         };
         let result = settled.map_err(|cause| pending.unknown(cause));
@@ -146,10 +147,10 @@ impl Database {
 
     /// Nothing will ever tell what became of `pending`, and nothing can change it any more: another commit has its version, or builds
     /// on it. The newest version is right in either case, so this process goes on there, and never reads an older one.
-    pub(crate) fn go_on_untold(&self, pending: &Pending) -> Result<(), String> {
+    pub(crate) fn go_on_untold(&self, pending: &Pending, patience: Duration) -> Result<(), String> {
         let look = || {
             let sent = self.storage.now();
-            let newest = self.catch_up(self.load(&self.newest_known(), PATIENCE)?, sent)?;
+            let newest = self.catch_up(self.load(&self.newest_known(), patience)?, sent)?;
             assert!(newest.head.order() > pending.previous.head.order(), "a head that was seen stays");
             Ok(())
         };
