@@ -12,8 +12,7 @@ help: ## what can be made
 
 $(BIN)/maturin: requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -r requirements-dev.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
 	@touch $@
 
 build: $(BIN)/maturin ## build the Python module and the loadable extension into .venv
@@ -27,8 +26,8 @@ else
 endif
 
 test: build ## every test (Rust, Python, Django, DynamoDB, under fire)
-	$(WITH_DYNAMODB) cargo test --workspace --exclude seawall-sim
-	$(WITH_DYNAMODB) cargo test -p seawall-sim
+	$(WITH_DYNAMODB) cargo test --locked --workspace --exclude seawall-sim
+	$(WITH_DYNAMODB) cargo test --locked -p seawall-sim
 	$(WITH_DYNAMODB) $(BIN)/pytest
 
 test-django: build ## Django's own test suite, beside stock SQLite (10 to 20 minutes)
@@ -36,10 +35,10 @@ test-django: build ## Django's own test suite, beside stock SQLite (10 to 20 min
 
 # With SEED: that one alone, with its trace. Otherwise SEEDS seeds of STEPS steps, and everything that a full run must meet was met.
 sim: ## many simulated machines, every fault: 10 million steps (SEEDS=330, STEPS=30000), or one run with its trace (SEED=n)
-	cargo run --quiet -p seawall-sim -- --steps $(or $(STEPS),30000) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),330) $(if $(SEEDS)$(STEPS),,--complete))
+	cargo run --locked --quiet -p seawall-sim -- --steps $(or $(STEPS),30000) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),330) $(if $(SEEDS)$(STEPS),,--complete))
 
 mutants: ## the engine, broken in one place at a time, in the simulator: which check catches it, after how many steps
-	cargo run --quiet -p seawall-sim --features mutations -- --mutants
+	cargo run --locked --quiet -p seawall-sim --features mutations -- --mutants
 
 fuzz: ## ten minutes of each fuzz target (SECONDS=60, TARGET=one; KEEP=1: what it reached anew stays in fuzz/corpus)
 	cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
@@ -59,19 +58,25 @@ aws: build ## the Lambda layer and the polls for deploy/aws, into build/aws
 
 lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy, cfn-lint: all clean
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/cfn-lint deploy/aws/template.yaml
 
+# After a change of a *.in: chooses the versions again, and writes them with the hashes of their files.
+PINNED := requirements-dev deploy/aws/requirements tests/django_sqlite_efs/requirements
+pin: $(BIN)/maturin ## versions and hashes of the Python packages, from the *.in files
+	for file in $(PINNED); do $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file $$file.txt $$file.in || exit; done
+
 doc: ## the Rust documentation, in target/doc
-	cargo doc --workspace --no-deps
+	cargo doc --locked --workspace --no-deps
 
 clean: ## remove what was built
 	cargo clean
 	cargo clean --manifest-path fuzz/Cargo.toml
 	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
-.PHONY: help build demo test test-django sim mutants fuzz nfs bench aws lint doc clean
+.PHONY: help build demo test test-django sim mutants fuzz nfs bench aws lint pin doc clean

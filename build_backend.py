@@ -31,7 +31,7 @@ prepare_metadata_for_build_editable = maturin.prepare_metadata_for_build_editabl
 
 def build_extension() -> None:
     """Build `libseawall.so` into the package."""
-    subprocess.run(["cargo", "build", "--release", "--package", "seawall-sqlite"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--locked", "--release", "--package", "seawall-sqlite"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     shutil.copyfile(target / "release" / "libseawall_sqlite.so", EXTENSION)
 

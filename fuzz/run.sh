@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 seconds=$1
 shift
+# cargo fuzz knows no --locked: this fails if the lock file is not what would be built.
+cargo +nightly fetch --locked
 cargo +nightly fuzz build
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cargo +nightly fuzz list)

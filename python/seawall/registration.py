@@ -32,7 +32,7 @@ def extension_path() -> Path:
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is not there: install Seawall with pip (`pip install .` in a clone), or build the extension with "
-            "`cargo build --release -p seawall-sqlite` and put it there"
+            "`cargo build --locked --release -p seawall-sqlite` and put it there"
         )
     return path
 

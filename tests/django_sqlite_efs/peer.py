@@ -38,7 +38,7 @@ def interpreter() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != wanted:
             venv.create(ENVIRONMENT, clear=True, with_pip=True)
-            pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--requirement"]
+            pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r"]
             done = subprocess.run([*pip, HERE / "requirements.txt"], capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise Absent(f"pip could not install django-sqlite-efs: {done.stderr[-2000:]}")
