@@ -3,11 +3,14 @@
 //! In upper case, it asks for a right checksum behind the text, so that the fuzzer gets past it. What is taken has one spelling only: it
 //! is the text that would be written.
 
+use seawall::Shown;
 use seawall::commit::page_checksum;
+use seawall::coordinator::CoordinatorError;
 use seawall::head::{BaseRef, Head, Place};
 use seawall::high::High;
 use seawall::identity::{self, Identity};
 use seawall::ids::{BaseName, DatabaseId, SegmentName, Version};
+use seawall_dynamodb::address::Address;
 use seawall_dynamodb::item::{Item, Value, first_in_line, head_of, holder_of, item_of, names};
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
@@ -29,8 +32,9 @@ pub fn check(data: &[u8]) {
         b'H' => drop(one_spelling::<Head>(&format!("{text} sum={}", checksum(text))).inspect(check_head)),
         b'g' => drop(one_spelling::<High>(text)),
         b'G' => drop(one_spelling::<High>(&format!("{:<159}\n", format!("{text} sum={}", checksum(text))))),
-        b'i' => drop(one_spelling::<Identity>(text)),
-        b'I' => drop(one_spelling::<Identity>(&format!("{text}sum {}\n", checksum(text)))),
+        b'i' => drop(one_spelling::<Identity>(text).inspect(check_identity)),
+        b'I' => drop(one_spelling::<Identity>(&format!("{text}sum {}\n", checksum(text))).inspect(check_identity)),
+        b'u' => check_url(text),
         b'n' => check_names(text),
         b't' => check_item(text),
         _ => {}
@@ -58,6 +62,25 @@ fn check_head(head: &Head) {
     assert!(head.base.is_none_or(|base| base.name.version <= head.version));
 }
 
+/// What `id` names is in Amazon's DynamoDB, or in the file system: never at an address that a file chose.
+fn check_identity(identity: &Identity) {
+    let Ok(address) = Address::parse(&identity.coordinator) else { return };
+    assert_eq!(address.endpoint, None);
+    assert_eq!(
+        format!("dynamodb://{}?region={}", address.table, address.region.unwrap_or_default()),
+        identity.coordinator
+    );
+}
+
+/// Whatever is asked for, its password is not told.
+fn check_url(text: &str) {
+    check_shown(&Shown::url(text));
+    check_shown(&Shown::new(text));
+    if let Err(why) = Address::parse(text) {
+        check_shown(&Shown::message(why));
+    }
+}
+
 /// Nothing that becomes part of a path leaves its folder.
 fn check_names(text: &str) {
     one_spelling::<Place>(text);
@@ -68,14 +91,20 @@ fn check_names(text: &str) {
     }
 }
 
-/// An item, one attribute a line: its name, `N` or `S`, and the value, after single spaces.
+/// An item, one attribute a line: its name, `N`, `S` or `M`, and the value, after single spaces.
 fn check_item(text: &str) {
     let item: Item = text.lines().filter_map(attribute).collect();
     let holder = holder_of(&item, 1);
-    assert!(holder.is_err() || holder.is_ok_and(|holder| holder.generation == 1));
-    first_in_line(&item);
-    let Ok(head) = head_of(&item, DATABASE, TABLE) else { return };
+    assert_eq!((holder.generation, holder.term == 0), (1, is_free(&item)));
+    assert_eq!(first_in_line(&item).is_some(), item.contains_key(names::WAITING));
+    let told = head_of(&item, DATABASE, TABLE).map_err(|why| CoordinatorError::Malformed(why).to_string());
+    check_shown(&holder.label);
+    let head = match told {
+        Ok(head) => head,
+        Err(why) => return check_shown(&why),
+    };
     check_head(&head);
+    assert!([head.epoch.0, head.generation, head.sweep].iter().all(|counter| counter.checked_add(1 << 62).is_some()));
     assert!(head.version < Version::MAX);
     let again = item_of(&head, TABLE);
     for (name, value) in &again {
@@ -85,11 +114,23 @@ fn check_item(text: &str) {
     assert_eq!(head_of(&again, DATABASE, TABLE).as_ref(), Ok(&head));
 }
 
+/// Nobody has the lease, or it ended in 1970.
+fn is_free(item: &Item) -> bool {
+    !item.contains_key(names::LEASE) || item.get(names::LEASE_UNTIL) == Some(&Value::Number("0".into()))
+}
+
+/// What people get to see is one short line.
+fn check_shown(text: &str) {
+    assert!(text.len() < 40_000 && !text.chars().any(char::is_control), "{text:?}");
+    assert_eq!(&*Shown::message(text), text, "what was shown changes when it is shown again");
+}
+
 fn attribute(line: &str) -> Option<(String, Value)> {
     let (name, value) = line.split_once(' ')?;
     let value = match value.split_once(' ')? {
         ("N", number) => Value::Number(number.to_owned()),
         ("S", text) => Value::Text(text.to_owned()),
+        ("M", _) => Value::Other,
         _ => return None,
     };
     Some((name.to_owned(), value))

@@ -99,3 +99,11 @@ def test_the_folder_for_the_cache() -> None:
     assert cache_dir() is None
     with override_settings(SEAWALL_CACHE_DIR="/tmp/cache"):
         assert cache_dir() == "/tmp/cache"
+
+
+@pytest.mark.parametrize("value", ["redis://user:sesame@host", "user:sesame@host", "dynamodb//:sesame@x"])
+def test_a_wrong_coordinator_s_password_is_not_told(value: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as told:
+        Options.of({"OPTIONS": {"coordinator": value}})
+    assert "names no coordinator" in str(told.value)
+    assert "sesame" not in str(told.value)

@@ -3,6 +3,7 @@
 use crate::file_system;
 use crate::finding::{Finding, State};
 use crate::{print, table};
+use seawall::Shown;
 use seawall::identity::{self, Identity};
 use seawall::plain::{HEADER, NameState, state_of};
 use seawall_dynamodb::address::Address;
@@ -47,7 +48,7 @@ fn examine(name: &Path, asked: Option<String>) -> Vec<Finding> {
         url if url.starts_with("dynamodb:") => findings.extend(table::examine(url, identity.as_ref())),
         url => findings.push(Finding::problem(
             "coordinator",
-            format!("{url:?} names no coordinator"),
+            format!("\"{}\" names no coordinator", Shown::url(url)),
             "use fs: or dynamodb://TABLE?region=REGION",
         )),
     }

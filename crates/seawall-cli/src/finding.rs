@@ -1,7 +1,8 @@
 //! What was looked at, and what was found.
 
-use serde::Serialize;
-use std::fmt::{self, Write as _};
+use seawall::Shown;
+use serde::{Serialize, Serializer};
+use std::fmt;
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -25,16 +26,17 @@ pub struct Finding {
     /// What was found.
     pub state: State,
     /// The same, for people.
-    pub text: String,
+    #[serde(serialize_with = "as_text")]
+    pub text: Shown,
     /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
+    pub remedy: Option<Shown>,
 }
 
 impl Finding {
     /// As it must be.
     pub fn good(check: &'static str, text: impl Into<String>) -> Finding {
-        Finding { check, state: State::Good, text: text.into(), remedy: None }
+        Finding { check, state: State::Good, text: Shown::message(text.into()), remedy: None }
     }
 
     /// Not wrong, and worth knowing.
@@ -49,7 +51,12 @@ impl Finding {
 
     /// Wrong, and what to do about it.
     pub fn problem(check: &'static str, text: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding { check, state: State::Problem, text: text.into(), remedy: Some(remedy.into()) }
+        Finding {
+            check,
+            state: State::Problem,
+            text: Shown::message(text.into()),
+            remedy: Some(Shown::message(remedy.into())),
+        }
     }
 }
 
@@ -61,31 +68,20 @@ impl fmt::Display for Finding {
             State::Unknown => "unknown",
             State::Problem => "PROBLEM",
         };
-        write!(f, "{state:8} {:22} {}", self.check, OneLine(&self.text))?;
+        write!(f, "{state:8} {:22} {}", self.check, self.text)?;
         match &self.remedy {
-            Some(remedy) => write!(f, "\n{:31} what to do: {}", "", OneLine(remedy)),
+            Some(remedy) => write!(f, "\n{:31} what to do: {}", "", remedy),
             None => Ok(()),
         }
     }
 }
 
-/// A text without anything that a terminal would obey: names of files, and what servers say, may hold whatever somebody put there.
-struct OneLine<'a>(&'a str);
+fn as_text<S: Serializer>(text: &Shown, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
 
-impl fmt::Display for OneLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// They turn the direction of what follows.
-        const TURNS: [std::ops::RangeInclusive<char>; 3] =
-            ['\u{200e}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
-        for letter in self.0.chars() {
-            if letter.is_control() || TURNS.iter().any(|turns| turns.contains(&letter)) {
-                write!(f, "{}", letter.escape_default())?;
-            } else {
-                f.write_char(letter)?;
-            }
-        }
-        Ok(())
-    }
+fn as_optional_text<S: Serializer>(text: &Option<Shown>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_deref().serialize(serializer)
 }
 
 #[cfg(test)]

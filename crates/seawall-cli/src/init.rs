@@ -1,6 +1,7 @@
 //! `seawall init`: the policy, and the table.
 
 use crate::{print, remark};
+use seawall::Shown;
 use seawall_dynamodb::Verdict;
 use seawall_dynamodb::address::Address;
 use seawall_dynamodb::admin::{self, Key};
@@ -17,7 +18,7 @@ pub(crate) fn run(url: &str, create_table: bool, account: &str, as_json: bool) -
     let table = match opened {
         Ok(table) => table,
         Err(why) => {
-            remark(format_args!("{url}: {why}"));
+            remark(format_args!("{}: {why}", Shown::url(url)));
             return false;
         }
     };

@@ -13,6 +13,7 @@ mod mounts;
 mod table;
 
 use clap::{Parser, Subcommand};
+use seawall::Shown;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -92,5 +93,5 @@ fn print(line: impl Display) {
 
 /// The same for what is no result.
 fn remark(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", Shown::message(line));
 }

@@ -2,11 +2,12 @@
 
 use crate::doctor::bound_to;
 use crate::finding::Finding;
+use seawall::Shown;
 use seawall::identity::Identity;
 use seawall_dynamodb::Verdict;
-use seawall_dynamodb::address::Address;
+use seawall_dynamodb::address::{Address, unencrypted_host};
 use seawall_dynamodb::admin::{self, Key};
-use seawall_dynamodb::item::{Item, head_of, holder_of, key_of, names, text};
+use seawall_dynamodb::item::{Item, NO_TERM, head_of, holder_of, key_of, names, text};
 use seawall_dynamodb::request::{Answer, Change, Request, Values};
 use seawall_dynamodb::sdk::{self, SdkTable};
 use seawall_dynamodb::table::{Failure, FailureKind, Table};
@@ -23,6 +24,9 @@ const FAR: Duration = Duration::from_millis(20);
 /// Signatures are refused from here on.
 const CLOCK_REFUSED_MILLIS: u64 = 5 * 60 * 1000;
 
+/// Where the SDK looks for an endpoint that the URL does not name.
+const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
+
 /// Looks at the table that `url` names.
 pub(crate) fn examine(url: &str, identity: Option<&Identity>) -> Vec<Finding> {
     let address = match Address::parse(url) {
@@ -30,7 +34,7 @@ pub(crate) fn examine(url: &str, identity: Option<&Identity>) -> Vec<Finding> {
         Err(why) => {
             return vec![Finding::problem(
                 "coordinator",
-                format!("{url}: {why}"),
+                format!("{}: {why}", Shown::url(url)),
                 "use dynamodb://TABLE?region=REGION",
             )];
         }
@@ -43,6 +47,7 @@ pub(crate) fn examine(url: &str, identity: Option<&Identity>) -> Vec<Finding> {
     };
     let name = table.url();
     let mut findings = vec![bound_to(&name, identity).unwrap_or_else(|| Finding::good("coordinator", name.clone()))];
+    findings.extend(unencrypted(&address));
     // Asked for first: while they are looked for in vain, the table would seem not to answer.
     let credentials = match table.credentials() {
         Ok(credentials) => credentials,
@@ -67,6 +72,15 @@ pub(crate) fn examine(url: &str, identity: Option<&Identity>) -> Vec<Finding> {
         findings.push(clock(table.clock_ahead()));
     }
     findings
+}
+
+/// An endpoint that requests go to in clear text. The user chose it: a file cannot.
+fn unencrypted(address: &Address) -> Option<Finding> {
+    let of_environment = || ENDPOINTS.iter().find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()));
+    let host = unencrypted_host(&address.endpoint.clone().or_else(of_environment)?)?;
+    let text =
+        format!("requests to {host} are not encrypted: everybody on the way can read the session token, and the item");
+    Some(Finding::note("encryption", format!("{text}; an endpoint that begins with https:// keeps them secret")))
 }
 
 /// Whether the table can be asked any more, and what it is like.
@@ -235,12 +249,19 @@ fn head(table: &SdkTable, identity: &Identity) -> Finding {
         }
         Err(failure) => return Finding::unknown(CHECK, failure.why),
     };
-    let told = head_of(&item, identity.database, table.name())
-        .and_then(|head| Ok((head.version.0, holder_of(&item, head.generation)?)));
+    let told =
+        head_of(&item, identity.database, table.name()).map(|head| (head.version.0, holder_of(&item, head.generation)));
     match told {
-        Ok((version, holder)) if holder.label.is_empty() => {
+        Ok((version, holder)) if holder.term == 0 => {
             Finding::good(CHECK, format!("version {version}; nobody is writing"))
         }
+        Ok((version, holder)) if holder.term == NO_TERM => Finding::note(
+            CHECK,
+            format!(
+                "version {version}; the item has a lease that does not say when it ends ({}): a writer that waits goes ahead after it has watched it for a whole lease",
+                holder.label
+            ),
+        ),
         Ok((version, holder)) => Finding::good(CHECK, format!("version {version}; {} is writing", holder.label)),
         Err(why) => {
             Finding::problem(CHECK, format!("the item {key} cannot be used: {why}"), "restore the item as it was")

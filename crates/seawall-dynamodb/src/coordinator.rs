@@ -1,14 +1,16 @@
 //! The coordinator: what the engine asks, as requests to a table.
 
-use crate::item::{Item, first_in_line, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of};
+use crate::item::{
+    Item, NO_TERM, first_in_line, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of,
+};
 use crate::legacy;
 use crate::request::{Answer, Change, IF_ABSENT, IF_HOME, Request, Values, changes};
 use crate::table::{Repeats, Table, by_chance, send};
-use seawall::Moment;
 use seawall::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use seawall::head::Head;
 use seawall::ids::{DatabaseId, Epoch, Token};
 use seawall::storage::Storage;
+use seawall::{Moment, Shown};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -80,13 +82,17 @@ impl DynamoCoordinator {
             .map_err(|why| CoordinatorError::Malformed(format!("{}: {why}", place())))
     }
 
-    fn seen(&self, item: &Item, head: &Head) -> Result<Holder, CoordinatorError> {
-        let mut holder = holder_of(item, head.generation).map_err(CoordinatorError::Malformed)?;
-        if holder.term > 0 {
-            let until = Moment { wall: Duration::from_millis(holder.term), ..Moment::default() };
-            holder.label = format!("{}, until {}", holder.label, until.clock());
-        }
-        Ok(holder)
+    fn seen(&self, item: &Item, head: &Head) -> Holder {
+        let mut holder = holder_of(item, head.generation);
+        holder.label = match holder.term {
+            0 => holder.label,
+            NO_TERM => Shown::message(format_args!("{}, and until when is not said", holder.label)),
+            term => {
+                let until = Moment { wall: Duration::from_millis(term), ..Moment::default() };
+                Shown::message(format_args!("{}, until {}", holder.label, until.clock()))
+            }
+        };
+        holder
     }
 
     fn get(&self, patience: Duration) -> Result<Option<Item>, CoordinatorError> {
@@ -117,7 +123,7 @@ impl DynamoCoordinator {
         let change = match &claim.pass_over {
             Some(holder) => {
                 values.extend([("gen", number(holder.generation)), ("seen_until", number(holder.term))]);
-                changes::PASS_OVER
+                if holder.term == NO_TERM { changes::PASS_OVER_TIMELESS } else { changes::PASS_OVER }
             }
             None if self.line_sleeps() => changes::ACQUIRE_PAST_LINE,
             None => changes::ACQUIRE,
@@ -253,7 +259,7 @@ impl Coordinator for DynamoCoordinator {
         };
         let head = self.head(item.as_ref())?;
         let item = item.expect("a head was read from it");
-        let holder = self.seen(&item, &head)?;
+        let holder = self.seen(&item, &head);
         if self.is_a_ghost(&item, claim) {
             let claim = Claim { pass_over: Some(holder.clone()), ..claim.clone() };
             if let Ok(Answer::Done(item)) = self.ask(&claim, &head) {
@@ -273,7 +279,7 @@ impl Coordinator for DynamoCoordinator {
     fn holder(&self, _known: &Head) -> Result<Holder, CoordinatorError> {
         let item = self.get(PATIENCE)?;
         let head = self.head(item.as_ref())?;
-        self.seen(&item.expect("a head was read from it"), &head)
+        Ok(self.seen(&item.expect("a head was read from it"), &head))
     }
 
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {

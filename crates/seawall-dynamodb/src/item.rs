@@ -1,6 +1,7 @@
 //! The head as an item, attribute by attribute (`docs/dynamodb.md` is the operator's view of it).
 
 use names::*;
+use seawall::Shown;
 use seawall::coordinator::Holder;
 use seawall::head::{BaseRef, CommitRef, Head, Place};
 use seawall::ids::{DatabaseId, Epoch, Version, parse_number};
@@ -15,6 +16,8 @@ pub enum Value {
     Text(String),
     /// A number, in decimal.
     Number(String),
+    /// Anything else, which Seawall never writes.
+    Other,
 }
 
 /// An item's attributes.
@@ -90,6 +93,11 @@ const NOWHERE: &str = "-";
 /// The format of the head's item that this program writes and reads.
 const FORMAT_VERSION: u32 = 1;
 
+/// The term of a lease that does not say when it ends, or says it in a way that no program of ours does.
+pub const NO_TERM: u64 = u64::MAX;
+/// No counter comes so far by counting: a million a second need 292,000 years.
+const COUNTER_LIMIT: u64 = 1 << 63;
+
 /// The key of a database's head.
 pub fn key_of(database: DatabaseId) -> String {
     format!("seawall#{database}")
@@ -142,18 +150,19 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
     }
     let key: String = read(item, PK)?;
     if key != key_of(database) {
-        return Err(format!("its key is {key}"));
+        return Err(format!("its key is {}", Shown::new(key)));
     }
     let made_in: String = read(item, TABLE)?;
     if made_in != table {
         return Err(format!(
-            "it was made in the table {made_in:?}, and this is {table:?}: a table that was restored or copied has old heads, and writing \
-             on with one would lose what came after it"
+            "it was made in the table \"{}\", and this is {table:?}: a table that was restored or copied has old heads, and writing \
+             on with one would lose what came after it",
+            Shown::new(made_in)
         ));
     }
     let head = Head {
         database,
-        epoch: Epoch(read(item, EPOCH)?),
+        epoch: Epoch(read_counter(item, EPOCH)?),
         version: Version(read(item, VERSION)?),
         commit: CommitRef {
             id: read(item, COMMIT)?,
@@ -162,23 +171,31 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
         },
         base: read_optional::<BaseRef>(item, BASE)?,
         home: read(item, HOME)?,
-        generation: read(item, GEN)?,
-        sweep: read(item, SWEEP)?,
+        generation: read_counter(item, GEN)?,
+        sweep: read_counter(item, SWEEP)?,
         lease_slot: 0,
     };
     head.check().map_err(|why| why.to_string())?;
     Ok(head)
 }
 
-/// Who has the lease, as an item tells. A lease that is free has a term of 0.
-pub fn holder_of(item: &Item, generation: u64) -> Result<Holder, String> {
-    let label = read_optional::<String>(item, LEASE_LABEL)?.unwrap_or_default();
-    Ok(Holder { generation, term: read_optional(item, LEASE_UNTIL)?.unwrap_or_default(), label })
+/// Who has the lease, as an item tells. A lease that is free has a term of 0, one that does not say when it ends [`NO_TERM`]. The lease is
+/// a politeness: nothing that stands there is an error.
+pub fn holder_of(item: &Item, generation: u64) -> Holder {
+    let term = match item.contains_key(LEASE) {
+        true => read_optional(item, LEASE_UNTIL).ok().flatten().unwrap_or(NO_TERM),
+        false => 0,
+    };
+    Holder { generation, term, label: text_of(item, LEASE_LABEL).map(Shown::new).unwrap_or_default() }
 }
 
-/// Who stands in line: the token, and how long he had waited then, in milliseconds.
+/// Who stands in line: the token, and how long it had waited then, in milliseconds. What is no token stands there all the same.
 pub fn first_in_line(item: &Item) -> Option<(&str, u64)> {
-    Some((text_of(item, WAITING)?, read_optional(item, WAITED).ok().flatten().unwrap_or_default()))
+    let token = match item.get(WAITING)? {
+        Value::Text(token) | Value::Number(token) => token,
+        Value::Other => "",
+    };
+    Some((token, read_optional(item, WAITED).ok().flatten().unwrap_or_default()))
 }
 
 /// A text attribute, if it is there.
@@ -195,7 +212,23 @@ fn read<T: Attribute>(item: &Item, name: &str) -> Result<T, String> {
 
 fn read_optional<T: Attribute>(item: &Item, name: &str) -> Result<Option<T>, String> {
     let Some(value) = item.get(name) else { return Ok(None) };
-    T::from_value(value).map(Some).ok_or_else(|| format!("its attribute {name} is malformed"))
+    let malformed = || match value {
+        Value::Number(number) => format!("its attribute {name} is malformed: {}", Shown::new(number)),
+        Value::Text(_) | Value::Other => format!("its attribute {name} is malformed"),
+    };
+    T::from_value(value).map(Some).ok_or_else(malformed)
+}
+
+/// A counter that only ever rises by one. One that could not rise any more would end all writing.
+fn read_counter(item: &Item, name: &str) -> Result<u64, String> {
+    let counter = read(item, name)?;
+    if counter < COUNTER_LIMIT {
+        return Ok(counter);
+    }
+    Err(format!(
+        "its attribute {name} is {counter}, and no counter comes so far by counting: somebody wrote it there. Stop all writers, and set it \
+         to what it was"
+    ))
 }
 
 struct MaybePlace(Option<Place>);
@@ -250,7 +283,7 @@ mod tests {
         let name = BaseName { epoch: Epoch(u64::MAX), version: Version(12), commit: [1, 2, 3, 4] };
         Head {
             database: DATABASE,
-            epoch: Epoch(u64::MAX),
+            epoch: Epoch(COUNTER_LIMIT - 1),
             version: Version(Version::MAX.0 - 2),
             commit: CommitRef {
                 id: CommitId([2; 16]),
@@ -259,8 +292,8 @@ mod tests {
             },
             base: Some(BaseRef { name, page_size: PageSize::new(65_536).unwrap(), page_count: u32::MAX }),
             home: u64::MAX,
-            generation: u64::MAX >> 1,
-            sweep: u64::MAX,
+            generation: COUNTER_LIMIT - 1,
+            sweep: COUNTER_LIMIT - 1,
             lease_slot: 0,
         }
     }
@@ -280,6 +313,7 @@ mod tests {
         item.insert(WAITED.into(), number(u64::MAX));
         let length = |value: &Value| match value {
             Value::Text(text) | Value::Number(text) => text.len(),
+            Value::Other => unreachable!("it is never written"),
         };
         let size: usize = item.iter().map(|(name, value)| name.len() + length(value)).sum();
         assert!(size < 1024, "{size} bytes");
@@ -287,9 +321,47 @@ mod tests {
 
     #[test]
     fn a_head_that_no_commit_can_follow_is_refused() {
-        for last in [Head { version: Version::MAX, ..a_head() }, Head { generation: u64::MAX, ..a_head() }] {
-            assert!(head_of(&item_of(&last, "locks"), DATABASE, "locks").unwrap_err().contains("impossible"));
+        let last = Head { version: Version::MAX, ..a_head() };
+        assert!(head_of(&item_of(&last, "locks"), DATABASE, "locks").unwrap_err().contains("impossible"));
+    }
+
+    #[test]
+    fn a_counter_at_its_end_and_a_number_of_38_digits_are_told_and_not_counted_on() {
+        for name in [EPOCH, GEN, SWEEP] {
+            for value in [COUNTER_LIMIT, u64::MAX - 1, u64::MAX] {
+                let mut item = item_of(&a_head(), "locks");
+                item.insert(name.into(), number(value));
+                let why = head_of(&item, DATABASE, "locks").unwrap_err();
+                assert!(why.contains(&format!("its attribute {name} is {value}")) && why.contains("set it"), "{why}");
+            }
         }
+        for name in [FORMAT, EPOCH, VERSION, HOME, GEN, SWEEP] {
+            for wrong in ["18446744073709551616", "99999999999999999999999999999999999999", "-1", "1.5", "1E+30"] {
+                let mut item = item_of(&a_head(), "locks");
+                item.insert(name.into(), Value::Number(wrong.into()));
+                let why = head_of(&item, DATABASE, "locks").unwrap_err();
+                assert!(why.contains(name) && why.contains(wrong), "{why}");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_stands_in_a_lease_is_a_holder_and_its_label_is_bounded() {
+        let held = |until: Option<Value>| {
+            let mut item = Item::from([(LEASE.to_owned(), text("x"))]);
+            item.insert(LEASE_LABEL.into(), text("a\n\u{1b}[2J".repeat(50_000)));
+            item.extend(until.map(|until| (LEASE_UNTIL.to_owned(), until)));
+            holder_of(&item, 7)
+        };
+        assert_eq!(held(Some(number(5))).term, 5);
+        let nonsense = [text("soon"), Value::Other, Value::Number("1.5".into()), Value::Number("1".repeat(38))];
+        for until in nonsense.map(Some).into_iter().chain([None]) {
+            assert_eq!(held(until).term, NO_TERM);
+        }
+        let label = held(None).label;
+        assert!(label.len() < 5000 && !label.contains(['\n', '\u{1b}']), "{} bytes", label.len());
+        let free = Item::from([(LEASE_UNTIL.to_owned(), text("never"))]);
+        assert_eq!(holder_of(&free, 7).term, 0);
     }
 
     #[test]
@@ -308,13 +380,13 @@ mod tests {
     proptest! {
         /// Items are hostile input: whatever an attribute becomes, it is read or refused, never a panic.
         #[test]
-        fn no_item_panics(at: prop::sample::Index, content in ".{0,80}", is_number: bool, removed: bool) {
+        fn no_item_panics(at: prop::sample::Index, content in ".{0,80}", kind in 0..3, removed: bool) {
             let mut item = item_of(&a_head(), "locks");
             let name = item.keys().nth(at.index(item.len())).unwrap().clone();
             if removed {
                 item.remove(&name);
             } else {
-                item.insert(name, if is_number { Value::Number(content) } else { Value::Text(content) });
+                item.insert(name, [Value::Number(content.clone()), Value::Text(content), Value::Other][kind as usize].clone());
             }
             let _ = head_of(&item, DATABASE, "locks");
         }

@@ -5,8 +5,8 @@
 
 use crate::item::{Item, Value, names::*, number, text, text_of};
 use crate::request::{IF_LOCK_FREE, IF_LOCK_MINE, Request, Values};
-use seawall::Moment;
 use seawall::ids::{DatabaseId, parse_number};
+use seawall::{Moment, Shown};
 use std::time::Duration;
 
 const OURS: &str = "seawall:";
@@ -26,7 +26,7 @@ pub(crate) fn give_back(name: &str, database: DatabaseId) -> Request {
 
 /// Who has it, for people.
 pub(crate) fn holder(name: &str, item: Option<&Item>) -> String {
-    let lock = item.and_then(|item| text_of(item, LOCK_ID)).unwrap_or("it is gone by now");
+    let lock = Shown::new(item.and_then(|item| text_of(item, LOCK_ID)).unwrap_or("it is gone by now"));
     let until = match item.and_then(|item| item.get(EXPIRES_AT)) {
         Some(Value::Number(seconds)) => parse_number(seconds)
             .map(|seconds| Moment { wall: Duration::from_secs(seconds), ..Moment::default() })

@@ -53,10 +53,8 @@ mod tests {
 
     #[test]
     fn each_mistake_changes_what_it_is_about_and_nothing_else() {
-        let all =
-            [ACQUIRE, ACQUIRE_PAST_LINE, PASS_OVER, STAND_IN_LINE, LEAVE_LINE, RENEW, SWAP, SWAP_AND_KEEP, RELEASE];
         let changed = |mutation| -> BTreeSet<&str> {
-            all.into_iter().filter(|change| with(mutation, *change) != *change).map(|change| change.name).collect()
+            EVERY.into_iter().filter(|change| with(mutation, *change) != *change).map(|change| change.name).collect()
         };
         for mutation in [Mutation::SwapUnconditional, Mutation::SwapByToken, Mutation::SwapWithoutLease] {
             assert_eq!(changed(mutation), BTreeSet::from(["swap"]));

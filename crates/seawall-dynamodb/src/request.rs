@@ -46,6 +46,15 @@ pub mod changes {
         effect: GRANT,
         returns_item: true,
     };
+    /// The same over a holder whose lease does not say when it ends: such a one cannot be renewed, so that its generation alone tells whether
+    /// it is alive.
+    pub const PASS_OVER_TIMELESS: Change = Change {
+        name: "acquire",
+        condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token \
+                    OR #gen = :gen)",
+        effect: GRANT,
+        returns_item: true,
+    };
     const GRANT: &str =
         "SET #lease = :token, #lease_label = :label, #lease_until = :until REMOVE #waiting, #waited ADD #gen :one";
 
@@ -96,6 +105,20 @@ pub mod changes {
         effect: "REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
         returns_item: false,
     };
+
+    /// All of them.
+    pub const EVERY: [Change; 10] = [
+        ACQUIRE,
+        ACQUIRE_PAST_LINE,
+        PASS_OVER,
+        PASS_OVER_TIMELESS,
+        STAND_IN_LINE,
+        LEAVE_LINE,
+        RENEW,
+        SWAP,
+        SWAP_AND_KEEP,
+        RELEASE,
+    ];
 }
 
 /// When an item may be put.
@@ -198,9 +221,7 @@ mod tests {
 
     #[test]
     fn every_change_names_the_epoch_and_none_the_base() {
-        for change in
-            [ACQUIRE, ACQUIRE_PAST_LINE, PASS_OVER, STAND_IN_LINE, LEAVE_LINE, RENEW, SWAP, SWAP_AND_KEEP, RELEASE]
-        {
+        for change in EVERY {
             assert!(change.condition.starts_with("#epoch = :epoch AND "), "{change:?}");
             let named = attributes(&[change.condition, change.effect]);
             assert!(!named.contains(&"base"), "{change:?}");

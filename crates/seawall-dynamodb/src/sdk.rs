@@ -3,7 +3,7 @@
 //! One client for each address and process, shared by its databases. The SDK repeats nothing ([`crate::table`] does).
 //! Connections that lay idle are not trusted: a Lambda function that was frozen finds them dead, and would wait for nothing.
 
-use crate::address::Address;
+use crate::address::{Address, check_region};
 use crate::request::{Answer, Request, attributes, used};
 use crate::table::{Failure, FailureKind, Table};
 use crate::wire::{self, Verdict};
@@ -17,6 +17,7 @@ use aws_sdk_dynamodb::types::ReturnValue;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use seawall::Shown;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -81,6 +82,7 @@ impl SdkTable {
             "no region is known: say dynamodb://TABLE?region=REGION, or set AWS_REGION or a profile's region".to_owned()
         })?;
         let region = region.to_string();
+        check_region(&region)?;
         let ahead = Arc::new(AtomicI64::new(0));
         let link = Mutex::new(Link { client: wire::client(&config, &ahead), config, used: None });
         Ok(SdkTable { address: address.clone(), region, runtime, link, ahead })
@@ -172,7 +174,8 @@ impl SdkTable {
                 FailureKind::Hopeless
             }
         };
-        let endpoint = self.address.endpoint.as_deref().map(|endpoint| format!(", {endpoint}")).unwrap_or_default();
+        let endpoint =
+            self.address.endpoint.as_deref().map(|endpoint| format!(", {}", Shown::new(endpoint))).unwrap_or_default();
         let place = format!("the table {} in {}{endpoint}", self.address.table, self.region);
         Failure { kind, why: format!("{} on {place}: {}", request.action(), verdict.advice()) }
     }

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::operation::{
 };
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_dynamodb::types::AttributeValue;
+use seawall::Shown;
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
@@ -137,14 +138,15 @@ pub(crate) fn verdict<E: ServiceFailure>(error: SdkFailure<E>) -> Verdict {
 
 /// By the service's own code (DynamoDB developer guide, "Error handling").
 fn of_code(status: u16, code: &str, message: &str) -> Verdict {
-    let why = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
+    let why = if message.is_empty() { Shown::new(code) } else { Shown::new(format_args!("{code}: {message}")) };
+    let why = String::from(why);
     match code {
         "ProvisionedThroughputExceededException"
         | "ThrottlingException"
         | "RequestLimitExceeded"
         | "Throttling"
         | "LimitExceededException" => Verdict::Throttled(why),
-        "AccessDeniedException" => Verdict::Forbidden(message.to_owned()),
+        "AccessDeniedException" => Verdict::Forbidden(Shown::new(message).into()),
         "ExpiredTokenException"
         | "ExpiredToken"
         | "UnrecognizedClientException"
@@ -185,7 +187,7 @@ pub(crate) fn reason(error: &(dyn Error + 'static)) -> String {
         innermost = cause;
     }
     let text = innermost.to_string();
-    if text.is_empty() { whole } else { text }
+    Shown::new(if text.is_empty() { whole } else { text }).into()
 }
 
 /// A client for `config` that notes how far the server's clock is ahead.
@@ -230,6 +232,7 @@ fn value(value: &Value) -> AttributeValue {
     match value {
         Value::Text(text) => AttributeValue::S(text.clone()),
         Value::Number(number) => AttributeValue::N(number.clone()),
+        Value::Other => AttributeValue::Null(true),
     }
 }
 
@@ -237,14 +240,14 @@ pub(crate) fn attributes(item: &Item) -> HashMap<String, AttributeValue> {
     item.iter().map(|(name, content)| (name.clone(), value(content))).collect()
 }
 
-/// What an item holds of strings and numbers. Attributes of other types are nobody's here.
+/// What an item holds. That an attribute is there counts, whatever its type: conditions look for it.
 pub(crate) fn item(attributes: HashMap<String, AttributeValue>) -> Item {
-    let known = |(name, value)| match value {
-        AttributeValue::S(text) => Some((name, Value::Text(text))),
-        AttributeValue::N(number) => Some((name, Value::Number(number))),
-        _ => None,
+    let value = |value| match value {
+        AttributeValue::S(text) => Value::Text(text),
+        AttributeValue::N(number) => Value::Number(number),
+        _ => Value::Other,
     };
-    attributes.into_iter().filter_map(known).collect()
+    attributes.into_iter().map(|(name, content)| (name, value(content))).collect()
 }
 
 /// `#name` for each name; DynamoDB refuses an empty map.

@@ -178,7 +178,7 @@ impl<'a> Expression<'a> {
     fn number(&self, value: &Value) -> i128 {
         match value {
             Value::Number(digits) => numeric(digits),
-            Value::Text(text) => panic!("{text:?} is no number, in {:?}", self.text),
+            Value::Text(_) | Value::Other => panic!("{value:?} is no number, in {:?}", self.text),
         }
     }
 
@@ -213,7 +213,7 @@ fn begins_with(attribute: Option<&Value>, prefix: &Value) -> bool {
     matches!((attribute, prefix), (Some(Value::Text(text)), Value::Text(prefix)) if text.starts_with(prefix.as_str()))
 }
 
-/// DynamoDB has 38 digits, and fractions too, which Seawall has no use for.
+/// DynamoDB has 38 digits, and fractions too, which Seawall never writes.
 fn numeric(digits: &str) -> i128 {
     digits.parse().unwrap_or_else(|_| panic!("{digits:?} is no whole number"))
 }

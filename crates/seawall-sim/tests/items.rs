@@ -75,10 +75,11 @@ const MAKES_AN_ITEM: Change = Change {
 };
 const MAKES_AN_EMPTY_ITEM: Change =
     Change { name: "leave the line unasked", condition: "attribute_not_exists(#waiting)", ..LEAVE_LINE };
-const CHANGES: [Change; 11] = [
+const CHANGES: [Change; 12] = [
     ACQUIRE,
     ACQUIRE_PAST_LINE,
     PASS_OVER,
+    PASS_OVER_TIMELESS,
     STAND_IN_LINE,
     LEAVE_LINE,
     RENEW,

@@ -5,7 +5,7 @@
 
 use crate::abi;
 use seawall::ids::CommitId;
-use seawall::{Error, ErrorKind};
+use seawall::{Error, ErrorKind, Shown};
 use std::cell::RefCell;
 use std::ffi::c_int;
 
@@ -42,7 +42,7 @@ pub struct Failure {
 impl Failure {
     /// A refusal of the VFS's own.
     pub(crate) fn refusal(code: c_int, text: impl Into<String>) -> Failure {
-        Failure { code, kind: None, commit: None, text: text.into() }
+        Failure { code, kind: None, commit: None, text: Shown::message(text.into()).into() }
     }
 
     /// The same failure as SQLite must be told it from xWrite: only these codes make it roll back the whole

@@ -1,7 +1,7 @@
 //! PRAGMAs that the VFS answers: those that would take away what Seawall stands on, and its own.
 
 use crate::main_file::MainFile;
-use seawall::Status;
+use seawall::{Shown, Status};
 use std::time::Duration;
 
 /// What becomes of a PRAGMA.
@@ -64,7 +64,7 @@ fn described(status: &Status) -> String {
             "{} pages of {} bytes, {} of them since base {base}",
             status.page_count, status.page_size, status.changed_pages
         ),
-        format!("{} ({}), coordinator {}", status.name, status.file_system, status.coordinator),
+        format!("{} ({}), coordinator {}", Shown::message(&status.name), status.file_system, status.coordinator),
         format!("database {}", status.database),
     ];
     lines.extend(status.trouble.iter().map(|trouble| format!("trouble in the background: {trouble}")));

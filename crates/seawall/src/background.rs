@@ -12,6 +12,7 @@ use crate::ids::Version;
 use crate::moment::Moment;
 use crate::options::Freshness;
 use crate::queue::{Due, Turn};
+use crate::shown::Shown;
 use crate::storage::File;
 use crate::sync::{Condvar, Mutex, MutexGuard, caught, spawn, whole};
 use std::sync::{Arc, Weak};
@@ -102,7 +103,7 @@ impl Database {
 
     /// What went wrong in the background last.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.agenda().trouble.clone()
+        self.agenda().trouble.as_ref().map(|trouble| Shown::message(trouble).into())
     }
 
     /// Changes the agenda; wakes the thread if `change` says so.

@@ -12,31 +12,32 @@ pub mod kinds;
 use crate::head::Head;
 use crate::ids::{CommitId, Epoch, Token, Version};
 use crate::moment::Moment;
+use crate::shown::Shown;
 use std::time::Duration;
 
 /// Why a coordinator did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum CoordinatorError {
     /// It was certainly not carried out.
-    #[error("{0}")]
+    #[error("{}", Shown::message(.0))]
     Unreachable(String),
     /// It may have been carried out, or may be yet.
-    #[error("{0}")]
+    #[error("{}", Shown::message(.0))]
     Unclear(String),
     /// It was carried out, but not durably: it counts only once a repeated request succeeds.
-    #[error("{0}")]
+    #[error("{}", Shown::message(.0))]
     Undurable(String),
     /// No space for the record; it was certainly not carried out.
-    #[error("{0}")]
+    #[error("{}", Shown::message(.0))]
     Full(String),
     /// This may not be done; it was certainly not carried out.
-    #[error("{0}")]
+    #[error("{}", Shown::message(.0))]
     Permission(String),
     /// There is no head where one must be.
-    #[error("the head is lost: {0}")]
+    #[error("the head is lost: {}", Shown::message(.0))]
     Lost(String),
     /// The head is not one that this program can read.
-    #[error("the head cannot be read: {0}")]
+    #[error("the head cannot be read: {}", Shown::message(.0))]
     Malformed(String),
 }
 
@@ -98,7 +99,7 @@ pub struct Holder {
     /// Which term of the lease. `fs`: the lock that stands for it; elsewhere when it ends, in milliseconds since 1970.
     pub term: u64,
     /// Who it is and since when, for people; empty while it has not said. Term or label change with each renewal.
-    pub label: String,
+    pub label: Shown,
 }
 
 /// The answer to an acquire.

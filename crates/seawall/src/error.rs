@@ -1,10 +1,12 @@
 //! What can go wrong, told so that a reader knows what happened, what was kept, and what to do.
 //!
 //! The design's section 8 is the table; [`Error::kind`] is its first column. The edges (SQLite, Python, Django)
-//! translate kinds, never texts.
+//! translate kinds, never texts. Whatever a text is made of (labels, names, what servers and systems say) is made safe where it is
+//! shown, which is here: [`Shown`].
 
 use crate::coordinator::CoordinatorError;
 use crate::ids::{CommitId, Version};
+use crate::shown::Shown;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +49,8 @@ pub enum ErrorKind {
 pub enum Error {
     /// See [`ErrorKind::Busy`].
     #[error(
-        "another writer holds the lease ({holder}); waited {waited:.1?}. Nothing was written: try again, or wait longer (timeout)"
+        "another writer holds the lease ({}); waited {waited:.1?}. Nothing was written: try again, or wait longer (timeout)",
+        Shown::message(.holder)
     )]
     Busy {
         /// Who holds it, since when.
@@ -70,13 +73,13 @@ pub enum Error {
         version: Version,
     },
     /// See [`ErrorKind::Unreachable`].
-    #[error("the coordinator cannot be reached: {cause}. Nothing was written")]
+    #[error("the coordinator cannot be reached: {}. Nothing was written", Shown::message(.cause))]
     Unreachable {
         /// What the coordinator's client said.
         cause: String,
     },
     /// See [`ErrorKind::OutcomeUnknown`].
-    #[error("commit {commit} as version {} was sent, and no answer says whether it took place ({cause}). Its data is kept; the next transaction of this process settles it first. To settle it by hand: look whether commit {commit} is in the history", .version.0)]
+    #[error("commit {commit} as version {} was sent, and no answer says whether it took place ({}). Its data is kept; the next transaction of this process settles it first. To settle it by hand: look whether commit {commit} is in the history", .version.0, Shown::message(.cause))]
     OutcomeUnknown {
         /// The commit's id.
         commit: CommitId,
@@ -86,7 +89,7 @@ pub enum Error {
         cause: String,
     },
     /// The same, and nothing will ever say it: see [`ErrorKind::OutcomeUnknown`].
-    #[error("what became of commit {commit} as version {} cannot be told any more: {cause}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database (seawall verify)", .version.0)]
+    #[error("what became of commit {commit} as version {} cannot be told any more: {}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database (seawall verify)", .version.0, Shown::message(.cause))]
     OutcomeUntold {
         /// The commit's id.
         commit: CommitId,
@@ -105,7 +108,8 @@ pub enum Error {
     },
     /// See [`ErrorKind::Corrupt`].
     #[error(
-        "{what} is damaged: {why}. Nothing was changed; check the whole database (seawall verify), and restore that file from a backup"
+        "{} is damaged: {}. Nothing was changed; check the whole database (seawall verify), and restore that file from a backup",
+        Shown::message(.what), Shown::message(.why)
     )]
     Corrupt {
         /// Which file, and where in it.
@@ -114,19 +118,19 @@ pub enum Error {
         why: String,
     },
     /// See [`ErrorKind::Full`].
-    #[error("no space left: {0}. Nothing was written; what was committed before is kept")]
+    #[error("no space left: {}. Nothing was written; what was committed before is kept", Shown::message(.0))]
     Full(String),
     /// See [`ErrorKind::CannotOpen`].
-    #[error("{0}")]
+    #[error("{}", Shown::message(.0))]
     CannotOpen(String),
     /// See [`ErrorKind::Permission`].
-    #[error("no permission: {0}. Nothing was written; let this user read and write the database and its folder")]
+    #[error("no permission: {}. Nothing was written; let this user read and write the database and its folder", Shown::message(.0))]
     Permission(String),
     /// See [`ErrorKind::ReadOnly`].
-    #[error("{0}. Nothing was written")]
+    #[error("{}. Nothing was written", Shown::message(.0))]
     ReadOnly(String),
     /// See [`ErrorKind::Io`].
-    #[error("{what}: {cause}. Nothing was written; what was committed before is kept")]
+    #[error("{}: {}. Nothing was written; what was committed before is kept", Shown::message(.what), Shown::message(.cause))]
     Io {
         /// What was being done.
         what: String,
@@ -187,5 +191,44 @@ impl Error {
     /// A damaged file, and what does not fit.
     pub(crate) fn corrupt(what: impl std::fmt::Display, why: impl std::fmt::Display) -> Error {
         Error::Corrupt { what: what.to_string(), why: why.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error of each variant, with `foreign` wherever a text may have come from outside. One that is not listed does not compile.
+    fn of_every_variant(foreign: &str) -> Vec<Error> {
+        let text = || foreign.to_owned();
+        let (commit, version, zero) = (CommitId([7; 16]), Version(5), Duration::ZERO);
+        let mut errors = vec![Error::Superseded { version }];
+        loop {
+            errors.push(match errors.last().expect("there is one") {
+                Error::Superseded { .. } => Error::StaleSnapshot { mine: version, newest: version },
+                Error::StaleSnapshot { .. } => Error::SnapshotTooOld { version, age: zero },
+                Error::SnapshotTooOld { .. } => Error::Busy { holder: text(), waited: zero },
+                Error::Busy { .. } => Error::Unreachable { cause: text() },
+                Error::Unreachable { .. } => Error::OutcomeUnknown { commit, version, cause: text() },
+                Error::OutcomeUnknown { .. } => Error::OutcomeUntold { commit, version, cause: text() },
+                Error::OutcomeUntold { .. } => Error::Corrupt { what: text(), why: text() },
+                Error::Corrupt { .. } => Error::Full(text()),
+                Error::Full(_) => Error::CannotOpen(text()),
+                Error::CannotOpen(_) => Error::Permission(text()),
+                Error::Permission(_) => Error::ReadOnly(text()),
+                Error::ReadOnly(_) => Error::Io { what: text(), cause: Arc::new(io::Error::other(text())) },
+                Error::Io { .. } => return errors,
+            });
+        }
+    }
+
+    #[test]
+    fn no_error_shows_what_commands_a_terminal_or_a_password_and_none_is_endless() {
+        let foreign = format!("a\u{1b}[31m\nb\u{202e} http://u:pass@h {}", "x".repeat(390_000));
+        for error in of_every_variant(&foreign) {
+            let text = error.to_string();
+            let is_safe = text.len() < 5000 && !text.contains(['\u{1b}', '\n', '\u{202e}']) && !text.contains("pass");
+            assert!(is_safe, "{:?}: {text}", error.kind());
+        }
     }
 }

@@ -11,6 +11,23 @@ use std::str::FromStr;
 /// No `id` is longer.
 pub const MAX_LENGTH: usize = 4096;
 
+/// Whether `url` is how `id` names a coordinator: `fs:`, or `SCHEME://TABLE?region=REGION`, and nothing else. Everybody who can write the
+/// folder can write `id`, so it must never say where requests go: they are signed, and carry the session's token. An endpoint comes
+/// from settings, from the environment, or as an argument.
+pub fn is_canonical(url: &str) -> bool {
+    let consists_of = |text: &str, longest: usize, others: &str| {
+        let may_be = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
+        (1..=longest).contains(&text.len()) && text.chars().all(may_be)
+    };
+    let named = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let (table, region) = rest.split_once("?region=")?;
+        let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_lowercase());
+        Some(is_scheme && consists_of(table, 255, "_-.") && consists_of(region, 63, "-"))
+    };
+    url == "fs:" || named().unwrap_or(false)
+}
+
 /// The content of `id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -44,6 +61,12 @@ impl FromStr for Identity {
             |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).ok_or(Malformed("a line is missing"));
         let database = line("database ")?.parse().map_err(|_| Malformed("its database id is malformed"))?;
         let identity = Identity { database, coordinator: line("coordinator ")?.to_owned() };
+        if !is_canonical(&identity.coordinator) {
+            return Err(Malformed(
+                "its coordinator is not written as Seawall writes it (fs: or dynamodb://TABLE?region=REGION, without an endpoint or \
+                 anything else), and no request was sent there",
+            ));
+        }
         // One spelling only: what is read must be what would be written.
         if identity.to_string() == text {
             Ok(identity)
@@ -93,6 +116,33 @@ mod tests {
         let (body, _) = text.rsplit_once("sum ").unwrap();
         for wrong in [body.replace("seawall 1", "another"), format!("{body}more\n"), body.replace("fs:", "fs:\r\r")] {
             assert!(format!("{wrong}sum {}\n", checksum(&wrong)).parse::<Identity>().is_err(), "{wrong:?} was taken");
+        }
+    }
+
+    #[test]
+    fn where_requests_go_is_not_for_a_file_to_say() {
+        let read = |coordinator: &str| {
+            let text = Identity { coordinator: coordinator.into(), ..identity() }.to_string();
+            text.parse::<Identity>()
+        };
+        for right in ["fs:", "dynamodb://locks?region=eu-west-1", "dynamodb://My_Table-1.x?region=local"] {
+            assert_eq!(read(right).map(|identity| identity.coordinator), Ok(right.into()));
+        }
+        for wrong in [
+            "",
+            "fs:/x",
+            "dynamodb://locks",
+            "dynamodb://locks?region=",
+            "dynamodb://locks?region=eu-west-1&endpoint=http://192.0.2.1",
+            "dynamodb://locks?endpoint=http://192.0.2.1&region=eu-west-1",
+            "dynamodb://user:password@locks?region=eu-west-1",
+            "dynamodb://locks?region=eu-west-1#x",
+            "dynamodb://locks?region=192.0.2.1/",
+            "dynamodb://locks:80?region=eu-west-1",
+            "dynamodb://lo%63ks?region=eu-west-1",
+            "dynamodb://locks?region=eu-west-1 ",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong:?} was taken");
         }
     }
 

@@ -142,7 +142,7 @@ impl Database {
                 let holder = self.look_at_holder(sent, seen, &known)?;
                 if waited >= timeout {
                     let holder =
-                        if holder.label.is_empty() { "it has not said who it is".into() } else { holder.label };
+                        if holder.label.is_empty() { "it has not said who it is".into() } else { holder.label.into() };
                     return Err(Error::Busy { holder, waited });
                 }
                 claim.pass_over = watch.see(holder, waited, self.options.lease);

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -138,11 +138,11 @@ def _number(value: Any) -> float | None:
 
 
 def _coordinator(value: Any) -> str:
-    if isinstance(value, str):
-        url = urlsplit(value)
-        if value == "fs:" or (url.scheme == "dynamodb" and url.netloc):
-            return value
-    raise ValueError(f"is {value!r}, which names no coordinator: use 'fs:' or 'dynamodb://TABLE'")
+    if isinstance(value, str) and (value == "fs:" or re.match("dynamodb://[^/?#]", value)):
+        return value
+    # What follows the scheme may hold a password.
+    shown = f"{value.partition(':')[0]}:…" if isinstance(value, str) and ":" in value else value
+    raise ValueError(f"is {shown!r}, which names no coordinator: use 'fs:' or 'dynamodb://TABLE'")
 
 
 def _table(value: Any) -> str:

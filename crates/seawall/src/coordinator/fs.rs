@@ -9,6 +9,7 @@ mod names;
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::head::{Head, MAX_TEXT};
 use crate::mutation::{self, Mutation};
+use crate::shown::Shown;
 use crate::storage::{File, Lock, Span, Storage};
 use crate::sync::whole;
 use names::{LookFailed, Names};
@@ -75,13 +76,13 @@ impl FsCoordinator {
         }
     }
 
-    fn label(&self, slot: u32) -> Result<String, CoordinatorError> {
+    fn label(&self, slot: u32) -> Result<Shown, CoordinatorError> {
         match self.storage.read(Span { file: File::Lease, at: label_at(slot), length: LABEL_BYTES }) {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
-                Ok(text.lines().next().unwrap_or_default().trim_matches('\0').to_owned())
+                Ok(Shown::new(text.lines().next().unwrap_or_default().trim_matches('\0')))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Shown::default()),
             Err(error) => Err(asking(error)),
         }
     }

@@ -6,6 +6,7 @@ use super::Coordinator;
 use super::fs::FsCoordinator;
 use crate::error::{Error, Result};
 use crate::ids::DatabaseId;
+use crate::shown::Shown;
 use crate::storage::Storage;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -39,9 +40,10 @@ pub(crate) fn coordinator_of(
         .map(|kind| kind.1);
     let make = make.ok_or_else(|| {
         Error::CannotOpen(format!(
-            "there is no coordinator {url:?} here: fs: is the embedded one, dynamodb://TABLE is in Amazon DynamoDB. Nothing was touched"
+            "there is no coordinator \"{}\" here: fs: is the embedded one, dynamodb://TABLE is in Amazon DynamoDB. Nothing was touched",
+            Shown::url(url)
         ))
     })?;
     make(url, database, storage)
-        .map_err(|why| Error::CannotOpen(format!("coordinator={url}: {why}. Nothing was touched")))
+        .map_err(|why| Error::CannotOpen(format!("coordinator={}: {why}. Nothing was touched", Shown::url(url))))
 }
