@@ -253,6 +253,65 @@ def test_a_table_that_is_there_is_only_looked_at(proxy: Proxy, url: str) -> None
     assert set(proxy.requests()) == {"DescribeTable"}
 
 
+def test_what_a_server_says_is_one_short_line(proxy: Proxy, url: str, tmp_path: Path) -> None:
+    async def rude(exchange: Exchange) -> None:
+        await exchange.answer(
+            faults.refusal(f"{faults.DYNAMODB}#ValidationException", "\x1b[31m\nok  \u202e" + "x" * 100_000)
+        )
+
+    with proxy.fault(rude, times=None):
+        done = run("doctor", tmp_path / "db.sqlite3", "--coordinator", url)
+        with pytest.raises(seawall.SeawallError) as told:
+            seawall.connect(tmp_path / "db.sqlite3", coordinator=url)
+    assert done.returncode == 1
+    for text in (*done.stdout.splitlines(), str(told.value)):
+        assert text.isprintable() and len(text) < 1500, text
+    assert r"\u{1b}[31m\nok" in done.stdout
+
+
+def test_a_lease_that_somebody_wrote(url: str, dynamodb: str, table: str, tmp_path: Path) -> None:
+    name = tmp_path / "db.sqlite3"
+    seawall.connect(name, coordinator=url).close()
+    key = {"pk": {"S": f"seawall#{seawall.status(name, coordinator=url).database}"}}
+    client(dynamodb).update_item(
+        TableName=table,
+        Key=key,
+        UpdateExpression="SET #lease = :token, lease_label = :label",
+        ExpressionAttributeNames={"#lease": "lease"},
+        ExpressionAttributeValues={":token": {"S": "x"}, ":label": {"S": "\x1b]0;root\x07\nok" + "x" * 390_000}},
+    )
+    head = look(name, env={"SEAWALL_COORDINATOR": url})["head"]
+    assert head["state"] == "note"
+    assert "does not say when it ends" in head["text"] and r"\u{1b}]0;root\u{7}\nokxxx" in head["text"]
+    assert len(head["text"]) < 1000
+    # Whoever watched it for a whole lease goes ahead.
+    connection = seawall.connect(name, coordinator=url, lease=0.5, timeout=10, isolation_level=None)
+    connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    assert look(name, env={"SEAWALL_COORDINATOR": url})["head"]["state"] == "good"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["dynamodb://user:sesame@locks", "dynamodb://locks?endpoint=http://user:sesame@x", "redis://user:sesame@host"],
+)
+@pytest.mark.parametrize("command", [["doctor", "db.sqlite3"], ["doctor", "--json", "db.sqlite3"], ["init"]])
+def test_no_password_is_told(command: list[str], url: str, tmp_path: Path) -> None:
+    done = run(*command, "--coordinator", url, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "sesame" not in done.stdout + done.stderr
+
+
+def test_an_endpoint_that_is_not_encrypted_is_noted(tmp_path: Path) -> None:
+    environment = {
+        **CREDENTIALS,
+        "SEAWALL_COORDINATOR": "dynamodb://locks?region=eu-west-1&endpoint=http://192.0.2.1:9",
+    }
+    found = look(tmp_path / "db.sqlite3", env=environment)
+    assert found["encryption"]["state"] == "note"
+    assert "192.0.2.1" in found["encryption"]["text"] and "session token" in found["encryption"]["text"]
+
+
 # manage.py
 
 

@@ -126,7 +126,7 @@ fn of_verdict(check: &'static str, place: &str, verdict: &Verdict) -> Finding {
         ),
         Verdict::Credentials(_) => Finding::problem(
             "credentials",
-            verdict.why().lines().map(str::trim).collect::<Vec<_>>().join("; "),
+            verdict.why(),
             "set AWS_ACCESS_KEY_ID and the like, or a profile, or give the function or instance a role; and mind this machine's clock",
         ),
         _ => Finding::problem(check, format!("{place}: {}", verdict.why()), "look at the table in the AWS console"),

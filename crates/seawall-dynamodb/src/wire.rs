@@ -187,7 +187,9 @@ pub(crate) fn reason(error: &(dyn Error + 'static)) -> String {
         innermost = cause;
     }
     let text = innermost.to_string();
-    Shown::new(if text.is_empty() { whole } else { text }).into()
+    let text = if text.is_empty() { whole } else { text };
+    // Some are several lines long.
+    Shown::new(text.lines().map(str::trim).collect::<Vec<_>>().join("; ")).into()
 }
 
 /// A client for `config` that notes how far the server's clock is ahead.

@@ -247,9 +247,11 @@ mod tests {
 
         #[test]
         fn no_password_passes(user in "[a-z]{1,5}", password in "[!-~&&[^\"'<>@]]{8,20}", encoded: bool) {
-            prop_assume!(!password.contains("://") && !password.to_ascii_lowercase().contains("%3a%2f%2f"));
+            let user = format!("{user}:{password}");
+            // There it would seem to be two URLs, of which the second one's user is hidden.
+            prop_assume!(!["://", "%3a%2f%2f"].iter().any(|sign| user.to_ascii_lowercase().contains(sign)));
             let at = if encoded { "%40" } else { "@" };
-            let shown = Shown::new(format!("dynamodb://{user}:{password}{at}locks"));
+            let shown = Shown::new(format!("dynamodb://{user}{at}locks"));
             prop_assert_eq!(&*shown, format!("dynamodb://…{at}locks"));
         }
     }
