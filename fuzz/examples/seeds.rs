@@ -170,6 +170,7 @@ fn texts() -> Vec<(&'static str, String)> {
         let line = |(name, value): (String, Value)| match value {
             Value::Number(number) => format!("{name} N {number}\n"),
             Value::Text(text) => format!("{name} S {text}\n"),
+            Value::Other => format!("{name} M -\n"),
         };
         item_of(head, "locks").into_iter().map(line).collect()
     };
@@ -189,5 +190,10 @@ fn texts() -> Vec<(&'static str, String)> {
         ("segment-name", format!("n{SEGMENT}")),
         ("item", format!("t{}{lease}", item(&head))),
         ("first-item", format!("t{}", item(&first))),
+        ("timeless-item", format!("t{}lease S x\nlease_label N 5\nlease_until M -\nwaiting N 7\n", item(&first))),
+        (
+            "url",
+            "udynamodb://user:password@locks?region=eu-central-1&endpoint=http%3A%2F%2Fa%3Ab%40host:80&key=x".into(),
+        ),
     ]
 }
