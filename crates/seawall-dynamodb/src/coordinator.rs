@@ -86,7 +86,7 @@ impl DynamoCoordinator {
         let mut holder = holder_of(item, head.generation);
         holder.label = match holder.term {
             0 => holder.label,
-            NO_TERM => Shown::message(format_args!("{}, and until when is not said", holder.label)),
+            NO_TERM => Shown::message(format_args!("{}; until when is not said", holder.label)),
             term => {
                 let until = Moment { wall: Duration::from_millis(term), ..Moment::default() };
                 Shown::message(format_args!("{}, until {}", holder.label, until.clock()))

@@ -182,11 +182,12 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
 /// Who has the lease, as an item tells. A lease that is free has a term of 0, one that does not say when it ends [`NO_TERM`]. The lease is
 /// a politeness: nothing that stands there is an error.
 pub fn holder_of(item: &Item, generation: u64) -> Holder {
-    let term = match item.contains_key(LEASE) {
-        true => read_optional(item, LEASE_UNTIL).ok().flatten().unwrap_or(NO_TERM),
-        false => 0,
-    };
-    Holder { generation, term, label: text_of(item, LEASE_LABEL).map(Shown::new).unwrap_or_default() }
+    if !item.contains_key(LEASE) {
+        return Holder { generation, term: 0, label: Shown::default() };
+    }
+    let label = text_of(item, LEASE_LABEL).filter(|label| !label.is_empty());
+    let label = Shown::new(label.unwrap_or("a writer that does not say who it is"));
+    Holder { generation, term: read_optional(item, LEASE_UNTIL).ok().flatten().unwrap_or(NO_TERM), label }
 }
 
 /// Who stands in line: the token, and how long it had waited then, in milliseconds. What is no token stands there all the same.
@@ -361,7 +362,9 @@ mod tests {
         let label = held(None).label;
         assert!(label.len() < 5000 && !label.contains(['\n', '\u{1b}']), "{} bytes", label.len());
         let free = Item::from([(LEASE_UNTIL.to_owned(), text("never"))]);
-        assert_eq!(holder_of(&free, 7).term, 0);
+        assert_eq!(holder_of(&free, 7), Holder { generation: 7, term: 0, label: Shown::default() });
+        let silent = Item::from([(LEASE.to_owned(), text("x")), (LEASE_LABEL.to_owned(), Value::Other)]);
+        assert!(holder_of(&silent, 7).label.contains("does not say who it is"));
     }
 
     #[test]
