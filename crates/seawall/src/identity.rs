@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// No `id` is longer.
 pub const MAX_LENGTH: usize = 4096;
 
-/// Whether `url` is how `id` names a coordinator: `fs:`, or `SCHEME://TABLE?region=REGION`, and nothing else. Everybody who can write the
+/// Whether `url` is how `id` names a coordinator: `SCHEME:`, as in `fs:`, or `SCHEME://TABLE?region=REGION`, and nothing else. Everybody who can write the
 /// folder can write `id`, so it must never say where requests go: they are signed, and carry the session's token. An endpoint comes
 /// from settings, from the environment, or as an argument.
 pub fn is_canonical(url: &str) -> bool {
@@ -19,13 +19,13 @@ pub fn is_canonical(url: &str) -> bool {
         let may_be = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
         (1..=longest).contains(&text.len()) && text.chars().all(may_be)
     };
-    let named = || {
-        let (scheme, rest) = url.split_once("://")?;
-        let (table, region) = rest.split_once("?region=")?;
-        let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_lowercase());
-        Some(is_scheme && consists_of(table, 255, "_-.") && consists_of(region, 63, "-"))
+    let Some((scheme, rest)) = url.split_once(':') else { return false };
+    let names_table = || {
+        let (table, region) = rest.strip_prefix("//")?.split_once("?region=")?;
+        Some(consists_of(table, 255, "_-.") && consists_of(region, 63, "-"))
     };
-    url == "fs:" || named().unwrap_or(false)
+    let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_lowercase());
+    is_scheme && (rest.is_empty() || names_table().unwrap_or(false))
 }
 
 /// The content of `id`.
