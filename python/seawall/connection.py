@@ -106,6 +106,7 @@ def uri(
     lease: float | None = None,
     legacy_names: Sequence[str] = (),
     page_cache: int | None = None,
+    request_age: float | None = None,
     timeout: float | None = None,
     mode: str | None = None,
 ) -> str:
@@ -121,6 +122,7 @@ def uri(
         "lease": lease,
         "legacy_names": "\n".join(legacy_names) or None,
         "page_cache": page_cache,
+        "request_age": request_age,
         "timeout": timeout,
         "mode": mode,
     }
@@ -145,6 +147,7 @@ def connect(
     lease: float | None = None,
     legacy_names: Sequence[str] = (),
     page_cache: int | None = None,
+    request_age: float | None = None,
     factory: type[sqlite3.Connection] | None = None,
     **kwargs: Any,
 ) -> Connection:
@@ -157,8 +160,11 @@ def connect(
       item in an Amazon DynamoDB table.
     - `timeout`: for how many seconds a writer waits for others.
     - `freshness`: `"transaction"`: every transaction sees all that is committed when it begins; `"request"`: all that
-      was committed when the request began (`begin_request`); a number: what is at most so many seconds old.
-    - `lease`: after how many seconds of silence a writer is taken for dead.
+      was committed when the request began (`begin_request`), and, in a request that lasts, all that is older than
+      `request_age`; a number: what is at most so many seconds old.
+    - `request_age`: in a request, what was asked for longer ago than so many seconds is asked for again (1 unless told
+      otherwise).
+    - `lease`: after how many seconds of silence a writer is taken for dead, from 0.1 to 3600.
     - `legacy_names`: other paths by which clients of django-sqlite-efs know the database: once it is adopted, their
       writes are refused.
     - `page_cache`: bytes of pages that this process keeps for the database.
@@ -177,6 +183,7 @@ def connect(
         lease=lease,
         legacy_names=legacy_names,
         page_cache=page_cache,
+        request_age=request_age,
         timeout=timeout,
     )
     return cast(Connection, factory(opened, timeout=timeout, **kwargs | {"uri": True}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 import threading
@@ -12,6 +13,10 @@ from . import _native
 
 _registered: set[str] = set()
 _registering = threading.Lock()
+# A child must not find it taken by a thread that it does not have.
+os.register_at_fork(
+    before=_registering.acquire, after_in_parent=_registering.release, after_in_child=_registering.release
+)
 
 
 def register(module: ModuleType = sqlite3) -> None:

@@ -1,7 +1,10 @@
 """Requests: their transactions share one question to the coordinator, under WSGI and ASGI."""
 
 import asyncio
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +78,36 @@ def test_a_request_sees_its_own_writes(open_database: Open) -> None:
         run(database, "SELECT * FROM t")
         run(database, "INSERT INTO t VALUES (1)")
         assert run(database, "SELECT * FROM t") == [(1,)]
+
+
+JOB = """
+import sys, time, seawall
+time.sleep(0.3)
+with seawall.connect(sys.argv[1]) as database:
+    database.execute("INSERT INTO result VALUES ('done')")
+"""
+
+
+def test_a_view_that_waits_sees_the_result_of_its_job(open_database: Open, path: Path) -> None:
+    """Also server-sent events, long polling: each query sees what was committed a second before."""
+    database = open_database()
+    run(database, "CREATE TABLE result (what)")
+    with request():
+        assert run(database, "SELECT * FROM result") == []
+        with subprocess.Popen([sys.executable, "-c", JOB, path]):
+            deadline = time.monotonic() + 20
+            while not (rows := run(database, "SELECT * FROM result")):
+                assert time.monotonic() < deadline, "the request shows one version for ever"
+                time.sleep(0.05)
+    assert rows == [("done",)]
+
+
+def test_the_age_of_what_a_request_uses_is_an_option(open_database: Open, path: Path) -> None:
+    asking, patient = open_database({"request_age": 0}), open_database({"request_age": 60})
+    run(asking, "CREATE TABLE t (x)")
+    with request():
+        assert questions(path, asking, 20) == 20
+        assert questions(path, patient, 20) == 0
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_freshness(connect: Connect, db: Path) -> None:
     strict = connect()
     strict.execute("CREATE TABLE t (a)")
     strict.execute("INSERT INTO t VALUES (0)")
-    lazy, relaxed = connect(freshness="request"), connect(freshness=3600)
+    lazy, relaxed = connect(freshness="request", request_age=3600), connect(freshness=3600)
     connections = (strict, lazy, relaxed)
     assert [one(connection, "SELECT a FROM t") for connection in connections] == [0, 0, 0]
     in_another_process(db, 1)
@@ -176,6 +176,27 @@ def test_freshness(connect: Connect, db: Path) -> None:
     in_another_process(db, 4)
     seawall.end_request()
     assert one(lazy, "SELECT a FROM t") == 4
+
+
+def test_a_request_that_lasts_sees_what_is_older_than_its_age(connect: Connect, db: Path) -> None:
+    strict, lazy = connect(), connect(freshness="request", request_age=0.5)
+    strict.execute("CREATE TABLE t (a)")
+    strict.execute("INSERT INTO t VALUES (0)")
+    seawall.begin_request()
+    try:
+        seen = [one(lazy, "SELECT a FROM t")]
+        in_another_process(db, 1)
+        deadline = time.monotonic() + 20
+        while seen[-1] == 0 and time.monotonic() < deadline:
+            seen.append(one(lazy, "SELECT a FROM t"))
+        assert seen[-1] == 1, "it waits for what another process commits"
+        # It asks once in its age, not at every transaction.
+        before, began = seawall.counts(db), time.monotonic()
+        while time.monotonic() - began < 1.6:
+            assert one(lazy, "SELECT a FROM t") == 1
+        assert 3 <= (seawall.counts(db) - before).coordinator <= 4
+    finally:
+        seawall.end_request()
 
 
 def test_what_only_reads_under_a_kept_lease_asks_at_its_commit(connect: Connect, db: Path) -> None:

@@ -41,6 +41,12 @@ mod _native {
         py.detach(|| seawall_sqlite::register(&path)).map_err(PyOSError::new_err)
     }
 
+    /// What each number may be that somebody sets: its option's name, the least and the most, and how to say that.
+    #[pyfunction]
+    fn bounds() -> Vec<(&'static str, f64, f64, String)> {
+        seawall::bounds::ALL.iter().map(|of| (of.name, of.least, of.most, of.to_string())).collect()
+    }
+
     /// Takes the last failure of this thread's SQLite calls: code, kind, commit id, text.
     #[pyfunction]
     fn take_failure() -> Option<Told> {

@@ -50,6 +50,14 @@ struct Patience {
 /// The connections that have a Seawall file, by the address of their `sqlite3`.
 static CONNECTIONS: LazyLock<Mutex<HashMap<usize, Weak<Connection>>>> = LazyLock::new(Mutex::default);
 
+/// The list of connections, held.
+pub(crate) type ConnectionList = MutexGuard<'static, HashMap<usize, Weak<Connection>>>;
+
+/// Holds the list of connections.
+pub(crate) fn list() -> ConnectionList {
+    locked(&CONNECTIONS)
+}
+
 impl Connection {
     /// A connection whose `sqlite3*` SQLite has not told yet.
     pub(crate) fn unknown(host: &'static Host) -> Arc<Connection> {

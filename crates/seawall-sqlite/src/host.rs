@@ -6,7 +6,7 @@ use crate::connection::{Connection, locked};
 use crate::failure::{self, Failure};
 use crate::{io_methods, vfs};
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 /// The VFS's name.
 pub(crate) const NAME: &CStr = c"seawall";
@@ -28,6 +28,14 @@ unsafe impl Send for Host {}
 unsafe impl Sync for Host {}
 
 static HOSTS: Mutex<Vec<&'static Host>> = Mutex::new(Vec::new());
+
+/// The list of hosts, held.
+pub(crate) type HostList = MutexGuard<'static, Vec<&'static Host>>;
+
+/// Holds the list of hosts.
+pub(crate) fn list() -> HostList {
+    locked(&HOSTS)
+}
 
 impl Host {
     /// The SQLite that handed out `routines`, with the VFS registered in it.

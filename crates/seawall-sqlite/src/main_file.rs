@@ -215,7 +215,10 @@ impl MainFile {
     fn freshness(&self, began: Moment) -> seawall::Freshness {
         match self.parameters.freshness {
             Freshness::Transaction => seawall::Freshness::Since(began),
-            Freshness::Request => seawall::Freshness::Since(process::request().unwrap_or(began)),
+            Freshness::Request => match process::request() {
+                Some(began) => seawall::Freshness::Request { began, age: self.parameters.request_age },
+                None => seawall::Freshness::Since(began),
+            },
             Freshness::Seconds(age) => seawall::Freshness::Seconds(age),
         }
     }

@@ -3,6 +3,8 @@
 use crate::abi;
 use crate::failure::Failure;
 use seawall::Options;
+use seawall::bounds::{self, Bounds};
+use std::fmt::Display;
 use std::time::Duration;
 
 /// When a connection asks the coordinator for a newer head (the design's sections 4 and 7).
@@ -10,7 +12,7 @@ use std::time::Duration;
 pub(crate) enum Freshness {
     /// At every transaction.
     Transaction,
-    /// Once in a request; outside of requests at every transaction.
+    /// Once in a request, and again when what is known is older than [`Parameters::request_age`]; outside of requests at every transaction.
     Request,
     /// When what is known is older than this.
     Seconds(Duration),
@@ -21,11 +23,16 @@ pub(crate) enum Freshness {
 pub(crate) struct Parameters {
     pub(crate) options: Options,
     pub(crate) freshness: Freshness,
+    /// How old what a request uses may become.
+    pub(crate) request_age: Duration,
     /// How long to wait for the lease; none leaves that to SQLite's busy handler.
     pub(crate) timeout: Option<Duration>,
     /// Whether the URI itself names a VFS.
     pub(crate) names_vfs: bool,
 }
+
+/// A request that lasts sees what others have committed after so long.
+const REQUEST_AGE: Duration = Duration::from_secs(1);
 
 /// SQLite's own parameters.
 const OF_SQLITE: [&str; 5] = ["mode", "cache", "psow", "modeof", "vfs"];
@@ -37,6 +44,7 @@ impl Parameters {
         let mut parameters = Parameters {
             options: Options::default(),
             freshness: Freshness::Transaction,
+            request_age: REQUEST_AGE,
             timeout: None,
             names_vfs: false,
         };
@@ -44,13 +52,14 @@ impl Parameters {
             match key {
                 "coordinator" => parameters.options.coordinator = value.to_owned(),
                 "freshness" => parameters.freshness = freshness(value)?,
-                "lease" => parameters.options.lease = positive_seconds(key, value)?,
+                "lease" => parameters.options.lease = seconds(&bounds::LEASE, value)?,
                 "page_cache" => {
-                    parameters.options.page_cache =
-                        value.parse().map_err(|_| wrong(key, value, "a number of bytes"))?;
+                    let bytes = value.parse().ok().filter(|bytes: &usize| bounds::PAGE_CACHE.allow(*bytes as f64));
+                    parameters.options.page_cache = bytes.ok_or_else(|| wrong(key, value, &bounds::PAGE_CACHE))?;
                 }
+                "request_age" => parameters.request_age = seconds(&bounds::REQUEST_AGE, value)?,
                 "timeout" => {
-                    let timeout = seconds(key, value)?;
+                    let timeout = seconds(&bounds::TIMEOUT, value)?;
                     parameters.timeout = Some(timeout);
                     parameters.options.adoption_timeout = timeout;
                 }
@@ -69,7 +78,7 @@ impl Parameters {
                 _ => {
                     return Err(refuse(format!(
                         "unknown parameter {key}= in the URI; Seawall knows coordinator, freshness, lease, legacy_names, \
-                         page_cache and timeout"
+                         page_cache, request_age and timeout"
                     )));
                 }
             }
@@ -82,27 +91,21 @@ fn freshness(value: &str) -> Result<Freshness, Failure> {
     match value {
         "transaction" => Ok(Freshness::Transaction),
         "request" => Ok(Freshness::Request),
-        _ => seconds("freshness", value)
+        _ => seconds(&bounds::FRESHNESS, value)
             .map(Freshness::Seconds)
-            .map_err(|_| wrong("freshness", value, "\"transaction\", \"request\" or a number of seconds")),
+            .map_err(|_| wrong("freshness", value, format!("\"transaction\", \"request\" or {}", bounds::FRESHNESS))),
     }
 }
 
-fn seconds(key: &str, value: &str) -> Result<Duration, Failure> {
+fn seconds(bounds: &Bounds, value: &str) -> Result<Duration, Failure> {
     let number: Option<f64> = value.parse().ok();
     number
+        .filter(|number| bounds.allow(*number))
         .and_then(|number| Duration::try_from_secs_f64(number).ok())
-        .ok_or_else(|| wrong(key, value, "a number of seconds"))
+        .ok_or_else(|| wrong(bounds.name, value, bounds))
 }
 
-fn positive_seconds(key: &str, value: &str) -> Result<Duration, Failure> {
-    seconds(key, value)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| wrong(key, value, "a number of seconds above 0"))
-}
-
-fn wrong(key: &str, value: &str, expected: &str) -> Failure {
+fn wrong(key: &str, value: &str, expected: impl Display) -> Failure {
     refuse(format!("{key}={value} in the URI: {expected} is expected"))
 }
 
@@ -123,6 +126,7 @@ mod tests {
             ("freshness", "0.5"),
             ("lease", "30"),
             ("page_cache", "1048576"),
+            ("request_age", "0.25"),
             ("timeout", "2.5"),
             ("legacy_names", "/mnt/a/db.sqlite3\n/mnt/b/db.sqlite3"),
         ])
@@ -131,6 +135,7 @@ mod tests {
         assert_eq!(parameters.options.lease, Duration::from_secs(30));
         assert_eq!(parameters.options.page_cache, 1 << 20);
         assert_eq!(parameters.freshness, Freshness::Seconds(Duration::from_millis(500)));
+        assert_eq!(parameters.request_age, Duration::from_millis(250));
         assert_eq!(parameters.timeout, Some(Duration::from_millis(2500)));
         assert_eq!(parameters.options.adoption_timeout, Duration::from_millis(2500));
         assert_eq!(parameters.options.legacy_names, ["/mnt/a/db.sqlite3", "/mnt/b/db.sqlite3"]);
@@ -145,11 +150,18 @@ mod tests {
             ("freshness", "sometimes"),
             ("freshness", "-1"),
             ("freshness", "NaN"),
+            ("freshness", "86401"),
             ("lease", "0"),
+            ("lease", "1e-9"),
+            ("lease", "3601"),
             ("lease", "inf"),
             ("timeout", ""),
             ("timeout", "1e400"),
+            ("timeout", "2147484"),
+            ("request_age", "-0.1"),
+            ("request_age", "1e9"),
             ("page_cache", "-5"),
+            ("page_cache", "18446744073709551615"),
             ("page_cache", "64M"),
             ("at", "7"),
             ("immutable", "1"),

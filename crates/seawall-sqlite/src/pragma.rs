@@ -1,7 +1,7 @@
 //! PRAGMAs that the VFS answers: those that would take away what Seawall stands on, and its own.
 
 use crate::main_file::MainFile;
-use seawall::{Shown, Status};
+use seawall::{Shown, Status, bounds};
 use std::time::Duration;
 
 /// What becomes of a PRAGMA.
@@ -74,11 +74,14 @@ fn described(status: &Status) -> String {
 fn set_timeout(main: &MainFile, name: &str, value: &str) -> Answer {
     match value.parse::<i64>() {
         // SQLite takes a negative timeout for none.
-        Ok(milliseconds) => {
+        Ok(milliseconds) if bounds::TIMEOUT.allow(milliseconds.max(0) as f64 / 1000.0) => {
             let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
             main.connection().set_timeout(Duration::from_millis(milliseconds));
             Answer::Row(milliseconds.to_string())
         }
-        Err(_) => Answer::Error(format!("PRAGMA {name}={value}: a number of milliseconds is expected")),
+        _ => Answer::Error(format!(
+            "PRAGMA {name}={value}: a number of milliseconds is expected, {} at most",
+            bounds::TIMEOUT.most * 1000.0
+        )),
     }
 }

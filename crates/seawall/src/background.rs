@@ -1,7 +1,7 @@
 //! What runs beside: giving leases back, renewing them, notes, the load at the beginning of a request.
 //!
-//! One thread for each database, started when it is first needed, and in the process that needs it. It looks at what is due,
-//! does it, and sleeps until the next time or until the bell rings.
+//! One thread for each database, started when there is something to do, in the process that has it to do. It looks at what is due,
+//! does it, and sleeps until the next time or until the bell rings. When nothing was due for a while, it ends.
 
 use crate::coordinator::Lease;
 use crate::counters::this_thread_runs_beside;
@@ -10,6 +10,7 @@ use crate::head::Head;
 use crate::high::High;
 use crate::ids::Version;
 use crate::moment::Moment;
+use crate::open::forget_idle;
 use crate::options::Freshness;
 use crate::queue::{Due, Turn};
 use crate::shown::Shown;
@@ -20,6 +21,10 @@ use std::time::Duration;
 
 /// The newest acknowledged commit is noted so long after the first that is not.
 const NOTE_AFTER: Duration = Duration::from_secs(1);
+
+/// When nothing was due for so long, the thread ends; the next thing to do starts another. A process should be alone with its own threads
+/// when it forks.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// Wakes the background thread.
 #[derive(Default)]
@@ -191,9 +196,13 @@ impl Database {
 
     /// A connection was closed, which may be the last thing that this process does: it leaves no lease behind that would outlive it.
     pub fn connection_closed(&self) {
-        if self.is_current() && !self.coordinator.lease_ends_with_process() {
+        if !self.is_current() {
+            return;
+        }
+        if !self.coordinator.lease_ends_with_process() {
             self.give_back_idle();
         }
+        forget_idle();
     }
 
     /// Notes the newest acknowledged commit: by a mark in this process's segment, and in `high`. `false`: that must wait.
@@ -240,9 +249,14 @@ fn run(database: &Weak<Database>, bell: &Bell) {
         if let Some(next) = next {
             agenda.wakes_at = Some(agenda.wakes_at.map_or(next, |wakes_at| wakes_at.min(next)));
         }
+        let ends_at = storage.now().monotonic + IDLE;
         loop {
             let now = storage.now().monotonic;
-            let patience = agenda.wakes_at.map_or(Duration::MAX, |wakes_at| wakes_at.saturating_sub(now));
+            let patience = agenda.wakes_at.unwrap_or(ends_at).saturating_sub(now);
+            if agenda.wakes_at.is_none() && agenda.request.is_none() && !agenda.closing && patience.is_zero() {
+                agenda.runs = false;
+                return;
+            }
             if agenda.request.is_some() || agenda.closing || patience.is_zero() {
                 break;
             }

@@ -181,6 +181,10 @@ pub trait Coordinator: Send + Sync {
     fn successor(&self, _previous: &Head) -> Result<Option<Head>, CoordinatorError> {
         Ok(None)
     }
+    /// What cannot be done here as it should, for `status`.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
     /// Gives the lease back.
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError>;
     /// Whether the lease outlives the commit even where it was not to be kept: then it must be given back.

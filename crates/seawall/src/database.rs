@@ -10,6 +10,7 @@ use crate::moment::Moment;
 use crate::mutation::{self, Mutation};
 use crate::options::{Freshness, Options};
 use crate::pages::{Page, Pages};
+use crate::process::Process;
 use crate::queue::Queue;
 use crate::segment::SegmentWriter;
 use crate::settle::{PATIENCE_LATER, Settlement};
@@ -23,6 +24,14 @@ use std::time::Duration;
 
 /// Half of the shortest retention: whoever reads an older version could lose it in the middle.
 const OLDEST_READ: Duration = Duration::from_secs(15 * 60 / 2);
+
+/// What a child is told that uses what its parent opened.
+pub(crate) const FORKED: &str =
+    "this process was forked from the one that opened the database. Nothing was written: open it anew";
+
+/// The same, in a transaction: there an inherited page map can be read.
+const FORKED_INSIDE: &str =
+    "this process was forked inside the transaction, which is its parent's. Nothing was written; roll back";
 
 /// How long the coordinator is asked before a transaction fails, or a commit's outcome is reported as unknown.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,6 +47,10 @@ pub struct Database {
     pub(crate) name_stamp: Mutex<Option<Stamp>>,
     /// Which process this is; after a fork it is another one, and must open anew.
     pub(crate) process: u32,
+    /// The same, told apart without asking the kernel.
+    pub(crate) origin: Process,
+    /// How many segments its first page map named.
+    pub(crate) segments_at_first: usize,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) coordinator: Box<dyn Coordinator>,
     pub(crate) pages: Pages,
@@ -75,7 +88,14 @@ impl Newest {
 impl Database {
     /// Whether this process is still the one that opened it: not after a fork.
     pub fn is_current(&self) -> bool {
-        self.storage.process() == self.process || mutation::is(Mutation::ForkGoesOn)
+        let is_same = self.origin.is_this() && self.storage.process() == self.process;
+        is_same || mutation::is(Mutation::ForkGoesOn)
+    }
+
+    /// What a child inherited is its parent's: the locks, the queue of what the kernel tells of `commits/`, the lease. Asked at every
+    /// transaction and page, so without asking the kernel; whoever writes asks [`Database::is_current`].
+    fn check_origin(&self, otherwise: &str) -> Result<()> {
+        if self.origin.is_this() { Ok(()) } else { Err(Error::CannotOpen(otherwise.into())) }
     }
 
     /// The newest snapshot that this process knows of, without asking anybody.
@@ -91,6 +111,7 @@ impl Database {
 
     /// The same, for a caller that waits at most `timeout` for what became of an earlier commit of this process.
     pub fn snapshot_within(self: &Arc<Self>, freshness: Freshness, timeout: Duration) -> Result<Arc<Snapshot>> {
+        self.check_origin(FORKED)?;
         if !mutation::is(Mutation::ReadersDoNotSettle) {
             self.settle(timeout)?;
         }
@@ -100,6 +121,14 @@ impl Database {
             // However long a request lasts, what it reads must not be collected under it.
             Freshness::Since(moment) if self.newest().sent.age(now) < OLDEST_READ => moment,
             Freshness::Since(_) => now,
+            Freshness::Request { began, age } => {
+                let (age, newest) = (age.min(OLDEST_READ), self.newest());
+                if newest.sent.monotonic >= began.monotonic && newest.sent.age(now) < age {
+                    return Ok(newest.snapshot.clone());
+                }
+                // The load that was sent when the request began may still be on its way.
+                if began.age(now) < age { began } else { now }
+            }
             Freshness::Seconds(seconds) => {
                 let newest = self.newest();
                 if newest.sent.age(now) < seconds.min(OLDEST_READ) {
@@ -216,6 +245,7 @@ impl Database {
 
     /// The image of `page`, which `snapshot` has.
     pub fn read_page(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
+        self.check_origin(FORKED_INSIDE)?;
         self.pages.read(snapshot, page)
     }
 

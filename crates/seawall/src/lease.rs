@@ -1,7 +1,7 @@
 //! Beginning to write: this process's queue, the lease, and the newest head.
 
 use crate::coordinator::{Acquired, Claim, Holder};
-use crate::database::{Database, PATIENCE};
+use crate::database::{Database, FORKED, PATIENCE};
 use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::ids::Token;
@@ -43,9 +43,7 @@ impl Database {
 
     fn begin_turn(self: &Arc<Self>, began: Duration, timeout: Duration) -> Result<(Turn, Arc<Snapshot>)> {
         if !self.is_current() {
-            let why =
-                "this process was forked from the one that opened the database. Nothing was written: open it anew";
-            return Err(Error::CannotOpen(why.into()));
+            return Err(Error::CannotOpen(FORKED.into()));
         }
         // All who come meanwhile share one answer, before they queue.
         self.settle(timeout)?;

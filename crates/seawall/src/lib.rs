@@ -11,6 +11,7 @@
 
 mod adopt;
 mod background;
+pub mod bounds;
 mod catch_up;
 pub mod codec;
 pub mod commit;
@@ -36,6 +37,7 @@ mod overlay;
 pub mod page_map;
 mod pages;
 pub mod plain;
+pub mod process;
 mod publish;
 mod queue;
 mod segment;
@@ -48,6 +50,7 @@ pub mod storage;
 pub mod sync;
 #[cfg(not(feature = "simulation"))]
 mod sync;
+pub mod threads;
 mod transaction;
 
 pub use counters::Counts;

@@ -14,6 +14,7 @@ use crate::mutation::{self, Mutation};
 use crate::options::{Access, Options};
 use crate::pages::Pages;
 use crate::plain::{self, HEADER, NameState, PlainSqlite};
+use crate::process::{PerProcess, Process};
 use crate::storage::os::{self, OsStorage};
 use crate::storage::{File, Span, Storage};
 use crate::sync::{self, whole};
@@ -21,11 +22,12 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// This process's databases. One is opened at a time for each path; different paths do not wait for one another.
-static DATABASES: LazyLock<Mutex<HashMap<PathBuf, Entry>>> = LazyLock::new(Mutex::default);
+/// This process's databases. One is opened at a time for each path; different paths do not wait for one another. A forked child has a list of
+/// its own.
+static DATABASES: PerProcess<Mutex<HashMap<PathBuf, Entry>>> = PerProcess::new();
 
 type Slot = Option<Arc<Database>>;
 
@@ -37,30 +39,56 @@ struct Entry {
 }
 
 impl Entry {
-    /// Whether only this list has it.
-    fn is_idle(&self) -> bool {
-        let unused = |slot: &Slot| slot.as_ref().is_none_or(|database| Arc::strong_count(database) == 1);
-        Arc::strong_count(&self.slot) == 1 && self.slot.try_lock().is_ok_and(|slot| unused(&slot))
+    /// If only this list has it, and it may be forgotten: the bytes of its page cache.
+    fn idle_bytes(&self) -> Option<u64> {
+        if Arc::strong_count(&self.slot) > 1 {
+            return None;
+        }
+        match &*self.slot.try_lock().ok()? {
+            None => Some(0),
+            // A commit whose outcome is unknown is settled before this process reads there again.
+            Some(database) if is_unused(database) && !database.unsettled.load(Ordering::Acquire) => {
+                Some(database.pages.cached_bytes())
+            }
+            Some(_) => None,
+        }
     }
 }
 
-/// Databases that nobody has open are forgotten beyond this many: their caches are what they cost.
+fn is_unused(database: &Arc<Database>) -> bool {
+    Arc::strong_count(database) == 1
+}
+
+/// Databases that nobody has open are forgotten beyond this many, for each has a few descriptors, …
 const KEPT_IDLE: usize = 8;
+/// … and beyond so many bytes in their page caches together, but for the one that was open last.
+const KEPT_IDLE_BYTES: u64 = 64 << 20;
+/// A database that nobody has open is made anew when it knows so many more segments than its page map named at first: the table of their
+/// names only grows.
+const FORGOTTEN_SEGMENTS: usize = 1 << 16;
 
 impl Database {
     /// This process's database for NAME. A plain SQLite file is adopted, an absent one made, as `access` allows. A
     /// database that is known already is looked at again: NAME and `id` must be what they were.
     pub fn open(name: &Path, access: Access, options: &Options, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
+        options.check()?;
         let name = absolute(name)?;
+        let opened = Database::open_listed(&name, access, options, plain);
+        forget_idle();
+        opened
+    }
+
+    fn open_listed(name: &Path, access: Access, options: &Options, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
         let slot = {
             let mut databases = databases();
-            let entry = databases.entry(name.clone()).or_default();
+            let entry = databases.entry(name.to_owned()).or_default();
             entry.opened = os::now();
             entry.slot.clone()
         };
         let mut slot = whole(slot.lock());
         if let Some(database) = &*slot
             && database.is_current()
+            && !(is_unused(database) && database.knows_too_many_segments())
             && database.is_still_there()?
         {
             if options.coordinator != database.options.coordinator {
@@ -70,12 +98,14 @@ impl Database {
             }
             return Ok(database.clone());
         }
-        let storage = storage_of(&name, options)?;
-        let database = open_or_adopt(&name, storage, access, options, plain)?;
+        let storage = storage_of(name, options)?;
+        let database = open_or_adopt(name, storage, access, options, plain)?;
         *slot = Some(database.clone());
-        drop(slot);
-        forget_idle();
         Ok(database)
+    }
+
+    fn knows_too_many_segments(&self) -> bool {
+        self.pages.segments.count() > self.segments_at_first + FORGOTTEN_SEGMENTS
     }
 
     /// A database on any storage, outside of the process's list: two of them are to each other what two machines are. For the
@@ -131,8 +161,8 @@ pub fn begin_request() -> Moment {
 
 /// A request is over. Where the machine sleeps between requests (AWS Lambda), no lease is left behind for others to wait for.
 pub fn end_request() {
-    static SLEEPS_BETWEEN: LazyLock<bool> = LazyLock::new(|| std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some());
-    if *SLEEPS_BETWEEN {
+    let sleeps_between = std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some();
+    if sleeps_between {
         known_databases().iter().for_each(|database| database.give_back_idle());
     }
 }
@@ -287,6 +317,8 @@ fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home
         home,
         name_stamp: Default::default(),
         process: storage.process(),
+        origin: Process::this(),
+        segments_at_first: pages.segments.count(),
         storage,
         coordinator,
         pages,
@@ -350,16 +382,25 @@ fn absolute(name: &Path) -> Result<PathBuf> {
 }
 
 fn databases() -> MutexGuard<'static, HashMap<PathBuf, Entry>> {
-    whole(DATABASES.lock())
+    whole(DATABASES.get().lock())
 }
 
 /// Forgets what was opened longest ago, of that which nobody has open.
-fn forget_idle() {
+pub(crate) fn forget_idle() {
     let mut databases = databases();
-    let mut idle: Vec<Duration> =
-        databases.values().filter(|entry| entry.is_idle()).map(|entry| entry.opened.monotonic).collect();
-    idle.sort_unstable_by(|a, b| b.cmp(a));
-    if let Some(newest_that_goes) = idle.get(KEPT_IDLE) {
-        databases.retain(|_, entry| entry.opened.monotonic > *newest_that_goes || !entry.is_idle());
-    }
+    let idle = |entry: &Entry| Some((entry.opened.monotonic, entry.idle_bytes()?));
+    let mut idle_ones: Vec<(Duration, u64)> = databases.values().filter_map(idle).collect();
+    idle_ones.sort_unstable_by(|a, b| b.cmp(a));
+    let mut bytes = 0;
+    let goes = |(n, (_, of_this)): &(usize, (Duration, u64))| {
+        bytes += of_this;
+        *n > 0 && (*n >= KEPT_IDLE || bytes > KEPT_IDLE_BYTES)
+    };
+    let Some((_, (newest_that_goes, _))) = idle_ones.into_iter().enumerate().find(goes) else { return };
+    let forgotten: Vec<_> = databases
+        .extract_if(|_, entry| entry.opened.monotonic <= newest_that_goes && entry.idle_bytes().is_some())
+        .collect();
+    // Closing files can take a while on a network.
+    drop(databases);
+    drop(forgotten);
 }

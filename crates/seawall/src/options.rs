@@ -1,5 +1,7 @@
 //! What a caller can choose.
 
+use crate::bounds;
+use crate::error::{Error, Result};
 use crate::moment::Moment;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +34,23 @@ pub struct Options {
     pub scratch: PathBuf,
 }
 
+impl Options {
+    /// Whether every number is one that makes sense.
+    pub(crate) fn check(&self) -> Result<()> {
+        let given = [
+            (bounds::LEASE, self.lease.as_secs_f64()),
+            (bounds::TIMEOUT, self.adoption_timeout.as_secs_f64()),
+            (bounds::PAGE_CACHE, self.page_cache as f64),
+        ];
+        match given.into_iter().find(|(bounds, value)| !bounds.allow(*value)) {
+            None => Ok(()),
+            Some((bounds, value)) => {
+                Err(Error::CannotOpen(format!("{}={value}: {bounds} is expected. Nothing was opened", bounds.name)))
+            }
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options {
@@ -52,6 +71,14 @@ pub enum Freshness {
     Transaction,
     /// … at or after this moment: when a request began.
     Since(Moment),
+    /// … at or after the moment when a request began, and less than this long ago, by both clocks. A request that lasts sees what others
+    /// commit meanwhile.
+    Request {
+        /// When the request began.
+        began: Moment,
+        /// How old what it uses may become.
+        age: Duration,
+    },
     /// … less than this long ago, by both clocks.
     Seconds(Duration),
 }

@@ -39,6 +39,11 @@ impl Segments {
         number
     }
 
+    /// How many there are. No number is ever used again, for a page map or the page cache may have it: the table only grows.
+    pub fn count(&self) -> usize {
+        self.0.read().expect("no panic while locked").names.len()
+    }
+
     /// The name behind `number`.
     pub fn name(&self, number: SegmentNo) -> SegmentName {
         self.0.read().unwrap_or_else(PoisonError::into_inner).names[number.0 as usize]

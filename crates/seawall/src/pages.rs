@@ -103,6 +103,11 @@ impl Pages {
         Ok(read)
     }
 
+    /// How many bytes the page cache takes.
+    pub(crate) fn cached_bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
     /// Remembers a page that was just committed.
     pub(crate) fn remember(&self, page: PageNo, entry: Entry, image: Page) {
         self.cache.insert(self.key_of(page, entry), image);

@@ -6,6 +6,7 @@
 use crate::coordinator::Lease;
 use crate::ids::{Epoch, Version};
 use crate::moment::Moment;
+use crate::process::Process;
 use crate::sync::{Condvar, Mutex, MutexGuard, whole};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,10 +57,17 @@ struct State {
 }
 
 /// The queue.
-#[derive(Default)]
 pub(crate) struct Queue {
+    /// Whose it is: a forked child neither waits for it nor changes it.
+    process: Process,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue { process: Process::this(), state: Mutex::default(), changed: Condvar::default() }
+    }
 }
 
 /// What to do about a lease nobody is using, or that must be renewed.
@@ -201,6 +209,9 @@ impl Turn {
 
     /// Ends the turn at `now`, and passes it on; says when the background is to look after the lease.
     pub(crate) fn end(&mut self, now: Duration) -> Option<Duration> {
+        if !self.queue.process.is_this() {
+            return None;
+        }
         let mut state = self.queue.lock();
         let linger = if state.comes_back { now + LINGER } else { now };
         if let Some(held) = &mut self.held {
@@ -214,7 +225,7 @@ impl Turn {
     }
 
     fn pass_on(&mut self) {
-        if std::mem::replace(&mut self.passed_on, true) {
+        if std::mem::replace(&mut self.passed_on, true) || !self.queue.process.is_this() {
             return;
         }
         let mut state = self.queue.lock();

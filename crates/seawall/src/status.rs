@@ -64,7 +64,7 @@ impl Database {
             changed_pages: snapshot.map.iter().count() as u64,
             lease: self.options.lease,
             sweep: head.sweep,
-            trouble: self.trouble(),
+            trouble: self.trouble().or_else(|| self.coordinator.trouble()),
             counts: self.counts(),
         })
     }

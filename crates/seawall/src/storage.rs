@@ -6,7 +6,11 @@
 #[cfg(feature = "testing")]
 pub mod chosen;
 mod commits;
+mod descriptors;
+mod lease_file;
 pub mod os;
+
+pub use lease_file::lease_descriptors;
 
 use crate::counters::Counters;
 use crate::ids::{BaseName, DatabaseId, SegmentName, Version};

@@ -14,7 +14,7 @@ use std::sync::{PoisonError, TryLockError};
 /// Starts a thread that nobody joins.
 #[cfg(not(feature = "simulation"))]
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    std::thread::Builder::new().name(name.into()).spawn(work).map(drop)
+    crate::threads::spawn(name, work)
 }
 
 /// What a lock or a wait gave, though a thread may have panicked while it held the lock. What is behind this crate's locks is whole
@@ -91,7 +91,7 @@ pub mod simulated {
     pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         match scheduler() {
             Some(scheduler) => scheduler.spawn(Box::new(work)),
-            None => std::thread::Builder::new().name(name.into()).spawn(work).map(drop),
+            None => crate::threads::spawn(name, work),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A write transaction: the newest snapshot, what was written over it, and the turn to publish it.
 
-use crate::database::Database;
+use crate::database::{Database, FORKED};
 use crate::error::{Error, Result};
 use crate::ids::{PageNo, PageSize};
 use crate::moment::Moment;
@@ -98,6 +98,9 @@ impl Transaction {
     /// durable, on the file system and in the order. Whatever it returns, the transaction is over.
     pub fn commit(&mut self, page_count: u32) -> Result<Arc<Snapshot>> {
         assert!(!self.is_over, "a transaction commits once");
+        if !self.database.is_current() {
+            return Err(Error::CannotOpen(FORKED.into()));
+        }
         self.is_over = true;
         self.truncate(page_count);
         let size = self.page_size().ok_or_else(|| Error::corrupt("the transaction", "nothing was written"))?;

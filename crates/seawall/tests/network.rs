@@ -95,7 +95,11 @@ fn a_reader_that_cannot_bring_it_to_rest_fails_and_one_that_may_not_goes_on() {
     assert_eq!(a.database.snapshot(Freshness::Transaction).err().unwrap().kind(), ErrorKind::Unreachable);
     a.storage.fail(Call::BringToRest, Fault::Before(EACCES), 1);
     assert_eq!(newest(&a.database).version(), Version(1));
+    a.storage.fail(Call::BringToRest, Fault::Before(EACCES), 1);
+    let trouble = a.database.status().unwrap().trouble.expect("what may not be done is told");
+    assert!(trouble.contains("NAME-seawall/commits") && trouble.contains("can be missed"), "{trouble}");
     assert_eq!(cost(&a.database, || newest(&a.database)).0, BROUGHT_TO_REST, "nobody has brought it to rest yet");
+    assert_eq!(a.database.status().unwrap().trouble, None, "now it could be done");
 }
 
 #[test]

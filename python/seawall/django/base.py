@@ -57,6 +57,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             # By this very name clients of django-sqlite-efs lock it.
             legacy_names=[name, *options.legacy_names],
             page_cache=options.page_cache,
+            request_age=options.request_age,
             timeout=options.timeout,
         )
         return {"factory": seawall.Connection, **params}

@@ -16,6 +16,11 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from seawall import _native
+
+_BOUNDS = {option: (least, most, expected) for option, least, most, expected in _native.bounds()}
+"""What each number may be: the engine's own table."""
+
 DEFAULT_LEASE = 3.0
 """For how many seconds a lease lasts without a renewal (the engine's default)."""
 
@@ -30,6 +35,7 @@ class Options:
     lease: float | None = None
     legacy_names: tuple[str, ...] = ()
     page_cache: int | None = None
+    request_age: float | None = None
 
     @classmethod
     def of(cls, settings_dict: Mapping[str, Any]) -> Options:
@@ -85,23 +91,23 @@ def cache_dir() -> str | None:
     return os.fspath(folder) if folder else None
 
 
-def _seconds(value: Any) -> float:
-    number = _number(value)
-    if number is None or number < 0:
-        raise ValueError(f"is {value!r}, which is not a number of seconds")
-    return number
+def _bounded(option: str) -> Callable[[Any], float]:
+    """Read a number within the bounds that the engine has for `option`."""
+    least, most, expected = _BOUNDS[option]
 
+    def read(value: Any) -> float:
+        number = _number(value)
+        if number is None or not least <= number <= most:
+            raise ValueError(f"is {value!r}, which is not {expected}")
+        return number
 
-def _lease(value: Any) -> float:
-    number = _seconds(value)
-    if number == 0:
-        raise ValueError(f"is {value!r}, but a lease lasts some seconds")
-    return number
+    return read
 
 
 def _expiration(value: Any) -> float:
     """Read how long a lock lasts that is not renewed. A lease is: a longer one only makes others wait for the dead."""
-    return min(_lease(value), DEFAULT_LEASE)
+    number = _number(value)
+    return _bounded("lease")(value if number is None else min(number, DEFAULT_LEASE))
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -113,16 +119,16 @@ def _names(value: Any) -> tuple[str, ...]:
 def _freshness(value: Any) -> str | float:
     if value in ("request", "transaction"):
         return str(value)
-    number = _number(value)
-    if number is None or number < 0:
-        raise ValueError(f"is {value!r}, not 'request', 'transaction' or a number of seconds")
-    return number
+    try:
+        return _bounded("freshness")(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, and not 'request' or 'transaction'") from None
 
 
 def _bytes(value: Any) -> int:
-    number = _number(value)
-    if number is None or number < 0 or number != int(number):
-        raise ValueError(f"is {value!r}, which is not a number of bytes")
+    number = _bounded("page_cache")(value)
+    if number != int(number):
+        raise ValueError(f"is {value!r}, which is not a whole number of bytes")
     return int(number)
 
 
@@ -152,11 +158,12 @@ def _table(value: Any) -> str:
 # Each of Seawall's options, and how it is read.
 _READERS: dict[str, Callable[[Any], Any]] = {
     "coordinator": _coordinator,
-    "timeout": _seconds,
+    "timeout": _bounded("timeout"),
     "freshness": _freshness,
-    "lease": _lease,
+    "lease": _bounded("lease"),
     "legacy_names": _names,
     "page_cache": _bytes,
+    "request_age": _bounded("request_age"),
 }
 
 # The settings, and environment variables, that stand for an option: Seawall's own before those

@@ -217,6 +217,10 @@ impl Coordinator for FsCoordinator {
         self.storage.unlock(Lock::Lease(lease.slot)).map_err(asking)
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.names.trouble()
+    }
+
     fn lease_survives_swap(&self) -> bool {
         true
     }

@@ -8,19 +8,24 @@ use crate::error::{Error, Result};
 use crate::ids::DatabaseId;
 use crate::shown::Shown;
 use crate::storage::Storage;
-use std::sync::{Arc, PoisonError, RwLock};
+use arc_swap::ArcSwapOption;
+use std::sync::Arc;
 
 /// Makes the coordinator of a database from a URL. It asks nobody yet. The error tells what is wrong with the URL or the settings.
 pub type Make = fn(&str, DatabaseId, &Arc<dyn Storage>) -> Result<Box<dyn Coordinator>, String>;
 
-static ADDED: RwLock<Vec<(&str, Make)>> = RwLock::new(Vec::new());
+/// Found without a lock: a forked child needs what its parent added.
+static ADDED: ArcSwapOption<Vec<(&str, Make)>> = ArcSwapOption::const_empty();
 
 /// From now on, URLs that begin with `scheme` and a colon mean the coordinators that `make` makes.
 pub fn add(scheme: &'static str, make: Make) {
-    let mut added = ADDED.write().unwrap_or_else(PoisonError::into_inner);
-    if added.iter().all(|(known, _)| *known != scheme) {
-        added.push((scheme, make));
-    }
+    ADDED.rcu(|added| {
+        let mut added = added.as_ref().map_or_else(Vec::new, |added| added.to_vec());
+        if added.iter().all(|(known, _)| *known != scheme) {
+            added.push((scheme, make));
+        }
+        Some(Arc::new(added))
+    });
 }
 
 pub(crate) fn coordinator_of(
@@ -32,12 +37,8 @@ pub(crate) fn coordinator_of(
         return Ok(Box::new(FsCoordinator::new(storage.clone())));
     }
     let scheme = url.split(':').next().unwrap_or_default();
-    let make = ADDED
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .iter()
-        .find(|(known, _)| *known == scheme)
-        .map(|kind| kind.1);
+    let added = ADDED.load();
+    let make = added.as_ref().and_then(|added| added.iter().find(|(known, _)| *known == scheme).map(|kind| kind.1));
     let make = make.ok_or_else(|| {
         Error::CannotOpen(format!(
             "there is no coordinator \"{}\" here: fs: is the embedded one, dynamodb://TABLE is in Amazon DynamoDB. Nothing was touched",

@@ -6,9 +6,11 @@
 //! change is in its queue before the call returns that made it, so an empty queue is as good as a look, and a
 //! quarter of its price.
 
+use super::descriptors::Watching;
 use super::{AT_REST, Look, Record, Stamp};
 use crate::head::MAX_TEXT;
 use crate::ids::{Version, parse_number};
+use crate::process::Process;
 use rustix::fs::{
     AtFlags, RawDir, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, UTIME_OMIT, futimens, inotify,
 };
@@ -30,14 +32,16 @@ pub(super) struct Commits {
     path: PathBuf,
     folder: fs::File,
     network: bool,
-    watch: Option<Mutex<Watch>>,
+    /// A watch belongs to the process that made it: a forked child shares its queue, and what the child read there would be lost to its
+    /// parent.
+    watch: Option<(Process, Mutex<Watch>)>,
 }
 
 /// What is known of the folder without looking.
 #[derive(Default)]
 struct Watch {
     looks: u32,
-    queue: Option<OwnedFd>,
+    queue: Option<(OwnedFd, Watching)>,
     /// A look found this version to be there and the next one not, and nothing was in the queue since.
     newest: Option<(Version, Stamp)>,
 }
@@ -46,11 +50,18 @@ impl Commits {
     /// Opens `path`. `watches`: every change there is made through this kernel and this very file system.
     pub(super) fn open(path: &Path, network: bool, watches: bool) -> io::Result<Commits> {
         let folder = fs::File::open(path)?;
-        Ok(Commits { path: path.to_owned(), folder, network, watch: watches.then(Mutex::default) })
+        Ok(Commits {
+            path: path.to_owned(),
+            folder,
+            network,
+            watch: watches.then(|| (Process::this(), Mutex::default())),
+        })
     }
 
     pub(super) fn look(&self, known: Version) -> io::Result<Look> {
-        let Some(watch) = &self.watch else { return self.look_freshly(known) };
+        let Some((_, watch)) = self.watch.as_ref().filter(|(process, _)| process.is_this()) else {
+            return self.look_freshly(known);
+        };
         let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, stamp)) = watch.newest.filter(|(newest, _)| *newest == known)
             && watch.is_quiet()
@@ -61,8 +72,10 @@ impl Commits {
         if watch.queue.is_none() {
             watch.looks += 1;
             if watch.looks == LOOKS_BEFORE_WATCH {
+                watch.looks = 0;
                 // Where there are no more watches to be had, looks go on as before.
-                watch.queue = watch_of(&self.path).ok();
+                let watching = Watching::begin();
+                watch.queue = watching.and_then(|watching| Some((watch_of(&self.path).ok()?, watching)));
             }
         }
         // The queue was emptied before this look: what comes after it is in the queue.
@@ -173,7 +186,7 @@ fn nanoseconds(time: StatxTimestamp) -> i128 {
 impl Watch {
     /// Whether nothing happened since this was asked last. Empties the queue.
     fn is_quiet(&self) -> bool {
-        let Some(queue) = &self.queue else { return false };
+        let Some((queue, _)) = &self.queue else { return false };
         let mut quiet = true;
         let mut events = [0; 4096];
         loop {

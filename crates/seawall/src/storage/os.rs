@@ -4,13 +4,16 @@
 //! O_DIRECT or opened anew; folders are synced everywhere, for on NFS that call costs nothing.
 
 use super::commits::{Commits, look_at};
+use super::descriptors::{Kept, with_room};
+use super::lease_file::LeaseFile;
 use super::{Append, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
 use crate::counters::{Counters, Operation};
 use crate::ids::Version;
 use crate::moment::Moment;
+use crate::threads;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use quick_cache::sync::Cache;
+use nix::time::{ClockId, clock_gettime};
 use rustix::io::Errno;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -18,10 +21,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-/// Files that stay open for reading, at most.
-const OPEN_FILES: usize = 128;
 /// How many reads are issued at once, at most.
 const AT_ONCE: usize = 16;
 /// The memory of a thread that only reads.
@@ -56,9 +57,9 @@ pub struct OsStorage {
     /// Cleared when the file system turns out not to know O_DIRECT.
     direct: AtomicBool,
     counters: Arc<Counters>,
-    open: Cache<File, Arc<fs::File>>,
+    open: Kept,
     commits: OnceLock<Commits>,
-    lease: OnceLock<fs::File>,
+    lease: OnceLock<LeaseFile>,
 }
 
 impl OsStorage {
@@ -76,7 +77,7 @@ impl OsStorage {
             network: known(&LOCAL).is_none(),
             direct: AtomicBool::new(true),
             counters: Arc::default(),
-            open: Cache::new(OPEN_FILES),
+            open: Kept::new(),
             commits: OnceLock::new(),
             lease: OnceLock::new(),
         })
@@ -101,14 +102,16 @@ impl OsStorage {
             self.counters.count(Operation::Metadata);
             // Several overlays can show one folder, and each tells only of what was done through itself.
             let watches = !self.network && self.kind != "overlayfs";
-            Commits::open(&self.folder.join("commits"), self.network, watches)
+            with_room(|| Commits::open(&self.folder.join("commits"), self.network, watches))
         })
     }
 
-    fn lease(&self) -> io::Result<&fs::File> {
+    fn lease(&self) -> io::Result<&LeaseFile> {
         kept(&self.lease, || {
             self.counters.count(Operation::Metadata);
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.path(File::Lease))
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            with_room(|| options.open(self.path(File::Lease))).map(LeaseFile::new)
         })
     }
 
@@ -120,7 +123,7 @@ impl OsStorage {
                 self.counters.count(Operation::Metadata);
                 for folder in [parent_of(&self.folder), &self.folder] {
                     // As a mere place: it need not be readable.
-                    let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(folder);
+                    let opened = with_room(|| OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(folder));
                     or_none(opened.and_then(|folder| look_at(&folder)))?;
                 }
                 or_none(fs::metadata(self.path(file)))
@@ -132,22 +135,22 @@ impl OsStorage {
     /// Only what never changes its content under its name stays open.
     fn open_for_reading(&self, file: File) -> io::Result<(Arc<fs::File>, bool)> {
         let keeps = matches!(file, File::Segment(_) | File::Base(_) | File::Sums(_));
-        if let Some(open) = self.open.get(&file).filter(|_| keeps) {
+        if let Some(open) = Some(file).filter(|_| keeps).and_then(|file| self.open.get(file)) {
             return Ok((open, false));
         }
         let path = self.path(file);
         let direct = self.network && matches!(file, File::Segment(_)) && self.direct.load(Ordering::Relaxed);
         let flags = if direct { libc::O_DIRECT } else { 0 };
-        let opened = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+        let opened = match with_room(|| OpenOptions::new().read(true).custom_flags(flags).open(&path)) {
             Err(error) if direct && error.raw_os_error() == Some(libc::EINVAL) => {
                 self.direct.store(false, Ordering::Relaxed);
-                OpenOptions::new().read(true).open(&path)
+                with_room(|| OpenOptions::new().read(true).open(&path))
             }
             opened => opened,
         };
         let opened = Arc::new(opened?);
         if keeps {
-            self.open.insert(file, opened.clone());
+            self.open.keep(file, opened.clone());
         }
         Ok((opened, true))
     }
@@ -159,7 +162,7 @@ impl OsStorage {
             Ok(bytes) if bytes.len() == span.length || opened || !self.network => Ok((bytes, opened)),
             Err(error) if opened || !is_stale(&error) => Err(error),
             _ => {
-                self.open.remove(&span.file);
+                self.open.remove(span.file);
                 let (file, _) = self.open_for_reading(span.file)?;
                 Ok((read_at(&file, span)?, true))
             }
@@ -168,7 +171,7 @@ impl OsStorage {
 
     /// Makes changes of names in `folder` durable. On NFS they are already, and this costs no call.
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        fs::File::open(folder)?.sync_all()
+        with_room(|| fs::File::open(folder))?.sync_all()
     }
 
     fn sync_folder_of(&self, path: &Path) -> io::Result<()> {
@@ -235,7 +238,9 @@ impl Storage for OsStorage {
     fn create(&self, file: File) -> io::Result<Box<dyn Append>> {
         self.counters.count(Operation::Metadata);
         let path = self.path(file);
-        let opened = OpenOptions::new().write(true).create_new(true).custom_flags(libc::O_DSYNC).open(&path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).custom_flags(libc::O_DSYNC);
+        let opened = with_room(|| options.open(&path))?;
         self.sync_folder_of(&path)?;
         Ok(Box::new(OsAppend { file: opened, counters: self.counters.clone() }))
     }
@@ -244,7 +249,7 @@ impl Storage for OsStorage {
         self.counters.count(Operation::Append);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).custom_flags(libc::O_DSYNC);
-        options.open(self.path(file))?.write_all_at(bytes, at)
+        with_room(|| options.open(self.path(file)))?.write_all_at(bytes, at)
     }
 
     fn link(&self, from: File, to: File) -> io::Result<()> {
@@ -350,15 +355,15 @@ impl Storage for OsStorage {
     }
 
     fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
-        tempfile::tempfile_in(&self.scratch).map(|file| Box::new(OsScratch(file)) as Box<dyn Scratch>)
+        with_room(|| tempfile::tempfile_in(&self.scratch)).map(|file| Box::new(OsScratch(file)) as Box<dyn Scratch>)
     }
 }
 
-/// Both clocks of this machine; the monotonic one since this process asked first.
+/// Both clocks of this machine.
 pub fn now() -> Moment {
-    static STARTED: OnceLock<Instant> = OnceLock::new();
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Moment { monotonic: STARTED.get_or_init(Instant::now).elapsed(), wall }
+    let monotonic = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has this clock");
+    Moment { monotonic: monotonic.into(), wall }
 }
 
 struct OsAppend {
@@ -423,7 +428,8 @@ fn beside_one_another<I: Sync, O: Send>(items: &[I], stack: usize, one: impl Fn(
     let builder = || std::thread::Builder::new().stack_size(stack);
     std::thread::scope(|scope| {
         // Where no more threads can be had, the item is done here, once the others are on their way.
-        let threads: Vec<_> = items.iter().map(|item| (item, builder().spawn_scoped(scope, || one(item)))).collect();
+        let threads: Vec<_> =
+            items.iter().map(|item| (item, threads::spawn_scoped(builder(), scope, || one(item)))).collect();
         let answer = |(item, thread): (&I, io::Result<std::thread::ScopedJoinHandle<'_, O>>)| match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(_) => one(item),

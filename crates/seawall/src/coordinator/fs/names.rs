@@ -23,6 +23,8 @@ pub(super) struct Names {
     storage: Arc<dyn Storage>,
     /// Which files the last names were when they were seen first, each at a time when it was certain that it had not been collected.
     seen: Mutex<VecDeque<(Version, Stamp)>>,
+    /// Why this process may not bring the folder to rest, if it tried last and may not.
+    may_not_rest: Mutex<Option<String>>,
 }
 
 /// A look at `commits/` that failed. A look changes nothing; but what its failure says of the *operation* depends on whether a request
@@ -56,7 +58,7 @@ struct Found {
 
 impl Names {
     pub(super) fn new(storage: Arc<dyn Storage>) -> Names {
-        Names { storage, seen: Mutex::default() }
+        Names { storage, seen: Mutex::default(), may_not_rest: Mutex::default() }
     }
 
     /// The head of version 0, which was just put in place.
@@ -238,16 +240,28 @@ impl Names {
         stamp.is_some() && (first == stamp || mutation::is(Mutation::KnownByNumber))
     }
 
-    /// Where this process may not do it, what it finds may be old until the folder changes again.
+    /// Where this process may not do it, what it finds may be old until the folder changes again: `status` tells that.
     fn bring_to_rest(&self) -> Result<(), LookFailed> {
-        match self.storage.bring_to_rest() {
+        let refusal = match self.storage.bring_to_rest() {
+            Ok(()) => None,
             Err(error)
-                if !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
             {
-                Err(reading(error))
+                Some(error.to_string())
             }
-            _ => Ok(()),
-        }
+            Err(error) => return Err(reading(error)),
+        };
+        *whole(self.may_not_rest.lock()) = refusal;
+        Ok(())
+    }
+
+    /// What follows from not being permitted that, and what to do.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let refusal = whole(self.may_not_rest.lock()).clone()?;
+        Some(format!(
+            "the modification time of NAME-seawall/commits cannot be set: {refusal}. A commit of another machine can be missed until the \
+             next one. Run all that use the database as the user who owns that folder"
+        ))
     }
 }
 

@@ -1,0 +1,101 @@
+//! Which process this is. The memory of a child is a copy of its parent's, in which other threads may have held any lock at the moment of the
+//! fork; they do not exist in the child, so such a lock stays locked there for ever.
+//!
+//! So what a process keeps for itself is found without a lock ([`PerProcess`]), and the child begins with nothing. What it inherited is never
+//! dropped: its content may be half changed.
+
+use arc_swap::ArcSwapOption;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+/// How many forks lie between this process and the first that counted.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+/// Whether every fork by way of the C library is counted.
+static COUNTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on [`forked`] is called in every child, so that nobody needs to ask the kernel which process this is.
+pub fn forks_are_counted() {
+    COUNTED.store(true, Relaxed);
+}
+
+/// This process is a child that was just forked. May be called where only async-signal-safe functions may.
+pub fn forked() {
+    FORKS.fetch_add(1, Relaxed);
+}
+
+/// How many forks were counted up to this process.
+pub fn forks() -> u32 {
+    FORKS.load(Relaxed)
+}
+
+/// A process: its number, and how many forks were counted up to it, for numbers are used again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Process {
+    id: u32,
+    forks: u32,
+}
+
+impl Process {
+    /// The one that runs this.
+    pub fn this() -> Process {
+        Process { id: std::process::id(), forks: forks() }
+    }
+
+    /// Whether this process runs this. Where forks are counted this asks nobody.
+    pub fn is_this(self) -> bool {
+        self.forks == forks() && (COUNTED.load(Relaxed) || self.id == std::process::id())
+    }
+}
+
+/// A value of which each process has its own, made when it first asks. Finding it waits for nothing that a thread of the parent held.
+pub struct PerProcess<T: 'static>(ArcSwapOption<Entry<T>>);
+
+struct Entry<T: 'static> {
+    process: Process,
+    /// Lives for ever: a child must not drop its parent's.
+    value: &'static T,
+}
+
+impl<T: Default> PerProcess<T> {
+    /// No process has one yet.
+    pub const fn new() -> PerProcess<T> {
+        PerProcess(ArcSwapOption::const_empty())
+    }
+
+    /// This process's value.
+    pub fn get(&self) -> &'static T {
+        loop {
+            let entry = self.0.load();
+            match &*entry {
+                Some(entry) if entry.process.is_this() => return entry.value,
+                _ => {
+                    let value: &'static T = Box::leak(Box::default());
+                    let mine = Arc::new(Entry { process: Process::this(), value });
+                    // Another thread may have been first; then its value is everybody's.
+                    self.0.compare_and_swap(&entry, Some(mine));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn a_child_finds_a_value_of_its_own_though_its_parents_is_locked() {
+        static LIST: PerProcess<Mutex<Vec<u32>>> = PerProcess::new();
+        let parents = LIST.get();
+        let mut held = parents.lock().unwrap();
+        held.push(1);
+        assert!(std::ptr::eq(LIST.get(), parents), "it is the same each time");
+        // What a fork does to the memory of the child: the lock stays locked.
+        let parent = Process::this();
+        forked();
+        assert!(!parent.is_this());
+        assert!(LIST.get().try_lock().unwrap().is_empty());
+        assert!(Process::this().is_this());
+    }
+}
