@@ -48,7 +48,7 @@ pub struct Facts {
 /// What kind of key and state the table has (`DescribeTable`).
 pub fn facts(table: &SdkTable) -> Result<Facts, Verdict> {
     let name = || Some(table.address().table.clone());
-    let described = table.run(async |client: Client| client.describe_table().set_table_name(name()).send().await)?;
+    let described = table.run(|client: Client| client.describe_table().set_table_name(name()).send())?;
     let described = described.table.ok_or_else(|| Verdict::Other("the answer describes no table".into()))?;
     let key = described.key_schema();
     let kind_of = |attribute: &str| {
@@ -68,7 +68,7 @@ pub fn facts(table: &SdkTable) -> Result<Facts, Verdict> {
 /// The attribute by whose time the table deletes items (`DescribeTimeToLive`).
 pub fn time_to_live(table: &SdkTable) -> Result<Option<String>, Verdict> {
     let name = || Some(table.address().table.clone());
-    let told = table.run(async |client: Client| client.describe_time_to_live().set_table_name(name()).send().await)?;
+    let told = table.run(|client: Client| client.describe_time_to_live().set_table_name(name()).send())?;
     let told = told.time_to_live_description.filter(|told| {
         matches!(told.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
     });
@@ -78,8 +78,7 @@ pub fn time_to_live(table: &SdkTable) -> Result<Option<String>, Verdict> {
 /// Whether the table can be restored to a point in time (`DescribeContinuousBackups`).
 pub fn point_in_time_recovery(table: &SdkTable) -> Result<bool, Verdict> {
     let name = || Some(table.address().table.clone());
-    let told =
-        table.run(async |client: Client| client.describe_continuous_backups().set_table_name(name()).send().await)?;
+    let told = table.run(|client: Client| client.describe_continuous_backups().set_table_name(name()).send())?;
     let status = told
         .continuous_backups_description
         .and_then(|told| told.point_in_time_recovery_description)
@@ -94,9 +93,9 @@ pub fn create(table: &SdkTable) -> Result<(), Verdict> {
     let key = KeySchemaElement::builder().attribute_name(names::PK).key_type(KeyType::Hash).build().map_err(invalid)?;
     let kind = AttributeDefinition::builder().attribute_name(names::PK).attribute_type(ScalarAttributeType::S);
     let kind = kind.build().map_err(invalid)?;
-    table.run(async |client: Client| {
+    table.run(|client: Client| {
         let create = client.create_table().set_table_name(name()).billing_mode(BillingMode::PayPerRequest);
-        create.key_schema(key.clone()).attribute_definitions(kind.clone()).send().await
+        create.key_schema(key.clone()).attribute_definitions(kind.clone()).send()
     })?;
     let began = Instant::now();
     while !is_active(table)? {
@@ -122,9 +121,9 @@ pub fn keep_points_in_time(table: &SdkTable) -> Result<(), Verdict> {
     let invalid = |error: aws_sdk_dynamodb::error::BuildError| Verdict::Other(error.to_string());
     let wanted = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true);
     let wanted = wanted.build().map_err(invalid)?;
-    let update = async |client: Client| {
+    let update = |client: Client| {
         let update = client.update_continuous_backups().set_table_name(name());
-        update.point_in_time_recovery_specification(wanted.clone()).send().await
+        update.point_in_time_recovery_specification(wanted.clone()).send()
     };
     let began = Instant::now();
     loop {

@@ -2,6 +2,9 @@
 //!
 //! One client for each address and process, shared by its databases. The SDK repeats nothing ([`crate::table`] does).
 //! Connections that lay idle are not trusted: a Lambda function that was frozen finds them dead, and would wait for nothing.
+//!
+//! All that the SDK does runs on the runtime's own threads, which block signals: what starts further threads (a look-up of a name does) never
+//! runs in a thread of the program.
 
 use crate::address::{Address, check_region};
 use crate::request::{Answer, Request, attributes, used};
@@ -18,9 +21,11 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use seawall::Shown;
+use seawall::process::PerProcess;
+use seawall::threads;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Runtime;
 
@@ -35,20 +40,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// This process's tables. After a fork the child makes its own: the parent's threads are not there.
-static TABLES: LazyLock<Mutex<Tables>> = LazyLock::new(Mutex::default);
+static TABLES: PerProcess<Mutex<Tables>> = PerProcess::new();
 
-/// By address and process.
-type Tables = HashMap<(Address, u32), Arc<SdkTable>>;
+type Tables = HashMap<Address, Arc<SdkTable>>;
 
 /// The table at `address`. Nobody is asked yet; the error tells what is missing in the settings.
 pub fn table(address: &Address) -> Result<Arc<SdkTable>, String> {
-    let mut tables = TABLES.lock().expect("no panic while locked");
-    let key = (address.clone(), std::process::id());
-    if let Some(table) = tables.get(&key) {
+    let mut tables = TABLES.get().lock().expect("no panic while locked");
+    if let Some(table) = tables.get(address) {
         return Ok(table.clone());
     }
     let table = Arc::new(SdkTable::new(address)?);
-    tables.insert(key, table.clone());
+    tables.insert(address.clone(), table.clone());
     Ok(table)
 }
 
@@ -58,6 +61,8 @@ pub struct SdkTable {
     region: String,
     runtime: Runtime,
     link: Mutex<Link>,
+    /// Held by the thread that reads settings and credentials anew; those whose credentials are good do not wait for it.
+    reloading: Mutex<()>,
     /// By how many milliseconds the server's clock is ahead.
     ahead: Arc<AtomicI64>,
 }
@@ -67,25 +72,34 @@ struct Link {
     config: SdkConfig,
     client: Client,
     used: Option<(Instant, SystemTime)>,
+    /// How often settings and credentials were read.
+    loads: u32,
+}
+
+/// What a request is sent with.
+struct Sender {
+    client: Client,
+    /// Whether it has connections that can be trusted.
+    trusted: bool,
+    /// Which reading of the credentials it has.
+    load: u32,
 }
 
 impl SdkTable {
     fn new(address: &Address) -> Result<SdkTable, String> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("seawall-dynamodb")
-            .enable_all()
-            .build()
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("seawall-dynamodb").enable_all();
+        let runtime = threads::without_signals(|| builder.build())
             .map_err(|error| format!("no thread for its connections: {error}"))?;
-        let config = runtime.block_on(configuration(address));
+        let config = settings(&runtime, address)?;
         let region = config.region().filter(|region| !region.as_ref().is_empty()).ok_or_else(|| {
             "no region is known: say dynamodb://TABLE?region=REGION, or set AWS_REGION or a profile's region".to_owned()
         })?;
         let region = region.to_string();
         check_region(&region)?;
         let ahead = Arc::new(AtomicI64::new(0));
-        let link = Mutex::new(Link { client: wire::client(&config, &ahead), config, used: None });
-        Ok(SdkTable { address: address.clone(), region, runtime, link, ahead })
+        let link = Mutex::new(Link { client: wire::client(&config, &ahead), config, used: None, loads: 0 });
+        Ok(SdkTable { address: address.clone(), region, runtime, link, reloading: Mutex::default(), ahead })
     }
 
     /// Where the table is.
@@ -95,18 +109,22 @@ impl SdkTable {
 
     /// The credentials that requests are signed with, by the SDK's standard chain.
     pub fn credentials(&self) -> Result<Credentials, String> {
-        let provider = self.link.lock().expect("no panic while locked").config.credentials_provider();
+        let provider = self.link().config.credentials_provider();
         let provider = provider.ok_or("no source of credentials is set up")?;
-        let found = self.runtime.block_on(async {
+        let found = on(&self.runtime, async move {
             tokio::time::timeout(CREDENTIALS_TIMEOUT, provider.as_ref().provide_credentials()).await
-        });
+        })?;
         let found = found.map_err(|_| format!("no source answered within {CREDENTIALS_TIMEOUT:?}"))?;
         found.map_err(|error| wire::reason(&error))
     }
 
-    /// A client to use, and whether it has connections that can be trusted.
-    fn client(&self) -> (Client, bool) {
-        let mut link = self.link.lock().expect("no panic while locked");
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().expect("no panic while locked")
+    }
+
+    /// What to send with.
+    fn sender(&self) -> Sender {
+        let mut link = self.link();
         let trusted = link.used.is_some_and(|(instant, wall)| {
             let by_wall = wall.elapsed().unwrap_or(Duration::MAX);
             instant.elapsed().max(by_wall) < TRUSTED_IDLE
@@ -115,7 +133,7 @@ impl SdkTable {
             self.reconnect(&mut link);
         }
         link.used = Some((Instant::now(), SystemTime::now()));
-        (link.client.clone(), trusted)
+        Sender { client: link.client.clone(), trusted, load: link.loads }
     }
 
     /// Lets all connections go.
@@ -125,38 +143,49 @@ impl SdkTable {
         link.used = None;
     }
 
-    /// Reads settings and credentials anew: they may have been rotated.
-    fn reload(&self, link: &mut Link) {
-        link.config = self.runtime.block_on(configuration(&self.address));
-        link.client = wire::client(&link.config, &self.ahead);
-        link.used = None;
+    /// Reads settings and credentials anew, unless another thread did since `load`: they may have been rotated. That can take seconds, in
+    /// which others go on with what they have.
+    fn reload(&self, load: u32) -> Result<(), String> {
+        let _one_at_a_time = self.reloading.lock().expect("no panic while locked");
+        if self.link().loads != load {
+            return Ok(());
+        }
+        let config = settings(&self.runtime, &self.address)?;
+        let client = wire::client(&config, &self.ahead);
+        let mut link = self.link();
+        *link = Link { client, config, used: None, loads: load + 1 };
+        Ok(())
     }
 
     /// Runs an operation of the SDK: one attempt, with a time limit.
     pub fn run<T, E, F>(&self, operation: impl Fn(Client) -> F) -> Result<T, Verdict>
     where
-        F: Future<Output = Result<T, wire::SdkFailure<E>>>,
-        E: wire::ServiceFailure,
+        F: Future<Output = Result<T, wire::SdkFailure<E>>> + Send + 'static,
+        T: Send + 'static,
+        E: wire::ServiceFailure + Send + 'static,
     {
         let mut renewed = false;
         loop {
-            let (client, trusted) = self.client();
+            let Sender { client, trusted, load } = self.sender();
             let limit = if trusted { ANSWER_TIMEOUT } else { FIRST_ANSWER_TIMEOUT };
-            let answer = self.runtime.block_on(async { tokio::time::timeout(limit, operation(client)).await });
+            let asked = operation(client);
+            let answer = on(&self.runtime, async move { tokio::time::timeout(limit, asked).await });
             let verdict = match answer {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => wire::verdict(error),
-                Err(_) => Verdict::NoAnswer(format!("no answer within {limit:?}")),
+                Ok(Ok(Ok(answer))) => return Ok(answer),
+                Ok(Ok(Err(error))) => wire::verdict(error),
+                Ok(Err(_)) => Verdict::NoAnswer(format!("no answer within {limit:?}")),
+                Err(why) => Verdict::NoAnswer(why),
             };
-            let mut link = self.link.lock().expect("no panic while locked");
             match &verdict {
                 // They were refused before anything was done: with fresh ones it can be asked again, once.
                 Verdict::Credentials(_) if !renewed => {
                     renewed = true;
-                    self.reload(&mut link);
+                    if self.reload(load).is_err() {
+                        return Err(verdict);
+                    }
                 }
                 Verdict::NoAnswer(_) | Verdict::NotConnected(_) => {
-                    self.reconnect(&mut link);
+                    self.reconnect(&mut self.link());
                     return Err(verdict);
                 }
                 _ => return Err(verdict),
@@ -185,21 +214,21 @@ impl SdkTable {
         let table = || Some(self.address.table.clone());
         match request {
             Request::Get { key } => self
-                .run(async |client: Client| {
+                .run(|client: Client| {
                     let get = client.get_item().set_table_name(table()).key("pk", wire::string(key));
-                    get.consistent_read(true).send().await
+                    get.consistent_read(true).send()
                 })
                 .map(|output| Answer::Done(output.item.map(wire::item))),
             Request::Put { item, condition, values } => self
-                .run(async |client: Client| {
+                .run(|client: Client| {
                     let put = client.put_item().set_table_name(table()).set_item(Some(wire::attributes(item)));
                     let put = put.condition_expression(*condition).return_values_on_condition_check_failure(AllOld);
                     let put = put.set_expression_attribute_names(wire::names(&attributes(&[condition])));
-                    put.set_expression_attribute_values(wire::values(used(values, &[condition]))).send().await
+                    put.set_expression_attribute_values(wire::values(used(values, &[condition]))).send()
                 })
                 .map(|_| Answer::Done(None)),
             Request::Update { key, change, values } => self
-                .run(async |client: Client| {
+                .run(|client: Client| {
                     let expressions = [change.condition, change.effect];
                     let update = client.update_item().set_table_name(table()).key("pk", wire::string(key));
                     let update = update.condition_expression(change.condition).update_expression(change.effect);
@@ -207,16 +236,16 @@ impl SdkTable {
                     let returns = if change.returns_item { ReturnValue::AllNew } else { ReturnValue::None };
                     let update = update.return_values(returns);
                     let update = update.set_expression_attribute_names(wire::names(&attributes(&expressions)));
-                    update.set_expression_attribute_values(wire::values(used(values, &expressions))).send().await
+                    update.set_expression_attribute_values(wire::values(used(values, &expressions))).send()
                 })
                 .map(|output| Answer::Done(output.attributes.map(wire::item))),
             Request::Delete { key, condition, values } => self
-                .run(async |client: Client| {
+                .run(|client: Client| {
                     let delete = client.delete_item().set_table_name(table()).key("pk", wire::string(key));
                     let delete = delete.condition_expression(*condition);
                     let delete = delete.return_values_on_condition_check_failure(AllOld);
                     let delete = delete.set_expression_attribute_names(wire::names(&attributes(&[condition])));
-                    delete.set_expression_attribute_values(wire::values(used(values, &[condition]))).send().await
+                    delete.set_expression_attribute_values(wire::values(used(values, &[condition]))).send()
                 })
                 .map(|_| Answer::Done(None)),
         }
@@ -244,8 +273,33 @@ impl Table for SdkTable {
     }
 }
 
+/// Runs `work` on the runtime's thread, and waits for it. The error says that it ended without an answer.
+fn on<T: Send + 'static>(runtime: &Runtime, work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    runtime.spawn(async move {
+        // Nobody has gone away: the caller waits.
+        let _ = answer.send(work.await);
+    });
+    answered.recv().map_err(|_| NO_ANSWER.to_owned())
+}
+
+const NO_ANSWER: &str = "an error inside the SDK: its task ended without an answer";
+
+/// Reads the settings in a thread of their own: the SDK waits for files in the thread that asks, where requests of others may run.
+fn settings(runtime: &Runtime, address: &Address) -> Result<SdkConfig, String> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    let (handle, address) = (runtime.handle().clone(), address.clone());
+    threads::without_signals(|| {
+        runtime.spawn_blocking(move || {
+            // Nobody has gone away: the caller waits.
+            let _ = answer.send(handle.block_on(configuration(address)));
+        })
+    });
+    answered.recv().map_err(|_| NO_ANSWER.to_owned())
+}
+
 /// Region, endpoint and credentials by the SDK's standard chain; what `address` says goes first.
-async fn configuration(address: &Address) -> SdkConfig {
+async fn configuration(address: Address) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())
         .identity_cache(IdentityCache::lazy().build())
