@@ -63,6 +63,7 @@ pub(crate) fn examine(name: &Path) -> Vec<Finding> {
     };
     let mut findings = vec![Finding::good(CHECK, format!("{} can be written", folder.display()))];
     findings.extend(kind(name, folder));
+    findings.extend(owner_of_commits(name, trial.path()));
     findings.extend(TRIALS.iter().enumerate().map(|(n, trial_of)| {
         let place = trial.path().join(n.to_string());
         judge(trial_of, fs::create_dir(&place).and_then(|()| (trial_of.run)(&place)))
@@ -109,6 +110,33 @@ fn kind(name: &Path, folder: &Path) -> Vec<Finding> {
     }];
     findings.extend(mounts::of(folder).map(|mount| mount.examine()).unwrap_or_default());
     findings
+}
+
+/// On a file server readers set the modification time of `commits/`, which is its owner's to do. Only looked at, by whose the folder is that
+/// was made for the trials.
+fn owner_of_commits(name: &Path, trial: &Path) -> Option<Finding> {
+    OsStorage::new(name, &std::env::temp_dir()).ok().filter(OsStorage::is_shared)?;
+    let mut commits = name.as_os_str().to_owned();
+    commits.push("-seawall/commits");
+    // Another coordinator names nothing there.
+    fs::read_dir(&commits).ok()?.next()?.ok()?;
+    let (owner, ours) = (fs::metadata(&commits).ok()?.uid(), fs::metadata(trial).ok()?.uid());
+    Some(may_rest(owner, ours))
+}
+
+fn may_rest(owner: u32, ours: u32) -> Finding {
+    const CHECK: &str = "owner of commits/";
+    if owner == ours || ours == 0 {
+        return Finding::good(CHECK, "this user may set its modification time, so that no reader misses a commit");
+    }
+    Finding::problem(
+        CHECK,
+        format!(
+            "user {ours} may not set its modification time, for user {owner} owns it: a commit of another machine can be missed until \
+             the next one"
+        ),
+        "run all that use the database as one user (on EFS: by an access point with a user of its own)",
+    )
 }
 
 fn space(folder: &Path) -> Finding {
@@ -208,6 +236,13 @@ mod tests {
             assert!(findings.iter().any(|finding| finding.check == trial.check && finding.state == State::Good));
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn readers_that_may_miss_a_commit_are_a_problem() {
+        assert_eq!(may_rest(1000, 1000).state, State::Good);
+        assert_eq!(may_rest(1000, 0).state, State::Good);
+        assert_eq!(may_rest(1000, 1001).state, State::Problem);
     }
 
     #[test]
