@@ -115,6 +115,35 @@ def test_a_child_opens_what_another_thread_was_opening(db: Path) -> None:
     os.close(go)
 
 
+def test_a_child_adopts_what_its_parent_has_locked_no_more(db: Path) -> None:
+    """SQLite in the child goes by the parent's account of locks; the kernel knows that nobody has one."""
+    seawall.register()
+    stock = sqlite3.connect(db, isolation_level=None)
+    stock.execute("CREATE TABLE t (x)")
+    stock.execute("INSERT INTO t VALUES (1)")
+    stock.execute("BEGIN EXCLUSIVE")
+    wait, go = os.pipe()
+
+    def adopt() -> None:
+        # While the parent really has it, it is busy.
+        with pytest.raises(seawall.DatabaseBusy):
+            seawall.connect(db)
+        os.read(wait, 1)
+        adopted = seawall.connect(db, isolation_level=None)
+        adopted.execute("INSERT INTO t VALUES (2)")
+        assert rows(adopted, "SELECT * FROM t") == [(1,), (2,)]
+
+    child = in_a_child(adopt)
+    time.sleep(6)
+    stock.execute("ROLLBACK")
+    stock.close()
+    os.write(go, b"x")
+    assert wait_for(child) == 0
+    assert rows(seawall.connect(db), "SELECT * FROM t") == [(1,), (2,)]
+    os.close(wait)
+    os.close(go)
+
+
 def test_a_child_ends_while_another_thread_of_its_parent_writes(connect: Connect, db: Path) -> None:
     """The child drops its copy of a transaction in which another thread was; the parent's goes on."""
     connection = connect(check_same_thread=False)

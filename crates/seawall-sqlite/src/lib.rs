@@ -16,6 +16,7 @@ mod failure;
 mod fork;
 mod header;
 mod host;
+mod inherited;
 mod io_methods;
 mod main_file;
 mod parameters;

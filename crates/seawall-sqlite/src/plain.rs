@@ -2,6 +2,7 @@
 
 use crate::abi::{self, File, Sqlite3};
 use crate::host::Host;
+use crate::{fork, inherited};
 use seawall::{Error, HeldFile, PlainSqlite, Result};
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::io;
@@ -20,6 +21,16 @@ const IN_WAL_MODE: u8 = 2;
 
 impl PlainSqlite for &'static Host {
     fn hold(&self, name: &Path, create: bool) -> Result<Box<dyn HeldFile>> {
+        match self.hold_by_stock(name, create) {
+            // Maybe only by the account that this child's SQLite inherited.
+            Err(busy @ Error::Busy { .. }) if fork::count() > 0 => inherited::hold(name)?.ok_or(busy),
+            held => held,
+        }
+    }
+}
+
+impl Host {
+    fn hold_by_stock(&'static self, name: &Path, create: bool) -> Result<Box<dyn HeldFile>> {
         let mut held = HeldByStock::open(self, name, create)?;
         // Reads something, so that stock SQLite first finishes what a crash may have left beside NAME.
         held.run(c"SELECT count(*) FROM sqlite_schema")?;

@@ -14,6 +14,8 @@ use std::path::Path;
 /// Registers the VFS in the SQLite that the open library at `path` uses. The error says why that cannot be.
 pub fn register(path: &Path) -> Result<(), String> {
     let library = Library::already_open(path)?;
+    // Forks are noticed from now on.
+    crate::fork::count();
     // SAFETY: these are SQLite's names, with SQLite's types; the library stays open, for others use it.
     unsafe {
         let version: unsafe extern "C" fn() -> c_int = library.function(c"sqlite3_libversion_number")?;

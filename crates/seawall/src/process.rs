@@ -56,6 +56,7 @@ struct Entry<T: 'static> {
     value: &'static T,
 }
 
+#[allow(clippy::new_without_default, reason = "it is for statics")]
 impl<T: Default> PerProcess<T> {
     /// No process has one yet.
     pub const fn new() -> PerProcess<T> {
