@@ -55,7 +55,7 @@ impl Parameters {
                 "lease" => parameters.options.lease = seconds(&bounds::LEASE, value)?,
                 "page_cache" => {
                     let bytes = value.parse().ok().filter(|bytes: &usize| bounds::PAGE_CACHE.allow(*bytes as f64));
-                    parameters.options.page_cache = bytes.ok_or_else(|| wrong(key, value, &bounds::PAGE_CACHE))?;
+                    parameters.options.page_cache = bytes.ok_or_else(|| wrong(key, value, bounds::PAGE_CACHE))?;
                 }
                 "request_age" => parameters.request_age = seconds(&bounds::REQUEST_AGE, value)?,
                 "timeout" => {
