@@ -46,17 +46,17 @@ impl Entry {
         }
         match &*self.slot.try_lock().ok()? {
             None => Some(0),
-            // A commit whose outcome is unknown is settled before this process reads there again.
-            Some(database) if is_unused(database) && !database.unsettled.load(Ordering::Acquire) => {
-                Some(database.pages.cached_bytes())
-            }
+            Some(database) if may_be_forgotten(database) => Some(database.pages.cached_bytes()),
             Some(_) => None,
         }
     }
 }
 
-fn is_unused(database: &Arc<Database>) -> bool {
-    Arc::strong_count(database) == 1
+/// Whether only the list has it, and nothing would be lost with it: a commit whose outcome is unknown is settled before this process reads
+/// there again, and a mark that is owed is written before it appends again.
+fn may_be_forgotten(database: &Arc<Database>) -> bool {
+    let owes_nothing = || sync::try_lock(&database.segment).is_some_and(|segment| !segment.owes());
+    Arc::strong_count(database) == 1 && !database.unsettled.load(Ordering::Acquire) && owes_nothing()
 }
 
 /// Databases that nobody has open are forgotten beyond this many, for each has a few descriptors, …
@@ -88,7 +88,7 @@ impl Database {
         let mut slot = whole(slot.lock());
         if let Some(database) = &*slot
             && database.is_current()
-            && !(is_unused(database) && database.knows_too_many_segments())
+            && !(database.knows_too_many_segments() && may_be_forgotten(database))
             && database.is_still_there()?
         {
             if options.coordinator != database.options.coordinator {
@@ -404,3 +404,6 @@ pub(crate) fn forget_idle() {
     drop(databases);
     drop(forgotten);
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,24 +79,3 @@ impl<T: Default> PerProcess<T> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Mutex;
-
-    #[test]
-    fn a_child_finds_a_value_of_its_own_though_its_parents_is_locked() {
-        static LIST: PerProcess<Mutex<Vec<u32>>> = PerProcess::new();
-        let parents = LIST.get();
-        let mut held = parents.lock().unwrap();
-        held.push(1);
-        assert!(std::ptr::eq(LIST.get(), parents), "it is the same each time");
-        // What a fork does to the memory of the child: the lock stays locked.
-        let parent = Process::this();
-        forked();
-        assert!(!parent.is_this());
-        assert!(LIST.get().try_lock().unwrap().is_empty());
-        assert!(Process::this().is_this());
-    }
-}
