@@ -114,7 +114,6 @@ pub(crate) const OPEN_CREATE: c_int = 0x4;
 pub(crate) const OPEN_MEMORY: c_int = 0x80;
 pub(crate) const OPEN_MAIN_DB: c_int = 0x100;
 pub(crate) const OPEN_MAIN_JOURNAL: c_int = 0x800;
-pub(crate) const OPEN_SUPER_JOURNAL: c_int = 0x4000;
 pub(crate) const OPEN_WAL: c_int = 0x8_0000;
 
 // Operations of xFileControl.
@@ -123,8 +122,13 @@ pub(crate) const FCNTL_VFSNAME: c_int = 12;
 pub(crate) const FCNTL_PRAGMA: c_int = 14;
 pub(crate) const FCNTL_SYNC: c_int = 21;
 pub(crate) const FCNTL_COMMIT_PHASETWO: c_int = 22;
-pub(crate) const FCNTL_VFS_POINTER: c_int = 27;
+pub(crate) const FCNTL_JOURNAL_POINTER: c_int = 28;
 pub(crate) const FCNTL_PDB: c_int = 30;
+
+/// What `sqlite3_txn_state` says of a schema: none …
+pub(crate) const TXN_NONE: c_int = 0;
+/// … or one that has asked to write.
+pub(crate) const TXN_WRITE: c_int = 2;
 
 /// SAFE_APPEND, SEQUENTIAL and POWERSAFE_OVERWRITE: SQLite may save itself precautions that the commit does not
 /// need. Never IMMUTABLE, which would take away locks and refreshes.

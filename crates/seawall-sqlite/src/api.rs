@@ -4,11 +4,12 @@
 //! with its own list of VFSes. So functions are never looked up by name in the process: they come from the table
 //! that each copy hands to its extensions.
 
-use crate::abi::{self, BusyHandler, Entry, Function, Routines, Row, Sqlite3, Statement, Trace, Vfs};
+use crate::abi::{self, BusyHandler, Entry, File, Function, Routines, Row, Sqlite3, Statement, Trace, Vfs};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ptr::NonNull;
 
-/// What Seawall needs of SQLite's behaviour came together in 3.37.
-const OLDEST: c_int = 3_037_000;
+/// The first SQLite that tells the names of a connection's schemas (`sqlite3_db_name`).
+const OLDEST: c_int = 3_039_000;
 
 macro_rules! functions {
     ($($name:ident @ $index:literal: fn($($argument:ty),* $(; $dots:tt)?) -> $result:ty;)*) => {
@@ -46,17 +47,33 @@ functions! {
     errmsg @ 53: fn(*mut Sqlite3) -> *const c_char;
     exec @ 55: fn(*mut Sqlite3, *const c_char, Option<Row>, *mut c_void, *mut *mut c_char) -> c_int;
     malloc @ 68: fn(c_int) -> *mut c_void;
+    table_column_metadata @ 95: fn(
+        *mut Sqlite3,
+        *const c_char,
+        *const c_char,
+        *const c_char,
+        *mut *const c_char,
+        *mut *const c_char,
+        *mut c_int,
+        *mut c_int,
+        *mut c_int
+    ) -> c_int;
     file_control @ 127: fn(*mut Sqlite3, *const c_char, c_int, *mut c_void) -> c_int;
     open_v2 @ 135: fn(*const c_char, *mut *mut Sqlite3, c_int, *const c_char) -> c_int;
     vfs_find @ 141: fn(*const c_char) -> *mut Vfs;
     vfs_register @ 142: fn(*mut Vfs, c_int) -> c_int;
+    next_stmt @ 152: fn(*mut Sqlite3, *mut Statement) -> *mut Statement;
+    sql @ 153: fn(*mut Statement) -> *const c_char;
     log @ 167: fn(c_int, *const c_char; ...) -> ();
     close_v2 @ 179: fn(*mut Sqlite3) -> c_int;
+    db_filename @ 180: fn(*mut Sqlite3, *const c_char) -> *const c_char;
     stmt_readonly @ 185: fn(*mut Statement) -> c_int;
     uri_parameter @ 189: fn(*const c_char, *const c_char) -> *const c_char;
     auto_extension @ 192: fn(Entry) -> c_int;
     trace_v2 @ 214: fn(*mut Sqlite3, u32, Option<Trace>, *mut c_void) -> c_int;
     uri_key @ 245: fn(*const c_char, c_int) -> *const c_char;
+    txn_state @ 252: fn(*mut Sqlite3, *const c_char) -> c_int;
+    db_name @ 264: fn(*mut Sqlite3, c_int) -> *const c_char;
 }
 
 impl SqliteApi {
@@ -100,6 +117,61 @@ impl SqliteApi {
         unsafe { (self.exec)(db, sql.as_ptr(), None, std::ptr::null_mut(), std::ptr::null_mut()) }
     }
 
+    /// Whether `schema` has a table of that name; a view is none.
+    ///
+    /// # Safety
+    /// `db` is an open connection of this SQLite, and its mutex is this thread's.
+    pub(crate) unsafe fn has_table(&self, db: *mut Sqlite3, schema: &CStr, table: &CStr) -> bool {
+        let (text, number) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: the caller's; without a column's name it looks for the table only, and it has nothing to tell of columns.
+        let code = unsafe {
+            let column = std::ptr::null();
+            (self.table_column_metadata)(
+                db,
+                schema.as_ptr(),
+                table.as_ptr(),
+                column,
+                text,
+                text,
+                number,
+                number,
+                number,
+            )
+        };
+        code == abi::OK
+    }
+
+    /// The file behind `schema`, open or not (then it has no methods); none if there is no such schema.
+    ///
+    /// # Safety
+    /// `db` is an open connection of this SQLite, and its mutex is this thread's.
+    pub(crate) unsafe fn file(&self, db: *mut Sqlite3, schema: &CStr) -> Option<NonNull<File>> {
+        // SAFETY: the caller's; this operation stores one pointer at the place given.
+        unsafe { self.pointer(db, schema, abi::FCNTL_FILE_POINTER) }
+    }
+
+    /// Whether the rollback journal of `schema` is open: where SQLite keeps it in a file or in memory, it opens it at the
+    /// first page that a transaction changes.
+    ///
+    /// # Safety
+    /// As for [`SqliteApi::file`].
+    pub(crate) unsafe fn has_journal(&self, db: *mut Sqlite3, schema: &CStr) -> bool {
+        // SAFETY: the caller's; a file that SQLite tells of is there, open or not.
+        unsafe {
+            let journal = self.pointer(db, schema, abi::FCNTL_JOURNAL_POINTER);
+            journal.is_some_and(|journal| !journal.as_ref().methods.is_null())
+        }
+    }
+
+    /// # Safety
+    /// As for [`SqliteApi::file`]; `operation` stores a pointer to a file.
+    unsafe fn pointer(&self, db: *mut Sqlite3, schema: &CStr, operation: c_int) -> Option<NonNull<File>> {
+        let mut file: *mut File = std::ptr::null_mut();
+        // SAFETY: the caller's.
+        unsafe { (self.file_control)(db, schema.as_ptr(), operation, (&raw mut file).cast()) };
+        NonNull::new(file)
+    }
+
     /// SQLite's own words for the last failure on `db`.
     ///
     /// # Safety
@@ -116,7 +188,7 @@ pub(crate) fn check_version(version: c_int) -> Result<(), String> {
         return Ok(());
     }
     let (major, minor, patch) = (version / 1_000_000, version / 1000 % 1000, version % 1000);
-    Err(format!("Seawall needs SQLite 3.37 or newer, and this is SQLite {major}.{minor}.{patch}"))
+    Err(format!("Seawall needs SQLite 3.39 or newer, and this is SQLite {major}.{minor}.{patch}"))
 }
 
 /// Tells SQLite why an entry point failed, by the table alone: the rest of it may be too old to be used.
@@ -159,9 +231,9 @@ mod tests {
 
     #[test]
     fn an_old_sqlite_is_refused_by_its_number() {
-        assert_eq!(check_version(3_037_000), Ok(()));
+        assert_eq!(check_version(3_039_000), Ok(()));
         assert_eq!(check_version(3_054_001), Ok(()));
         let refused = check_version(3_007_017).unwrap_err();
-        assert_eq!(refused, "Seawall needs SQLite 3.37 or newer, and this is SQLite 3.7.17");
+        assert_eq!(refused, "Seawall needs SQLite 3.39 or newer, and this is SQLite 3.7.17");
     }
 }

@@ -3,59 +3,58 @@
 use crate::abi::{self, Sqlite3, Statement};
 use crate::failure::{self, Failure};
 use crate::host::Host;
-use std::collections::HashMap;
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
-
-/// How long a lock call waits when only SQLite's busy handler, if there is one, knows the timeout: at first as long as
-/// others may keep the lease between two transactions …
-const FIRST_SLICE: Duration = Duration::from_millis(100);
-/// … and then, as long as the handler comes back within moments, a little each time, for it counts its own sleeps only.
-const SLICE: Duration = Duration::from_millis(10);
-const MOMENTS: Duration = Duration::from_millis(200);
+use crate::intent::{Intent, Target};
+use crate::patience::Patience;
+use crate::registry::{self, Ticket};
+use seawall::Transaction;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A connection, shared by its files. SQLite calls on one connection come one at a time, so nothing here is ever
-/// contended; the atomics and the mutex only say so to the compiler.
+/// contended; the atomics and the mutexes only say so to the compiler.
 pub(crate) struct Connection {
     host: &'static Host,
-    /// The `sqlite3*`: an identity, and the address for [`Connection::refuses`].
+    /// The `sqlite3*`, while it is known and this connection's alone.
     db: AtomicPtr<Sqlite3>,
-    /// Whether [`Connection::set_up`] has been here: then main is ours, and lives as long as the `sqlite3*`.
-    main_is_ours: AtomicBool,
-    /// The statement that runs will write: take the lease together with the snapshot.
-    wants_lease: AtomicBool,
+    /// What SQLite's callbacks come with: there is one while main is ours, and no longer.
+    ticket: Mutex<Option<Ticket>>,
+    /// The busy handler of the `sqlite3` is ours.
+    handles_busy: AtomicBool,
     /// Set while SQLite reads the schema at the very opening.
     opening: AtomicBool,
-    /// How many of its files are under an EXCLUSIVE lock, that is, about to commit.
-    committing: AtomicU32,
+    statement: Mutex<Announced>,
+    /// The leases that files took together with their snapshots, until SQLite asks to write.
+    early: Mutex<Vec<(FileId, Transaction)>>,
     patience: Mutex<Patience>,
     last_failure: Mutex<Option<Failure>>,
 }
 
-/// How long the connection waits for the lease.
-#[derive(Clone, Copy, Default)]
-struct Patience {
-    /// None: SQLite's own busy handler has it.
-    timeout: Option<Duration>,
-    /// When the lock call began that this statement waits in.
-    since: Option<Instant>,
-    /// When a lock call of ours last answered BUSY; the busy handler takes it.
-    refused: Option<Instant>,
-    /// SQLite is repeating that lock call because our busy handler told it to.
-    retrying: bool,
+/// A file of a connection, for as long as the process lives.
+pub(crate) type FileId = u64;
+
+/// A statement, counted in those of its connection.
+pub(crate) type StatementNo = u64;
+
+/// What the trace callback has heard.
+#[derive(Default)]
+struct Announced {
+    number: StatementNo,
+    /// What the statement will write for certain.
+    writes: Writes,
+    /// Some database of the connection may have `journal_mode=OFF`.
+    journal_may_be_off: bool,
+    /// A temporary view may hide a table of main.
+    has_views: bool,
 }
 
-/// The connections that have a Seawall file, by the address of their `sqlite3`.
-static CONNECTIONS: LazyLock<Mutex<HashMap<usize, Weak<Connection>>>> = LazyLock::new(Mutex::default);
-
-/// The list of connections, held.
-pub(crate) type ConnectionList = MutexGuard<'static, HashMap<usize, Weak<Connection>>>;
-
-/// Holds the list of connections.
-pub(crate) fn list() -> ConnectionList {
-    locked(&CONNECTIONS)
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Writes {
+    #[default]
+    Unknown,
+    Main,
+    EveryDatabase,
 }
 
 impl Connection {
@@ -64,10 +63,11 @@ impl Connection {
         Arc::new(Connection {
             host,
             db: AtomicPtr::default(),
-            main_is_ours: AtomicBool::new(false),
-            wants_lease: AtomicBool::new(false),
+            ticket: Mutex::default(),
+            handles_busy: AtomicBool::new(false),
             opening: AtomicBool::new(false),
-            committing: AtomicU32::new(0),
+            statement: Mutex::default(),
+            early: Mutex::default(),
             patience: Mutex::default(),
             last_failure: Mutex::default(),
         })
@@ -75,15 +75,10 @@ impl Connection {
 
     /// The connection of `db`: the one that is known already, or `self` from now on.
     pub(crate) fn known_as(self: Arc<Self>, db: *mut Sqlite3) -> Arc<Connection> {
-        if !self.db.load(Relaxed).is_null() {
-            return self;
-        }
-        let mut connections = locked(&CONNECTIONS);
-        if let Some(known) = connections.get(&(db as usize)).and_then(Weak::upgrade) {
+        if let Some(known) = registry::known_or(db, &self) {
             return known;
         }
         self.db.store(db, Relaxed);
-        connections.insert(db as usize, Arc::downgrade(&self));
         self
     }
 
@@ -92,15 +87,15 @@ impl Connection {
     /// # Safety
     /// `db` is a new connection of the SQLite that `host` stands for, with main opened by our VFS.
     pub(crate) unsafe fn set_up(host: &'static Host, db: *mut Sqlite3) {
-        let known = locked(&CONNECTIONS).get(&(db as usize)).and_then(Weak::upgrade);
-        let Some(connection) = known else { return };
-        connection.main_is_ours.store(true, Relaxed);
+        let Some(connection) = registry::find(db) else { return };
+        let Some(ticket) = Ticket::of(&connection) else { return };
         connection.opening.store(true, Relaxed);
-        // SAFETY: the context outlives its use: main's file holds this `Connection` for as long as `db` lives.
-        // The failures do not matter: a statement that meets the same cause will tell it. The last, empty, run
-        // clears SQLite's memory of them, which would fail the opening.
+        let context = ticket.context();
+        *locked(&connection.ticket) = Some(ticket);
+        // SAFETY: the context is a number, never followed. The failures do not matter: a statement that meets the same
+        // cause will tell it. The last, empty, run clears SQLite's memory of them, which would fail the opening.
         unsafe {
-            (host.api.trace_v2)(db, abi::TRACE_STMT, Some(on_statement), connection.context());
+            (host.api.trace_v2)(db, abi::TRACE_STMT, Some(on_statement), context);
             // Debian's SQLite overwrites what is deleted: 30 times the pages on a large DELETE, all published.
             host.api.run(db, c"PRAGMA secure_delete=OFF");
             // 16 MiB: a commit of anyone empties this cache, so it is no place to keep much, but a transaction
@@ -113,8 +108,37 @@ impl Connection {
         failure::forget();
     }
 
-    fn context(self: &Arc<Self>) -> *mut c_void {
-        Arc::as_ptr(self).cast_mut().cast()
+    /// Main's file is being closed: by close(), or by deserialize(), after which the connection goes on without us.
+    pub(crate) fn main_closes(&self) {
+        drop(locked(&self.ticket).take());
+        let db = self.db.load(Relaxed);
+        if !self.handles_busy.swap(false, Relaxed) || db.is_null() {
+            return;
+        }
+        let milliseconds = self.timeout().map_or(0, |timeout| timeout.as_millis().min(i32::MAX as u128) as c_int);
+        // SAFETY: SQLite closes the files of a connection before it frees it, and calls from within its mutex, a recursive
+        // one. Only deserialize() closes one in the middle of a statement.
+        unsafe {
+            if !(self.host.api.next_stmt)(db, std::ptr::null_mut()).is_null() {
+                (self.host.api.busy_timeout)(db, milliseconds);
+            }
+        }
+    }
+
+    /// SQLite lets another connection use a file of this one: from now on nobody can tell whose calls it makes.
+    pub(crate) fn is_shared(&self) {
+        drop(locked(&self.ticket).take());
+        let db = self.db.swap(std::ptr::null_mut(), Relaxed);
+        registry::forget(db, self);
+    }
+
+    fn main_is_ours(&self) -> bool {
+        locked(&self.ticket).is_some()
+    }
+
+    /// The `sqlite3`, in the middle of a call on it; null if that is not known.
+    pub(crate) fn db(&self) -> *mut Sqlite3 {
+        self.db.load(Relaxed)
     }
 
     /// Whether this is the reading of the schema at the opening, for which what is known is new enough: every
@@ -123,28 +147,85 @@ impl Connection {
         self.opening.load(Relaxed)
     }
 
-    /// Whether the running statement wants the lease with its snapshot; asked once for each.
-    pub(crate) fn takes_lease(&self) -> bool {
-        self.wants_lease.swap(false, Relaxed)
+    /// A statement of the application begins. `sql` is its text, if it is one that writes.
+    ///
+    /// # Safety
+    /// It is called from SQLite's trace callback of this connection.
+    unsafe fn begins_statement(&self, sql: Option<&str>) {
+        // What the one before took and did not need goes back.
+        drop(std::mem::take(&mut *locked(&self.early)));
+        let intent = sql.map_or(Intent::Other, Intent::of);
+        let writes = match &intent {
+            Intent::BeginsWriting => Writes::EveryDatabase,
+            // SAFETY: the caller's.
+            Intent::Changes(target) if unsafe { self.is_certainly_of_main(target) } => Writes::Main,
+            Intent::Creates(target) if target.schema.is_none_or(is_main) => Writes::Main,
+            _ => Writes::Unknown,
+        };
+        let mut statement = locked(&self.statement);
+        statement.number += 1;
+        statement.writes = writes;
+        statement.journal_may_be_off |= intent == Intent::TurnsJournalOff;
+        statement.has_views |= intent == Intent::CreatesView;
     }
 
-    /// The next snapshot is wanted together with the lease.
-    pub(crate) fn want_lease(&self) {
-        self.wants_lease.store(true, Relaxed);
-    }
-
-    /// One more file is about to commit, or one less.
-    pub(crate) fn count_committing(&self, committing: bool) {
-        if committing {
-            self.committing.fetch_add(1, Relaxed);
-        } else {
-            self.committing.fetch_sub(1, Relaxed);
+    /// Whether `target` is a table of main that is not locked yet.
+    ///
+    /// # Safety
+    /// It is called from SQLite's trace callback of this connection.
+    unsafe fn is_certainly_of_main(&self, target: &Target<'_>) -> bool {
+        let db = self.db();
+        let Ok(table) = CString::new(target.table) else { return false };
+        let api = &self.host.api;
+        // SAFETY: the caller's: `db` is open, and its mutex is ours. All names end in NUL.
+        unsafe {
+            if db.is_null() || (api.txn_state)(db, c"main".as_ptr()) != abi::TXN_NONE {
+                return false;
+            }
+            match target.schema {
+                Some(schema) => is_main(schema) && api.has_table(db, c"main", &table),
+                // SQLite looks into temp first. What it tells of tables it does not tell of views.
+                None => {
+                    let hidden = || locked(&self.statement).has_views || api.has_table(db, c"temp", &table);
+                    api.has_table(db, c"main", &table) && !(api.file(db, c"temp").is_some() && hidden())
+                }
+            }
         }
     }
 
-    /// Whether more than one of the connection's Seawall databases is about to commit.
-    pub(crate) fn commits_several(&self) -> bool {
-        self.committing.load(Relaxed) > 1
+    /// Whether a file is to take the lease together with its snapshot: it will be asked for in this very statement.
+    pub(crate) fn takes_lease(&self, is_main: bool, refused_in: Option<StatementNo>) -> bool {
+        if !self.main_is_ours() {
+            return false;
+        }
+        let statement = locked(&self.statement);
+        match statement.writes {
+            Writes::EveryDatabase => true,
+            Writes::Main if is_main => true,
+            _ => refused_in == Some(statement.number),
+        }
+    }
+
+    /// The statement that runs.
+    pub(crate) fn statement(&self) -> StatementNo {
+        locked(&self.statement).number
+    }
+
+    /// Whether some database of the connection may have been set to `journal_mode=OFF`.
+    pub(crate) fn journal_may_be_off(&self) -> bool {
+        locked(&self.statement).journal_may_be_off
+    }
+
+    /// Keeps what `file` began early, until SQLite asks to write, or the statement is over.
+    pub(crate) fn keep_early(&self, file: FileId, transaction: Transaction) {
+        locked(&self.early).push((file, transaction));
+    }
+
+    /// What `file` began early, if the statement is not over.
+    pub(crate) fn take_early(&self, file: FileId) -> Option<Transaction> {
+        let mut early = locked(&self.early);
+        let place = early.iter().position(|(owner, _)| *owner == file)?;
+        Some(early.swap_remove(place).1)
     }
 
     /// The time to wait for the lease, where SQLite's own handler does not decide.
@@ -159,36 +240,28 @@ impl Connection {
 
     /// How long the lock call that begins now may wait.
     pub(crate) fn patience(&self) -> Duration {
-        let mut patience = locked(&self.patience);
-        let now = Instant::now();
-        let since = match patience.since {
-            Some(since) if patience.retrying => since,
-            _ => *patience.since.insert(now),
-        };
-        // Where main is not ours, neither is the busy handler.
-        let timeout = patience.timeout.filter(|_| self.main_is_ours.load(Relaxed));
-        match (timeout, patience.refused) {
-            (Some(timeout), _) => timeout.saturating_sub(now - since),
-            (None, Some(refused)) if now - refused < MOMENTS => SLICE,
-            (None, _) => FIRST_SLICE,
-        }
+        let main_is_ours = self.main_is_ours();
+        locked(&self.patience).of_a_lock(main_is_ours)
     }
 
     /// The lock was had, or failed for good: the next wait is another one.
     pub(crate) fn waited(&self) {
-        locked(&self.patience).retrying = false;
+        locked(&self.patience).is_over();
     }
 
     /// SQLite is about to be told BUSY. Where the timeout is known, our busy handler decides, whatever the
     /// application has installed since. (Python's `sqlite3` installs SQLite's at every open, which sleeps up to
     /// 100 ms between tries, while others take the lease.)
     pub(crate) fn refuses(&self) {
-        locked(&self.patience).refused = Some(Instant::now());
-        if self.main_is_ours.load(Relaxed) && self.timeout().is_some() {
-            let context = std::ptr::from_ref(self).cast_mut().cast();
-            // SAFETY: `db` is in the middle of a call, so it is open and its mutex is ours (a recursive one);
-            // the context lives as long as main's file, that is, as long as `db`.
-            unsafe { (self.host.api.busy_handler)(self.db.load(Relaxed), Some(on_busy), context) };
+        locked(&self.patience).is_refused();
+        if self.timeout().is_none() {
+            return;
+        }
+        if let Some(ticket) = &*locked(&self.ticket) {
+            self.handles_busy.store(true, Relaxed);
+            // SAFETY: while there is a ticket main's file is open, so `db` is; it is in the middle of a call, so its mutex
+            // is ours (a recursive one). The context is a number, never followed.
+            unsafe { (self.host.api.busy_handler)(self.db(), Some(on_busy), ticket.context()) };
         }
     }
 
@@ -206,18 +279,17 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let key = self.db.load(Relaxed) as usize;
-        let mut connections = locked(&CONNECTIONS);
-        // SQLite may have given the address to a new connection already.
-        if connections.get(&key).is_some_and(|known| known.strong_count() == 0) {
-            connections.remove(&key);
-        }
+        registry::forget(self.db(), self);
     }
 }
 
 /// What the mutexes guard is whole between any two statements, so a panic elsewhere does not spoil it.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_main(schema: &str) -> bool {
+    schema.eq_ignore_ascii_case("main")
 }
 
 /// SQLite is about to run a statement: will it write?
@@ -228,51 +300,28 @@ unsafe extern "C" fn on_statement(
     sql: *mut c_void,
 ) -> c_int {
     crate::guard(abi::OK, || {
-        // SAFETY: the context is the `Connection` that main's file keeps; SQLite passes its statement and its text.
+        let Some(connection) = Ticket::holder(context) else { return abi::OK };
+        let (statement, sql) = (statement.cast::<Statement>(), sql.cast::<c_char>());
+        // SAFETY: SQLite passes its statement and its text, which ends in NUL.
         unsafe {
-            let connection = &*context.cast::<Connection>();
-            let statement = statement.cast::<Statement>();
-            let writes = (connection.host.api.stmt_readonly)(statement) == 0 && !names_temp(sql.cast());
-            connection.wants_lease.store(writes, Relaxed);
+            // Of a trigger, and of a statement inside another one, it tells in words of its own.
+            if sql.is_null() || !std::ptr::eq(sql, (connection.host.api.sql)(statement)) {
+                return abi::OK;
+            }
+            let writes = (connection.host.api.stmt_readonly)(statement) == 0;
+            let sql = if writes { CStr::from_ptr(sql).to_str().ok() } else { None };
+            connection.begins_statement(sql);
         }
         abi::OK
     })
 }
 
-/// Whether a statement speaks of a temporary table near its beginning. If it writes nothing else, it must not
-/// wait for other writers; if it does write something else, it asks for the lease a little later.
-///
-/// # Safety
-/// `sql` is null or ends in NUL.
-unsafe fn names_temp(sql: *const c_char) -> bool {
-    const BEGINNING: usize = 200;
-    if sql.is_null() {
-        return false;
-    }
-    // SAFETY: the caller's.
-    let sql = unsafe { CStr::from_ptr(sql) }.to_bytes();
-    sql[..sql.len().min(BEGINNING)].windows(4).any(|word| word.eq_ignore_ascii_case(b"temp"))
-}
-
-/// SQLite met a BUSY and asks whether to try again. If it was ours, the lock call has waited already, so: at once,
-/// or never. If an attached plain database is locked, only trying again after a moment can tell.
+/// SQLite met a BUSY and asks whether to try again.
 unsafe extern "C" fn on_busy(context: *mut c_void, count: c_int) -> c_int {
-    const MOMENT: Duration = Duration::from_millis(5);
     crate::guard(0, || {
-        // SAFETY: the context is the `Connection` that main's file keeps.
-        let connection = unsafe { &*context.cast::<Connection>() };
-        let mut patience = locked(&connection.patience);
-        let ours = patience.refused.take().is_some_and(|refused| refused.elapsed() < MOMENTS);
-        if !ours && count == 0 {
-            patience.since = Some(Instant::now());
-        }
-        let waited = patience.since.map_or(Duration::ZERO, |since| since.elapsed());
-        let again = patience.timeout.is_some_and(|timeout| waited < timeout);
-        patience.retrying = ours && again;
-        drop(patience);
-        if again && !ours {
-            std::thread::sleep(MOMENT);
-        }
+        let Some(connection) = Ticket::holder(context) else { return 0 };
+        let (again, sleep) = locked(&connection.patience).is_asked(count);
+        std::thread::sleep(sleep);
         c_int::from(again)
     })
 }

@@ -1,8 +1,8 @@
 //! Forks, noticed without asking the kernel: whether this is still the process that opened a database is asked at every transaction. What a
 //! child must do at once is done here.
 
-use crate::connection::{self, ConnectionList};
 use crate::host::{self, HostList};
+use crate::registry::{self, Lists};
 use seawall::process;
 use seawall::storage::lease_descriptors;
 use std::cell::Cell;
@@ -24,12 +24,12 @@ pub(crate) fn count() -> u32 {
 
 thread_local! {
     /// This crate's lists, while this thread forks.
-    static HELD: Cell<Option<(ConnectionList, HostList)>> = const { Cell::new(None) };
+    static HELD: Cell<Option<(Lists, HostList)>> = const { Cell::new(None) };
 }
 
 /// No other thread is in the middle of changing this crate's lists when the process is copied: the child goes on with them.
 unsafe extern "C" fn before() {
-    HELD.set(Some((connection::list(), host::list())));
+    HELD.set(Some((registry::lists(), host::list())));
 }
 
 unsafe extern "C" fn in_the_parent() {

@@ -4,8 +4,8 @@
 //! - bytes 18 and 19, the write and read version: always "rollback journal" (1), though NAME and the bases carry
 //!   a 3 there, which keeps stock SQLite from writing them;
 //! - bytes 24–28, the change counter, and 92–96, the version for which it is valid: the version that is read, so
-//!   that SQLite keeps its own page cache exactly as long as nothing was committed; counted on by those commits of
-//!   the connection that changed nothing, for SQLite counts them, and no version was published for them.
+//!   that SQLite keeps its own page cache exactly as long as nothing was committed. SQLite counts each of its own commits
+//!   on from there, which tells a commit from a rollback ([`Synced`]).
 
 use seawall::Version;
 
@@ -24,25 +24,10 @@ pub(crate) struct OurFields {
 }
 
 impl OurFields {
-    /// As they are published with `version`.
+    /// As they are published, and read, with `version`.
     pub(crate) fn at(version: Version) -> OurFields {
-        OurFields::counted(version, 0)
-    }
-
-    /// As a connection reads them at `version`, after so many commits that were not published.
-    pub(crate) fn counted(version: Version, unpublished: u32) -> OurFields {
-        // The low 32 bits: SQLite compares for equality only.
-        let counter = (version.0 as u32).wrapping_add(unpublished).to_be_bytes();
+        let counter = counter_of(version).to_be_bytes();
         OurFields { file_versions: [1, 1], change_counter: counter, valid_for: counter }
-    }
-
-    /// As `page_one` has them.
-    pub(crate) fn of(page_one: &[u8]) -> OurFields {
-        OurFields {
-            file_versions: field(page_one, FILE_VERSIONS),
-            change_counter: field(page_one, CHANGE_COUNTER),
-            valid_for: field(page_one, VALID_FOR),
-        }
     }
 
     /// Puts them into `bytes`, which were read from `offset` of the file, as far as they reach.
@@ -77,11 +62,36 @@ impl Written {
             change_counter: u32::from_be_bytes(field(page_one, CHANGE_COUNTER)),
         }
     }
+}
 
-    /// How many commits SQLite has counted beyond `version`.
-    pub(crate) fn counted_beyond(&self, version: Version) -> u32 {
-        self.change_counter.wrapping_sub(version.0 as u32)
+/// What a sync of the database file is, by the count in the last page 1 that was written before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Synced {
+    /// One more than SQLite was shown.
+    Commit(Written),
+    /// Page 1 is as it was shown, or was not written: SQLite plays its journal back.
+    Rollback,
+    /// SQLite does neither.
+    Neither { shown: u32, written: u32 },
+}
+
+impl Synced {
+    /// A sync in a transaction that stands on `version`, which has `pages` pages.
+    pub(crate) fn after(written: Option<Written>, version: Version, pages: u32) -> Synced {
+        let Some(written) = written else { return Synced::Rollback };
+        // An empty file shows nothing, whatever its version.
+        let shown = if pages == 0 { 0 } else { counter_of(version) };
+        match written.change_counter.wrapping_sub(shown) {
+            0 => Synced::Rollback,
+            1 => Synced::Commit(written),
+            _ => Synced::Neither { shown, written: written.change_counter },
+        }
     }
+}
+
+/// The low 32 bits: SQLite compares for equality only, and counts by one.
+fn counter_of(version: Version) -> u32 {
+    version.0 as u32
 }
 
 fn field<const N: usize>(page_one: &[u8], at: usize) -> [u8; N] {
@@ -132,12 +142,20 @@ mod tests {
     }
 
     #[test]
-    fn our_fields_go_and_come_back() {
-        let raw = page_one();
-        let mut page = raw.clone();
-        OurFields::at(Version(1)).put(&mut page, 0);
-        OurFields::of(&raw).put(&mut page, 0);
-        assert_eq!(page, raw);
+    fn the_count_tells_a_commit_from_a_rollback() {
+        let written = |counter: u32| {
+            let mut page = page_one();
+            page[24..28].copy_from_slice(&counter.to_be_bytes());
+            Some(Written::of(&page))
+        };
+        let far = Version(0x7_ffff_ffff);
+        assert_eq!(Synced::after(None, Version(9), 5), Synced::Rollback);
+        assert_eq!(Synced::after(written(9), Version(9), 5), Synced::Rollback);
+        assert_eq!(Synced::after(written(10), Version(9), 5), Synced::Commit(written(10).unwrap()));
+        assert_eq!(Synced::after(written(0), far, 5), Synced::Commit(written(0).unwrap()));
+        assert_eq!(Synced::after(written(1), Version(9), 0), Synced::Commit(written(1).unwrap()));
+        assert_eq!(Synced::after(written(11), Version(9), 5), Synced::Neither { shown: 9, written: 11 });
+        assert_eq!(Synced::after(written(8), Version(9), 5), Synced::Neither { shown: 9, written: 8 });
     }
 
     #[test]
@@ -145,7 +163,6 @@ mod tests {
         let mut page = page_one();
         let expected = Written { rollback_journal: false, page_count: Some(77), change_counter: 9 };
         assert_eq!(Written::of(&page), expected);
-        assert_eq!(expected.counted_beyond(Version(7)), 2);
         OurFields::at(Version(1)).put(&mut page, 0);
         assert!(Written::of(&page).rollback_journal);
         page[95] ^= 1;

@@ -5,8 +5,13 @@ use crate::api::SqliteApi;
 use crate::connection::{Connection, locked};
 use crate::failure::{self, Failure};
 use crate::{io_methods, vfs};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int};
 use std::sync::{Mutex, MutexGuard};
+
+/// Why a file is refused that SQLite lets two connections use.
+pub(crate) const SHARED: &str = "SQLite's shared cache (cache=shared, SQLITE_OPEN_SHAREDCACHE, sqlite3_enable_shared_cache) \
+     makes two connections use one file of Seawall's, which cannot tell their transactions apart. Nothing was opened or \
+     written; open each connection with cache=private, and close those that share";
 
 /// The VFS's name.
 pub(crate) const NAME: &CStr = c"seawall";
@@ -18,8 +23,6 @@ pub(crate) struct Host {
     pub(crate) default_vfs: *mut Vfs,
     /// Which SQLite it is.
     routines: *const Routines,
-    /// Ours, as this SQLite knows it.
-    vfs: *mut Vfs,
 }
 
 // SAFETY: all of it is written once, before anybody sees it; SQLite's functions may be called from any thread.
@@ -54,14 +57,13 @@ impl Host {
         if default_vfs.is_null() {
             return Err("this SQLite has no default VFS".into());
         }
-        // The VFS points to its host and the host to its VFS: so both get their addresses first.
-        let host = Box::leak(Box::new(Host { api, default_vfs, routines, vfs: std::ptr::null_mut() }));
+        let host = Box::leak(Box::new(Host { api, default_vfs, routines }));
         let app_data: *mut Host = host;
         // SAFETY: the default VFS stays registered, and nobody changes it.
         let defaults = unsafe { &*default_vfs };
-        host.vfs = Box::leak(Box::new(vfs::describe(defaults, app_data.cast())));
+        let vfs = Box::leak(Box::new(vfs::describe(defaults, app_data.cast())));
         // SAFETY: the structure is whole and lives for ever.
-        if unsafe { (host.api.vfs_register)(host.vfs, 0) } != abi::OK {
+        if unsafe { (host.api.vfs_register)(vfs, 0) } != abi::OK {
             return Err("this SQLite did not take the VFS".into());
         }
         let host: &'static Host = host;
@@ -86,16 +88,21 @@ impl Host {
         code
     }
 
-    /// Whether main of `db` was opened by our VFS.
+    /// Prepares a connection, if its main database is ours. The error says why it cannot be.
     ///
     /// # Safety
-    /// `db` is an open connection of this SQLite.
-    unsafe fn opened(&self, db: *mut Sqlite3) -> bool {
-        let mut vfs: *mut Vfs = std::ptr::null_mut();
-        let place = (&raw mut vfs).cast::<c_void>();
-        // SAFETY: the caller's; this operation stores one pointer at the place given.
-        unsafe { (self.api.file_control)(db, c"main".as_ptr(), abi::FCNTL_VFS_POINTER, place) };
-        vfs == self.vfs
+    /// `db` is an open connection of this SQLite, and its mutex is this thread's.
+    unsafe fn prepare(&'static self, db: *mut Sqlite3) -> Result<(), &'static str> {
+        // SAFETY: the caller's. The file is not used but here, between two calls of SQLite on it.
+        unsafe {
+            let Some(main) = self.api.file(db, c"main").and_then(|file| io_methods::ours(file)) else { return Ok(()) };
+            if (*main).is_shared() {
+                return Err(SHARED);
+            }
+            (*main).is_main();
+            Connection::set_up(self, db);
+        }
+        Ok(())
     }
 }
 
@@ -112,12 +119,13 @@ pub(crate) unsafe extern "C" fn on_connection(
         // SAFETY: SQLite's call of an entry point, with its arguments.
         unsafe {
             match Host::of(routines) {
-                Ok(host) if host.opened(db) => Connection::set_up(host, db),
-                Ok(_) => {}
-                Err(text) => return crate::api::explain(routines, message, &text),
+                Ok(host) => match host.prepare(db) {
+                    Ok(()) => abi::OK,
+                    Err(text) => crate::api::explain(routines, message, text),
+                },
+                Err(text) => crate::api::explain(routines, message, &text),
             }
         }
-        abi::OK
     })
 }
 
@@ -142,8 +150,8 @@ pub unsafe extern "C" fn sqlite3_seawall_init(
             if (host.api.auto_extension)(entry) != abi::OK {
                 return crate::api::explain(routines, message, "no memory to register Seawall");
             }
-            if host.opened(db) {
-                Connection::set_up(host, db);
+            if let Err(text) = host.prepare(db) {
+                return crate::api::explain(routines, message, text);
             }
         }
         // The VFS stays in SQLite's list when this connection closes, so the library must stay as well.

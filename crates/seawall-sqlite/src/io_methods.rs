@@ -6,6 +6,7 @@ use crate::host;
 use crate::main_file::{Lock, MainFile};
 use crate::pragma::{self, Answer};
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr::NonNull;
 
 /// An open database file in the memory that SQLite gave for it.
 #[repr(C)]
@@ -40,6 +41,16 @@ pub(crate) unsafe fn install(file: *mut File, main: MainFile) {
         file.cast::<SeawallFile>()
             .write(SeawallFile { base: File { methods: &METHODS }, main: Box::into_raw(Box::new(main)) });
     }
+}
+
+/// What stands behind a file, if it is one of ours.
+///
+/// # Safety
+/// `file` is SQLite's, open or not. What is found may be used in the middle of a call of SQLite on its connection, by
+/// one at a time.
+pub(crate) unsafe fn ours(file: NonNull<File>) -> Option<*mut MainFile> {
+    // SAFETY: the caller's; only `install` gives a file these methods.
+    unsafe { std::ptr::eq(file.as_ref().methods, &METHODS).then(|| (*file.cast::<SeawallFile>().as_ptr()).main) }
 }
 
 /// Runs one call on the file: its failure is kept, a success ends the memory of an earlier one.
@@ -105,7 +116,7 @@ unsafe extern "C" fn file_size(file: *mut File, size: *mut i64) -> c_int {
     // SAFETY: SQLite's call.
     unsafe {
         call(file, |main| {
-            *size = main.size() as i64;
+            *size = main.size()? as i64;
             Ok(abi::OK)
         })
     }
@@ -115,7 +126,7 @@ unsafe extern "C" fn lock(file: *mut File, level: c_int) -> c_int {
     // SAFETY: SQLite's call.
     unsafe {
         call(file, |main| {
-            main.lock(lock_of(level))?;
+            main.lock(file, lock_of(level))?;
             failure::forget();
             Ok(abi::OK)
         })
@@ -154,7 +165,7 @@ unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *
     unsafe {
         call(file, |main| match operation {
             abi::FCNTL_SYNC => {
-                main.sync(!argument.is_null())?;
+                main.sync(file)?;
                 Ok(abi::OK)
             }
             abi::FCNTL_COMMIT_PHASETWO => {
@@ -177,7 +188,7 @@ unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *
 
 /// # Safety
 /// `texts` is SQLite's: a place for the answer, the PRAGMA's name, and its value or null.
-unsafe fn answer_pragma(main: &MainFile, texts: *mut *mut c_char) -> c_int {
+unsafe fn answer_pragma(main: &mut MainFile, texts: *mut *mut c_char) -> c_int {
     // SAFETY: the caller's; the texts end in NUL.
     let text = |n: usize| unsafe {
         let text = *texts.add(n);

@@ -17,13 +17,17 @@ mod fork;
 mod header;
 mod host;
 mod inherited;
+mod intent;
 mod io_methods;
 mod main_file;
 mod parameters;
+mod participants;
+mod patience;
 mod plain;
 mod pragma;
 mod process;
 mod register;
+mod registry;
 mod vfs;
 mod writing;
 

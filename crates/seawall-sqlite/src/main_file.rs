@@ -5,17 +5,22 @@
 //! Each rule below that looks arbitrary comes from there.
 
 use crate::abi;
-use crate::connection::Connection;
+use crate::connection::{Connection, FileId, StatementNo};
 use crate::failure::Failure;
 use crate::fork;
-use crate::header::OurFields;
-use crate::host::Host;
+use crate::header::{OurFields, Synced, Written};
+use crate::host::{Host, SHARED};
 use crate::parameters::{Freshness, Parameters};
+use crate::participants::{self, When};
 use crate::process;
 use crate::writing::{Writing, page_at};
-use seawall::{Access, Database, ErrorKind, Moment, PageSize, Snapshot, Version};
+use seawall::{Access, Database, ErrorKind, Moment, PageSize, Snapshot, Status, Version};
+use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+static FILES: AtomicU64 = AtomicU64::new(1);
 
 /// SQLite's lock levels. (PENDING is never asked for.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,28 +40,38 @@ pub(crate) struct MainFile {
     database: Arc<Database>,
     /// When it was opened, counted in forks.
     forks: u32,
+    id: FileId,
     connection: Arc<Connection>,
+    /// Whether it is the connection's main database.
+    is_main: bool,
+    /// SQLite lets several connections use it, by its shared cache.
+    is_shared: bool,
+    /// SQLite has told whose file it is.
+    is_owned: bool,
     lock: Lock,
     holding: Holding,
+    /// The lease was taken together with the snapshot, and SQLite has not asked to write yet.
+    is_early: bool,
     /// Why the lease was not had together with the snapshot; told if the statement turns out to need it.
     refused: Option<Failure>,
+    /// The statement in which the lease was refused last: in the same one it is asked for together with the snapshot.
+    refused_in: Option<StatementNo>,
     /// When a write transaction began for which nobody was asked: until it has committed, what it read is not certain.
     unconfirmed: Option<Moment>,
-    /// The commits that SQLite counted, and that changed nothing, so that none was published.
-    unpublished: u32,
 }
 
 /// What the file's transaction, if any, stands on.
 enum Holding {
     /// No transaction. SQLite still reads the header when it opens the file.
     Nothing,
-    /// A read transaction; also a write transaction from its outcome until SQLite has cleaned up.
+    /// A read transaction; also a write transaction that was published or given up, until SQLite has cleaned up. SQLite may
+    /// still truncate the file, which its commit foresaw; it may not write.
     Reading(Arc<Snapshot>),
     /// A write transaction, with the lease.
     Writing(Box<Writing>),
-    /// The outcome of a commit is decided, published or not. SQLite may go on writing: pages of a rollback, the
-    /// truncation that follows a VACUUM. None of it counts any more, and nothing may be published again.
-    Concluded(Arc<Snapshot>),
+    /// A write transaction that failed. SQLite undoes it: the pages that it writes for that, and the sync that follows
+    /// them, count for nothing.
+    Undoing(Arc<Snapshot>, Option<Written>),
 }
 
 impl MainFile {
@@ -89,12 +104,17 @@ impl MainFile {
             parameters,
             database,
             forks,
+            id: FILES.fetch_add(1, Relaxed),
             connection,
+            is_main: false,
+            is_shared: false,
+            is_owned: false,
             lock: Lock::None,
             holding: Holding::Nothing,
+            is_early: false,
             refused: None,
+            refused_in: None,
             unconfirmed: None,
-            unpublished: 0,
         })
     }
 
@@ -106,24 +126,62 @@ impl MainFile {
         &self.connection
     }
 
-    /// SQLite tells whose file this is.
+    /// SQLite tells whose file this is. It does so again when it lets another connection use the same file; what it tells
+    /// then is not that one's address.
     pub(crate) fn belongs_to(&mut self, db: *mut abi::Sqlite3) {
+        if self.is_owned {
+            self.is_shared = true;
+            self.connection.is_shared();
+            return;
+        }
+        self.is_owned = true;
         self.connection = self.connection.clone().known_as(db);
         if let (Some(timeout), None) = (self.parameters.timeout, self.connection.timeout()) {
             self.connection.set_timeout(timeout);
         }
     }
 
-    pub(crate) fn database(&self) -> &Arc<Database> {
-        &self.database
+    /// It turns out to be its connection's main database.
+    pub(crate) fn is_main(&mut self) {
+        self.is_main = true;
+    }
+
+    /// Whether several connections use this file.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// This process's database. After a fork the child is another process, with a database and a writer of its own; only
+    /// a transaction that began in the parent goes on with what it stands on.
+    fn database(&mut self) -> Result<Arc<Database>, Failure> {
+        if self.forks == fork::count() {
+            return Ok(self.database.clone());
+        }
+        let mine = open_database(self.host, &self.path, self.access, &self.parameters)?;
+        if matches!(self.holding, Holding::Nothing) {
+            self.database = mine.clone();
+            self.forks = fork::count();
+        }
+        Ok(mine)
     }
 
     /// The version that is read now, or would be if nobody were asked.
-    pub(crate) fn version(&self) -> Version {
-        self.snapshot().version()
+    pub(crate) fn version(&mut self) -> Result<Version, Failure> {
+        self.database()?;
+        Ok(self.snapshot().version())
     }
 
-    pub(crate) fn lock(&mut self, wanted: Lock) -> Result<(), Failure> {
+    /// The facts about the database.
+    pub(crate) fn status(&mut self) -> Result<Status, Failure> {
+        Ok(self.database()?.status()?)
+    }
+
+    /// # Safety
+    /// SQLite calls, on `file`, which is ours.
+    pub(crate) unsafe fn lock(&mut self, file: *mut abi::File, wanted: Lock) -> Result<(), Failure> {
+        if self.is_shared {
+            return Err(Failure::refusal(abi::CANTOPEN, SHARED));
+        }
         if self.lock == Lock::None && wanted >= Lock::Shared {
             self.begin_reading()?;
             self.lock = Lock::Shared;
@@ -133,41 +191,54 @@ impl MainFile {
             self.lock = Lock::Reserved;
         }
         if self.lock < Lock::Exclusive && wanted == Lock::Exclusive {
-            self.connection.count_committing(true);
+            // SAFETY: the caller's.
+            unsafe { self.check_participants(file, When::Locked) }?;
             self.lock = Lock::Exclusive;
         }
         Ok(())
     }
 
-    fn begin_reading(&mut self) -> Result<(), Failure> {
-        if self.forks != fork::count() {
-            // The child is another process, with a database and a writer of its own.
-            self.database = open_database(self.host, &self.path, self.access, &self.parameters)?;
-            self.forks = fork::count();
+    /// Whether nothing beside this file was changed in the transaction.
+    ///
+    /// # Safety
+    /// SQLite calls, on `file`, which is ours.
+    unsafe fn check_participants(&self, file: *mut abi::File, when: When) -> Result<(), Failure> {
+        let (db, may_be_off) = (self.connection.db(), self.connection.journal_may_be_off());
+        if db.is_null() {
+            return Ok(());
         }
+        // SAFETY: the caller's; a connection has one call at a time, and this one is on `file`.
+        unsafe { participants::check(self.host, db, file, may_be_off, when) }
+    }
+
+    fn begin_reading(&mut self) -> Result<(), Failure> {
+        let database = self.database()?;
         if self.connection.is_opening() {
-            self.holding = Holding::Reading(self.database.newest_known());
+            self.holding = Holding::Reading(database.newest_known());
             return Ok(());
         }
         self.refused = None;
-        let began = self.database.now();
-        if self.connection.takes_lease() && !matches!(self.access, Access::ReadOnly) {
-            match self.database.begin(self.connection.patience()) {
+        let began = database.now();
+        let takes_lease = self.connection.takes_lease(self.is_main, self.refused_in);
+        if takes_lease && !matches!(self.access, Access::ReadOnly) {
+            match database.begin(self.connection.patience()) {
                 Ok(transaction) => {
                     self.connection.waited();
                     self.unconfirmed = transaction.unconfirmed();
-                    self.holding = Holding::Writing(Box::new(Writing::new(transaction)));
+                    self.holding = Holding::Reading(transaction.snapshot().clone());
+                    self.is_early = true;
+                    self.connection.keep_early(self.id, transaction);
                     return Ok(());
                 }
-                // It may turn out to write a temporary table only: so it gets its snapshot, and the refusal waits.
+                // Others may read meanwhile: so it gets its snapshot, and the refusal waits until SQLite asks to write.
                 Err(error) if may_still_read(error.kind()) => self.refused = Some(error.into()),
                 Err(error) => return Err(self.blocked(error.into())),
             }
         }
         let freshness = self.freshness(began);
         let snapshot = match self.connection.timeout() {
-            Some(timeout) => self.database.snapshot_within(freshness, timeout),
-            None => self.database.snapshot(freshness),
+            Some(timeout) => database.snapshot_within(freshness, timeout),
+            None => database.snapshot(freshness),
         };
         self.holding = Holding::Reading(snapshot.map_err(|error| self.blocked(error.into()))?);
         Ok(())
@@ -179,14 +250,37 @@ impl MainFile {
             return Err(self.blocked(failure));
         }
         self.check_process()?;
-        match self.database.upgrade(snapshot, self.connection.patience()) {
+        let early = if std::mem::take(&mut self.is_early) { self.connection.take_early(self.id) } else { None };
+        let transaction = match early {
+            Some(transaction) => Ok(transaction),
+            None => self.database.upgrade(snapshot, self.connection.patience()),
+        };
+        match transaction {
             Ok(transaction) => {
                 self.connection.waited();
+                self.refused_in = None;
                 self.holding = Holding::Writing(Box::new(Writing::new(transaction)));
                 Ok(())
             }
             Err(error) => Err(self.blocked(error.into())),
         }
+    }
+
+    /// SQLite goes on reading, and has not asked to write: the lease goes back. If nobody was asked when it was taken,
+    /// somebody is now.
+    fn gives_up_early(&mut self) -> Result<(), Failure> {
+        self.is_early = false;
+        drop(self.connection.take_early(self.id));
+        self.confirm()
+    }
+
+    /// Asks whether what was read is the newest version, where that is not certain yet.
+    pub(crate) fn confirm(&mut self) -> Result<(), Failure> {
+        let Some(began) = self.unconfirmed else { return Ok(()) };
+        let confirmed = self.database.confirm(&self.snapshot(), began);
+        confirmed.map_err(|error| Failure::from(error).of_commit())?;
+        self.unconfirmed = None;
+        Ok(())
     }
 
     /// A transaction belongs to the process that began it: parent and child must not write as one.
@@ -201,9 +295,9 @@ impl MainFile {
 
     /// Before a lock call fails: if SQLite may try again, it will come with a new snapshot, and is to have the
     /// lease with that.
-    fn blocked(&self, failure: Failure) -> Failure {
+    fn blocked(&mut self, failure: Failure) -> Failure {
         if failure.is_busy() {
-            self.connection.want_lease();
+            self.refused_in = Some(self.connection.statement());
             self.connection.refuses();
         } else {
             self.connection.waited();
@@ -225,38 +319,56 @@ impl MainFile {
 
     /// Ends what the lock level above `kept` was for; it cannot fail, and commits nothing.
     pub(crate) fn unlock(&mut self, kept: Lock) {
-        if self.lock == Lock::Exclusive && kept < Lock::Exclusive {
-            self.connection.count_committing(false);
+        if std::mem::take(&mut self.is_early) {
+            drop(self.connection.take_early(self.id));
         }
         if kept < Lock::Reserved {
             self.unconfirmed = None;
         }
         self.lock = self.lock.min(kept);
-        match kept {
-            Lock::None => self.holding = Holding::Nothing,
+        let left = match kept {
+            Lock::None => Holding::Nothing,
             // The transaction, its overlay and its lease go; whoever else reads on this connection goes on.
-            Lock::Shared => self.holding = Holding::Reading(self.snapshot()),
-            Lock::Reserved | Lock::Exclusive => {}
+            Lock::Shared => Holding::Reading(self.snapshot()),
+            Lock::Reserved | Lock::Exclusive => return,
+        };
+        let over = std::mem::replace(&mut self.holding, left);
+        if matches!(over, Holding::Writing(_)) && self.forks != fork::count() {
+            // It is the parent's: ended here, it would give the parent's lease back.
+            std::mem::forget(over);
         }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
         match &self.holding {
             Holding::Nothing => self.database.newest_known(),
-            Holding::Reading(snapshot) | Holding::Concluded(snapshot) => snapshot.clone(),
+            Holding::Reading(snapshot) | Holding::Undoing(snapshot, _) => snapshot.clone(),
             Holding::Writing(writing) => writing.transaction().snapshot().clone(),
         }
     }
 
     /// Fills `into` from `offset` of the file. What lies beyond its end is zero, and `false` says so.
-    pub(crate) fn read(&self, offset: u64, into: &mut [u8]) -> Result<bool, Failure> {
+    pub(crate) fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<bool, Failure> {
+        if matches!(self.holding, Holding::Nothing) {
+            self.database()?;
+        }
+        if (offset, into.len()) == LOOK_FOR_CHANGES {
+            self.begins_without_unlocking();
+        }
+        if self.lock == Lock::Shared && (self.is_early || self.unconfirmed.is_some()) {
+            let page_one = extent(&self.snapshot()).0.map_or(u64::MAX, |page_size| page_size.bytes() as u64);
+            // To find out whether its cache is still right, SQLite reads nothing but page 1.
+            if offset >= page_one {
+                self.gives_up_early()?;
+            }
+        }
         let unlocked;
         let (snapshot, transaction) = match &self.holding {
             Holding::Nothing => {
                 unlocked = self.database.newest_known();
                 (&unlocked, None)
             }
-            Holding::Reading(snapshot) | Holding::Concluded(snapshot) => (snapshot, None),
+            Holding::Reading(snapshot) | Holding::Undoing(snapshot, _) => (snapshot, None),
             Holding::Writing(writing) => (writing.transaction().snapshot(), Some(writing.transaction())),
         };
         let (page_size, page_count) = match transaction {
@@ -278,24 +390,37 @@ impl MainFile {
             done += length;
         }
         into[done..].fill(0);
-        OurFields::counted(snapshot.version(), self.unpublished).put(&mut into[..done], offset);
+        OurFields::at(snapshot.version()).put(&mut into[..done], offset);
         Ok(done == into.len())
+    }
+
+    /// SQLite looks whether its cache is still right, as it does when it takes a lock: so the transaction before is over, and
+    /// it did not unlock. (Under locking_mode=EXCLUSIVE and journal_mode=OFF, set by way of a main that is not ours, it
+    /// neither unlocks after a rollback nor plays one back.)
+    fn begins_without_unlocking(&mut self) {
+        if let Holding::Undoing(..) = self.holding {
+            self.holding = Holding::Reading(self.snapshot());
+        } else if let Holding::Writing(writing) = &self.holding
+            && writing.has_written()
+        {
+            self.holding = Holding::Reading(writing.transaction().snapshot().clone());
+        }
     }
 
     pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
         let outcome = match &mut self.holding {
-            Holding::Concluded(_) => return Ok(()),
-            Holding::Writing(writing) => writing.write(&self.database, offset, bytes),
-            // A connection under locking_mode=EXCLUSIVE never unlocks; set where the VFS did not hear of it.
-            Holding::Nothing | Holding::Reading(_) => Err(Failure::refusal(
-                abi::IOERR_WRITE,
-                "a write without a transaction: Seawall's databases need PRAGMA locking_mode=NORMAL. Nothing was \
-                 written",
-            )),
+            Holding::Undoing(_, header) => {
+                if offset == 0 && bytes.len() >= HEADER {
+                    *header = Some(Written::of(bytes));
+                }
+                return Ok(());
+            }
+            Holding::Writing(writing) => writing.write(offset, bytes),
+            Holding::Nothing | Holding::Reading(_) => Err(never_unlocked(abi::IOERR_WRITE)),
         };
         outcome.map_err(|failure| {
             // The transaction is lost: whatever SQLite writes to undo it must not be published.
-            self.holding = Holding::Concluded(self.snapshot());
+            self.holding = Holding::Undoing(self.snapshot(), None);
             failure.of_write()
         })
     }
@@ -306,69 +431,99 @@ impl MainFile {
         }
     }
 
-    pub(crate) fn size(&self) -> u64 {
+    pub(crate) fn size(&mut self) -> Result<u64, Failure> {
         let (page_size, page_count) = match &self.holding {
-            Holding::Nothing => extent(&self.database.newest_known()),
-            Holding::Reading(snapshot) | Holding::Concluded(snapshot) => extent(snapshot),
+            Holding::Nothing => extent(&self.database()?.newest_known()),
+            Holding::Reading(snapshot) | Holding::Undoing(snapshot, _) => extent(snapshot),
             Holding::Writing(writing) => (writing.transaction().page_size(), writing.transaction().page_count()),
         };
-        page_size.map_or(0, |page_size| u64::from(page_count) * page_size.bytes() as u64)
+        Ok(page_size.map_or(0, |page_size| u64::from(page_count) * page_size.bytes() as u64))
     }
 
-    /// The file is to be synced: this is the commit, and its result is what COMMIT says.
+    /// The file, which SQLite knows as `file`, is to be synced: this is the commit, and its result is what COMMIT says.
     ///
-    /// A rollback that plays its journal back ends in a sync as well: with the content of the snapshot, so that
-    /// nothing is published. Whatever the outcome, a plain BUSY is never among them: SQLite would keep the
-    /// transaction open and take a second COMMIT, of nothing, for a success.
-    pub(crate) fn sync(&mut self, has_super_journal: bool) -> Result<(), Failure> {
-        let concluded = Holding::Concluded(self.snapshot());
-        let Holding::Writing(mut writing) = std::mem::replace(&mut self.holding, concluded) else {
-            return Ok(());
-        };
-        if writing.switches_to_wal() {
+    /// A rollback that plays its journal back ends in a sync as well, and so does the undoing of a commit that failed; what
+    /// SQLite has counted tells which it is ([`Synced`]). Whatever the outcome, a plain BUSY is never among them: SQLite
+    /// would keep the transaction open and take a second COMMIT, of nothing, for a success.
+    ///
+    /// # Safety
+    /// SQLite calls, on `file`, which is ours.
+    pub(crate) unsafe fn sync(&mut self, file: *mut abi::File) -> Result<(), Failure> {
+        let snapshot = self.snapshot();
+        let synced = |header| Synced::after(header, snapshot.version(), snapshot.page_count());
+        match std::mem::replace(&mut self.holding, Holding::Reading(snapshot.clone())) {
+            Holding::Writing(writing) => {
+                let committed = match synced(writing.header()) {
+                    Synced::Rollback => return Ok(()),
+                    // SAFETY: the caller's.
+                    Synced::Commit(header) => unsafe { self.commit(file, writing, header) },
+                    Synced::Neither { shown, written } => Err(Failure::refusal(
+                        abi::IOERR,
+                        format!(
+                            "SQLite has counted from {shown} to {written}, which is neither a commit nor a rollback. Nothing was \
+                             written; please report this"
+                        ),
+                    )),
+                };
+                committed.inspect_err(|_| self.holding = Holding::Undoing(snapshot, None))
+            }
+            Holding::Undoing(_, header) if synced(header) == Synced::Rollback => Ok(()),
+            _ => Err(never_unlocked(abi::IOERR)),
+        }
+    }
+
+    /// # Safety
+    /// As for [`MainFile::sync`].
+    unsafe fn commit(
+        &mut self,
+        file: *mut abi::File,
+        mut writing: Box<Writing>,
+        header: Written,
+    ) -> Result<(), Failure> {
+        if !header.rollback_journal {
             return Err(Failure::refusal(
                 abi::IOERR,
                 "this would switch the database to WAL mode, in which machines cannot share it. Nothing was written; \
                  leave journal_mode alone, and take a backup from a database that is not in WAL mode",
             ));
         }
-        if !writing.differs()? {
-            // SQLite keeps its cache under its own count from now on. The next version, somebody else's, must have another one.
-            self.unpublished = writing.counted_beyond().unwrap_or(self.unpublished);
-            return Ok(());
-        }
         self.check_process()?;
-        if has_super_journal || self.connection.commits_several() {
-            return Err(Failure::refusal(
-                abi::IOERR_COMMIT_ATOMIC,
-                "a transaction may write one Seawall database, not several: each commits on its own, and they could \
-                 not be committed together. Nothing was written to any of them; use a transaction for each (a \
-                 BEGIN IMMEDIATE counts as writing every attached database)",
-            ));
-        }
+        // SAFETY: the caller's.
+        unsafe { self.check_participants(file, When::Synced) }?;
         let snapshot = writing.commit().map_err(|error| Failure::from(error).of_commit())?;
         self.unconfirmed = None;
-        self.holding = Holding::Concluded(snapshot);
+        self.holding = Holding::Reading(snapshot);
         Ok(())
     }
 
-    /// SQLite's commit is over. What it writes from here on, without having unlocked, is another transaction. An error is told by COMMIT,
-    /// and SQLite rolls back: so there may be one only where nothing was written, and what was read turns out to be stale.
+    /// SQLite's commit is over. An error is told by COMMIT, and SQLite rolls back: so there may be one only where nothing
+    /// was written, and what was read turns out to be stale.
     pub(crate) fn committed(&mut self) -> Result<(), Failure> {
-        if let Some(began) = self.unconfirmed.take() {
-            let confirmed = self.database.confirm(&self.snapshot(), began);
-            confirmed.map_err(|error| Failure::from(error).of_commit())?;
-        }
-        if let Holding::Concluded(snapshot) = &self.holding {
-            self.holding = Holding::Reading(snapshot.clone());
-        }
-        Ok(())
+        self.confirm()
     }
+}
+
+/// How SQLite looks whether anybody has committed: the part of the header with the change counter.
+const LOOK_FOR_CHANGES: (u64, usize) = (24, 16);
+
+/// The bytes of a database's header.
+const HEADER: usize = 100;
+
+/// Why a write or a sync is refused that belongs to a transaction which did not begin with a lock.
+fn never_unlocked(code: c_int) -> Failure {
+    Failure::refusal(
+        code,
+        "a write without a transaction: Seawall's databases need PRAGMA locking_mode=NORMAL, and another one was set by way of \
+         a main database that is not Seawall's. Nothing was written; set PRAGMA <schema>.locking_mode=NORMAL, and read from it",
+    )
 }
 
 impl Drop for MainFile {
     fn drop(&mut self) {
         self.unlock(Lock::None);
+        if self.is_main {
+            self.connection.main_closes();
+        }
         self.database.connection_closed();
     }
 }

@@ -68,6 +68,7 @@ impl Parameters {
                 "at" => {
                     return Err(refuse("at= (reading an earlier version) is not supported by this version of Seawall"));
                 }
+                "cache" if value == "shared" => return Err(Failure::refusal(abi::CANTOPEN, crate::host::SHARED)),
                 "nolock" | "immutable" => {
                     return Err(refuse(format!(
                         "{key}= cannot be combined with Seawall, which learns from SQLite's locks when a transaction \
@@ -166,6 +167,7 @@ mod tests {
             ("at", "7"),
             ("immutable", "1"),
             ("nolock", "1"),
+            ("cache", "shared"),
             ("freshnes", "1"),
         ] {
             let failure = Parameters::parse([(key, value)]).unwrap_err();

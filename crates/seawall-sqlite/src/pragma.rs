@@ -15,7 +15,7 @@ pub(crate) enum Answer {
 }
 
 /// Answers the PRAGMA `name`, in lower case.
-pub(crate) fn answer(main: &MainFile, name: &str, value: Option<&str>) -> Answer {
+pub(crate) fn answer(main: &mut MainFile, name: &str, value: Option<&str>) -> Answer {
     match name {
         // Applications set these as a matter of course, so they are never an error; they just have no effect. (WAL
         // needs shared memory; EXCLUSIVE would keep snapshot and lease for ever.)
@@ -35,16 +35,19 @@ pub(crate) fn answer(main: &MainFile, name: &str, value: Option<&str>) -> Answer
     }
 }
 
-fn answer_own(main: &MainFile, own: &str, name: &str, value: Option<&str>) -> Answer {
+fn answer_own(main: &mut MainFile, own: &str, name: &str, value: Option<&str>) -> Answer {
     match (own, value) {
         ("timeout", Some(value)) => set_timeout(main, name, value),
         ("timeout", None) => {
             Answer::Row(main.connection().timeout().map(|timeout| timeout.as_millis().to_string()).unwrap_or_default())
         }
-        ("version", None) => Answer::Row(main.version().0.to_string()),
-        ("status", None) => match main.database().status() {
+        ("version", None) => match main.version() {
+            Ok(version) => Answer::Row(version.0.to_string()),
+            Err(failure) => Answer::Error(failure.text),
+        },
+        ("status", None) => match main.status() {
             Ok(status) => Answer::Row(described(&status)),
-            Err(error) => Answer::Error(error.to_string()),
+            Err(failure) => Answer::Error(failure.text),
         },
         ("last_error", None) => {
             Answer::Row(main.connection().last_failure().map(|failure| failure.text).unwrap_or_default())

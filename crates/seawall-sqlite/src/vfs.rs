@@ -1,7 +1,8 @@
 //! `sqlite3_vfs`: opening files, and what SQLite asks about names, answered for SQLite.
 //!
 //! Databases are ours. Temporary files go to the SQLite's default VFS, on the local disk, in the same memory:
-//! they carry that VFS's own methods from then on. Journals on disk do not exist here.
+//! they carry that VFS's own methods from then on; so does the journal that binds the commits of several plain databases
+//! together, which SQLite asks main's VFS for. Other journals on disk do not exist here.
 
 use crate::abi::{self, File, Function, Vfs};
 use crate::api::SqliteApi;
@@ -40,6 +41,10 @@ pub(crate) fn describe(defaults: &Vfs, app_data: *mut c_void) -> Vfs {
     }
 }
 
+const NO_JOURNAL: &str = "Seawall's databases keep their journal in memory, and PRAGMA journal_mode was set for this one by way of a main \
+     database that is not Seawall's. Nothing was written; set PRAGMA <schema>.journal_mode=MEMORY, and name the schema when you \
+     set it for another one";
+
 unsafe extern "C" fn open(
     vfs: *mut Vfs,
     name: *const c_char,
@@ -57,8 +62,8 @@ unsafe extern "C" fn open(
             if flags & abi::OPEN_MAIN_DB != 0 && !name.is_null() {
                 return open_database(host, name, file, flags, out_flags);
             }
-            if flags & (abi::OPEN_MAIN_JOURNAL | abi::OPEN_SUPER_JOURNAL | abi::OPEN_WAL) != 0 {
-                return abi::CANTOPEN;
+            if flags & (abi::OPEN_MAIN_JOURNAL | abi::OPEN_WAL) != 0 {
+                return host.fails(Failure::refusal(abi::CANTOPEN, NO_JOURNAL));
             }
             ((*host.default_vfs).open)(host.default_vfs, name, file, flags, out_flags)
         }

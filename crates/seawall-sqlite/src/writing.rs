@@ -3,25 +3,31 @@
 use crate::abi;
 use crate::failure::Failure;
 use crate::header::{OurFields, Written};
-use seawall::{Database, PageNo, PageSize, Snapshot, Transaction};
+use seawall::{PageNo, PageSize, Snapshot, Transaction};
 use std::sync::Arc;
 
 /// A transaction of the engine, and what SQLite said in the last page 1 that it wrote.
 pub(crate) struct Writing {
     transaction: Transaction,
     header: Option<Written>,
+    has_written: bool,
 }
 
 impl Writing {
     pub(crate) fn new(transaction: Transaction) -> Writing {
-        Writing { transaction, header: None }
+        Writing { transaction, header: None, has_written: false }
     }
 
     pub(crate) fn transaction(&self) -> &Transaction {
         &self.transaction
     }
 
-    pub(crate) fn write(&mut self, database: &Database, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
+    /// Whether SQLite wrote anything yet.
+    pub(crate) fn has_written(&self) -> bool {
+        self.has_written
+    }
+
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
         let placed = u32::try_from(bytes.len()).ok().and_then(PageSize::new).and_then(|page_size| {
             let page = page_at(offset, page_size)?;
             (page_size.offset_of(page) == offset).then_some((page_size, page))
@@ -31,39 +37,27 @@ impl Writing {
             let text = format!("SQLite wrote {length} bytes at {offset}, which is not a page. Nothing was written");
             return Err(Failure::refusal(abi::IOERR_WRITE, text));
         };
-        if page != PageNo(1) {
-            return Ok(self.transaction.write_page(page_size, page, bytes)?);
+        self.has_written = true;
+        if page == PageNo(1) {
+            self.header = Some(Written::of(bytes));
         }
-        self.header = Some(Written::of(bytes));
-        let mut page_one = bytes.to_vec();
-        // As they lie in the snapshot, so that "does anything differ?" compares what SQLite meant to change.
-        let snapshot = self.transaction.snapshot();
-        if snapshot.page_count() > 0 {
-            OurFields::of(&database.read_page(snapshot, PageNo(1))?).put(&mut page_one, 0);
-        }
-        Ok(self.transaction.write_page(page_size, page, &page_one)?)
+        Ok(self.transaction.write_page(page_size, page, bytes)?)
     }
 
     pub(crate) fn truncate(&mut self, size: u64) {
         if let Some(page_size) = self.transaction.page_size() {
-            let pages = size.div_ceil(page_size.bytes() as u64);
-            self.transaction.truncate(u32::try_from(pages).unwrap_or(u32::MAX));
+            let pages = u32::try_from(size.div_ceil(page_size.bytes() as u64)).unwrap_or(u32::MAX);
+            if pages == 0 {
+                // A rollback to nothing takes page 1 away, too.
+                self.header = None;
+            }
+            self.transaction.truncate(pages);
         }
     }
 
-    /// How many commits SQLite has counted beyond the version that this transaction began on, if it wrote page 1.
-    pub(crate) fn counted_beyond(&self) -> Option<u32> {
-        self.header.map(|header| header.counted_beyond(self.transaction.snapshot().version()))
-    }
-
-    /// Whether SQLite wrote that the database is in WAL mode from now on.
-    pub(crate) fn switches_to_wal(&self) -> bool {
-        self.header.is_some_and(|header| !header.rollback_journal)
-    }
-
-    /// Whether anything that SQLite wrote differs from the snapshot.
-    pub(crate) fn differs(&self) -> Result<bool, Failure> {
-        Ok(self.transaction.differs()?)
+    /// What SQLite said in the last page 1.
+    pub(crate) fn header(&self) -> Option<Written> {
+        self.header
     }
 
     pub(crate) fn commit(&mut self) -> seawall::Result<Arc<Snapshot>> {

@@ -78,22 +78,6 @@ impl Transaction {
         self.page_count = pages;
     }
 
-    /// The content rule: whether anything differs from the snapshot. SQLite also syncs when it plays a rollback back; then nothing
-    /// does, and nothing is to be published.
-    pub fn differs(&self) -> Result<bool> {
-        if self.page_count != self.snapshot.page_count() {
-            return Ok(true);
-        }
-        // Page 1 comes first: every ordinary commit changes it.
-        for page in self.overlay.page_numbers() {
-            let written = self.overlay.read(page)?.expect("it is in the overlay");
-            if *written != *self.database.read_page(&self.snapshot, page)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Publishes what was written as the next version, `page_count` pages long. When it returns a snapshot, that version is
     /// durable, on the file system and in the order. Whatever it returns, the transaction is over.
     pub fn commit(&mut self, page_count: u32) -> Result<Arc<Snapshot>> {

@@ -162,9 +162,6 @@ fn a_rolled_back_transaction_leaves_nothing() {
     commit(&a, &[(1, 1)]).unwrap();
     let mut transaction = a.begin(PATIENCE).unwrap();
     transaction.write_page(page_size(), PageNo(1), &[2; 4096]).unwrap();
-    assert!(transaction.differs().unwrap());
-    transaction.write_page(page_size(), PageNo(1), &[1; 4096]).unwrap();
-    assert!(!transaction.differs().unwrap(), "the content rule");
     drop(transaction);
     let seen = newest(&folder.machine());
     assert_eq!((seen.version(), byte(&a, &seen, 1)), (Version(1), 1));

@@ -1,0 +1,269 @@
+//! What a statement will certainly write, by the beginning of its text.
+//!
+//! SQLite tells of a statement that it writes something, not what. The lease may be taken together with the snapshot only
+//! where there is no doubt; whatever this module does not understand is in doubt, and costs a trip more.
+
+/// What a statement's text says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Intent<'a> {
+    /// BEGIN IMMEDIATE or EXCLUSIVE: every attached database is to be written.
+    BeginsWriting,
+    /// A table gets, loses or changes rows.
+    Changes(Target<'a>),
+    /// A table is made, not a temporary one.
+    Creates(Target<'a>),
+    /// A view is made: a temporary one may hide a table of the same name.
+    CreatesView,
+    /// A PRAGMA that takes a database's rollback journal away.
+    TurnsJournalOff,
+    /// Anything else.
+    Other,
+}
+
+/// The name of a table as a statement has it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target<'a> {
+    pub(crate) schema: Option<&'a str>,
+    pub(crate) table: &'a str,
+}
+
+impl Intent<'_> {
+    pub(crate) fn of(sql: &str) -> Intent<'_> {
+        parse(&mut Tokens { rest: sql }).unwrap_or(Intent::Other)
+    }
+}
+
+fn parse<'a>(tokens: &mut Tokens<'a>) -> Option<Intent<'a>> {
+    let first = tokens.next()?.word()?;
+    match keyword(first) {
+        "BEGIN" => {
+            let how = tokens.next()?.word()?;
+            matches!(keyword(how), "IMMEDIATE" | "EXCLUSIVE").then_some(Intent::BeginsWriting)
+        }
+        "PRAGMA" => {
+            let mut words = std::iter::from_fn(|| tokens.next()).filter_map(|token| token.name());
+            let sets = words.any(|word| word.eq_ignore_ascii_case("journal_mode"));
+            (sets && words.any(|word| word.eq_ignore_ascii_case("off"))).then_some(Intent::TurnsJournalOff)
+        }
+        "CREATE" => {
+            let mut kind = keyword(tokens.next()?.word()?);
+            let is_temporary = matches!(kind, "TEMP" | "TEMPORARY");
+            if is_temporary {
+                kind = keyword(tokens.next()?.word()?);
+            }
+            match kind {
+                "VIEW" => Some(Intent::CreatesView),
+                // With IF NOT EXISTS it may turn out to write nothing.
+                "TABLE" if !is_temporary => {
+                    let name = tokens.next().filter(|name| !name.is("IF"))?;
+                    Some(Intent::Creates(tokens.target(name)?))
+                }
+                _ => None,
+            }
+        }
+        "WITH" => {
+            // The statement follows its tables, whose text is in parentheses.
+            let mut depth = 0_u32;
+            loop {
+                match tokens.next()? {
+                    Token::Symbol('(') => depth += 1,
+                    Token::Symbol(')') => depth = depth.checked_sub(1)?,
+                    Token::Word(word) if depth == 0 => {
+                        let verb = keyword(word);
+                        if matches!(verb, "INSERT" | "REPLACE" | "UPDATE" | "DELETE") {
+                            return tokens.changes(verb);
+                        }
+                        if verb == "SELECT" {
+                            return None;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        verb => tokens.changes(verb),
+    }
+}
+
+/// A piece of SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'a> {
+    /// A keyword or a name without quotes.
+    Word(&'a str),
+    /// A name in quotes, without them; one that has quotes inside is not understood.
+    Quoted(&'a str),
+    Symbol(char),
+}
+
+impl<'a> Token<'a> {
+    fn word(self) -> Option<&'a str> {
+        if let Token::Word(word) = self { Some(word) } else { None }
+    }
+
+    fn name(self) -> Option<&'a str> {
+        if let Token::Word(name) | Token::Quoted(name) = self { Some(name) } else { None }
+    }
+
+    fn is(self, word: &str) -> bool {
+        self.word().is_some_and(|it| it.eq_ignore_ascii_case(word))
+    }
+}
+
+struct Tokens<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Tokens<'a> {
+    fn next(&mut self) -> Option<Token<'a>> {
+        self.skip_space();
+        let first = self.rest.chars().next()?;
+        let (end, token): (usize, fn(&'a str) -> Token<'a>) = match first {
+            '"' | '`' | '\'' => (1 + self.rest[1..].find(first)? + 1, |text| Token::Quoted(&text[1..text.len() - 1])),
+            '[' => (self.rest.find(']')? + 1, |text| Token::Quoted(&text[1..text.len() - 1])),
+            _ if is_of_name(first) => {
+                (self.rest.find(|letter| !is_of_name(letter)).unwrap_or(self.rest.len()), Token::Word)
+            }
+            _ => (first.len_utf8(), |text| Token::Symbol(text.chars().next().unwrap_or_default())),
+        };
+        let (text, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        // A quote that is doubled stands for itself.
+        let is_doubled = matches!(first, '"' | '`' | '\'') && rest.starts_with(first);
+        (!is_doubled).then(|| token(text))
+    }
+
+    fn skip_space(&mut self) {
+        loop {
+            self.rest = self.rest.trim_start();
+            let end = if self.rest.starts_with("--") {
+                self.rest.find('\n')
+            } else if self.rest.starts_with("/*") {
+                self.rest.find("*/").map(|at| at + 1)
+            } else {
+                return;
+            };
+            self.rest = end.map_or("", |end| &self.rest[end + 1..]);
+        }
+    }
+
+    /// What follows `verb`: the table that it changes.
+    fn changes(&mut self, verb: &str) -> Option<Intent<'a>> {
+        let mut next = self.next()?;
+        if matches!(verb, "INSERT" | "UPDATE") && next.is("OR") {
+            self.next()?;
+            next = self.next()?;
+        }
+        let introduced = match verb {
+            "INSERT" | "REPLACE" => Some("INTO"),
+            "DELETE" => Some("FROM"),
+            "UPDATE" => None,
+            _ => return None,
+        };
+        if let Some(word) = introduced {
+            if !next.is(word) {
+                return None;
+            }
+            next = self.next()?;
+        }
+        Some(Intent::Changes(self.target(next)?))
+    }
+
+    /// The name that begins with `first`.
+    fn target(&mut self, first: Token<'a>) -> Option<Target<'a>> {
+        let first = first.name()?;
+        let before = self.rest;
+        if self.next() == Some(Token::Symbol('.')) {
+            return Some(Target { schema: Some(first), table: self.next()?.name()? });
+        }
+        self.rest = before;
+        Some(Target { schema: None, table: first })
+    }
+}
+
+fn is_of_name(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_' || letter == '$' || !letter.is_ascii()
+}
+
+/// `word` in capitals, if it is one of those that matter.
+fn keyword(word: &str) -> &'static str {
+    const KEYWORDS: [&str; 14] = [
+        "BEGIN",
+        "IMMEDIATE",
+        "EXCLUSIVE",
+        "PRAGMA",
+        "CREATE",
+        "TEMP",
+        "TEMPORARY",
+        "VIEW",
+        "TABLE",
+        "WITH",
+        "INSERT",
+        "REPLACE",
+        "UPDATE",
+        "DELETE",
+    ];
+    let is_it = |keyword: &&&str| keyword.eq_ignore_ascii_case(word);
+    match KEYWORDS.iter().find(is_it) {
+        Some(keyword) => keyword,
+        None if word.eq_ignore_ascii_case("SELECT") => "SELECT",
+        None => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes<'a>(schema: Option<&'a str>, table: &'a str) -> Intent<'a> {
+        Intent::Changes(Target { schema, table })
+    }
+
+    #[test]
+    fn targets_that_are_certain() {
+        for (sql, intent) in [
+            ("begin immediate", Intent::BeginsWriting),
+            (" /* a */ -- b\n BEGIN EXCLUSIVE TRANSACTION", Intent::BeginsWriting),
+            ("INSERT INTO t VALUES (1)", changes(None, "t")),
+            ("insert or replace into main . t select 1", changes(Some("main"), "t")),
+            ("REPLACE INTO \"a table\"(x) VALUES (1)", changes(None, "a table")),
+            ("UPDATE OR IGNORE [t] SET a = 1", changes(None, "t")),
+            ("UPDATE attempts SET a = 1", changes(None, "attempts")),
+            ("DELETE FROM `main`.'t' WHERE 1", changes(Some("main"), "t")),
+            ("DELETE FROM tischläufer", changes(None, "tischläufer")),
+            ("WITH c(n) AS (SELECT 1 UNION ALL SELECT ')' FROM c) INSERT OR FAIL INTO t SELECT 1", changes(None, "t")),
+            ("WITH a AS MATERIALIZED (SELECT 1), \"update\" AS (SELECT 2) DELETE FROM t", changes(None, "t")),
+            ("CREATE TABLE t (a)", Intent::Creates(Target { schema: None, table: "t" })),
+            ("CREATE TABLE temp.t (a)", Intent::Creates(Target { schema: Some("temp"), table: "t" })),
+            ("CREATE TEMP VIEW v AS SELECT 1", Intent::CreatesView),
+            ("PRAGMA archive.journal_mode = 'OFF'", Intent::TurnsJournalOff),
+            ("pragma journal_mode(off)", Intent::TurnsJournalOff),
+        ] {
+            assert_eq!(Intent::of(sql), intent, "{sql}");
+        }
+    }
+
+    #[test]
+    fn whatever_else_is_in_doubt() {
+        for sql in [
+            "",
+            "BEGIN",
+            "BEGIN DEFERRED",
+            "SELECT 1",
+            "CREATE TEMP TABLE t (a)",
+            "CREATE TABLE IF NOT EXISTS t (a)",
+            "CREATE INDEX i ON t (a)",
+            "EXPLAIN INSERT INTO t VALUES (1)",
+            "WITH c AS (SELECT 1) SELECT * FROM c",
+            "WITH c AS (SELECT 1",
+            "INSERT t VALUES (1)",
+            "DELETE FROM \"a \"\" quote\"",
+            "INSERT INTO 'unfinished",
+            "PRAGMA journal_mode",
+            "PRAGMA synchronous=OFF",
+            "/* never ends",
+            "ALTER TABLE t ADD COLUMN off",
+        ] {
+            assert_eq!(Intent::of(sql), Intent::Other, "{sql}");
+        }
+    }
+}

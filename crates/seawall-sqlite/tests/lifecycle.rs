@@ -1,0 +1,311 @@
+//! The whole life of the VFS's objects: whatever SQLite opens, shares, replaces and closes, in whatever order, nothing that was
+//! freed is used. `make memory` runs this under Valgrind; without it, other objects take the freed memory.
+
+#[path = "../../../fuzz/src/sql/sqlite.rs"]
+#[allow(dead_code, reason = "shared with the fuzz target")]
+mod sqlite;
+
+use rusqlite::{Connection, OpenFlags, ffi};
+use sqlite::{Refusal, run};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+use tempfile::TempDir;
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn name(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn plain(&self) -> Connection {
+        let flags = OpenFlags::default();
+        Connection::open_with_flags_and_vfs(self.name("plain.sqlite3"), flags, c"unix").expect("a plain file")
+    }
+}
+
+fn connect(name: &Path) -> Connection {
+    let connection = sqlite::open(name).expect("a database");
+    done(&connection, "PRAGMA seawall_timeout = 5000");
+    connection
+}
+
+fn done(connection: &Connection, sql: &str) -> String {
+    run(connection, sql).unwrap_or_else(|refusal| panic!("{sql}: {refusal:?}: {:?}", seawall_sqlite::take_failure())).0
+}
+
+fn refused(connection: &Connection, sql: &str) -> Refusal {
+    run(connection, sql).expect_err("it is refused")
+}
+
+fn uri(name: &Path) -> String {
+    format!("file:{}?vfs=seawall", name.display())
+}
+
+fn attach(connection: &Connection, name: &Path, schema: &str) {
+    done(connection, &format!("ATTACH '{}' AS {schema}", uri(name)));
+}
+
+/// Other objects, of all sizes that freed ones may have had. When they are dropped they must be what they were.
+struct Others(Vec<Vec<u8>>);
+
+impl Others {
+    fn take_what_is_free() -> Others {
+        Others((16..1024).step_by(16).flat_map(|size| (0..20).map(move |_| vec![0x7f; size])).collect())
+    }
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        assert!(self.0.iter().flatten().all(|byte| *byte == 0x7f), "somebody else wrote here");
+    }
+}
+
+#[test]
+fn transactions_of_every_kind() {
+    let place = Place::new();
+    let connection = connect(&place.name("db"));
+    done(&connection, "CREATE TABLE t (id INTEGER PRIMARY KEY, a)");
+    done(&connection, "PRAGMA cache_size = 10");
+    let fill = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 60) INSERT INTO t SELECT n, zeroblob(3000) FROM c";
+    for end in ["COMMIT", "ROLLBACK", "ROLLBACK"] {
+        done(&connection, "BEGIN IMMEDIATE");
+        done(&connection, fill);
+        done(&connection, "SAVEPOINT s");
+        done(&connection, "UPDATE t SET a = zeroblob(2000)");
+        done(&connection, "ROLLBACK TO s");
+        done(&connection, end);
+        done(&connection, "DELETE FROM t");
+    }
+    done(&connection, fill);
+    assert_eq!(refused(&connection, "INSERT INTO t SELECT 61 - id, 0 FROM t").code & 0xff, ffi::SQLITE_CONSTRAINT);
+    done(&connection, "DELETE FROM t WHERE id > 3");
+    done(&connection, "VACUUM");
+    for pragma in
+        ["seawall_status", "seawall_version", "seawall_last_error", "journal_mode", "locking_mode", "mmap_size"]
+    {
+        done(&connection, &format!("PRAGMA {pragma}"));
+    }
+    assert_eq!(refused(&connection, "PRAGMA seawall_nothing").code, ffi::SQLITE_ERROR);
+    done(&connection, "PRAGMA integrity_check");
+    drop(connection);
+    assert_eq!(done(&connect(&place.name("db")), "SELECT count(*) FROM t"), "Integer(3)|\n");
+}
+
+#[test]
+fn closed_in_every_order() {
+    let place = Place::new();
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [1, 0, 2]] {
+        let mut connections = [(); 3].map(|()| Some(connect(&place.name("db"))));
+        for (n, connection) in connections.iter().flatten().enumerate() {
+            attach(connection, &place.name("other"), "other");
+            done(connection, &format!("CREATE TABLE IF NOT EXISTS other.t{n} (a)"));
+            done(connection, "CREATE TABLE IF NOT EXISTS t (a)");
+        }
+        for closed in order {
+            let left = connections[closed].take();
+            drop(left);
+            let _others = Others::take_what_is_free();
+            for connection in connections.iter().flatten() {
+                done(connection, "INSERT INTO t VALUES (1)");
+                done(connection, "SELECT * FROM other.t1");
+                done(connection, "DETACH other");
+                attach(connection, &place.name("other"), "other");
+                done(connection, "INSERT INTO other.t0 VALUES (1)");
+            }
+        }
+    }
+}
+
+/// Somebody else has the lease, and then a plain database that is attached.
+#[test]
+fn waiting_for_another_writer() {
+    let place = Place::new();
+    let connection = connect(&place.name("db"));
+    done(&connection, "CREATE TABLE t (a)");
+    done(&place.plain(), "CREATE TABLE u (a)");
+    done(&connection, &format!("ATTACH 'file:{}?vfs=unix' AS plain", place.name("plain.sqlite3").display()));
+    std::thread::scope(|threads| {
+        let ((tell, told), place) = (channel(), &place);
+        threads.spawn(move || {
+            let other = connect(&place.name("db"));
+            done(&other, "BEGIN IMMEDIATE");
+            tell.send(()).expect("it waits");
+            std::thread::sleep(Duration::from_millis(150));
+            done(&other, "COMMIT");
+            let plain = place.plain();
+            done(&plain, "BEGIN IMMEDIATE");
+            tell.send(()).expect("it waits");
+            std::thread::sleep(Duration::from_millis(150));
+            done(&plain, "COMMIT");
+        });
+        told.recv().expect("it holds the lease");
+        done(&connection, "INSERT INTO t VALUES (1)");
+        told.recv().expect("it holds the lock");
+        done(&connection, "INSERT INTO plain.u VALUES (1)");
+    });
+    done(&connection, "PRAGMA seawall_timeout = 1");
+    let holder = connect(&place.name("db"));
+    done(&holder, "BEGIN IMMEDIATE");
+    for _ in 0..3 {
+        assert_eq!(refused(&connection, "INSERT INTO t VALUES (1)").code & 0xff, ffi::SQLITE_BUSY);
+    }
+}
+
+/// deserialize() closes the file behind main, and the connection goes on with another one, in memory.
+#[test]
+fn main_is_replaced() {
+    let place = Place::new();
+    done(&place.plain(), "CREATE TABLE u (a)");
+    let mut connection = connect(&place.name("db"));
+    done(&connection, "CREATE TABLE t (a)");
+    attach(&connection, &place.name("other"), "other");
+    let holder = connect(&place.name("db"));
+    done(&holder, "BEGIN IMMEDIATE");
+    done(&connection, "PRAGMA seawall_timeout = 50");
+    // So that the busy handler is ours.
+    assert_eq!(refused(&connection, "INSERT INTO t VALUES (1)").code & 0xff, ffi::SQLITE_BUSY);
+    done(&connection, "PRAGMA seawall_timeout = 5000");
+    drop(holder);
+    let image = connection.serialize("main").expect("memory").to_vec();
+    connection.deserialize_read_exact("main", image.as_slice(), image.len(), false).expect("memory");
+    let _others = Others::take_what_is_free();
+    for n in 0..20 {
+        done(&connection, &format!("INSERT INTO t VALUES ({n})"));
+        done(&connection, "SELECT * FROM t");
+    }
+    done(&connection, "CREATE TABLE other.v (a)");
+    done(&connection, &format!("ATTACH 'file:{}?vfs=unix' AS plain", place.name("plain.sqlite3").display()));
+    std::thread::scope(|threads| {
+        let ((tell, told), place) = (channel(), &place);
+        threads.spawn(move || {
+            let plain = place.plain();
+            done(&plain, "BEGIN IMMEDIATE");
+            tell.send(()).expect("it waits");
+            std::thread::sleep(Duration::from_millis(150));
+            done(&plain, "COMMIT");
+        });
+        told.recv().expect("it holds the lock");
+        // The time to wait is the connection's, whoever handled it before.
+        done(&connection, "INSERT INTO plain.u VALUES (1)");
+    });
+    assert_eq!(done(&connection, "SELECT count(*) FROM t"), "Integer(20)|\n");
+    attach(&connection, &place.name("db"), "again");
+    done(&connection, "INSERT INTO again.t VALUES (1)");
+    drop(connection);
+    assert_eq!(done(&connect(&place.name("db")), "SELECT count(*) FROM t"), "Integer(1)|\n");
+}
+
+#[test]
+fn the_shared_cache_is_refused() {
+    let place = Place::new();
+    let name = place.name("db");
+    done(&connect(&name), "CREATE TABLE t (a)");
+    let by_uri = Connection::open_with_flags(format!("{}&cache=shared", uri(&name)), OpenFlags::default());
+    assert_eq!(Refusal::from(by_uri.expect_err("cache=shared")).code, ffi::SQLITE_CANTOPEN);
+    assert!(seawall_sqlite::take_failure().is_some_and(|failure| failure.text.contains("cache=private")));
+
+    let open = || {
+        let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_SHARED_CACHE;
+        Connection::open_with_flags(format!("{}&timeout=1", uri(&name)), flags)
+    };
+    let first = open().expect("nobody shares it yet");
+    done(&first, "INSERT INTO t VALUES (1)");
+    let second = open();
+    assert!(second.is_err(), "it shares the first one's file");
+    let others = Others::take_what_is_free();
+    // Whose transaction it would be nobody can tell any more.
+    assert_eq!(refused(&first, "INSERT INTO t VALUES (2)").code, ffi::SQLITE_CANTOPEN);
+    drop((first, second, others));
+
+    // Attached, where nobody can refuse the opening.
+    let shared =
+        || Connection::open_with_flags(place.name("plain"), OpenFlags::default() | OpenFlags::SQLITE_OPEN_SHARED_CACHE);
+    let connections = [shared().expect("a plain file"), shared().expect("a plain file")];
+    for connection in &connections {
+        drop(run(connection, &format!("ATTACH '{}' AS ours", uri(&name))));
+    }
+    let [first, second] = connections;
+    let holder = connect(&name);
+    done(&holder, "BEGIN IMMEDIATE");
+    drop(first);
+    let others = Others::take_what_is_free();
+    for sql in ["SELECT * FROM ours.t", "INSERT INTO ours.t VALUES (3)", "BEGIN IMMEDIATE"] {
+        let _ = run(&second, sql);
+    }
+    drop((second, others));
+    done(&holder, "COMMIT");
+    assert_eq!(done(&holder, "SELECT count(*) FROM t"), "Integer(1)|\n");
+}
+
+fn back_up(from: &Connection, to: &Connection) {
+    // SAFETY: both are open, and used by this thread only; the backup is finished before they are used again.
+    unsafe {
+        let backup = ffi::sqlite3_backup_init(to.handle(), c"main".as_ptr(), from.handle(), c"main".as_ptr());
+        assert!(!backup.is_null());
+        while ffi::sqlite3_backup_step(backup, 3) == ffi::SQLITE_OK {}
+        assert_eq!(ffi::sqlite3_backup_finish(backup), ffi::SQLITE_OK);
+    }
+}
+
+#[test]
+fn backups_out_and_in() {
+    let place = Place::new();
+    let (plain, ours) = (place.plain(), connect(&place.name("db")));
+    done(&plain, "CREATE TABLE t (a)");
+    done(
+        &plain,
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 40) INSERT INTO t SELECT zeroblob(1000) FROM c",
+    );
+    for _ in 0..2 {
+        back_up(&plain, &ours);
+        done(&ours, "INSERT INTO t VALUES (1)");
+        back_up(&ours, &plain);
+    }
+    assert_eq!(done(&plain, "SELECT count(*) FROM t"), "Integer(42)|\n");
+    done(&ours, &format!("VACUUM INTO 'file:{}?vfs=unix'", place.name("copy").display()));
+    done(&ours, &format!("VACUUM INTO '{}'", uri(&place.name("ours"))));
+    assert_eq!(done(&connect(&place.name("ours")), "SELECT count(*) FROM t"), "Integer(42)|\n");
+}
+
+#[test]
+fn openings_that_fail() {
+    let place = Place::new();
+    let connection = connect(&place.name("db"));
+    done(&connection, "CREATE TABLE t (a)");
+    for parameter in ["mode=rw", "mode=ro", "freshness=never", "nothing=1", "cache=shared", "immutable=1"] {
+        let uri = format!("{}&{parameter}", uri(&place.name("absent")));
+        assert!(Connection::open_with_flags(&uri, OpenFlags::default()).is_err(), "{parameter}");
+        assert_eq!(refused(&connection, &format!("ATTACH '{uri}' AS absent")).code & 0xff, ffi::SQLITE_CANTOPEN);
+        let _others = Others::take_what_is_free();
+        done(&connection, "INSERT INTO t VALUES (1)");
+    }
+    std::fs::write(place.name("text"), "no database, but a text of some length".repeat(100)).expect("a file");
+    assert!(sqlite::open(&place.name("text")).is_err());
+    attach(&connection, &place.name("other"), "other");
+    assert!(run(&connection, &format!("ATTACH '{}' AS other", uri(&place.name("third")))).is_err());
+    done(&connection, "CREATE TABLE other.t (a)");
+}
+
+#[test]
+fn many_threads() {
+    let place = Place::new();
+    done(&connect(&place.name("db")), "CREATE TABLE t (a)");
+    std::thread::scope(|threads| {
+        for _ in 0..3 {
+            threads.spawn(|| {
+                for _ in 0..3 {
+                    let connection = connect(&place.name("db"));
+                    done(&connection, "INSERT INTO t VALUES (1)");
+                    done(&connection, "SELECT count(*) FROM t");
+                }
+            });
+        }
+    });
+    assert_eq!(done(&connect(&place.name("db")), "SELECT count(*) FROM t"), "Integer(9)|\n");
+}
