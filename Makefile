@@ -30,6 +30,13 @@ test: build ## every test (Rust, Python, Django, DynamoDB, under fire)
 	$(WITH_DYNAMODB) cargo test --locked -p seawall-sim
 	$(WITH_DYNAMODB) $(BIN)/pytest
 
+# No suppressions: what Valgrind finds is a fault, of ours or of how we use SQLite.
+VALGRIND := "valgrind", "--quiet", "--error-exitcode=9", "--leak-check=no"
+memory: ## the VFS's whole life cycle under Valgrind (installs it with apt-get if it can)
+	@command -v valgrind >/dev/null || { apt-get update -qq && apt-get install -qq -y valgrind; } || \
+		{ echo "Valgrind is missing, and could not be installed: nothing was checked" >&2; exit 1; }
+	cargo test --locked -p seawall-sqlite --test lifecycle --config 'target."cfg(unix)".runner = [$(VALGRIND)]'
+
 test-django: build ## Django's own test suite, beside stock SQLite (10 to 20 minutes)
 	$(BIN)/python tests/django/suite.py
 
@@ -79,4 +86,4 @@ clean: ## remove what was built
 	cargo clean --manifest-path fuzz/Cargo.toml
 	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
-.PHONY: help build demo test test-django sim mutants fuzz nfs bench aws lint pin doc clean
+.PHONY: help build demo test memory test-django sim mutants fuzz nfs bench aws lint pin doc clean

@@ -101,7 +101,9 @@ def test_a_plain_main_that_was_changed_as_well(connect: Connect, db: Path, archi
     assert (one(connect(), "SELECT count(*) FROM log"), count(archive)) == (99, 1)
 
 
-def test_what_was_locked_and_not_changed_is_no_reason(connect: Connect, db: Path, archive: Path, tmp_path: Path) -> None:
+def test_what_was_locked_and_not_changed_is_no_reason(
+    connect: Connect, db: Path, archive: Path, tmp_path: Path
+) -> None:
     connection = attached(connect, archive)
     connection.execute("ATTACH ? AS second", (f"file:{tmp_path / 'second.sqlite3'}?vfs=unix",))
     connection.execute("ATTACH ? AS ours", (seawall.uri(tmp_path / "ours.sqlite3"),))

@@ -74,10 +74,10 @@ def test_a_temporary_view_hides_a_table(connection: sqlite3.Connection, db: Path
     assert rows(connection, "SELECT x FROM scratch") == [(1,)]
 
 
-@pytest.mark.parametrize("statement", ["BEGIN IMMEDIATE; SELECT count(*) FROM t; COMMIT", "INSERT INTO scratch SELECT x FROM t"])
-def test_under_a_kept_lease_what_commits_nothing_asks(
-    connection: sqlite3.Connection, db: Path, statement: str
-) -> None:
+@pytest.mark.parametrize(
+    "statement", ["BEGIN IMMEDIATE; SELECT count(*) FROM t; COMMIT", "INSERT INTO scratch SELECT x FROM t"]
+)
+def test_under_a_kept_lease_what_commits_nothing_asks(connection: sqlite3.Connection, db: Path, statement: str) -> None:
     for _ in range(3):
         # So soon after one another that the lease is kept.
         connection.execute("INSERT INTO t VALUES (1)")

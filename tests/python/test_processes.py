@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -89,6 +91,31 @@ def test_a_fork_after_connect(connect: Connect) -> None:
     assert one(connection, "SELECT count(*) FROM t") == 100
     assert version(connection) == 101
     assert intact(connection)
+
+
+@pytest.mark.parametrize("asks", ["PRAGMA seawall_status", "PRAGMA seawall_version", "BACKUP", "ATTACH"])
+def test_what_a_child_asks_takes_nothing_from_its_parent(connect: Connect, db: Path, asks: str) -> None:
+    connection = connect()
+    connection.execute("CREATE TABLE t (a)")
+    connection.execute("INSERT INTO t VALUES (1)")
+    for _ in range(40):
+        # So often that the kernel watches the folder, on a local disk.
+        one(connection, "SELECT count(*) FROM t")
+    wait, go = os.pipe()
+    if not (child := os.fork()):
+        os.read(wait, 1)
+        if asks == "BACKUP":
+            connection.backup(sqlite3.connect(":memory:"))
+        elif asks == "ATTACH":
+            connection.execute("ATTACH ? AS again", (seawall.uri(db),))
+        else:
+            connection.execute(asks).fetchall()
+        os._exit(0)
+    code = "import seawall, sys; seawall.connect(sys.argv[1], isolation_level=None).execute('INSERT INTO t VALUES (2)')"
+    subprocess.run([sys.executable, "-c", code, str(db)], check=True)
+    os.write(go, b"x")
+    assert os.waitpid(child, 0)[1] == 0
+    assert one(connection, "SELECT count(*) FROM t") == 2
 
 
 def test_a_fork_inside_a_transaction_belongs_to_the_parent(connect: Connect, db: Path) -> None:

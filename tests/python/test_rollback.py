@@ -61,10 +61,16 @@ def test_a_commit_that_fails_after_a_spill_is_undone(connect: Connect, tmp_path:
     connection.execute("PRAGMA cache_size=10")
     for n in range(3):
         connection.execute("BEGIN")
-        connection.execute("INSERT INTO second.u VALUES (1)")
         spill(connection)
-        with pytest.raises(sqlite3.OperationalError, match="second"):
+        connection.execute("INSERT INTO second.u VALUES (1)")
+        with pytest.raises(sqlite3.OperationalError, match="one Seawall database"):
             connection.execute("COMMIT")
+        # Where it can be known sooner, it is.
+        connection.execute("BEGIN")
+        connection.execute("INSERT INTO second.u VALUES (1)")
+        with pytest.raises(sqlite3.OperationalError, match="second"):
+            spill(connection)
+        assert not connection.in_transaction
         assert version(connection) == before + n
         connection.execute("INSERT INTO t VALUES (?, 'kept')", (n + 1,))
     assert [row[0] for row in rows(connect(), "SELECT id FROM t")] == [0, 1, 2, 3]

@@ -160,11 +160,20 @@ fn waiting_for_another_writer() {
 /// deserialize() closes the file behind main, and the connection goes on with another one, in memory.
 #[test]
 fn main_is_replaced() {
+    for beside in [false, true] {
+        main_is_replaced_with_another(beside);
+    }
+}
+
+/// `beside`: the connection has another file of ours, which stays.
+fn main_is_replaced_with_another(beside: bool) {
     let place = Place::new();
     done(&place.plain(), "CREATE TABLE u (a)");
     let mut connection = connect(&place.name("db"));
     done(&connection, "CREATE TABLE t (a)");
-    attach(&connection, &place.name("other"), "other");
+    if beside {
+        attach(&connection, &place.name("other"), "other");
+    }
     let holder = connect(&place.name("db"));
     done(&holder, "BEGIN IMMEDIATE");
     done(&connection, "PRAGMA seawall_timeout = 50");
@@ -179,7 +188,9 @@ fn main_is_replaced() {
         done(&connection, &format!("INSERT INTO t VALUES ({n})"));
         done(&connection, "SELECT * FROM t");
     }
-    done(&connection, "CREATE TABLE other.v (a)");
+    if beside {
+        done(&connection, "CREATE TABLE other.v (a)");
+    }
     done(&connection, &format!("ATTACH 'file:{}?vfs=unix' AS plain", place.name("plain.sqlite3").display()));
     std::thread::scope(|threads| {
         let ((tell, told), place) = (channel(), &place);
@@ -206,22 +217,28 @@ fn the_shared_cache_is_refused() {
     let place = Place::new();
     let name = place.name("db");
     done(&connect(&name), "CREATE TABLE t (a)");
-    let by_uri = Connection::open_with_flags(format!("{}&cache=shared", uri(&name)), OpenFlags::default());
-    assert_eq!(Refusal::from(by_uri.expect_err("cache=shared")).code, ffi::SQLITE_CANTOPEN);
-    assert!(seawall_sqlite::take_failure().is_some_and(|failure| failure.text.contains("cache=private")));
-
     let open = || {
         let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_SHARED_CACHE;
-        Connection::open_with_flags(format!("{}&timeout=1", uri(&name)), flags)
+        Connection::open_with_flags(format!("{}&timeout=0.05", uri(&name)), flags)
     };
     let first = open().expect("nobody shares it yet");
     done(&first, "INSERT INTO t VALUES (1)");
     let second = open();
-    assert!(second.is_err(), "it shares the first one's file");
     let others = Others::take_what_is_free();
     // Whose transaction it would be nobody can tell any more.
-    assert_eq!(refused(&first, "INSERT INTO t VALUES (2)").code, ffi::SQLITE_CANTOPEN);
-    drop((first, second, others));
+    let told = run(&first, "INSERT INTO t VALUES (2)");
+    drop((first, others));
+    if let Ok(second) = &second {
+        let _others = Others::take_what_is_free();
+        let holder = connect(&name);
+        done(&holder, "BEGIN IMMEDIATE");
+        for sql in ["SELECT * FROM t", "INSERT INTO t VALUES (3)"] {
+            let _ = run(second, sql);
+        }
+    }
+    assert!(second.is_err(), "it shares the first one's file");
+    assert_eq!(told.expect_err("it is shared").code, ffi::SQLITE_CANTOPEN);
+    drop(second);
 
     // Attached, where nobody can refuse the opening.
     let shared =
@@ -241,6 +258,10 @@ fn the_shared_cache_is_refused() {
     drop((second, others));
     done(&holder, "COMMIT");
     assert_eq!(done(&holder, "SELECT count(*) FROM t"), "Integer(1)|\n");
+
+    let by_uri = Connection::open_with_flags(format!("{}&cache=shared", uri(&name)), OpenFlags::default());
+    assert_eq!(Refusal::from(by_uri.expect_err("cache=shared")).code, ffi::SQLITE_CANTOPEN);
+    assert!(seawall_sqlite::take_failure().is_some_and(|failure| failure.text.contains("cache=private")));
 }
 
 fn back_up(from: &Connection, to: &Connection) {
