@@ -49,6 +49,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     for n in 1..=16 {
         put("sql", &n.to_string(), &noise(n, 500))?;
     }
+    for n in 0..30 {
+        // What lies beside the database, too: `Beginning::is_wider`.
+        let mut story = noise(1000 + n, 500);
+        story[0] = 0xf4 + (n % 8) as u8;
+        put("sql", &format!("wider-{n}"), &story)?;
+    }
     // A lease that is taken over by a transaction that commits nothing.
     put("sql", "takeover", &[3, 0, 1, 0, 0, 0, 0, 2, 1, 0])?;
     Ok(())

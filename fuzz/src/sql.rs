@@ -11,11 +11,12 @@ mod world;
 
 use super::common::faulty::{Call, EACCES, EEXIST, EIO, ENOSPC, Fault};
 use arbitrary::{Arbitrary, Unstructured};
-use statement::Statement;
-use world::World;
+use statement::{Statement, Table};
+use world::{Beside, World};
 
 /// An input is read no further.
 const STEPS: usize = 60;
+const BEGIN: [&str; 3] = ["BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"];
 const CALLS: [Call; 10] = [
     Call::Look,
     Call::Records,
@@ -57,6 +58,16 @@ enum Step {
     Patience(bool),
 }
 
+/// More than [`Step`] has. Which of the two an input is made of is said at its beginning, so that older inputs go on meaning what
+/// they meant.
+#[derive(Arbitrary, Debug)]
+enum Wider {
+    Step(Step),
+    Spill { who: u8, table: Table, rows: u8, ends: u8 },
+    Beside { who: u8, ours: bool, how: u8, main: bool, other: bool },
+    FullDisk { machine: u8 },
+}
+
 /// The target.
 pub fn check(data: &[u8]) {
     let mut input = Unstructured::new(data);
@@ -64,7 +75,8 @@ pub fn check(data: &[u8]) {
     let mut world = World::new(&beginning.statements(), beginning.is_ours);
     let tells = std::env::var_os("TELL").is_some();
     for _ in 0..STEPS {
-        let Ok(step) = input.arbitrary::<Step>() else { break };
+        let step = if beginning.is_wider() { input.arbitrary() } else { input.arbitrary().map(Wider::Step) };
+        let Ok(step) = step else { break };
         if input.is_empty() {
             break;
         }
@@ -81,6 +93,11 @@ pub fn check(data: &[u8]) {
 }
 
 impl Beginning {
+    /// Whether the input is made of [`Wider`] steps. The values are those that no input had which was kept before.
+    fn is_wider(&self) -> bool {
+        (0xf4..0xfc).contains(&self.page_size)
+    }
+
     fn statements(&self) -> [String; 4] {
         [
             format!("PRAGMA page_size = {}", 512 << (self.page_size % 8)),
@@ -95,7 +112,7 @@ impl Step {
     fn take(&self, world: &mut World) {
         match *self {
             Step::Begin { who, how } => {
-                world.begin(who, ["BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"][usize::from(how % 3)]);
+                world.begin(who, BEGIN[usize::from(how % 3)]);
             }
             Step::Run { who, statement } => world.run(who, &statement),
             Step::RunMore { who, statements } => statements.iter().for_each(|statement| world.run(who, statement)),
@@ -121,6 +138,24 @@ impl Step {
             }
             Step::Heal => world.heal(),
             Step::Patience(patient) => world.patient = patient,
+        }
+    }
+}
+
+impl Wider {
+    fn take(&self, world: &mut World) {
+        match *self {
+            Wider::Step(ref step) => step.take(world),
+            Wider::Spill { who, table, rows, ends } => world.spill(who, table, rows, ends),
+            Wider::Beside { who, ours, how, main, other } => {
+                let beside = if ours { Beside::Ours } else { Beside::Plain };
+                world.write_beside(who, beside, BEGIN[usize::from(how % 3)], main, other);
+            }
+            Wider::FullDisk { machine } => {
+                for call in [Call::Create, Call::Append, Call::Scratch] {
+                    world.fail(machine, call, Fault::Before(ENOSPC), u32::MAX);
+                }
+            }
         }
     }
 }

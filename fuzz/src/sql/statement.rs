@@ -111,7 +111,8 @@ impl Statement {
             Statement::Look { table, every: n } => format!("SELECT * FROM {table} WHERE {} ORDER BY id", every(n)),
             Statement::Sum { table } => format!("SELECT count(*), sum(length(a)), max(b) FROM {table}"),
             Statement::Integrity => "PRAGMA integrity_check".into(),
-            Statement::Analyze => "ANALYZE".into(),
+            // Without a name: of every database, which would be more than one transaction may write.
+            Statement::Analyze => "ANALYZE main".into(),
             Statement::CacheSize(n) => format!("PRAGMA cache_size = {}", n % 40 + 2),
             Statement::IncrementalVacuum(n) => format!("{}({n})", super::sqlite::INCREMENTAL_VACUUM),
             Statement::Vacuum { .. } => unreachable!("it is several"),

@@ -1,5 +1,8 @@
 //! Two machines with connections to one Seawall database, and what each of them must see.
 
+mod beside;
+
+pub(super) use self::beside::Beside;
 use super::super::common::faulty::{Call, Clock, Fault, Faulty};
 use super::super::common::{Folder, PlainFile};
 use super::model::{Model, State};
@@ -301,8 +304,20 @@ impl World {
         }
     }
 
+    /// Nothing is left behind, not even a version.
     pub(super) fn roll_back(&mut self, who: u8) {
-        self.end(self.client(who));
+        let who = self.client(who);
+        if self.clients[who].transaction.is_none() {
+            return;
+        }
+        let machine = &self.machines[self.clients[who].machine];
+        // What its process knows rises with what that process publishes.
+        let database = Database::open(&machine.name, Access::ReadWrite, &Options::default(), &PlainFile);
+        let known = database.ok().filter(|_| !machine.troubled).map(|database| (database.newest_known(), database));
+        self.end(who);
+        if let Some((before, database)) = known {
+            assert_eq!(before.version(), database.newest_known().version(), "a rollback was published");
+        }
     }
 
     /// Whether a commit may still turn out to have taken place.
