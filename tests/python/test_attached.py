@@ -193,6 +193,41 @@ def test_the_disk_of_the_other_one_is_full(connect: Connect, archive: Path, tmp_
     assert one(connect(), "SELECT count(*) FROM log") == 100
 
 
+FULL_TEMPORARY = """
+import os, sqlite3, subprocess, sys
+import seawall
+folder, small = sys.argv[1:]
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "small", small], check=True)
+db = seawall.connect(os.path.join(folder, "db.sqlite3"), isolation_level=None)
+db.execute("PRAGMA temp_store=FILE")
+db.execute("CREATE TEMP TABLE scratch (x)")
+db.execute("PRAGMA temp.cache_size=10")
+db.execute("INSERT INTO scratch VALUES (zeroblob(200000))")
+db.execute("PRAGMA temp.cache_size=1000")
+db.execute("BEGIN IMMEDIATE")
+db.execute("INSERT INTO scratch VALUES (zeroblob(2000000))")
+db.execute("DELETE FROM main.log")
+try:
+    db.execute("COMMIT")
+except sqlite3.Error as error:
+    print(error.sqlite_errorname, error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: a small file system is mounted by root only")
+def test_the_disk_of_temporary_tables_is_full(connect: Connect, archive: Path, tmp_path: Path) -> None:
+    attached(connect, archive).close()
+    small = tmp_path / "small"
+    small.mkdir()
+    command = ["unshare", "-m", sys.executable, "-c", FULL_TEMPORARY, str(tmp_path), str(small)]
+    environment = {**os.environ, "SQLITE_TMPDIR": str(small)}
+    told = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if "mount" in told.stderr and "permission denied" in told.stderr:
+        pytest.skip(f"SKIPPED: {told.stderr.strip()}")
+    assert told.stdout.startswith("SQLITE_FULL") and "temporary tables" in told.stdout, told
+    assert one(connect(), "SELECT count(*) FROM log") == 100
+
+
 CROSSED = """
 import sys, time
 import seawall

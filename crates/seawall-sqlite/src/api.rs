@@ -70,6 +70,7 @@ functions! {
     stmt_readonly @ 185: fn(*mut Statement) -> c_int;
     uri_parameter @ 189: fn(*const c_char, *const c_char) -> *const c_char;
     auto_extension @ 192: fn(Entry) -> c_int;
+    db_cacheflush @ 212: fn(*mut Sqlite3) -> c_int;
     trace_v2 @ 214: fn(*mut Sqlite3, u32, Option<Trace>, *mut c_void) -> c_int;
     uri_key @ 245: fn(*const c_char, c_int) -> *const c_char;
     txn_state @ 252: fn(*mut Sqlite3, *const c_char) -> c_int;

@@ -63,6 +63,9 @@ pub(crate) unsafe fn check(
             journal_may_be_off |= !is_changed;
         } else if n != TEMP {
             others.push((name, file));
+        } else if when == When::Synced {
+            // SAFETY: the caller's; the file is of this connection.
+            unsafe { write_temporary(host, db, name, file) }?;
         }
     }
     for (name, file) in others {
@@ -84,6 +87,31 @@ pub(crate) unsafe fn check(
         }
     }
     Ok(())
+}
+
+/// Temporary tables are committed with the rest. Where they are in a file, SQLite may have to write to it for that: so it does it
+/// now, while a full disk is still nobody's loss. (What other databases have changed it has written already.)
+///
+/// # Safety
+/// As for [`check`]; `file` is that of the schema `name`.
+unsafe fn write_temporary(
+    host: &'static Host,
+    db: *mut abi::Sqlite3,
+    name: &CStr,
+    file: NonNull<File>,
+) -> Result<(), Failure> {
+    // SAFETY: the caller's.
+    let code = unsafe {
+        if file.as_ref().methods.is_null() || (host.api.txn_state)(db, name.as_ptr()) != abi::TXN_WRITE {
+            return Ok(());
+        }
+        (host.api.db_cacheflush)(db)
+    };
+    if code == abi::OK {
+        return Ok(());
+    }
+    let text = "the temporary tables that this transaction has changed could not be written to the local disk. Nothing was written";
+    Err(Failure::refusal(code, text).of_commit())
 }
 
 /// # Safety
