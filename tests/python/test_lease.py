@@ -74,6 +74,23 @@ def test_a_temporary_view_hides_a_table(connection: sqlite3.Connection, db: Path
     assert rows(connection, "SELECT x FROM scratch") == [(1,)]
 
 
+@pytest.mark.parametrize("before", ["INSERT INTO t VALUES (1)", "BEGIN IMMEDIATE; COMMIT"])
+def test_a_trace_callback_of_the_application(connection: sqlite3.Connection, db: Path, before: str) -> None:
+    seen: list[str] = []
+    for statement in before.split(";"):
+        connection.execute(statement)
+    # From now on nobody announces statements to Seawall.
+    connection.set_trace_callback(seen.append)
+    connection.execute("SELECT count(*) FROM t").fetchall()
+    connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM t").fetchall()
+    assert somebody_writes(db)
+    connection.execute("COMMIT")
+    connection.execute("INSERT INTO t VALUES (3)")
+    assert seen[-1] == "INSERT INTO t VALUES (3)"
+    assert rows(connection, "SELECT x FROM t WHERE x > 1 ORDER BY x") == [(2,), (3,)]
+
+
 @pytest.mark.parametrize(
     "statement", ["BEGIN IMMEDIATE; SELECT count(*) FROM t; COMMIT", "INSERT INTO scratch SELECT x FROM t"]
 )

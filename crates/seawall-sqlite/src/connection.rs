@@ -206,6 +206,12 @@ impl Connection {
         }
     }
 
+    /// A file was unlocked: what was announced of a statement holds no longer. The next one may come without being announced,
+    /// if the application has set a trace callback of its own.
+    pub(crate) fn unlocks(&self) {
+        locked(&self.statement).writes = Writes::Unknown;
+    }
+
     /// The statement that runs.
     pub(crate) fn statement(&self) -> StatementNo {
         locked(&self.statement).number

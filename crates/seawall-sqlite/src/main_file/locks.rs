@@ -64,7 +64,7 @@ impl MainFile {
         }
         self.refused = None;
         let began = database.now();
-        let takes_lease = self.connection.takes_lease(self.is_main, self.refused_in);
+        let takes_lease = self.connection.takes_lease(self.is_main, self.refused_in.take());
         if takes_lease && !matches!(self.access, Access::ReadOnly) {
             match database.begin(self.connection.patience()) {
                 Ok(transaction) => {
@@ -103,7 +103,6 @@ impl MainFile {
         match transaction {
             Ok(transaction) => {
                 self.connection.waited();
-                self.refused_in = None;
                 self.holding = Holding::Writing(Box::new(Writing::new(transaction)));
                 Ok(())
             }
@@ -122,6 +121,7 @@ impl MainFile {
     /// Asks whether what was read is the newest version, where that is not certain yet.
     pub(crate) fn confirm(&mut self) -> Result<(), Failure> {
         let Some(began) = self.unconfirmed else { return Ok(()) };
+        self.check_process()?;
         let confirmed = self.database.confirm(&self.snapshot(), began);
         confirmed.map_err(|error| Failure::from(error).of_commit())?;
         self.unconfirmed = None;
@@ -172,7 +172,10 @@ impl MainFile {
         }
         self.lock = self.lock.min(kept);
         let left = match kept {
-            Lock::None => Holding::Nothing,
+            Lock::None => {
+                self.connection.unlocks();
+                Holding::Nothing
+            }
             // The transaction, its overlay and its lease go; whoever else reads on this connection goes on.
             Lock::Shared => Holding::Reading(self.snapshot()),
             Lock::Reserved | Lock::Exclusive => return,
