@@ -54,9 +54,23 @@ impl World {
     /// A transaction of its own, which writes main, the other database, both, or none of them.
     pub(in super::super) fn write_beside(&mut self, who: u8, beside: Beside, how: &str, main: bool, other: bool) {
         let index = self.client(who);
-        if self.clients[index].transaction.is_some() || !self.is_connected(index) || !self.attach(index, beside) {
+        if self.clients[index].transaction.is_some() || !self.is_connected(index) {
             return;
         }
+        if self.attach(index, beside) {
+            self.write_attached(who, beside, how, main, other);
+        }
+        // It would be locked by every BEGIN IMMEDIATE, and others would have to wait for that.
+        if sqlite::run(self.connection(index), "PRAGMA database_list")
+            .is_ok_and(|(list, _)| list.contains(beside.schema()))
+        {
+            sqlite::run(self.connection(index), &format!("DETACH {}", beside.schema())).expect("nobody uses it");
+        }
+        self.look(who);
+    }
+
+    fn write_attached(&mut self, who: u8, beside: Beside, how: &str, main: bool, other: bool) {
+        let index = self.client(who);
         self.begin(who, how);
         if self.clients[index].transaction.is_none() {
             return;
@@ -95,23 +109,20 @@ impl World {
             assert!(after == before || !wrote_both, "a commit failed, and a part of it is there");
             assert!(after != before || !other || wrote_both || self.machines[self.clients[index].machine].troubled);
         }
-        self.look(who);
     }
 
     fn insert(&self, beside: Beside) -> String {
         format!("INSERT INTO {}.p VALUES (1)", beside.schema())
     }
 
-    /// Whether the other database is attached, with its table; if not, it tries.
+    /// Attaches the other database, with its table; whether that went well.
     fn attach(&mut self, who: usize, beside: Beside) -> bool {
         let schema = beside.schema();
         let name = self.folder.name().with_file_name(schema);
-        let attached = sqlite::run(self.connection(who), "PRAGMA database_list").expect("it asks nobody").0;
         let vfs = if let Beside::Plain = beside { "unix" } else { "seawall" };
         let attach = format!("ATTACH 'file:{}?vfs={vfs}' AS {schema}", name.display());
         let make = format!("CREATE TABLE IF NOT EXISTS {schema}.p (a)");
-        let steps = if attached.contains(schema) { vec![make] } else { vec![attach, make] };
-        for sql in steps {
+        for sql in [attach, make] {
             if let Err(refusal) = sqlite::run(self.connection(who), &sql) {
                 self.must_be_excused(who, &refusal);
                 return false;
