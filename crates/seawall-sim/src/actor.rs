@@ -114,10 +114,10 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
 fn may_fail_to_open(world: &World, error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Busy => true,
-        ErrorKind::Full => world.plan().file_faults > 0.0,
+        ErrorKind::Full => world.plan().has_file_faults(),
         // Or a file server forgot the lock of an adoption.
-        ErrorKind::Io => world.plan().file_faults > 0.0 || world.is_remote(),
-        ErrorKind::Unreachable => world.plan().file_faults > 0.0 || world.is_on_table(),
+        ErrorKind::Io => world.plan().has_file_faults() || world.is_remote(),
+        ErrorKind::Unreachable => world.plan().has_file_faults() || world.is_on_table(),
         // What a client remembers of names can be stale; and an adoption that another one overtook, or that met an error, says so.
         ErrorKind::CannotOpen => {
             let text = error.to_string();

@@ -8,7 +8,7 @@ use seawall::ids::Version;
 use std::io;
 use std::time::Duration;
 
-const EIO: i32 = 5;
+pub(crate) const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
 /// What a call does, so that trouble fits it.
@@ -70,7 +70,7 @@ pub(crate) fn call<T: Send + 'static>(
             let later = there + world.between(Duration::from_millis(1), latest);
             reply.answer(world, Err(io::Error::from_raw_os_error(EIO)), there);
             world.after(later, move |world| {
-                world.met(Event::LateWrite);
+                world.met(if what == "append" { Event::LateAppend } else { Event::LateWrite });
                 let done = effect(world);
                 world.tell(|| format!("{what} of {process} arrives late: {}", outcome(&done)));
             });

@@ -11,6 +11,7 @@ use crate::disk::Disk;
 use crate::oracle::path_of;
 use crate::plan::Disaster;
 use crate::process::{Clock, Process, ProcessId};
+use crate::stock::{PAGE, first_page, sums_of, use_name};
 use crate::storage::versions_on;
 use crate::world::{Phase, World};
 use seawall::storage::File;
@@ -22,7 +23,6 @@ pub(crate) const SERVER_LEASE: Duration = Duration::from_secs(90);
 /// After the faults a run must come to its end within this many steps: a call that hangs in a cut can take ten minutes to come back, and
 /// who waits for the lease of its caller asks for it many times a second.
 const STEPS_TO_SETTLE: u64 = 2_000_000;
-const PAGE: usize = 512;
 
 type Blow = fn(&mut Director<'_>);
 
@@ -46,6 +46,8 @@ const BLOWS: [Blow; 13] = [
 pub(crate) struct Director<'a> {
     world: &'a World,
     live: Vec<ProcessId>,
+    /// Those that know nothing of Seawall.
+    stock: Vec<ProcessId>,
     clocks: Vec<Clock>,
     /// The table's head as it once was …
     older: Option<(String, Item)>,
@@ -62,10 +64,13 @@ impl Director<'_> {
             ahead: if plan.clocks_differ { world.pick(0..=20_000_000_000) as i64 - 10_000_000_000 } else { 0 },
         };
         let clocks = (0..plan.machines).map(clock).collect();
-        let mut director = Director { world, live: Vec::new(), clocks, older: None, older_files: None };
+        let mut director = Director { world, live: Vec::new(), stock: Vec::new(), clocks, older: None, older_files: None };
         director.write_name();
         for n in 0..plan.processes {
             director.start(n % plan.machines);
+        }
+        for n in 0..plan.stock {
+            director.start_stock(n % plan.machines);
         }
         director.trouble(steps);
         if plan.disaster == Some(Disaster::Lost) {
@@ -87,13 +92,12 @@ impl Director<'_> {
         if pages == 0 {
             return;
         }
-        let mut bytes = vec![0; pages as usize * PAGE];
-        self.world.random_bytes(&mut bytes);
-        bytes[..100].fill(0);
-        bytes[..16].copy_from_slice(b"SQLite format 3\0");
-        bytes[16..18].copy_from_slice(&(PAGE as u16).to_be_bytes());
-        bytes[18..20].copy_from_slice(&[1, 1]);
+        let mut bytes = first_page(self.world);
+        bytes.resize(pages as usize * PAGE, 0);
+        self.world.random_bytes(&mut bytes[PAGE..]);
         bytes[28..32].copy_from_slice(&pages.to_be_bytes());
+        let checked = self.world.oracle().name_written(sums_of(&bytes));
+        self.world.check(checked);
         let mut disk = self.world.disk();
         disk.create(&path_of(File::Name), bytes).expect("nothing is there");
         disk.sync_folder("");
@@ -108,6 +112,12 @@ impl Director<'_> {
         let world = self.world.clone();
         let process = self.world.start(self.process_on(machine), move || live(&world));
         self.live.push(process);
+    }
+
+    fn start_stock(&mut self, machine: usize) {
+        let world = self.world.clone();
+        let process = self.world.start(self.process_on(machine), move || use_name(&world));
+        self.stock.push(process);
     }
 
     fn trouble(&mut self, steps: u64) {
@@ -186,6 +196,7 @@ impl Director<'_> {
         met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| self.world.met(event));
         self.world.kill(process);
         self.live.retain(|live| *live != process);
+        self.stock.retain(|stock| *stock != process);
         self.world.open_databases().retain(|(of, _)| *of != process);
     }
 
@@ -194,7 +205,9 @@ impl Director<'_> {
     fn lose_power(&mut self) {
         let Some(machine) = self.any().map(|process| self.machine_of(process)) else { return };
         self.world.met(Event::PowerLoss);
-        let processes = self.on_machine(machine);
+        let lives = self.on_machine(machine).len();
+        let on_it = |process: &ProcessId| self.machine_of(*process) == machine;
+        let processes: Vec<ProcessId> = self.live.iter().chain(&self.stock).copied().filter(on_it).collect();
         for process in &processes {
             self.end_process(*process);
         }
@@ -211,7 +224,8 @@ impl Director<'_> {
             self.lose_unsynced();
         }
         self.world.sleep(self.world.between(Duration::from_millis(10), Duration::from_secs(5)));
-        processes.iter().for_each(|_| self.start(machine));
+        (0..lives).for_each(|_| self.start(machine));
+        (lives..processes.len()).for_each(|_| self.start_stock(machine));
     }
 
     fn lose_unsynced(&self) {
@@ -227,6 +241,8 @@ impl Director<'_> {
         world.check(checked);
         let intact = world.oracle().verify(&world.disk());
         world.check(intact);
+        world.oracle().recovery.scan(&world.disk());
+        world.check_recovery();
     }
 
     /// A machine cannot reach the file server. After a while the server takes its locks for forgotten.

@@ -9,8 +9,10 @@ use std::time::Duration;
 #[derive(Clone, Default)]
 pub(crate) struct Inode {
     pub(crate) bytes: Vec<u8>,
-    /// What was written and not synced: where, and what was there before (shorter where the file ended).
+    /// What was written and not synced: where, how long the file was, and what was there before (shorter where the file ended).
     unsynced: Vec<(usize, usize, Vec<u8>)>,
+    /// What was cut off and not synced: where, and what it was.
+    cut: Vec<(usize, Vec<u8>)>,
     /// Raised by every change.
     pub(crate) changed: u64,
     /// When it was made.
@@ -174,17 +176,20 @@ impl Disk {
         file.changed += 1;
     }
 
-    /// The file ends after `length` bytes. That is durable at once: what was to be there of a write that was not synced is gone.
+    /// The file ends at `length`, if it was longer; a loss of power may bring back what came after.
     pub(crate) fn truncate(&mut self, inode: usize, length: usize) {
         let file = &mut self.inodes[inode];
-        file.bytes.truncate(length);
-        file.unsynced.retain(|(from, _, _)| *from < length);
-        file.changed += 1;
+        if file.bytes.len() > length {
+            let cut = file.bytes.split_off(length);
+            file.cut.push((length, cut));
+            file.changed += 1;
+        }
     }
 
-    /// What was written to the file is durable.
+    /// What was written to the file is durable, and so is its length.
     pub(crate) fn sync(&mut self, inode: usize) {
         self.inodes[inode].unsynced.clear();
+        self.inodes[inode].cut.clear();
     }
 
     /// What was written there is durable, and nothing else.
@@ -213,6 +218,13 @@ impl Disk {
     pub(crate) fn lose_power(&mut self, chance: &mut impl FnMut() -> u64) -> Loss {
         let mut loss = Loss::default();
         for file in &mut self.inodes {
+            for (at, bytes) in std::mem::take(&mut file.cut).into_iter().rev() {
+                if file.bytes.len() == at && chance().is_multiple_of(2) {
+                    file.bytes.extend(bytes);
+                    file.changed += 1;
+                    loss.torn += 1;
+                }
+            }
             for (at, length, before) in std::mem::take(&mut file.unsynced).into_iter().rev() {
                 loss.torn += 1;
                 tear(&mut file.bytes, at, length, &before, chance());

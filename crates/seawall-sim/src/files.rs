@@ -16,6 +16,7 @@ pub(crate) fn write_durably(
     at: usize,
     bytes: Vec<u8>,
     check: impl Fn(&World, &[u8]) + Send + 'static,
+    arrived: impl Fn(&World) + Send + 'static,
 ) -> io::Result<()> {
     let (is_remote, length) = (world.is_remote(), bytes.len());
     call(world, what, Kind::Write, move |world| {
@@ -25,6 +26,8 @@ pub(crate) fn write_durably(
         if is_remote {
             disk.sync_range(inode, at, length);
         }
+        drop(disk);
+        arrived(world);
         Ok(())
     })?;
     if is_remote {
@@ -70,6 +73,21 @@ impl SimAppend {
             }
         }
     }
+
+    fn is_segment(&self) -> bool {
+        matches!(self.file, File::Segment(_))
+    }
+
+    /// What is in a segment, a recovery finds; whatever its writer knows of it.
+    fn arrived(&self, bytes: Vec<u8>) -> impl Fn(&World) + Send + 'static {
+        let (inode, at, is_segment) = (self.inode, self.position, self.is_segment());
+        move |world| {
+            if is_segment {
+                world.oracle().recovery.arrived(inode, at, &bytes);
+                world.check_recovery();
+            }
+        }
+    }
 }
 
 impl Append for SimAppend {
@@ -81,11 +99,16 @@ impl Append for SimAppend {
         let written = bytes[..short.unwrap_or(bytes.len())].to_vec();
         let guard = self.guard();
         world.with_process(process, |process| process.appending += 1);
-        let done = write_durably(&world, "append", self.inode, self.position, written, guard);
+        let arrived = self.arrived(written.clone());
+        let done = write_durably(&world, "append", self.inode, self.position, written, guard, arrived);
         world.with_process(process, |process| process.appending -= 1);
+        let done = done.and_then(|()| short.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into())));
+        if done.is_err() && self.is_segment() {
+            append_failed(&world);
+        }
         done?;
         self.position += bytes.len();
-        short.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into()))
+        Ok(())
     }
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
@@ -101,11 +124,18 @@ impl Append for SimAppend {
     fn append_unsynced(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (inode, at, bytes) = (self.inode, self.position, bytes.to_vec());
         self.position += bytes.len();
+        let arrived = self.arrived(bytes.clone());
         call(&self.world, "append without sync", Kind::Write, move |world| {
             world.disk().write(inode, at, &bytes);
+            arrived(world);
             Ok(())
         })
     }
+}
+
+/// An append to a segment failed, for all that its writer knows; or its segment could not be made.
+pub(crate) fn append_failed(world: &World) {
+    world.with_process(world.my_process(), |process| process.failed_appends += 1);
 }
 
 /// A scratch file.

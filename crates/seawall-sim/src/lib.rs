@@ -3,8 +3,8 @@
 //! - [`world`](self): virtual time and who runs (`world.rs`), processes and clocks (`process.rs`), what happened (`chronicle.rs`)
 //! - what the engine's traits meet: `storage.rs` (calls in `calls.rs`, on `disk.rs`, through a client's `names.rs` and `locks.rs`),
 //!   `table.rs` (on [`items`]), `plain.rs`
-//! - who acts: `actor.rs`, and `director.rs`, which makes things happen to the others
-//! - who checks: `oracle.rs`
+//! - who acts: `actor.rs`, `stock.rs`, and `director.rs`, which makes things happen to the others
+//! - who checks: `oracle.rs`, and `recovery.rs`, for the time after the head is lost
 //! - [`run`]: one seed, from its [`plan`] to its verdict; [`campaign`]: many
 #![forbid(unsafe_code)]
 
@@ -22,7 +22,9 @@ mod oracle;
 mod plain;
 pub mod plan;
 mod process;
+mod recovery;
 pub mod run;
+mod stock;
 mod storage;
 mod table;
 mod transaction;

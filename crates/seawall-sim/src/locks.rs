@@ -9,8 +9,30 @@ use seawall::storage::Lock;
 #[derive(Default)]
 pub(crate) struct Locks {
     held: Vec<(Lock, ProcessId)>,
-    /// Stock SQLite's lock on NAME.
-    name: Option<ProcessId>,
+    /// Stock SQLite's locks on NAME.
+    name: Vec<NameLock>,
+    /// How many there have been.
+    names: u64,
+}
+
+/// One lock of stock SQLite on NAME.
+struct NameLock {
+    key: NameKey,
+    process: ProcessId,
+    mode: NameMode,
+}
+
+/// Tells a lock on NAME from every other one, past and to come: what was sent under one is refused under the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NameKey(u64);
+
+/// What a lock on NAME is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameMode {
+    /// Others read as well, and nobody writes.
+    Shared,
+    /// Nobody else reads or writes.
+    Exclusive,
 }
 
 impl Locks {
@@ -37,22 +59,34 @@ impl Locks {
         self.held.retain(|held| *held != (lock, process));
     }
 
-    pub(crate) fn take_name(&mut self, world: &World, process: ProcessId) -> bool {
-        !world.with_process(process, |process| process.is_dead) && *self.name.get_or_insert(process) == process
+    /// Takes NAME's lock, if those who have it let others in.
+    pub(crate) fn take_name(&mut self, world: &World, process: ProcessId, mode: NameMode) -> Option<NameKey> {
+        let is_free = match mode {
+            NameMode::Shared => self.name.iter().all(|held| held.mode == NameMode::Shared),
+            NameMode::Exclusive => self.name.is_empty(),
+        };
+        if !is_free || world.with_process(process, |process| process.is_dead) {
+            return None;
+        }
+        self.names += 1;
+        let key = NameKey(self.names);
+        self.name.push(NameLock { key, process, mode });
+        Some(key)
     }
 
-    pub(crate) fn has_name(&self, process: ProcessId) -> bool {
-        self.name == Some(process)
+    /// Whether this lock is still held, and lets its holder write.
+    pub(crate) fn holds_name(&self, key: NameKey) -> Option<NameMode> {
+        self.name.iter().find(|held| held.key == key).map(|held| held.mode)
     }
 
-    pub(crate) fn give_back_name(&mut self, process: ProcessId) {
-        self.name.take_if(|holder| *holder == process);
+    pub(crate) fn give_back_name(&mut self, key: NameKey) {
+        self.name.retain(|held| held.key != key);
     }
 
     /// The server forgot the process, or its machine said that it is dead.
     pub(crate) fn forget(&mut self, process: ProcessId) {
         self.held.retain(|(_, holder)| *holder != process);
-        self.give_back_name(process);
+        self.name.retain(|held| held.process != process);
     }
 }
 

@@ -5,13 +5,17 @@
 
 use crate::chronicle::Event;
 use crate::disk::Disk;
+use crate::plain::is_marked;
 use crate::process::ProcessId;
+use crate::recovery::{Candidate, Recovery};
+use crate::stock::sums_of;
 use seawall::commit::{CommitFrame, page_checksum};
 use seawall::frame::{self, Kind, UNIT};
 use seawall::group;
 use seawall::head::{Head, Place};
 use seawall::ids::{Digest, PageNo, Version};
 use seawall::page_map::Segments;
+use seawall::plain::HEADER;
 use seawall::storage::File;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -25,6 +29,9 @@ pub(crate) type Sum = [u8; 8];
 /// A page that a commit wrote, by which transaction, and its content.
 type Written = (PageNo, Number, Sum);
 
+/// A writer whose append failed marks what it appended; if that fails as well, it can only say so.
+const TOO_MANY: u32 = 2;
+
 /// A version that is in the order.
 struct Link {
     head: Head,
@@ -32,6 +39,15 @@ struct Link {
     /// The transaction that made it; version 0 has none.
     transaction: Option<Number>,
     since: Duration,
+}
+
+/// A transaction whose outcome its process could not tell.
+struct Unknown {
+    process: ProcessId,
+    since: Duration,
+    number: Number,
+    /// How many of the process's appends had failed before it.
+    failed_appends: u32,
 }
 
 #[derive(Default)]
@@ -42,11 +58,17 @@ pub(crate) struct Oracle {
     pages: BTreeMap<u32, Vec<(u64, Sum)>>,
     committed: HashMap<Number, u64>,
     refused: HashSet<Number>,
-    /// Whose outcome its process could not tell, and since when.
-    unknown: Vec<(ProcessId, Duration, Number)>,
+    /// Those of them whose mark could not be written: two writes to segments failed, or more.
+    unmarked: HashSet<Number>,
+    /// Whose outcome its process could not tell.
+    unknown: Vec<Unknown>,
     /// The newest version that was acknowledged or read to the end, and since when: it only ever rises.
     floors: Vec<(Duration, u64)>,
     acknowledged: u64,
+    /// What stock SQLite has committed to NAME: each page's sum.
+    name: Vec<Sum>,
+    /// What a recovery would find.
+    pub(crate) recovery: Recovery,
     /// After a disaster the head does not move any more.
     is_over: bool,
 }
@@ -137,10 +159,31 @@ impl Oracle {
         Ok(events)
     }
 
+    /// Stock SQLite committed to NAME; now it has these pages. After the adoption that is a commit which no version has.
+    pub(crate) fn name_written(&mut self, pages: Vec<Sum>) -> Result<(), String> {
+        self.name = pages;
+        if self.chain.is_empty() { Ok(()) } else { Err("stock SQLite wrote NAME, and a head names what was there before".into()) }
+    }
+
+    /// Version 0 has what stock SQLite committed to NAME, all of it, and nobody can write it any more.
+    fn check_adopted(&self, head: &Head, disk: &Disk) -> Result<(), String> {
+        let base = head.base.map(|base| disk.content(&path_of(File::Base(base.name))).ok_or("the first head's base is not there"));
+        let base = base.transpose()?.map(sums_of).unwrap_or_default();
+        if let Some(page) = (0..base.len().max(self.name.len())).find(|page| base.get(*page) != self.name.get(*page)) {
+            return Err(format!("page {} of version 0 is not what stock SQLite had committed", page + 1));
+        }
+        let name = disk.find(&path_of(File::Name)).ok_or("a head is there, and NAME is not")?;
+        if !is_marked(disk, name) || !disk.are_bytes_durable(name, 0, HEADER) {
+            return Err("a head is there, and NAME has no durable mark".into());
+        }
+        Ok(())
+    }
+
     fn begin(&mut self, head: Head, disk: &Disk, now: Duration) -> Result<(), String> {
         if head.version != Version(0) {
             return Err(format!("the first head is version {}", head.version.0));
         }
+        self.check_adopted(&head, disk)?;
         let page_count = head.base.map_or(0, |base| base.page_count);
         if let Some(base) = head.base {
             let bytes = disk.content(&path_of(File::Base(base.name))).ok_or("the first head's base is not there")?;
@@ -272,31 +315,73 @@ impl Oracle {
         Ok(())
     }
 
-    /// A transaction was reported as failed: it is not in the order, and never will be. (Invariant 6.)
-    pub(crate) fn failed(&mut self, number: Number) -> Result<(), String> {
-        self.refused.insert(number);
+    /// A transaction was reported as failed: it is not in the order, and never will be. (Invariant 6.) Meanwhile so many appends failed.
+    pub(crate) fn failed(&mut self, number: Number, failed_appends: u32) -> Result<(), String> {
+        self.refuse(number, failed_appends);
         match self.committed.get(&number) {
             Some(version) => Err(format!("transaction {number} was reported as failed, and it is version {version}")),
             None => Ok(()),
         }
     }
 
-    pub(crate) fn unknown(&mut self, process: ProcessId, number: Number, now: Duration) {
-        self.unknown.push((process, now, number));
+    fn refuse(&mut self, number: Number, failed_appends: u32) {
+        self.refused.insert(number);
+        if failed_appends >= TOO_MANY {
+            self.unmarked.insert(number);
+        }
+    }
+
+    /// The outcome of a transaction is unknown; `failed_appends` of its process had failed before it.
+    pub(crate) fn unknown(&mut self, process: ProcessId, number: Number, since: Duration, failed_appends: u32) {
+        self.unknown.push(Unknown { process, since, number, failed_appends });
     }
 
     /// A transaction of the process that began at `began` went well: whatever was unknown before is settled. (Invariant 10.)
-    pub(crate) fn settled(&mut self, process: ProcessId, began: Duration) -> Vec<Event> {
-        let mut events = Vec::new();
-        for (_, _, number) in self.unknown.extract_if(.., |(of, since, _)| *of == process && *since < began) {
+    pub(crate) fn settled(&mut self, process: ProcessId, began: Duration, failed_appends: u32) -> Vec<Event> {
+        let is_settled = |unknown: &mut Unknown| unknown.process == process && unknown.since < began;
+        let settled: Vec<Unknown> = self.unknown.extract_if(.., is_settled).collect();
+        let settle = |Unknown { number, failed_appends: before, .. }| {
             if self.committed.contains_key(&number) {
-                events.push(Event::UnknownCommitted);
-            } else {
-                self.refused.insert(number);
-                events.push(Event::UnknownRefused);
+                return Event::UnknownCommitted;
+            }
+            self.refuse(number, failed_appends - before);
+            Event::UnknownRefused
+        };
+        settled.into_iter().map(settle).collect()
+    }
+
+    /// Were the head lost now, a recovery would lose nothing that was acknowledged, and revive nothing that was reported as failed: the
+    /// design's "Recover". (P5, and invariant 6.)
+    pub(crate) fn check_recovery(&self, disk: &Disk) -> Result<Vec<Event>, String> {
+        let Some(first) = self.chain.first().filter(|_| !self.is_over) else { return Ok(Vec::new()) };
+        let (version, digest) = (self.recovery.tip())
+            .map_or((Version(0), first.head.commit.digest), |tip| (tip.version, tip.digest));
+        if self.chain.get(version.0 as usize).is_none_or(|link| link.head.commit.digest != digest) {
+            return Err(format!("a recovery would take a version {} for proven that is not in the order", version.0));
+        }
+        let on = self.recovery.on(digest);
+        let candidates: Vec<&Candidate> = on.iter().filter(|commit| !self.recovery.is_refused(commit)).collect();
+        let mut events = Vec::new();
+        if candidates.len() < on.len() {
+            events.push(Event::MarkedRefused);
+        }
+        if self.acknowledged > version.0 {
+            let newest = &self.chain[self.acknowledged as usize].head.commit.digest;
+            if self.acknowledged > version.0 + 1 || !candidates.iter().any(|commit| commit.digest == *newest) {
+                return Err(format!("a recovery would lose version {}, which was acknowledged", self.acknowledged));
             }
         }
-        events
+        let [candidate] = candidates[..] else { return Ok(events) };
+        match candidate.transaction(disk) {
+            Some(number) if self.unmarked.contains(&number) => {}
+            Some(number) if self.refused.contains(&number) => {
+                let what = "was reported as failed, and a recovery would take it: it is whole in a segment, without a mark";
+                return Err(format!("transaction {number} {what}"));
+            }
+            Some(number) if !self.committed.contains_key(&number) => events.push(Event::NeverLearned),
+            _ => {}
+        }
+        Ok(events)
     }
 
     /// A read transaction got this version, and must have got `least`. (Invariants 4, 9.)

@@ -1,10 +1,12 @@
 //! Stock SQLite's part in an adoption: NAME, held under its lock.
 
-use crate::calls::{Kind, call};
+use crate::calls::{EIO, Kind, call};
+use crate::chronicle::Event;
 use crate::disk::Disk;
+use crate::locks::{NameKey, NameMode};
 use crate::oracle::path_of;
-use crate::process::ProcessId;
 use crate::world::World;
+use seawall::plain::{HEADER, NameState, state_of};
 use seawall::storage::File;
 use seawall::{Error, HeldFile, PlainSqlite, Result};
 use std::io;
@@ -16,44 +18,62 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct SimSqlite(pub(crate) World);
 
-struct Held {
+/// NAME under one of stock SQLite's locks. It is given back when this is dropped.
+pub(crate) struct Held {
     world: World,
     inode: usize,
-    process: ProcessId,
+    key: NameKey,
 }
 
 fn failed(what: &str) -> impl Fn(io::Error) -> Error {
     move |error| Error::io(format!("{what} NAME"), error)
 }
 
+/// Opens NAME; `create`: makes it, empty, if it is absent.
+pub(crate) fn open_name(world: &World, create: bool) -> io::Result<usize> {
+    let is_remote = world.is_remote();
+    let machine = world.with_process(world.my_process(), |process| process.machine);
+    call(world, "open NAME", Kind::Write, move |world| {
+        let mut disk = world.disk();
+        let path = path_of(File::Name);
+        let (there, now) = (disk.find(&path), world.now());
+        if there.is_none() && create {
+            disk.create(&path, Vec::new())?;
+            if is_remote {
+                disk.sync_folder("");
+                world.names(machine).made(&path, disk.find(&path), disk.change_of(""), now);
+            }
+        } else if is_remote {
+            world.names(machine).learn(&path, there, disk.change_of(""), now);
+        }
+        disk.find(&path).ok_or(io::ErrorKind::NotFound.into())
+    })
+}
+
+/// Whether the file has Seawall's mark.
+pub(crate) fn is_marked(disk: &Disk, inode: usize) -> bool {
+    let bytes = &disk.inode(inode).bytes;
+    state_of(&bytes[..HEADER.min(bytes.len())]) == NameState::Marked
+}
+
+/// Tries to take the lock that stock SQLite takes: EXCLUSIVE to write, and SHARED where the mark lets it only read. `None`: others have it.
+pub(crate) fn try_hold(world: &World, inode: usize) -> io::Result<Option<Held>> {
+    let process = world.my_process();
+    let key = call(world, "lock NAME", Kind::Change, move |world| {
+        let mode = if is_marked(&world.disk(), inode) { NameMode::Shared } else { NameMode::Exclusive };
+        Ok(world.locks().take_name(world, process, mode))
+    })?;
+    Ok(key.map(|key| Held { world: world.clone(), inode, key }))
+}
+
 impl PlainSqlite for SimSqlite {
     fn hold(&self, _name: &Path, create: bool) -> Result<Box<dyn HeldFile>> {
         let world = &self.0;
-        let process = world.my_process();
-        let is_remote = world.is_remote();
-        let machine = world.with_process(process, |process| process.machine);
-        let inode = call(world, "open NAME", Kind::Write, move |world| {
-            let mut disk = world.disk();
-            let path = path_of(File::Name);
-            let (there, now) = (disk.find(&path), world.now());
-            if there.is_none() && create {
-                disk.create(&path, Vec::new())?;
-                if is_remote {
-                    disk.sync_folder("");
-                    world.names(machine).made(&path, disk.find(&path), disk.change_of(""), now);
-                }
-            } else if is_remote {
-                world.names(machine).learn(&path, there, disk.change_of(""), now);
-            }
-            disk.find(&path).ok_or(io::ErrorKind::NotFound.into())
-        });
-        let inode = inode.map_err(failed("opening"))?;
+        let inode = open_name(world, create).map_err(failed("opening"))?;
         let began = world.now();
         loop {
-            let taken =
-                call(world, "lock NAME", Kind::Change, move |world| Ok(world.locks().take_name(world, process)));
-            if taken.map_err(failed("locking"))? {
-                return Ok(Box::new(Held { world: world.clone(), inode, process }));
+            if let Some(held) = try_hold(world, inode).map_err(failed("locking"))? {
+                return Ok(Box::new(held));
             }
             let waited = world.now() - began;
             if waited > BUSY_TIMEOUT {
@@ -65,31 +85,32 @@ impl PlainSqlite for SimSqlite {
 }
 
 impl Held {
-    fn with_disk<T: Send + 'static>(
+    /// Does something with the file, at the server, if it still knows of the lock: a client whose lock it forgot can do nothing any more by
+    /// the file that it locked (measured).
+    pub(crate) fn with_disk<T: Send + 'static>(
         &self,
         what: &'static str,
         kind: Kind,
-        with: impl FnOnce(&mut Disk, usize) -> T + Send + 'static,
-    ) -> Result<T> {
-        let (inode, process) = (self.inode, self.process);
-        let done = call(&self.world, what, kind, move |world| {
-            // A client whose lock the server forgot can do nothing any more by the file that it locked (measured).
-            if !world.locks().has_name(process) {
-                return Err(io::Error::from_raw_os_error(5));
-            }
-            Ok(with(&mut world.disk(), inode))
-        });
-        done.map_err(failed(what))
+        with: impl FnOnce(&World, &mut Disk, usize, NameMode) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (inode, key) = (self.inode, self.key);
+        call(&self.world, what, kind, move |world| {
+            let mode = world.locks().holds_name(key).ok_or_else(|| io::Error::from_raw_os_error(EIO))?;
+            let mut disk = world.disk();
+            Ok(with(world, &mut disk, inode, mode))
+        })
     }
 }
 
 impl HeldFile for Held {
     fn size(&mut self) -> Result<u64> {
-        self.with_disk("looking at", Kind::Look, |disk, inode| disk.inode(inode).bytes.len() as u64)
+        let size = self.with_disk("look at NAME", Kind::Look, |_, disk, inode, _| disk.inode(inode).bytes.len() as u64);
+        size.map_err(failed("looking at"))
     }
 
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<()> {
-        let bytes = self.with_disk("reading", Kind::Look, |disk, inode| disk.inode(inode).bytes.clone())?;
+        let bytes = self.with_disk("read NAME", Kind::Look, |_, disk, inode, _| disk.inode(inode).bytes.clone());
+        let bytes = bytes.map_err(failed("reading"))?;
         let from = bytes.get(offset as usize..offset as usize + into.len());
         into.copy_from_slice(from.ok_or_else(|| failed("reading")(io::ErrorKind::UnexpectedEof.into()))?);
         Ok(())
@@ -97,16 +118,27 @@ impl HeldFile for Held {
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         let bytes = bytes.to_vec();
-        self.with_disk("writing", Kind::Write, move |disk, inode| disk.write(inode, offset as usize, &bytes))
+        let written = self.with_disk("write NAME", Kind::Write, move |world, disk, inode, mode| {
+            let there = disk.inode(inode).bytes.get(offset as usize..offset as usize + bytes.len());
+            if mode == NameMode::Shared && there != Some(&bytes) {
+                world.violation(|| "an adoption changes NAME under a lock that lets others read".into());
+            }
+            let was_marked = is_marked(disk, inode);
+            disk.write(inode, offset as usize, &bytes);
+            if was_marked && !is_marked(disk, inode) {
+                world.met(Event::GivenBack);
+            }
+        });
+        written.map_err(failed("writing"))
     }
 
     fn sync(&mut self) -> Result<()> {
-        self.with_disk("syncing", Kind::Change, |disk, inode| disk.sync(inode))
+        self.with_disk("sync NAME", Kind::Change, |_, disk, inode, _| disk.sync(inode)).map_err(failed("syncing"))
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.world.locks().give_back_name(self.process);
+        self.world.locks().give_back_name(self.key);
     }
 }

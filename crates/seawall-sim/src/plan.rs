@@ -79,6 +79,13 @@ pub struct Plan {
     pub shows_early: f64,
     /// What befalls the database in the end, if anything.
     pub disaster: Option<Disaster>,
+    /// How many programs have NAME open and write it by stock SQLite's rules, without knowing of Seawall.
+    pub stock: usize,
+    /// While a process opens the database, a file operation fails with this probability, if it is the higher one: a run has one adoption
+    /// that succeeds, and with this many that fail before it.
+    pub opening_faults: f64,
+    /// A process that has listed the folder of versions sleeps before it goes on, with this probability.
+    pub lister_sleeps: f64,
 }
 
 impl Plan {
@@ -96,7 +103,7 @@ impl Plan {
             _ => None,
         };
         let machines = if setting == Setting::Local { 1 } else { one_of(&[2.0, 2.0, 3.0, 4.0]) as usize };
-        Plan {
+        let mut plan = Plan {
             setting,
             machines,
             processes: machines.max(one_of(&[2.0, 2.0, 3.0, 4.0]) as usize),
@@ -121,6 +128,20 @@ impl Plan {
             clocks_differ: chance.bool(),
             fates: chance.u32(..) | if chance.bool() { u32::MAX } else { 0 },
             disaster,
-        }
+            stock: 0,
+            opening_faults: 0.0,
+            lister_sleeps: 0.0,
+        };
+        // Drawn last: the seeds from before there was this keep the rest of their plans.
+        let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
+        plan.stock = one_of(&[0.0, 1.0, 2.0]) as usize;
+        plan.opening_faults = one_of(&[0.0, 0.02, 0.05, 0.1]);
+        plan.lister_sleeps = one_of(&[0.0, 0.0, 0.1, 0.5]);
+        plan
+    }
+
+    /// Whether file operations fail at some time in this run.
+    pub fn has_file_faults(&self) -> bool {
+        self.file_faults > 0.0 || self.opening_faults > 0.0
     }
 }

@@ -1,6 +1,6 @@
 //! A process, and the clocks of the machine that it runs on.
 
-use seawall::Moment;
+use seawall::{Moment, Version};
 use std::fmt;
 use std::time::Duration;
 
@@ -53,6 +53,12 @@ pub(crate) struct Process {
     pub(crate) clock_troubled: bool,
     /// It has no database yet.
     pub(crate) is_opening: bool,
+    /// Its lease is one under which it has named a version: all others know who has it.
+    pub(crate) is_lease_told: bool,
+    /// The newest version in a list that it was given and has not looked up yet.
+    pub(crate) listed: Option<Version>,
+    /// How many of its appends to segments have failed; a segment that could not be made counts as well.
+    pub(crate) failed_appends: u32,
     /// The newest version that a transaction of it has seen to the end.
     pub(crate) seen: u64,
     /// What the operating system's randomness says until the process was copied: the same to its twin.
@@ -76,6 +82,9 @@ impl Process {
             waits_in_vain: false,
             clock_troubled: false,
             is_opening: false,
+            is_lease_told: false,
+            listed: None,
+            failed_appends: 0,
             seen: 0,
             shared_chance: None,
         }

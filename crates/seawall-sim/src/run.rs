@@ -3,6 +3,7 @@
 use crate::actor::open;
 use crate::director::{Director, SERVER_LEASE};
 use crate::plan::Plan;
+use crate::recovery::Recovery;
 use crate::table::SimTable;
 use crate::transaction::Actor;
 use crate::world::World;
@@ -70,6 +71,12 @@ fn look_back(world: &World) {
     world.sleep(world.plan().latest + SERVER_LEASE);
     let intact = world.oracle().verify(&world.disk());
     world.check(intact);
+    let mut scanned = Recovery::default();
+    scanned.scan(&world.disk());
+    if !world.oracle().recovery.agrees(&scanned) {
+        world.violation(|| "what is in the segments is not what came to them".into());
+    }
+    world.check_recovery();
     let newcomer = world.clone();
     let now = world.now();
     let process = world.start(

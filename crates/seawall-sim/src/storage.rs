@@ -1,13 +1,13 @@
 //! The engine's storage, on the simulated disk: call by call what `OsStorage` does on a local disk and on NFS.
 
-use crate::calls::{Kind, call};
+use crate::calls::{EIO, Kind, call};
 use crate::chronicle::Event;
 use crate::disk::{Disk, folder_of};
-use crate::files::{SimAppend, SimScratch, write_durably};
+use crate::files::{SimAppend, SimScratch, append_failed, write_durably};
 use crate::oracle::{COMMITS, path_of, record_path};
 use crate::process::ProcessId;
 use crate::table::adopted;
-use crate::world::World;
+use crate::world::{Phase, World};
 use seawall::Moment;
 use seawall::counters::{Counters, Operation};
 use seawall::head::Head;
@@ -154,14 +154,48 @@ impl SimStorage {
     }
 
     fn record(&self, version: Version) -> io::Result<Option<Record>> {
-        self.find(&record_path(version))?.map(|inode| self.record_in(inode)).transpose()
+        self.records_of(&[version]).map(|mut records| records.pop().flatten())
+    }
+
+    fn records_of(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
+        let found = self.find_all(versions.iter().map(|version| record_path(*version)).collect());
+        let records = found.and_then(|found| {
+            found.into_iter().map(|inode| inode.map(|inode| self.record_in(inode)).transpose()).collect()
+        });
+        let process = self.world.my_process();
+        let is_opening = self.world.with_process(process, |process| {
+            process.listed = None;
+            process.is_opening
+        });
+        if records.is_err() && is_opening && self.world.disk().find(&record_path(Version(0))).is_some() {
+            self.world.met(Event::HeadUnseen);
+        }
+        records
     }
 
     fn record_in(&self, inode: usize) -> io::Result<Record> {
+        // What a name means may be remembered here; what the link says must be asked for.
+        if self.is_remote() && self.world.by_chance(self.world.file_faults()) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         let disk = self.world.disk();
         let bytes = disk.inode(inode).bytes.clone();
         let text = String::from_utf8(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
         Ok(Record { text, stamp: stamp_of(&disk, inode) })
+    }
+
+    /// Whoever has listed the versions may sleep before he looks at the newest of them, until it was collected and has come back.
+    fn sleeps_over(&self, listed: Option<Version>) {
+        let world = &self.world;
+        let process = world.my_process();
+        world.with_process(process, |process| process.listed = listed);
+        if world.phase() != Phase::Trouble || !world.by_chance(world.plan().lister_sleeps) {
+            return;
+        }
+        world.met(Event::ListerSlept);
+        let (now, time) = (world.now(), world.between(Duration::from_millis(100), Duration::from_secs(20)));
+        world.with_process(process, |process| process.freeze(now, now + time, false));
+        world.sleep(Duration::from_nanos(1));
     }
 
     fn read_at(&self, span: Span) -> io::Result<Vec<u8>> {
@@ -231,8 +265,13 @@ impl Storage for SimStorage {
 
     fn create(&self, file: File) -> io::Result<Box<dyn Append>> {
         self.counters.count(Operation::Metadata);
-        self.rename("create", Kind::Write, path_of(file), |disk, path| disk.create(path, Vec::new()).map(drop))?;
-        self.sync_folder_of(file)?;
+        let made = self
+            .rename("create", Kind::Write, path_of(file), |disk, path| disk.create(path, Vec::new()).map(drop))
+            .and_then(|()| self.sync_folder_of(file));
+        if made.is_err() && matches!(file, File::Segment(_)) {
+            append_failed(&self.world);
+        }
+        made?;
         let inode = self.world.disk().find(&path_of(file)).ok_or(io::ErrorKind::NotFound)?;
         if matches!(file, File::Segment(name) if name.n > 0) {
             self.world.met(Event::Rotated);
@@ -252,7 +291,7 @@ impl Storage for SimStorage {
                 self.world.disk().find(&path).ok_or(io::ErrorKind::NotFound)?
             }
         };
-        write_durably(&self.world, "write", inode, at as usize, bytes.to_vec(), |_, _| ())
+        write_durably(&self.world, "write", inode, at as usize, bytes.to_vec(), |_, _| (), |_| ())
     }
 
     fn link(&self, from: File, to: File) -> io::Result<()> {
@@ -293,8 +332,7 @@ impl Storage for SimStorage {
 
     fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
         self.counters.count(Operation::Metadata);
-        let found = self.find_all(versions.iter().map(|version| record_path(*version)).collect())?;
-        found.into_iter().map(|inode| inode.map(|inode| self.record_in(inode)).transpose()).collect()
+        self.records_of(versions)
     }
 
     fn versions(&self) -> io::Result<Vec<Version>> {
@@ -313,7 +351,9 @@ impl Storage for SimStorage {
         // A listing is not of one moment: some names are as of its beginning, and some as of its end.
         let is_of_beginning = |version: &Version| version.0.is_multiple_of(2);
         let begin = list()?.into_iter().filter(is_of_beginning);
-        Ok(begin.chain(list()?.into_iter().filter(|version| !is_of_beginning(version))).collect())
+        let listed: Vec<Version> = begin.chain(list()?.into_iter().filter(|version| !is_of_beginning(version))).collect();
+        self.sleeps_over(listed.iter().max().copied());
+        Ok(listed)
     }
 
     fn publish(&self, version: Version, record: &str) -> io::Result<()> {
@@ -327,6 +367,7 @@ impl Storage for SimStorage {
                 sleeps(&world, version, &text);
                 disk.create(path, text.into_bytes())?;
                 published(&world, disk, head, process);
+                world.with_process(process, |process| process.is_lease_told = true);
                 Ok(())
             }
         });
@@ -369,7 +410,11 @@ impl Storage for SimStorage {
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         self.counters.count(Operation::Coordinator);
         let process = self.world.my_process();
-        call(&self.world, "lock", Kind::Change, move |world| Ok(world.locks().take(world, lock, process)))
+        let taken = call(&self.world, "lock", Kind::Change, move |world| Ok(world.locks().take(world, lock, process)));
+        if matches!((lock, &taken), (Lock::Lease(_), Ok(true))) {
+            self.world.with_process(process, |process| process.is_lease_told = false);
+        }
+        taken
     }
 
     fn unlock(&self, lock: Lock) -> io::Result<()> {

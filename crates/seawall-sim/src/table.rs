@@ -147,6 +147,9 @@ fn send(world: &World, request: &Request, process: ProcessId, fate: Option<Fate>
                 match fate {
                     Some(Fate::ReplyLost) => {
                         world.met(Event::LostReply);
+                        if name_of(&request) == "put" && matches!(answer, Answer::Done(_)) {
+                            world.met(Event::HeadUnseen);
+                        }
                         let is_in_place = name_of(&request) == "swap" && matches!(answer, Answer::Done(_));
                         world.with_process(process, |process| process.waits_in_vain |= is_in_place);
                         return reply.answer(world, failure(FailureKind::Unclear, "no answer"), ATTEMPT);

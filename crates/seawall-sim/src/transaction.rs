@@ -128,12 +128,22 @@ impl<'a> Actor<'a> {
 
     /// A transaction got a snapshot: what was unknown to this process before is settled, and the version is new enough.
     fn sees(&self, snapshot: &Snapshot, begun: Begun) {
+        let failed_appends = self.failed_appends();
         let mut oracle = self.world.oracle();
-        let settled = oracle.settled(self.process, begun.at);
+        let settled = oracle.settled(self.process, begun.at, failed_appends);
         let checked = oracle.check_version(snapshot.version(), snapshot.page_count(), begun.least, begun.why);
         drop(oracle);
+        let is_settled = !settled.is_empty();
         settled.into_iter().for_each(|event| self.world.met(event));
         self.world.check(checked);
+        if is_settled {
+            self.world.check_recovery();
+        }
+    }
+
+    /// How many of this process's appends have failed so far.
+    fn failed_appends(&self) -> u32 {
+        self.world.with_process(self.process, |process| process.failed_appends)
     }
 
     /// A read came to its end: nobody who begins now may see an older version.
@@ -206,8 +216,14 @@ impl<'a> Actor<'a> {
                 if self.world.by_chance(0.15) && !self.world.is_calm() {
                     return self.only_read(&transaction, begun);
                 }
-                // What it reads is certain once it has committed: then its version follows what it read.
-                let least = transaction.unconfirmed().map_or(begun.least, |_| 0);
+                // What it reads is certain once it has committed: then its version follows what it read. Only a lease that a commit told
+                // everybody of lets it begin without a look; otherwise it would often be refused, though it was told to try again.
+                let is_told = self.world.with_process(self.process, |process| process.is_lease_told) || self.world.is_on_table();
+                let is_kept = transaction.unconfirmed().is_some();
+                if is_kept && !is_told {
+                    self.world.met(Event::KeptUntold);
+                }
+                let least = if is_kept && is_told { 0 } else { begun.least };
                 self.sees(transaction.snapshot(), Begun { least, ..begun });
                 self.fill(transaction)
             }
@@ -331,12 +347,13 @@ impl<'a> Actor<'a> {
         };
         written.retain(|page, _| *page <= page_count);
         let was_kept = transaction.unconfirmed().is_some();
+        let failed_before = self.failed_appends();
         let committed = transaction.commit(page_count);
         if was_kept && committed.is_ok() {
             world.met(Event::AcknowledgedWithinTurn);
         }
         drop(transaction);
-        self.conclude(number, &snapshot, committed, &written)
+        self.conclude(number, &snapshot, committed, &written, failed_before)
     }
 
     fn conclude(
@@ -345,6 +362,7 @@ impl<'a> Actor<'a> {
         before: &Snapshot,
         committed: Result<Arc<Snapshot>, Error>,
         written: &BTreeMap<u32, Sum>,
+        failed_before: u32,
     ) -> bool {
         let (world, now) = (self.world, self.world.now());
         match committed {
@@ -367,11 +385,12 @@ impl<'a> Actor<'a> {
                 match error.kind() {
                     ErrorKind::OutcomeUnknown => {
                         world.met(Event::OutcomeUnknown);
-                        world.oracle().unknown(self.process, number, now);
+                        world.oracle().unknown(self.process, number, now, failed_before);
                     }
                     _ => {
-                        let checked = world.oracle().failed(number);
+                        let checked = world.oracle().failed(number, self.failed_appends() - failed_before);
                         world.check(checked);
+                        world.check_recovery();
                     }
                 }
                 self.failed(&error, "a commit");

@@ -174,7 +174,12 @@ impl World {
 
     /// How likely a file operation is to fail now.
     pub(crate) fn file_faults(&self) -> f64 {
-        if self.phase() == Phase::Trouble { self.plan().file_faults } else { 0.0 }
+        if self.phase() != Phase::Trouble {
+            return 0.0;
+        }
+        let is_opening = self.with_process(self.my_process(), |process| process.is_opening);
+        let opening_faults = if is_opening { self.plan().opening_faults } else { 0.0 };
+        self.plan().file_faults.max(opening_faults)
     }
 
     /// How likely a request to the table is to meet trouble now.
@@ -235,6 +240,15 @@ impl World {
     pub(crate) fn observed(&self, observed: Result<Vec<Event>, String>, version: Version, process: ProcessId) {
         self.tell(|| format!("version {} is the head now, by {process}", version.0));
         match observed {
+            Ok(events) => events.into_iter().for_each(|event| self.met(event)),
+            Err(what) => self.violation(|| what),
+        }
+    }
+
+    /// Looks whether a recovery would be right, were the head lost now.
+    pub(crate) fn check_recovery(&self) {
+        let checked = self.oracle().check_recovery(&self.disk());
+        match checked {
             Ok(events) => events.into_iter().for_each(|event| self.met(event)),
             Err(what) => self.violation(|| what),
         }

@@ -40,6 +40,7 @@ impl Director<'_> {
             world.open_databases().iter().map(|(_, database)| database.newest_known().version()).collect();
         let hint = world.disk().content(&path_of(File::High)).and_then(hinted);
         known.extend(hint);
+        known.extend(self.live.iter().filter_map(|process| world.with_process(*process, |process| process.listed)));
         let is_alone = |version: Version| is_collected(version.next()) && version.previous().is_none_or(is_collected);
         let asleep: Vec<(Version, String)> = (world.sleepers().iter())
             .filter(|(version, _)| is_collected(*version) && is_alone(*version))

@@ -1,0 +1,143 @@
+//! A program that knows nothing of Seawall: it has NAME open, and writes it by stock SQLite's rules for as long as it is let.
+//!
+//! What stock SQLite does in a rollback journal's protection is one step here. Under its lock it looks at page 1 first, whatever it remembers of
+//! the file: at the mark, and at the change counter, which says whether its cache is still good.
+
+use crate::calls::Kind;
+use crate::chronicle::Event;
+use crate::disk::Disk;
+use crate::locks::NameMode;
+use crate::oracle::{Sum, path_of};
+use crate::plain::{Held, is_marked, open_name, try_hold};
+use crate::world::World;
+use seawall::commit::page_checksum;
+use seawall::plain::{HEADER, NameState, state_of};
+use seawall::storage::File;
+use std::time::Duration;
+
+pub(crate) const PAGE: usize = 512;
+/// Where page 1 has the write version, the change counter, the page count, and the counter as of which that is right.
+const WRITE_VERSION: usize = 18;
+const CHANGE_COUNTER: std::ops::Range<usize> = 24..28;
+const PAGE_COUNT: std::ops::Range<usize> = 28..32;
+const VERSION_VALID_FOR: std::ops::Range<usize> = 92..96;
+/// What stock SQLite compares to tell whether its cache is still good.
+const FILE_VERSION: std::ops::Range<usize> = 24..40;
+
+/// What a connection keeps of the file between two transactions.
+struct Cache {
+    version: Vec<u8>,
+    pages: Vec<u8>,
+}
+
+/// Page 1 of a new file, of one page.
+pub(crate) fn first_page(world: &World) -> Vec<u8> {
+    let mut page = vec![0; PAGE];
+    world.random_bytes(&mut page[HEADER..]);
+    page[..16].copy_from_slice(b"SQLite format 3\0");
+    page[16..18].copy_from_slice(&(PAGE as u16).to_be_bytes());
+    page[WRITE_VERSION..=WRITE_VERSION + 1].fill(1);
+    page[PAGE_COUNT].copy_from_slice(&1_u32.to_be_bytes());
+    page
+}
+
+/// A page's content, without what an adoption changes of it.
+pub(crate) fn sum_of(page: u32, image: &[u8]) -> Sum {
+    let mut image = image.to_vec();
+    if page == 1 {
+        image[WRITE_VERSION] = 0;
+        image[CHANGE_COUNTER].fill(0);
+        image[VERSION_VALID_FOR].fill(0);
+    }
+    page_checksum(&image)
+}
+
+/// The sums of all pages of a file.
+pub(crate) fn sums_of(bytes: &[u8]) -> Vec<Sum> {
+    (1..).zip(bytes.chunks(PAGE)).map(|(page, image)| sum_of(page, image)).collect()
+}
+
+/// Writes NAME again and again, until the end. Most often as soon as it may be written: what an adoption leaves open for a moment is found so.
+pub(crate) fn use_name(world: &World) {
+    let mut cache = None;
+    let mut rest = Duration::from_millis(1);
+    while !world.is_calm() {
+        world.sleep(world.between(Duration::from_millis(1), rest));
+        let marked = {
+            let disk = world.disk();
+            disk.find(&path_of(File::Name)).map(|inode| is_marked(&disk, inode))
+        };
+        let is_worth_it = match marked {
+            None => world.by_chance(0.02),
+            Some(is_marked) => !is_marked || world.by_chance(0.3),
+        };
+        let longest = Duration::from_secs(if marked == Some(true) { 60 } else { 1 });
+        rest = if marked == Some(false) { Duration::from_millis(50) } else { (rest * 2).min(longest) };
+        if !is_worth_it {
+            continue;
+        }
+        // As with any program: what fails is tried again.
+        let Ok(inode) = open_name(world, true) else { continue };
+        if let Ok(Some(held)) = try_hold(world, inode) {
+            transact(world, &held, &mut cache);
+        }
+    }
+}
+
+/// One transaction: it writes where it may, and reads otherwise.
+fn transact(world: &World, held: &Held, cache: &mut Option<Cache>) {
+    let known = cache.take();
+    let dice = world.pick(0..=u64::MAX);
+    let done = held.with_disk("transaction on NAME", Kind::Write, move |world, disk, inode, mode| {
+        check_cache(world, disk, inode, known.as_ref());
+        if mode == NameMode::Shared || !may_be_written(disk, inode) {
+            world.met(Event::StockRefused);
+        } else {
+            write(world, disk, inode, dice);
+        }
+        let bytes = disk.inode(inode).bytes.clone();
+        (bytes.len() >= HEADER).then(|| Cache { version: bytes[FILE_VERSION].to_vec(), pages: bytes })
+    });
+    *cache = done.ok().flatten();
+}
+
+/// Whether stock SQLite takes the file for a database, or for an empty one, that it may write.
+fn may_be_written(disk: &Disk, inode: usize) -> bool {
+    let bytes = &disk.inode(inode).bytes;
+    matches!(state_of(&bytes[..HEADER.min(bytes.len())]), NameState::Empty | NameState::Plain)
+}
+
+/// A file that says that it is unchanged must be.
+fn check_cache(world: &World, disk: &Disk, inode: usize, known: Option<&Cache>) {
+    let bytes = &disk.inode(inode).bytes;
+    if let Some(known) = known
+        && bytes.get(FILE_VERSION) == Some(&known.version)
+        && *bytes != known.pages
+    {
+        world.violation(|| "NAME has changed, and its change counter says that it has not: stock SQLite would use old pages".into());
+    }
+}
+
+fn write(world: &World, disk: &mut Disk, inode: usize, dice: u64) {
+    let mut bytes = disk.inode(inode).bytes.clone();
+    if bytes.is_empty() {
+        bytes = first_page(world);
+    }
+    // One of its pages, or the next one.
+    let page = (dice % (bytes.len() / PAGE + 1) as u64) as usize;
+    bytes.resize(bytes.len().max((page + 1) * PAGE), 0);
+    let begin = if page == 0 { HEADER } else { page * PAGE };
+    world.random_bytes(&mut bytes[begin..(page + 1) * PAGE]);
+    let counter = u32::from_be_bytes(bytes[CHANGE_COUNTER].try_into().expect("four bytes"));
+    for field in [CHANGE_COUNTER, VERSION_VALID_FOR] {
+        bytes[field].copy_from_slice(&counter.wrapping_add(1).to_be_bytes());
+    }
+    let count = (bytes.len() / PAGE) as u32;
+    bytes[PAGE_COUNT].copy_from_slice(&count.to_be_bytes());
+    disk.write(inode, 0, &bytes);
+    disk.sync(inode);
+    disk.sync_folder("");
+    world.met(Event::StockWrote);
+    let checked = world.oracle().name_written(sums_of(&bytes));
+    world.check(checked);
+}
