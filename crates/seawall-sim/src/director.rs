@@ -64,7 +64,8 @@ impl Director<'_> {
             ahead: if plan.clocks_differ { world.pick(0..=20_000_000_000) as i64 - 10_000_000_000 } else { 0 },
         };
         let clocks = (0..plan.machines).map(clock).collect();
-        let mut director = Director { world, live: Vec::new(), stock: Vec::new(), clocks, older: None, older_files: None };
+        let mut director =
+            Director { world, live: Vec::new(), stock: Vec::new(), clocks, older: None, older_files: None };
         director.write_name();
         for n in 0..plan.processes {
             director.start(n % plan.machines);

@@ -5,12 +5,23 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+/// A write that was not synced.
+#[derive(Clone)]
+struct Write {
+    at: usize,
+    length: usize,
+    /// How long the file was.
+    end: usize,
+    /// What was there, shorter where the file ended.
+    before: Vec<u8>,
+}
+
 /// A file or a link.
 #[derive(Clone, Default)]
 pub(crate) struct Inode {
     pub(crate) bytes: Vec<u8>,
-    /// What was written and not synced: where, how long the file was, and what was there before (shorter where the file ended).
-    unsynced: Vec<(usize, usize, Vec<u8>)>,
+    /// What was written and not synced.
+    unsynced: Vec<Write>,
     /// What was cut off and not synced: where, and what it was.
     cut: Vec<(usize, Vec<u8>)>,
     /// Raised by every change.
@@ -168,12 +179,16 @@ impl Disk {
         let file = &mut self.inodes[inode];
         let end = at + bytes.len();
         let before = file.bytes.get(at.min(file.bytes.len())..end.min(file.bytes.len())).unwrap_or_default().to_vec();
-        file.unsynced.push((at, file.bytes.len(), before));
+        file.changed += 1;
+        if before == bytes {
+            // Whatever becomes of this write, the bytes are these.
+            return;
+        }
+        file.unsynced.push(Write { at, length: bytes.len(), end: file.bytes.len(), before });
         if file.bytes.len() < end {
             file.bytes.resize(end, 0);
         }
         file.bytes[at..end].copy_from_slice(bytes);
-        file.changed += 1;
     }
 
     /// The file ends at `length`, if it was longer; a loss of power may bring back what came after.
@@ -194,7 +209,7 @@ impl Disk {
 
     /// What was written there is durable, and nothing else.
     pub(crate) fn sync_range(&mut self, inode: usize, at: usize, length: usize) {
-        self.inodes[inode].unsynced.retain(|(from, _, _)| *from < at || *from >= at + length);
+        self.inodes[inode].unsynced.retain(|write| write.at < at || write.at >= at + length);
     }
 
     /// The names in the folder are durable.
@@ -210,7 +225,7 @@ impl Disk {
     /// Whether it would leave these bytes as they are.
     pub(crate) fn are_bytes_durable(&self, inode: usize, at: usize, length: usize) -> bool {
         let file = &self.inodes[inode];
-        let touches = |(from, _, _): &(usize, usize, Vec<u8>)| *from < at + length;
+        let touches = |write: &Write| write.at < at + length;
         file.bytes.len() >= at + length && !file.unsynced.iter().any(touches)
     }
 
@@ -225,9 +240,9 @@ impl Disk {
                     loss.torn += 1;
                 }
             }
-            for (at, length, before) in std::mem::take(&mut file.unsynced).into_iter().rev() {
+            for write in std::mem::take(&mut file.unsynced).into_iter().rev() {
                 loss.torn += 1;
-                tear(&mut file.bytes, at, length, &before, chance());
+                tear(&mut file.bytes, &write, chance());
                 file.changed += 1;
             }
         }
@@ -253,18 +268,19 @@ impl Disk {
 }
 
 /// Takes a write back in part: all after some byte, or some sectors of it.
-fn tear(bytes: &mut Vec<u8>, at: usize, length: usize, before: &[u8], dice: u64) {
+fn tear(bytes: &mut Vec<u8>, write: &Write, dice: u64) {
     const SECTOR: usize = 512;
-    let end = bytes.len();
-    let written = end.saturating_sub(at);
+    let Write { at, before, .. } = write;
+    let end = bytes.len().min(at + write.length);
+    let written = end.saturating_sub(*at);
     let mut take_back = |from: usize, to: usize| {
-        for place in from..to.min(bytes.len()) {
+        for place in from..to.min(end) {
             bytes[place] = before.get(place - at).copied().unwrap_or(0);
         }
     };
     if dice.is_multiple_of(3) {
         // Sectors that never came are zero where the file grew.
-        (at..end)
+        (*at..end)
             .step_by(SECTOR)
             .filter(|sector| dice >> (sector / SECTOR % 60) & 4 == 0)
             .for_each(|sector| take_back(sector, sector + SECTOR));
@@ -272,7 +288,7 @@ fn tear(bytes: &mut Vec<u8>, at: usize, length: usize, before: &[u8], dice: u64)
     }
     let kept = if written == 0 { 0 } else { (dice / 3) as usize % (written + 1) };
     take_back(at + kept, end);
-    if end > length {
-        bytes.truncate(length.max(at + kept));
+    if bytes.len() == end && end > write.end {
+        bytes.truncate(write.end.max(at + kept));
     }
 }

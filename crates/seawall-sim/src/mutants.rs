@@ -12,7 +12,7 @@ const SEEDS: usize = 300;
 /// These change the coordinator in DynamoDB …
 const ON_TABLE: [&str; 7] = ["2", "3", "9a", "9b", "9c", "10", "22"];
 /// … and these that in the file system.
-const ON_FILES: [&str; 7] = ["25", "26a", "26b", "26c", "26d", "26e", "36"];
+const ON_FILES: [&str; 10] = ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43"];
 
 /// Whether a run of this plan has the code at work that the mutation changes, and often what it takes to show.
 fn concerns(number: &str, plan: &Plan) -> bool {
@@ -28,6 +28,9 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "25" => oversleeps(plan),
             "26d" | "26e" => shows_early(plan),
             "33" => plan.disaster == Some(Disaster::Forged),
+            "40" => plan.adopted > 0 && plan.stock > 0 && plan.opening_faults > 0.0,
+            "42" => oversleeps(plan) && plan.lister_sleeps >= 0.5,
+            "43" => comes_back(plan),
             _ => true,
         }
 }
@@ -47,6 +50,11 @@ fn leaves_unknown(plan: &Plan) -> bool {
 fn oversleeps(plan: &Plan) -> bool {
     let second = Duration::from_secs(1);
     plan.retention <= second && plan.rest <= second / 10 && plan.blows.is_some_and(|longest| longest <= 5 * second)
+}
+
+/// Whether processes often begin to write again while they still have their last lease.
+fn comes_back(plan: &Plan) -> bool {
+    plan.threads > 1 && plan.rest <= Duration::from_millis(10) && plan.blows.is_some()
 }
 
 /// Whether names are often looked up while they are made, and many are made at once by the server's clock.

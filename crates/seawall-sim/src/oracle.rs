@@ -162,12 +162,18 @@ impl Oracle {
     /// Stock SQLite committed to NAME; now it has these pages. After the adoption that is a commit which no version has.
     pub(crate) fn name_written(&mut self, pages: Vec<Sum>) -> Result<(), String> {
         self.name = pages;
-        if self.chain.is_empty() { Ok(()) } else { Err("stock SQLite wrote NAME, and a head names what was there before".into()) }
+        if self.chain.is_empty() {
+            Ok(())
+        } else {
+            Err("stock SQLite wrote NAME, and a head names what was there before".into())
+        }
     }
 
     /// Version 0 has what stock SQLite committed to NAME, all of it, and nobody can write it any more.
     fn check_adopted(&self, head: &Head, disk: &Disk) -> Result<(), String> {
-        let base = head.base.map(|base| disk.content(&path_of(File::Base(base.name))).ok_or("the first head's base is not there"));
+        let base = head
+            .base
+            .map(|base| disk.content(&path_of(File::Base(base.name))).ok_or("the first head's base is not there"));
         let base = base.transpose()?.map(sums_of).unwrap_or_default();
         if let Some(page) = (0..base.len().max(self.name.len())).find(|page| base.get(*page) != self.name.get(*page)) {
             return Err(format!("page {} of version 0 is not what stock SQLite had committed", page + 1));
@@ -354,8 +360,8 @@ impl Oracle {
     /// design's "Recover". (P5, and invariant 6.)
     pub(crate) fn check_recovery(&self, disk: &Disk) -> Result<Vec<Event>, String> {
         let Some(first) = self.chain.first().filter(|_| !self.is_over) else { return Ok(Vec::new()) };
-        let (version, digest) = (self.recovery.tip())
-            .map_or((Version(0), first.head.commit.digest), |tip| (tip.version, tip.digest));
+        let (version, digest) =
+            (self.recovery.tip()).map_or((Version(0), first.head.commit.digest), |tip| (tip.version, tip.digest));
         if self.chain.get(version.0 as usize).is_none_or(|link| link.head.commit.digest != digest) {
             return Err(format!("a recovery would take a version {} for proven that is not in the order", version.0));
         }
@@ -375,7 +381,8 @@ impl Oracle {
         match candidate.transaction(disk) {
             Some(number) if self.unmarked.contains(&number) => {}
             Some(number) if self.refused.contains(&number) => {
-                let what = "was reported as failed, and a recovery would take it: it is whole in a segment, without a mark";
+                let what =
+                    "was reported as failed, and a recovery would take it: it is whole in a segment, without a mark";
                 return Err(format!("transaction {number} {what}"));
             }
             Some(number) if !self.committed.contains_key(&number) => events.push(Event::NeverLearned),

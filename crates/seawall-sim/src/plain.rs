@@ -59,7 +59,8 @@ pub(crate) fn is_marked(disk: &Disk, inode: usize) -> bool {
 /// Tries to take the lock that stock SQLite takes: EXCLUSIVE to write, and SHARED where the mark lets it only read. `None`: others have it.
 pub(crate) fn try_hold(world: &World, inode: usize) -> io::Result<Option<Held>> {
     let process = world.my_process();
-    let key = call(world, "lock NAME", Kind::Change, move |world| {
+    // Whoever gets an error closes the file, and with it the lock goes.
+    let key = call(world, "lock NAME", Kind::Look, move |world| {
         let mode = if is_marked(&world.disk(), inode) { NameMode::Shared } else { NameMode::Exclusive };
         Ok(world.locks().take_name(world, process, mode))
     })?;
@@ -119,13 +120,13 @@ impl HeldFile for Held {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         let bytes = bytes.to_vec();
         let written = self.with_disk("write NAME", Kind::Write, move |world, disk, inode, mode| {
-            let there = disk.inode(inode).bytes.get(offset as usize..offset as usize + bytes.len());
-            if mode == NameMode::Shared && there != Some(&bytes) {
-                world.violation(|| "an adoption changes NAME under a lock that lets others read".into());
-            }
             let was_marked = is_marked(disk, inode);
             disk.write(inode, offset as usize, &bytes);
-            if was_marked && !is_marked(disk, inode) {
+            let is_marked = is_marked(disk, inode);
+            if mode == NameMode::Shared && (!was_marked || !is_marked) {
+                world.violation(|| "an adoption sets NAME's mark under a lock that lets others read".into());
+            }
+            if was_marked && !is_marked {
                 world.met(Event::GivenBack);
             }
         });

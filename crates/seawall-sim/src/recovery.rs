@@ -62,7 +62,8 @@ impl Recovery {
                 self.learn(&says);
             }
             at += frame.length;
-            bytes = &bytes[frame.length..];
+            // The last one may lack its padding.
+            bytes = bytes.get(frame.length..).unwrap_or_default();
         }
     }
 

@@ -114,7 +114,9 @@ fn check_cache(world: &World, disk: &Disk, inode: usize, known: Option<&Cache>) 
         && bytes.get(FILE_VERSION) == Some(&known.version)
         && *bytes != known.pages
     {
-        world.violation(|| "NAME has changed, and its change counter says that it has not: stock SQLite would use old pages".into());
+        world.violation(|| {
+            "NAME has changed, and its change counter says that it has not: stock SQLite would use old pages".into()
+        });
     }
 }
 

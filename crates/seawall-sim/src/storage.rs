@@ -351,7 +351,8 @@ impl Storage for SimStorage {
         // A listing is not of one moment: some names are as of its beginning, and some as of its end.
         let is_of_beginning = |version: &Version| version.0.is_multiple_of(2);
         let begin = list()?.into_iter().filter(is_of_beginning);
-        let listed: Vec<Version> = begin.chain(list()?.into_iter().filter(|version| !is_of_beginning(version))).collect();
+        let listed: Vec<Version> =
+            begin.chain(list()?.into_iter().filter(|version| !is_of_beginning(version))).collect();
         self.sleeps_over(listed.iter().max().copied());
         Ok(listed)
     }

@@ -218,7 +218,8 @@ impl<'a> Actor<'a> {
                 }
                 // What it reads is certain once it has committed: then its version follows what it read. Only a lease that a commit told
                 // everybody of lets it begin without a look; otherwise it would often be refused, though it was told to try again.
-                let is_told = self.world.with_process(self.process, |process| process.is_lease_told) || self.world.is_on_table();
+                let is_told =
+                    self.world.with_process(self.process, |process| process.is_lease_told) || self.world.is_on_table();
                 let is_kept = transaction.unconfirmed().is_some();
                 if is_kept && !is_told {
                     self.world.met(Event::KeptUntold);

@@ -67,7 +67,10 @@ impl Database {
             // Nobody polite committed since; nor did anybody who took the lease over, for that takes a whole lease without a sign of life.
             let newest = self.newest_known();
             let in_turn = now.monotonic < held.ends && held.lease.since.age(now) < self.options.lease / 2;
-            if in_turn && held.on == newest.head.order() && (held.is_told || self.is_newest(&newest)) {
+            if in_turn
+                && held.on == newest.head.order()
+                && (held.is_told || mutation::is(Mutation::KeptLeaseWithoutLook) || self.is_newest(&newest))
+            {
                 self.work_begins(turn, held);
                 return Ok(newest);
             }

@@ -74,6 +74,8 @@ mutations! {
     StaleUpgrades "39" "A transaction that has read an older version may write all the same."
     CreateLookIsCertain "40" "An error of the look after the first head was put is taken for certain (fs)."
     NoMarkAfterFailedAppend "41" "After a failed append no refused mark is written."
+    OneListingIsEnough "42" "The newest version of one listing is believed, whatever became of its number since (fs)."
+    KeptLeaseWithoutLook "43" "A kept lease under which nothing was committed yet is used without a look at the head (fs)."
 }
 
 /// Mistakes that wait for the code in which they can be made: number, what, and what it waits for.
