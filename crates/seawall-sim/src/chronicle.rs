@@ -50,6 +50,7 @@ events! {
     KilledDuringAppend: "a process was killed while an append was on its way",
     KilledDuringSwap: "a process was killed while a swap was on its way",
     LateWrite: "a write of a dead process arrived",
+    SpaceGivenBack: "a failed append gave its space back",
     LateAppend: "an append arrived that had failed",
     MarkedRefused: "a recovery would have found a commit that was refused, and its mark",
     NeverLearned: "a recovery would have found one commit whose outcome nobody had been told",

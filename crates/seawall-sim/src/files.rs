@@ -1,6 +1,7 @@
 //! Files that are written: segments front to back, small ones in place, scratch files on the local disk.
 
 use crate::calls::{Kind, call};
+use crate::chronicle::Event;
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::counters::{Counters, Operation};
@@ -113,9 +114,14 @@ impl Append for SimAppend {
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
-        let inode = self.inode;
+        let (inode, is_segment) = (self.inode, self.is_segment());
         call(&self.world, "truncate", Kind::Change, move |world| {
             world.disk().truncate(inode, length as usize);
+            world.met(Event::SpaceGivenBack);
+            if is_segment {
+                world.oracle().recovery.cut(inode, length as usize);
+                world.check_recovery();
+            }
             Ok(())
         })
     }
