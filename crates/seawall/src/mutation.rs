@@ -76,6 +76,7 @@ mutations! {
     NoMarkAfterFailedAppend "41" "After a failed append no refused mark is written."
     OneListingIsEnough "42" "The newest version of one listing is believed, whatever became of its number since (fs)."
     KeptLeaseWithoutLook "43" "A kept lease under which nothing was committed yet is used without a look at the head (fs)."
+    NoMarkAfterFailedSwap "44" "A commit whose swap was refused, or was certainly not carried out, gets no refused mark."
 }
 
 /// Mistakes that wait for the code in which they can be made: number, what, and what it waits for.

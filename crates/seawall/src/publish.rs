@@ -221,13 +221,19 @@ impl Database {
     /// Marks the commit of `pending` as refused. Without its mark the frame is refused all the same: the head decides, and the mark only
     /// helps where the head is lost.
     fn mark_refused(&self, pending: &Pending) {
-        whole(self.segment.lock()).owe(mark_of(&pending.next, Fate::Refused));
+        if !mutation::is(Mutation::NoMarkAfterFailedSwap) {
+            whole(self.segment.lock()).owe(mark_of(&pending.next, Fate::Refused));
+        }
         self.mark_owed(pending.lease.sweep);
     }
 
     /// Writes the marks that are owed. What cannot be written now is written before anything else is.
     fn mark_owed(&self, sweep: u64) {
-        let marked = whole(self.segment.lock()).append_owed(&*self.storage, sweep);
+        let mut segment = whole(self.segment.lock());
+        let mut append = || segment.append_owed(&*self.storage, sweep);
+        // A segment that cannot be appended to is left: once more, in a new one.
+        let marked = append().or_else(|_| append());
+        drop(segment);
         self.note_trouble(marked.map_err(|failed| {
             format!(
                 "a commit that failed is not marked as refused yet ({}): the mark is written before this process's next commit",
