@@ -4,7 +4,7 @@
 //! - what the engine's traits meet: `storage.rs` (calls in `calls.rs`, on `disk.rs`, through a client's `names.rs` and `locks.rs`),
 //!   `table.rs` (on [`items`]), `plain.rs`
 //! - who acts: `actor.rs`, `stock.rs`, and `director.rs`, which makes things happen to the others
-//! - who checks: `oracle.rs`, and `recovery.rs`, for the time after the head is lost
+//! - who checks: `oracle.rs`, and `oracle/recovery.rs` for what a recovery would find
 //! - [`run`]: one seed, from its [`plan`] to its verdict; [`campaign`]: many
 #![forbid(unsafe_code)]
 
@@ -22,7 +22,6 @@ mod oracle;
 mod plain;
 pub mod plan;
 mod process;
-mod recovery;
 pub mod run;
 mod stock;
 mod storage;

@@ -3,11 +3,12 @@
 //! The oracle reads each commit when its head is put in place, by itself, from the disk; from then on every page that anybody
 //! reads is compared with a plain model. Its checks are the design's invariants; each says which.
 
+mod recovery;
+
 use crate::chronicle::Event;
 use crate::disk::Disk;
 use crate::plain::is_marked;
 use crate::process::ProcessId;
-use crate::recovery::{Candidate, Recovery};
 use crate::stock::sums_of;
 use seawall::commit::{CommitFrame, page_checksum};
 use seawall::frame::{self, Kind, UNIT};
@@ -19,6 +20,8 @@ use seawall::plain::HEADER;
 use seawall::storage::File;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
+
+pub(crate) use recovery::Recovery;
 
 /// Numbers a transaction of the run. It is written into every page that the transaction writes.
 pub(crate) type Number = u64;
@@ -354,41 +357,6 @@ impl Oracle {
             Event::UnknownRefused
         };
         settled.into_iter().map(settle).collect()
-    }
-
-    /// Were the head lost now, a recovery would lose nothing that was acknowledged, and revive nothing that was reported as failed: the
-    /// design's "Recover". (P5, and invariant 6.)
-    pub(crate) fn check_recovery(&self, disk: &Disk) -> Result<Vec<Event>, String> {
-        let Some(first) = self.chain.first().filter(|_| !self.is_over) else { return Ok(Vec::new()) };
-        let (version, digest) =
-            (self.recovery.tip()).map_or((Version(0), first.head.commit.digest), |tip| (tip.version, tip.digest));
-        if self.chain.get(version.0 as usize).is_none_or(|link| link.head.commit.digest != digest) {
-            return Err(format!("a recovery would take a version {} for proven that is not in the order", version.0));
-        }
-        let on = self.recovery.on(digest);
-        let candidates: Vec<&Candidate> = on.iter().filter(|commit| !self.recovery.is_refused(commit)).collect();
-        let mut events = Vec::new();
-        if candidates.len() < on.len() {
-            events.push(Event::MarkedRefused);
-        }
-        if self.acknowledged > version.0 {
-            let newest = &self.chain[self.acknowledged as usize].head.commit.digest;
-            if self.acknowledged > version.0 + 1 || !candidates.iter().any(|commit| commit.digest == *newest) {
-                return Err(format!("a recovery would lose version {}, which was acknowledged", self.acknowledged));
-            }
-        }
-        let [candidate] = candidates[..] else { return Ok(events) };
-        match candidate.transaction(disk) {
-            Some(number) if self.unmarked.contains(&number) => {}
-            Some(number) if self.refused.contains(&number) => {
-                let what =
-                    "was reported as failed, and a recovery would take it: it is whole in a segment, without a mark";
-                return Err(format!("transaction {number} {what}"));
-            }
-            Some(number) if !self.committed.contains_key(&number) => events.push(Event::NeverLearned),
-            _ => {}
-        }
-        Ok(events)
     }
 
     /// A read transaction got this version, and must have got `least`. (Invariants 4, 9.)

@@ -2,8 +2,8 @@
 
 use crate::actor::open;
 use crate::director::{Director, SERVER_LEASE};
+use crate::oracle::Recovery;
 use crate::plan::Plan;
-use crate::recovery::Recovery;
 use crate::table::SimTable;
 use crate::transaction::Actor;
 use crate::world::World;

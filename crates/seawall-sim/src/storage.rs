@@ -1,13 +1,15 @@
 //! The engine's storage, on the simulated disk: call by call what `OsStorage` does on a local disk and on NFS.
 
-use crate::calls::{EIO, Kind, call};
+mod lookups;
+
+use crate::calls::{Kind, call};
 use crate::chronicle::Event;
 use crate::disk::{Disk, folder_of};
 use crate::files::{SimAppend, SimScratch, append_failed, write_durably};
 use crate::oracle::{COMMITS, path_of, record_path};
 use crate::process::ProcessId;
 use crate::table::adopted;
-use crate::world::{Phase, World};
+use crate::world::World;
 use seawall::Moment;
 use seawall::counters::{Counters, Operation};
 use seawall::head::Head;
@@ -38,56 +40,6 @@ impl SimStorage {
     fn machine(&self) -> usize {
         let process = self.world.my_process();
         self.world.with_process(process, |process| process.machine)
-    }
-
-    /// What `path` means: on NFS, as the client may remember it.
-    fn find(&self, path: &str) -> io::Result<Option<usize>> {
-        self.find_all(vec![path.to_owned()]).map(|found| found[0])
-    }
-
-    fn find_all(&self, paths: Vec<String>) -> io::Result<Vec<Option<usize>>> {
-        if !self.is_remote() {
-            return call(&self.world, "look-up", Kind::Look, move |world| {
-                let disk = world.disk();
-                Ok(paths.iter().map(|path| disk.find(path)).collect())
-            });
-        }
-        let (machine, now) = (self.machine(), self.world.now());
-        let remembered: Vec<_> = {
-            let names = self.world.names(machine);
-            paths.iter().map(|path| names.followed(path, now)).collect()
-        };
-        let known: Option<Vec<_>> = remembered.into_iter().collect();
-        if let Some(known) = known {
-            let stale =
-                |(path, known): (&String, &Option<usize>)| known.is_none() && self.world.disk().find(path).is_some();
-            if paths.iter().zip(&known).any(stale) {
-                self.world.met(Event::StaleNegative);
-            }
-            return Ok(known);
-        }
-        call(&self.world, "look-up", Kind::Look, move |world| {
-            let (disk, mut names, now) = (world.disk(), world.names(machine), world.now());
-            if disk.naming().is_some_and(|naming| paths.iter().any(|path| path == naming)) {
-                world.met(Event::MissedWhileMade);
-            }
-            Ok(paths.iter().map(|path| names.walk(path, &disk, now)).collect())
-        })
-    }
-
-    /// The same, but that a remembered miss is no answer: as `OsStorage`, which looks at the folders anew then.
-    fn find_now(&self, path: &str) -> io::Result<Option<usize>> {
-        let found = self.find(path)?;
-        if found.is_some() || !self.is_remote() {
-            return Ok(found);
-        }
-        let machine = self.machine();
-        call(&self.world, "look anew", Kind::Look, move |world| {
-            let (disk, mut names, now) = (world.disk(), world.names(machine), world.now());
-            ["", "NAME-seawall"].into_iter().for_each(|folder| names.asked(folder, disk.change_of(folder), now));
-            Ok(())
-        })?;
-        self.find(path)
     }
 
     /// Changes a name; on NFS that is durable at once, and the client knows what it did.
@@ -133,69 +85,6 @@ impl SimStorage {
             File::Base(_) | File::BaseDraft(_) | File::Sums(_) | File::SumsDraft(_) => "NAME-seawall/bases",
             File::Id | File::IdDraft(_) | File::High | File::Lease => "NAME-seawall",
         })
-    }
-
-    /// Makes the client ask for the change number of the folder of versions; when that was, by the server's clock.
-    fn look_anew(&self) -> io::Result<Option<i128>> {
-        if !self.is_remote() {
-            return Ok(None);
-        }
-        let machine = self.machine();
-        call(&self.world, "forced look", Kind::Look, move |world| {
-            let (disk, now) = (world.disk(), world.now());
-            world.names(machine).asked(COMMITS, disk.change_of(COMMITS), now);
-            Ok(Some(disk.time_of(COMMITS).as_nanos() as i128))
-        })
-    }
-
-    /// What `version` is named as.
-    fn stamp_of(&self, version: Version) -> io::Result<Option<Stamp>> {
-        Ok(self.find(&record_path(version))?.map(|inode| stamp_of(&self.world.disk(), inode)))
-    }
-
-    fn record(&self, version: Version) -> io::Result<Option<Record>> {
-        self.records_of(&[version]).map(|mut records| records.pop().flatten())
-    }
-
-    fn records_of(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
-        let found = self.find_all(versions.iter().map(|version| record_path(*version)).collect());
-        let records = found.and_then(|found| {
-            found.into_iter().map(|inode| inode.map(|inode| self.record_in(inode)).transpose()).collect()
-        });
-        let process = self.world.my_process();
-        let is_opening = self.world.with_process(process, |process| {
-            process.listed = None;
-            process.is_opening
-        });
-        if records.is_err() && is_opening && self.world.disk().find(&record_path(Version(0))).is_some() {
-            self.world.met(Event::HeadUnseen);
-        }
-        records
-    }
-
-    fn record_in(&self, inode: usize) -> io::Result<Record> {
-        // What a name means may be remembered here; what the link says must be asked for.
-        if self.is_remote() && self.world.by_chance(self.world.file_faults()) {
-            return Err(io::Error::from_raw_os_error(EIO));
-        }
-        let disk = self.world.disk();
-        let bytes = disk.inode(inode).bytes.clone();
-        let text = String::from_utf8(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-        Ok(Record { text, stamp: stamp_of(&disk, inode) })
-    }
-
-    /// Whoever has listed the versions may sleep before he looks at the newest of them, until it was collected and has come back.
-    fn sleeps_over(&self, listed: Option<Version>) {
-        let world = &self.world;
-        let process = world.my_process();
-        world.with_process(process, |process| process.listed = listed);
-        if world.phase() != Phase::Trouble || !world.by_chance(world.plan().lister_sleeps) {
-            return;
-        }
-        world.met(Event::ListerSlept);
-        let (now, time) = (world.now(), world.between(Duration::from_millis(100), Duration::from_secs(20)));
-        world.with_process(process, |process| process.freeze(now, now + time, false));
-        world.sleep(Duration::from_nanos(1));
     }
 
     fn read_at(&self, span: Span) -> io::Result<Vec<u8>> {

@@ -391,9 +391,9 @@ impl<'a> Actor<'a> {
                     _ => {
                         let checked = world.oracle().failed(number, self.failed_appends() - failed_before);
                         world.check(checked);
-                        world.check_recovery();
                     }
                 }
+                world.check_recovery();
                 self.failed(&error, "a commit");
                 false
             }

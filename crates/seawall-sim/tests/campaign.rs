@@ -25,6 +25,13 @@ fn a_short_campaign_finds_nothing() {
         Event::Torn,
         Event::UnknownRefused,
         Event::AdoptionInterrupted,
+        Event::StockWrote,
+        Event::StockRefused,
+        Event::GivenBack,
+        Event::HeadUnseen,
+        Event::LateAppend,
+        Event::MarkedRefused,
+        Event::ListerSlept,
         Event::Settled,
     ] {
         assert!(campaign.events[event as usize] > 0, "{event:?} never happened: the campaign tests less than it says");

@@ -3,8 +3,9 @@
 //! There is no recovery yet, and what writers leave behind for it must be right today. The index here follows every byte that
 //! reaches a segment, whether or not its writer was told that it did.
 
+use super::{Number, Oracle, number_in};
+use crate::chronicle::Event;
 use crate::disk::Disk;
-use crate::oracle::{Number, number_in};
 use seawall::commit::CommitFrame;
 use seawall::frame::{self, Frame, Kind, UNIT};
 use seawall::group;
@@ -25,9 +26,9 @@ enum Says {
 
 /// A commit in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Candidate {
-    pub(crate) version: Version,
-    pub(crate) digest: Digest,
+struct Candidate {
+    version: Version,
+    digest: Digest,
     /// Where its first page is.
     inode: usize,
     pages_at: usize,
@@ -35,10 +36,10 @@ pub(crate) struct Candidate {
 
 /// The newest commit that is proven to be in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Tip {
+struct Tip {
     epoch: Epoch,
-    pub(crate) version: Version,
-    pub(crate) digest: Digest,
+    version: Version,
+    digest: Digest,
 }
 
 #[derive(Default)]
@@ -125,21 +126,7 @@ impl Recovery {
         self.tip = self.tip.max(Some(tip));
     }
 
-    /// The proven tip; none where nothing was ever committed over version 0.
-    pub(crate) fn tip(&self) -> Option<Tip> {
-        self.tip
-    }
-
-    /// The commits that sit directly on `tip`.
-    pub(crate) fn on(&self, tip: Digest) -> &[Candidate] {
-        self.on.get(&tip).map_or(&[], Vec::as_slice)
-    }
-
-    pub(crate) fn is_refused(&self, candidate: &Candidate) -> bool {
-        self.refused.contains(&candidate.digest)
-    }
-
-    /// The same as another that learned it in another way?
+    /// Whether it says the same as `other`, which learned it in another way.
     pub(crate) fn agrees(&self, other: &Recovery) -> bool {
         let commits = |of: &Recovery| of.on.values().flatten().map(|commit| commit.digest).collect::<HashSet<_>>();
         (self.tip, &self.refused) == (other.tip, &other.refused) && commits(self) == commits(other)
@@ -148,9 +135,108 @@ impl Recovery {
 
 impl Candidate {
     /// Whose it is.
-    pub(crate) fn transaction(&self, disk: &Disk) -> Option<Number> {
+    fn transaction(&self, disk: &Disk) -> Option<Number> {
         let pages = frame::parse(disk.inode(self.inode).bytes.get(self.pages_at..)?).ok()?;
         let group = group::decode(pages.payload).ok()?;
         Some(number_in(&group.images))
+    }
+}
+
+impl Oracle {
+    /// Were the head lost now, a recovery would lose nothing that was acknowledged, and revive nothing that was reported as failed: the
+    /// design's "Recover". (P5, and invariant 6.)
+    pub(crate) fn check_recovery(&self, disk: &Disk) -> Result<Vec<Event>, String> {
+        let Some(first) = self.chain.first().filter(|_| !self.is_over) else { return Ok(Vec::new()) };
+        let (version, digest) =
+            (self.recovery.tip).map_or((Version(0), first.head.commit.digest), |tip| (tip.version, tip.digest));
+        if self.chain.get(version.0 as usize).is_none_or(|link| link.head.commit.digest != digest) {
+            return Err(format!("a recovery would take a version {} for proven that is not in the order", version.0));
+        }
+        let on = self.recovery.on.get(&digest).map_or(&[][..], Vec::as_slice);
+        let candidates: Vec<&Candidate> =
+            on.iter().filter(|commit| !self.recovery.refused.contains(&commit.digest)).collect();
+        let mut events = Vec::new();
+        if candidates.len() < on.len() {
+            events.push(Event::MarkedRefused);
+        }
+        if self.acknowledged > version.0 {
+            let newest = &self.chain[self.acknowledged as usize].head.commit.digest;
+            if self.acknowledged > version.0 + 1 || !candidates.iter().any(|commit| commit.digest == *newest) {
+                return Err(format!("a recovery would lose version {}, which was acknowledged", self.acknowledged));
+            }
+        }
+        let [candidate] = candidates[..] else { return Ok(events) };
+        match candidate.transaction(disk) {
+            Some(number) if self.unmarked.contains(&number) => {}
+            Some(number) if self.refused.contains(&number) => {
+                let what =
+                    "was reported as failed, and a recovery would take it: it is whole in a segment, without a mark";
+                return Err(format!("transaction {number} {what}"));
+            }
+            Some(number) if self.unknown.iter().any(|unknown| unknown.number == number) => {
+                events.push(Event::NeverLearned);
+            }
+            _ => {}
+        }
+        Ok(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seawall::commit::{NewGroup, NewPage};
+    use seawall::head::CommitRef;
+    use seawall::ids::{CommitId, DatabaseId, PageNo, PageSize};
+
+    /// The frame of a commit over `previous`, whose writer knew that to be committed.
+    fn commit(version: u64, previous: Digest) -> (Vec<u8>, Digest) {
+        let commit = CommitFrame {
+            database: DatabaseId([1; 16]),
+            epoch: Epoch(0),
+            version: Version(version),
+            commit: CommitId([version as u8; 16]),
+            page_size: PageSize::new(512).expect("a page size"),
+            page_count: 1,
+            previous: CommitRef { id: CommitId([0; 16]), digest: previous, place: None },
+            settled: (Version(version - 1), previous),
+            group: (Version(version), Version(version)),
+            time: 0,
+            pages: vec![NewGroup { at: 0, units: 4, pages: vec![NewPage { page: PageNo(1), checksum: [0; 8] }] }],
+            runs_begin: Version(0),
+            runs: Vec::new(),
+            recent: Vec::new(),
+        };
+        let mut bytes = Vec::new();
+        let digest = frame::put(&mut bytes, Kind::Commit, &commit.encode(&Segments::default()));
+        (bytes, digest)
+    }
+
+    #[test]
+    fn what_a_later_commit_stands_on_is_proven_until_that_commit_is_cut_off() {
+        let mut recovery = Recovery::default();
+        let (first, one) = commit(1, Digest([9; 32]));
+        let (second, two) = commit(2, one);
+        recovery.arrived(7, 0, &first);
+        assert_eq!(recovery.tip.map(|tip| tip.version), Some(Version(0)));
+        recovery.arrived(7, first.len(), &second);
+        assert_eq!(recovery.tip.map(|tip| (tip.version, tip.digest)), Some((Version(1), one)));
+        assert_eq!(recovery.on[&one].iter().map(|commit| commit.digest).collect::<Vec<_>>(), [two]);
+        recovery.cut(7, first.len());
+        assert_eq!(recovery.tip.map(|tip| tip.version), Some(Version(0)));
+        assert!(!recovery.on.contains_key(&one));
+    }
+
+    #[test]
+    fn what_arrives_twice_counts_once_and_a_torn_frame_does_not() {
+        let (mut recovery, mut again) = (Recovery::default(), Recovery::default());
+        let (bytes, _) = commit(1, Digest([9; 32]));
+        recovery.arrived(7, 0, &bytes);
+        again.arrived(7, 0, &bytes[..bytes.len() - 40]);
+        assert!(!again.agrees(&recovery));
+        again.arrived(7, 0, &bytes);
+        again.arrived(7, 0, &bytes);
+        assert!(again.agrees(&recovery));
+        assert_eq!(again.on[&Digest([9; 32])].len(), 1);
     }
 }
