@@ -68,6 +68,8 @@ pub(crate) struct Oracle {
     /// The newest version that was acknowledged or read to the end, and since when: it only ever rises.
     floors: Vec<(Duration, u64)>,
     acknowledged: u64,
+    /// Versions that a loss of power took, which nobody had been told of. Somebody may have built on one, and said so, before that.
+    taken: HashSet<Digest>,
     /// What stock SQLite has committed to NAME: each page's sum.
     name: Vec<Sum>,
     /// What a recovery would find.
@@ -257,7 +259,7 @@ impl Oracle {
             if is_done || self.chain.len() > 1 {
                 return Err("a loss of power took the whole history".into());
             }
-            self.chain.clear();
+            self.taken.extend(self.chain.drain(..).map(|link| link.head.commit.digest));
             self.pages.clear();
             return Ok(());
         };
@@ -268,6 +270,7 @@ impl Oracle {
             let link = self.chain.pop().expect("there are more than it shall be");
             // Nobody was told, and nobody who saw it is left: it may come again, or never.
             link.transaction.map(|number| self.committed.remove(&number));
+            self.taken.insert(link.head.commit.digest);
             self.pages.values_mut().for_each(|sums| sums.retain(|(version, _)| *version < link.head.version.0));
         }
         // What was read and not acknowledged was never promised to anybody who comes now.

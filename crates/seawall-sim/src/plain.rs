@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// How long stock SQLite tries to get the lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it sleeps between two tries in the end. A holder that is frozen keeps the lock for hours, and steps are counted.
+const BUSY_SLEEP: Duration = Duration::from_millis(100);
 
 pub(crate) struct SimSqlite(pub(crate) World);
 
@@ -56,15 +58,17 @@ pub(crate) fn is_marked(disk: &Disk, inode: usize) -> bool {
     state_of(&bytes[..HEADER.min(bytes.len())]) == NameState::Marked
 }
 
-/// Tries to take the lock that stock SQLite takes: EXCLUSIVE to write, and SHARED where the mark lets it only read. `None`: others have it.
+/// Tries to take the lock that stock SQLite takes: EXCLUSIVE to write, and SHARED where the mark lets it only read. `None`: others have it,
+/// or gave NAME back in between.
 pub(crate) fn try_hold(world: &World, inode: usize) -> io::Result<Option<Held>> {
     let process = world.my_process();
+    let looks = || call(world, "look for the mark", Kind::Look, move |world| Ok(is_marked(&world.disk(), inode)));
+    let mode = if looks()? { NameMode::Shared } else { NameMode::Exclusive };
     // Whoever gets an error closes the file, and with it the lock goes.
-    let key = call(world, "lock NAME", Kind::Look, move |world| {
-        let mode = if is_marked(&world.disk(), inode) { NameMode::Shared } else { NameMode::Exclusive };
-        Ok(world.locks().take_name(world, process, mode))
-    })?;
-    Ok(key.map(|key| Held { world: world.clone(), inode, key }))
+    let key = call(world, "lock NAME", Kind::Look, move |world| Ok(world.locks().take_name(world, process, mode)))?;
+    let Some(key) = key else { return Ok(None) };
+    let held = Held { world: world.clone(), inode, key };
+    Ok((mode == NameMode::Exclusive || looks()?).then_some(held))
 }
 
 impl PlainSqlite for SimSqlite {
@@ -80,7 +84,7 @@ impl PlainSqlite for SimSqlite {
             if waited > BUSY_TIMEOUT {
                 return Err(Error::Busy { holder: "stock SQLite".into(), waited });
             }
-            world.sleep(Duration::from_millis(20));
+            world.sleep(BUSY_SLEEP);
         }
     }
 }

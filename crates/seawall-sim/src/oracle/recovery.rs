@@ -12,7 +12,7 @@ use seawall::group;
 use seawall::ids::{Digest, Epoch, Version};
 use seawall::mark::{Fate, Mark};
 use seawall::page_map::Segments;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 const SEGMENTS: &str = "NAME-seawall/segments";
 
@@ -47,7 +47,8 @@ pub(crate) struct Recovery {
     segments: Segments,
     /// What each segment's frames say, by where they are.
     said: HashMap<usize, BTreeMap<usize, Says>>,
-    tip: Option<Tip>,
+    /// What is said to be committed.
+    proven: BTreeSet<Tip>,
     /// Which commits sit on which.
     on: HashMap<Digest, Vec<Candidate>>,
     refused: HashSet<Digest>,
@@ -123,13 +124,13 @@ impl Recovery {
     }
 
     fn prove(&mut self, tip: Tip) {
-        self.tip = self.tip.max(Some(tip));
+        self.proven.insert(tip);
     }
 
     /// Whether it says the same as `other`, which learned it in another way.
     pub(crate) fn agrees(&self, other: &Recovery) -> bool {
         let commits = |of: &Recovery| of.on.values().flatten().map(|commit| commit.digest).collect::<HashSet<_>>();
-        (self.tip, &self.refused) == (other.tip, &other.refused) && commits(self) == commits(other)
+        (&self.proven, &self.refused) == (&other.proven, &other.refused) && commits(self) == commits(other)
     }
 }
 
@@ -147,15 +148,19 @@ impl Oracle {
     /// design's "Recover". (P5, and invariant 6.)
     pub(crate) fn check_recovery(&self, disk: &Disk) -> Result<Vec<Event>, String> {
         let Some(first) = self.chain.first().filter(|_| !self.is_over) else { return Ok(Vec::new()) };
-        let (version, digest) =
-            (self.recovery.tip).map_or((Version(0), first.head.commit.digest), |tip| (tip.version, tip.digest));
+        let is_taken = |tip: &&Tip| self.taken.contains(&tip.digest);
+        let mut events = Vec::new();
+        if self.recovery.proven.last().as_ref().is_some_and(is_taken) {
+            events.push(Event::ProofTaken);
+        }
+        let tip = self.recovery.proven.iter().rfind(|tip| !is_taken(tip));
+        let (version, digest) = tip.map_or((Version(0), first.head.commit.digest), |tip| (tip.version, tip.digest));
         if self.chain.get(version.0 as usize).is_none_or(|link| link.head.commit.digest != digest) {
             return Err(format!("a recovery would take a version {} for proven that is not in the order", version.0));
         }
         let on = self.recovery.on.get(&digest).map_or(&[][..], Vec::as_slice);
         let candidates: Vec<&Candidate> =
             on.iter().filter(|commit| !self.recovery.refused.contains(&commit.digest)).collect();
-        let mut events = Vec::new();
         if candidates.len() < on.len() {
             events.push(Event::MarkedRefused);
         }
@@ -218,12 +223,12 @@ mod tests {
         let (first, one) = commit(1, Digest([9; 32]));
         let (second, two) = commit(2, one);
         recovery.arrived(7, 0, &first);
-        assert_eq!(recovery.tip.map(|tip| tip.version), Some(Version(0)));
+        assert_eq!(recovery.proven.last().map(|tip| tip.version), Some(Version(0)));
         recovery.arrived(7, first.len(), &second);
-        assert_eq!(recovery.tip.map(|tip| (tip.version, tip.digest)), Some((Version(1), one)));
+        assert_eq!(recovery.proven.last().map(|tip| (tip.version, tip.digest)), Some((Version(1), one)));
         assert_eq!(recovery.on[&one].iter().map(|commit| commit.digest).collect::<Vec<_>>(), [two]);
         recovery.cut(7, first.len());
-        assert_eq!(recovery.tip.map(|tip| tip.version), Some(Version(0)));
+        assert_eq!(recovery.proven.last().map(|tip| tip.version), Some(Version(0)));
         assert!(!recovery.on.contains_key(&one));
     }
 
