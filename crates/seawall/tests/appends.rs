@@ -81,11 +81,25 @@ fn a_mark_that_cannot_be_written_goes_in_front_of_the_next_append() {
 fn a_mark_is_owed_by_a_segment_that_cannot_be_made_too() {
     let (folder, storage, database) = scene(&Options::default());
     storage.fail(Call::Append, Fault::Before(EIO), 1);
-    storage.fail(Call::Create, Fault::Before(ENOSPC), 1);
+    storage.fail(Call::Create, Fault::Before(ENOSPC), 2);
     commit(&database, &[(1, 2)]).unwrap_err();
     assert_eq!(refused(&folder).len(), 0);
     commit(&database, &[(1, 3)]).unwrap();
     assert_eq!(refused(&folder).len(), 1);
+}
+
+#[test]
+fn a_mark_that_fails_is_tried_once_more_in_a_new_segment() {
+    // The commit's own append fails, and then the first try at its mark: its append, or the making of its segment.
+    for (appends, creates) in [(2, 0), (1, 1)] {
+        let (folder, storage, database) = scene(&Options::default());
+        storage.fail(Call::Append, Fault::Before(EIO), appends);
+        if creates > 0 {
+            storage.fail(Call::Create, Fault::Before(ENOSPC), creates);
+        }
+        commit(&database, &[(1, 2)]).unwrap_err();
+        assert_eq!(refused(&folder).len(), 1, "{appends} appends and {creates} segments failed");
+    }
 }
 
 #[test]
