@@ -39,11 +39,11 @@ impl Host {
         }
         match held.write_version()? {
             // Stock SQLite only reads it; so nobody writes it while it is read.
-            MARKED => held.run(READ)?,
+            MARKED => held.hold_marked()?,
             IN_WAL_MODE => return Err(held.busy(Instant::now())),
             _ => match held.run(c"BEGIN EXCLUSIVE") {
                 // Another adopter marked it while this one waited for the lock.
-                Err(Error::ReadOnly(_)) if held.write_version()? == MARKED => held.run(READ)?,
+                Err(Error::ReadOnly(_)) if held.write_version()? == MARKED => held.hold_marked()?,
                 held => held?,
             },
         }
@@ -88,6 +88,14 @@ impl HeldByStock {
         // SAFETY: `db` is open.
         let code = unsafe { self.host.api.run(self.db, sql) };
         if code & 0xff == abi::BUSY { Err(self.busy(begun)) } else { self.check(code, "take over") }
+    }
+
+    /// Holds NAME as the marked file that it was just now. Under the lock it is looked at again: an adoption that failed in between gave
+    /// NAME back, and this lock does not keep a program out that began to write then.
+    fn hold_marked(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        self.run(READ)?;
+        if self.write_version()? == MARKED { Ok(()) } else { Err(self.busy(begun)) }
     }
 
     fn busy(&self, begun: Instant) -> Error {
