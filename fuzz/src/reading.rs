@@ -11,6 +11,7 @@ use seawall::frame::{self, Kind, UNIT};
 use seawall::head::{BaseRef, CommitRef, Head, Place};
 use seawall::identity::Identity;
 use seawall::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, SegmentName, WriterId};
+use seawall::storage::home_of;
 use seawall::storage::os::OsStorage;
 use seawall::{Access, Database, Options, PageNo, PageSize, Version, plain};
 use std::fs;
@@ -201,7 +202,8 @@ fn lay_out(folder: &Folder, database: DatabaseId, base: Option<(BaseRef, &[u8], 
         fs::write(folder.inside(&format!("bases/{}.sqlite3", base.name)), bytes).expect("a file");
         fs::write(folder.inside(&format!("bases/{}.sums", base.name)), sums).expect("a file");
     }
-    fs::metadata(folder.inside("id")).expect("a file").ino()
+    let inode = |path: &str| fs::metadata(folder.inside(path)).expect("it is there").ino();
+    home_of(inode("id"), inode(""))
 }
 
 /// The database as a new process would open it, with `head` as its only one.

@@ -83,6 +83,10 @@ def counts(database: Path, *, coordinator: str = "fs:") -> Counts:
 def remove(database: Path, *, coordinator: str | None = None) -> None:
     """Remove a database and all that belongs to it, its head included. There is no way back.
 
+    That is the file itself, what stock SQLite may have left beside it (`-journal`, `-wal`, `-shm`), and in its folder
+    what Seawall made; other files there are left, and the error names them. Links are refused, not followed. A removal
+    that was cut short is finished by another one.
+
     The coordinator is the one that the database is bound to; `coordinator` says how to reach it, where that takes more
     than its name (an endpoint).
     """

@@ -81,7 +81,7 @@ def test_folders_that_cannot_be_used(doctor: Doctor, tmp_path: Path) -> None:
     assert "make the folder" in doctor(path=tmp_path / "no" / "such" / "db.sqlite3")["folder"]["remedy"]
     (tmp_path / "file").touch()
     assert "folder" in problems(doctor(path=tmp_path / "file" / "db.sqlite3"))
-    assert problems(doctor(path=tmp_path)) == {"NAME"}, "a folder is no database"
+    assert problems(doctor(path=tmp_path)) == {"NAME", "files"}, "a folder is no database"
     assert "folder" in problems(doctor(path=Path("/proc/db.sqlite3")))
 
 

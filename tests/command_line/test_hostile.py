@@ -66,11 +66,11 @@ def name(tmp_path: Path) -> Path:
 def test_a_pipe_is_not_waited_for(name: Path) -> None:
     pipe = name.with_name("pipe")
     os.mkfifo(pipe)
-    assert problems(look(pipe)) == {"NAME"}
+    assert problems(look(pipe)) == {"NAME", "files"}
     id_ = name.with_name("db.sqlite3-seawall") / "id"
     id_.unlink()
     os.mkfifo(id_)
-    assert problems(look(name)) == {"NAME"}
+    assert problems(look(name)) == {"NAME", "files"}
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", "line\nbreak", "\x1b[31mred", "-rf", "--json", "a b'\"$(touch x)"])

@@ -47,6 +47,20 @@ def test_a_clone_is_a_database_of_its_own(open_database: Open, tmp_path: Path) -
     assert list(tmp_path.glob("db_2*")) == []
 
 
+def test_a_link_is_removed_and_not_what_it_leads_to(open_database: Open, tmp_path: Path) -> None:
+    database = open_database()
+    with database.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (x)")
+    real = Path(database.settings_dict["NAME"])
+    link = tmp_path / "test_real.sqlite3"
+    link.symlink_to(real)
+    database.creation._remove(str(link), verbosity=0)  # type: ignore[attr-defined]
+    assert not link.is_symlink()
+    with database.cursor() as cursor:
+        assert cursor.execute("SELECT * FROM t").fetchall() == []
+    assert seawall.status(real).version == 1
+
+
 class Project:
     """The polls example, with its database in a folder of this test."""
 

@@ -6,6 +6,7 @@ use crate::{print, table};
 use seawall::Shown;
 use seawall::identity::{self, Identity};
 use seawall::plain::{HEADER, NameState, state_of};
+use seawall::storage::{File, Span, Storage, os::OsStorage};
 use seawall_dynamodb::address::Address;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -115,7 +116,7 @@ fn examine_name(name: &Path) -> (Option<Identity>, Vec<Finding>) {
             return (None, vec![found]);
         }
     };
-    let id = match beginning(&folder_of(name).join("id"), identity::MAX_LENGTH) {
+    let id = match id_of(name) {
         Ok(None) => None,
         Ok(Some(bytes)) => Some(identity::parse(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
@@ -164,10 +165,13 @@ fn beginning(path: &Path, length: usize) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-fn folder_of(name: &Path) -> PathBuf {
-    let mut folder = name.to_owned().into_os_string();
-    folder.push("-seawall");
-    folder.into()
+/// What `id` has, read as the engine reads it: through no link.
+fn id_of(name: &Path) -> io::Result<Option<Vec<u8>>> {
+    let storage = OsStorage::new(name, &std::env::temp_dir())?;
+    match storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 #[cfg(test)]

@@ -2,56 +2,18 @@
 
 use crate::finding::Finding;
 use crate::mounts;
-use nix::fcntl::{FcntlArg, fcntl};
-use seawall::storage::{Storage, os::OsStorage};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, symlink};
+use seawall::storage::trials::{TRIALS, Trial, says_nothing};
+use seawall::storage::{Storage, inspect, os::OsStorage};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 /// With less free space than this a database soon stops growing.
 const LITTLE_SPACE: u64 = 100 << 20;
 
-/// A trial: its name, what it does in an empty folder, why it matters, what to do if it fails.
-struct Trial {
-    check: &'static str,
-    run: fn(&Path) -> io::Result<()>,
-    good: &'static str,
-    remedy: &'static str,
-}
-
-const TRIALS: [Trial; 5] = [
-    Trial {
-        check: "put-if-absent",
-        run: link_once,
-        good: "a name is given once: the second who tries is told so",
-        remedy: "use a file system with hard links (EFS, any NFS, ext4, xfs): id and bases get their names by them",
-    },
-    Trial {
-        check: "symlinks",
-        run: symlink_once,
-        good: "a symlink is made once, with its content",
-        remedy: "use a file system with symlinks (SMB needs the mount option mfsymlinks), or a dynamodb:// coordinator",
-    },
-    Trial {
-        check: "locks",
-        run: lock_once,
-        good: "a lock keeps others out",
-        remedy: "mount it with locks (not nolock): without them writers do not wait for each other, and lose work; nothing else",
-    },
-    Trial {
-        check: "durable writes",
-        run: sync,
-        good: "files and folders can be synced",
-        remedy: "use a file system that can make a file durable: what is acknowledged must survive a crash",
-    },
-    Trial {
-        check: "inode numbers",
-        run: inode_stays,
-        good: "a file keeps its inode number",
-        remedy: "use a file system with stable inode numbers: a database's home is known by one",
-    },
-];
+/// What helps when a disk is full: nothing that is done in the database.
+const MAKE_ROOM: &str = "enlarge the file system or the quota, or delete or move other files on it. Nothing that SQL does gives space back: \
+                         DELETE and VACUUM are commits, and take more; what was committed can be read all the time";
 
 /// Looks at the folder that NAME lies in.
 pub(crate) fn examine(name: &Path) -> Vec<Finding> {
@@ -66,7 +28,7 @@ pub(crate) fn examine(name: &Path) -> Vec<Finding> {
     findings.extend(owner_of_commits(name, trial.path()));
     findings.extend(TRIALS.iter().enumerate().map(|(n, trial_of)| {
         let place = trial.path().join(n.to_string());
-        judge(trial_of, fs::create_dir(&place).and_then(|()| (trial_of.run)(&place)))
+        judge(trial_of, fs::create_dir(&place).and_then(|()| trial_of.run(&place)))
     }));
     findings.push(space(folder));
     if let Err(error) = trial.close() {
@@ -83,7 +45,7 @@ fn cannot_be_used(check: &'static str, folder: &Path, error: &io::Error) -> Find
             "give this process's user the right to write there (on EFS: the access point's user and permissions)"
         }
         io::ErrorKind::NotADirectory => "name a file in a folder",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => MAKE_ROOM,
         _ => "look into the system's log",
     };
     Finding::problem(check, format!("{} cannot be written: {error}", folder.display()), remedy)
@@ -92,6 +54,10 @@ fn cannot_be_used(check: &'static str, folder: &Path, error: &io::Error) -> Find
 fn judge(trial: &Trial, result: io::Result<()>) -> Finding {
     match result {
         Ok(()) => Finding::good(trial.check, trial.good),
+        // It says nothing of what the file system can do.
+        Err(error) if says_nothing(&error) => {
+            Finding::unknown(trial.check, format!("it could not be tried out: {error}"))
+        }
         Err(error) => Finding::problem(trial.check, error.to_string(), trial.remedy),
     }
 }
@@ -109,6 +75,10 @@ fn kind(name: &Path, folder: &Path) -> Vec<Finding> {
         Finding::note(CHECK, format!("{kind}: a disk of this machine only, shared by its processes"))
     }];
     findings.extend(mounts::of(folder).map(|mount| mount.examine()).unwrap_or_default());
+    findings.extend(inspect::files(&storage).into_iter().map(|seen| match seen.remedy {
+        None => Finding::good(seen.check, seen.text),
+        Some(remedy) => Finding::problem(seen.check, seen.text, remedy),
+    }));
     findings
 }
 
@@ -147,79 +117,12 @@ fn space(folder: &Path) -> Finding {
             let free = found.f_bavail.saturating_mul(found.f_frsize);
             let text = format!("{} MiB are free", free >> 20);
             if free < LITTLE_SPACE {
-                Finding::problem(CHECK, text, "make room: a full disk refuses commits")
+                Finding::problem(CHECK, format!("{text}; a full disk refuses commits"), MAKE_ROOM)
             } else {
                 Finding::good(CHECK, text)
             }
         }
     }
-}
-
-/// The second attempt must be told that the name is taken.
-fn must_be_taken(second: io::Result<()>) -> io::Result<()> {
-    match second {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Ok(()) => Err(io::Error::other("a name that was taken was given again")),
-        Err(error) => Err(error),
-    }
-}
-
-fn symlink_once(folder: &Path) -> io::Result<()> {
-    let name = folder.join("1");
-    symlink("what it holds", &name)?;
-    must_be_taken(symlink("something else", &name))?;
-    let content = fs::read_link(&name)?;
-    if content == Path::new("what it holds") { Ok(()) } else { Err(io::Error::other("it does not hold what was put")) }
-}
-
-fn link_once(folder: &Path) -> io::Result<()> {
-    let (one, two, name) = (folder.join("one"), folder.join("two"), folder.join("name"));
-    fs::write(&one, "1")?;
-    fs::write(&two, "2")?;
-    fs::hard_link(&one, &name)?;
-    must_be_taken(fs::hard_link(&two, &name))?;
-    must_be_taken(File::create_new(&name).map(drop))
-}
-
-fn lock_once(folder: &Path) -> io::Result<()> {
-    let path = folder.join("lease");
-    let file = File::create_new(&path)?;
-    lock(&file)?;
-    let other = OpenOptions::new().read(true).write(true).open(&path)?;
-    match lock(&other) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied) => Ok(()),
-        Ok(()) => Err(io::Error::other("a lock that somebody has was given again")),
-        Err(error) => Err(error),
-    }
-}
-
-/// As the `fs` coordinator does: an open-file-description lock on one byte.
-fn lock(file: &File) -> io::Result<()> {
-    let wanted = nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as i16,
-        l_whence: nix::libc::SEEK_SET as i16,
-        l_start: 0,
-        l_len: 1,
-        l_pid: 0,
-    };
-    Ok(fcntl(file, FcntlArg::F_OFD_SETLK(&wanted)).map(drop)?)
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    let mut file = File::create_new(folder.join("file"))?;
-    file.write_all(b"durable")?;
-    file.sync_all()?;
-    File::open(folder)?.sync_all()
-}
-
-fn inode_stays(folder: &Path) -> io::Result<()> {
-    let (draft, name) = (folder.join("draft"), folder.join("name"));
-    fs::write(&draft, "x")?;
-    let before = fs::metadata(&draft)?.ino();
-    fs::hard_link(&draft, &name)?;
-    fs::remove_file(&draft)?;
-    let after = fs::metadata(&name)?.ino();
-    if before == after { Ok(()) } else { Err(io::Error::other(format!("{before} became {after}"))) }
 }
 
 #[cfg(test)]
@@ -252,12 +155,6 @@ mod tests {
             assert_eq!(found.state, State::Problem);
             assert_eq!(found.remedy.as_deref(), Some(trial.remedy));
         }
-    }
-
-    #[test]
-    fn a_name_that_is_given_twice_is_a_problem() {
-        assert!(must_be_taken(Ok(())).is_err());
-        assert!(must_be_taken(Err(io::Error::from(io::ErrorKind::PermissionDenied))).is_err());
     }
 
     #[test]

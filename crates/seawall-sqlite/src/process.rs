@@ -5,7 +5,6 @@ use crate::failure::Failure;
 use crate::host::Host;
 use seawall::{Access, Counts, Database, Error, Freshness, Moment, Options, Status};
 use std::cell::Cell;
-use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,12 +45,13 @@ pub fn remove(name: &Path, coordinator: Option<&str>) -> Result<(), Failure> {
     Ok(seawall::remove(name, coordinator)?)
 }
 
-/// Writes the newest version of the database at `source` as a plain SQLite file at `target`, where nothing may lie yet.
+/// Writes the newest version of the database at `source` as a plain SQLite file at `target`, where nothing may lie yet. It belongs to
+/// those to whom `source` belongs, with the same permissions.
 pub fn copy(source: &Path, target: &Path, options: &Options) -> Result<(), Failure> {
     let database = open(source, options)?;
     let snapshot = database.snapshot(Freshness::Transaction)?;
     let failed = |error| Error::io(format!("writing {}", target.display()), error);
-    let file = File::create_new(target).map_err(failed)?;
+    let file = seawall::storage::create_beside(source, target).map_err(failed)?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let written = database.export(&snapshot, &mut out).and_then(|()| {
         let file = out.into_inner().map_err(|error| failed(error.into_error()))?;

@@ -30,6 +30,8 @@ pub(crate) struct Adoption<'a> {
     pub(crate) name: &'a Path,
     pub(crate) storage: &'a Arc<dyn Storage>,
     pub(crate) options: &'a Options,
+    /// Neither NAME nor `id` was there when the opening began, and the folder was: a removal was cut short.
+    pub(crate) was_removed: bool,
 }
 
 impl Adoption<'_> {
@@ -37,13 +39,18 @@ impl Adoption<'_> {
     pub(crate) fn run(&self, plain: &dyn PlainSqlite, create: bool) -> Result<()> {
         let database = DatabaseId(self.random()?);
         let coordinator = self.coordinator_of(database)?;
-        self.shut_out(&*coordinator)?;
-        match self.adopt(database, &*coordinator, plain, create) {
+        let made_folder = self.storage.prepare(coordinator.name() == "fs:")?;
+        let adopted = self.shut_out(&*coordinator).and_then(|()| {
+            self.adopt(database, &*coordinator, plain, create).inspect_err(|_| self.let_in(&*coordinator))
+        });
+        match adopted {
             Ok(adopted) if adopted == database => Ok(()),
             // Another one was quicker: what keeps the old clients out is to bear its name.
             Ok(adopted) => self.shut_out(&*self.coordinator_of(adopted)?),
             Err(error) => {
-                self.let_in(&*coordinator);
+                if made_folder {
+                    self.storage.discard_folder();
+                }
                 Err(error)
             }
         }
@@ -94,10 +101,14 @@ impl Adoption<'_> {
         create: bool,
     ) -> Result<DatabaseId> {
         let mut held = plain.hold(self.name, create)?;
-        self.storage.create_folders().map_err(|error| Error::io("making the database's folder", error))?;
-        if self.inode(File::Id)?.is_some() {
+        if self.home(File::Id)?.is_some() {
             return self.adopted_as();
         }
+        // Only now is it certain that nobody is making a database here: that would be under this lock, and NAME would be marked.
+        if self.was_removed && held.size()? == 0 {
+            self.storage.clear().map_err(|error| Error::io("clearing away what a removal left", error))?;
+        }
+        self.storage.create_folders().map_err(|error| Error::io("making the database's folder", error))?;
         let marked_now = self.mark(&mut *held)?;
         let put = self.draft(database, coordinator, &mut *held).and_then(|head| match coordinator.create(&head) {
             Err(error) if error.is_certain() => Err(not_taken(&error)),
@@ -159,7 +170,7 @@ impl Adoption<'_> {
         let identity = Identity { database, coordinator: coordinator.name() };
         self.write_new(File::IdDraft(database), identity.to_string().as_bytes())?;
         let home = self
-            .inode(File::IdDraft(database))?
+            .home(File::IdDraft(database))?
             .ok_or_else(|| Error::corrupt(File::IdDraft(database), "it vanished"))?;
         Ok(Head::first(database, commit, base, home))
     }
@@ -171,7 +182,7 @@ impl Adoption<'_> {
         }
         // Whoever won: its `id` gets its name, by whoever is first.
         let linked = self.storage.link(File::IdDraft(winner.database), File::Id);
-        match self.inode(File::Id)? {
+        match self.home(File::Id)? {
             Some(home) if home == winner.home => {}
             // Where every adopter has a head of its own, the name decides: this one was too late.
             Some(_) => {
@@ -264,8 +275,8 @@ impl Adoption<'_> {
         self.storage.remove(file).map_err(|error| Error::io(format!("removing {file}"), error))
     }
 
-    fn inode(&self, file: File) -> Result<Option<u64>> {
-        self.storage.inode(file).map_err(|error| Error::io(format!("looking for {file}"), error))
+    fn home(&self, file: File) -> Result<Option<u64>> {
+        self.storage.home(file).map_err(|error| Error::io(format!("looking for {file}"), error))
     }
 
     fn random<const N: usize>(&self) -> Result<[u8; N]> {

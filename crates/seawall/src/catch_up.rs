@@ -100,16 +100,26 @@ impl Pages {
                 length: run.place.length as usize,
             })
             .collect();
-        let read = self.read_whole_many(&spans)?;
-        let decode = |((bytes, run), span): ((Vec<u8>, &RunRef), &Span)| {
+        // Each is as long as the commit says, and all together as long as one frame may be, or they are read one after another: the first
+        // that is not what it should be ends it.
+        let total: u64 = spans.iter().map(|span| span.length as u64).sum();
+        let at_once = if total <= frame::MAX_PAYLOAD as u64 { spans.len().max(1) } else { 1 };
+        let decode = |((bytes, run), span): ((Vec<u8>, &&RunRef), &Span)| {
             let damaged = |why| ReadError::Damaged(span.file, span.at, why);
             let frame = frame_of(&bytes, Kind::Index).map_err(damaged)?;
             let index = IndexFrame::decode(frame.payload, &self.segments).map_err(damaged)?;
             if index.database != self.database || (index.after, index.up_to) != (run.after, run.up_to) {
-                return Err(damaged(Malformed("it is another index than the commit names")).into());
+                return Err(Error::from(damaged(Malformed("it is another index than the commit names"))));
             }
             Ok(index)
         };
-        read.into_iter().zip(runs).zip(&spans).map(decode).collect()
+        let mut indexes = Vec::with_capacity(spans.len());
+        for (spans, runs) in spans.chunks(at_once).zip(runs.chunks(at_once)) {
+            let read = self.read_whole_many(spans)?;
+            for decoded in read.into_iter().zip(runs).zip(spans).map(decode) {
+                indexes.push(decoded?);
+            }
+        }
+        Ok(indexes)
     }
 }

@@ -7,6 +7,7 @@
 use crate::coordinator::CoordinatorError;
 use crate::ids::{CommitId, Version};
 use crate::shown::Shown;
+use crate::storage::Unusable;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -175,6 +176,9 @@ impl Error {
     /// An operating system's error while doing `what`, as the row of the table that it is.
     pub fn io(what: impl Into<String>, cause: io::Error) -> Error {
         let what = what.into();
+        if cause.get_ref().is_some_and(|inner| inner.is::<Unusable>()) {
+            return Error::CannotOpen(format!("{what}: {cause}. Nothing was changed"));
+        }
         match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Error::Full(format!("{what}: {cause}"))

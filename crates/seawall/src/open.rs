@@ -1,13 +1,13 @@
 //! Opening: this process's one `Database` for NAME, made when it is first asked for.
 
-use crate::adopt::{Adoption, legacy_names};
+use crate::adopt::Adoption;
 use crate::coordinator::kinds::coordinator_of;
-use crate::coordinator::{Coordinator, CoordinatorError, Known};
+use crate::coordinator::{CoordinatorError, Known};
 use crate::database::{Database, Newest, PATIENCE, check_home};
 use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::high::{self, High};
-use crate::identity::{self, Identity};
+use crate::identity;
 use crate::ids::CommitId;
 use crate::moment::Moment;
 use crate::mutation::{self, Mutation};
@@ -58,6 +58,9 @@ fn may_be_forgotten(database: &Arc<Database>) -> bool {
     let owes_nothing = || sync::try_lock(&database.segment).is_some_and(|segment| !segment.owes());
     Arc::strong_count(database) == 1 && !database.unsettled.load(Ordering::Acquire) && owes_nothing()
 }
+
+/// So many links are followed to NAME, as in the kernel.
+const LINKS: usize = 40;
 
 /// Databases that nobody has open are forgotten beyond this many, for each has a few descriptors, …
 const KEPT_IDLE: usize = 8;
@@ -122,8 +125,8 @@ impl Database {
 
     /// Whether NAME and `id` are what they were when this database was opened: two look-ups.
     fn is_still_there(&self) -> Result<bool> {
-        let inode = |file| self.storage.inode(file).map_err(|error| Error::io(format!("looking for {file}"), error));
-        if inode(File::Id)? != Some(self.home) {
+        let home = self.storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
+        if home? != Some(self.home) {
             return Ok(false);
         }
         let stamp = self.storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
@@ -174,63 +177,10 @@ fn known_databases() -> Vec<Arc<Database>> {
     open.filter(|database| database.is_current()).collect()
 }
 
-/// Removes a database: NAME, what stock SQLite may have left beside it, its folder, and its head. One that is not there is fine.
-/// The coordinator is the one that `id` names, or `url`, if it is to be reached in another way.
-pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
-    let name = absolute(name)?;
-    let known = databases().remove(&name);
+/// This process's database for NAME, if it has one, is no more.
+pub(crate) fn forget(name: &Path) {
+    let known = databases().remove(name);
     drop(known);
-    let storage = OsStorage::new(&name, &std::env::temp_dir())
-        .map_err(|error| Error::CannotOpen(format!("{}: {error}", name.display())))?;
-    let storage: Arc<dyn Storage> = Arc::new(storage);
-    let home = storage.inode(File::Id).map_err(|error| Error::io("looking for id", error))?;
-    // What cannot be read any more can still be removed; its head stays, and costs nothing.
-    let identity = identity::parse(read(&*storage, File::Id, identity::MAX_LENGTH)?).ok();
-    let coordinator = identity.map(|identity| coordinator_to_leave(&identity, url, &storage)).transpose()?;
-    remove_files(&name)?;
-    if let (Some(coordinator), Some(home)) = (coordinator, home) {
-        let names = legacy_names(&name, &[]);
-        let forgotten =
-            names.iter().try_for_each(|name| coordinator.let_in(name)).and_then(|()| coordinator.forget(home));
-        forgotten.map_err(|error| {
-            let what =
-                "the files were removed, and what the coordinator has of the database is left, which harms nobody";
-            Error::CannotOpen(format!("{what}: {error}"))
-        })?;
-    }
-    Ok(())
-}
-
-/// The coordinator that `identity` names, reached as `url` says, if that names the same one.
-fn coordinator_to_leave(
-    identity: &Identity,
-    url: Option<&str>,
-    storage: &Arc<dyn Storage>,
-) -> Result<Box<dyn Coordinator>> {
-    let named = coordinator_of(&identity.coordinator, identity.database, storage)?;
-    let told = url.map(|url| coordinator_of(url, identity.database, storage)).transpose()?;
-    Ok(told.filter(|told| told.name() == named.name()).unwrap_or(named))
-}
-
-fn remove_files(name: &Path) -> Result<()> {
-    let beside = |suffix: &str| {
-        let mut path = name.to_owned().into_os_string();
-        path.push(suffix);
-        PathBuf::from(path)
-    };
-    // `id` goes first: what is left after a crash is no database any more.
-    let folder = beside("-seawall");
-    let files = [folder.join("id"), name.to_owned(), beside("-journal"), beside("-wal"), beside("-shm")];
-    let removed = files.iter().map(std::fs::remove_file).chain([std::fs::remove_dir_all(&folder)]);
-    for result in removed {
-        match result {
-            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Err(Error::io(format!("removing {}", name.display()), error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn open_or_adopt(
@@ -240,11 +190,13 @@ fn open_or_adopt(
     options: &Options,
     plain: &dyn PlainSqlite,
 ) -> Result<Arc<Database>> {
-    let look_for_id = || storage.inode(File::Id).map_err(|error| Error::io("looking for id", error));
+    let look_for_id = || storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
     let mut home = look_for_id()?;
     if home.is_none() {
-        check_adoptable(&*storage, access)?;
-        let adoption = Adoption { name, storage: &storage, options };
+        let is_there = check_adoptable(&*storage, access)?;
+        let has_folder = || storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error));
+        let was_removed = !is_there && has_folder()?.is_some();
+        let adoption = Adoption { name, storage: &storage, options, was_removed };
         adoption.run(plain, access == Access::Create)?;
         home = look_for_id()?;
     }
@@ -252,8 +204,8 @@ fn open_or_adopt(
     open_existing(name, storage, options, home)
 }
 
-/// Whether what lies at NAME may become a Seawall database by being opened.
-fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<()> {
+/// What lies at NAME must be something that may become a Seawall database by being opened. Whether anything does.
+fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<bool> {
     let there = storage.inode(File::Name).map_err(|error| Error::io("looking for NAME", error))?.is_some();
     if !there && access != Access::Create {
         return Err(Error::CannotOpen("NAME does not exist, and may not be made (mode=rw or ro)".into()));
@@ -264,8 +216,16 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<()> {
                 .into(),
         ));
     }
-    if !there || plain::state_of(&read(storage, File::Name, HEADER)?) != NameState::Marked {
-        return Ok(());
+    if !there {
+        return Ok(false);
+    }
+    let beginning = read(storage, File::Name, plain::empty_marked().len())?;
+    match plain::state_of(&beginning[..HEADER.min(beginning.len())]) {
+        NameState::Marked => {}
+        NameState::Other if !plain::is_torn_empty(&beginning) => {
+            return Err(Error::CannotOpen("NAME is not a SQLite database. It was not touched".into()));
+        }
+        _ => return Ok(true),
     }
     // Whoever adopts makes the folder before the mark: somebody may be at it right now.
     let begun = storage.inode(File::Folder);
@@ -276,7 +236,7 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<()> {
                 .into(),
         ));
     }
-    Ok(())
+    Ok(true)
 }
 
 fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home: u64) -> Result<Arc<Database>> {
@@ -368,17 +328,31 @@ fn or_nothing(read: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// NAME as an absolute path without links: one database has one path in a process.
+/// NAME as an absolute path without links: one database has one path in a process. As stock SQLite does, a link to what is not there
+/// yet is followed.
 fn absolute(name: &Path) -> Result<PathBuf> {
-    let failed = |error| Error::CannotOpen(format!("{}: {error}", name.display()));
-    match name.canonicalize() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let file = name.file_name().ok_or_else(|| failed(io::Error::other("it names no file")))?;
-            Ok(parent.canonicalize().map_err(failed)?.join(file))
+    let mut place = name.to_owned();
+    for _ in 0..LINKS {
+        match place.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                place = beside(&place)?;
+                match std::fs::read_link(&place) {
+                    Ok(target) => place = place.with_file_name("").join(target),
+                    Err(_) => return Ok(place),
+                }
+            }
+            path => return path.map_err(|error| Error::CannotOpen(format!("{}: {error}", name.display()))),
         }
-        path => path.map_err(failed),
     }
+    Err(Error::CannotOpen(format!("{}: too many links lead on from it", name.display())))
+}
+
+/// NAME as an absolute path; it may itself be a link.
+pub(crate) fn beside(name: &Path) -> Result<PathBuf> {
+    let failed = |error| Error::CannotOpen(format!("{}: {error}", name.display()));
+    let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = name.file_name().ok_or_else(|| failed(io::Error::other("it names no file")))?;
+    Ok(parent.canonicalize().map_err(failed)?.join(file))
 }
 
 fn databases() -> MutexGuard<'static, HashMap<PathBuf, Entry>> {

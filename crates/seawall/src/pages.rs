@@ -234,10 +234,12 @@ impl Pages {
     }
 
     pub(crate) fn read_whole(&self, span: Span) -> Result<Vec<u8>, ReadError> {
+        may_be_read(&span)?;
         whole(self.storage.read(span), span)
     }
 
     pub(crate) fn read_whole_many(&self, spans: &[Span]) -> Result<Vec<Vec<u8>>, ReadError> {
+        spans.iter().try_for_each(may_be_read)?;
         self.storage.read_many(spans).into_iter().zip(spans).map(|(read, span)| whole(read, *span)).collect()
     }
 
@@ -260,6 +262,15 @@ fn image_of(group: &group::Group, slot: usize) -> &[u8] {
 pub(crate) fn frame_of(bytes: &[u8], kind: Kind) -> Result<Frame<'_>, Malformed> {
     let frame = frame::parse(bytes)?;
     if frame.kind == kind { Ok(frame) } else { Err(Malformed("a frame of another kind lies there")) }
+}
+
+/// A length comes from a record that may say anything, and a sparse file has that many bytes: nothing longer than a frame is read.
+fn may_be_read(span: &Span) -> Result<(), ReadError> {
+    // The pages of a small commit come along with its frame.
+    if span.length <= frame::HEADER + frame::MAX_PAYLOAD + READ_AHEAD {
+        return Ok(());
+    }
+    Err(ReadError::Damaged(span.file, span.at, Malformed("what is to be read there is longer than any frame")))
 }
 
 fn whole(read: io::Result<Vec<u8>>, span: Span) -> Result<Vec<u8>, ReadError> {

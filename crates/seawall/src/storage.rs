@@ -7,12 +7,23 @@
 pub mod chosen;
 mod commits;
 mod descriptors;
+pub mod inspect;
+mod lease;
 mod lease_file;
 pub mod os;
+mod places;
+mod prepare;
+pub(crate) mod remains;
+pub mod rights;
+pub(crate) mod safely;
+pub mod trials;
+
+pub use safely::Unusable;
 
 pub use lease_file::lease_descriptors;
 
 use crate::counters::Counters;
+use crate::error::Result;
 use crate::ids::{BaseName, DatabaseId, SegmentName, Version};
 use crate::moment::Moment;
 use std::fmt;
@@ -87,6 +98,21 @@ pub struct Stamp {
     pub changed: i128,
 }
 
+/// Makes `target`, where nothing may lie yet, for a copy of the database NAME, with NAME's permissions, group and, made by root, owner.
+pub fn create_beside(name: &std::path::Path, target: &std::path::Path) -> io::Result<std::fs::File> {
+    use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags};
+    let found = rustix::fs::statx(CWD, name, AtFlags::empty(), StatxFlags::BASIC_STATS)?;
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    let file = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
+    safely::Folder::at(parent, safely::Use::Pass)?.create(file, OFlags::WRONLY, &rights::Rights::of(&found))
+}
+
+/// A database's home, from the inode numbers of `id` and of the folder that it lies in. A copied `id` has another number, and a folder
+/// whose files were copied as hard links, which have the same, has itself another: no folder has a second name.
+pub fn home_of(id: u64, folder: u64) -> u64 {
+    id ^ folder.rotate_left(32)
+}
+
 /// The modification time of `commits/`, in nanoseconds, from when it is brought to rest until its next change: it is before all others.
 pub const AT_REST: i128 = 1_000_000_000;
 
@@ -152,11 +178,27 @@ pub trait Storage: Send + Sync {
     fn counters(&self) -> &Counters;
     /// The file system's name, for people.
     fn describe(&self) -> String;
-    /// Makes the database's folder and those inside it, durably; those that are there stay.
+    /// Before an adoption touches anything: whether a database can live in this place, tried out in its folder, which is made for it.
+    /// `orders_commits`: the order of commits is to be in the folder, too. Whether it made the folder.
+    fn prepare(&self, orders_commits: bool) -> Result<bool> {
+        let _ = orders_commits;
+        Ok(false)
+    }
+    /// Makes the database's folder and those inside it, durably, with NAME's rights; those that are there stay.
     fn create_folders(&self) -> io::Result<()>;
+    /// Removes the database's folder, if there is nothing in it: an adoption came to nothing.
+    fn discard_folder(&self) {}
+    /// Removes what is left of a database whose removal was cut short. NAME is held, and `id` is gone.
+    fn clear(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// The inode number of a file, `None` if it is not there now: that it was looked for in vain once, which an NFS client remembers
     /// for half a minute, is no answer.
     fn inode(&self, file: File) -> io::Result<Option<u64>>;
+    /// The home of the database whose `id` is `file`: a number that a copy of the folder does not have, be it made of hard links.
+    fn home(&self, file: File) -> io::Result<Option<u64>> {
+        self.inode(file)
+    }
     /// What a file looks like, `None` if it is not there now.
     fn stamp(&self, file: File) -> io::Result<Option<Stamp>>;
     /// Reads up to `length` bytes, always what the file has now; fewer only where it ends.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::faulty::{Call, Clock, EACCES, EEXIST, EIO, ENOSPC, Fault, Faulty};
+use common::faulty::{Call, Clock, EACCES, EEXIST, EIO, ENOSPC, ESTALE, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, marks, newest, page_size, write_plain};
 use seawall::mark::Fate;
 use seawall::{Access, Database, Error, ErrorKind, Freshness, Options, PageNo, Version};
@@ -59,15 +59,17 @@ impl Scene {
 
 #[test]
 fn a_publication_that_did_not_arrive_is_sent_again() {
-    let scene = scene();
-    scene.storage.fail(Call::Publish, Fault::Before(EIO), 3);
-    commit(&scene.a, &[(1, 2)]).unwrap();
-    assert_eq!(scene.seen(), (Version(2), 2));
+    for error in [EIO, ESTALE] {
+        let scene = scene();
+        scene.storage.fail(Call::Publish, Fault::Before(error), 3);
+        commit(&scene.a, &[(1, 2)]).unwrap();
+        assert_eq!(scene.seen(), (Version(2), 2));
+    }
 }
 
 #[test]
 fn a_publication_whose_reply_was_lost_is_committed_once() {
-    for error in [EIO, EEXIST] {
+    for error in [EIO, EEXIST, ESTALE] {
         let scene = scene();
         scene.storage.fail(Call::Publish, Fault::After(error), 1);
         commit(&scene.a, &[(1, 2)]).unwrap();

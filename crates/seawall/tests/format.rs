@@ -11,6 +11,7 @@ use seawall::ids::{DatabaseId, Epoch, SegmentName};
 use seawall::index::IndexFrame;
 use seawall::mark::{Fate, Mark};
 use seawall::page_map::{Entry, Segments};
+use seawall::storage::home_of;
 use seawall::storage::os::OsStorage;
 use seawall::{Access, Database, Options, PageNo, PageSize, Version};
 use std::fs;
@@ -204,7 +205,8 @@ fn lay_out(folder: &Folder) -> u64 {
     name[..16].copy_from_slice(b"SQLite format 3\0");
     name[18] = 3;
     fs::write(folder.name(), name).unwrap();
-    fs::metadata(folder.inside("id")).unwrap().ino()
+    let inode = |path: &str| fs::metadata(folder.inside(path)).unwrap().ino();
+    home_of(inode("id"), inode(""))
 }
 
 fn open(folder: &Folder) -> seawall::Result<Arc<Database>> {

@@ -121,6 +121,10 @@ class DatabaseCreation(creation.DatabaseCreation):
             self._forget(test_database_name)
 
     def _forget(self, name: str) -> None:
+        if Path(name).is_symlink():
+            # As stock Django does: what the link leads to may be the real database.
+            Path(name).unlink()
+            return
         seawall.remove(name, coordinator=Options.of(self.connection.settings_dict).coordinator)
 
     def _ask_to_replace(self, name: str) -> None:

@@ -7,6 +7,7 @@
 //! quarter of its price.
 
 use super::descriptors::Watching;
+use super::safely::Folder;
 use super::{AT_REST, Look, Record, Stamp};
 use crate::head::MAX_TEXT;
 use crate::ids::{Version, parse_number};
@@ -18,7 +19,7 @@ use rustix::io::Errno;
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -47,15 +48,15 @@ struct Watch {
 }
 
 impl Commits {
-    /// Opens `path`. `watches`: every change there is made through this kernel and this very file system.
-    pub(super) fn open(path: &Path, network: bool, watches: bool) -> io::Result<Commits> {
-        let folder = fs::File::open(path)?;
-        Ok(Commits {
-            path: path.to_owned(),
-            folder,
+    /// Of an open folder. `watches`: every change there is made through this kernel and this very file system.
+    pub(super) fn open(folder: Folder, network: bool, watches: bool) -> Commits {
+        let path = folder.path().to_owned();
+        Commits {
+            path,
+            folder: fs::File::from(folder.into_fd()),
             network,
             watch: watches.then(|| (Process::this(), Mutex::default())),
-        })
+        }
     }
 
     pub(super) fn look(&self, known: Version) -> io::Result<Look> {
@@ -174,12 +175,12 @@ impl Commits {
 }
 
 /// Makes the kernel ask anew for `folder`, so that it drops what it remembers of names there, if they have changed; what it was told.
-pub(super) fn look_at(folder: &fs::File) -> io::Result<Statx> {
+pub(super) fn look_at(folder: impl AsFd) -> io::Result<Statx> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
     Ok(rustix::fs::statx(folder, c"", flags, StatxFlags::BASIC_STATS)?)
 }
 
-fn nanoseconds(time: StatxTimestamp) -> i128 {
+pub(super) fn nanoseconds(time: StatxTimestamp) -> i128 {
     i128::from(time.tv_sec) * SECOND + i128::from(time.tv_nsec)
 }
 
@@ -204,7 +205,8 @@ impl Watch {
 fn watch_of(path: &Path) -> io::Result<OwnedFd> {
     let queue = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     let names = inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVE;
-    let folder = inotify::WatchFlags::DELETE_SELF | inotify::WatchFlags::MOVE_SELF | inotify::WatchFlags::ONLYDIR;
+    let folder = inotify::WatchFlags::DELETE_SELF | inotify::WatchFlags::MOVE_SELF;
+    let folder = folder | inotify::WatchFlags::ONLYDIR | inotify::WatchFlags::DONT_FOLLOW;
     inotify::add_watch(&queue, path, names | folder)?;
     Ok(queue)
 }

@@ -3,24 +3,29 @@
 //! What network file systems do was measured on NFSv4.1: a file that somebody else appends to must be read with
 //! O_DIRECT or opened anew; folders are synced everywhere, for on NFS that call costs nothing.
 
-use super::commits::{Commits, look_at};
+use super::commits::{Commits, nanoseconds};
 use super::descriptors::{Kept, with_room};
-use super::lease_file::LeaseFile;
-use super::{Append, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
+use super::lease::Lease;
+use super::places::Place;
+use super::remains::{self, Clear, FOLDERS, or_none};
+use super::rights::{self, Rights};
+use super::safely::{Folder, Use, is_unusable};
+use super::{Append, File, Lock, Look, Record, Scratch, Span, Stamp, Storage, home_of};
 use crate::counters::{Counters, Operation};
+use crate::error::Result;
 use crate::ids::Version;
 use crate::moment::Moment;
 use crate::threads;
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
-use rustix::io::Errno;
-use std::fs::{self, OpenOptions};
+use rustix::fs::{OFlags, Statx};
+use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// How many reads are issued at once, at most.
@@ -29,8 +34,6 @@ const AT_ONCE: usize = 16;
 const READER_STACK: usize = 256 << 10;
 /// Room for a longer read is only made as the file turns out to be so long: the length can come from a record that lies.
 const READ_STEP: usize = 8 << 20;
-/// The lease's locks are single bytes from here on; the labels are in front.
-const LOCKS_BEGIN: i64 = 4096;
 
 /// File systems whose names and data are coherent on this machine, because it alone has them.
 const LOCAL: [(u64, &str); 9] = [
@@ -49,17 +52,21 @@ const REMOTE: [(u64, &str); 5] =
 
 /// The files of one database on this machine.
 pub struct OsStorage {
-    name: PathBuf,
-    folder: PathBuf,
+    pub(super) name: PathBuf,
+    pub(super) folder: PathBuf,
     scratch: PathBuf,
-    kind: String,
-    network: bool,
+    pub(super) kind: String,
+    pub(super) network: bool,
     /// Cleared when the file system turns out not to know O_DIRECT.
     direct: AtomicBool,
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
     open: Kept,
-    commits: OnceLock<Commits>,
-    lease: OnceLock<LeaseFile>,
+    pub(super) commits: Mutex<Option<Arc<Commits>>>,
+    pub(super) lease: Lease,
+    /// Whose NAME is and who may use it, as it was seen last.
+    pub(super) rights: Mutex<Option<Rights>>,
+    /// The database's home, as it was seen last; 0: never.
+    pub(super) home: AtomicU64,
 }
 
 impl OsStorage {
@@ -78,8 +85,10 @@ impl OsStorage {
             direct: AtomicBool::new(true),
             counters: Arc::default(),
             open: Kept::new(),
-            commits: OnceLock::new(),
-            lease: OnceLock::new(),
+            commits: Mutex::default(),
+            lease: Lease::default(),
+            rights: Mutex::default(),
+            home: AtomicU64::new(0),
         })
     }
 
@@ -88,71 +97,33 @@ impl OsStorage {
         self.network
     }
 
-    fn path(&self, file: File) -> PathBuf {
-        let relative = file.to_string();
-        match relative.strip_prefix("NAME-seawall/") {
-            Some(inside) => self.folder.join(inside),
-            None if file == File::Folder => self.folder.clone(),
-            None => self.name.clone(),
-        }
-    }
-
-    fn commits(&self) -> io::Result<&Commits> {
-        kept(&self.commits, || {
-            self.counters.count(Operation::Metadata);
-            // Several overlays can show one folder, and each tells only of what was done through itself.
-            let watches = !self.network && self.kind != "overlayfs";
-            with_room(|| Commits::open(&self.folder.join("commits"), self.network, watches))
-        })
-    }
-
-    fn lease(&self) -> io::Result<&LeaseFile> {
-        kept(&self.lease, || {
-            self.counters.count(Operation::Metadata);
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false);
-            with_room(|| options.open(self.path(File::Lease))).map(LeaseFile::new)
-        })
-    }
-
-    fn metadata(&self, file: File) -> io::Result<Option<fs::Metadata>> {
-        self.counters.count(Operation::Metadata);
-        match or_none(fs::metadata(self.path(file)))? {
-            None if self.network => {
-                // The kernel may only remember that it was missing, on NFS for 30 s and more: another machine can have adopted NAME since.
-                self.counters.count(Operation::Metadata);
-                for folder in [parent_of(&self.folder), &self.folder] {
-                    // As a mere place: it need not be readable.
-                    let opened = with_room(|| OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(folder));
-                    or_none(opened.and_then(|folder| look_at(&folder)))?;
-                }
-                or_none(fs::metadata(self.path(file)))
-            }
-            found => Ok(found),
-        }
-    }
-
     /// Only what never changes its content under its name stays open.
     fn open_for_reading(&self, file: File) -> io::Result<(Arc<fs::File>, bool)> {
         let keeps = matches!(file, File::Segment(_) | File::Base(_) | File::Sums(_));
         if let Some(open) = Some(file).filter(|_| keeps).and_then(|file| self.open.get(file)) {
             return Ok((open, false));
         }
-        let path = self.path(file);
-        let direct = self.network && matches!(file, File::Segment(_)) && self.direct.load(Ordering::Relaxed);
-        let flags = if direct { libc::O_DIRECT } else { 0 };
-        let opened = match with_room(|| OpenOptions::new().read(true).custom_flags(flags).open(&path)) {
-            Err(error) if direct && error.raw_os_error() == Some(libc::EINVAL) => {
+        let direct = self.reads_directly(file);
+        let flags = if direct { OFlags::RDONLY | OFlags::DIRECT } else { OFlags::RDONLY };
+        let (opened, found) = match self.open_file(file, flags) {
+            Err(error) if direct && is_invalid(&error) => {
                 self.direct.store(false, Ordering::Relaxed);
-                with_room(|| OpenOptions::new().read(true).open(&path))
+                self.open_file(file, OFlags::RDONLY)
             }
             opened => opened,
-        };
-        let opened = Arc::new(opened?);
+        }?;
+        if file == File::Lease {
+            self.lease.is_named(found.stx_ino);
+        }
+        let opened = Arc::new(opened);
         if keeps {
             self.open.keep(file, opened.clone());
         }
         Ok((opened, true))
+    }
+
+    fn reads_directly(&self, file: File) -> bool {
+        self.network && matches!(file, File::Segment(_)) && self.direct.load(Ordering::Relaxed)
     }
 
     /// Reads; says whether a file had to be opened. What comes up short or stale is tried once more on a file opened anew.
@@ -160,6 +131,12 @@ impl OsStorage {
         let (file, opened) = self.open_for_reading(span.file)?;
         match read_at(&file, span) {
             Ok(bytes) if bytes.len() == span.length || opened || !self.network => Ok((bytes, opened)),
+            // Some file systems take O_DIRECT, and then not the reads.
+            Err(error) if self.reads_directly(span.file) && is_invalid(&error) => {
+                self.direct.store(false, Ordering::Relaxed);
+                self.open.remove(span.file);
+                self.read_uncounted(span)
+            }
             Err(error) if opened || !is_stale(&error) => Err(error),
             _ => {
                 self.open.remove(span.file);
@@ -167,15 +144,6 @@ impl OsStorage {
                 Ok((read_at(&file, span)?, true))
             }
         }
-    }
-
-    /// Makes changes of names in `folder` durable. On NFS they are already, and this costs no call.
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        with_room(|| fs::File::open(folder))?.sync_all()
-    }
-
-    fn sync_folder_of(&self, path: &Path) -> io::Result<()> {
-        self.sync_folder(parent_of(path))
     }
 }
 
@@ -188,29 +156,56 @@ impl Storage for OsStorage {
         self.kind.clone()
     }
 
+    fn prepare(&self, orders_commits: bool) -> Result<bool> {
+        self.prepare_place(orders_commits)
+    }
+
     fn create_folders(&self) -> io::Result<()> {
-        for folder in ["", "bases", "segments", "commits"] {
+        // NAME is there now, and its rights are asked for anew: they are those of all that is made. Without it, the umask says.
+        let rights = or_none(self.rights_now())?;
+        let parent = self.parent(Use::List)?;
+        let make = |folder: &Folder, name: &OsStr| {
             self.counters.count(Operation::Metadata);
-            match fs::create_dir(self.folder.join(folder)) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-        }
-        self.sync_folder(&self.folder)?;
-        self.sync_folder_of(&self.folder)
+            let made = folder.make_folder(name, rights.as_ref());
+            let made = made.map_err(|error| rights::explain(error, folder, name, &self.name))?;
+            if made { Ok(()) } else { self.take_folder(folder, name, rights.as_ref()) }
+        };
+        make(&parent, self.folder_name())?;
+        let database = parent.folder(self.folder_name(), Use::List)?;
+        FOLDERS.iter().try_for_each(|folder| make(&database, folder.as_ref()))?;
+        database.sync()?;
+        parent.sync()
+    }
+
+    fn discard_folder(&self) {
+        // One that is not empty stays, and one that stays harms nobody.
+        let _ = self.parent(Use::Pass).and_then(|parent| parent.remove_folder(self.folder_name()));
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        let parent = self.parent(Use::List)?;
+        remains::clear(&parent, self.folder_name(), Clear::MakingRoom)?;
+        parent.sync()
     }
 
     fn inode(&self, file: File) -> io::Result<Option<u64>> {
-        Ok(self.metadata(file)?.map(|metadata| metadata.ino()))
+        Ok(self.found_now(file)?.map(|found| found.file.stx_ino))
+    }
+
+    fn home(&self, file: File) -> io::Result<Option<u64>> {
+        let Some(found) = self.found_now(file)? else { return Ok(None) };
+        let home = home_of(found.file.stx_ino, found.folder);
+        if file == File::Id {
+            self.home.store(home, Ordering::Relaxed);
+        }
+        Ok(Some(home))
     }
 
     fn stamp(&self, file: File) -> io::Result<Option<Stamp>> {
-        let stamp = |metadata: fs::Metadata| Stamp {
-            inode: metadata.ino(),
-            size: metadata.size(),
-            changed: i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()),
-        };
-        Ok(self.metadata(file)?.map(stamp))
+        let stamp =
+            |found: Statx| Stamp { inode: found.stx_ino, size: found.stx_size, changed: nanoseconds(found.stx_ctime) };
+        Ok(self.found_now(file)?.map(|found| stamp(found.file)))
     }
 
     fn read(&self, span: Span) -> io::Result<Vec<u8>> {
@@ -237,40 +232,57 @@ impl Storage for OsStorage {
 
     fn create(&self, file: File) -> io::Result<Box<dyn Append>> {
         self.counters.count(Operation::Metadata);
-        let path = self.path(file);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).custom_flags(libc::O_DSYNC);
-        let opened = with_room(|| options.open(&path))?;
-        self.sync_folder_of(&path)?;
-        Ok(Box::new(OsAppend { file: opened, counters: self.counters.clone() }))
+        let rights = self.rights()?;
+        let place = self.place(file, Use::List)?;
+        let made = place.folder.create(&place.name, OFlags::WRONLY | OFlags::DSYNC, &rights);
+        let made = made.map_err(|error| self.explain(error, &place))?;
+        place.folder.sync()?;
+        Ok(Box::new(OsAppend { file: made, counters: self.counters.clone() }))
     }
 
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.counters.count(Operation::Append);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).custom_flags(libc::O_DSYNC);
-        with_room(|| options.open(self.path(file)))?.write_all_at(bytes, at)
+        let open = || {
+            let opened = self.open_file(file, OFlags::WRONLY | OFlags::DSYNC);
+            match opened {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.make(file, true, |_| Ok(()))?;
+                    self.open_file(file, OFlags::WRONLY | OFlags::DSYNC)
+                }
+                opened => opened,
+            }
+        };
+        if file == File::Lease {
+            return self.lease.write(at, bytes, open, |lock_all| {
+                Ok(self.make(file, false, lock_all)?.expect("it replaces what is there"))
+            });
+        }
+        match open() {
+            Ok((opened, found)) if found.stx_nlink <= 1 => opened.write_all_at(bytes, at),
+            Err(error) if !is_unusable(&error) => Err(error),
+            // It is another folder's as well, or no file at all: it stays as it is, and a new one takes the name.
+            _ => self.make(file, false, |made| made.write_all_at(bytes, at)).map(drop),
+        }
     }
 
     fn link(&self, from: File, to: File) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
-        let to = self.path(to);
-        fs::hard_link(self.path(from), &to)?;
-        self.sync_folder_of(&to)
+        let (from, to) = (self.place(from, Use::Pass)?, self.place(to, Use::List)?);
+        to.folder.link(&from.name, &to.name)?;
+        to.folder.sync()
     }
 
     fn remove(&self, file: File) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
-        match fs::remove_file(self.path(file)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        let removed = self.place(file, Use::Pass).and_then(|place| place.folder.unlink(&place.name));
+        or_none(removed).map(drop)
     }
 
     fn look(&self, known: Version) -> io::Result<Look> {
-        let commits = self.commits()?;
-        self.counters.count(Operation::Coordinator);
-        let look = commits.look(known)?;
+        let look = self.ask(|commits| {
+            self.counters.count(Operation::Coordinator);
+            commits.look(known)
+        })?;
         if look.next.is_some() {
             self.counters.count(Operation::Metadata);
         }
@@ -278,21 +290,36 @@ impl Storage for OsStorage {
     }
 
     fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
-        let commits = self.commits()?;
-        self.counters.count(Operation::Metadata);
-        at_once(versions, self.network, |version| commits.record(*version)).into_iter().collect()
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            at_once(versions, self.network, |version| commits.record(*version)).into_iter().collect()
+        })
     }
 
     fn versions(&self) -> io::Result<Vec<Version>> {
-        let commits = self.commits()?;
-        self.counters.count(Operation::Metadata);
-        commits.versions()
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            commits.versions()
+        })
     }
 
     fn publish(&self, version: Version, record: &str) -> io::Result<()> {
         let commits = self.commits()?;
         self.counters.count(Operation::Coordinator);
-        commits.publish(version, record)
+        let published = commits.publish(version, record);
+        match &published {
+            // Somebody went first though this process has the lease, or had it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.lease.is_ignored(),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let place = self.folder(Use::Pass).map(|folder| Place { folder, name: "commits".into() });
+                return published.map_err(|error| match place {
+                    Ok(place) => self.explain(error, &place),
+                    Err(_) => error,
+                });
+            }
+            _ => {}
+        }
+        published
     }
 
     fn sync_published(&self) -> io::Result<()> {
@@ -300,37 +327,33 @@ impl Storage for OsStorage {
     }
 
     fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
-        let commits = self.commits()?;
-        self.counters.count(Operation::Metadata);
-        commits.stamps(versions, anew)
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            commits.stamps(versions, anew)
+        })
     }
 
     fn bring_to_rest(&self) -> io::Result<()> {
         if !self.network {
             return Ok(());
         }
-        let commits = self.commits()?;
-        self.counters.count(Operation::Metadata);
-        commits.bring_to_rest()
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            commits.bring_to_rest()
+        })
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         self.counters.count(Operation::Coordinator);
-        match set_lock(self.lease()?, lock, libc::F_WRLCK) {
-            Ok(()) => Ok(true),
-            Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
-            // Without locks there is no lease to be polite with; the swap decides alone.
-            Err(Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
+        self.lease.try_lock(lock, || {
+            self.counters.count(Operation::Metadata);
+            self.open_lease()
+        })
     }
 
     fn unlock(&self, lock: Lock) -> io::Result<()> {
         self.counters.count(Operation::Coordinator);
-        match set_lock(self.lease()?, lock, libc::F_UNLCK) {
-            Err(error) if !matches!(error, Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.lease.unlock(lock)
     }
 
     fn now(&self) -> Moment {
@@ -395,25 +418,12 @@ impl Scratch for OsScratch {
     }
 }
 
-fn parent_of(path: &Path) -> &Path {
+pub(super) fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn or_none<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        found => found.map(Some),
-    }
-}
-
-fn kept<T>(place: &OnceLock<T>, open: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
-    match place.get() {
-        Some(opened) => Ok(opened),
-        None => {
-            let opened = open()?;
-            Ok(place.get_or_init(|| opened))
-        }
-    }
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Does `one` for every item: beside one another where each waits for the network.
@@ -456,27 +466,12 @@ fn read_at(file: &fs::File, span: Span) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn is_stale(error: &io::Error) -> bool {
+pub(super) fn is_stale(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ESTALE)
 }
 
-/// An open-file-description lock on one byte, asked for without waiting.
-fn set_lock(file: &fs::File, lock: Lock, kind: i32) -> Result<(), Errno> {
-    let byte = match lock {
-        Lock::Line => 0,
-        Lock::Lease(slot) => i64::from(slot) + 1,
-    };
-    let lock = libc::flock {
-        l_type: kind as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: LOCKS_BEGIN + byte,
-        l_len: 1,
-        l_pid: 0,
-    };
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&lock)) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Errno::from_raw_os_error(error as i32)),
-    }
+fn is_invalid(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
 }
 
 #[cfg(test)]

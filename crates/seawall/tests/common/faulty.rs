@@ -46,6 +46,7 @@ pub const EIO: i32 = 5;
 pub const EACCES: i32 = 13;
 pub const EEXIST: i32 = 17;
 pub const ENOSPC: i32 = 28;
+pub const ESTALE: i32 = 116;
 
 #[derive(Default)]
 struct Plan {
@@ -293,6 +294,18 @@ impl Storage for Faulty {
     }
     fn create_folders(&self) -> io::Result<()> {
         self.inner.create_folders()
+    }
+    fn prepare(&self, orders_commits: bool) -> seawall::Result<bool> {
+        self.inner.prepare(orders_commits)
+    }
+    fn discard_folder(&self) {
+        self.inner.discard_folder();
+    }
+    fn clear(&self) -> io::Result<()> {
+        self.inner.clear()
+    }
+    fn home(&self, file: File) -> io::Result<Option<u64>> {
+        self.inner.home(file)
     }
     fn inode(&self, file: File) -> io::Result<Option<u64>> {
         self.inner.inode(file)

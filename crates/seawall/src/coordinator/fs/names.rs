@@ -5,6 +5,7 @@ use crate::coordinator::CoordinatorError;
 use crate::head::Head;
 use crate::ids::{CommitId, Version};
 use crate::mutation::{self, Mutation};
+use crate::storage::safely::is_unusable;
 use crate::storage::{AT_REST, Look, Record, Stamp, Storage};
 use crate::sync::whole;
 use std::collections::{BTreeSet, VecDeque};
@@ -310,6 +311,7 @@ fn reading(error: io::Error) -> LookFailed {
         io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
         io::ErrorKind::InvalidData => CoordinatorError::Malformed(error.to_string()),
         io::ErrorKind::PermissionDenied => CoordinatorError::Permission(format!("commits/: {error}")),
+        _ if is_unusable(&error) => CoordinatorError::Malformed(error.to_string()),
         _ => CoordinatorError::Unreachable(error.to_string()),
     })
 }

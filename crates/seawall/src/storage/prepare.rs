@@ -1,0 +1,120 @@
+//! Before an adoption touches NAME: may its folder be taken, and can a database live there?
+
+use super::os::OsStorage;
+use super::remains::{REMOVED, TRIAL, remove_tree};
+use super::rights::{self, Rights};
+use super::safely::{Folder, Use, unusable};
+use super::trials::{Needed, TRIALS, Trial, says_nothing};
+use super::{File, Storage};
+use crate::counters::Operation;
+use crate::error::{Error, Result};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// So long a folder that is another user's may be without `id`: that user's adoption may be under way.
+const FOREIGN_FOLDER: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+impl OsStorage {
+    /// See [`Storage::prepare`].
+    pub(super) fn prepare_place(&self, orders_commits: bool) -> Result<bool> {
+        let failed = |error| Error::io(format!("preparing {}. NAME was not touched", File::Folder), error);
+        let began = Instant::now();
+        // What NAME says; a new one is made by stock SQLite, as the umask says, and so is the folder.
+        let rights = self.inode(File::Name).map_err(failed)?.and_then(|_| self.rights().ok());
+        let parent = self.parent(Use::Pass).map_err(failed)?;
+        self.counters().count(Operation::Metadata);
+        let made = parent.make_folder(self.folder_name(), rights.as_ref());
+        let made = made.map_err(|error| failed(rights::explain(error, &parent, self.folder_name(), self.name())))?;
+        if !made && rights.is_some() && self.was_removed(&parent).map_err(failed)? {
+            return Err(Error::CannotOpen(format!(
+                "a removal of this database was cut short: its id is gone, and NAME is still there. Nothing was changed. To finish it: \
+                 seawall.remove({:?}); to go on with the database: rename {REMOVED} in its folder to id",
+                self.name()
+            )));
+        }
+        loop {
+            let taken = self.may_take(&parent, self.folder_name(), rights.as_ref()).map_err(failed);
+            let error = match taken.and_then(|()| self.try_out(&parent, orders_commits)) {
+                Ok(()) => return Ok(made),
+                Err(error) => error,
+            };
+            // Somebody else's folder may be about to get its `id`, and then what is in it is as NAME is.
+            let may_change = matches!(error, Error::CannotOpen(_) | Error::Permission(_)) && !made;
+            if may_change && self.inode(File::Id).map_err(failed)?.is_some() {
+                return Ok(false);
+            }
+            if !may_change || began.elapsed() >= FOREIGN_FOLDER {
+                if made {
+                    self.discard_folder();
+                }
+                return Err(error);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Whether a removal has taken `id` away, and not the rest.
+    fn was_removed(&self, parent: &Folder) -> io::Result<bool> {
+        let folder = parent.folder(self.folder_name(), Use::Pass)?;
+        Ok(folder.look(REMOVED.as_ref())?.is_some() && folder.look("id".as_ref())?.is_none())
+    }
+
+    /// A folder that is there and has no `id`, and those inside it, must be of people who are trusted with NAME.
+    fn may_take(&self, parent: &Folder, name: &OsStr, rights: Option<&Rights>) -> io::Result<()> {
+        let folder = parent.folder(name, Use::Pass)?;
+        if Rights::may_take(folder.found(), parent.found(), rights) {
+            return Ok(());
+        }
+        Err(unusable(format!(
+            "{} is there already, made by {}, in a folder where others can write, and no database was made in it: what is written there \
+             would be theirs to change. Have it removed, or given to the owner of the database (as root: {})",
+            folder.path().display(),
+            rights::owner_of(folder.found()),
+            rights::remedy(self.name())
+        )))
+    }
+
+    /// The same of a folder that an adoption finds when it makes its own; it gets the rights of a new one.
+    pub(super) fn take_folder(&self, parent: &Folder, name: &OsStr, rights: Option<&Rights>) -> io::Result<()> {
+        self.may_take(parent, name, rights)?;
+        rights.map_or(Ok(()), |rights| parent.put_right(name, rights))
+    }
+
+    fn try_out(&self, parent: &Folder, orders_commits: bool) -> Result<()> {
+        let failed = |error| Error::io(format!("trying out {}. NAME was not touched", File::Folder), error);
+        let folder = parent.folder(self.folder_name(), Use::Pass).map_err(failed)?;
+        let mut place = OsString::from(TRIAL);
+        place.push(self.random_id().map_err(failed)?.to_string());
+        let made = folder.make_folder(&place, None);
+        made.map_err(|error| failed(rights::explain(error, &folder, &place, self.name())))?;
+        let tried = TRIALS.iter().enumerate().try_for_each(|(n, trial)| {
+            self.counters().count(Operation::Metadata);
+            let place = folder.path().join(&place).join(n.to_string());
+            let result = fs::create_dir(&place).and_then(|()| trial.run(&place));
+            verdict(trial, orders_commits, result)
+        });
+        let removed = remove_tree(&folder, &place).map_err(failed);
+        tried.and(removed)
+    }
+}
+
+fn verdict(trial: &Trial, orders_commits: bool, result: io::Result<()>) -> Result<()> {
+    let is_needed = match trial.needed {
+        Needed::Always => true,
+        Needed::ByFs => orders_commits,
+        Needed::ForComfort => false,
+    };
+    match result {
+        Err(error) if is_needed && says_nothing(&error) => {
+            Err(Error::io(format!("trying out {}. NAME was not touched", File::Folder), error))
+        }
+        Err(error) if is_needed => Err(Error::CannotOpen(format!(
+            "a database cannot live here ({}: {error}): {}. NAME was not touched",
+            trial.check, trial.remedy
+        ))),
+        _ => Ok(()),
+    }
+}

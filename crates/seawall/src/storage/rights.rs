@@ -1,0 +1,159 @@
+//! To whom what we make belongs, and who may use it: as NAME, whatever the umask and whoever runs this process. Stock SQLite
+//! does the same with its journals.
+//!
+//! Nothing is ever open to more people than NAME is, not for a moment: a descriptor that was opened in that moment would go on
+//! reading. Where NAME's group cannot be given (only a member may), the group of the file has no more rights than everybody has.
+
+use super::safely::{Folder, look_at_open};
+use nix::unistd::{Gid, Group, Uid, User};
+use rustix::fs::{Mode, Statx};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+const READ_AND_WRITE: u32 = 0o666;
+const OWNER_WRITES: u32 = 0o600;
+const PERMISSIONS: u32 = 0o777;
+const SET_GROUP: u32 = 0o2000;
+const OTHERS_WRITE: u32 = 0o022;
+const ROOT: u32 = 0;
+
+/// NAME's owner, group and permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    user: u32,
+    group: u32,
+    mode: u32,
+}
+
+impl Rights {
+    /// Those of NAME, or of what stands for it.
+    pub(crate) fn of(found: &Statx) -> Rights {
+        Rights { user: found.stx_uid, group: found.stx_gid, mode: u32::from(found.stx_mode) & READ_AND_WRITE }
+    }
+
+    /// The permissions of a file: who may read or write NAME may read or write it; its owner may always do both.
+    pub(crate) fn of_file(&self) -> u32 {
+        self.mode | OWNER_WRITES
+    }
+
+    /// The permissions of a folder: who may read or write in it may enter it.
+    pub(crate) fn of_folder(&self) -> u32 {
+        let used = self.of_file();
+        let enters = (used >> 2 | used >> 1) & 0o111;
+        used | enters
+    }
+
+    /// What it is made with in `folder`: what it is to have, if it is certain that it gets NAME's group at once.
+    pub(crate) fn at_first(&self, wanted: u32, folder: &Statx) -> Mode {
+        let inherits = u32::from(folder.stx_mode) & SET_GROUP != 0;
+        let gets_group =
+            folder.stx_gid == self.group && (inherits || rustix::process::getegid().as_raw() == self.group);
+        Mode::from_bits_truncate(if gets_group { wanted } else { wanted & 0o700 })
+    }
+
+    /// Gives what was just made, and is open, its group, its permissions and, by root, its owner.
+    pub(crate) fn give(&self, made: &OwnedFd, wanted: u32) -> io::Result<()> {
+        let found = look_at_open(made)?;
+        let mode = u32::from(found.stx_mode);
+        let mut group = found.stx_gid;
+        if group != self.group {
+            let given = rustix::fs::fchown(made, None, Some(rustix::fs::Gid::from_raw(self.group)));
+            if done_if_allowed(given)? {
+                group = self.group;
+            }
+        }
+        let wanted = if group == self.group { wanted } else { wanted & !0o070 | (wanted & 0o007) << 3 };
+        if mode & PERMISSIONS != wanted {
+            let mode = Mode::from_bits_truncate(mode & !PERMISSIONS & 0o7777 | wanted);
+            done_if_allowed(rustix::fs::fchmod(made, mode))?;
+        }
+        // Last: in a container root may lack the right to change what is not its own.
+        if found.stx_uid != self.user && rustix::process::geteuid().is_root() {
+            done_if_allowed(rustix::fs::fchown(made, Some(rustix::fs::Uid::from_raw(self.user)), None))?;
+        }
+        Ok(())
+    }
+
+    /// Whether NAME's owner can write what all writers write: as its owner, or with NAME's group.
+    pub(crate) fn let_owner_write(&self, found: &Statx) -> bool {
+        let mode = u32::from(found.stx_mode);
+        let as_group = found.stx_gid == self.group && mode & self.mode & 0o020 != 0;
+        found.stx_uid == self.user || as_group || mode & self.mode & 0o002 != 0
+    }
+
+    /// Whether an adoption may take a folder that is there and has no `id`: one that this user, root, or NAME's owner made.
+    /// `parent` is where it lies: where only its owner can write, nobody else can have made it.
+    pub(crate) fn may_take(folder: &Statx, parent: &Statx, name: Option<&Rights>) -> bool {
+        let others_write = u32::from(parent.stx_mode) & OTHERS_WRITE != 0;
+        let mine = rustix::process::geteuid().as_raw();
+        !others_write || [Some(mine), Some(ROOT), name.map(|name| name.user)].contains(&Some(folder.stx_uid))
+    }
+}
+
+/// Whether it was done; what may not, or cannot, be done here is left.
+fn done_if_allowed(result: Result<(), Errno>) -> io::Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::ROFS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whose something is, for people.
+pub(crate) fn owner_of(found: &Statx) -> String {
+    let (user, group) = (found.stx_uid, found.stx_gid);
+    let called = Group::from_gid(Gid::from_raw(group)).ok().flatten().map(|group| group.name);
+    let group = called.map_or(format!("gid {group}"), |name| format!("{name}, gid {group}"));
+    format!("{}, group {group}, mode {:04o}", user_called(user), u32::from(found.stx_mode) & 0o7777)
+}
+
+fn user_called(user: u32) -> String {
+    let called = User::from_uid(Uid::from_raw(user)).ok().flatten().map(|user| user.name);
+    called.map_or(format!("uid {user}"), |name| format!("{name}, uid {user}"))
+}
+
+/// Says of a refused permission whose the file is, or the folder that it lies in, who asked, and what puts it right.
+pub(crate) fn explain(error: io::Error, folder: &Folder, name: &OsStr, database: &Path) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied || error.get_ref().is_some() {
+        return error;
+    }
+    let (what, found) = match folder.look(name) {
+        Ok(Some(found)) => (folder.path().join(name), found),
+        _ => (folder.path().to_owned(), *folder.found()),
+    };
+    let me = user_called(rustix::process::geteuid().as_raw());
+    let text = format!(
+        "{error}: {} belongs to {}, and this process runs as {me}. To give the database's folder to those to whom the database belongs, run \
+         as root: {}",
+        what.display(),
+        owner_of(&found),
+        remedy(database)
+    );
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
+}
+
+/// The commands that give NAME's folder to NAME's owner and group, with their rights.
+pub fn remedy(database: &Path) -> String {
+    let quoted = |path: String| format!("'{}'", path.replace('\'', "'\\''"));
+    let name = quoted(database.display().to_string());
+    let folder = quoted(format!("{}-seawall", database.display()));
+    let mode = std::fs::metadata(database).map_or(0o600, |found| {
+        use std::os::unix::fs::MetadataExt;
+        found.mode()
+    });
+    let letters = |shift: u32| {
+        let bits = mode >> shift & 0o6;
+        [(bits & 4, 'r'), (bits & 2, 'w')]
+            .iter()
+            .filter(|(bit, _)| *bit != 0)
+            .map(|(_, letter)| *letter)
+            .collect::<String>()
+    };
+    let class =
+        |who: char, letters: String| if letters.is_empty() { format!("{who}=") } else { format!("{who}={letters}X") };
+    let rights = ["u=rwX".to_owned(), class('g', letters(3)), class('o', letters(0))].join(",");
+    format!("chown -hR --reference={name} {folder} && chmod -R {rights} {folder}")
+}
