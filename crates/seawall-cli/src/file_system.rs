@@ -6,6 +6,7 @@ use seawall::storage::trials::{TRIALS, Trial, says_nothing};
 use seawall::storage::{Storage, inspect, os::OsStorage};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// With less free space than this a database soon stops growing.
