@@ -183,6 +183,10 @@ impl Storage for SimStorage {
         write_durably(&self.world, "write", inode, at as usize, bytes.to_vec(), |_, _| (), |_| ())
     }
 
+    fn sync_names(&self) -> io::Result<()> {
+        self.sync_folder("NAME-seawall")
+    }
+
     fn link(&self, from: File, to: File) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         let from = path_of(from);

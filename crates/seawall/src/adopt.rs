@@ -198,7 +198,10 @@ impl Adoption<'_> {
                 return Err(Error::io("naming id", cause));
             }
         }
-        self.discard(File::IdDraft(winner.database));
+        // The draft goes once its other name is durable. Until then a loss of power could take both, and nobody could link `id` again.
+        if linked.is_ok() || self.storage.sync_names().is_ok() {
+            self.discard(File::IdDraft(winner.database));
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use crate::coordinator::{CoordinatorError, Known, Lease, Swapped};
 use crate::database::{Database, PATIENCE};
 use crate::error::{Error, Result};
 use crate::head::{CommitRef, Head};
-use crate::ids::{CommitId, PageNo, PageSize};
+use crate::ids::{CommitId, PageNo, PageSize, Version};
 use crate::mark::{Fate, Mark};
 use crate::moment::Moment;
 use crate::mutation::{self, Mutation};
@@ -14,6 +14,7 @@ use crate::queue::Turn;
 use crate::segment::{AppendFailed, Draft};
 use crate::settle::{Verdict, Walked};
 use crate::snapshot::Snapshot;
+use crate::storage::File;
 use crate::sync::{Mutex, caught, try_lock, whole};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +77,12 @@ impl Database {
             ))
         };
         snapshot.head.followed_by(snapshot.head.commit, lease.generation, lease.slot).check().map_err(last)?;
+        if snapshot.version() == Version(0) {
+            // Nothing may be acknowledged in a folder that a loss of power can take away: without `id` the next opener would adopt NAME
+            // once more. Whoever linked `id` may have failed before its name was durable.
+            let synced = self.storage.sync_names();
+            synced.map_err(|error| Error::io(format!("making {} durable", File::Id), error))?;
+        }
         let appended = {
             let mut segment = whole(self.segment.lock());
             segment.append_commit(&*self.storage, &self.pages.segments, &draft, pages, read)

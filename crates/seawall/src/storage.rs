@@ -209,6 +209,9 @@ pub trait Storage: Send + Sync {
     fn create(&self, file: File) -> io::Result<Box<dyn Append>>;
     /// Writes a part of a small file in place, durably; the file is made if need be.
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Makes the names in the database's folder durable on a local disk, `id` among them: another process may have linked it, and
+    /// failed before that was durable. Costs no call on a network file system, where names are durable as soon as they are there.
+    fn sync_names(&self) -> io::Result<()>;
     /// Gives a file a second name, durably. `AlreadyExists` if that is taken.
     fn link(&self, from: File, to: File) -> io::Result<()>;
     /// Removes a file; one that is not there is fine.

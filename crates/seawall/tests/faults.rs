@@ -368,3 +368,40 @@ fn after_a_panic_in_an_opening_the_next_one_opens_it() {
     let database = Database::open(&folder.name(), Access::ReadWrite, &options, &PlainFile).unwrap();
     assert_eq!(newest(&database).page_count(), 3);
 }
+
+/// On a local disk `id` can be there before its name is durable: a loss of power then takes it away.
+#[test]
+fn nothing_is_committed_before_the_name_of_id_is_durable() {
+    let folder = Folder::new();
+    write_plain(&folder.name(), 3);
+    let storage = Arc::new(Faulty::new(&folder.name()));
+    storage.fail(Call::SyncNames, Fault::Before(EIO), u32::MAX);
+    let options = Options::default();
+    let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &options, &PlainFile).unwrap();
+    let error = commit(&database, &[(1, 1)]).err().expect("the first commit fails");
+    assert!(error.to_string().contains("NAME-seawall/id durable"), "{error}");
+    assert_eq!(newest(&database).version(), Version(0));
+    assert_eq!(std::fs::read_dir(folder.inside("segments")).unwrap().count(), 0, "nothing was written");
+    storage.heal();
+    commit(&database, &[(1, 2)]).unwrap();
+    // From now on it costs nothing.
+    storage.fail(Call::SyncNames, Fault::Before(EIO), u32::MAX);
+    commit(&database, &[(1, 3)]).unwrap();
+    assert_eq!(newest(&folder.machine()).version(), Version(2));
+}
+
+#[test]
+fn the_draft_of_id_stays_until_its_other_name_is_durable() {
+    for is_kept in [false, true] {
+        let folder = Folder::new();
+        let storage = Arc::new(Faulty::new(&folder.name()));
+        storage.fail(Call::Link, Fault::After(EIO), 1);
+        if is_kept {
+            storage.fail(Call::SyncNames, Fault::Before(EIO), 1);
+        }
+        Database::on(storage.clone(), &folder.name(), Access::Create, &Options::default(), &PlainFile).unwrap();
+        let names = std::fs::read_dir(folder.inside("")).unwrap().map(|entry| entry.unwrap().file_name());
+        let drafts = names.filter(|name| name.to_string_lossy().starts_with("id.")).count();
+        assert_eq!(drafts, usize::from(is_kept), "an empty database has no base, so its only link is that of id");
+    }
+}

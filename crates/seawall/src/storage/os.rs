@@ -265,6 +265,10 @@ impl Storage for OsStorage {
         }
     }
 
+    fn sync_names(&self) -> io::Result<()> {
+        if self.network { Ok(()) } else { self.folder(Use::List)?.sync() }
+    }
+
     fn link(&self, from: File, to: File) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         let (from, to) = (self.place(from, Use::Pass)?, self.place(to, Use::List)?);

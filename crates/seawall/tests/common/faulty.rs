@@ -18,6 +18,8 @@ pub enum Call {
     Records,
     Publish,
     SyncPublished,
+    SyncNames,
+    Link,
     Named,
     BringToRest,
     Lock,
@@ -322,8 +324,11 @@ impl Storage for Faulty {
     fn sync_published(&self) -> io::Result<()> {
         self.call(Call::SyncPublished, || self.inner.sync_published())
     }
+    fn sync_names(&self) -> io::Result<()> {
+        self.call(Call::SyncNames, || self.inner.sync_names())
+    }
     fn link(&self, from: File, to: File) -> io::Result<()> {
-        self.inner.link(from, to)
+        self.call(Call::Link, || self.inner.link(from, to))
     }
     fn remove(&self, file: File) -> io::Result<()> {
         self.inner.remove(file)
