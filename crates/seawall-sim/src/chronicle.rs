@@ -53,7 +53,6 @@ events! {
     SpaceGivenBack: "a failed append gave its space back",
     LateAppend: "an append arrived that had failed",
     MarkedRefused: "a recovery would have found a commit that was refused, and its mark",
-    ProofTaken: "a recovery would have found a commit over a version that a loss of power took",
     NeverLearned: "a recovery would have found one commit whose outcome nobody had been told",
     LateSwap: "a swap of a dead process arrived",
     LateSwapTookPlace: "… and took place",

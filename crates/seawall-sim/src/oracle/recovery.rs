@@ -150,9 +150,6 @@ impl Oracle {
         let Some(first) = self.chain.first().filter(|_| !self.is_over) else { return Ok(Vec::new()) };
         let is_taken = |tip: &&Tip| self.taken.contains(&tip.digest);
         let mut events = Vec::new();
-        if self.recovery.proven.last().as_ref().is_some_and(is_taken) {
-            events.push(Event::ProofTaken);
-        }
         let tip = self.recovery.proven.iter().rfind(|tip| !is_taken(tip));
         let (version, digest) = tip.map_or((Version(0), first.head.commit.digest), |tip| (tip.version, tip.digest));
         if self.chain.get(version.0 as usize).is_none_or(|link| link.head.commit.digest != digest) {
