@@ -38,9 +38,10 @@ def test_a_signal_that_the_program_blocks_waits_for_the_program(db: Path) -> Non
 
 
 MASKS = """
-import pathlib, signal, sys, threading, seawall
+import pathlib, signal, sys, threading, time, seawall
 connection = seawall.connect(sys.argv[1], isolation_level=None)
 connection.execute("CREATE TABLE t (x)")
+time.sleep(0.2)  # a thread that is being started blocks all signals for a moment
 masks = {}
 for task in pathlib.Path("/proc/self/task").iterdir():
     if int(task.name) != threading.get_native_id():

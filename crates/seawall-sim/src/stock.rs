@@ -96,7 +96,8 @@ fn transact(world: &World, held: &Held, cache: &mut Option<Cache>) {
             write(world, disk, inode, dice);
         }
         let bytes = disk.inode(inode).bytes.clone();
-        (bytes.len() >= HEADER).then(|| Cache { version: bytes[FILE_VERSION].to_vec(), pages: bytes })
+        (bytes.len() > HEADER && !is_torn(&bytes))
+            .then(|| Cache { version: bytes[FILE_VERSION].to_vec(), pages: bytes })
     });
     *cache = done.ok().flatten();
 }
@@ -105,6 +106,14 @@ fn transact(world: &World, held: &Held, cache: &mut Option<Cache>) {
 fn may_be_written(disk: &Disk, inode: usize) -> bool {
     let bytes = &disk.inode(inode).bytes;
     matches!(state_of(&bytes[..HEADER.min(bytes.len())]), NameState::Empty | NameState::Plain)
+}
+
+/// Whether an empty database is only half there, as a failed adoption can leave it. To stock SQLite that is no database, and it keeps nothing
+/// of it.
+fn is_torn(bytes: &[u8]) -> bool {
+    const ROOT_PAGE_TYPE: usize = 100;
+    let page_size = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    state_of(&bytes[..HEADER]) == NameState::Marked && (bytes.len() < page_size || bytes[ROOT_PAGE_TYPE] == 0)
 }
 
 /// A file that says that it is unchanged must be.

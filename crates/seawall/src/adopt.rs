@@ -116,7 +116,8 @@ impl Adoption<'_> {
         });
         if let (Err(_), Some(header)) = (&put, marked_now) {
             // No head of this adoption will ever come to be, and nobody can have written since: the lock is still held. What was
-            // there before is there again, and may be written.
+            // there before is there again, and may be written. Its change counter goes on: a stock SQLite that has read NAME while it
+            // was marked keeps its pages for as long as the counter stays.
             held.write(0, &header).and_then(|()| held.sync())?;
         }
         // From here on a head may be there that names this copy: NAME stays marked, and if need be the next opener finishes this.
@@ -132,8 +133,8 @@ impl Adoption<'_> {
         Ok(identity::parse(id.map_err(|error| Error::io("reading id", error))?)?.database)
     }
 
-    /// Marks NAME, if it is not: from now on nobody writes it. What it began with, if this call marked it.
-    fn mark(&self, held: &mut dyn HeldFile) -> Result<Option<Vec<u8>>> {
+    /// Marks NAME, if it is not: from now on nobody writes it. If this call marked it, the header that takes the mark away again.
+    fn mark(&self, held: &mut dyn HeldFile) -> Result<Option<[u8; HEADER]>> {
         let size = held.size()?;
         let empty = plain::empty_marked();
         let mut content = vec![0; empty.len().min(size as usize)];
@@ -144,23 +145,23 @@ impl Adoption<'_> {
             held.sync()?;
             return Ok(None);
         }
-        let header = content[..HEADER.min(content.len())].to_vec();
-        match plain::state_of(&header) {
+        match plain::state_of(&content[..HEADER.min(content.len())]) {
             NameState::Marked => {
                 // Whoever wrote the mark may have died before it was durable, and everything from here on stands on it.
                 held.sync()?;
-                return Ok(None);
+                Ok(None)
             }
             NameState::Plain => {
-                let marked = plain::with_write_version(header.as_slice().try_into().expect("a whole header"), MARK);
+                let header = content.first_chunk().expect("a plain file has a whole header");
+                let marked = plain::with_write_version(header, MARK);
                 held.write(0, &marked)?;
+                held.sync()?;
+                Ok(Some(plain::with_write_version(&marked, plain::write_version(header))))
             }
             NameState::Empty | NameState::Other => {
-                return Err(Error::CannotOpen("NAME is not a SQLite database. It was not touched".into()));
+                Err(Error::CannotOpen("NAME is not a SQLite database. It was not touched".into()))
             }
         }
-        held.sync()?;
-        Ok(Some(header))
     }
 
     /// The first base and `id`, both before they count; the head that makes them count.

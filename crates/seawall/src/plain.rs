@@ -77,6 +77,11 @@ pub(crate) fn dimensions(header: &[u8; HEADER], size: u64) -> Result<(PageSize, 
     Ok((page_size, if valid { in_header } else { in_file }))
 }
 
+/// The write version in `header`.
+pub(crate) fn write_version(header: &[u8; HEADER]) -> u8 {
+    header[WRITE_VERSION]
+}
+
 /// `header` with the write version `write_version` and the next change counter, so that open connections look again.
 pub(crate) fn with_write_version(header: &[u8; HEADER], write_version: u8) -> [u8; HEADER] {
     let mut header = *header;

@@ -339,8 +339,12 @@ fn an_adoption_that_fails_gives_name_back_only_if_no_head_can_be_there() {
         let storage = Arc::new(Faulty::new(&folder.name()));
         storage.fail(call, fault, 1);
         let open = || Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &Options::default(), &PlainFile);
+        let counter = || u32::from_be_bytes(std::fs::read(folder.name()).unwrap()[24..28].try_into().unwrap());
+        let before = counter();
         open().err().expect("the adoption fails");
         let is_marked = std::fs::read(folder.name()).unwrap()[18] == 3;
+        // A stock SQLite that has read NAME while it was marked must look again.
+        assert_eq!(counter(), before + if is_marked { 1 } else { 2 }, "{call:?}, {fault:?}");
         let has_head = folder.inside("commits/0").symlink_metadata().is_ok();
         assert!(
             is_marked || !has_head,
@@ -378,7 +382,7 @@ fn nothing_is_committed_before_the_name_of_id_is_durable() {
     storage.fail(Call::SyncNames, Fault::Before(EIO), u32::MAX);
     let options = Options::default();
     let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &options, &PlainFile).unwrap();
-    let error = commit(&database, &[(1, 1)]).err().expect("the first commit fails");
+    let error = commit(&database, &[(1, 1)]).expect_err("the first commit fails");
     assert!(error.to_string().contains("NAME-seawall/id durable"), "{error}");
     assert_eq!(newest(&database).version(), Version(0));
     assert_eq!(std::fs::read_dir(folder.inside("segments")).unwrap().count(), 0, "nothing was written");
