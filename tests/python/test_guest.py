@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
+import seawall
 
 from .conftest import Connect
 
@@ -213,3 +219,46 @@ print(resident() - before)
 """
     grown = int(run(code, tmp_path, bytes_each))
     assert grown < 150 << 20, f"{grown >> 20} MiB"
+
+
+NO_THREAD = """
+import os, resource, sys, time, seawall
+os.setgid(65534)
+os.setuid(65534)
+connection = seawall.connect(sys.argv[1], isolation_level=None)
+connection.execute("CREATE TABLE t (x)")
+while len(os.listdir("/proc/self/task")) > 1:
+    time.sleep(0.1)  # the background ends when it has nothing to do
+soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
+connection.execute("INSERT INTO t VALUES (1)")
+assert "no background thread" in seawall.status(sys.argv[1]).trouble
+print("written", flush=True)
+sys.stdin.readline()
+resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
+connection.execute("INSERT INTO t VALUES (2)")
+assert len(os.listdir("/proc/self/task")) == 2, "the background is back"
+assert seawall.status(sys.argv[1]).trouble is None
+print("written", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: needs root, to become a user whose threads are limited")
+def test_no_lease_stays_behind_where_no_thread_can_be_started() -> None:
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    name = folder / "db.sqlite3"
+    command = [sys.executable, "-c", NO_THREAD, str(name)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.closing(seawall.connect(name, isolation_level=None, timeout=1)) as other:
+            for _ in range(2):
+                assert process.stdout.readline() == "written\n"
+                time.sleep(0.2)
+                # Below the lease of 3 s: it was given back.
+                other.execute("INSERT INTO t VALUES (0)")
+                process.stdin.write("\n")
+                process.stdin.flush()
+    assert process.returncode == 0
+    shutil.rmtree(folder)

@@ -46,6 +46,8 @@ struct Agenda {
     closing: bool,
     /// What went wrong beside, for `status`.
     trouble: Option<String>,
+    /// Why the thread could not be started the last time, if it could not.
+    no_thread: Option<String>,
 }
 
 impl Bell {
@@ -55,15 +57,15 @@ impl Bell {
 }
 
 impl Database {
-    /// Lets the background look after what is due at `time`.
-    pub(crate) fn ring_at(self: &Arc<Self>, time: Duration) {
+    /// Lets the background look after what is due at `time`. `false`: there is no background thread, and none can be started now.
+    pub(crate) fn ring_at(self: &Arc<Self>, time: Duration) -> bool {
         self.tell(|agenda| {
             let sooner = agenda.wakes_at.is_none_or(|wakes_at| time < wakes_at);
             if sooner {
                 agenda.wakes_at = Some(time);
             }
             sooner
-        });
+        })
     }
 
     /// A request began at `moment`: its transactions will want a head that was asked for since.
@@ -108,24 +110,27 @@ impl Database {
 
     /// What went wrong in the background last.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.agenda().trouble.as_ref().map(|trouble| Shown::message(trouble).into())
+        let agenda = self.agenda();
+        agenda.no_thread.as_ref().or(agenda.trouble.as_ref()).map(|trouble| Shown::message(trouble).into())
     }
 
-    /// Changes the agenda; wakes the thread if `change` says so.
-    fn tell(self: &Arc<Self>, change: impl FnOnce(&mut Agenda) -> bool) {
+    /// Changes the agenda; wakes the thread if `change` says so. A thread that could not be started earlier is tried again each time. The
+    /// answer: whether there is one.
+    fn tell(self: &Arc<Self>, change: impl FnOnce(&mut Agenda) -> bool) -> bool {
         let mut agenda = self.agenda();
-        if !change(&mut agenda) {
-            return;
-        }
+        let wakes = change(&mut agenda);
         if !agenda.runs {
             let (database, bell) = (Arc::downgrade(self), self.bell.clone());
-            match spawn("seawall", move || run(&database, &bell)) {
-                Ok(()) => agenda.runs = true,
-                Err(error) => agenda.trouble = Some(format!("no background thread: {error}")),
-            }
+            let started = spawn("seawall", move || run(&database, &bell));
+            agenda.runs = started.is_ok();
+            agenda.no_thread = started.err().map(|error| format!("no background thread can be started: {error}"));
         }
+        let runs = agenda.runs;
         drop(agenda);
-        self.bell.rung.notify_one();
+        if wakes {
+            self.bell.rung.notify_one();
+        }
+        runs
     }
 
     /// Does what is due; says when to look again. A lease comes first, and again after everything else that takes time: whoever waits

@@ -166,8 +166,11 @@ impl Database {
 
     /// Ends the turn: the lease waits for this process's next writer, or goes back, in the background.
     pub(crate) fn end_turn(self: &Arc<Self>, turn: &mut Turn) {
-        if let Some(release_at) = turn.end(self.storage.now().monotonic) {
-            self.ring_at(release_at);
+        if let Some(release_at) = turn.end(self.storage.now().monotonic)
+            && !self.ring_at(release_at)
+        {
+            // Nobody would give it back later, and others would wait until it runs out.
+            self.give_back_idle();
         }
     }
 
