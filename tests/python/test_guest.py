@@ -252,13 +252,13 @@ def test_no_lease_stays_behind_where_no_thread_can_be_started() -> None:
     command = [sys.executable, "-c", NO_THREAD, str(name)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
-        with contextlib.closing(seawall.connect(name, isolation_level=None, timeout=1)) as other:
-            for _ in range(2):
-                assert process.stdout.readline() == "written\n"
-                time.sleep(0.2)
+        for _ in range(2):
+            assert process.stdout.readline() == "written\n"
+            time.sleep(0.2)
+            with contextlib.closing(seawall.connect(name, isolation_level=None, timeout=1)) as other:
                 # Below the lease of 3 s: it was given back.
                 other.execute("INSERT INTO t VALUES (0)")
-                process.stdin.write("\n")
-                process.stdin.flush()
+            process.stdin.write("\n")
+            process.stdin.flush()
     assert process.returncode == 0
     shutil.rmtree(folder)
