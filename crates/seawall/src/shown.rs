@@ -63,7 +63,9 @@ impl Shown {
         let mut shown = without_secrets(&escaped);
         if let Some((end, _)) = shown.char_indices().nth(limit) {
             shown.truncate(end);
-            shown.push(CUT);
+            if !shown.ends_with(CUT) {
+                shown.push(CUT);
+            }
         }
         Shown(shown)
     }
