@@ -136,7 +136,15 @@ def test_two_seawall_databases_on_a_plain_main(connect: Connect, tmp_path: Path)
     plain.execute("CREATE TABLE other (a)")
     for schema, name in zip("ab", names, strict=True):
         plain.execute(f"ATTACH ? AS {schema}", (seawall.uri(name),))
+    # It may have changed `plain`, for all that Seawall can know.
     plain.execute("BEGIN IMMEDIATE")
+    plain.execute("INSERT INTO b.t VALUES (1)")
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        plain.execute("COMMIT")
+    told = str(one(plain, "PRAGMA b.seawall_last_error"))
+    assert "has written main as well, or may have" in told and "begin it with plain BEGIN" in told
+    plain.execute("BEGIN")
+    plain.execute("SELECT * FROM main.other").fetchall()
     plain.execute("INSERT INTO b.t VALUES (1)")
     plain.execute("COMMIT")
     plain.execute("BEGIN")
@@ -146,6 +154,70 @@ def test_two_seawall_databases_on_a_plain_main(connect: Connect, tmp_path: Path)
         plain.execute("COMMIT")
     plain.close()
     assert [rows(connect(name), "SELECT x FROM t") for name in names] == [[], [(1,)]]
+
+
+def test_two_seawall_databases_on_a_main_in_memory(connect: Connect, tmp_path: Path) -> None:
+    memory = sqlite3.connect("file::memory:", uri=True, isolation_level=None)
+    for schema in "ab":
+        connect(tmp_path / schema).execute("CREATE TABLE t (x)")
+        memory.execute(f"ATTACH ? AS {schema}", (seawall.uri(tmp_path / schema),))
+    memory.execute("CREATE TABLE other (a)")
+    memory.execute("BEGIN IMMEDIATE")
+    memory.execute("INSERT INTO b.t VALUES (1)")
+    memory.execute("INSERT INTO other VALUES (1)")
+    memory.execute("COMMIT")
+    memory.close()
+    assert rows(connect(tmp_path / "b"), "SELECT x FROM t") == [(1,)]
+
+
+@pytest.mark.parametrize("how", ["a plain main", "a trace callback", "a plain main that is changed", "a semicolon"])
+@pytest.mark.parametrize("begin", ["BEGIN", "BEGIN IMMEDIATE"])
+def test_a_journal_that_was_turned_off_unheard(
+    connect: Connect, archive: Path, tmp_path: Path, how: str, begin: str
+) -> None:
+    attached(connect, archive).close()
+    changed = "archive"
+    if "main" in how:
+        connection = sqlite3.connect(f"file:{tmp_path / 'main.sqlite3'}", uri=True, isolation_level=None)
+        connection.execute("ATTACH ? AS shared", (seawall.uri(tmp_path / "db.sqlite3"),))
+        connection.execute("CREATE TABLE main.other (n, text)")
+    else:
+        connection = connect()
+    connection.execute("ATTACH ? AS archive", (f"file:{archive}?vfs=unix",))
+    if how == "a trace callback":
+        connection.set_trace_callback(lambda _: None)
+    if how == "a plain main that is changed":
+        changed = "main"
+    semicolon = ";" if how == "a semicolon" else ""
+    connection.execute(f"{semicolon}PRAGMA {changed}.journal_mode=off")
+    table = {"main": "main.other", "archive": "archive.log"}[changed]
+    ours = "shared" if "main" in how else "main"
+    connection.execute(begin)
+    connection.execute(f"INSERT INTO {table} SELECT * FROM {ours}.log")
+    connection.execute(f"DELETE FROM {ours}.log")
+    with pytest.raises(sqlite3.OperationalError):
+        connection.execute("COMMIT")
+    assert REFUSED in str(one(connection, f"PRAGMA {ours}.seawall_last_error"))
+    connection.close()
+    assert one(connect(), "SELECT count(*) FROM log") == 100
+
+
+def test_an_application_that_listens_itself(connect: Connect, archive: Path) -> None:
+    connection = attached(connect, archive)
+    heard: list[str] = []
+    connection.set_trace_callback(heard.append)
+    for _ in range(3):
+        # Nobody tells Seawall any more whether the archive has a journal.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO main.log VALUES (1000, 'x')")
+        with pytest.raises(sqlite3.OperationalError, match="begin it with plain BEGIN"):
+            connection.execute("COMMIT")
+    connection.execute("BEGIN")
+    connection.execute("SELECT * FROM archive.log").fetchall()
+    connection.execute("INSERT INTO main.log VALUES (1000, 'x')")
+    connection.execute("COMMIT")
+    assert one(connect(), "SELECT count(*) FROM log") == 101
+    assert len([sql for sql in heard if "Seawall" in sql]) == 1
 
 
 def test_what_lies_in_memory_may_be_changed_as_well(connect: Connect) -> None:
@@ -160,6 +232,19 @@ def test_what_lies_in_memory_may_be_changed_as_well(connect: Connect) -> None:
         connection.execute(f"INSERT INTO {table} VALUES (1)")
     connection.execute("COMMIT")
     assert rows(connect(), "SELECT x FROM t") == rows(connection, "SELECT x FROM memory.t") == [(1,)]
+
+
+def on_a_small_disk(tmp_path: Path, script: str, *arguments: str) -> str:
+    """What `script` prints: it is passed the folder of the database, and one for a small file system."""
+    small = tmp_path / "small"
+    small.mkdir()
+    command = ["unshare", "-m", sys.executable, "-c", script, str(tmp_path), str(small), *arguments]
+    environment = {**os.environ, "SQLITE_TMPDIR": str(small)}
+    told = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if ("mount" in told.stderr or "unshare" in told.stderr) and "ermi" in told.stderr:
+        pytest.skip(f"SKIPPED: {told.stderr.strip()}")
+    assert told.returncode == 0, told
+    return told.stdout
 
 
 FULL = """
@@ -183,49 +268,113 @@ except sqlite3.Error as error:
 @pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: a small file system is mounted by root only")
 def test_the_disk_of_the_other_one_is_full(connect: Connect, archive: Path, tmp_path: Path) -> None:
     attached(connect, archive).close()
-    small = tmp_path / "small"
-    small.mkdir()
-    command = ["unshare", "-m", sys.executable, "-c", FULL, str(tmp_path), str(small)]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "mount" in told.stderr and "permission denied" in told.stderr:
-        pytest.skip(f"SKIPPED: {told.stderr.strip()}")
-    assert told.stdout.startswith("SQLITE_"), told
+    assert on_a_small_disk(tmp_path, FULL).startswith("SQLITE_")
     assert one(connect(), "SELECT count(*) FROM log") == 100
 
 
 FULL_TEMPORARY = """
 import os, sqlite3, subprocess, sys
 import seawall
-folder, small = sys.argv[1:]
+folder, small, schema, setting, is_read = sys.argv[1:]
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "small", small], check=True)
 db = seawall.connect(os.path.join(folder, "db.sqlite3"), isolation_level=None)
 db.execute("PRAGMA temp_store=FILE")
-db.execute("CREATE TEMP TABLE scratch (x)")
-db.execute("PRAGMA temp.cache_size=10")
+if schema != "temp":
+    db.execute(f"ATTACH '' AS {schema}")
+db.execute(f"CREATE TABLE {schema}.scratch (x)")
+db.execute(f"PRAGMA {schema}.cache_size=10")
 db.execute("INSERT INTO scratch VALUES (zeroblob(200000))")
-db.execute("PRAGMA temp.cache_size=1000")
+db.execute(f"PRAGMA {schema}.cache_size=1000")
+if setting:
+    db.execute(setting)
 db.execute("BEGIN IMMEDIATE")
-db.execute("INSERT INTO scratch VALUES (zeroblob(2000000))")
+db.execute("INSERT INTO scratch VALUES (zeroblob(1000)), (zeroblob(2000000))")
 db.execute("DELETE FROM main.log")
+if is_read:
+    half_read = db.execute("SELECT x FROM scratch")
+    half_read.fetchone()
 try:
     db.execute("COMMIT")
 except sqlite3.Error as error:
     print(error.sqlite_errorname, error)
 """
+IS_READ = "is read"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: a small file system is mounted by root only")
-def test_the_disk_of_temporary_tables_is_full(connect: Connect, archive: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", ["temp", "nameless"])
+@pytest.mark.parametrize(
+    ("setting", "is_read", "code", "words"),
+    [
+        ("", "", "SQLITE_FULL", "temporary tables"),
+        ("", IS_READ, "SQLITE_IOERR_COMMIT_ATOMIC", "another statement of this connection has not ended"),
+        ("PRAGMA cache_spill=OFF", "", "SQLITE_IOERR_COMMIT_ATOMIC", "cache_spill"),
+        ("PRAGMA temp.cache_spill=0", "", "SQLITE_IOERR_COMMIT_ATOMIC", "cache_spill"),
+    ],
+)
+def test_the_disk_of_temporary_tables_is_full(
+    connect: Connect, archive: Path, tmp_path: Path, schema: str, setting: str, is_read: str, code: str, words: str
+) -> None:
     attached(connect, archive).close()
-    small = tmp_path / "small"
-    small.mkdir()
-    command = ["unshare", "-m", sys.executable, "-c", FULL_TEMPORARY, str(tmp_path), str(small)]
-    environment = {**os.environ, "SQLITE_TMPDIR": str(small)}
-    told = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if "mount" in told.stderr and "permission denied" in told.stderr:
-        pytest.skip(f"SKIPPED: {told.stderr.strip()}")
-    assert told.stdout.startswith("SQLITE_FULL") and "temporary tables" in told.stdout, told
+    told = on_a_small_disk(tmp_path, FULL_TEMPORARY, schema, setting, is_read)
+    assert told.startswith(code) and words in told, told
     assert one(connect(), "SELECT count(*) FROM log") == 100
+
+
+FULL_AT_PAGE_ONE = """
+import os, sqlite3, subprocess, sys
+import seawall
+folder, small, schema = sys.argv[1:]
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", small], check=True)
+seawall.register()
+outcomes = set()
+for n in range(8, 20):
+    db = sqlite3.connect(seawall.uri(os.path.join(folder, f"{n}.sqlite3")), uri=True, isolation_level=None)
+    db.execute("PRAGMA temp_store=FILE")
+    db.execute("CREATE TABLE t (x)")
+    if schema != "temp":
+        db.execute(f"ATTACH '' AS {schema}")
+    # So few pages that SQLite writes what is left of them when it commits.
+    db.execute(f"PRAGMA {schema}.cache_size=4")
+    db.execute("BEGIN")
+    db.execute(f"CREATE TABLE {schema}.scratch (x)")
+    db.execute("INSERT INTO t VALUES (1)")
+    outcome = "committed"
+    try:
+        for _ in range(n):
+            db.execute("INSERT INTO scratch VALUES (zeroblob(3000))")
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        outcome = error.sqlite_errorname
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+    there = db.execute("SELECT count(*) FROM t").fetchone() == (1,)
+    assert there == (outcome == "committed"), (n, outcome)
+    outcomes.add(outcome)
+    db.close()
+print(sorted(outcomes))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: a small file system is mounted by root only")
+@pytest.mark.parametrize("schema", ["temp", "nameless"])
+def test_the_last_temporary_page_does_not_fit(tmp_path: Path, schema: str) -> None:
+    assert on_a_small_disk(tmp_path, FULL_AT_PAGE_ONE, schema) == "['SQLITE_FULL', 'committed']\n"
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_vacuum_of_more_than_the_cache_holds(connect: Connect, listens: bool) -> None:
+    connection = connect()
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("INSERT INTO t VALUES (zeroblob(2000000)), (zeroblob(1000000))")
+    connection.execute("DELETE FROM t WHERE length(x) = 2000000")
+    connection.execute("PRAGMA cache_size=10")
+    connection.execute("PRAGMA cache_spill=OFF")
+    if listens:
+        connection.set_trace_callback(lambda _: None)
+    before = int(one(connection, "PRAGMA page_count"))
+    connection.execute("VACUUM")
+    assert int(one(connect(), "PRAGMA page_count")) < before / 2
 
 
 CROSSED = """

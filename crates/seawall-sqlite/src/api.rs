@@ -67,6 +67,7 @@ functions! {
     log @ 167: fn(c_int, *const c_char; ...) -> ();
     close_v2 @ 179: fn(*mut Sqlite3) -> c_int;
     db_filename @ 180: fn(*mut Sqlite3, *const c_char) -> *const c_char;
+    stmt_busy @ 184: fn(*mut Statement) -> c_int;
     stmt_readonly @ 185: fn(*mut Statement) -> c_int;
     uri_parameter @ 189: fn(*const c_char, *const c_char) -> *const c_char;
     auto_extension @ 192: fn(Entry) -> c_int;
@@ -116,6 +117,18 @@ impl SqliteApi {
     pub(crate) unsafe fn run(&self, db: *mut Sqlite3, sql: &CStr) -> c_int {
         // SAFETY: the caller's; `sql` ends in NUL, and no callback is given.
         unsafe { (self.exec)(db, sql.as_ptr(), None, std::ptr::null_mut(), std::ptr::null_mut()) }
+    }
+
+    /// The statements of `db` that have begun and not ended.
+    ///
+    /// # Safety
+    /// `db` is an open connection of this SQLite, and its mutex is this thread's.
+    pub(crate) unsafe fn busy_statements(&self, db: *mut Sqlite3) -> Vec<*mut Statement> {
+        // SAFETY: the caller's; each statement is the connection's, and none is made or ended meanwhile.
+        let next = |statement| Some(unsafe { (self.next_stmt)(db, statement) }).filter(|it| !it.is_null());
+        let all = std::iter::successors(next(std::ptr::null_mut()), |it| next(*it));
+        // SAFETY: as above.
+        all.filter(|it| unsafe { (self.stmt_busy)(*it) } != 0).collect()
     }
 
     /// Whether `schema` has a table of that name; a view is none.

@@ -24,6 +24,12 @@ pub(crate) struct Connection {
     handles_busy: AtomicBool,
     /// Set while SQLite reads the schema at the very opening.
     opening: AtomicBool,
+    /// A statement of our own runs, which shows whether our trace callback is in place.
+    listening: AtomicBool,
+    /// The application has put a trace callback of its own in the place of ours.
+    is_deaf: AtomicBool,
+    /// `cache_spill` may have been turned off.
+    spill_may_be_off: AtomicBool,
     statement: Mutex<Announced>,
     /// The leases that files took together with their snapshots, until SQLite asks to write.
     early: Mutex<Vec<(FileId, Transaction)>>,
@@ -66,6 +72,9 @@ impl Connection {
             ticket: Mutex::default(),
             handles_busy: AtomicBool::new(false),
             opening: AtomicBool::new(false),
+            listening: AtomicBool::new(false),
+            is_deaf: AtomicBool::new(false),
+            spill_may_be_off: AtomicBool::new(false),
             statement: Mutex::default(),
             early: Mutex::default(),
             patience: Mutex::default(),
@@ -147,14 +156,16 @@ impl Connection {
         self.opening.load(Relaxed)
     }
 
-    /// A statement of the application begins. `sql` is its text, if it is one that writes.
+    /// A statement of the application begins; `sql` is its text.
     ///
     /// # Safety
     /// It is called from SQLite's trace callback of this connection.
-    unsafe fn begins_statement(&self, sql: Option<&str>) {
+    unsafe fn begins_statement(&self, sql: &str, may_write: bool) {
         // What the one before took and did not need goes back.
         drop(std::mem::take(&mut *locked(&self.early)));
-        let intent = sql.map_or(Intent::Other, Intent::of);
+        // What only reads may be a setting, which is made in no file.
+        let intent =
+            Some(Intent::of(sql)).filter(|it| may_write || *it == Intent::SetsCacheSpill).unwrap_or(Intent::Other);
         let writes = match &intent {
             Intent::BeginsWriting => Writes::EveryDatabase,
             // SAFETY: the caller's.
@@ -167,6 +178,10 @@ impl Connection {
         statement.writes = writes;
         statement.journal_may_be_off |= intent == Intent::TurnsJournalOff;
         statement.has_views |= intent == Intent::CreatesView;
+        drop(statement);
+        if intent == Intent::SetsCacheSpill {
+            self.sets_spill();
+        }
     }
 
     /// Whether `target` is a table of main that is not locked yet.
@@ -217,9 +232,45 @@ impl Connection {
         locked(&self.statement).number
     }
 
-    /// Whether some database of the connection may have been set to `journal_mode=OFF`.
-    pub(crate) fn journal_may_be_off(&self) -> bool {
-        locked(&self.statement).journal_may_be_off
+    /// `cache_spill` is set, to what may be seen too late: SQLite obeys some files' setting outside of transactions only.
+    pub(crate) fn sets_spill(&self) {
+        self.spill_may_be_off.store(true, Relaxed);
+    }
+
+    /// Whether our trace callback has heard each statement of this connection. It has if it is in place now, for it is put there
+    /// once, when the connection is made, and only an application takes it away.
+    ///
+    /// # Safety
+    /// `db` is this connection's, in the middle of a call on one of its files.
+    unsafe fn hears(&self, db: *mut Sqlite3) -> bool {
+        if !self.main_is_ours() || self.is_deaf.load(Relaxed) {
+            return false;
+        }
+        self.listening.store(true, Relaxed);
+        // SAFETY: the caller's. The statement needs no file and no lock, so it begins and ends no transaction.
+        unsafe { self.host.api.run(db, c"SELECT 1 /* Seawall: is its trace callback in place? */") };
+        let is_deaf = self.listening.swap(false, Relaxed);
+        self.is_deaf.store(is_deaf, Relaxed);
+        !is_deaf
+    }
+
+    /// Whether some plain database of the connection may have been set to `journal_mode=OFF`.
+    ///
+    /// # Safety
+    /// As for [`Connection::hears`].
+    pub(crate) unsafe fn journal_may_be_off(&self, db: *mut Sqlite3) -> bool {
+        let was_heard = locked(&self.statement).journal_may_be_off;
+        // SAFETY: the caller's.
+        was_heard || !unsafe { self.hears(db) }
+    }
+
+    /// Whether `cache_spill` may have been turned off.
+    ///
+    /// # Safety
+    /// As for [`Connection::hears`].
+    pub(crate) unsafe fn spill_may_be_off(&self, db: *mut Sqlite3) -> bool {
+        // SAFETY: the caller's.
+        self.spill_may_be_off.load(Relaxed) || !unsafe { self.hears(db) }
     }
 
     /// Keeps what `file` began early, until SQLite asks to write, or the statement is over.
@@ -307,6 +358,9 @@ unsafe extern "C" fn on_statement(
 ) -> c_int {
     crate::guard(abi::OK, || {
         let Some(connection) = Ticket::holder(context) else { return abi::OK };
+        if connection.listening.swap(false, Relaxed) {
+            return abi::OK;
+        }
         let (statement, sql) = (statement.cast::<Statement>(), sql.cast::<c_char>());
         // SAFETY: SQLite passes its statement and its text, which ends in NUL.
         unsafe {
@@ -315,8 +369,7 @@ unsafe extern "C" fn on_statement(
                 return abi::OK;
             }
             let writes = (connection.host.api.stmt_readonly)(statement) == 0;
-            let sql = if writes { CStr::from_ptr(sql).to_str().ok() } else { None };
-            connection.begins_statement(sql);
+            connection.begins_statement(&CStr::from_ptr(sql).to_string_lossy(), writes);
         }
         abi::OK
     })

@@ -16,6 +16,10 @@ pub(crate) enum Intent<'a> {
     CreatesView,
     /// A PRAGMA that takes a database's rollback journal away.
     TurnsJournalOff,
+    /// A PRAGMA about whether changed pages may be written before the commit.
+    SetsCacheSpill,
+    /// VACUUM: a copy in a temporary database of its own.
+    Vacuums,
     /// Anything else.
     Other,
 }
@@ -34,17 +38,26 @@ impl Intent<'_> {
 }
 
 fn parse<'a>(tokens: &mut Tokens<'a>) -> Option<Intent<'a>> {
-    let first = tokens.next()?.word()?;
+    // SQLite takes semicolons before a statement for a part of it.
+    let first = std::iter::from_fn(|| tokens.next()).find(|token| *token != Token::Symbol(';'))?.word()?;
     match keyword(first) {
         "BEGIN" => {
             let how = tokens.next()?.word()?;
             matches!(keyword(how), "IMMEDIATE" | "EXCLUSIVE").then_some(Intent::BeginsWriting)
         }
         "PRAGMA" => {
-            let mut words = std::iter::from_fn(|| tokens.next()).filter_map(|token| token.name());
-            let sets = words.any(|word| word.eq_ignore_ascii_case("journal_mode"));
-            (sets && words.any(|word| word.eq_ignore_ascii_case("off"))).then_some(Intent::TurnsJournalOff)
+            let words: Vec<_> = std::iter::from_fn(|| tokens.next())
+                .filter_map(|token| token.name())
+                .map(str::to_ascii_lowercase)
+                .collect();
+            let has = |word| words.iter().any(|it| it == word);
+            if has("journal_mode") && has("off") {
+                Some(Intent::TurnsJournalOff)
+            } else {
+                has("cache_spill").then_some(Intent::SetsCacheSpill)
+            }
         }
+        "VACUUM" => Some(Intent::Vacuums),
         "CREATE" => {
             let mut kind = keyword(tokens.next()?.word()?);
             let is_temporary = matches!(kind, "TEMP" | "TEMPORARY");
@@ -186,11 +199,12 @@ fn is_of_name(letter: char) -> bool {
 
 /// `word` in capitals, if it is one of those that matter.
 fn keyword(word: &str) -> &'static str {
-    const KEYWORDS: [&str; 14] = [
+    const KEYWORDS: [&str; 15] = [
         "BEGIN",
         "IMMEDIATE",
         "EXCLUSIVE",
         "PRAGMA",
+        "VACUUM",
         "CREATE",
         "TEMP",
         "TEMPORARY",
@@ -237,6 +251,9 @@ mod tests {
             ("CREATE TEMP VIEW v AS SELECT 1", Intent::CreatesView),
             ("PRAGMA archive.journal_mode = 'OFF'", Intent::TurnsJournalOff),
             ("pragma journal_mode(off)", Intent::TurnsJournalOff),
+            ("; /* a */ ; PRAGMA off.\"journal_mode\"", Intent::TurnsJournalOff),
+            ("PRAGMA temp.cache_spill=0", Intent::SetsCacheSpill),
+            (";vacuum main", Intent::Vacuums),
         ] {
             assert_eq!(Intent::of(sql), intent, "{sql}");
         }

@@ -21,6 +21,10 @@ pub(crate) fn answer(main: &mut MainFile, name: &str, value: Option<&str>) -> An
         // needs shared memory; EXCLUSIVE would keep snapshot and lease for ever.)
         "journal_mode" => Answer::Row("memory".into()),
         "locking_mode" => Answer::Row("normal".into()),
+        "cache_spill" if value.is_some() => {
+            main.connection().sets_spill();
+            Answer::NotOurs
+        }
         // There is no file to map.
         "mmap_size" => Answer::Row("0".into()),
         "busy_timeout" => match (value, main.connection().timeout()) {

@@ -48,12 +48,11 @@ impl MainFile {
     /// # Safety
     /// SQLite calls, on `file`, which is ours.
     pub(super) unsafe fn check_participants(&self, file: *mut abi::File, when: When) -> Result<(), Failure> {
-        let (db, may_be_off) = (self.connection.db(), self.connection.journal_may_be_off());
-        if db.is_null() {
+        if self.connection.db().is_null() {
             return Ok(());
         }
         // SAFETY: the caller's; a connection has one call at a time, and this one is on `file`.
-        unsafe { participants::check(self.host, db, file, may_be_off, when) }
+        unsafe { participants::check(self.host, &self.connection, file, when) }
     }
 
     fn begin_reading(&mut self) -> Result<(), Failure> {
