@@ -232,7 +232,7 @@ impl Connection {
         locked(&self.statement).number
     }
 
-    /// `cache_spill` is set, to what may be seen too late: SQLite obeys some files' setting outside of transactions only.
+    /// `cache_spill` is set. To what does not matter: inside a transaction SQLite keeps the old setting for its open files.
     pub(crate) fn sets_spill(&self) {
         self.spill_may_be_off.store(true, Relaxed);
     }
