@@ -57,6 +57,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     // A lease that is taken over by a transaction that commits nothing.
     put("sql", "takeover", &[3, 0, 1, 0, 0, 0, 0, 2, 1, 0])?;
+    // `Wider::Beside` with a database without a journal, and then with others: kind, how, main, other.
+    let beside = [[2, 1, 1, 0], [2, 0, 1, 1], [2, 1, 0, 1], [2, 0, 1, 0], [0, 1, 1, 0], [0, 1, 0, 0], [1, 1, 1, 0]];
+    let steps = beside.map(|step| [&[0, 0, 0, 0x80, 0], &step[..]].concat());
+    put("sql", "unjournaled", &[&[0xf4, 0, 1], &steps.concat()[..], &[0]].concat())?;
     Ok(())
 }
 

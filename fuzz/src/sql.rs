@@ -64,7 +64,7 @@ enum Step {
 enum Wider {
     Step(Step),
     Spill { who: u8, table: Table, rows: u8, ends: u8 },
-    Beside { who: u8, ours: bool, how: u8, main: bool, other: bool },
+    Beside { who: u8, kind: u8, how: u8, main: bool, other: bool },
     FullDisk { machine: u8 },
 }
 
@@ -147,8 +147,9 @@ impl Wider {
         match *self {
             Wider::Step(ref step) => step.take(world),
             Wider::Spill { who, table, rows, ends } => world.spill(who, table, rows, ends),
-            Wider::Beside { who, ours, how, main, other } => {
-                let beside = if ours { Beside::Ours } else { Beside::Plain };
+            Wider::Beside { who, kind, how, main, other } => {
+                // Older inputs know the first two.
+                let beside = [Beside::Plain, Beside::Ours, Beside::Unjournaled, Beside::Ours][usize::from(kind % 4)];
                 world.write_beside(who, beside, BEGIN[usize::from(how % 3)], main, other);
             }
             Wider::FullDisk { machine } => {

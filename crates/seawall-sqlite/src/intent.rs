@@ -38,8 +38,13 @@ impl Intent<'_> {
 }
 
 fn parse<'a>(tokens: &mut Tokens<'a>) -> Option<Intent<'a>> {
+    tokens.skip_space();
     // SQLite takes semicolons before a statement for a part of it.
-    let first = std::iter::from_fn(|| tokens.next()).find(|token| *token != Token::Symbol(';'))?.word()?;
+    while let Some(rest) = tokens.rest.strip_prefix(';') {
+        tokens.rest = rest;
+        tokens.skip_space();
+    }
+    let first = tokens.next()?.word()?;
     match keyword(first) {
         "BEGIN" => {
             let how = tokens.next()?.word()?;

@@ -37,6 +37,8 @@ struct Client {
     machine: usize,
     connection: Option<Connection>,
     transaction: Option<Transaction>,
+    /// A database beside its own was set to `journal_mode=OFF` on this connection.
+    without_journal: bool,
 }
 
 /// A transaction: what it stands on, and the same transaction in stock SQLite.
@@ -71,7 +73,9 @@ impl World {
         if !is_ours {
             std::fs::write(folder.name(), &first.image).expect("a file");
         }
-        let clients = CLIENTS.map(|machine| Client { machine, connection: None, transaction: None }).into();
+        let clients = CLIENTS
+            .map(|machine| Client { machine, connection: None, transaction: None, without_journal: false })
+            .into();
         let clock = Arc::new(Clock::standing());
         let mut world =
             World { folder, clock, machines: vec![], clients, model: Model::new(first), patient: false, names: 0 };
@@ -134,7 +138,10 @@ impl World {
     fn is_connected(&mut self, who: usize) -> bool {
         if self.clients[who].connection.is_none() {
             match sqlite::open(&self.machines[self.clients[who].machine].name) {
-                Ok(connection) => self.clients[who].connection = Some(connection),
+                Ok(connection) => {
+                    self.clients[who].connection = Some(connection);
+                    self.clients[who].without_journal = false;
+                }
                 Err(refusal) => self.must_be_excused(who, &refusal),
             }
         }

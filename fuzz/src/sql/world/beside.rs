@@ -12,6 +12,8 @@ use seawall::{Access, Database, Options};
 pub(in super::super) enum Beside {
     /// Of stock SQLite.
     Plain,
+    /// Of stock SQLite, with `journal_mode=OFF`.
+    Unjournaled,
     /// Another Seawall database, which nothing ails.
     Ours,
 }
@@ -20,6 +22,7 @@ impl Beside {
     fn schema(self) -> &'static str {
         match self {
             Beside::Plain => "plain",
+            Beside::Unjournaled => "unjournaled",
             Beside::Ours => "ours",
         }
     }
@@ -94,7 +97,9 @@ impl World {
             return;
         }
         let wrote_both = main && other;
-        if wrote_both {
+        // Without a journal nobody can tell what was locked from what was changed.
+        let in_doubt = main && how != "BEGIN" && self.clients[index].without_journal && !matches!(beside, Beside::Ours);
+        if wrote_both || in_doubt {
             let refusal = sqlite::run(self.connection(index), "COMMIT").expect_err("a part of it could still fail");
             let told = seawall_sqlite::take_failure();
             let is_refused = told.is_some_and(|failure| failure.text.contains("one Seawall database"));
@@ -119,10 +124,15 @@ impl World {
     fn attach(&mut self, who: usize, beside: Beside) -> bool {
         let schema = beside.schema();
         let name = self.folder.name().with_file_name(schema);
-        let vfs = if let Beside::Plain = beside { "unix" } else { "seawall" };
+        let vfs = if let Beside::Ours = beside { "seawall" } else { "unix" };
         let attach = format!("ATTACH 'file:{}?vfs={vfs}' AS {schema}", name.display());
         let make = format!("CREATE TABLE IF NOT EXISTS {schema}.p (a)");
-        for sql in [attach, make] {
+        let mut statements = vec![attach, make];
+        if let Beside::Unjournaled = beside {
+            statements.push(format!("PRAGMA {schema}.journal_mode = OFF"));
+            self.clients[who].without_journal = true;
+        }
+        for sql in statements {
             if let Err(refusal) = sqlite::run(self.connection(who), &sql) {
                 self.must_be_excused(who, &refusal);
                 return false;
