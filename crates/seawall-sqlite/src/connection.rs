@@ -248,10 +248,11 @@ impl Connection {
         }
         self.listening.store(true, Relaxed);
         // SAFETY: the caller's. The statement needs no file and no lock, so it begins and ends no transaction.
-        unsafe { self.host.api.run(db, c"SELECT 1 /* Seawall: is its trace callback in place? */") };
-        let is_deaf = self.listening.swap(false, Relaxed);
-        self.is_deaf.store(is_deaf, Relaxed);
-        !is_deaf
+        let code = unsafe { self.host.api.run(db, c"SELECT 1 /* Seawall: is its trace callback in place? */") };
+        let was_heard = !self.listening.swap(false, Relaxed);
+        // If it did not run (the connection was interrupted, say), the next one may be heard.
+        self.is_deaf.store(!was_heard && code == abi::OK, Relaxed);
+        was_heard
     }
 
     /// Whether some plain database of the connection may have been set to `journal_mode=OFF`.

@@ -264,6 +264,35 @@ fn the_shared_cache_is_refused() {
     assert!(seawall_sqlite::take_failure().is_some_and(|failure| failure.text.contains("cache=private")));
 }
 
+/// The VFS runs a statement, and writes another file, in the middle of SQLite's call.
+#[test]
+fn others_are_looked_at_in_the_commit() {
+    let place = Place::new();
+    let connection = connect(&place.name("db.sqlite3"));
+    done(&connection, "CREATE TABLE t (x)");
+    done(&connection, &format!("ATTACH 'file:{}?vfs=unix' AS plain", place.name("plain.sqlite3").display()));
+    done(&connection, "CREATE TABLE plain.p (x)");
+    done(&connection, "ATTACH '' AS nameless");
+    done(&connection, "CREATE TABLE nameless.n (x)");
+    done(&connection, "PRAGMA nameless.cache_size = 10");
+    for _ in 0..3 {
+        done(&connection, "BEGIN IMMEDIATE");
+        done(&connection, "INSERT INTO n VALUES (zeroblob(200000))");
+        done(&connection, "INSERT INTO t VALUES (1)");
+        done(&connection, "COMMIT");
+    }
+    // SAFETY: the connection is open, and what is passed takes its trace callback away.
+    unsafe { ffi::sqlite3_trace_v2(connection.handle(), 0, None, std::ptr::null_mut()) };
+    done(&connection, "DETACH nameless");
+    for _ in 0..3 {
+        done(&connection, "BEGIN IMMEDIATE");
+        done(&connection, "INSERT INTO t VALUES (1)");
+        assert_eq!(refused(&connection, "COMMIT").code, ffi::SQLITE_IOERR_COMMIT_ATOMIC);
+        done(&connection, "INSERT INTO t VALUES (1)");
+    }
+    assert_eq!(done(&connection, "SELECT count(*) FROM t"), "Integer(6)|\n");
+}
+
 fn back_up(from: &Connection, to: &Connection) {
     // SAFETY: both are open, and used by this thread only; the backup is finished before they are used again.
     unsafe {
