@@ -2,7 +2,8 @@
 
 use crate::doctor::bound_to;
 use crate::finding::Finding;
-use seawall::Shown;
+use seawall::{Shown, ToCome};
+
 use seawall::identity::Identity;
 use seawall_dynamodb::Verdict;
 use seawall_dynamodb::address::{Address, unencrypted_host};
@@ -244,7 +245,10 @@ fn head(table: &SdkTable, identity: &Identity) -> Finding {
             return Finding::problem(
                 CHECK,
                 format!("the item {key} is not there: the head is lost. The data is in the files"),
-                "stop all writers, and restore the item; seawall recover (to come) makes it anew from the files",
+                format!(
+                    "stop all writers, and restore the item; or run {}, which makes it anew from the files",
+                    ToCome::RECOVER
+                ),
             );
         }
         Err(failure) => return Finding::unknown(CHECK, failure.why),

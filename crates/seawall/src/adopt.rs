@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::head::{BaseRef, Head};
 use crate::identity::{self, Identity};
 use crate::ids::{BaseName, CommitId, DatabaseId, Epoch, PageSize, Version};
+use crate::open::id_is_gone;
 use crate::options::Options;
 use crate::plain::{self, HEADER, HeldFile, MARK, NameState, PlainSqlite};
 use crate::storage::{File, Span, Storage};
@@ -196,6 +197,12 @@ impl Adoption<'_> {
             }
             None => {
                 let cause = linked.err().unwrap_or_else(|| io::Error::other("it was linked, and is not there"));
+                // A head is there, and the `id` that it belongs to is not, under either name: it was removed from outside.
+                let is_gone = winner.database != mine.database && cause.kind() == io::ErrorKind::NotFound;
+                if is_gone {
+                    // NAME is the head's still: what became of this adoption leaves nothing.
+                    return Err(id_is_gone());
+                }
                 return Err(Error::io("naming id", cause));
             }
         }

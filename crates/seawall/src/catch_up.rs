@@ -12,6 +12,7 @@ use crate::mutation::{self, Mutation};
 use crate::pages::{Pages, ReadError, frame_of};
 use crate::snapshot::{Snapshot, follows};
 use crate::storage::{File, Span};
+use crate::to_come::{FROM_A_COPY, ToCome};
 
 /// A small commit's pages are read along with its frame.
 const READ_ALONG: u32 = 64 << 10;
@@ -58,8 +59,10 @@ impl Pages {
         let files_are_older = |why: &dyn std::fmt::Display| {
             Error::CannotOpen(format!(
                 "the files are older than the head: the commit frame of version {} ({file} at {}) cannot be read: {why}. Nothing was \
-                 changed. If the folder was restored from a backup, run seawall recover",
-                version.0, begins_at
+                 changed. If an older folder took the place of the newest, bring that back; or run {}. {FROM_A_COPY}",
+                version.0,
+                begins_at,
+                ToCome::RECOVER
             ))
         };
         let bytes = match self.read_whole(span) {

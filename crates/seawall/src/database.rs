@@ -17,6 +17,7 @@ use crate::settle::{PATIENCE_LATER, Settlement};
 use crate::snapshot::Snapshot;
 use crate::storage::{Stamp, Storage};
 use crate::sync::{Condvar, Mutex, MutexGuard, whole};
+use crate::to_come::{FROM_A_COPY, ToCome};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -206,8 +207,12 @@ impl Database {
         if head.order() < known.head.order() || forked {
             return Err(Error::CannotOpen(format!(
                 "the head names version {} (epoch {}), and this process has already seen version {} (epoch {}): the head was set back. \
-                 Nothing was written. Stop all writers and run seawall recover",
-                head.version.0, head.epoch.0, known.head.version.0, known.head.epoch.0
+                 Nothing was written. Stop all writers. If a backup of the head was restored, bring back the newest; or run {}",
+                head.version.0,
+                head.epoch.0,
+                known.head.version.0,
+                known.head.epoch.0,
+                ToCome::RECOVER
             )));
         }
         Ok(head)
@@ -283,15 +288,17 @@ pub(crate) fn check_home(head: &Head, database: DatabaseId, home: u64) -> Result
     if head.database != database {
         return Err(Error::CannotOpen(format!(
             "the head is of database {}, and the folder of database {database}: they do not belong together. Nothing was written; \
-             restore both from the same backup, or run seawall recover",
-            head.database
+             bring back the one that belongs to the other; or run {}. {FROM_A_COPY}",
+            head.database,
+            ToCome::RECOVER
         )));
     }
     if head.home != home {
         return Err(Error::CannotOpen(format!(
-            "this folder is a copy: database {database} lives in another one (its id is inode {}, here it is {home}). Nothing was written. \
-             Use the original; or, to make this one a database of its own, run seawall recover --new-id",
-            head.home
+            "this folder is a copy: database {database} lives in another one (its home is {}, this is {home}). Nothing was written. \
+             Use the original. To make this one a database of its own: {}. {FROM_A_COPY}",
+            head.home,
+            ToCome::RECOVER_NEW_ID
         )));
     }
     Ok(())

@@ -8,6 +8,7 @@ use crate::coordinator::CoordinatorError;
 use crate::ids::{CommitId, Version};
 use crate::shown::Shown;
 use crate::storage::Unusable;
+use crate::to_come::{FROM_A_COPY, ToCome};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,7 @@ pub enum Error {
         cause: String,
     },
     /// The same, and nothing will ever say it: see [`ErrorKind::OutcomeUnknown`].
-    #[error("what became of commit {commit} as version {} cannot be told any more: {}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database (seawall verify)", .version.0, Shown::message(.cause))]
+    #[error("what became of commit {commit} as version {} cannot be told any more: {}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database: seawall.copy reads all of it; so will {}", .version.0, Shown::message(.cause), ToCome::VERIFY)]
     OutcomeUntold {
         /// The commit's id.
         commit: CommitId,
@@ -109,8 +110,8 @@ pub enum Error {
     },
     /// See [`ErrorKind::Corrupt`].
     #[error(
-        "{} is damaged: {}. Nothing was changed; check the whole database (seawall verify), and restore that file from a backup",
-        Shown::message(.what), Shown::message(.why)
+        "{} is damaged: {}. Nothing was changed; restore that file from a backup, and check the whole database: seawall.copy reads all of it; so will {}",
+        Shown::message(.what), Shown::message(.why), ToCome::VERIFY
     )]
     Corrupt {
         /// Which file, and where in it.
@@ -150,7 +151,9 @@ impl Error {
             CoordinatorError::Full(cause) => Error::Full(cause),
             CoordinatorError::Permission(cause) => Error::Permission(cause),
             CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::CannotOpen(format!(
-                "{error}. Nothing was written, and the data is in the files: run seawall recover"
+                "{error}. Nothing was written, and the data is in the files: bring the head back from the coordinator's backup; or run {}. \
+                 {FROM_A_COPY}",
+                ToCome::RECOVER
             )),
         }
     }

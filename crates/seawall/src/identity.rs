@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::head::checksum;
 use crate::ids::DatabaseId;
 use crate::storage::File;
+use crate::to_come::ToCome;
 use std::fmt;
 use std::str::FromStr;
 
@@ -80,8 +81,9 @@ impl FromStr for Identity {
 pub fn parse(bytes: Vec<u8>) -> Result<Identity> {
     let damaged = |why: &dyn std::fmt::Display| {
         Error::CannotOpen(format!(
-            "{} cannot be used: {why}. Nothing was changed, and the data is in the files; restore id from a backup, or run seawall recover",
-            File::Id
+            "{} cannot be used: {why}. Nothing was changed, and the data is in the files: write the content of id's backup into it; or run {}",
+            File::Id,
+            ToCome::RECOVER
         ))
     };
     let text = String::from_utf8(bytes).map_err(|_| damaged(&"it is not text"))?;

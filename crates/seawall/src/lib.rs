@@ -52,6 +52,7 @@ pub mod sync;
 #[cfg(not(feature = "simulation"))]
 mod sync;
 pub mod threads;
+mod to_come;
 mod transaction;
 
 pub use counters::Counts;
@@ -67,4 +68,5 @@ pub use remove::remove;
 pub use shown::Shown;
 pub use snapshot::{PagePlace, Snapshot};
 pub use status::Status;
+pub use to_come::ToCome;
 pub use transaction::Transaction;

@@ -16,8 +16,9 @@ use crate::pages::Pages;
 use crate::plain::{self, HEADER, NameState, PlainSqlite};
 use crate::process::{PerProcess, Process};
 use crate::storage::os::{self, OsStorage};
-use crate::storage::{File, Span, Storage};
+use crate::storage::{Begun, File, Span, Storage};
 use crate::sync::{self, whole};
+use crate::to_come::{FROM_A_COPY, ToCome};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -220,23 +221,51 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<bool> {
         return Ok(false);
     }
     let beginning = read(storage, File::Name, plain::empty_marked().len())?;
-    match plain::state_of(&beginning[..HEADER.min(beginning.len())]) {
-        NameState::Marked => {}
-        NameState::Other if !plain::is_torn_empty(&beginning) => {
-            return Err(Error::CannotOpen("NAME is not a SQLite database. It was not touched".into()));
-        }
-        _ => return Ok(true),
+    let state = plain::state_of(&beginning[..HEADER.min(beginning.len())]);
+    if state == NameState::Other && !plain::is_torn_empty(&beginning) {
+        return Err(Error::CannotOpen("NAME is not a SQLite database. It was not touched".into()));
     }
-    // Whoever adopts makes the folder before the mark: somebody may be at it right now.
-    let begun = storage.inode(File::Folder);
-    if begun.map_err(|error| Error::io("looking for the folder", error))?.is_none() {
-        return Err(Error::CannotOpen(
-            "NAME is the copy of some version of a Seawall database, and its folder NAME-seawall is not there. Nothing was changed. \
-             Bring the folder back; or run seawall adopt, to go on from this copy"
-                .into(),
-        ));
-    }
+    check_begun(storage, state == NameState::Marked)?;
     Ok(true)
+}
+
+/// An adoption may only begin, or go on, where nothing was committed. An adopter makes the whole folder before it marks NAME, `id` is
+/// durable before the first commit, and a segment is there before that is acknowledged.
+fn check_begun(storage: &dyn Storage, is_marked: bool) -> Result<()> {
+    let looking = |error| Error::io("looking into the folder", error);
+    let has_folder = storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error))?.is_some();
+    let begun = if has_folder { Some(storage.begun().map_err(looking)?) } else { None };
+    let why = match begun {
+        // A removal that was cut short has an error of its own.
+        Some(Begun::Adoption | Begun::Removal) => return Ok(()),
+        None | Some(Begun::Less) if !is_marked => return Ok(()),
+        None => "its folder NAME-seawall is not there",
+        Some(Begun::Less) => "its folder NAME-seawall is empty, or has only a part of what belongs there",
+        Some(Begun::Commits) => return already_there(storage)?.ok_or_else(id_is_gone),
+    };
+    already_there(storage)?.ok_or_else(|| {
+        Error::CannotOpen(format!(
+            "NAME is the copy of some version of a Seawall database, and {why}. Nothing was changed. Bring the whole folder back: mount \
+             what it is on. To go on from this copy: {}. {FROM_A_COPY}",
+            ToCome::ADOPT
+        ))
+    })
+}
+
+/// Whether another process's adoption has given the database its `id` meanwhile.
+fn already_there(storage: &dyn Storage) -> Result<Option<()>> {
+    let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
+    Ok(home.map(drop))
+}
+
+/// The folder has a database, and nothing says which.
+pub(crate) fn id_is_gone() -> Error {
+    Error::CannotOpen(format!(
+        "NAME-seawall/id is gone, and what was committed is in the files of NAME-seawall. Nothing was changed. If id was moved, move it \
+         back. An id that was restored from a backup is another file, and makes this folder a copy, which {} makes a database again. \
+         {FROM_A_COPY}",
+        ToCome::RECOVER_NEW_ID
+    ))
 }
 
 fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home: u64) -> Result<Arc<Database>> {
@@ -263,9 +292,11 @@ fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home
     check_home(&head, identity.database, home)?;
     if let Some(high) = high.filter(|high| (high.epoch, high.version) > head.order()) {
         return Err(Error::CannotOpen(format!(
-            "the head is older than the files: it names version {}, and version {} was acknowledged. Nothing was written. Stop all writers \
-             and run seawall recover",
-            head.version.0, high.version.0
+            "the head is older than the files: it names version {}, and version {} was acknowledged. Nothing was written. Stop all writers. \
+             If a backup of the head was restored, bring back the newest; or run {}. {FROM_A_COPY}",
+            head.version.0,
+            high.version.0,
+            ToCome::RECOVER
         )));
     }
     let pages = Pages::new(storage.clone(), identity.database, options.page_cache);
@@ -299,7 +330,8 @@ fn check_coordinator(bound: &str, asked: &str) -> Result<()> {
     }
     Err(Error::CannotOpen(format!(
         "this database is ordered by {bound}, and {asked} was asked for: two coordinators would be two histories. Nothing was written. \
-         Ask for {bound}; or stop all writers and run seawall move"
+         Ask for {bound}. To change it: {}; today, copy the database with seawall.copy, and open the copy with the other coordinator",
+        ToCome::MOVE
     )))
 }
 
@@ -311,9 +343,11 @@ fn check_name(header: &[u8]) -> Result<()> {
         NameState::Plain | NameState::Other => "NAME was overwritten with another file",
     };
     Err(Error::CannotOpen(format!(
-        "{what} from outside while its folder NAME-seawall is there, which has all that was committed. Nothing was changed. Three ways out: \
-         seawall restore --from FILE, to take a file as the newest version; seawall snapshot --refresh, to write NAME anew from what was \
-         committed; or remove the folder as well, to start afresh"
+        "{what} from outside while its folder NAME-seawall is there, which has all that was committed. Nothing was changed. Put the marked \
+         copy back from a backup of NAME, of any age, and all that was committed is there again; or call seawall.remove, to start afresh. \
+         {}, to take a file as the newest version; {}, to write NAME anew from what was committed",
+        ToCome::RESTORE,
+        ToCome::SNAPSHOT
     )))
 }
 

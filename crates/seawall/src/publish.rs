@@ -16,6 +16,7 @@ use crate::settle::{Verdict, Walked};
 use crate::snapshot::Snapshot;
 use crate::storage::File;
 use crate::sync::{Mutex, caught, try_lock, whole};
+use crate::to_come::{FROM_A_COPY, ToCome};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,7 +74,8 @@ impl Database {
         let sweep = lease.sweep;
         let last = |why| {
             Error::CannotOpen(format!(
-                "no commit can follow this head: {why}. Nothing was written: run seawall recover"
+                "no commit can follow this head: {why}. Nothing was written: run {}. {FROM_A_COPY}",
+                ToCome::RECOVER
             ))
         };
         snapshot.head.followed_by(snapshot.head.commit, lease.generation, lease.slot).check().map_err(last)?;
@@ -211,7 +213,9 @@ impl Database {
                 // What the head told before stays true in its epoch.
                 Verdict::Untold(cause) if head.epoch != pending.next.epoch => Err(Error::Unreachable { cause }),
                 Verdict::Refused | Verdict::Untold(_) => self.catch_up(head, sent).map(|_| None),
-                Verdict::Open => Err(Error::CannotOpen("the head was set back: run seawall recover".into())),
+                Verdict::Open => {
+                    Err(Error::CannotOpen(format!("the head was set back: run {}. {FROM_A_COPY}", ToCome::RECOVER)))
+                }
             }
         };
         look().map_err(|error| error.to_string())

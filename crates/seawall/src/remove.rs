@@ -1,6 +1,6 @@
 //! Removing a database: what is Seawall's, by its name, and nothing that a link leads to.
 //!
-//! `id` loses its name first, durably: what is left after a crash is no database any more, and the next opening, or another removal,
+//! Before the first change it is known that this process may remove all of it. `id` loses its name first, durably: what is left after a crash is no database any more, and the next opening, or another removal,
 //! takes the rest away. Until all is gone, and the head too, its content stays under another name: another removal finds the head by it.
 
 use crate::adopt::legacy_names;
@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::identity::{self, Identity};
 use crate::open::{beside, forget};
 use crate::storage::os::OsStorage;
-use crate::storage::remains::{Clear, REMOVED, clear, gone, gone_or_filled, or_none};
+use crate::storage::remains::{Clear, REMOVED, clear, gone, may_clear, may_remove, or_none, remove_folder};
+use crate::storage::rights::explain_removal;
 use crate::storage::safely::{Folder, Use, called, is_unusable, type_of};
 use crate::storage::{File, Storage, home_of};
 use rustix::fs::{FileType, OFlags};
@@ -27,10 +28,16 @@ const LEFT_BY_STOCK: [&str; 3] = ["-journal", "-wal", "-shm"];
 ///
 /// NAME must be the file itself, and its folder a folder: a link is refused, for what it leads to may be somebody else's. Of the
 /// folder's content only what Seawall made is removed, known by its name; links there are removed, not followed. What else is there stays,
-/// and the error says so.
+/// and the error says so. Where this process may not remove all of it, nothing is removed. A removal that fails after its beginning says
+/// that it was cut short.
 ///
 /// The coordinator is the one that `id` names, or `url`, if it is to be reached in another way.
 pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
+    let text = name.to_string_lossy();
+    if (text.starts_with("file:") || text == ":memory:") && !name.exists() {
+        let text = "is a URI of SQLite's. Nothing was removed: name the database by its path";
+        return Err(Error::CannotOpen(format!("{} {text}", name.display())));
+    }
     let name = beside(name)?;
     let failed = |error| Error::io(format!("removing {}", name.display()), error);
     let parent = Folder::at(name.parent().expect("it is absolute"), Use::List).map_err(failed)?;
@@ -41,8 +48,12 @@ pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
         name
     };
     let folder = suffixed("-seawall");
+    let beside_it = LEFT_BY_STOCK.map(suffixed);
     must_be(&parent, file, FileType::RegularFile)?;
     must_be(&parent, &folder, FileType::Directory)?;
+    let mut files = [file].into_iter().chain(beside_it.iter().map(OsString::as_os_str));
+    files.clone().try_for_each(|file| may_remove(&parent, file)).map_err(failed)?;
+    may_clear(&parent, &folder).map_err(failed)?;
     forget(&name);
 
     let storage = OsStorage::new(&name, &std::env::temp_dir());
@@ -58,18 +69,18 @@ pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
     };
 
     if let Some(opened) = &opened {
-        let is_folder = |found| type_of(&found) == FileType::Directory;
-        // A folder is no `id`, and not Seawall's.
-        if !opened.look("id".as_ref()).map_err(failed)?.is_none_or(is_folder) {
-            let renamed = gone(opened.rename("id".as_ref(), REMOVED.as_ref()));
-            renamed.and_then(|()| opened.sync()).map_err(failed)?;
-        }
+        begin(opened, &parent, file).map_err(|stopped| match stopped {
+            Stopped::Undone(error) => failed(error),
+            Stopped::Halfway(error) => cut_short(&name, &error),
+        })?;
     }
-    let beside_it = LEFT_BY_STOCK.map(suffixed);
-    let mut files = [file].into_iter().chain(beside_it.iter().map(OsString::as_os_str));
-    files.try_for_each(|file| gone(parent.unlink(file))).map_err(failed)?;
-    parent.sync().map_err(failed)?;
-    let left = clear(&parent, &folder, Clear::Removing).map_err(failed)?;
+    let cut_short = |error: io::Error| cut_short(&name, &error);
+    let unlink = |file: &OsStr| gone(parent.unlink(file)).map_err(|error| explain_removal(error, &parent, file));
+    if opened.is_none() {
+        unlink(file).map_err(failed)?;
+    }
+    files.try_for_each(unlink).and_then(|()| parent.sync()).map_err(cut_short)?;
+    let left = clear(&parent, &folder, Clear::Removing).map_err(cut_short)?;
 
     if let Some((coordinator, home)) = leaving {
         let names = legacy_names(&name, &[]);
@@ -81,8 +92,7 @@ pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
         })?;
     }
     if let Some(opened) = &opened {
-        gone(opened.unlink(REMOVED.as_ref())).map_err(failed)?;
-        gone_or_filled(parent.remove_folder(&folder)).map_err(failed)?;
+        gone(opened.unlink(REMOVED.as_ref())).and_then(|()| remove_folder(&parent, &folder)).map_err(cut_short)?;
     }
     match left.first() {
         None => Ok(()),
@@ -91,6 +101,50 @@ pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
             if left.len() > 1 { format!(" and {} more", left.len() - 1) } else { String::new() }
         ))),
     }
+}
+
+/// How the beginning of a removal failed.
+enum Stopped {
+    /// All is as it was.
+    Undone(io::Error),
+    /// Something is gone.
+    Halfway(io::Error),
+}
+
+/// Takes `id` its name, and then NAME itself. If NAME cannot be removed after all, `id` has its name again: otherwise nobody could
+/// open the database any more, and it would still be there.
+fn begin(folder: &Folder, parent: &Folder, file: &OsStr) -> Result<(), Stopped> {
+    let found = folder.look("id".as_ref()).map_err(Stopped::Undone)?;
+    // A folder is no `id`, and not Seawall's.
+    let renames = found.is_some_and(|found| type_of(&found) != FileType::Directory);
+    let began = if renames {
+        gone(folder.rename("id".as_ref(), REMOVED.as_ref())).and_then(|()| folder.sync())
+    } else {
+        Ok(())
+    };
+    let removed = began.and_then(|()| gone(parent.unlink(file)));
+    let Err(error) = removed.map_err(|error| explain_removal(error, parent, file)) else { return Ok(()) };
+    // An error's call may have taken effect.
+    let name_is_there = parent.look(file).is_ok_and(|found| found.is_some());
+    let was_renamed = || folder.look("id".as_ref()).map(|found| found.is_none());
+    let undone = || match was_renamed() {
+        Ok(true) => folder.rename(REMOVED.as_ref(), "id".as_ref()).and_then(|()| folder.sync()),
+        renamed => renamed.map(drop),
+    };
+    if name_is_there && (!renames || undone().is_ok()) {
+        Err(Stopped::Undone(error))
+    } else {
+        Err(Stopped::Halfway(error))
+    }
+}
+
+/// The error of a removal that has removed something.
+fn cut_short(name: &Path, error: &io::Error) -> Error {
+    Error::CannotOpen(format!(
+        "the removal of {} was cut short: {error}. Part of the database was removed, and what is left is \
+         none any more. Remove it again, which takes the rest away",
+        name.display()
+    ))
 }
 
 /// What is to be removed must be what it seems to be, or not be there.

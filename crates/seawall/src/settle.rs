@@ -8,6 +8,7 @@ use crate::ids::{Epoch, Version};
 use crate::mutation::{self, Mutation};
 use crate::publish::{Outcome, Pending};
 use crate::sync::{Condvar, Mutex, MutexGuard, whole};
+use crate::to_come::{FROM_A_COPY, ToCome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -174,7 +175,7 @@ impl Database {
         let Pending { next, previous, lease, .. } = pending;
         check_home(head, self.id, self.home)?;
         if head.order() < previous.head.order() {
-            return Err(Error::CannotOpen("the head was set back: run seawall recover".into()));
+            return Err(Error::CannotOpen(format!("the head was set back: run {}. {FROM_A_COPY}", ToCome::RECOVER)));
         }
         if head.order() == previous.head.order() {
             // The swap names both: once either has moved on, it can never take place.

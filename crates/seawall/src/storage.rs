@@ -107,6 +107,19 @@ pub fn create_beside(name: &std::path::Path, target: &std::path::Path) -> io::Re
     safely::Folder::at(parent, safely::Use::Pass)?.create(file, OFlags::WRONLY, &rights::Rights::of(&found))
 }
 
+/// What a folder without `id` has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// All that an adoption makes before it marks NAME, and nothing that was committed: the next opener finishes the adoption.
+    Adoption,
+    /// Less than that: no adoption that marked NAME left it so.
+    Less,
+    /// What is there only once something was committed.
+    Commits,
+    /// What was `id`: a removal was cut short.
+    Removal,
+}
+
 /// A database's home, from the inode numbers of `id` and of the folder that it lies in. A copied `id` has another number, and a folder
 /// whose files were copied as hard links, which have the same, has itself another: no folder has a second name.
 pub fn home_of(id: u64, folder: u64) -> u64 {
@@ -186,7 +199,11 @@ pub trait Storage: Send + Sync {
     }
     /// Makes the database's folder and those inside it, durably, with NAME's rights; those that are there stay.
     fn create_folders(&self) -> io::Result<()>;
-    /// Removes the database's folder, if there is nothing in it: an adoption came to nothing.
+    /// What the database's folder has, which is there and has no `id`.
+    fn begun(&self) -> io::Result<Begun> {
+        Ok(Begun::Adoption)
+    }
+    /// Removes the database's folder, if there is nothing in it but empty folders of Seawall's: an adoption came to nothing.
     fn discard_folder(&self) {}
     /// Removes what is left of a database whose removal was cut short. NAME is held, and `id` is gone.
     fn clear(&self) -> io::Result<()> {

@@ -367,3 +367,98 @@ fn what_is_read_of_a_link_is_nothing() {
     let error = storage(&folder).read(Span { file: File::Lease, at: 0, length: 512 }).unwrap_err();
     assert!(error.to_string().contains("is a symbolic link"), "{error}");
 }
+
+/// Whatever of the folder is lost but its commits or its name, an opening does not go on from the old copy at NAME.
+#[test]
+fn a_folder_that_was_emptied_is_not_adopted_from_the_copy() {
+    let losses: [(&str, fn(&Folder)); 4] = [
+        ("empty", |folder| {
+            away(&folder.inside(""));
+            fs::create_dir(folder.inside("")).unwrap();
+        }),
+        ("empty, or has only a part", |folder| {
+            ["id", "segments", "high"].iter().for_each(|name| away(&folder.inside(name)));
+        }),
+        ("id is gone", |folder| away(&folder.inside("id"))),
+        ("id is gone", |folder| {
+            away(&folder.inside("id"));
+            away(&folder.segment());
+        }),
+    ];
+    for begins_with in [0, 3] {
+        for (what, lose) in losses {
+            let folder = Folder::new();
+            if begins_with > 0 {
+                write_plain(&folder.name(), begins_with);
+            }
+            commit(&folder.machine(), &[(1, 1)]).unwrap();
+            let_it_be_noted();
+            lose(&folder);
+            let (there, before) = (all_inside(&folder.inside("")), fs::read(folder.name()).unwrap());
+            for _ in 0..2 {
+                let error = folder.try_machine().err().unwrap_or_else(|| panic!("{what}: it was opened"));
+                assert_eq!(error.kind(), ErrorKind::CannotOpen);
+                assert!(error.to_string().contains(what) && error.to_string().contains("seawall.copy"), "{error}");
+            }
+            assert_eq!((all_inside(&folder.inside("")), fs::read(folder.name()).unwrap()), (there, before));
+        }
+    }
+}
+
+#[test]
+fn an_adoption_that_was_cut_short_after_the_mark_is_finished() {
+    let folder = Folder::new();
+    write_plain(&folder.name(), 3);
+    let mut bytes = fs::read(folder.name()).unwrap();
+    bytes[18] = 3;
+    fs::write(folder.name(), bytes).unwrap();
+    fs::create_dir(folder.inside("")).unwrap();
+    for inside in ["bases", "segments", "commits"] {
+        fs::create_dir(folder.inside(inside)).unwrap();
+    }
+    fs::write(folder.inside("bases/0-0-01020304.sqlite3"), "half of it").unwrap();
+    commit(&folder.machine(), &[(2, 7)]).unwrap();
+    let machine = folder.machine();
+    assert_eq!((byte(&machine, &newest(&machine), 2), byte(&machine, &newest(&machine), 3)), (7, 3));
+}
+
+/// Nothing was committed yet, so that the folder looks like a half adoption; but its head is there.
+#[test]
+fn an_id_that_was_lost_before_the_first_commit_is_told_of() {
+    let folder = Folder::new();
+    write_plain(&folder.name(), 3);
+    folder.machine();
+    away(&folder.inside("id"));
+    for _ in 0..2 {
+        let error = folder.try_machine().err().unwrap();
+        assert!(error.kind() == ErrorKind::CannotOpen && error.to_string().contains("id is gone"), "{error}");
+    }
+}
+
+#[test]
+fn the_trials_of_others_are_not_removed_and_deep_folders_are_not_walked() {
+    let folder = Folder::new();
+    folder.machine();
+    let id = "00112233445566778899aabbccddeeff";
+    let (mine, deep) = (folder.inside("trial.notes"), folder.inside(&format!("trial.{id}")));
+    fs::create_dir_all(mine.join("0")).unwrap();
+    fs::write(mine.join("0/mine.txt"), "mine").unwrap();
+    fs::create_dir_all(deep.join("0/lease/deeper")).unwrap();
+    fs::write(deep.join("0/one"), "1").unwrap();
+    let error = seawall::remove(&folder.name(), None).unwrap_err().to_string();
+    assert!(error.contains("left where it is") && error.contains("trial."), "{error}");
+    assert_eq!(fs::read_to_string(mine.join("0/mine.txt")).unwrap(), "mine");
+    assert!(deep.join("0/lease/deeper").exists() && !deep.join("0/one").exists());
+    away(&mine);
+    fs::remove_dir_all(deep.join("0/lease")).unwrap();
+    seawall::remove(&folder.name(), None).unwrap();
+    assert!(!folder.inside("").exists() && !folder.name().exists());
+}
+
+#[test]
+fn a_uri_is_no_path_to_remove() {
+    let folder = Folder::new();
+    folder.machine();
+    let error = seawall::remove(Path::new(&format!("file:{}", folder.name().display())), None).unwrap_err();
+    assert!(error.to_string().contains("by its path"), "{error}");
+}

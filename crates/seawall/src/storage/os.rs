@@ -10,7 +10,7 @@ use super::places::Place;
 use super::remains::{self, Clear, FOLDERS, or_none};
 use super::rights::{self, Rights};
 use super::safely::{Folder, Use, is_unusable};
-use super::{Append, File, Lock, Look, Record, Scratch, Span, Stamp, Storage, home_of};
+use super::{Append, Begun, File, Lock, Look, Record, Scratch, Span, Stamp, Storage, home_of};
 use crate::counters::{Counters, Operation};
 use crate::error::Result;
 use crate::ids::Version;
@@ -177,9 +177,13 @@ impl Storage for OsStorage {
         parent.sync()
     }
 
+    fn begun(&self) -> io::Result<Begun> {
+        self.what_was_begun()
+    }
+
     fn discard_folder(&self) {
         // One that is not empty stays, and one that stays harms nobody.
-        let _ = self.parent(Use::Pass).and_then(|parent| parent.remove_folder(self.folder_name()));
+        let _ = self.discard();
     }
 
     fn clear(&self) -> io::Result<()> {

@@ -1,11 +1,12 @@
 //! Before an adoption touches NAME: may its folder be taken, and can a database live there?
 
+use super::commits::look_at;
 use super::os::OsStorage;
-use super::remains::{REMOVED, TRIAL, remove_tree};
+use super::remains::{FOLDERS, REMOVED, TRIAL, remove_folder, remove_trial};
 use super::rights::{self, Rights};
 use super::safely::{Folder, Use, unusable};
 use super::trials::{Needed, TRIALS, Trial, says_nothing};
-use super::{File, Storage};
+use super::{Begun, File, Storage};
 use crate::counters::Operation;
 use crate::error::{Error, Result};
 use std::ffi::{OsStr, OsString};
@@ -56,6 +57,33 @@ impl OsStorage {
         }
     }
 
+    /// See [`Storage::begun`].
+    pub(super) fn what_was_begun(&self) -> io::Result<Begun> {
+        let folder = self.folder(Use::List)?;
+        // Not as an NFS client remembers it: another machine's adoption may be under way.
+        look_at(folder.fd())?;
+        if self.network {
+            self.counters().count(Operation::Metadata);
+        }
+        let names = folder.names()?;
+        let has = |wanted: &str| names.iter().any(|name| name.to_bytes() == wanted.as_bytes());
+        if has(REMOVED) {
+            return Ok(Begun::Removal);
+        }
+        let has_segments = || folder.folder("segments".as_ref(), Use::List)?.names().map(|names| !names.is_empty());
+        if has("high") || has("segments") && has_segments()? {
+            return Ok(Begun::Commits);
+        }
+        Ok(if FOLDERS.iter().all(|folder| has(folder)) { Begun::Adoption } else { Begun::Less })
+    }
+
+    /// See [`Storage::discard_folder`].
+    pub(super) fn discard(&self) -> io::Result<()> {
+        let (parent, folder) = (self.parent(Use::Pass)?, self.folder(Use::Pass)?);
+        FOLDERS.iter().try_for_each(|name| remove_folder(&folder, name.as_ref()))?;
+        remove_folder(&parent, self.folder_name())
+    }
+
     /// Whether a removal has taken `id` away, and not the rest.
     fn was_removed(&self, parent: &Folder) -> io::Result<bool> {
         let folder = parent.folder(self.folder_name(), Use::Pass)?;
@@ -96,7 +124,7 @@ impl OsStorage {
             let result = fs::create_dir(&place).and_then(|()| trial.run(&place));
             verdict(trial, orders_commits, result)
         });
-        let removed = remove_tree(&folder, &place).map_err(failed);
+        let removed = remove_trial(&folder, &place).map(drop).map_err(failed);
         tried.and(removed)
     }
 }

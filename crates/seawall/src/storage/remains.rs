@@ -1,9 +1,10 @@
 //! Taking a database's folder away: what is Seawall's, known by its name, and nothing else. No link is followed.
 
+use super::rights::explain_removal;
 use super::safely::{Folder, Use, name_of, type_of};
 use crate::ids::{BaseName, CommitId, DatabaseId, SegmentName, parse_number};
 use rustix::fs::FileType;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
@@ -13,6 +14,8 @@ pub(super) const FOLDERS: [&str; 3] = ["bases", "segments", "commits"];
 pub(crate) const REMOVED: &str = "id.removed";
 /// In front of the name of a folder in which an adoption tries something out.
 pub(super) const TRIAL: &str = "trial.";
+/// A trial is a folder in that folder, and has files only.
+const TRIAL_DEPTH: usize = 2;
 
 /// What is being done.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,59 +26,116 @@ pub(crate) enum Clear {
     MakingRoom,
 }
 
+/// Before anything is removed: whether this process may remove all that is Seawall's in `folder`, and the folder. Nothing is changed.
+pub(crate) fn may_clear(parent: &Folder, folder: &OsStr) -> io::Result<()> {
+    may_remove(parent, folder)?;
+    let Some(opened) = open(parent, folder)? else { return Ok(()) };
+    for name in names(&opened)? {
+        let (name, text) = (name_of(name.to_bytes()), name.to_str().unwrap_or_default());
+        if !is_ours(text) && !is_trial(text) {
+            continue;
+        }
+        may_remove(&opened, name)?;
+        if FOLDERS.contains(&text) && is_folder(&opened, name)? {
+            let Some(inside) = open(&opened, name)? else { continue };
+            let names = names(&inside)?;
+            let ours = names.iter().filter(|name| is_ours_in(text, name.to_str().unwrap_or_default()));
+            ours.into_iter().try_for_each(|name| may_remove(&inside, name_of(name.to_bytes())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this process may remove `name`, if it is there.
+pub(crate) fn may_remove(folder: &Folder, name: &OsStr) -> io::Result<()> {
+    let Some(found) = folder.look(name)? else { return Ok(()) };
+    folder.may_remove(name, &found).map_err(|error| explain_removal(error, folder, name))
+}
+
 /// Removes what Seawall made in `folder`, and the folder itself, if nothing else is there. The names of what was left.
 pub(crate) fn clear(parent: &Folder, folder: &OsStr, what: Clear) -> io::Result<Vec<String>> {
-    let Some(opened) = or_none(parent.folder(folder, Use::List))? else { return Ok(Vec::new()) };
+    let Some(opened) = open(parent, folder)? else { return Ok(Vec::new()) };
     let mut left = Vec::new();
-    for name in opened.names()? {
-        let name = name_of(name.to_bytes());
-        let text = name.to_str().unwrap_or_default();
-        let is_folder = opened.look(name)?.is_some_and(|found| type_of(&found) == FileType::Directory);
+    for name in names(&opened)? {
+        let (name, text) = (name_of(name.to_bytes()), name.to_str().unwrap_or_default());
+        let is_folder = is_folder(&opened, name)?;
         if FOLDERS.contains(&text) && is_folder {
             left.extend(clear_inside(&opened, text)?);
-        } else if text.starts_with(TRIAL) && is_folder {
-            if what == Clear::Removing {
-                remove_tree(&opened, name)?;
+        } else if is_trial(text) && is_folder {
+            if what == Clear::Removing && !remove_trial(&opened, name)? {
+                left.push(format!("{}", opened.path().join(name).display()));
             }
         } else if is_ours(text) && !is_folder {
             if text == REMOVED && what == Clear::Removing {
                 continue;
             }
-            gone(opened.unlink(name))?;
+            unlink(&opened, name)?;
         } else if !is_of_nfs(name) {
             left.push(format!("{}", opened.path().join(name).display()));
         }
     }
-    gone_or_filled(parent.remove_folder(folder))?;
+    remove_folder(parent, folder)?;
     Ok(left)
 }
 
 fn clear_inside(parent: &Folder, folder: &str) -> io::Result<Vec<String>> {
-    let opened = parent.folder(folder.as_ref(), Use::List)?;
+    let Some(opened) = open(parent, folder.as_ref())? else { return Ok(Vec::new()) };
     let mut left = Vec::new();
-    for name in opened.names()? {
+    for name in names(&opened)? {
         let name = name_of(name.to_bytes());
         if is_ours_in(folder, name.to_str().unwrap_or_default()) {
-            gone(opened.unlink(name))?;
+            unlink(&opened, name)?;
         } else if !is_of_nfs(name) {
             left.push(format!("{}", opened.path().join(name).display()));
         }
     }
-    gone_or_filled(parent.remove_folder(folder.as_ref()))?;
+    remove_folder(parent, folder.as_ref())?;
     Ok(left)
 }
 
-/// Removes a folder that only this program can have filled.
-pub(super) fn remove_tree(parent: &Folder, folder: &OsStr) -> io::Result<()> {
-    let Some(opened) = or_none(parent.folder(folder, Use::List))? else { return Ok(()) };
-    for name in opened.names()? {
+/// Removes the folder of an adoption's trials; whether it is gone. Whatever lies deeper in it than trials make anything is somebody
+/// else's, and stays.
+pub(super) fn remove_trial(parent: &Folder, folder: &OsStr) -> io::Result<bool> {
+    remove_tree(parent, folder, TRIAL_DEPTH)?;
+    Ok(parent.look(folder)?.is_none())
+}
+
+fn remove_tree(parent: &Folder, folder: &OsStr, depth: usize) -> io::Result<()> {
+    let Some(opened) = open(parent, folder)? else { return Ok(()) };
+    for name in names(&opened)? {
         let name = name_of(name.to_bytes());
-        match opened.look(name)? {
-            Some(found) if type_of(&found) == FileType::Directory => remove_tree(&opened, name)?,
-            _ => gone(opened.unlink(name))?,
+        match is_folder(&opened, name)? {
+            true if depth > 1 => remove_tree(&opened, name, depth - 1)?,
+            true => {}
+            false => unlink(&opened, name)?,
         }
     }
-    gone(parent.remove_folder(folder))
+    remove_folder(parent, folder)
+}
+
+fn open(parent: &Folder, folder: &OsStr) -> io::Result<Option<Folder>> {
+    or_none(parent.folder(folder, Use::List)).map_err(|error| explain_removal(error, parent, folder))
+}
+
+fn names(folder: &Folder) -> io::Result<Vec<CString>> {
+    folder.names().map_err(|error| explain_removal(error, folder, ".".as_ref()))
+}
+
+fn is_folder(folder: &Folder, name: &OsStr) -> io::Result<bool> {
+    Ok(folder.look(name)?.is_some_and(|found| type_of(&found) == FileType::Directory))
+}
+
+fn unlink(folder: &Folder, name: &OsStr) -> io::Result<()> {
+    gone(folder.unlink(name)).map_err(|error| explain_removal(error, folder, name))
+}
+
+pub(crate) fn remove_folder(parent: &Folder, folder: &OsStr) -> io::Result<()> {
+    gone_or_filled(parent.remove_folder(folder)).map_err(|error| explain_removal(error, parent, folder))
+}
+
+/// Whether an adoption gives such names to the folders of its trials.
+fn is_trial(name: &str) -> bool {
+    name.strip_prefix(TRIAL).is_some_and(|id| id.parse::<CommitId>().is_ok())
 }
 
 /// Whether Seawall gives such names in a database's folder.
@@ -116,7 +176,7 @@ pub(crate) fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-pub(crate) fn gone_or_filled(removed: io::Result<()>) -> io::Result<()> {
+fn gone_or_filled(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         removed => gone(removed),
@@ -143,6 +203,7 @@ mod tests {
         for name in ["", "id.x", "notes.txt", "lease.draft", ".htaccess", &format!("{id}.draft")] {
             assert!(!is_ours(name), "{name}");
         }
+        assert!(is_trial(&format!("trial.{id}")) && !is_trial("trial.notes") && !is_trial("trial."));
         for (folder, name) in [
             ("commits", "12"),
             ("segments", "abababababababab-7.seg"),

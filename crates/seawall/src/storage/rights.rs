@@ -135,6 +135,28 @@ pub(crate) fn explain(error: io::Error, folder: &Folder, name: &OsStr, database:
     io::Error::new(io::ErrorKind::PermissionDenied, text)
 }
 
+/// Says of a refused removal in whose folder it was, who asked, and who may do it.
+pub(crate) fn explain_removal(error: io::Error, folder: &Folder, name: &OsStr) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied || error.get_ref().is_some() {
+        return error;
+    }
+    let path = folder.path().join(name);
+    let mut text = format!(
+        "{error}: {} lies in {}, which belongs to {}",
+        path.display(),
+        folder.path().display(),
+        owner_of(folder.found())
+    );
+    if let (true, Ok(Some(found))) = (folder.is_sticky(), folder.look(name)) {
+        let owner = owner_of(&found);
+        text +=
+            &format!(". Its sticky bit lets only root and owners remove what is there, and this belongs to {owner}");
+    }
+    let me = user_called(rustix::process::geteuid().as_raw());
+    text += &format!(". This process runs as {me}: have it removed by a user who may, or by root");
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
+}
+
 /// The commands that give NAME's folder to NAME's owner and group, with their rights.
 pub fn remedy(database: &Path) -> String {
     let quoted = |path: String| format!("'{}'", path.replace('\'', "'\\''"));

@@ -156,6 +156,28 @@ impl Folder {
         rights.give(&self.folder(name, Use::List)?.fd, rights.of_folder())
     }
 
+    /// Before anything is removed: whether `name`, which was found here, is on this mount, and this process may remove it.
+    pub(crate) fn may_remove(&self, name: &OsStr, found: &Statx) -> io::Result<()> {
+        if found.stx_mask & StatxFlags::MNT_ID.bits() != 0 {
+            self.must_be_here(name, Some(found.stx_mnt_id))?;
+        }
+        let changes = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        match rustix::fs::accessat(&self.fd, c".", changes, AtFlags::EACCESS) {
+            Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => return Err(error.into()),
+            // What cannot be asked is found out by doing it.
+            _ => {}
+        }
+        // unlink(2): there only root and the owners of the file and of the folder remove it.
+        let me = rustix::process::geteuid();
+        let is_owner = [found.stx_uid, self.found.stx_uid].contains(&me.as_raw());
+        if self.is_sticky() && !is_owner && !me.is_root() { Err(Errno::PERM.into()) } else { Ok(()) }
+    }
+
+    /// Whether only its owner may remove a file from this folder.
+    pub(crate) fn is_sticky(&self) -> bool {
+        u32::from(self.found.stx_mode) & 0o1000 != 0
+    }
+
     pub(crate) fn unlink(&self, name: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
     }

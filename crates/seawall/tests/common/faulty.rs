@@ -3,7 +3,7 @@
 use seawall::Moment;
 use seawall::counters::{Counters, Operation};
 use seawall::storage::os::OsStorage;
-use seawall::storage::{AT_REST, Append, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
+use seawall::storage::{AT_REST, Append, Begun, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
 use seawall::{Version, ids};
 use std::collections::HashMap;
 use std::io;
@@ -299,6 +299,9 @@ impl Storage for Faulty {
     }
     fn prepare(&self, orders_commits: bool) -> seawall::Result<bool> {
         self.inner.prepare(orders_commits)
+    }
+    fn begun(&self) -> io::Result<Begun> {
+        self.inner.begun()
     }
     fn discard_folder(&self) {
         self.inner.discard_folder();
