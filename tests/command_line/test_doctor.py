@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -75,6 +76,53 @@ def test_what_lies_at_name(doctor: Doctor, name: Path, tmp_path: Path) -> None:
     assert "its folder NAME-seawall is not there" in doctor(path=copied)["NAME"]["text"]
     name.write_bytes(b"overwritten" * 100)
     assert problems(doctor()) == {"NAME"}
+
+
+def test_what_cannot_be_opened_is_no_good(doctor: Doctor, name: Path) -> None:
+    folder = Path(f"{name}-seawall")
+    # In a process of its own, which notes nothing in the folder later.
+    program = "import sys, seawall\nseawall.connect(sys.argv[1], isolation_level=None).execute('CREATE TABLE t (x)')"
+    subprocess.run([sys.executable, "-c", program, name], check=True)
+    assert "version 1" in doctor()["opening"]["text"]
+    whole = name.parent / "whole"
+    shutil.copytree(folder, whole, symlinks=True)
+    (segment,) = (folder / "segments").iterdir()
+    segment.rename(name.parent / "segment")
+    found = doctor()
+    assert problems(found) == {"opening"} and "cannot be read" in found["opening"]["text"]
+    (name.parent / "segment").rename(segment)
+    for version in (folder / "commits").iterdir():
+        version.unlink()
+    found = doctor()
+    assert problems(found) == {"opening"} and "the head is lost" in found["opening"]["text"]
+    (folder / "id").rename(name.parent / "id")
+    found = doctor()
+    assert problems(found) == {"NAME"} and "id is gone" in found["NAME"]["text"]
+    (name.parent / "id").rename(folder / "id.removed")
+    found = doctor()
+    assert problems(found) == {"NAME"} and "cut short" in found["NAME"]["text"]
+    shutil.rmtree(folder)
+    folder.mkdir()
+    found = doctor()
+    assert problems(found) == {"NAME"} and "is empty" in found["NAME"]["text"]
+    folder.rmdir()
+    shutil.copytree(whole, folder, symlinks=True)
+    found = doctor()
+    assert problems(found) == {"opening"} and "this folder is a copy" in found["opening"]["text"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: needs root")
+def test_a_part_of_the_folder_that_is_another_mount(doctor: Doctor, name: Path) -> None:
+    seawall.connect(name, isolation_level=None).execute("CREATE TABLE t (x)")
+    bases = f"{name}-seawall/bases"
+    if subprocess.run(["mount", "--bind", bases, bases], check=False).returncode:
+        pytest.skip("SKIPPED: needs the right to mount")
+    try:
+        found = doctor()
+    finally:
+        subprocess.run(["umount", bases], check=True)
+    assert problems(found) == {"files"} and "another mount" in found["files"]["text"]
+    assert "mount the folder" in found["files"]["remedy"] and "chown" not in found["files"]["remedy"]
 
 
 def test_folders_that_cannot_be_used(doctor: Doctor, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,3 +182,56 @@ def doctor(name: Path) -> str:
     os.dup2(printed, 1)
     _native.command_line(["seawall", "doctor", str(name)])
     return os.pread(printed, 1 << 20, 0).decode()
+
+
+def test_a_database_that_may_not_be_written_is_not_adopted(place: Path) -> None:
+    name = place / "db.sqlite3"
+    for owner, mode in ((OWNER, 0o400), (0, 0o644)):
+        make_plain(name, mode)
+        os.chown(name, owner, owner)
+        before = name.read_bytes()
+        said = as_user(OWNER, lambda: run(name, "SELECT 1"))
+        assert said.error is not None
+        assert "PermissionDenied" in said.error and "may not write it" in said.error and f"uid {owner}" in said.error
+        assert list(place.iterdir()) == [name], "no folder is left"
+        assert name.read_bytes() == before
+        problems = as_user(OWNER, lambda: doctor(name)).value
+        assert [line.split()[1] for line in problems] == ["rights"], problems
+        name.unlink()
+
+
+def test_what_the_doctor_says_to_a_reader(place: Path) -> None:
+    name = place / "db.sqlite3"
+    make_plain(name, 0o644)
+    os.chown(name, OWNER, OWNER)
+    assert as_user(OWNER, lambda: run(name, "INSERT INTO t VALUES (1)")).error is None
+    assert as_user(STRANGER, lambda: doctor(name)).value == [], "a reader need not write anything"
+
+
+def test_the_doctor_sees_that_a_database_was_opened_to_more_people(place: Path) -> None:
+    name = place / "db.sqlite3"
+    make_plain(name, 0o600)
+    os.chown(name, OWNER, TEAM)
+    assert as_user(OWNER, lambda: run(name, "INSERT INTO t VALUES (1)"), groups=[TEAM]).error is None
+    assert doctor(name) == []
+    name.chmod(0o660)
+    (line,) = doctor(name)
+    assert "rights" in line and "not everybody" in line
+
+
+def test_a_folder_that_cannot_be_made_is_not_given_to_anybody(place: Path) -> None:
+    name = place / "db.sqlite3"
+    make_plain(name, 0o644)
+    os.chown(name, OWNER, OWNER)
+    os.chown(place, 0, 0)
+    said = as_user(OWNER, lambda: run(name, "SELECT 1"))
+    assert said.error is not None
+    assert "PermissionDenied" in said.error and "chown" not in said.error and "let this user write there" in said.error
+
+
+def doctor(name: Path) -> list[str]:
+    """What the doctor finds wrong."""
+    command = [sys.executable, "-m", "seawall", "doctor", str(name)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    assert "problem" in told.splitlines()[-1]
+    return [line for line in told.splitlines() if line.startswith("PROBLEM")]

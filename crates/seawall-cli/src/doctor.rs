@@ -3,16 +3,20 @@
 use crate::file_system;
 use crate::finding::{Finding, State};
 use crate::{print, table};
-use seawall::Shown;
 use seawall::identity::{self, Identity};
 use seawall::plain::{HEADER, NameState, state_of};
 use seawall::storage::{File, Span, Storage, os::OsStorage};
+use seawall::{Access, Database, HeldFile, Options, PlainSqlite, Shown};
 use seawall_dynamodb::address::Address;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The settings that name a coordinator, Seawall's own and django-sqlite-efs's.
 const SETTINGS: [(&str, &str); 2] = [("SEAWALL_COORDINATOR", ""), ("SQLITE_LOCK_DYNAMODB_TABLE", "dynamodb://")];
+
+/// The remedy of what the engine says, whose texts have the way out.
+const AS_IT_SAYS: &str = "do what this says, and leave the files as they are until then";
 
 /// Looks at everything, prints it; whether no problem was found.
 pub(crate) fn run(name: &Path, coordinator: Option<String>, json: bool) -> bool {
@@ -37,6 +41,7 @@ pub(crate) fn run(name: &Path, coordinator: Option<String>, json: bool) -> bool 
 fn examine(name: &Path, asked: Option<String>) -> Vec<Finding> {
     let mut findings = file_system::examine(name);
     let (identity, of_name) = examine_name(name);
+    let is_whole = of_name.iter().all(|finding| finding.state != State::Problem);
     findings.extend(of_name);
     let bound = identity.as_ref().map(|identity| identity.coordinator.clone());
     let coordinator = asked.unwrap_or_else(|| settled(bound, from_environment()));
@@ -44,7 +49,10 @@ fn examine(name: &Path, asked: Option<String>) -> Vec<Finding> {
         "fs:" => {
             findings.push(bound_to("fs:", identity.as_ref()).unwrap_or_else(|| {
                 Finding::good("coordinator", "fs: the order of commits is in the file system itself")
-            }))
+            }));
+            if is_whole && identity.is_some_and(|identity| identity.coordinator == "fs:") {
+                findings.push(opened(name));
+            }
         }
         url if url.starts_with("dynamodb:") => findings.extend(table::examine(url, identity.as_ref())),
         url => findings.push(Finding::problem(
@@ -54,6 +62,27 @@ fn examine(name: &Path, asked: Option<String>) -> Vec<Finding> {
         )),
     }
     findings
+}
+
+/// Opens the database as a reader does: its head, and the newest commit. Makes nothing.
+fn opened(name: &Path) -> Finding {
+    const CHECK: &str = "opening";
+    let opened = OsStorage::new(name, &std::env::temp_dir())
+        .map_err(|error| seawall::Error::io("looking at the folder", error))
+        .and_then(|storage| Database::on(Arc::new(storage), name, Access::ReadOnly, &Options::default(), &NoAdoption));
+    match opened {
+        Ok(database) => Finding::good(CHECK, format!("version {} can be read", database.newest_known().version().0)),
+        Err(error) => Finding::problem(CHECK, error.to_string(), AS_IT_SAYS),
+    }
+}
+
+/// A reader adopts nothing.
+struct NoAdoption;
+
+impl PlainSqlite for NoAdoption {
+    fn hold(&self, _: &Path, _: bool) -> seawall::Result<Box<dyn HeldFile>> {
+        Err(seawall::Error::ReadOnly("doctor adopts nothing".into()))
+    }
 }
 
 /// NAME as the engine takes it: absolute, and what a link leads to.
@@ -127,28 +156,34 @@ fn examine_name(name: &Path) -> (Option<Identity>, Vec<Finding>) {
         }
         Err(error) => Some(Err(seawall::Error::CannotOpen(format!("NAME-seawall/id: {error}")))),
     };
+    let why_not = if id.is_none() { not_adoptable(name) } else { None };
     let there = match (state_of(&header), &id) {
+        (NameState::Other, None) => Finding::problem(CHECK, "it is no SQLite database", "name another file"),
+        (_, None) if why_not.is_some() => Finding::problem(CHECK, why_not.unwrap_or_default(), AS_IT_SAYS),
         (NameState::Empty, None) => Finding::good(CHECK, "nothing is there yet: the first to open it makes it"),
         (NameState::Plain, None) => {
             Finding::good(CHECK, "a plain SQLite file: the first to open it adopts it where it lies")
         }
+        (NameState::Marked, None) => {
+            Finding::note(CHECK, "an adoption is under way, or was cut short: the first to open it finishes it")
+        }
         (NameState::Marked, Some(Ok(identity))) => {
             Finding::good(CHECK, format!("Seawall's database {}", identity.database))
         }
-        (_, Some(Err(error))) => Finding::problem(CHECK, error.to_string(), "restore NAME-seawall/id from a backup"),
-        (NameState::Other, None) => Finding::problem(CHECK, "it is no SQLite database", "name another file"),
-        (NameState::Marked, None) => Finding::problem(
-            CHECK,
-            "it is the copy of some version of a Seawall database, and its folder NAME-seawall is not there",
-            "bring the folder back from where it went",
-        ),
+        (_, Some(Err(error))) => Finding::problem(CHECK, error.to_string(), AS_IT_SAYS),
         (NameState::Empty | NameState::Plain | NameState::Other, Some(Ok(_))) => Finding::problem(
             CHECK,
             "it was removed or overwritten from outside; all that was committed is in NAME-seawall",
-            "put the marked copy back from a backup, or remove the folder as well to start afresh",
+            "put the marked copy back from a backup of NAME, of any age; or seawall.remove(NAME), to start afresh",
         ),
     };
     (id.and_then(Result::ok), vec![there])
+}
+
+/// Why NAME, which has no `id`, is not adopted by being opened.
+fn not_adoptable(name: &Path) -> Option<String> {
+    let storage = OsStorage::new(name, &std::env::temp_dir()).ok()?;
+    seawall::may_be_adopted(name, &storage).err().map(|error| error.to_string())
 }
 
 /// How a file begins; `None`, if it is not there. Nothing else is opened: a pipe would be waited for, a device might act.

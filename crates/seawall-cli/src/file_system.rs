@@ -3,7 +3,7 @@
 use crate::finding::Finding;
 use crate::mounts;
 use seawall::storage::trials::{TRIALS, Trial, says_nothing};
-use seawall::storage::{Storage, inspect, os::OsStorage};
+use seawall::storage::{File, Storage, inspect, os::OsStorage};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -22,7 +22,25 @@ pub(crate) fn examine(name: &Path) -> Vec<Finding> {
     let folder = name.parent().unwrap_or(Path::new("/"));
     let trial = match tempfile::Builder::new().prefix(".seawall-doctor-").tempdir_in(folder) {
         Ok(trial) => trial,
-        Err(error) => return vec![cannot_be_used(CHECK, folder, &error)],
+        Err(error) => {
+            let is_refused =
+                matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
+            // Who only reads, and who writes what is there already, need not write beside NAME.
+            let mut findings = vec![if is_refused && is_adopted(name) {
+                let folder = folder.display();
+                Finding::note(
+                    CHECK,
+                    format!("{folder} cannot be written by this user ({error}): what is tried out there was not"),
+                )
+            } else {
+                cannot_be_used(CHECK, folder, &error)
+            }];
+            if is_refused {
+                findings.extend(kind(name, folder));
+                findings.push(space(folder));
+            }
+            return findings;
+        }
     };
     let mut findings = vec![Finding::good(CHECK, format!("{} can be written", folder.display()))];
     findings.extend(kind(name, folder));
@@ -36,6 +54,10 @@ pub(crate) fn examine(name: &Path) -> Vec<Finding> {
         findings.push(Finding::note(CHECK, format!("what was tried out there could not be removed: {error}")));
     }
     findings
+}
+
+fn is_adopted(name: &Path) -> bool {
+    OsStorage::new(name, &std::env::temp_dir()).is_ok_and(|storage| storage.home(File::Id).is_ok_and(|id| id.is_some()))
 }
 
 fn cannot_be_used(check: &'static str, folder: &Path, error: &io::Error) -> Finding {

@@ -42,7 +42,7 @@ impl Adoption<'_> {
         let coordinator = self.coordinator_of(database)?;
         let made_folder = self.storage.prepare(coordinator.name() == "fs:")?;
         let adopted = self.shut_out(&*coordinator).and_then(|()| {
-            self.adopt(database, &*coordinator, plain, create).inspect_err(|_| self.let_in(&*coordinator))
+            self.adopt(database, &*coordinator, plain, create, made_folder).inspect_err(|_| self.let_in(&*coordinator))
         });
         match adopted {
             Ok(adopted) if adopted == database => Ok(()),
@@ -100,6 +100,7 @@ impl Adoption<'_> {
         coordinator: &dyn Coordinator,
         plain: &dyn PlainSqlite,
         create: bool,
+        made_folder: bool,
     ) -> Result<DatabaseId> {
         let mut held = plain.hold(self.name, create)?;
         if self.home(File::Id)?.is_some() {
@@ -109,7 +110,13 @@ impl Adoption<'_> {
         if self.was_removed && held.size()? == 0 {
             self.storage.clear().map_err(|error| Error::io("clearing away what a removal left", error))?;
         }
-        self.storage.create_folders().map_err(|error| Error::io("making the database's folder", error))?;
+        let discard = || {
+            if made_folder {
+                self.storage.discard_folders()
+            }
+        };
+        let made = self.storage.create_folders().inspect_err(|_| discard());
+        made.map_err(|error| Error::io("making the database's folder", error))?;
         let marked_now = self.mark(&mut *held)?;
         let put = self.draft(database, coordinator, &mut *held).and_then(|head| match coordinator.create(&head) {
             Err(error) if error.is_certain() => Err(not_taken(&error)),
@@ -120,6 +127,7 @@ impl Adoption<'_> {
             // there before is there again, and may be written. Its change counter goes on: a stock SQLite that has read NAME while it
             // was marked keeps its pages for as long as the counter stays.
             held.write(0, &header).and_then(|()| held.sync())?;
+            discard();
         }
         // From here on a head may be there that names this copy: NAME stays marked, and if need be the next opener finishes this.
         let (head, answer) = put?;

@@ -16,6 +16,7 @@ use crate::pages::Pages;
 use crate::plain::{self, HEADER, NameState, PlainSqlite};
 use crate::process::{PerProcess, Process};
 use crate::storage::os::{self, OsStorage};
+use crate::storage::prepare::removal_was_cut_short;
 use crate::storage::{Begun, File, Span, Storage};
 use crate::sync::{self, whole};
 use crate::to_come::{FROM_A_COPY, ToCome};
@@ -227,6 +228,17 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<bool> {
     }
     check_begun(storage, state == NameState::Marked)?;
     Ok(true)
+}
+
+/// Whether what lies at NAME, which has no `id`, may be adopted. The error says why not, and what to do. Changes nothing.
+pub fn may_be_adopted(name: &Path, storage: &dyn Storage) -> Result<()> {
+    let looking = |error| Error::io("looking into the folder", error);
+    let is_there = check_adoptable(storage, Access::Create)?;
+    let has_folder = storage.inode(File::Folder).map_err(looking)?.is_some();
+    if is_there && has_folder && storage.begun().map_err(looking)? == Begun::Removal {
+        return Err(removal_was_cut_short(name));
+    }
+    Ok(())
 }
 
 /// An adoption may only begin, or go on, where nothing was committed. An adopter makes the whole folder before it marks NAME, `id` is

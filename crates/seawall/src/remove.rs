@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::identity::{self, Identity};
 use crate::open::{beside, forget};
 use crate::storage::os::OsStorage;
-use crate::storage::remains::{Clear, REMOVED, clear, gone, may_clear, may_remove, or_none, remove_folder};
+use crate::storage::remains::{
+    Clear, LEFT_BY_STOCK, REMOVED, clear, gone, may_clear, may_remove, or_none, remove_folder,
+};
 use crate::storage::rights::explain_removal;
 use crate::storage::safely::{Folder, Use, called, is_unusable, type_of};
 use crate::storage::{File, Storage, home_of};
@@ -19,9 +21,6 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-
-/// What stock SQLite may have left beside NAME.
-const LEFT_BY_STOCK: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 /// Removes a database: NAME, what stock SQLite may have left beside it (`-journal`, `-wal`, `-shm`), its folder, and its head. One that
 /// is not there is fine, and so is one whose removal was cut short.

@@ -12,7 +12,7 @@ mod lease;
 mod lease_file;
 pub mod os;
 mod places;
-mod prepare;
+pub(crate) mod prepare;
 pub(crate) mod remains;
 pub mod rights;
 pub(crate) mod safely;
@@ -203,8 +203,10 @@ pub trait Storage: Send + Sync {
     fn begun(&self) -> io::Result<Begun> {
         Ok(Begun::Adoption)
     }
-    /// Removes the database's folder, if there is nothing in it but empty folders of Seawall's: an adoption came to nothing.
+    /// Removes the database's folder, if there is nothing in it: an adoption came to nothing.
     fn discard_folder(&self) {}
+    /// The same, and first those inside it that are empty. NAME is held, so that they are nobody else's.
+    fn discard_folders(&self) {}
     /// Removes what is left of a database whose removal was cut short. NAME is held, and `id` is gone.
     fn clear(&self) -> io::Result<()> {
         Ok(())

@@ -462,3 +462,22 @@ fn a_uri_is_no_path_to_remove() {
     let error = seawall::remove(Path::new(&format!("file:{}", folder.name().display())), None).unwrap_err();
     assert!(error.to_string().contains("by its path"), "{error}");
 }
+
+/// Stock SQLite would wait for a FIFO, and write through a link.
+#[test]
+fn a_journal_that_is_no_file_is_not_waited_for() {
+    let folder = Folder::new();
+    write_plain(&folder.name(), 3);
+    for suffix in ["-journal", "-wal", "-shm"] {
+        let mut beside = folder.name().into_os_string();
+        beside.push(suffix);
+        for make in [fifo, (|path| symlink("/dev/null", path).unwrap()) as Make] {
+            make(Path::new(&beside));
+            let error = folder.try_machine().err().unwrap();
+            assert!(error.kind() == ErrorKind::CannotOpen && error.to_string().contains(suffix), "{error}");
+            assert!(!folder.inside("").exists());
+            away(Path::new(&beside));
+        }
+    }
+    commit(&folder.machine(), &[(1, 1)]).unwrap();
+}

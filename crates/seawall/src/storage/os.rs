@@ -183,6 +183,10 @@ impl Storage for OsStorage {
 
     fn discard_folder(&self) {
         // One that is not empty stays, and one that stays harms nobody.
+        let _ = self.parent(Use::Pass).and_then(|parent| parent.remove_folder(self.folder_name()));
+    }
+
+    fn discard_folders(&self) {
         let _ = self.discard();
     }
 

@@ -2,16 +2,18 @@
 
 use super::commits::look_at;
 use super::os::OsStorage;
-use super::remains::{FOLDERS, REMOVED, TRIAL, remove_folder, remove_trial};
+use super::remains::{FOLDERS, LEFT_BY_STOCK, REMOVED, TRIAL, remove_folder, remove_trial};
 use super::rights::{self, Rights};
 use super::safely::{Folder, Use, unusable};
 use super::trials::{Needed, TRIALS, Trial, says_nothing};
 use super::{Begun, File, Storage};
 use crate::counters::Operation;
 use crate::error::{Error, Result};
+use rustix::fs::{Access, FileType};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// So long a folder that is another user's may be without `id`: that user's adoption may be under way.
@@ -30,15 +32,12 @@ impl OsStorage {
         let made = parent.make_folder(self.folder_name(), rights.as_ref());
         let made = made.map_err(|error| failed(rights::explain(error, &parent, self.folder_name(), self.name())))?;
         if !made && rights.is_some() && self.was_removed(&parent).map_err(failed)? {
-            return Err(Error::CannotOpen(format!(
-                "a removal of this database was cut short: its id is gone, and NAME is still there. Nothing was changed. To finish it: \
-                 seawall.remove({:?}); to go on with the database: rename {REMOVED} in its folder to id",
-                self.name()
-            )));
+            return Err(removal_was_cut_short(self.name()));
         }
         loop {
-            let taken = self.may_take(&parent, self.folder_name(), rights.as_ref()).map_err(failed);
-            let error = match taken.and_then(|()| self.try_out(&parent, orders_commits)) {
+            let usable = if rights.is_some() { self.may_adopt(&parent) } else { Ok(()) };
+            let taken = || self.may_take(&parent, self.folder_name(), rights.as_ref()).map_err(failed);
+            let error = match usable.and_then(|()| taken()).and_then(|()| self.try_out(&parent, orders_commits)) {
                 Ok(()) => return Ok(made),
                 Err(error) => error,
             };
@@ -77,11 +76,38 @@ impl OsStorage {
         Ok(if FOLDERS.iter().all(|folder| has(folder)) { Begun::Adoption } else { Begun::Less })
     }
 
-    /// See [`Storage::discard_folder`].
+    /// See [`Storage::discard_folders`].
     pub(super) fn discard(&self) -> io::Result<()> {
         let (parent, folder) = (self.parent(Use::Pass)?, self.folder(Use::Pass)?);
         FOLDERS.iter().try_for_each(|name| remove_folder(&folder, name.as_ref()))?;
         remove_folder(&parent, self.folder_name())
+    }
+
+    /// Whether this process may mark NAME, and stock SQLite may be let at it: that would wait for a FIFO in the place of a journal for ever.
+    pub(super) fn may_adopt(&self, parent: &Folder) -> Result<()> {
+        let name = self.name().file_name().expect("it names a file");
+        let looking = |error| Error::io(format!("looking at {}. NAME was not touched", self.name().display()), error);
+        self.counters().count(Operation::Metadata);
+        if let Err(error) = parent.may(name, Access::WRITE_OK) {
+            if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+                return Err(looking(error));
+            }
+            let owner = parent.look(name).map_err(looking)?.map_or("nobody".into(), |found| rights::owner_of(&found));
+            return Err(Error::Permission(format!(
+                "{error}: {} belongs to {owner}, and this process, which runs as {}, may not write it. It is no Seawall database yet: a user \
+                 who may write it must open it once",
+                self.name().display(),
+                rights::me()
+            )));
+        }
+        for suffix in LEFT_BY_STOCK {
+            let mut beside = name.to_owned();
+            beside.push(suffix);
+            if let Some(found) = parent.look(&beside).map_err(looking)? {
+                parent.must_be(&beside, FileType::RegularFile, &found).map_err(looking)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a removal has taken `id` away, and not the rest.
@@ -127,6 +153,14 @@ impl OsStorage {
         let removed = remove_trial(&folder, &place).map(drop).map_err(failed);
         tried.and(removed)
     }
+}
+
+/// NAME is still there, and its `id` is gone.
+pub(crate) fn removal_was_cut_short(name: &Path) -> Error {
+    Error::CannotOpen(format!(
+        "a removal of this database was cut short: its id is gone, and NAME is still there. Nothing was changed. To finish it: \
+         seawall.remove({name:?}); to go on with the database: rename {REMOVED} in its folder to id"
+    ))
 }
 
 fn verdict(trial: &Trial, orders_commits: bool, result: io::Result<()>) -> Result<()> {

@@ -12,6 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 pub(super) const FOLDERS: [&str; 3] = ["bases", "segments", "commits"];
 /// What was `id`, while its database is being removed.
 pub(crate) const REMOVED: &str = "id.removed";
+/// What stock SQLite may have left beside NAME.
+pub(crate) const LEFT_BY_STOCK: [&str; 3] = ["-journal", "-wal", "-shm"];
 /// In front of the name of a folder in which an adoption tries something out.
 pub(super) const TRIAL: &str = "trial.";
 /// A trial is a folder in that folder, and has files only.

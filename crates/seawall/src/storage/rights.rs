@@ -84,6 +84,13 @@ impl Rights {
         found.stx_uid == self.user || as_group || mode & self.mode & 0o002 != 0
     }
 
+    /// Whether NAME's group can use what was found as it can use NAME.
+    pub(crate) fn is_group_of(&self, found: &Statx) -> bool {
+        let as_group = self.mode & 0o060;
+        let as_others = (u32::from(found.stx_mode) & self.mode & 0o006) << 3;
+        found.stx_gid == self.group || as_group & !as_others == 0
+    }
+
     /// Whether an adoption may take a folder that is there and has no `id`: one that this user, root, or NAME's owner made.
     /// `parent` is where it lies: where only its owner can write, nobody else can have made it.
     pub(crate) fn may_take(folder: &Statx, parent: &Statx, name: Option<&Rights>) -> bool {
@@ -110,6 +117,11 @@ pub(crate) fn owner_of(found: &Statx) -> String {
     format!("{}, group {group}, mode {:04o}", user_called(user), u32::from(found.stx_mode) & 0o7777)
 }
 
+/// Who this process is, for people.
+pub(crate) fn me() -> String {
+    user_called(rustix::process::geteuid().as_raw())
+}
+
 fn user_called(user: u32) -> String {
     let called = User::from_uid(Uid::from_raw(user)).ok().flatten().map(|user| user.name);
     called.map_or(format!("uid {user}"), |name| format!("{name}, uid {user}"))
@@ -124,13 +136,21 @@ pub(crate) fn explain(error: io::Error, folder: &Folder, name: &OsStr, database:
         Ok(Some(found)) => (folder.path().join(name), found),
         _ => (folder.path().to_owned(), *folder.found()),
     };
-    let me = user_called(rustix::process::geteuid().as_raw());
+    let me = me();
+    let mut inside = database.as_os_str().to_owned();
+    inside.push("-seawall");
+    let way_out = if Path::new(&inside).symlink_metadata().is_ok() {
+        format!(
+            "To give the database's folder to those to whom the database belongs, run as root: {}",
+            remedy(database)
+        )
+    } else {
+        format!("The database's folder {} is made there: let this user write there", Path::new(&inside).display())
+    };
     let text = format!(
-        "{error}: {} belongs to {}, and this process runs as {me}. To give the database's folder to those to whom the database belongs, run \
-         as root: {}",
+        "{error}: {} belongs to {}, and this process runs as {me}. {way_out}",
         what.display(),
-        owner_of(&found),
-        remedy(database)
+        owner_of(&found)
     );
     io::Error::new(io::ErrorKind::PermissionDenied, text)
 }
@@ -152,7 +172,7 @@ pub(crate) fn explain_removal(error: io::Error, folder: &Folder, name: &OsStr) -
         text +=
             &format!(". Its sticky bit lets only root and owners remove what is there, and this belongs to {owner}");
     }
-    let me = user_called(rustix::process::geteuid().as_raw());
+    let me = me();
     text += &format!(". This process runs as {me}: have it removed by a user who may, or by root");
     io::Error::new(io::ErrorKind::PermissionDenied, text)
 }

@@ -7,7 +7,7 @@
 
 use super::descriptors::with_room;
 use super::rights::Rights;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, Statx, StatxFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawMode, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::ffi::{CString, OsStr};
 use std::fmt;
@@ -161,16 +161,19 @@ impl Folder {
         if found.stx_mask & StatxFlags::MNT_ID.bits() != 0 {
             self.must_be_here(name, Some(found.stx_mnt_id))?;
         }
-        let changes = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-        match rustix::fs::accessat(&self.fd, c".", changes, AtFlags::EACCESS) {
-            Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => return Err(error.into()),
-            // What cannot be asked is found out by doing it.
-            _ => {}
-        }
+        self.may(".".as_ref(), Access::WRITE_OK | Access::EXEC_OK)?;
         // unlink(2): there only root and the owners of the file and of the folder remove it.
         let me = rustix::process::geteuid();
         let is_owner = [found.stx_uid, self.found.stx_uid].contains(&me.as_raw());
         if self.is_sticky() && !is_owner && !me.is_root() { Err(Errno::PERM.into()) } else { Ok(()) }
+    }
+
+    /// Whether this process has the right `access` to `name`. Where that cannot be asked, it has, and finds out by using it.
+    pub(crate) fn may(&self, name: &OsStr, access: Access) -> io::Result<()> {
+        match rustix::fs::accessat(&self.fd, name, access, AtFlags::EACCESS) {
+            Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Whether only its owner may remove a file from this folder.
@@ -251,7 +254,7 @@ impl Folder {
         }
     }
 
-    fn must_be(&self, name: &OsStr, wanted: FileType, found: &Statx) -> io::Result<()> {
+    pub(crate) fn must_be(&self, name: &OsStr, wanted: FileType, found: &Statx) -> io::Result<()> {
         let kind = type_of(found);
         if kind == wanted {
             return Ok(());

@@ -306,6 +306,9 @@ impl Storage for Faulty {
     fn discard_folder(&self) {
         self.inner.discard_folder();
     }
+    fn discard_folders(&self) {
+        self.inner.discard_folders();
+    }
     fn clear(&self) -> io::Result<()> {
         self.inner.clear()
     }
