@@ -368,10 +368,13 @@ fn what_is_read_of_a_link_is_nothing() {
     assert!(error.to_string().contains("is a symbolic link"), "{error}");
 }
 
+/// Loses a part of a folder.
+type Lose = fn(&Folder);
+
 /// Whatever of the folder is lost but its commits or its name, an opening does not go on from the old copy at NAME.
 #[test]
 fn a_folder_that_was_emptied_is_not_adopted_from_the_copy() {
-    let losses: [(&str, fn(&Folder)); 4] = [
+    let losses: [(&str, Lose); 4] = [
         ("empty", |folder| {
             away(&folder.inside(""));
             fs::create_dir(folder.inside("")).unwrap();
