@@ -43,7 +43,9 @@ impl Trial {
 /// Whether the error of a trial says nothing of what the file system can do.
 pub fn says_nothing(error: &io::Error) -> bool {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem)
+    // A disk or a network that fails now says nothing of what it can do.
+    let fails_now = error.raw_os_error() == Some(libc::EIO);
+    fails_now || matches!(error.kind(), StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem)
 }
 
 /// All of them.
