@@ -226,7 +226,7 @@ def test_foreign_folders(filled: Path, tmp_path: Path) -> None:
 
     marked = filled.read_bytes()
     filled.unlink()
-    with pytest.raises(Told, match=r"CannotOpen SQLITE_CANTOPEN .*NAME was removed.*Three ways out"):
+    with pytest.raises(Told, match=r"CannotOpen SQLITE_CANTOPEN .*NAME was removed.*Put the marked copy back"):
         ask(filled, SUM)
     filled.write_bytes(marked)
     assert ask(filled, SUM) == [[20]]

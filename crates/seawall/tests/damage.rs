@@ -232,7 +232,7 @@ fn another_coordinator_is_refused() {
 fn name_touched_from_outside_is_refused_with_the_ways_out() {
     let folder = scene();
     let original = fs::read(folder.name()).unwrap();
-    let refused = || opening_fails(&folder, ErrorKind::CannotOpen, "Three ways out");
+    let refused = || opening_fails(&folder, ErrorKind::CannotOpen, "Put the marked copy back");
     fs::remove_file(folder.name()).unwrap();
     refused();
     fs::write(folder.name(), b"").unwrap();
@@ -273,7 +273,7 @@ fn a_database_that_is_open_already_is_looked_at_again_when_it_is_opened() {
 fn a_copy_without_its_folder_is_not_adopted_by_itself() {
     let folder = scene();
     fs::rename(folder.inside(""), folder.inside("").with_file_name("elsewhere")).unwrap();
-    opening_fails(&folder, ErrorKind::CannotOpen, "Bring the folder back");
+    opening_fails(&folder, ErrorKind::CannotOpen, "Bring the whole folder back");
     fs::rename(folder.inside("").with_file_name("elsewhere"), folder.inside("")).unwrap();
     is_whole(&folder);
 }
@@ -300,8 +300,7 @@ fn an_adoption_that_stopped_anywhere_is_finished_by_the_next_opener() {
     };
     // Before the head: the next one does it all again.
     reset(&marked);
-    fs::remove_dir_all(folder.inside("commits")).unwrap();
-    fs::remove_dir_all(folder.inside("segments")).unwrap();
+    fs::remove_file(folder.inside("commits/0")).unwrap();
     let a = folder.machine();
     assert_eq!((newest(&a).page_count(), byte(&a, &newest(&a), 7)), (20, 7));
     // After the head: `id` is still a draft, and gets its name.
