@@ -7,7 +7,7 @@ use seawall::Shown;
 use seawall::commit::page_checksum;
 use seawall::coordinator::CoordinatorError;
 use seawall::head::{BaseRef, Head, Place};
-use seawall::high::High;
+use seawall::high::{self, High};
 use seawall::identity::{self, Identity};
 use seawall::ids::{BaseName, DatabaseId, SegmentName, Version};
 use seawall_dynamodb::address::Address;
@@ -31,7 +31,11 @@ pub fn check(data: &[u8]) {
         b'h' => drop(one_spelling::<Head>(text).inspect(check_head)),
         b'H' => drop(one_spelling::<Head>(&format!("{text} sum={}", checksum(text))).inspect(check_head)),
         b'g' => drop(one_spelling::<High>(text)),
-        b'G' => drop(one_spelling::<High>(&format!("{:<159}\n", format!("{text} sum={}", checksum(text))))),
+        b'G' => drop(one_spelling::<High>(&format!(
+            "{:<width$}\n",
+            format!("{text} sum={}", checksum(text)),
+            width = high::LENGTH - 1
+        ))),
         b'i' => drop(one_spelling::<Identity>(text).inspect(check_identity)),
         b'I' => drop(one_spelling::<Identity>(&format!("{text}sum {}\n", checksum(text))).inspect(check_identity)),
         b'u' => check_url(text),

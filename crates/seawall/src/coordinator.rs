@@ -39,6 +39,9 @@ pub enum CoordinatorError {
     /// The head is not one that this program can read.
     #[error("the head cannot be read: {}", Shown::message(.0))]
     Malformed(String),
+    /// What the head is kept in cannot be used as it is: it was removed or replaced, or is no folder of this mount.
+    #[error("{}", Shown::message(.0))]
+    Unusable(String),
 }
 
 impl CoordinatorError {

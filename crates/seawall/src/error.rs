@@ -150,6 +150,7 @@ impl Error {
             | CoordinatorError::Undurable(cause) => Error::Unreachable { cause },
             CoordinatorError::Full(cause) => Error::Full(cause),
             CoordinatorError::Permission(cause) => Error::Permission(cause),
+            CoordinatorError::Unusable(_) => Error::CannotOpen(format!("{error}. Nothing was written")),
             CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::CannotOpen(format!(
                 "{error}. Nothing was written, and the data is in the files: bring the head back from the coordinator's backup; or run {}. \
                  {FROM_A_COPY}",

@@ -1,20 +1,22 @@
 //! `high`: a lazy note of the newest commit that somebody saw acknowledged.
 //!
 //! A hint for cold opens, and a witness: a head that is older than it was set back. It can be old, never wrong: it is
-//! written only after an acknowledgement.
+//! written only after an acknowledgement. It says whose it is: a note of another database says nothing.
 
 use crate::codec::Malformed;
 use crate::head::{Head, checksum};
-use crate::ids::{CommitId, Epoch, Version, parse_number};
+use crate::ids::{CommitId, DatabaseId, Epoch, Version, parse_number};
 use std::fmt;
 use std::str::FromStr;
 
 /// The note has this length, so that a newer one always covers an older one whole.
-pub const LENGTH: usize = 160;
+pub const LENGTH: usize = 192;
 
 /// The newest acknowledged commit, as far as it was noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct High {
+    /// The database's id.
+    pub database: DatabaseId,
     /// Its epoch.
     pub epoch: Epoch,
     /// Its version.
@@ -26,13 +28,14 @@ pub struct High {
 impl High {
     /// The note of `head`.
     pub fn of(head: &Head) -> High {
-        High { epoch: head.epoch, version: head.version, commit: head.commit.id }
+        High { database: head.database, epoch: head.epoch, version: head.version, commit: head.commit.id }
     }
 }
 
 impl fmt::Display for High {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("seawall1 high epoch={} version={} commit={}", self.epoch.0, self.version.0, self.commit);
+        let High { database, epoch, version, commit } = self;
+        let text = format!("seawall1 high database={database} epoch={} version={} commit={commit}", epoch.0, version.0);
         let line = format!("{text} sum={}", checksum(&text));
         writeln!(f, "{line:<width$}", width = LENGTH - 1)
     }
@@ -46,10 +49,11 @@ impl FromStr for High {
         let (body, _) = text.rsplit_once(" sum=").ok_or_else(malformed)?;
         let mut fields = body.strip_prefix("seawall1 high ").ok_or_else(malformed)?.split(' ');
         let mut field = |name: &str| fields.next().and_then(|field| field.strip_prefix(name)).ok_or_else(malformed);
+        let database = field("database=")?.parse().map_err(|_| malformed())?;
         let epoch = Epoch(parse_number(field("epoch=")?).ok_or_else(malformed)?);
         let version = Version(parse_number(field("version=")?).ok_or_else(malformed)?);
         let commit = field("commit=")?.parse().map_err(|_| malformed())?;
-        let high = High { epoch, version, commit };
+        let high = High { database, epoch, version, commit };
         // One spelling only: what is read must be what would be written, its checksum included.
         if high.to_string() == text { Ok(high) } else { Err(malformed()) }
     }
@@ -62,7 +66,8 @@ mod tests {
     #[test]
     fn it_comes_back_and_has_one_length() {
         for version in [Version(0), Version::MAX] {
-            let high = High { epoch: Epoch(u64::MAX), version, commit: CommitId([255; 16]) };
+            let (database, commit) = (DatabaseId([255; 16]), CommitId([255; 16]));
+            let high = High { database, epoch: Epoch(u64::MAX), version, commit };
             let text = high.to_string();
             assert_eq!(text.len(), LENGTH);
             assert_eq!(text.parse(), Ok(high));

@@ -288,8 +288,9 @@ fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home
     let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
     check_coordinator(&identity.coordinator, &coordinator.name())?;
     check_name(&or_nothing(header).map_err(|error| Error::io("reading NAME", error))?)?;
-    // A hint that cannot be read is no hint.
+    // A hint that cannot be read is no hint, and neither is a note of another database, which was here before or is reached by mistake.
     let high: Option<High> = high.ok().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
+    let high = high.filter(|high| high.database == identity.database);
 
     let sent = storage.now();
     let known = high.map_or(Known::Nothing, |high| Known::Hint(high.version, high.commit));

@@ -7,6 +7,7 @@
 pub mod chosen;
 mod commits;
 mod descriptors;
+mod home;
 pub mod inspect;
 mod lease;
 mod lease_file;

@@ -266,7 +266,7 @@ fn a_database_that_is_open_already_is_looked_at_again_when_it_is_opened() {
     let again = open().unwrap();
     assert_eq!(newest(&again).page_count(), 3);
     let error = commit(&first, &[(1, 1)]).expect_err("the old one is gone");
-    assert!(error.to_string().contains("the head is lost"), "{error}");
+    assert!(error.to_string().contains("was removed while it was open here"), "{error}");
 }
 
 #[test]

@@ -210,6 +210,140 @@ fn a_lease_whose_file_was_replaced_still_keeps_others_out() {
     }
 }
 
+/// What can take the path of a database's folder while the database is open.
+type TakePath = fn(&Folder, &Path);
+
+/// A copy with all that the folder has.
+fn a_copy(folder: &Folder, moved: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(moved).arg(folder.inside("").components().as_path()).status();
+    assert!(copied.unwrap().success());
+}
+
+/// Another database, that of a NAME with which it was moved here.
+fn another_database(folder: &Folder, _: &Path) {
+    let other = Folder::new();
+    commit(&other.machine(), &[(1, 99)]).unwrap();
+    let path = other.inside("");
+    let moved = Command::new("mv").arg(path.components().as_path()).arg(folder.name().parent().unwrap()).status();
+    assert!(moved.unwrap().success());
+}
+
+fn nothing(_: &Folder, _: &Path) {}
+
+#[test]
+fn what_is_committed_while_the_folder_is_moved_is_in_the_moved_folder_whole() {
+    for take_path in [a_copy as TakePath, another_database, nothing] {
+        for has_segment in [false, true] {
+            let folder = Folder::new();
+            commit(&folder.machine(), &[(1, 1)]).unwrap();
+            let a = folder.machine();
+            if has_segment {
+                commit(&a, &[(1, 2)]).unwrap();
+            }
+            assert_eq!(newest(&a).version().0, if has_segment { 2 } else { 1 });
+            let (path, moved) = (folder.inside(""), folder.name().with_file_name("moved"));
+            let path = path.components().as_path();
+            fs::rename(path, &moved).unwrap();
+            take_path(&folder, &moved);
+            let before: Vec<_> = if path.exists() { all_inside(path) } else { Vec::new() };
+            for byte in 10..13 {
+                commit(&a, &[(1, byte)]).unwrap();
+            }
+            let_it_be_noted();
+            let now = if path.exists() { all_inside(path) } else { Vec::new() };
+            assert_eq!(now, before, "nothing was made in the folder that has the path now");
+            if path.exists() {
+                fs::rename(path, folder.name().with_file_name("other")).unwrap();
+            }
+            fs::rename(&moved, path).unwrap();
+            assert_eq!(first_byte(&folder), 12, "all that was acknowledged is there");
+            assert_eq!(newest(&a).version(), newest(&folder.machine()).version());
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_was_moved_is_still_watched_and_not_the_one_that_has_its_path() {
+    let folder = Folder::new();
+    let (a, b) = (folder.machine(), folder.machine());
+    commit(&b, &[(1, 1)]).unwrap();
+    newest(&a);
+    let moved = folder.name().with_file_name("moved");
+    fs::rename(folder.inside(""), &moved).unwrap();
+    another_database(&folder, &moved);
+    // Often enough for a watch.
+    (0..40).for_each(|_| drop(newest(&a)));
+    commit(&b, &[(1, 2)]).unwrap();
+    let snapshot = newest(&a);
+    assert_eq!(byte(&a, &snapshot, 1), 2);
+}
+
+#[test]
+fn a_watch_ends_with_its_folders_place() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    commit(&a, &[(1, 1)]).unwrap();
+    (0..40).for_each(|_| drop(newest(&a)));
+    fs::rename(folder.inside("commits"), folder.inside("aside")).unwrap();
+    (0..40).for_each(|_| drop(newest(&a)));
+    away(&folder.inside("aside"));
+    let error = a.snapshot(seawall::Freshness::Transaction).expect_err("what is removed is not the newest for ever");
+    assert!(error.to_string().contains("was removed while it was open here"), "{error}");
+}
+
+#[test]
+fn a_note_of_another_database_is_neither_hint_nor_witness() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    commit(&a, &[(1, 1)]).unwrap();
+    let other = Folder::new();
+    let b = other.machine();
+    (1..=5).for_each(|byte| drop(commit(&b, &[(1, byte)]).unwrap()));
+    fs::write(folder.inside("high"), seawall::high::High::of(newest(&b).head()).to_string()).unwrap();
+    assert_eq!(first_byte(&folder), 1);
+    commit(&a, &[(1, 2)]).unwrap();
+    let_it_be_noted();
+    let high = fs::read_to_string(folder.inside("high")).unwrap();
+    assert!(high.contains(&format!("database={} epoch=0 version=2 ", newest(&a).head().database)), "{high}");
+}
+
+#[test]
+fn a_removal_while_it_is_open_is_told_and_leaves_the_next_database_alone() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    for n in 1..=5 {
+        commit(&a, &[(1, n)]).unwrap();
+    }
+    seawall::remove(&folder.name(), None).unwrap();
+    commit(&folder.machine(), &[(1, 9)]).unwrap();
+    let_it_be_noted();
+    let error = commit(&a, &[(1, 6)]).err().unwrap();
+    assert!(error.kind() == ErrorKind::CannotOpen && error.to_string().contains("Open it again"), "{error}");
+    assert_eq!(first_byte(&folder), 9, "the next database can be opened, and has its own");
+}
+
+#[test]
+fn a_segment_has_the_rights_that_name_has_when_it_is_made() {
+    let folder = Folder::new();
+    write_plain(&folder.name(), 1);
+    fs::set_permissions(folder.name(), Permissions::from_mode(0o600)).unwrap();
+    let a = folder.machine();
+    newest(&a);
+    fs::set_permissions(folder.name(), Permissions::from_mode(0o660)).unwrap();
+    commit(&a, &[(1, 2)]).unwrap();
+    assert_eq!(mode(&folder.segment()), 0o660);
+    // The file that has the path is no measure for a folder that was moved away from it.
+    let b = folder.machine();
+    let moved = folder.name().with_file_name("moved");
+    fs::rename(folder.inside(""), &moved).unwrap();
+    fs::create_dir(folder.inside("")).unwrap();
+    fs::set_permissions(folder.name(), Permissions::from_mode(0o666)).unwrap();
+    commit(&b, &[(1, 3)]).unwrap();
+    for segment in fs::read_dir(moved.join("segments")).unwrap() {
+        assert_eq!(mode(&segment.unwrap().path()), 0o660);
+    }
+}
+
 #[test]
 fn a_copy_of_hard_links_is_refused_and_its_original_goes_on() {
     let folder = Folder::new();

@@ -199,7 +199,7 @@ fn lay_out(folder: &Folder) -> u64 {
         fs::create_dir(folder.inside(inside)).unwrap();
     }
     fs::write(folder.inside("id"), block("id")).unwrap();
-    fs::write(folder.inside("high"), format!("{high:<159}\n")).unwrap();
+    fs::write(folder.inside("high"), format!("{high:<191}\n")).unwrap();
     fs::write(folder.inside(&format!("segments/{SEGMENT}.seg")), dump("segment")).unwrap();
     let mut name = vec![0; 4096];
     name[..16].copy_from_slice(b"SQLite format 3\0");

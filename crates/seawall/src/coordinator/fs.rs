@@ -10,6 +10,7 @@ use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease
 use crate::head::{Head, MAX_TEXT};
 use crate::mutation::{self, Mutation};
 use crate::shown::Shown;
+use crate::storage::safely::is_unusable;
 use crate::storage::{File, Lock, Span, Storage};
 use crate::sync::whole;
 use names::{LookFailed, Names};
@@ -254,6 +255,7 @@ fn asking(error: io::Error) -> CoordinatorError {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             CoordinatorError::Permission(format!("the lease: {error}"))
         }
+        _ if is_unusable(&error) => CoordinatorError::Unusable(error.to_string()),
         _ => CoordinatorError::Unreachable(error.to_string()),
     }
 }

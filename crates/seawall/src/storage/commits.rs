@@ -7,6 +7,7 @@
 //! quarter of its price.
 
 use super::descriptors::Watching;
+use super::home::{is_removed, was_removed};
 use super::safely::Folder;
 use super::{AT_REST, Look, Record, Stamp};
 use crate::head::MAX_TEXT;
@@ -19,8 +20,7 @@ use rustix::io::Errno;
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 /// Whoever looks more often than this is worth a watch: the kernel has a bounded number of them.
@@ -30,7 +30,6 @@ const SECOND: i128 = 1_000_000_000;
 
 /// The open folder: every call on its descriptor costs one round trip, whatever the path's length.
 pub(super) struct Commits {
-    path: PathBuf,
     folder: fs::File,
     network: bool,
     /// A watch belongs to the process that made it: a forked child shares its queue, and what the child read there would be lost to its
@@ -50,9 +49,7 @@ struct Watch {
 impl Commits {
     /// Of an open folder. `watches`: every change there is made through this kernel and this very file system.
     pub(super) fn open(folder: Folder, network: bool, watches: bool) -> Commits {
-        let path = folder.path().to_owned();
         Commits {
-            path,
             folder: fs::File::from(folder.into_fd()),
             network,
             watch: watches.then(|| (Process::this(), Mutex::default())),
@@ -76,7 +73,7 @@ impl Commits {
                 watch.looks = 0;
                 // Where there are no more watches to be had, looks go on as before.
                 let watching = Watching::begin();
-                watch.queue = watching.and_then(|watching| Some((watch_of(&self.path).ok()?, watching)));
+                watch.queue = watching.and_then(|watching| Some((watch_of(&self.folder).ok()?, watching)));
             }
         }
         // The queue was emptied before this look: what comes after it is in the queue.
@@ -94,6 +91,9 @@ impl Commits {
         // Last: were it collected meanwhile, what was missing would be too, and its absence would prove nothing. The forced look
         // has made the answer of the cache exact, so it need not be forced again.
         let known = self.stamp(known)?;
+        if known.is_none() && is_removed(self.folder.as_fd()) {
+            return Err(was_removed());
+        }
         Ok(Look { next, after_next, known, changed })
     }
 
@@ -185,28 +185,49 @@ pub(super) fn nanoseconds(time: StatxTimestamp) -> i128 {
 }
 
 impl Watch {
-    /// Whether nothing happened since this was asked last. Empties the queue.
-    fn is_quiet(&self) -> bool {
+    /// Whether nothing happened since this was asked last. Empties the queue. A watch that is over is given up: its queue stays empty,
+    /// which would prove nothing.
+    fn is_quiet(&mut self) -> bool {
         let Some((queue, _)) = &self.queue else { return false };
         let mut quiet = true;
-        let mut events = [0; 4096];
+        let mut ended = false;
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(queue, &mut buffer);
         loop {
-            match rustix::io::read(queue, &mut events) {
-                Ok(n) if n > 0 => quiet = false,
+            match events.next() {
+                Ok(event) => {
+                    quiet = false;
+                    ended |= event.events().intersects(END);
+                }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return quiet,
+                Err(Errno::AGAIN) => break,
                 // Whatever this is, it is no proof that nothing happened.
-                _ => return false,
+                Err(_) => {
+                    quiet = false;
+                    break;
+                }
             }
         }
+        if ended {
+            self.queue = None;
+        }
+        quiet
     }
 }
 
-fn watch_of(path: &Path) -> io::Result<OwnedFd> {
+/// After one of these the kernel watches nothing, or a folder that is not in its place any more.
+const END: inotify::ReadFlags = inotify::ReadFlags::DELETE_SELF
+    .union(inotify::ReadFlags::MOVE_SELF)
+    .union(inotify::ReadFlags::UNMOUNT)
+    .union(inotify::ReadFlags::IGNORED);
+
+/// Watches the folder that is open: another one may have taken its path. The kernel takes a path only, and the descriptor has one in /proc;
+/// where that is not mounted, there is no watch.
+fn watch_of(open: &fs::File) -> io::Result<OwnedFd> {
     let queue = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     let names = inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVE;
     let folder = inotify::WatchFlags::DELETE_SELF | inotify::WatchFlags::MOVE_SELF;
-    let folder = folder | inotify::WatchFlags::ONLYDIR | inotify::WatchFlags::DONT_FOLLOW;
-    inotify::add_watch(&queue, path, names | folder)?;
+    let path = format!("/proc/self/fd/{}", open.as_raw_fd());
+    inotify::add_watch(&queue, path, names | folder | inotify::WatchFlags::ONLYDIR)?;
     Ok(queue)
 }

@@ -3,10 +3,11 @@
 //! What network file systems do was measured on NFSv4.1: a file that somebody else appends to must be read with
 //! O_DIRECT or opened anew; folders are synced everywhere, for on NFS that call costs nothing.
 
-use super::commits::{Commits, nanoseconds};
+use super::commits::nanoseconds;
 use super::descriptors::{Kept, with_room};
+use super::home::Home;
 use super::lease::Lease;
-use super::places::Place;
+use super::places::{Place, inside};
 use super::remains::{self, Clear, FOLDERS, or_none};
 use super::rights::{self, Rights};
 use super::safely::{Folder, Use, is_unusable};
@@ -24,7 +25,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -61,12 +62,10 @@ pub struct OsStorage {
     direct: AtomicBool,
     pub(super) counters: Arc<Counters>,
     open: Kept,
-    pub(super) commits: Mutex<Option<Arc<Commits>>>,
+    pub(super) home: Mutex<Home>,
     pub(super) lease: Lease,
     /// Whose NAME is and who may use it, as it was seen last.
     pub(super) rights: Mutex<Option<Rights>>,
-    /// The database's home, as it was seen last; 0: never.
-    pub(super) home: AtomicU64,
 }
 
 impl OsStorage {
@@ -85,10 +84,9 @@ impl OsStorage {
             direct: AtomicBool::new(true),
             counters: Arc::default(),
             open: Kept::new(),
-            commits: Mutex::default(),
+            home: Mutex::default(),
             lease: Lease::default(),
             rights: Mutex::default(),
-            home: AtomicU64::new(0),
         })
     }
 
@@ -174,7 +172,9 @@ impl Storage for OsStorage {
         let database = parent.folder(self.folder_name(), Use::List)?;
         FOLDERS.iter().try_for_each(|folder| make(&database, folder.as_ref()))?;
         database.sync()?;
-        parent.sync()
+        parent.sync()?;
+        self.keep_folder(Some(database));
+        Ok(())
     }
 
     fn begun(&self) -> io::Result<Begun> {
@@ -182,6 +182,7 @@ impl Storage for OsStorage {
     }
 
     fn discard_folder(&self) {
+        self.keep_folder(None);
         // One that is not empty stays, and one that stays harms nobody.
         let _ = self.parent(Use::Pass).and_then(|parent| parent.remove_folder(self.folder_name()));
     }
@@ -192,6 +193,7 @@ impl Storage for OsStorage {
 
     fn clear(&self) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
+        self.keep_folder(None);
         let parent = self.parent(Use::List)?;
         remains::clear(&parent, self.folder_name(), Clear::MakingRoom)?;
         parent.sync()
@@ -203,11 +205,9 @@ impl Storage for OsStorage {
 
     fn home(&self, file: File) -> io::Result<Option<u64>> {
         let Some(found) = self.found_now(file)? else { return Ok(None) };
-        let home = home_of(found.file.stx_ino, found.folder);
-        if file == File::Id {
-            self.home.store(home, Ordering::Relaxed);
-        }
-        Ok(Some(home))
+        let home = home_of(found.file.stx_ino, found.folder.inode());
+        let is_there = file != File::Id || self.keep_home(home, found.folder);
+        Ok(is_there.then_some(home))
     }
 
     fn stamp(&self, file: File) -> io::Result<Option<Stamp>> {
@@ -240,11 +240,14 @@ impl Storage for OsStorage {
 
     fn create(&self, file: File) -> io::Result<Box<dyn Append>> {
         self.counters.count(Operation::Metadata);
-        let rights = self.rights()?;
-        let place = self.place(file, Use::List)?;
-        let made = place.folder.create(&place.name, OFlags::WRONLY | OFlags::DSYNC, &rights);
-        let made = made.map_err(|error| self.explain(error, &place))?;
-        place.folder.sync()?;
+        // A segment lives long and is seldom made: NAME's rights may have been changed since they were seen last.
+        let rights = if matches!(file, File::Segment(_)) { self.rights_now() } else { self.rights() }?;
+        let made = self.at(file, Use::List, |place| {
+            let made = place.folder.create(&place.name, OFlags::WRONLY | OFlags::DSYNC, &rights);
+            let made = made.map_err(|error| self.explain(error, place))?;
+            place.folder.sync()?;
+            Ok(made)
+        })?;
         Ok(Box::new(OsAppend { file: made, counters: self.counters.clone() }))
     }
 
@@ -274,19 +277,22 @@ impl Storage for OsStorage {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        if self.network { Ok(()) } else { self.folder(Use::List)?.sync() }
+        if self.network { Ok(()) } else { self.database()?.again(Use::List)?.sync() }
     }
 
     fn link(&self, from: File, to: File) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
-        let (from, to) = (self.place(from, Use::Pass)?, self.place(to, Use::List)?);
-        to.folder.link(&from.name, &to.name)?;
-        to.folder.sync()
+        // Both names are in one folder.
+        let (_, name) = inside(to).ok_or(io::ErrorKind::InvalidInput)?;
+        self.at(from, Use::List, |from| {
+            from.folder.link(&from.name, &name)?;
+            from.folder.sync()
+        })
     }
 
     fn remove(&self, file: File) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
-        let removed = self.place(file, Use::Pass).and_then(|place| place.folder.unlink(&place.name));
+        let removed = self.at(file, Use::Pass, |place| place.folder.unlink(&place.name));
         or_none(removed).map(drop)
     }
 
@@ -323,7 +329,7 @@ impl Storage for OsStorage {
             // Somebody went first though this process has the lease, or had it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.lease.is_ignored(),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let place = self.folder(Use::Pass).map(|folder| Place { folder, name: "commits".into() });
+                let place = self.database().map(|folder| Place { folder, name: "commits".into() });
                 return published.map_err(|error| match place {
                     Ok(place) => self.explain(error, &place),
                     Err(_) => error,

@@ -1,12 +1,12 @@
 //! Where a database's files lie, and opening, making and looking for them there, by [`safely`](super::safely).
 
-use super::commits::{Commits, look_at};
+use super::commits::look_at;
 use super::lease;
-use super::os::{OsStorage, is_stale, lock, parent_of};
+use super::os::{OsStorage, lock, parent_of};
 use super::remains::or_none;
 use super::rights::{self, Rights};
 use super::safely::{Folder, Use, is_unusable};
-use super::{File, Storage, home_of};
+use super::{File, Storage};
 use crate::counters::Operation;
 use crate::ids::CommitId;
 use rustix::fs::{FileType, OFlags, Statx};
@@ -15,18 +15,27 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// A file's place: the open folder that it lies in, and its name there.
 pub(super) struct Place {
-    pub(super) folder: Folder,
+    pub(super) folder: Arc<Folder>,
     pub(super) name: OsString,
 }
 
-/// What lies under a name, and the inode number of the folder that it lies in.
+/// What lies under a name, and the open folder that it lies in.
 pub(super) struct Found {
     pub(super) file: Statx,
-    pub(super) folder: u64,
+    pub(super) folder: Arc<Folder>,
+}
+
+/// Where `file` lies in the database's folder: the folder inside it, if it is in one, and its name. `None`: it lies beside it.
+pub(super) fn inside(file: File) -> Option<(Option<String>, OsString)> {
+    let relative = file.to_string();
+    let inside = relative.strip_prefix("NAME-seawall/")?;
+    Some(match inside.split_once('/') {
+        None => (None, inside.into()),
+        Some((folder, name)) => (Some(folder.to_owned()), name.into()),
+    })
 }
 
 impl OsStorage {
@@ -35,8 +44,8 @@ impl OsStorage {
         Folder::at(parent_of(&self.name), use_)
     }
 
-    /// The database's folder.
-    pub(super) fn folder(&self, use_: Use) -> io::Result<Folder> {
+    /// The folder that is at the database's path now. Files are reached from the one that is [open](OsStorage::database).
+    pub(super) fn folder_at_path(&self, use_: Use) -> io::Result<Folder> {
         self.parent(Use::Pass)?.folder(self.folder_name(), use_)
     }
 
@@ -48,26 +57,28 @@ impl OsStorage {
         self.folder.file_name().expect("it ends in -seawall")
     }
 
-    /// Where `file` lies; its folder is opened for `use_`.
-    pub(super) fn place(&self, file: File, use_: Use) -> io::Result<Place> {
-        let relative = file.to_string();
-        let Some(inside) = relative.strip_prefix("NAME-seawall/") else {
+    /// Does something at the place of `file`, whose folder is opened for `use_`.
+    pub(super) fn at<T>(&self, file: File, use_: Use, act: impl Fn(&Place) -> io::Result<T>) -> io::Result<T> {
+        let Some((folder, name)) = inside(file) else {
             let whole = if file == File::Folder { &self.folder } else { &self.name };
-            return Ok(Place { folder: self.parent(use_)?, name: whole.file_name().unwrap_or_default().to_owned() });
+            let name = whole.file_name().unwrap_or_default().to_owned();
+            return act(&Place { folder: Arc::new(self.parent(use_)?), name });
         };
-        Ok(match inside.split_once('/') {
-            None => Place { folder: self.folder(use_)?, name: inside.into() },
-            Some((folder, name)) => {
-                Place { folder: self.folder(Use::Pass)?.folder(folder.as_ref(), use_)?, name: name.into() }
-            }
+        self.in_database(|database| {
+            let folder = match (&folder, use_) {
+                (Some(folder), _) => Arc::new(database.folder(folder.as_ref(), use_)?),
+                (None, Use::Pass) => database.clone(),
+                (None, Use::List) => Arc::new(database.again(use_)?),
+            };
+            act(&Place { folder, name: name.clone() })
         })
     }
 
     /// Opens `file`; NAME's rights are noted, for they are those of all that is made.
     pub(super) fn open_file(&self, file: File, flags: OFlags) -> io::Result<(fs::File, Statx)> {
-        let place = self.place(file, Use::Pass)?;
-        let opened = place.folder.open(&place.name, flags);
-        let (opened, found) = opened.map_err(|error| self.explain(error, &place))?;
+        let (opened, found) = self.at(file, Use::Pass, |place| {
+            place.folder.open(&place.name, flags).map_err(|error| self.explain(error, place))
+        })?;
         if file == File::Name {
             self.note_rights(&found);
         }
@@ -89,12 +100,17 @@ impl OsStorage {
         noted.map_or_else(|| self.rights_now(), Ok)
     }
 
+    /// The same, and NAME is asked now. If it does not lie beside the folder that is open, it is another database's.
     pub(super) fn rights_now(&self) -> io::Result<Rights> {
         self.counters.count(Operation::Metadata);
-        match self.found(File::Name)? {
-            Some(name) => Ok(self.note_rights(&name.file)),
-            None => Ok(Rights::of(self.folder(Use::Pass)?.found())),
+        if let Some(parent) = or_none(self.parent(Use::Pass))?
+            && self.is_in(&parent)?
+            && let Some(name) = parent.look_for(self.name.file_name().unwrap_or_default(), FileType::RegularFile)?
+        {
+            return Ok(self.note_rights(&name));
         }
+        let noted = *lock(&self.rights);
+        noted.map_or_else(|| Ok(Rights::of(self.database()?.found())), Ok)
     }
 
     /// Opens the lease's file by its name; makes it, if there is none that can be used.
@@ -118,17 +134,18 @@ impl OsStorage {
         &self,
         file: File,
         keeps: bool,
-        prepare: impl FnOnce(&fs::File) -> io::Result<()>,
+        prepare: impl Fn(&fs::File) -> io::Result<()>,
     ) -> io::Result<Option<fs::File>> {
         let rights = self.rights()?;
-        let place = self.place(file, Use::List)?;
-        let made = lease::make(&place.folder, &place.name, &rights, self.random_id()?, keeps, prepare);
-        let made = match made {
-            Err(error) if keeps && error.kind() == io::ErrorKind::AlreadyExists => None,
-            made => Some(made.map_err(|error| self.explain(error, &place))?),
-        };
-        place.folder.sync()?;
-        Ok(made)
+        self.at(file, Use::List, |place| {
+            let made = lease::make(&place.folder, &place.name, &rights, self.random_id()?, keeps, &prepare);
+            let made = match made {
+                Err(error) if keeps && error.kind() == io::ErrorKind::AlreadyExists => None,
+                made => Some(made.map_err(|error| self.explain(error, place))?),
+            };
+            place.folder.sync()?;
+            Ok(made)
+        })
     }
 
     pub(super) fn random_id(&self) -> io::Result<CommitId> {
@@ -137,20 +154,24 @@ impl OsStorage {
         Ok(CommitId(random))
     }
 
-    /// What lies there; the caller counts it.
+    /// What lies there; the caller counts it. `id` is looked for at the path: whether the database is still there.
     fn found(&self, file: File) -> io::Result<Option<Found>> {
         let wanted = if file == File::Folder { FileType::Directory } else { FileType::RegularFile };
-        match self.place(file, Use::Pass) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            place => {
-                let place = place?;
-                let found = place.folder.look_for(&place.name, wanted).map_err(|error| self.explain(error, &place))?;
-                if let (File::Name, Some(name)) = (file, &found) {
-                    self.note_rights(name);
-                }
-                Ok(found.map(|file| Found { file, folder: place.folder.inode() }))
-            }
+        let look = |place: &Place| {
+            let found = place.folder.look_for(&place.name, wanted).map_err(|error| self.explain(error, place))?;
+            Ok(found.map(|file| Found { file, folder: place.folder.clone() }))
+        };
+        let found = match file {
+            File::Id => self
+                .folder_at_path(Use::Pass)
+                .and_then(|folder| look(&Place { folder: Arc::new(folder), name: "id".into() })),
+            file => self.at(file, Use::Pass, look),
+        };
+        let found = or_none(found)?.flatten();
+        if let (File::Name, Some(name)) = (file, &found) {
+            self.note_rights(&name.file);
         }
+        Ok(found)
     }
 
     pub(super) fn found_now(&self, file: File) -> io::Result<Option<Found>> {
@@ -160,61 +181,12 @@ impl OsStorage {
                 // The kernel may only remember that it was missing, on NFS for 30 s and more: another machine can have adopted NAME since.
                 self.counters.count(Operation::Metadata);
                 look_at(self.parent(Use::Pass)?.fd())?;
-                if let Some(folder) = or_none(self.folder(Use::Pass))? {
+                if let Some(folder) = or_none(self.folder_at_path(Use::Pass))? {
                     look_at(folder.fd())?;
                 }
                 self.found(file)
             }
             found => Ok(found),
-        }
-    }
-
-    /// The open folder of versions.
-    pub(super) fn commits(&self) -> io::Result<Arc<Commits>> {
-        let mut kept = lock(&self.commits);
-        if let Some(commits) = &*kept {
-            return Ok(commits.clone());
-        }
-        self.counters.count(Operation::Metadata);
-        let database = self.folder(Use::Pass)?;
-        let known = self.home.load(Ordering::Relaxed);
-        if known != 0 {
-            self.must_be_home(&database, known)?;
-        }
-        // Several overlays can show one folder, and each tells only of what was done through itself.
-        let watches = !self.network && self.kind != "overlayfs";
-        let folder = database.folder("commits".as_ref(), Use::List);
-        let place = Place { folder: database, name: "commits".into() };
-        let folder = folder.map_err(|error| self.explain(error, &place))?;
-        Ok(kept.insert(Arc::new(Commits::open(folder, self.network, watches))).clone())
-    }
-
-    /// Another database's folder, or a copy, may have taken the place of the one that was lost: it is not gone on in.
-    fn must_be_home(&self, folder: &Folder, known: u64) -> io::Result<()> {
-        let id = folder.look_for("id".as_ref(), FileType::RegularFile)?;
-        if id.is_some_and(|id| home_of(id.stx_ino, folder.inode()) == known) {
-            return Ok(());
-        }
-        Err(super::safely::unusable(format!(
-            "{} is not the folder any more that it was when this database was opened. Open it again",
-            folder.path().display()
-        )))
-    }
-
-    /// Asks `commits/`. Where the server has lost the folder that is open, it is opened by its name, and asked again. A publication
-    /// is never made so: whether the lost one took place, somebody must look first.
-    pub(super) fn ask<T>(&self, ask: impl Fn(&Commits) -> io::Result<T>) -> io::Result<T> {
-        let commits = self.commits()?;
-        match ask(&commits) {
-            Err(error) if is_stale(&error) => {
-                let mut kept = lock(&self.commits);
-                if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &commits)) {
-                    *kept = None;
-                }
-                drop(kept);
-                ask(&*self.commits()?)
-            }
-            answer => answer,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -81,6 +81,18 @@ impl Folder {
         let folder = Folder::of(fd, self.path.join(name))?;
         self.must_be_here(name, folder.mount)?;
         Ok(folder)
+    }
+
+    /// This very folder, opened once more: for another use.
+    pub(crate) fn again(&self, use_: Use) -> io::Result<Folder> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | flags_of(use_);
+        Folder::of(self.open_at(".".as_ref(), flags, Mode::empty())?, self.path.clone())
+    }
+
+    /// Whether it is the folder that was found. As long as this one is open, no other folder gets its inode number.
+    pub(crate) fn is(&self, found: &Statx) -> bool {
+        let number = |found: &Statx| (found.stx_dev_major, found.stx_dev_minor, found.stx_ino);
+        number(&self.found) == number(found)
     }
 
     /// The file `name` in this folder. Anything but a file is an error that says what it is.
@@ -229,7 +241,6 @@ impl Folder {
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsFd;
         self.fd.as_fd()
     }
 
@@ -283,7 +294,7 @@ fn flags_of(use_: Use) -> OFlags {
 }
 
 /// What is open, as the answer of its opening or look-up told it: no remote call.
-pub(crate) fn look_at_open(fd: &OwnedFd) -> io::Result<Statx> {
+pub(crate) fn look_at_open(fd: impl AsFd) -> io::Result<Statx> {
     Ok(rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, LOOKED_AT)?)
 }
 

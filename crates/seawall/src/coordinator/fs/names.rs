@@ -311,7 +311,7 @@ fn reading(error: io::Error) -> LookFailed {
         io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
         io::ErrorKind::InvalidData => CoordinatorError::Malformed(error.to_string()),
         io::ErrorKind::PermissionDenied => CoordinatorError::Permission(format!("commits/: {error}")),
-        _ if is_unusable(&error) => CoordinatorError::Malformed(error.to_string()),
+        _ if is_unusable(&error) => CoordinatorError::Unusable(error.to_string()),
         _ => CoordinatorError::Unreachable(error.to_string()),
     })
 }
