@@ -74,6 +74,34 @@ def test_a_database_that_is_mounted_alone_later_is_refused_too(tmp_path: Path) -
     assert "is on another mount" in done.stdout
 
 
+MOUNTED_INSIDE = """
+import sqlite3, subprocess, sys
+from pathlib import Path
+import seawall
+
+folder = Path(f"{sys.argv[1]}-seawall")
+for inside in "bases", "segments", "commits":
+    for mount in ["-t", "tmpfs", "none", folder / inside], ["--bind", folder / inside, folder / inside]:
+        subprocess.run(["mount", *mount], check=True)
+        try:
+            connection = seawall.connect(sys.argv[1])
+            connection.execute("SELECT x FROM t").fetchall()
+            print("read")
+        except sqlite3.Error as error:
+            print(inside in str(error) and "is on another mount" in str(error) or error)
+        subprocess.run(["umount", folder / inside], check=True)
+"""
+
+
+@needs_root
+def test_a_mount_inside_the_folder_is_refused_at_each_opening(tmp_path: Path) -> None:
+    name = tmp_path / "db.sqlite3"
+    seawall.connect(name, isolation_level=None).execute("CREATE TABLE t (x)")
+    container = ["unshare", "-m", sys.executable, "-c", MOUNTED_INSIDE, str(name)]
+    done = subprocess.run(container, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:-1] == ["True"] * 6
+
+
 @pytest.fixture
 def sshfs(tmp_path: Path) -> Iterator[Path]:
     """A folder by sshfs, which gives a file another inode number whenever it is looked up."""

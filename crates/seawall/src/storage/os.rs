@@ -206,8 +206,14 @@ impl Storage for OsStorage {
     fn home(&self, file: File) -> io::Result<Option<u64>> {
         let Some(found) = self.found_now(file)? else { return Ok(None) };
         let home = home_of(found.file.stx_ino, found.folder.inode());
-        let is_there = file != File::Id || self.keep_home(home, found.folder);
-        Ok(is_there.then_some(home))
+        if file != File::Id {
+            return Ok(Some(home));
+        }
+        // Where a look-up costs a remote call, a folder tells of its mount once something in it is used.
+        if !self.network {
+            FOLDERS.iter().try_for_each(|name| found.folder.must_be_no_mount(name.as_ref()))?;
+        }
+        Ok(self.keep_home(home, found.folder).then_some(home))
     }
 
     fn stamp(&self, file: File) -> io::Result<Option<Stamp>> {

@@ -135,6 +135,14 @@ impl Folder {
         Ok(Some(found))
     }
 
+    /// Whatever lies under `name`, nothing may be mounted there.
+    pub(crate) fn must_be_no_mount(&self, name: &OsStr) -> io::Result<()> {
+        match self.look(name)? {
+            Some(found) => self.look_for(name, type_of(&found)).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Makes the file `name`, which must not be there, with the rights that it is to have.
     pub(crate) fn create(&self, name: &OsStr, flags: OFlags, rights: &Rights) -> io::Result<fs::File> {
         let flags = flags | OFlags::CREATE | OFlags::EXCL | SAFE;
