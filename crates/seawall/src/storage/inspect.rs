@@ -55,7 +55,7 @@ pub fn files(storage: &OsStorage) -> Vec<Seen> {
 
 /// Whether the folders inside the database's folder are folders of its mount.
 fn in_one_place(storage: &OsStorage) -> io::Result<()> {
-    let folder = storage.folder(Use::Pass)?;
+    let folder = storage.folder_at_path(Use::Pass)?;
     FOLDERS.iter().try_for_each(|name| folder.look_for(name.as_ref(), FileType::Directory).map(drop))
 }
 

@@ -58,7 +58,7 @@ impl OsStorage {
 
     /// See [`Storage::begun`].
     pub(super) fn what_was_begun(&self) -> io::Result<Begun> {
-        let folder = self.folder(Use::List)?;
+        let folder = self.folder_at_path(Use::List)?;
         // Not as an NFS client remembers it: another machine's adoption may be under way.
         look_at(folder.fd())?;
         if self.network {
@@ -78,7 +78,7 @@ impl OsStorage {
 
     /// See [`Storage::discard_folders`].
     pub(super) fn discard(&self) -> io::Result<()> {
-        let (parent, folder) = (self.parent(Use::Pass)?, self.folder(Use::Pass)?);
+        let (parent, folder) = (self.parent(Use::Pass)?, self.folder_at_path(Use::Pass)?);
         FOLDERS.iter().try_for_each(|name| remove_folder(&folder, name.as_ref()))?;
         remove_folder(&parent, self.folder_name())
     }
