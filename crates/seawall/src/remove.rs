@@ -1,7 +1,7 @@
 //! Removing a database: what is Seawall's, by its name, and nothing that a link leads to.
 //!
-//! Before the first change it is known that this process may remove all of it. `id` loses its name first, durably: what is left after a crash is no database any more, and the next opening, or another removal,
-//! takes the rest away. Until all is gone, and the head too, its content stays under another name: another removal finds the head by it.
+//! Before the first change it is known that this process may remove all of it. `id` loses its name first, durably: what is left after a
+//! crash is no database any more, and the next opening, or another removal, takes the rest away. Until all is gone, and the head too, its content stays under another name: another removal finds the head by it.
 
 use crate::adopt::legacy_names;
 use crate::coordinator::Coordinator;
