@@ -3,6 +3,7 @@
 //! What network file systems do was measured on NFSv4.1: a file that somebody else appends to must be read with
 //! O_DIRECT or opened anew; folders are synced everywhere, for on NFS that call costs nothing.
 
+use super::at_once::at_once;
 use super::commits::nanoseconds;
 use super::descriptors::{Kept, with_room};
 use super::home::Home;
@@ -16,7 +17,6 @@ use crate::counters::{Counters, Operation};
 use crate::error::Result;
 use crate::ids::Version;
 use crate::moment::Moment;
-use crate::threads;
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 use rustix::fs::{OFlags, Statx};
@@ -31,8 +31,6 @@ use std::time::{Duration, SystemTime};
 
 /// How many reads are issued at once, at most.
 const AT_ONCE: usize = 16;
-/// The memory of a thread that only reads.
-const READER_STACK: usize = 256 << 10;
 /// Room for a longer read is only made as the file turns out to be so long: the length can come from a record that lies.
 const READ_STEP: usize = 8 << 20;
 
@@ -450,28 +448,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does `one` for every item: beside one another where each waits for the network.
-fn at_once<I: Sync, O: Send>(items: &[I], network: bool, one: impl Fn(&I) -> O + Sync) -> Vec<O> {
-    if !network || items.len() < 2 {
-        return items.iter().map(one).collect();
-    }
-    beside_one_another(items, READER_STACK, one)
-}
-
-fn beside_one_another<I: Sync, O: Send>(items: &[I], stack: usize, one: impl Fn(&I) -> O + Sync) -> Vec<O> {
-    let builder = || std::thread::Builder::new().stack_size(stack);
-    std::thread::scope(|scope| {
-        // Where no more threads can be had, the item is done here, once the others are on their way.
-        let threads: Vec<_> =
-            items.iter().map(|item| (item, threads::spawn_scoped(builder(), scope, || one(item)))).collect();
-        let answer = |(item, thread): (&I, io::Result<std::thread::ScopedJoinHandle<'_, O>>)| match thread {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(_) => one(item),
-        };
-        threads.into_iter().map(answer).collect()
-    })
-}
-
 fn read_at(file: &fs::File, span: Span) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut filled = 0;
@@ -496,20 +472,4 @@ pub(super) fn is_stale(error: &io::Error) -> bool {
 
 fn is_invalid(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINVAL)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn where_no_threads_can_be_had_all_is_done_in_turn() {
-        let double = |n: &i32| (n * 2, std::thread::current().id());
-        let here = std::thread::current().id();
-        // No machine has so much memory for a thread.
-        let done = beside_one_another(&[1, 2, 3], usize::MAX >> 18, double);
-        assert_eq!(done, [(2, here), (4, here), (6, here)]);
-        let done = beside_one_another(&[1, 2, 3], READER_STACK, double);
-        assert!(done.iter().zip([2, 4, 6]).all(|((n, thread), twice)| *n == twice && *thread != here));
-    }
 }
