@@ -193,7 +193,7 @@ def test_stock_sqlite_reads_and_is_refused_when_it_writes(
     assert name.read_bytes() == copy
 
 
-WAYS_OUT = ["seawall restore --from", "seawall snapshot --refresh", "remove the folder"]
+WAYS_OUT = ["copy back from a backup", "seawall.remove", "seawall restore --from", "seawall snapshot --refresh"]
 
 
 @pytest.mark.parametrize("overwrite", [shutil.copy, lambda source, name: name.write_bytes(b"not a database" * 1000)])
