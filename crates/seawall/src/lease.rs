@@ -168,8 +168,9 @@ impl Database {
     pub(crate) fn end_turn(self: &Arc<Self>, turn: &mut Turn) {
         if let Some(release_at) = turn.end(self.storage.now().monotonic)
             && !self.ring_at(release_at)
+            && !std::thread::panicking()
         {
-            // Nobody would give it back later, and others would wait until it runs out.
+            // Nobody would give it back later, and others would wait until it runs out. (In a panic nothing is asked of the coordinator.)
             self.give_back_idle();
         }
     }
