@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// So many seeds a mutation may live through.
-const SEEDS: usize = 300;
+const SEEDS: usize = 1000;
 /// These change the coordinator in DynamoDB …
 const ON_TABLE: [&str; 7] = ["2", "3", "9a", "9b", "9c", "10", "22"];
 /// … and these that in the file system.
