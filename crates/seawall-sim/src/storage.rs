@@ -14,13 +14,15 @@ use seawall::Moment;
 use seawall::counters::{Counters, Operation};
 use seawall::head::Head;
 use seawall::ids::Version;
-use seawall::storage::{Append, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
+use seawall::storage::{Append, Begun, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// So many publications are remembered.
 const SLEEPERS: usize = 256;
+/// The database's folder, and those inside it.
+const FOLDERS: [&str; 4] = ["NAME-seawall", "NAME-seawall/bases", "NAME-seawall/segments", COMMITS];
 
 /// A process's way to the database's files.
 pub(crate) struct SimStorage {
@@ -87,6 +89,16 @@ impl SimStorage {
         })
     }
 
+    fn remove_folder(&self, folder: &'static str) -> io::Result<()> {
+        self.rename("rmdir", Kind::Write, folder.to_owned(), |disk, path| {
+            if disk.list(path).next().is_some() {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            disk.unlink(path);
+            Ok(())
+        })
+    }
+
     fn read_at(&self, span: Span) -> io::Result<Vec<u8>> {
         let path = path_of(span.file);
         if self.is_remote() && self.world.names(self.machine()).followed(&path, self.world.now()) == Some(None) {
@@ -115,7 +127,7 @@ impl Storage for SimStorage {
     }
 
     fn create_folders(&self) -> io::Result<()> {
-        for folder in ["NAME-seawall", "NAME-seawall/bases", "NAME-seawall/segments", COMMITS] {
+        for folder in FOLDERS {
             let made = self
                 .rename("mkdir", Kind::Write, folder.to_owned(), |disk, path| disk.create(path, Vec::new()).map(drop));
             match made {
@@ -125,6 +137,31 @@ impl Storage for SimStorage {
         }
         self.sync_folder("NAME-seawall")?;
         self.sync_folder("")
+    }
+
+    fn begun(&self) -> io::Result<Begun> {
+        call(&self.world, "what was begun", Kind::Look, |world| {
+            let disk = world.disk();
+            let has_commits =
+                disk.find(&path_of(File::High)).is_some() || disk.list("NAME-seawall/segments").next().is_some();
+            let has_all = FOLDERS.iter().all(|folder| disk.find(folder).is_some());
+            Ok(if has_commits {
+                Begun::Commits
+            } else if has_all {
+                Begun::Adoption
+            } else {
+                Begun::Less
+            })
+        })
+    }
+
+    fn discard_folder(&self) {
+        // One that is not empty stays, as does one where the call fails.
+        let _ = self.remove_folder(FOLDERS[0]);
+    }
+
+    fn discard_folders(&self) {
+        let _ = FOLDERS.iter().rev().try_for_each(|folder| self.remove_folder(folder));
     }
 
     fn inode(&self, file: File) -> io::Result<Option<u64>> {

@@ -202,13 +202,11 @@ pub trait Storage: Send + Sync {
     /// Makes the database's folder and those inside it, durably, with NAME's rights; those that are there stay.
     fn create_folders(&self) -> io::Result<()>;
     /// What the database's folder has, which is there and has no `id`.
-    fn begun(&self) -> io::Result<Begun> {
-        Ok(Begun::Adoption)
-    }
+    fn begun(&self) -> io::Result<Begun>;
     /// Removes the database's folder, if there is nothing in it: an adoption came to nothing.
-    fn discard_folder(&self) {}
+    fn discard_folder(&self);
     /// The same, and first those inside it that are empty. NAME is held, so that they are nobody else's.
-    fn discard_folders(&self) {}
+    fn discard_folders(&self);
     /// Removes what is left of a database whose removal was cut short. NAME is held, and `id` is gone.
     fn clear(&self) -> io::Result<()> {
         Ok(())
