@@ -65,6 +65,9 @@ impl Statement {
                 format!("PRAGMA page_size = {}", 512 << (page_size % 8)),
                 "VACUUM".into(),
             ],
+            // SQLite looks for the column in the schema that it remembers, and does not ask whether another connection has changed it.
+            // Reading the schema makes it ask.
+            one @ Statement::AddColumn { .. } => vec!["SELECT count(*) FROM sqlite_schema".into(), one.one()],
             one => vec![one.one()],
         }
     }
