@@ -10,13 +10,22 @@ WITH_DYNAMODB := $(BIN)/python tests/dynamodb/local.py --
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(BIN)/maturin: requirements-dev.txt
+# What `make build` compiles with: `quick`, or `release`, as a wheel has it. Both are optimised; a release takes twice as long to link.
+PROFILE ?= quick
+
+prerequisites:
+	@PYTHON=$(PYTHON) tools/prerequisites.sh $(filter dynamodb,$(COORDINATOR))
+
+$(BIN)/maturin: requirements-dev.txt | prerequisites
+	@echo "Installing the Python tools into $(VENV) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
 	@touch $@
 
 build: $(BIN)/maturin ## build the Python module and the loadable extension into .venv
-	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+	@[ -d target/$(PROFILE) ] || echo "Compiling Seawall and some 240 crates: minutes, the first time. Later builds take seconds."
+	SEAWALL_PROFILE=$(PROFILE) $(BIN)/python build_backend.py
+	$(BIN)/maturin develop --profile $(PROFILE)
 
 demo: build ## the polls app, served and voted on (ONCE=1: ends after the report; COORDINATOR=dynamodb: ordered by DynamoDB Local)
 ifeq ($(COORDINATOR),dynamodb)
@@ -54,6 +63,7 @@ fuzz: ## ten minutes of each fuzz target (SECONDS=60, TARGET=one; KEEP=1: what i
 nfs: build ## on real NFS clients with faults, in the guest of shared/nfs-lab (root, half an hour); writes docs/benchmarks-nfs.md
 	PYTHONPATH=tests $(BIN)/python -m nfs.run
 
+bench: PROFILE := release
 bench: build ## speed beside stock SQLite and django-sqlite-efs; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py
 
@@ -86,4 +96,4 @@ clean: ## remove what was built
 	cargo clean --manifest-path fuzz/Cargo.toml
 	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
-.PHONY: help build demo test memory test-django sim mutants fuzz nfs bench aws lint pin doc clean
+.PHONY: help prerequisites build demo test memory test-django sim mutants fuzz nfs bench aws lint pin doc clean

@@ -17,6 +17,8 @@ import maturin  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parent
 EXTENSION = ROOT / "python" / "seawall" / "libseawall.so"
+PROFILE = os.environ.get("SEAWALL_PROFILE", "release")
+"""Cargo's; `make build` takes one that links faster."""
 
 # Without build isolation, maturin's program is beside the interpreter, in an environment that need not be active.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -31,9 +33,9 @@ prepare_metadata_for_build_editable = maturin.prepare_metadata_for_build_editabl
 
 def build_extension() -> None:
     """Build `libseawall.so` into the package."""
-    subprocess.run(["cargo", "build", "--locked", "--release", "--package", "seawall-sqlite"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--locked", "--profile", PROFILE, "--package", "seawall-sqlite"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    shutil.copyfile(target / "release" / "libseawall_sqlite.so", EXTENSION)
+    shutil.copyfile(target / PROFILE / "libseawall_sqlite.so", EXTENSION)
 
 
 def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from figures import OURS, Row, number, spread, times
+from figures import Row, number, spread, times
 
 ROOT = Path(__file__).parents[1]
 TIMES = "\u00d7"
@@ -88,36 +88,6 @@ def table(rows: Sequence[Row]) -> str:
         cells.append(times(row.goal) if row.goal else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-BEGIN, END = "<!-- written by `make bench`: begin -->", "<!-- end -->"
-
-
-def summary(readme: str, local: Sequence[Row], remote: Sequence[Row], seed: Sequence[Row]) -> str:
-    """README.md with the newest figures."""
-    about = (
-        "Medians of one run; the first rows on an emulated shared file system (1 ms for each read or metadata\n"
-        "operation, 3 ms for each durable write), the others on a local disk. Above 1 Seawall is the better one.\n"
-        "[docs/benchmarks.md](docs/benchmarks.md) has the spread, the operations, and which goals were missed;\n"
-        "`make bench` measures it anew."
-    )
-    parts = [BEGIN, about, short_table([*remote, *local])]
-    if seed:
-        about = "Beside django-sqlite-efs 0.1.0, on that file system, with Amazon's DynamoDB Local 4 ms away:"
-        parts += [about, short_table(seed)]
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + "\n\n".join([*parts, END]) + after
-
-
-def short_table(rows: Sequence[Row]) -> str:
-    """Medians only."""
-    beside = rows[0].beside
-    lines = [f"| | {beside} | {OURS} | ratio |", "| --- | --- | --- | --- |"]
-    for row in rows:
-        figures = [number(statistics.median(row.values[peer])) for peer in (beside, OURS)]
-        lines.append(f"| {row.title}, {row.unit} | {' | '.join(figures)} | {times(middle(row))} |")
-    return "\n".join(lines)
 
 
 def middle(row: Row) -> float:

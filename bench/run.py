@@ -1,4 +1,4 @@
-"""`make bench`: Seawall beside stock SQLite and django-sqlite-efs; writes docs/benchmarks.md and README's tables.
+"""`make bench`: Seawall beside stock SQLite and django-sqlite-efs; writes docs/benchmarks.md and its pictures.
 
 With arguments (`local`, `remote`, `seed`), only those parts, and only printed.
 """
@@ -64,14 +64,13 @@ def main(parts: list[str]) -> None:
 
 
 def write(rows: dict[str, list[Row]], skipped: dict[str, str], file_system: str) -> None:
-    """The page, the charts and README's tables."""
+    """The page and the charts."""
     here, there, beside_seed = rows["local"], rows["remote"], rows["seed"]
-    docs, readme = report.ROOT / "docs", report.ROOT / "README.md"
+    docs = report.ROOT / "docs"
     (docs / "benchmarks.md").write_text(report.page(here, there, beside_seed, skipped, file_system))
     (docs / "benchmarks.svg").write_text(report.chart([*there, *here]))
     if beside_seed:
         (docs / "benchmarks-django-sqlite-efs.svg").write_text(report.chart(beside_seed))
-    readme.write_text(report.summary(readme.read_text(), here, there, beside_seed))
 
 
 if __name__ == "__main__":
