@@ -43,6 +43,8 @@ class Status:
     """The coordinator's URL."""
     file_system: str
     """The file system that it lies on."""
+    is_copy: bool
+    """Whether its folder is a copy of the database's, which can only be read."""
     epoch: int
     """Raised by each recovery."""
     version: int

@@ -74,6 +74,39 @@ def test_a_database_that_is_mounted_alone_later_is_refused_too(tmp_path: Path) -
     assert "is on another mount" in done.stdout
 
 
+READ_ONLY = """
+import sqlite3, subprocess, sys
+import seawall
+
+def told(*statements):
+    connection = seawall.connect(sys.argv[1], isolation_level=None)
+    try:
+        for statement in statements:
+            answer = connection.execute(statement).fetchall()
+        return answer
+    except sqlite3.Error as error:
+        return error.sqlite_errorname
+    finally:
+        connection.close()
+
+place = sys.argv[2]
+subprocess.run(["mount", "--bind", place, place], check=True)
+subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+print(told("BEGIN IMMEDIATE", "SELECT x FROM t", "COMMIT", "SELECT x FROM t"), told("INSERT INTO t VALUES (1)"))
+subprocess.run(["mount", "-o", "remount,bind,rw", place], check=True)
+print(told("INSERT INTO t VALUES (1) RETURNING x"))
+"""
+
+
+@needs_root
+def test_a_read_only_mount_is_read_and_written_once_it_may_be(tmp_path: Path) -> None:
+    name = tmp_path / "db.sqlite3"
+    seawall.connect(name, isolation_level=None).execute("CREATE TABLE t (x)")
+    container = ["unshare", "-m", sys.executable, "-c", READ_ONLY, str(name), str(tmp_path)]
+    done = subprocess.run(container, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:-1] == ["[] SQLITE_READONLY", "[(1,)]"]
+
+
 MOUNTED_INSIDE = """
 import sqlite3, subprocess, sys
 from pathlib import Path

@@ -206,6 +206,43 @@ def test_what_the_doctor_says_to_a_reader(place: Path) -> None:
     assert as_user(STRANGER, lambda: wrong(name)).value == [], "a reader need not write anything"
 
 
+def test_who_may_only_read_has_transactions_that_read(place: Path) -> None:
+    name, stock = place / "db.sqlite3", place / "stock.sqlite3"
+    for path in (name, stock):
+        make_plain(path, 0o644)
+        os.chown(path, OWNER, OWNER)
+    assert as_user(OWNER, lambda: run(name, "INSERT INTO t VALUES (1)")).error is None
+
+    def use(database: str) -> list[object]:
+        told: list[object] = []
+        connection = seawall.connect(database, isolation_level=None, timeout=5)
+        for begin in ("BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"):
+            connection.execute(begin)
+            told.append(connection.execute("SELECT x FROM t LIMIT 1").fetchall())
+            try:
+                connection.execute("INSERT INTO t VALUES (2)")
+            except sqlite3.OperationalError as error:
+                told.append((error.sqlite_errorname, str(error).split(":")[0], connection.in_transaction))
+            connection.execute("COMMIT")
+        return told
+
+    of_stock = as_user(STRANGER, lambda: use(f"file:{stock}?vfs=unix"))
+    assert "SQLITE_READONLY" in str(of_stock.value)
+    assert as_user(STRANGER, lambda: use(str(name))) == of_stock
+    name.chmod(0o666)
+    assert os.system(f"chmod -R o+rwX {name}-seawall") == 0
+    assert as_user(STRANGER, lambda: run(name, "INSERT INTO t VALUES (3) RETURNING x")).value == [[3]]
+
+
+def test_where_only_the_segments_may_be_written_is_no_read_only_place(place: Path) -> None:
+    name = place / "db.sqlite3"
+    make_plain(name, 0o644)
+    os.chown(name, OWNER, OWNER)
+    assert as_user(OWNER, lambda: run(name, "INSERT INTO t VALUES (1)")).error is None
+    Path(f"{name}-seawall").chmod(0o555)
+    assert as_user(OWNER, lambda: run(name, "INSERT INTO t VALUES (2) RETURNING x")).value == [[2]]
+
+
 def test_the_doctor_sees_that_a_database_was_opened_to_more_people(place: Path) -> None:
     name = place / "db.sqlite3"
     make_plain(name, 0o600)

@@ -71,7 +71,19 @@ fn opened(name: &Path) -> Finding {
         .map_err(|error| seawall::Error::io("looking at the folder", error))
         .and_then(|storage| Database::on(Arc::new(storage), name, Access::ReadOnly, &Options::default(), &NoAdoption));
     match opened {
-        Ok(database) => Finding::good(CHECK, format!("version {} can be read", database.newest_known().version().0)),
+        Ok(database) => {
+            let version = database.newest_known().version().0;
+            if database.is_copy() {
+                Finding::note(
+                    CHECK,
+                    format!(
+                        "this folder is a copy of the database's: version {version} can be read, nothing can be written"
+                    ),
+                )
+            } else {
+                Finding::good(CHECK, format!("version {version} can be read"))
+            }
+        }
         Err(error) => Finding::problem(CHECK, error.to_string(), AS_IT_SAYS),
     }
 }

@@ -74,6 +74,7 @@ mod _native {
         facts.set_item("database", status.database)?;
         facts.set_item("coordinator", status.coordinator)?;
         facts.set_item("file_system", status.file_system)?;
+        facts.set_item("is_copy", status.is_copy)?;
         facts.set_item("epoch", status.epoch)?;
         facts.set_item("version", status.version)?;
         facts.set_item("commit", status.commit)?;

@@ -323,7 +323,7 @@ impl Storage for SimStorage {
         versions.iter().map(|version| self.stamp_of(*version)).collect()
     }
 
-    fn bring_to_rest(&self) -> io::Result<()> {
+    fn bring_to_rest(&self, _home: u64) -> io::Result<()> {
         if !self.is_remote() {
             return Ok(());
         }

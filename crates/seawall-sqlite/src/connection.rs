@@ -9,7 +9,7 @@ use crate::registry::{self, Ticket};
 use seawall::Transaction;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// A connection, shared by its files. SQLite calls on one connection come one at a time, so nothing here is ever
@@ -35,6 +35,8 @@ pub(crate) struct Connection {
     early: Mutex<Vec<(FileId, Transaction)>>,
     patience: Mutex<Patience>,
     last_failure: Mutex<Option<Failure>>,
+    /// Why main may only be read, where the application did not ask for that.
+    only_reads_main: OnceLock<Failure>,
 }
 
 /// A file of a connection, for as long as the process lives.
@@ -79,6 +81,7 @@ impl Connection {
             early: Mutex::default(),
             patience: Mutex::default(),
             last_failure: Mutex::default(),
+            only_reads_main: OnceLock::new(),
         })
     }
 
@@ -179,6 +182,10 @@ impl Connection {
         statement.journal_may_be_off |= intent == Intent::TurnsJournalOff;
         statement.has_views |= intent == Intent::CreatesView;
         drop(statement);
+        if let Some(why) = self.only_reads_main.get().filter(|_| may_write) {
+            // SQLite itself refuses the write, and calls nobody for that: the words are laid out before.
+            failure::keep(why.clone());
+        }
         if intent == Intent::SetsCacheSpill {
             self.sets_spill();
         }
@@ -321,6 +328,13 @@ impl Connection {
             // is ours (a recursive one). The context is a number, never followed.
             unsafe { (self.host.api.busy_handler)(self.db(), Some(on_busy), ticket.context()) };
         }
+    }
+
+    /// Main may only be read, for this reason.
+    pub(crate) fn only_reads_main(&self, why: Failure) {
+        *locked(&self.last_failure) = Some(why.clone());
+        // It is told once, when main was opened.
+        let _ = self.only_reads_main.set(why);
     }
 
     /// What failed last on this connection.

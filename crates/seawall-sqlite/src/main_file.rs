@@ -31,6 +31,8 @@ pub(crate) struct MainFile {
     access: Access,
     parameters: Parameters,
     database: Arc<Database>,
+    /// Why SQLite may only read it, where that was not asked for.
+    only_read: Option<Failure>,
     /// When it was opened, counted in forks.
     forks: u32,
     id: FileId,
@@ -89,6 +91,10 @@ impl MainFile {
         }
         let forks = fork::count();
         let database = open_database(host, path, access, &parameters)?;
+        // Asked for each connection: the place may become writable, or be no more.
+        let may_write = if access == Access::ReadOnly { database.must_be_original() } else { database.may_write() };
+        let only_read = may_write.err().map(|error| Failure { code: abi::READONLY, ..error.into() });
+        let access = if only_read.is_some() { Access::ReadOnly } else { access };
         let connection = Connection::unknown(host);
         Ok(MainFile {
             host,
@@ -96,6 +102,7 @@ impl MainFile {
             access,
             parameters,
             database,
+            only_read,
             forks,
             id: FILES.fetch_add(1, Relaxed),
             connection,
@@ -137,6 +144,14 @@ impl MainFile {
     /// It turns out to be its connection's main database.
     pub(crate) fn is_main(&mut self) {
         self.is_main = true;
+        if let Some(why) = &self.only_read {
+            self.connection.only_reads_main(why.clone());
+        }
+    }
+
+    /// Whether SQLite may be let write.
+    pub(crate) fn may_write(&self) -> bool {
+        self.access != Access::ReadOnly
     }
 
     /// Whether several connections use this file.

@@ -74,6 +74,9 @@ fn described(status: &Status) -> String {
         format!("{} ({}), coordinator {}", Shown::message(&status.name), status.file_system, status.coordinator),
         format!("database {}", status.database),
     ];
+    lines.extend(
+        status.is_copy.then(|| "this folder is a copy of that database's: it can be read, and not written".to_owned()),
+    );
     lines.extend(status.trouble.iter().map(|trouble| format!("trouble in the background: {trouble}")));
     lines.join("\n")
 }

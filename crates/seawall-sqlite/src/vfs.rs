@@ -92,12 +92,16 @@ unsafe fn open_database(
     };
     match opened {
         Ok(main) => {
+            // As stock SQLite does where a file may only be read: BEGIN IMMEDIATE reads then, and a write is SQLITE_READONLY.
+            let kept = match main.may_write() {
+                true => flags & (abi::OPEN_READONLY | abi::OPEN_READWRITE | abi::OPEN_CREATE),
+                false => abi::OPEN_READONLY,
+            };
             // SAFETY: the caller's.
             unsafe {
                 io_methods::install(file, main);
                 if !out_flags.is_null() {
                     // MEMORY makes SQLite keep its rollback journal in memory: no file of it is ever needed.
-                    let kept = flags & (abi::OPEN_READONLY | abi::OPEN_READWRITE | abi::OPEN_CREATE);
                     *out_flags = kept | abi::OPEN_MEMORY;
                 }
             }

@@ -42,8 +42,10 @@ pub struct Database {
     pub(crate) name: PathBuf,
     pub(crate) options: Options,
     pub(crate) id: DatabaseId,
-    /// The inode number of `id`: the head must name it.
+    /// This folder's home, from the inode numbers of `id` and of the folder.
     pub(crate) home: u64,
+    /// The home that the head names. It is another one where this folder is a copy, which may only be read.
+    pub(crate) original: u64,
     /// What NAME looked like when its mark was last seen; `None` before the second opening.
     pub(crate) name_stamp: Mutex<Option<Stamp>>,
     /// Which process this is; after a fork it is another one, and must open anew.
@@ -202,7 +204,7 @@ impl Database {
 
     /// A head that came in answer to a request that was sent when `known` was known.
     pub(crate) fn accept(&self, head: Head, known: &Snapshot) -> Result<Head> {
-        check_home(&head, self.id, self.home)?;
+        self.check_head(&head)?;
         let forked = head.order() == known.head.order() && !head.commit.is(&known.head.commit);
         if head.order() < known.head.order() || forked {
             return Err(Error::CannotOpen(format!(
@@ -218,12 +220,42 @@ impl Database {
         Ok(head)
     }
 
+    /// Whether `head` is this database's.
+    pub(crate) fn check_head(&self, head: &Head) -> Result<()> {
+        check_database(head, self.id)?;
+        check_home(head, self.original)
+    }
+
+    /// Whether this folder is a copy of the database's: it can be read, and is never written.
+    pub fn is_copy(&self) -> bool {
+        self.home != self.original
+    }
+
+    /// A copy must never share its head with the original by writing.
+    pub fn must_be_original(&self) -> Result<()> {
+        if self.is_copy() { check_home(&self.newest_known().head, self.home) } else { Ok(()) }
+    }
+
+    /// Whether this process may write the database, as far as the kernel can tell that beforehand; the error says why it may not.
+    pub fn may_write(&self) -> Result<()> {
+        self.must_be_original()?;
+        self.storage.may_write().map_err(|error| Error::io("writing the database", error))
+    }
+
+    /// An error of reading. In a copy, what is missing may be what the original has committed since it was made.
+    fn in_copy(&self, error: Error) -> Error {
+        in_copy(error, self.is_copy().then_some(self.id), &self.coordinator.name())
+    }
+
     /// Makes the snapshot that `head` names, and knows it from now on. `sent` is when the request was sent that `head` answers.
     pub(crate) fn catch_up(&self, head: Head, sent: Moment) -> Result<Arc<Snapshot>> {
         let (known, order) = (self.newest_known(), head.order());
         let snapshot = match order <= known.head.order() {
             true => known,
-            false => Arc::new(self.pages.snapshot_of(head, Some(&known), sent)?),
+            false => {
+                let snapshot = self.pages.snapshot_of(head, Some(&known), sent);
+                Arc::new(snapshot.map_err(|error| self.in_copy(error))?)
+            }
         };
         let newest = self.raise(snapshot, sent);
         if newest.head.order() == order {
@@ -251,7 +283,7 @@ impl Database {
     /// The image of `page`, which `snapshot` has.
     pub fn read_page(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
         self.check_origin(FORKED_INSIDE)?;
-        self.pages.read(snapshot, page)
+        self.pages.read(snapshot, page).map_err(|error| self.in_copy(error))
     }
 
     /// Both clocks, as this database's storage has them.
@@ -283,23 +315,42 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// A copied or restored folder has another inode for `id`: it must never share a head with its original.
-pub(crate) fn check_home(head: &Head, database: DatabaseId, home: u64) -> Result<()> {
-    if head.database != database {
-        return Err(Error::CannotOpen(format!(
-            "the head is of database {}, and the folder of database {database}: they do not belong together. Nothing was written; \
-             bring back the one that belongs to the other; or run {}. {FROM_A_COPY}",
-            head.database,
-            ToCome::RECOVER
-        )));
+/// Head and folder must be of one database.
+pub(crate) fn check_database(head: &Head, database: DatabaseId) -> Result<()> {
+    if head.database == database {
+        return Ok(());
     }
-    if head.home != home {
-        return Err(Error::CannotOpen(format!(
-            "this folder is a copy: database {database} lives in another one (its home is {}, this is {home}). Nothing was written. \
-             Use the original. To make this one a database of its own: {}. {FROM_A_COPY}",
-            head.home,
-            ToCome::RECOVER_NEW_ID
-        )));
+    Err(Error::CannotOpen(format!(
+        "the head is of database {}, and the folder of database {database}: they do not belong together. Nothing was written; \
+         bring back the one that belongs to the other; or run {}. {FROM_A_COPY}",
+        head.database,
+        ToCome::RECOVER
+    )))
+}
+
+/// A copied or restored folder has another inode for `id`: it must never share a head with its original by writing.
+pub(crate) fn check_home(head: &Head, home: u64) -> Result<()> {
+    if head.home == home {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::CannotOpen(format!(
+        "this folder is a copy: database {} lives in another one (its home is {}, this is {home}). Nothing was written. \
+         Use the original. This copy can be read: open it with mode=ro, or call seawall.copy. To make it a database of its own: {}. \
+         {FROM_A_COPY}",
+        head.database,
+        head.home,
+        ToCome::RECOVER_NEW_ID
+    )))
+}
+
+/// An error of reading; `copied` is the database of which the folder is a copy, if it is one.
+pub(crate) fn in_copy(error: Error, copied: Option<DatabaseId>, coordinator: &str) -> Error {
+    match (&error, copied) {
+        (Error::Corrupt { .. } | Error::CannotOpen(_), Some(database)) => Error::CannotOpen(format!(
+            "this folder is a copy of database {database}, and not all that the head in {coordinator} names is in it. What the original has \
+             committed since it was copied is missing here; so is what changed while it was copied. Nothing was changed. Read the original, \
+             or copy it again, with nobody writing. ({error})"
+        )),
+        _ => error,
+    }
 }

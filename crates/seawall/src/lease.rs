@@ -45,6 +45,7 @@ impl Database {
         if !self.is_current() {
             return Err(Error::CannotOpen(FORKED.into()));
         }
+        self.must_be_original()?;
         // All who come meanwhile share one answer, before they queue.
         self.settle(timeout)?;
         let left = || timeout.saturating_sub(self.storage.now().monotonic.saturating_sub(began));

@@ -3,7 +3,7 @@
 use crate::adopt::Adoption;
 use crate::coordinator::kinds::coordinator_of;
 use crate::coordinator::{CoordinatorError, Known};
-use crate::database::{Database, Newest, PATIENCE, check_home};
+use crate::database::{Database, Newest, PATIENCE, check_database, check_home, in_copy};
 use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::high::{self, High};
@@ -100,6 +100,9 @@ impl Database {
                 // The same one may be named in another way.
                 let asked = coordinator_of(&options.coordinator, database.id, &database.storage)?;
                 check_coordinator(&database.coordinator.name(), &asked.name())?;
+            }
+            if access != Access::ReadOnly {
+                database.must_be_original()?;
             }
             return Ok(database.clone());
         }
@@ -203,7 +206,7 @@ fn open_or_adopt(
         home = look_for_id()?;
     }
     let home = home.ok_or_else(|| Error::CannotOpen("id vanished while the database was opened".into()))?;
-    open_existing(name, storage, options, home)
+    open_existing(name, storage, access, options, home)
 }
 
 /// What lies at NAME must be something that may become a Seawall database by being opened. Whether anything does.
@@ -280,7 +283,13 @@ pub(crate) fn id_is_gone() -> Error {
     ))
 }
 
-fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home: u64) -> Result<Arc<Database>> {
+fn open_existing(
+    name: &Path,
+    storage: Arc<dyn Storage>,
+    access: Access,
+    options: &Options,
+    home: u64,
+) -> Result<Arc<Database>> {
     let span = |file, length| Span { file, at: 0, length };
     let spans = [span(File::Id, identity::MAX_LENGTH), span(File::Name, HEADER), span(File::High, high::LENGTH)];
     let [id, header, high] = <[_; 3]>::try_from(storage.read_many(&spans)).expect("as many answers as spans");
@@ -302,8 +311,13 @@ fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home
         loaded => loaded,
     };
     let head = loaded.map_err(Error::nothing_written)?;
-    check_home(&head, identity.database, home)?;
-    if let Some(high) = high.filter(|high| (high.epoch, high.version) > head.order()) {
+    check_database(&head, identity.database)?;
+    let (original, is_copy) = (head.home, head.home != home);
+    if access != Access::ReadOnly {
+        check_home(&head, home)?;
+    }
+    // A copy is as old as it is.
+    if let Some(high) = high.filter(|high| !is_copy && (high.epoch, high.version) > head.order()) {
         return Err(Error::CannotOpen(format!(
             "the head is older than the files: it names version {}, and version {} was acknowledged. Nothing was written. Stop all writers. \
              If a backup of the head was restored, bring back the newest; or run {}. {FROM_A_COPY}",
@@ -313,12 +327,15 @@ fn open_existing(name: &Path, storage: Arc<dyn Storage>, options: &Options, home
         )));
     }
     let pages = Pages::new(storage.clone(), identity.database, options.page_cache);
-    let first = Arc::new(pages.snapshot_of(head, None, sent)?);
+    let copied = is_copy.then_some(identity.database);
+    let first = pages.snapshot_of(head, None, sent).map_err(|error| in_copy(error, copied, &coordinator.name()))?;
+    let first = Arc::new(first);
     Ok(Arc::new(Database {
         name: name.to_owned(),
         options: options.clone(),
         id: identity.database,
         home,
+        original,
         name_stamp: Default::default(),
         process: storage.process(),
         origin: Process::this(),

@@ -1,7 +1,7 @@
 //! Settling: what became of a commit that got no clear answer. The head tells it, the number that `fs` gave it, or the chain.
 
 use crate::coordinator::Lease;
-use crate::database::{Database, check_home};
+use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::head::{CommitRef, Head};
 use crate::ids::{Epoch, Version};
@@ -173,7 +173,7 @@ impl Database {
     /// the chain it is.
     pub(crate) fn judge(&self, pending: &Pending, head: &Head, until: Duration) -> Result<Verdict> {
         let Pending { next, previous, lease, .. } = pending;
-        check_home(head, self.id, self.home)?;
+        self.check_head(head)?;
         if head.order() < previous.head.order() {
             return Err(Error::CannotOpen(format!("the head was set back: run {}. {FROM_A_COPY}", ToCome::RECOVER)));
         }
@@ -199,7 +199,7 @@ impl Database {
         if head.version > next.version && head.epoch == next.epoch {
             // Where the coordinator cannot tell, the chain does.
             if let Ok(Some(named)) = self.coordinator.successor(&previous.head) {
-                check_home(&named, self.id, self.home)?;
+                self.check_head(&named)?;
                 assert_eq!(named.version, next.version, "a successor's version is the next");
                 return Ok(Ok(named.commit));
             }

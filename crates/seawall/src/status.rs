@@ -18,6 +18,8 @@ pub struct Status {
     pub coordinator: String,
     /// The file system that it lies on.
     pub file_system: String,
+    /// Whether this folder is a copy of the database's, which can only be read.
+    pub is_copy: bool,
     /// The epoch.
     pub epoch: u64,
     /// The newest version.
@@ -54,6 +56,7 @@ impl Database {
             database: self.id.to_string(),
             coordinator: self.coordinator.name(),
             file_system: self.storage.describe(),
+            is_copy: self.is_copy(),
             epoch: head.epoch.0,
             version: head.version.0,
             commit: head.commit.id.to_string(),

@@ -253,7 +253,14 @@ pub trait Storage: Send + Sync {
 
     /// On a network file system: waits until whoever is making a name in `commits/` is done, and has every client look names up anew.
     /// A server may tell of a change before it finds the new name, and a client that looked in between remembers that there is none.
-    fn bring_to_rest(&self) -> io::Result<()>;
+    /// `home` is the one that the head names: in a copy of that folder nobody makes names, and nothing is changed.
+    fn bring_to_rest(&self, home: u64) -> io::Result<()>;
+
+    /// Whether this process may make files in the database's folder; the error says why it may not. Where that cannot be asked, it may,
+    /// and finds out by doing it.
+    fn may_write(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Takes a lock without waiting. `false`: another process has it.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;

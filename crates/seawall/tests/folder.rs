@@ -19,7 +19,11 @@ fn storage(folder: &Folder) -> OsStorage {
 
 /// The database as this process's other parts open it.
 fn open(name: &Path) -> seawall::Result<Arc<Database>> {
-    Database::open(name, Access::Create, &Options::default(), &common::PlainFile)
+    open_as(name, Access::Create)
+}
+
+fn open_as(name: &Path, access: Access) -> seawall::Result<Arc<Database>> {
+    Database::open(name, access, &Options::default(), &common::PlainFile)
 }
 
 /// Time for the background to note the newest commit in `high`.
@@ -358,6 +362,15 @@ fn a_copy_of_hard_links_is_refused_and_its_original_goes_on() {
     assert_eq!(id(&folder.inside("id")), id(&copy.join("db.sqlite3-seawall/id")), "it is the same file");
     let error = open(&copy.join("db.sqlite3")).err().unwrap();
     assert!(error.to_string().contains("this folder is a copy"), "{error}");
+    // It can be read, which gives nobody in this process the right to write.
+    let reader = open_as(&copy.join("db.sqlite3"), Access::ReadOnly).unwrap();
+    assert!(reader.is_copy() && reader.status().unwrap().is_copy);
+    assert_eq!(byte(&reader, &newest(&reader), 1), 1);
+    for error in [reader.begin(Duration::ZERO).err().unwrap(), reader.may_write().unwrap_err()] {
+        assert!(error.to_string().contains("this folder is a copy"), "{error}");
+    }
+    assert!(reader.upgrade(&newest(&reader), Duration::ZERO).is_err());
+    assert!(open(&copy.join("db.sqlite3")).is_err());
     let original = folder.machine();
     commit(&original, &[(1, 2)]).unwrap();
     let_it_be_noted();

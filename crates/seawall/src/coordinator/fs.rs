@@ -203,7 +203,7 @@ impl Coordinator for FsCoordinator {
             // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
             return self.names.newest_since(previous).map(refused).map_err(LookFailed::after_a_request);
         }
-        if self.names.is_published(next.version, previous.version).map_err(LookFailed::after_a_request)? {
+        if self.names.is_published(next, previous.version).map_err(LookFailed::after_a_request)? {
             return Ok(Swapped::Done);
         }
         let newest = self.names.newest_listed().map_err(LookFailed::after_a_request)?;

@@ -79,6 +79,11 @@ impl OsStorage {
         }
     }
 
+    /// Whether this folder is a copy of the one with the home number `home`.
+    pub(super) fn is_copy_of(&self, home: u64) -> bool {
+        lock(&self.home).number.is_some_and(|number| number != home)
+    }
+
     /// Whether the database's folder, as it is open, lies in `parent`: the path may lead elsewhere by now.
     pub(super) fn is_in(&self, parent: &Folder) -> io::Result<bool> {
         let kept = lock(&self.home).folder.clone();

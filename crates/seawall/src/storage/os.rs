@@ -355,14 +355,18 @@ impl Storage for OsStorage {
         })
     }
 
-    fn bring_to_rest(&self) -> io::Result<()> {
-        if !self.network {
+    fn bring_to_rest(&self, home: u64) -> io::Result<()> {
+        if !self.network || self.is_copy_of(home) {
             return Ok(());
         }
         self.ask(|commits| {
             self.counters.count(Operation::Metadata);
             commits.bring_to_rest()
         })
+    }
+
+    fn may_write(&self) -> io::Result<()> {
+        self.in_database(|folder| self.may_make_files(folder))
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {

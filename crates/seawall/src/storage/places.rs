@@ -9,7 +9,7 @@ use super::safely::{Folder, Use, is_unusable};
 use super::{File, Storage};
 use crate::counters::Operation;
 use crate::ids::CommitId;
-use rustix::fs::{FileType, OFlags, Statx};
+use rustix::fs::{Access, FileType, OFlags, Statx};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -83,6 +83,18 @@ impl OsStorage {
             self.note_rights(&found);
         }
         Ok((opened, found))
+    }
+
+    /// Whether this process may make files in `database`, the open folder of the database, or only in the folder of its segments. What the
+    /// kernel is asked about the database's folder it was told when `id` was looked for there just now: no remote call.
+    pub(super) fn may_make_files(&self, database: &Arc<Folder>) -> io::Result<()> {
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        if database.may(".".as_ref(), wanted).is_ok() {
+            return Ok(());
+        }
+        self.counters.count(Operation::Metadata);
+        let place = Place { folder: database.clone(), name: "segments".into() };
+        database.may(&place.name, wanted).map_err(|error| self.explain(error, &place))
     }
 
     /// A refused permission, with what puts it right.
@@ -211,6 +223,21 @@ mod tests {
 
     fn stale() -> io::Error {
         io::Error::from_raw_os_error(libc::ESTALE)
+    }
+
+    #[test]
+    fn a_copy_is_not_brought_to_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = on_a_network(folder.path());
+        drop(storage.create(File::Id).unwrap());
+        let home = storage.home(File::Id).unwrap().unwrap();
+        let commits = folder.path().join("db.sqlite3-seawall/commits");
+        let changed = || fs::metadata(&commits).unwrap().modified().unwrap();
+        let before = changed();
+        storage.bring_to_rest(home ^ 1).unwrap();
+        assert_eq!(changed(), before);
+        storage.bring_to_rest(home).unwrap();
+        assert_ne!(changed(), before);
     }
 
     #[test]

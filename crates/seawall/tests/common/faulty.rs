@@ -257,8 +257,8 @@ impl Storage for Faulty {
         let Some(server) = &self.server else { return Ok(stamps) };
         Ok(versions.iter().zip(stamps).map(|(version, stamp)| server.stamp(*version, stamp)).collect())
     }
-    fn bring_to_rest(&self) -> io::Result<()> {
-        let Some(server) = &self.server else { return self.inner.bring_to_rest() };
+    fn bring_to_rest(&self, home: u64) -> io::Result<()> {
+        let Some(server) = &self.server else { return self.inner.bring_to_rest(home) };
         self.counters().count(Operation::Metadata);
         self.call(Call::BringToRest, || {
             *server.changed.lock().unwrap() = AT_REST;
@@ -326,6 +326,9 @@ impl Storage for Faulty {
     }
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.inner.write(file, at, bytes)
+    }
+    fn may_write(&self) -> io::Result<()> {
+        self.inner.may_write()
     }
     fn sync_published(&self) -> io::Result<()> {
         self.call(Call::SyncPublished, || self.inner.sync_published())

@@ -69,16 +69,17 @@ impl Names {
         Ok(self.seen_first(named))
     }
 
-    /// Whether `version`, which this process just named, is the commit after `previous`; if so, everybody finds it from now on.
+    /// Whether `next`, which this process just named, is the commit after `previous`; if so, everybody finds it from now on.
     /// A sleeper may have named a number anew that was collected long ago: then its predecessor is not what it was.
-    pub(super) fn is_published(&self, version: Version, previous: Version) -> Result<bool, LookFailed> {
+    pub(super) fn is_published(&self, next: &Head, previous: Version) -> Result<bool, LookFailed> {
+        let version = next.version;
         let stamps = self.storage.stamps(&[version, previous], false).map_err(reading)?;
         if !self.is_still(previous, stamps[1]) && !mutation::is(Mutation::PublishUnchecked) {
             return Ok(false);
         }
         stamps[0].into_iter().for_each(|stamp| self.remember(version, stamp));
         if !stamps[0].is_some_and(|stamp| is_apart(stamp, stamps[1])) {
-            self.bring_to_rest()?;
+            self.bring_to_rest(next)?;
         }
         Ok(true)
     }
@@ -110,7 +111,7 @@ impl Names {
             let last = listed.last().copied().map_or(newest, |last| last.max(newest));
             let are_all_there = (before.0..=last.0).all(|version| listed.contains(&Version(version)));
             if are_all_there || mutation::is(Mutation::OneListingIsEnough) {
-                self.bring_to_rest()?;
+                self.bring_to_rest(&named.0)?;
                 return Ok(self.seen_first(named));
             }
         }
@@ -134,7 +135,7 @@ impl Names {
         if shows_all(look.changed, stamp) && can_be_told(look.changed, stamp, look.known) {
             return Ok(Some(hinted));
         }
-        self.bring_to_rest()?;
+        self.bring_to_rest(&hinted)?;
         self.newest_after(hinted, true)
     }
 
@@ -154,7 +155,7 @@ impl Names {
             }
             // At rest, and still so in the next search, it was brought there after the newest was named.
             if !found.is_at_rest {
-                self.bring_to_rest()?;
+                self.bring_to_rest(&known)?;
                 (is_sure, was_brought_to_rest) = (true, true);
             }
         }
@@ -243,8 +244,8 @@ impl Names {
     }
 
     /// Where this process may not do it, what it finds may be old until the folder changes again: `status` tells that.
-    fn bring_to_rest(&self) -> Result<(), LookFailed> {
-        let refusal = match self.storage.bring_to_rest() {
+    fn bring_to_rest(&self, head: &Head) -> Result<(), LookFailed> {
+        let refusal = match self.storage.bring_to_rest(head.home) {
             Ok(()) => None,
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
