@@ -105,7 +105,7 @@ def test_a_commit_that_changes_no_byte_is_a_version(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("locking", ["NORMAL", "EXCLUSIVE"])
-@pytest.mark.parametrize("journal", ["MEMORY", "OFF"])
+@pytest.mark.parametrize("journal", ["DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF"])
 def test_modes_set_by_way_of_a_plain_main(
     connect: Connect, db: Path, tmp_path: Path, locking: str, journal: str
 ) -> None:

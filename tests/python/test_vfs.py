@@ -113,15 +113,6 @@ def test_page_sizes(connect: Connect, page_size: int) -> None:
     assert intact(other)
 
 
-def test_a_page_size_cannot_change_later(connect: Connect) -> None:
-    connection = connect()
-    filled(connection)
-    connection.execute("PRAGMA page_size=8192")
-    connection.execute("VACUUM")
-    assert one(connection, "PRAGMA page_size") == 4096
-    assert intact(connect())
-
-
 def test_synchronous_off_commits_all_the_same(connect: Connect) -> None:
     connection = connect()
     connection.execute("PRAGMA synchronous=OFF")
@@ -247,21 +238,6 @@ def test_backup_out_and_in(connect: Connect, tmp_path: Path) -> None:
     plain.backup(connection)
     assert rows(connection, "SELECT DISTINCT value FROM t") == [("x",)]
     assert intact(connect())
-
-
-def test_backup_of_a_database_in_wal_mode_is_refused_whole(connect: Connect, tmp_path: Path) -> None:
-    connection = connect()
-    filled(connection)
-    before = version(connection)
-    plain = sqlite3.connect(tmp_path / "plain.sqlite3")
-    plain.execute("PRAGMA journal_mode=WAL")
-    plain.execute("CREATE TABLE other (a)")
-    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
-        plain.backup(connection)
-    assert "WAL mode" in one(connection, "PRAGMA seawall_last_error")
-    assert version(connection) == before
-    assert one(connection, "SELECT count(*) FROM t") == 200
-    assert one(connect(), "SELECT count(*) FROM t") == 200
 
 
 def test_a_transaction_writes_one_seawall_database(connect: Connect, tmp_path: Path) -> None:

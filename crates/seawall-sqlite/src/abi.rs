@@ -104,6 +104,7 @@ pub(crate) const IOERR_READ: c_int = 266;
 pub(crate) const BUSY_SNAPSHOT: c_int = 517;
 pub(crate) const IOERR_SHORT_READ: c_int = 522;
 pub(crate) const IOERR_WRITE: c_int = 778;
+pub(crate) const IOERR_NOMEM: c_int = 3082;
 pub(crate) const IOERR_LOCK: c_int = 3850;
 pub(crate) const IOERR_COMMIT_ATOMIC: c_int = 7690;
 
@@ -111,7 +112,6 @@ pub(crate) const IOERR_COMMIT_ATOMIC: c_int = 7690;
 pub(crate) const OPEN_READONLY: c_int = 0x1;
 pub(crate) const OPEN_READWRITE: c_int = 0x2;
 pub(crate) const OPEN_CREATE: c_int = 0x4;
-pub(crate) const OPEN_MEMORY: c_int = 0x80;
 pub(crate) const OPEN_MAIN_DB: c_int = 0x100;
 pub(crate) const OPEN_MAIN_JOURNAL: c_int = 0x800;
 pub(crate) const OPEN_WAL: c_int = 0x8_0000;

@@ -24,6 +24,10 @@ pub(crate) struct Connection {
     handles_busy: AtomicBool,
     /// Set while SQLite reads the schema at the very opening.
     opening: AtomicBool,
+    /// Set while statements of our own make our settings: PRAGMAs are SQLite's then, and nothing is announced.
+    is_setting: AtomicBool,
+    /// A database of ours was attached, and its journal is not set yet.
+    has_new_schema: AtomicBool,
     /// A statement of our own runs, which shows whether our trace callback is in place.
     listening: AtomicBool,
     /// The application has put a trace callback of its own in the place of ours.
@@ -74,6 +78,8 @@ impl Connection {
             ticket: Mutex::default(),
             handles_busy: AtomicBool::new(false),
             opening: AtomicBool::new(false),
+            is_setting: AtomicBool::new(false),
+            has_new_schema: AtomicBool::new(false),
             listening: AtomicBool::new(false),
             is_deaf: AtomicBool::new(false),
             spill_may_be_off: AtomicBool::new(false),
@@ -88,6 +94,7 @@ impl Connection {
     /// The connection of `db`: the one that is known already, or `self` from now on.
     pub(crate) fn known_as(self: Arc<Self>, db: *mut Sqlite3) -> Arc<Connection> {
         if let Some(known) = registry::known_or(db, &self) {
+            known.has_new_schema.store(true, Relaxed);
             return known;
         }
         self.db.store(db, Relaxed);
@@ -102,12 +109,14 @@ impl Connection {
         let Some(connection) = registry::find(db) else { return };
         let Some(ticket) = Ticket::of(&connection) else { return };
         connection.opening.store(true, Relaxed);
+        connection.is_setting.store(true, Relaxed);
         let context = ticket.context();
         *locked(&connection.ticket) = Some(ticket);
         // SAFETY: the context is a number, never followed. The failures do not matter: a statement that meets the same
         // cause will tell it. The last, empty, run clears SQLite's memory of them, which would fail the opening.
         unsafe {
             (host.api.trace_v2)(db, abi::TRACE_STMT, Some(on_statement), context);
+            host.api.run(db, c"PRAGMA main.journal_mode=MEMORY");
             // Debian's SQLite overwrites what is deleted: 30 times the pages on a large DELETE, all published.
             host.api.run(db, c"PRAGMA secure_delete=OFF");
             // 16 MiB: a commit of anyone empties this cache, so it is no place to keep much, but a transaction
@@ -117,7 +126,45 @@ impl Connection {
             host.api.run(db, c"");
         }
         connection.opening.store(false, Relaxed);
+        connection.is_setting.store(false, Relaxed);
         failure::forget();
+    }
+
+    /// Lets SQLite keep the journals of attached databases of ours in memory itself. With a journal in a file, as ours is in SQLite's eyes,
+    /// it would make a super-journal on the disk beside main wherever it locks two databases, written or not.
+    ///
+    /// # Safety
+    /// It is called from SQLite's trace callback of this connection.
+    unsafe fn set_up_attached(&self) {
+        let (api, db) = (&self.host.api, self.db());
+        if db.is_null() {
+            return;
+        }
+        self.is_setting.store(true, Relaxed);
+        // Main and temp come first.
+        for n in 2.. {
+            // SAFETY: the caller's: `db` is open, and its mutex is ours; a name ends in NUL, and stays for the call.
+            unsafe {
+                let name = (api.db_name)(db, n);
+                if name.is_null() {
+                    break;
+                }
+                let name = CStr::from_ptr(name);
+                if api.file(db, name).and_then(|file| crate::io_methods::ours(file)).is_some() {
+                    let quoted = name.to_string_lossy().replace('"', "\"\"");
+                    // Where it fails, in the middle of a transaction that writes, SQLite uses a file of ours.
+                    if let Ok(sql) = CString::new(format!("PRAGMA \"{quoted}\".journal_mode=MEMORY")) {
+                        api.run(db, &sql);
+                    }
+                }
+            }
+        }
+        self.is_setting.store(false, Relaxed);
+    }
+
+    /// Whether the statement that runs is one of our settings.
+    pub(crate) fn is_setting(&self) -> bool {
+        self.is_setting.load(Relaxed)
     }
 
     /// Main's file is being closed: by close(), or by deserialize(), after which the connection goes on without us.
@@ -164,6 +211,10 @@ impl Connection {
     /// # Safety
     /// It is called from SQLite's trace callback of this connection.
     unsafe fn begins_statement(&self, sql: &str, may_write: bool) {
+        if self.has_new_schema.swap(false, Relaxed) {
+            // SAFETY: the caller's.
+            unsafe { self.set_up_attached() };
+        }
         // What the one before took and did not need goes back.
         drop(std::mem::take(&mut *locked(&self.early)));
         // What only reads may be a setting, which is made in no file.
@@ -373,7 +424,7 @@ unsafe extern "C" fn on_statement(
 ) -> c_int {
     crate::guard(abi::OK, || {
         let Some(connection) = Ticket::holder(context) else { return abi::OK };
-        if connection.listening.swap(false, Relaxed) {
+        if connection.listening.swap(false, Relaxed) || connection.is_setting() {
             return abi::OK;
         }
         let (statement, sql) = (statement.cast::<Statement>(), sql.cast::<c_char>());

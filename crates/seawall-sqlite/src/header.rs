@@ -7,8 +7,12 @@
 //!   that SQLite keeps its own page cache exactly as long as nothing was committed. SQLite counts each of its own commits
 //!   on from there, which tells a commit from a rollback ([`Synced`]).
 
-use seawall::Version;
+use seawall::{PageSize, Version};
 
+/// The bytes of a header.
+pub(crate) const HEADER: usize = 100;
+
+const PAGE_SIZE: usize = 16;
 const FILE_VERSIONS: usize = 18;
 const CHANGE_COUNTER: usize = 24;
 const PAGE_COUNT: usize = 28;
@@ -44,8 +48,10 @@ impl OurFields {
 /// What SQLite said in the header of a page 1 that it wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
-    /// Not WAL: a database in WAL mode could not be read by anybody through this VFS.
+    /// Not WAL: a database in WAL mode could not be read by anybody through this VFS, so that is never published.
     pub(crate) rollback_journal: bool,
+    /// The bytes of a page: those of the pages that SQLite writes, unless this transaction changes the page size.
+    pub(crate) page_size: Option<PageSize>,
     /// The size of the database in pages, unless SQLite itself would not believe it.
     pub(crate) page_count: Option<u32>,
     change_counter: u32,
@@ -58,6 +64,7 @@ impl Written {
         let page_count = u32::from_be_bytes(field(page_one, PAGE_COUNT));
         Written {
             rollback_journal: field(page_one, FILE_VERSIONS) == [1, 1],
+            page_size: page_size(u16::from_be_bytes(field(page_one, PAGE_SIZE))),
             page_count: (believed && page_count > 0).then_some(page_count),
             change_counter: u32::from_be_bytes(field(page_one, CHANGE_COUNTER)),
         }
@@ -87,6 +94,21 @@ impl Synced {
             _ => Synced::Neither { shown, written: written.change_counter },
         }
     }
+}
+
+/// What is written as 1 is 65,536.
+fn page_size(written: u16) -> Option<PageSize> {
+    PageSize::new(if written == 1 { 1 << 16 } else { written.into() })
+}
+
+/// Whether `new`, a page 1, is `old` with another write and read version, and a commit's count: a switch to WAL mode or back.
+pub(crate) fn only_switches(old: &[u8], new: &[u8]) -> bool {
+    let same = |range: std::ops::Range<usize>| old.get(range.clone()) == new.get(range);
+    old.len() == new.len()
+        && same(0..FILE_VERSIONS)
+        && same(FILE_VERSIONS + 2..CHANGE_COUNTER)
+        && same(PAGE_COUNT..VALID_FOR)
+        && old[HEADER..] == new[HEADER..]
 }
 
 /// The low 32 bits: SQLite compares for equality only, and counts by one.
@@ -161,7 +183,9 @@ mod tests {
     #[test]
     fn the_size_counts_only_if_sqlite_would_believe_it() {
         let mut page = page_one();
-        let expected = Written { rollback_journal: false, page_count: Some(77), change_counter: 9 };
+        page[16..18].copy_from_slice(&[0, 1]);
+        let page_size = PageSize::new(65_536);
+        let expected = Written { rollback_journal: false, page_size, page_count: Some(77), change_counter: 9 };
         assert_eq!(Written::of(&page), expected);
         OurFields::at(Version(1)).put(&mut page, 0);
         assert!(Written::of(&page).rollback_journal);

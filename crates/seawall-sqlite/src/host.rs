@@ -4,6 +4,7 @@ use crate::abi::{self, Entry, Routines, Sqlite3, Vfs};
 use crate::api::SqliteApi;
 use crate::connection::{Connection, locked};
 use crate::failure::{self, Failure};
+use crate::journal::Journal;
 use crate::{io_methods, vfs};
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::{Mutex, MutexGuard};
@@ -161,7 +162,7 @@ pub unsafe extern "C" fn sqlite3_seawall_init(
 
 /// How large an open file of ours is: SQLite makes room for either kind.
 pub(crate) fn file_bytes(default_vfs: &Vfs) -> c_int {
-    default_vfs.file_bytes.max(size_of::<io_methods::SeawallFile>() as c_int)
+    default_vfs.file_bytes.max(size_of::<io_methods::SeawallFile>().max(size_of::<Journal>()) as c_int)
 }
 
 /// The host that a VFS structure of ours belongs to.

@@ -19,6 +19,7 @@ mod host;
 mod inherited;
 mod intent;
 mod io_methods;
+mod journal;
 mod main_file;
 mod parameters;
 mod participants;

@@ -11,11 +11,11 @@ use crate::abi;
 use crate::connection::{Connection, FileId, StatementNo};
 use crate::failure::Failure;
 use crate::fork;
-use crate::header::{OurFields, Synced, Written};
+use crate::header::{HEADER, OurFields, Synced, Written};
 use crate::host::Host;
 use crate::parameters::{Freshness, Parameters};
 use crate::participants::When;
-use crate::writing::{Writing, page_at};
+use crate::writing::Writing;
 use seawall::{Access, Database, Moment, PageSize, Snapshot, Status, Version};
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,9 @@ pub(crate) struct MainFile {
     refused: Option<Failure>,
     /// The statement in which the lease was refused last: in the same one it is asked for together with the snapshot.
     refused_in: Option<StatementNo>,
+    /// SQLite's cache has a page 1 that says WAL mode, by a backup from such a database; what was published says otherwise. So the next time
+    /// it looks for changes there is one, and it reads that page again.
+    must_reread: bool,
     /// When a write transaction began for which nobody was asked: until it has committed, what it read is not certain.
     unconfirmed: Option<Moment>,
 }
@@ -114,6 +117,7 @@ impl MainFile {
             is_early: false,
             refused: None,
             refused_in: None,
+            must_reread: false,
             unconfirmed: None,
         })
     }
@@ -223,9 +227,8 @@ impl MainFile {
         let mut done = 0;
         // An empty database has no page size: then there is nothing to read.
         while let Some(page_size) = page_size.filter(|_| done < into.len()) {
-            let place = offset + done as u64;
-            let Some(page) = page_at(place, page_size).filter(|page| page.0 <= page_count) else { break };
-            let within = (place - page_size.offset_of(page)) as usize;
+            let (page, within) = page_size.place_of(offset + done as u64);
+            let Some(page) = page.filter(|page| page.0 <= page_count) else { break };
             let length = (page_size.bytes() - within).min(into.len() - done);
             let content = match transaction {
                 Some(transaction) => transaction.read_page(page),
@@ -236,6 +239,9 @@ impl MainFile {
         }
         into[done..].fill(0);
         OurFields::at(snapshot.version()).put(&mut into[..done], offset);
+        if (offset, into.len()) == LOOK_FOR_CHANGES && std::mem::take(&mut self.must_reread) {
+            into.iter_mut().for_each(|byte| *byte = !*byte);
+        }
         Ok(done == into.len())
     }
 
@@ -325,11 +331,11 @@ impl MainFile {
         mut writing: Box<Writing>,
         header: Written,
     ) -> Result<(), Failure> {
-        if !header.rollback_journal {
+        if writing.only_switches_to_wal()? {
             return Err(Failure::refusal(
                 abi::IOERR,
                 "this would switch the database to WAL mode, in which machines cannot share it. Nothing was written; \
-                 leave journal_mode alone, and take a backup from a database that is not in WAL mode",
+                 set PRAGMA <schema>.journal_mode=MEMORY, and name the schema when you set it for another one",
             ));
         }
         self.check_process()?;
@@ -338,6 +344,7 @@ impl MainFile {
         let snapshot = writing.commit().map_err(|error| Failure::from(error).of_commit())?;
         self.unconfirmed = None;
         self.holding = Holding::Reading(snapshot);
+        self.must_reread = !header.rollback_journal;
         Ok(())
     }
 
@@ -350,9 +357,6 @@ impl MainFile {
 
 /// How SQLite looks whether anybody has committed: the part of the header with the change counter.
 const LOOK_FOR_CHANGES: (u64, usize) = (24, 16);
-
-/// The bytes of a database's header.
-const HEADER: usize = 100;
 
 /// Why a write or a sync is refused that belongs to a transaction which did not begin with a lock.
 fn never_unlocked(code: c_int) -> Failure {

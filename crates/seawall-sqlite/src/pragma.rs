@@ -19,6 +19,7 @@ pub(crate) fn answer(main: &mut MainFile, name: &str, value: Option<&str>) -> An
     match name {
         // Applications set these as a matter of course, so they are never an error; they just have no effect. (WAL
         // needs shared memory; EXCLUSIVE would keep snapshot and lease for ever.)
+        "journal_mode" if main.connection().is_setting() => Answer::NotOurs,
         "journal_mode" => Answer::Row("memory".into()),
         "locking_mode" => Answer::Row("normal".into()),
         "cache_spill" if value.is_some() => {

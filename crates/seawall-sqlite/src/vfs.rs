@@ -2,15 +2,15 @@
 //!
 //! Databases are ours. Temporary files go to the SQLite's default VFS, on the local disk, in the same memory:
 //! they carry that VFS's own methods from then on; so does the journal that binds the commits of several plain databases
-//! together, which SQLite asks main's VFS for. Other journals on disk do not exist here.
+//! together, which SQLite asks main's VFS for. A rollback journal is in memory, and there is no WAL.
 
 use crate::abi::{self, File, Function, Vfs};
 use crate::api::SqliteApi;
 use crate::failure::Failure;
 use crate::host::{self, Host, host_of};
-use crate::io_methods;
 use crate::main_file::MainFile;
 use crate::parameters::Parameters;
+use crate::{io_methods, journal};
 use seawall::Access;
 use std::ffi::{CStr, OsStr, c_char, c_double, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -41,9 +41,8 @@ pub(crate) fn describe(defaults: &Vfs, app_data: *mut c_void) -> Vfs {
     }
 }
 
-const NO_JOURNAL: &str = "Seawall's databases keep their journal in memory, and PRAGMA journal_mode was set for this one by way of a main \
-     database that is not Seawall's. Nothing was written; set PRAGMA <schema>.journal_mode=MEMORY, and name the schema when you \
-     set it for another one";
+const NO_WAL: &str = "Seawall's databases have no WAL, and PRAGMA journal_mode was set for this one by way of a main database that is not \
+     Seawall's. Nothing was written; set PRAGMA <schema>.journal_mode=MEMORY, and name the schema when you set it for another one";
 
 unsafe extern "C" fn open(
     vfs: *mut Vfs,
@@ -62,8 +61,15 @@ unsafe extern "C" fn open(
             if flags & abi::OPEN_MAIN_DB != 0 && !name.is_null() {
                 return open_database(host, name, file, flags, out_flags);
             }
-            if flags & (abi::OPEN_MAIN_JOURNAL | abi::OPEN_WAL) != 0 {
-                return host.fails(Failure::refusal(abi::CANTOPEN, NO_JOURNAL));
+            if flags & abi::OPEN_WAL != 0 {
+                return host.fails(Failure::refusal(abi::CANTOPEN, NO_WAL));
+            }
+            if flags & abi::OPEN_MAIN_JOURNAL != 0 {
+                journal::install(file);
+                if !out_flags.is_null() {
+                    *out_flags = flags;
+                }
+                return abi::OK;
             }
             ((*host.default_vfs).open)(host.default_vfs, name, file, flags, out_flags)
         }
@@ -101,8 +107,7 @@ unsafe fn open_database(
             unsafe {
                 io_methods::install(file, main);
                 if !out_flags.is_null() {
-                    // MEMORY makes SQLite keep its rollback journal in memory: no file of it is ever needed.
-                    *out_flags = kept | abi::OPEN_MEMORY;
+                    *out_flags = kept;
                 }
             }
             abi::OK
@@ -133,7 +138,7 @@ unsafe fn parameters(api: &SqliteApi, name: *const c_char) -> Result<Parameters,
     Parameters::parse(pairs)
 }
 
-/// Whether `name` is a journal's. There are none, and nothing that other tools leave beside NAME is looked at.
+/// Whether `name` is a journal's. None is ever a file, and nothing that other tools leave beside NAME is looked at.
 ///
 /// # Safety
 /// `name` ends in NUL.

@@ -53,6 +53,12 @@ impl PageSize {
     pub fn offset_of(self, page: PageNo) -> u64 {
         u64::from(page.0 - 1) * u64::from(self.0)
     }
+
+    /// The page that the byte at `offset` of a plain SQLite file is in, none beyond what SQLite can count; and the place in that page.
+    pub fn place_of(self, offset: u64) -> (Option<PageNo>, usize) {
+        let page = (offset / u64::from(self.0)).checked_add(1).and_then(|page| u32::try_from(page).ok());
+        (page.map(PageNo), (offset % u64::from(self.0)) as usize)
+    }
 }
 
 macro_rules! random_id {
@@ -197,6 +203,9 @@ mod tests {
     fn page_sizes_are_those_of_sqlite() {
         assert!([512, 1024, 4096, 65_536].into_iter().all(|bytes| PageSize::new(bytes).is_some()));
         assert!([0, 1, 256, 4095, 131_072].into_iter().all(|bytes| PageSize::new(bytes).is_none()));
-        assert_eq!(PageSize::new(4096).unwrap().offset_of(PageNo(3)), 8192);
+        let size = PageSize::new(4096).unwrap();
+        assert_eq!(size.offset_of(PageNo(3)), 8192);
+        assert_eq!((size.place_of(8191), size.place_of(8193)), ((Some(PageNo(2)), 4095), (Some(PageNo(3)), 1)));
+        assert_eq!(size.place_of(u64::MAX).0, None);
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Folder, PATIENCE, byte, commit, newest, page_size};
-use seawall::{Database, ErrorKind, PageNo, Version};
+use seawall::{Database, ErrorKind, PageNo, PageSize, Snapshot, Version};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -228,4 +228,71 @@ fn whoever_waits_learns_that_the_lease_moved_on() {
     });
     assert!(began.elapsed() < Duration::from_secs(3), "nobody starved: {:?}", began.elapsed());
     drop(frozen);
+}
+
+/// The bytes of a snapshot, as a plain file has them.
+fn file_of(database: &Arc<Database>, snapshot: &Snapshot) -> Vec<u8> {
+    let pages = (1..=snapshot.page_count()).map(PageNo);
+    pages.flat_map(|page| database.read_page(snapshot, page).unwrap().to_vec()).collect()
+}
+
+#[test]
+fn a_commit_may_cut_the_database_into_pages_of_another_size() {
+    for adopted in [false, true] {
+        let folder = Folder::new();
+        if adopted {
+            common::write_plain(&folder.name(), 7);
+        }
+        let (a, b) = (folder.machine(), folder.machine());
+        commit(&a, &(1..=7).map(|page| (page, page as u8)).collect::<Vec<_>>()).unwrap();
+        let before = newest(&b);
+        let mut expected = file_of(&b, &before);
+        // Of most pages nothing is written: they are as they were, in the base or in another commit.
+        for (size, count) in [(512, 53), (65_536, 1), (1024, 50), (4096, 12), (2048, 1), (8192, 9)] {
+            let size = PageSize::new(size).unwrap();
+            let mut transaction = a.begin(PATIENCE).unwrap();
+            let old = transaction.page_size().unwrap();
+            transaction.write_page(old, PageNo(1), &vec![size.bytes() as u8 ^ 0x5a; old.bytes()]).unwrap();
+            let written = old.bytes().max(expected.len());
+            expected.resize(written, 0);
+            expected[..old.bytes()].fill(size.bytes() as u8 ^ 0x5a);
+            transaction.commit_as(size, count).unwrap();
+            expected.resize(size.bytes() * count as usize, 0);
+            for machine in [&a, &b, &folder.machine()] {
+                let snapshot = newest(machine);
+                assert_eq!((snapshot.page_size(), snapshot.page_count()), (Some(size), count));
+                assert!(file_of(machine, &snapshot) == expected, "{} pages of {} bytes", count, size.bytes());
+            }
+        }
+        assert_eq!(byte(&b, &before, 5), 5, "who began before reads on");
+        // It grows, in the new size; what lay there before comes back nowhere.
+        let size = PageSize::new(8192).unwrap();
+        let mut transaction = b.begin(PATIENCE).unwrap();
+        transaction.write_page(size, PageNo(12), &[9; 8192]).unwrap();
+        transaction.commit(12).unwrap();
+        let snapshot = newest(&a);
+        let file = file_of(&a, &snapshot);
+        assert!(file[..expected.len()] == expected && file[9 * 8192..11 * 8192].iter().all(|byte| *byte == 0));
+    }
+}
+
+#[test]
+fn a_large_database_is_cut_anew_from_the_scratch_file() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    let (old, new) = (PageSize::new(65_536).unwrap(), PageSize::new(32_768).unwrap());
+    // More than an overlay keeps in memory.
+    const PAGES: u32 = 1100;
+    let mut transaction = a.begin(PATIENCE).unwrap();
+    for page in 1..=PAGES {
+        transaction.write_page(old, PageNo(page), &vec![page as u8; old.bytes()]).unwrap();
+    }
+    transaction.commit_as(new, 2 * PAGES).unwrap();
+    let b = folder.machine();
+    let snapshot = newest(&b);
+    assert_eq!((snapshot.page_size(), snapshot.page_count()), (Some(new), 2 * PAGES));
+    for page in (1..=2 * PAGES).step_by(97).chain([2 * PAGES]) {
+        let image = b.read_page(&snapshot, PageNo(page)).unwrap();
+        assert!(image.len() == new.bytes() && image.iter().all(|byte| *byte == page.div_ceil(2) as u8), "page {page}");
+    }
 }

@@ -6,7 +6,7 @@ mod common;
 use common::faulty::{Call, Clock, EACCES, EEXIST, EIO, ENOSPC, ESTALE, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, marks, newest, page_size, write_plain};
 use seawall::mark::Fate;
-use seawall::{Access, Database, Error, ErrorKind, Freshness, Options, PageNo, Version};
+use seawall::{Access, Database, Error, ErrorKind, Freshness, Options, PageNo, PageSize, Version};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -407,5 +407,35 @@ fn the_draft_of_id_stays_until_its_other_name_is_durable() {
         let names = std::fs::read_dir(folder.inside("")).unwrap().map(|entry| entry.unwrap().file_name());
         let drafts = names.filter(|name| name.to_string_lossy().starts_with("id.")).count();
         assert_eq!(drafts, usize::from(is_kept), "an empty database has no base, so its only link is that of id");
+    }
+}
+
+#[test]
+fn a_change_of_the_page_size_is_made_whole_or_not_at_all() {
+    let small = PageSize::new(512).unwrap();
+    for fault in [Fault::Before(EIO), Fault::After(EIO), Fault::Before(ENOSPC), Fault::Torn(ENOSPC)] {
+        let scene = scene();
+        commit(&scene.a, &[(2, 2), (3, 3)]).unwrap();
+        let before = newest(&scene.b);
+        let cut_anew = || {
+            let mut transaction = scene.a.begin(PATIENCE)?;
+            transaction.write_page(page_size(), PageNo(1), &[7; 4096])?;
+            transaction.commit_as(small, 24)
+        };
+        scene.storage.fail(Call::Append, fault, 1);
+        cut_anew().expect_err("the append fails");
+        for machine in [&scene.a, &scene.b] {
+            let snapshot = newest(machine);
+            assert_eq!((snapshot.version(), snapshot.page_size()), (Version(2), Some(page_size())));
+            assert_eq!([1, 2, 3].map(|page| byte(machine, &snapshot, page)), [1, 2, 3]);
+        }
+        scene.storage.heal();
+        cut_anew().unwrap();
+        for machine in [&scene.a, &scene.b] {
+            let snapshot = newest(machine);
+            assert_eq!((snapshot.version(), snapshot.page_size()), (Version(3), Some(small)));
+            assert_eq!([8, 9, 24].map(|page| byte(machine, &snapshot, page)), [7, 2, 3]);
+        }
+        assert_eq!(byte(&scene.b, &before, 2), 2);
     }
 }
