@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -399,3 +400,90 @@ def test_two_that_read_what_the_other_writes(connect: Connect, tmp_path: Path) -
     both = [subprocess.Popen(way, stderr=subprocess.PIPE, text=True) for way in ways]
     told = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], told
+
+
+MAIN_IS_OURS = """
+import sys
+import seawall
+main = seawall.connect(f"{sys.argv[1]}/main.sqlite3", isolation_level=None)
+main.execute("CREATE TABLE t (a)")
+for n, vfs in enumerate(["seawall", "seawall", "unix"]):
+    main.execute(f'ATTACH ? AS "the ""{n}"', (f"file:{sys.argv[1]}/{n}.sqlite3?vfs={vfs}",))
+    main.execute(f'CREATE TABLE "the ""{n}".u{n} (a)')
+for n in range(3):
+    main.execute("BEGIN IMMEDIATE")
+    main.execute("INSERT INTO t VALUES (1)")
+    main.execute("COMMIT")
+    main.execute("BEGIN EXCLUSIVE")
+    main.execute(f"INSERT INTO u{n} VALUES (1)")
+    main.execute("ROLLBACK" if n == 1 else "COMMIT")
+print([main.execute(f"SELECT count(*) FROM u{n}").fetchone()[0] for n in range(3)])
+"""
+
+
+def test_no_super_journal_is_made_where_main_is_ours(tmp_path: Path) -> None:
+    if not shutil.which("strace"):
+        pytest.skip("SKIPPED: needs strace")
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-qq", "-e", "trace=file", "-o", trace]
+    done = subprocess.run(
+        [*command, sys.executable, "-c", MAIN_IS_OURS, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[1, 0, 1]\n"
+    calls = [line for line in trace.read_text().splitlines() if str(tmp_path) in line]
+    assert any("2.sqlite3-journal" in line for line in calls), "the plain one has its journal"
+    assert [line for line in calls if "-mj" in line] == []
+
+
+@pytest.mark.parametrize("mode", ["delete", "truncate", "persist", "memory", "off", "wal"])
+def test_ours_beside_a_plain_main_in_any_journal_mode(connect: Connect, db: Path, archive: Path, mode: str) -> None:
+    connection = attached(connect, archive)
+    plain = sqlite3.connect(f"file:{archive}", uri=True, isolation_level=None)
+    plain.execute("ATTACH ? AS shared", (seawall.uri(db),))
+    plain.execute(f"PRAGMA journal_mode={mode}")
+    plain.execute("PRAGMA shared.cache_size=5")
+    for n in range(1, 5):
+        plain.execute("BEGIN")
+        plain.execute("UPDATE shared.log SET text = zeroblob(2000)")
+        plain.execute("ROLLBACK")
+        with pytest.raises(sqlite3.IntegrityError):
+            plain.execute("UPDATE shared.log SET text = zeroblob(2000), n = CASE WHEN n > 98 THEN 1 ELSE n + 1000 END")
+        assert one(connection, "SELECT count(*) FROM log WHERE text = 'x'") == 101 - n
+        assert one(plain, "SELECT count(*) FROM shared.log WHERE text = 'x'") == 101 - n
+        plain.execute("DELETE FROM shared.log WHERE n = ?", (n,))
+        plain.execute("INSERT INTO main.log VALUES (?, 'y')", (n,))
+    plain.close()
+    assert one(connect(), "SELECT count(*) FROM log") == 96
+    assert count(archive) == 4
+    assert one(connect(), "PRAGMA integrity_check") == "ok"
+    assert not Path(f"{db}-journal").exists()
+
+
+@pytest.mark.parametrize("mode", ["delete", "truncate", "persist"])
+@pytest.mark.parametrize("changed", ["main", "later"])
+def test_what_a_plain_database_joins_after_a_spill_is_rolled_back_whole(
+    connect: Connect, db: Path, archive: Path, tmp_path: Path, mode: str, changed: str
+) -> None:
+    attached(connect, archive)
+    plain = sqlite3.connect(f"file:{tmp_path / 'main.sqlite3'}", uri=True, isolation_level=None)
+    plain.execute("CREATE TABLE log (n INTEGER PRIMARY KEY, text)")
+    plain.execute("ATTACH ? AS shared", (seawall.uri(db),))
+    plain.execute("ATTACH ? AS later", (str(archive),))
+    plain.execute(f"PRAGMA journal_mode={mode}")
+    plain.execute("PRAGMA shared.cache_size=5")
+    for n in range(3):
+        plain.execute("BEGIN")
+        # SQLite asks for the exclusive lock here, and not again.
+        plain.execute("UPDATE shared.log SET text = zeroblob(2000)")
+        plain.execute(f"INSERT INTO {changed}.log VALUES (?, 'not kept')", (n,))
+        with pytest.raises(sqlite3.OperationalError):
+            plain.execute("COMMIT")
+        assert not plain.in_transaction
+        for schema, counted in (("main", 0), ("later", 0), ("shared", 100)):
+            assert one(plain, f"SELECT count(*) FROM {schema}.log WHERE text = 'x'") == counted, schema
+            assert one(plain, f"SELECT count(*) FROM {schema}.log") == counted, schema
+        assert one(connect(), "SELECT count(*) FROM log WHERE text = 'x'") == 100
+        assert count(archive) == 0
+    plain.close()
+    assert [path.name for path in tmp_path.iterdir() if "-mj" in path.name] == []
+    assert one(connect(), "PRAGMA integrity_check") == "ok"

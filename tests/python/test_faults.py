@@ -115,6 +115,69 @@ def test_a_transaction_that_does_not_fit_gives_its_space_back(connect: Connect, 
     assert ask(name, SUM) == [[6]]
 
 
+@pytest.mark.parametrize("journal", ["delete", "truncate", "persist", "memory"])
+def test_a_commit_beside_a_plain_main_that_does_not_fit(small: Path, tmp_path: Path, journal: str) -> None:
+    """SQLite ties what it has locked together by a super-journal, also where only ours was changed."""
+    name, second = small / "db.sqlite3", tmp_path / "second.sqlite3"
+    for path in (name, second):
+        ask(path, "CREATE TABLE t (a)")
+        ask(path, "INSERT INTO t VALUES (randomblob(100))")
+    main = sqlite3.connect(f"file:{tmp_path / 'main.sqlite3'}", uri=True, isolation_level=None)
+    main.execute("CREATE TABLE log (a)")
+    for schema, path in (("shared", name), ("second", second)):
+        main.execute(f"ATTACH ? AS {schema}", (seawall.uri(path),))
+    main.execute(f"PRAGMA journal_mode={journal}")
+    main.execute("PRAGMA shared.cache_size=10")
+    for n in range(4):
+        main.execute("BEGIN")
+        # Locked, and not changed.
+        main.execute("UPDATE second.t SET a = 1 WHERE a = 'nowhere'")
+        main.execute("UPDATE shared.t SET a = 'not kept'")
+        main.execute("INSERT INTO shared.t VALUES (randomblob(2500000))")
+        if n % 2:
+            main.execute("SAVEPOINT s")
+            main.execute("DELETE FROM shared.t")
+            main.execute("ROLLBACK TO s")
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            main.execute("COMMIT")
+        assert not main.in_transaction
+        # Neither this connection nor anybody else reads what was not committed; the others go on.
+        for connection in (main, seawall.connect(name)):
+            assert rows(connection, "SELECT length(a) FROM t") == [(100,)]
+        main.execute("INSERT INTO log VALUES (1)")
+        main.execute("INSERT INTO second.t VALUES (1)")
+    assert rows(main, "SELECT count(*) FROM log") == [(4,)]
+    main.execute("BEGIN")
+    main.execute("UPDATE second.t SET a = 1 WHERE a = 'nowhere'")
+    main.execute("INSERT INTO shared.t VALUES ('kept')")
+    main.execute("COMMIT")
+    main.close()
+    assert ask(name, SUM) == [[2]]
+    assert ask(name, "PRAGMA integrity_check") == [["ok"]]
+    assert sorted(path.name for folder in (small, tmp_path) for path in folder.glob("*-mj*")) == []
+
+
+@pytest.mark.parametrize("page_size", [512, 65536])
+def test_a_change_of_the_page_size_that_does_not_fit(connect: Connect, small: Path, page_size: int) -> None:
+    name = small / "db.sqlite3"
+    connection, other = connect(name), connect(name)
+    connection.execute("CREATE TABLE t (a)")
+    connection.execute("INSERT INTO t VALUES (randomblob(900000))")
+    counted = rows(connection, "SELECT count(*), sum(length(a)) FROM t")
+    for _ in range(2):
+        connection.execute(f"PRAGMA page_size={page_size}")
+        with pytest.raises(seawall.DiskFull, match="Nothing was written"):
+            connection.execute("VACUUM")
+        for one_more in (connection, other):
+            assert rows(one_more, "SELECT count(*), sum(length(a)) FROM t") == counted
+            assert (one(one_more, "PRAGMA page_size"), one(one_more, "PRAGMA integrity_check")) == (4096, "ok")
+    remount(small, "size=16M")
+    connection.execute("VACUUM")
+    for one_more in (connection, other):
+        assert rows(one_more, "SELECT count(*), sum(length(a)) FROM t") == counted
+        assert (one(one_more, "PRAGMA page_size"), one(one_more, "PRAGMA integrity_check")) == (page_size, "ok")
+
+
 def test_a_disk_too_full_to_adopt(small: Path) -> None:
     """What was there before is there again, and may be written by stock SQLite."""
     name = small / "plain.sqlite3"

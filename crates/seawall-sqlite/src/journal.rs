@@ -4,14 +4,26 @@
 //! only the rollbacks of its own connection, and nobody else ever looks for it. With `journal_mode=MEMORY`, which a connection is set to
 //! whose main database is ours, SQLite keeps it itself; otherwise it opens a file, and this is what it gets.
 
-use crate::abi::{self, File, IoMethods};
-use std::ffi::{c_int, c_void};
+use crate::abi::{self, IoMethods};
+use std::ffi::{OsStr, c_int, c_void};
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 /// An open journal in the memory that SQLite gave for it.
 #[repr(C)]
 pub(crate) struct Journal {
-    base: File,
-    bytes: *mut Vec<u8>,
+    base: abi::File,
+    content: *mut Content,
+}
+
+#[derive(Default)]
+struct Content {
+    bytes: Vec<u8>,
+    /// The super-journal that SQLite named at the end.
+    super_journal: Option<PathBuf>,
 }
 
 static METHODS: IoMethods = IoMethods {
@@ -34,14 +46,50 @@ static METHODS: IoMethods = IoMethods {
 /// written with what follows them.
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
+/// What stands before [`MAGIC`] at `end`: the super-journal's name, its length, and a checksum.
+fn super_journal(journal: &[u8], end: usize) -> Option<PathBuf> {
+    let name_ends = end.checked_sub(8)?;
+    let length = u32::from_be_bytes(journal.get(name_ends..)?.first_chunk().copied()?) as usize;
+    Some(OsStr::from_bytes(journal.get(name_ends.checked_sub(length)?..name_ends)?).into())
+}
+
+impl Content {
+    /// The transaction is over. Where it was committed, SQLite has removed the super-journal. After a rollback it has to go, as SQLite does
+    /// it, unless a journal on the disk still needs it. A failure leaves a file that nobody needs.
+    fn is_over(&mut self) {
+        let Some(path) = self.super_journal.take() else { return };
+        let Ok(journals) = std::fs::read(&path) else { return };
+        let mut journals = journals.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        // What cannot be read may need it.
+        if !journals.any(|journal| names(Path::new(OsStr::from_bytes(journal)), &path).unwrap_or(true)) {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+/// Whether a journal on the disk ends by naming that super-journal.
+fn names(journal: &Path, super_journal: &Path) -> io::Result<bool> {
+    // A FIFO under that name is not waited for.
+    let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(journal) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    let name = super_journal.as_os_str().as_bytes();
+    let mut end = vec![0; name.len() + 8 + MAGIC.len()];
+    let Some(begins) = file.metadata()?.len().checked_sub(end.len() as u64) else { return Ok(false) };
+    file.read_exact_at(&mut end, begins)?;
+    Ok(end.starts_with(name) && end.ends_with(&MAGIC))
+}
+
 /// Makes `file` an empty journal.
 ///
 /// # Safety
 /// `file` is the memory that SQLite gave to xOpen.
-pub(crate) unsafe fn install(file: *mut File) {
+pub(crate) unsafe fn install(file: *mut abi::File) {
     // SAFETY: the caller's; there is room for a `Journal`, as our VFS asked for.
     unsafe {
-        file.cast::<Journal>().write(Journal { base: File { methods: &METHODS }, bytes: Box::into_raw(Box::default()) })
+        file.cast::<Journal>()
+            .write(Journal { base: abi::File { methods: &METHODS }, content: Box::into_raw(Box::default()) })
     };
 }
 
@@ -49,31 +97,31 @@ pub(crate) unsafe fn install(file: *mut File) {
 ///
 /// # Safety
 /// `file` is a journal, and SQLite calls: one call at a time for each file.
-unsafe fn call(file: *mut File, body: impl FnOnce(&mut Vec<u8>) -> c_int) -> c_int {
+unsafe fn call(file: *mut abi::File, body: impl FnOnce(&mut Content) -> c_int) -> c_int {
     crate::guard(abi::IOERR, || {
         // SAFETY: the caller's; `install` made the pointer, and only `close` ends it.
-        body(unsafe { &mut *(*file.cast::<Journal>()).bytes })
+        body(unsafe { &mut *(*file.cast::<Journal>()).content })
     })
 }
 
-unsafe extern "C" fn close(file: *mut File) -> c_int {
+unsafe extern "C" fn close(file: *mut abi::File) -> c_int {
     crate::guard(abi::OK, || {
         // SAFETY: SQLite's last call on a file that `install` made.
         unsafe {
             let file = &mut *file.cast::<Journal>();
-            drop(Box::from_raw(file.bytes));
+            Box::from_raw(file.content).is_over();
             file.base.methods = std::ptr::null();
         }
         abi::OK
     })
 }
 
-unsafe extern "C" fn read(file: *mut File, into: *mut c_void, length: c_int, offset: i64) -> c_int {
+unsafe extern "C" fn read(file: *mut abi::File, into: *mut c_void, length: c_int, offset: i64) -> c_int {
     // SAFETY: SQLite's call, with room for `length` bytes.
     unsafe {
-        call(file, |bytes| {
+        call(file, |content| {
             let into = std::slice::from_raw_parts_mut(into.cast::<u8>(), length as usize);
-            let there = bytes.get(offset as usize..).unwrap_or_default();
+            let there = content.bytes.get(offset as usize..).unwrap_or_default();
             let (filled, rest) = into.split_at_mut(into.len().min(there.len()));
             filled.copy_from_slice(&there[..filled.len()]);
             rest.fill(0);
@@ -82,17 +130,20 @@ unsafe extern "C" fn read(file: *mut File, into: *mut c_void, length: c_int, off
     }
 }
 
-unsafe extern "C" fn write(file: *mut File, written: *const c_void, length: c_int, offset: i64) -> c_int {
+unsafe extern "C" fn write(file: *mut abi::File, written: *const c_void, length: c_int, offset: i64) -> c_int {
     // SAFETY: SQLite's call, with `length` bytes.
     unsafe {
-        call(file, |bytes| {
+        call(file, |content| {
             let (written, at) = (std::slice::from_raw_parts(written.cast::<u8>(), length as usize), offset as usize);
             if written == MAGIC {
-                // Without it SQLite finds no name there. It would take the journal for stale, and would not play it back, where another
-                // database's rollback has removed the super-journal already.
+                content.super_journal = super_journal(&content.bytes, at);
                 return abi::OK;
             }
-            let end = at + written.len();
+            if at == 0 && written.first() == Some(&0) {
+                // journal_mode=PERSIST ends a journal so.
+                content.is_over();
+            }
+            let (bytes, end) = (&mut content.bytes, at + written.len());
             if bytes.len() < end {
                 // A failed allocation would end the process.
                 if bytes.try_reserve(end - bytes.len()).is_err() {
@@ -106,12 +157,13 @@ unsafe extern "C" fn write(file: *mut File, written: *const c_void, length: c_in
     }
 }
 
-unsafe extern "C" fn truncate(file: *mut File, size: i64) -> c_int {
+unsafe extern "C" fn truncate(file: *mut abi::File, size: i64) -> c_int {
     // SAFETY: SQLite's call.
     unsafe {
-        call(file, |bytes| {
-            bytes.truncate(size as usize);
-            bytes.shrink_to(SMALL.max(bytes.len()));
+        call(file, |content| {
+            content.is_over();
+            content.bytes.truncate(size as usize);
+            content.bytes.shrink_to(SMALL.max(content.bytes.len()));
             abi::OK
         })
     }
@@ -120,38 +172,38 @@ unsafe extern "C" fn truncate(file: *mut File, size: i64) -> c_int {
 /// So much memory an empty journal keeps.
 const SMALL: usize = 64 << 10;
 
-unsafe extern "C" fn sync(_file: *mut File, _flags: c_int) -> c_int {
+unsafe extern "C" fn sync(_file: *mut abi::File, _flags: c_int) -> c_int {
     abi::OK
 }
 
-unsafe extern "C" fn file_size(file: *mut File, size: *mut i64) -> c_int {
+unsafe extern "C" fn file_size(file: *mut abi::File, size: *mut i64) -> c_int {
     // SAFETY: SQLite's call.
     unsafe {
-        call(file, |bytes| {
-            *size = bytes.len() as i64;
+        call(file, |content| {
+            *size = content.bytes.len() as i64;
             abi::OK
         })
     }
 }
 
-unsafe extern "C" fn lock(_file: *mut File, _level: c_int) -> c_int {
+unsafe extern "C" fn lock(_file: *mut abi::File, _level: c_int) -> c_int {
     abi::OK
 }
 
-unsafe extern "C" fn check_reserved_lock(_file: *mut File, result: *mut c_int) -> c_int {
+unsafe extern "C" fn check_reserved_lock(_file: *mut abi::File, result: *mut c_int) -> c_int {
     // SAFETY: SQLite's call.
     unsafe { *result = 0 };
     abi::OK
 }
 
-unsafe extern "C" fn file_control(_file: *mut File, _operation: c_int, _argument: *mut c_void) -> c_int {
+unsafe extern "C" fn file_control(_file: *mut abi::File, _operation: c_int, _argument: *mut c_void) -> c_int {
     abi::NOTFOUND
 }
 
-unsafe extern "C" fn sector_size(_file: *mut File) -> c_int {
+unsafe extern "C" fn sector_size(_file: *mut abi::File) -> c_int {
     512
 }
 
-unsafe extern "C" fn device_characteristics(_file: *mut File) -> c_int {
+unsafe extern "C" fn device_characteristics(_file: *mut abi::File) -> c_int {
     abi::IOCAP
 }
