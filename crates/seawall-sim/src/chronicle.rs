@@ -27,6 +27,7 @@ events! {
     RolledBack: "a transaction was rolled back",
     Shrank: "a commit made the database smaller",
     Regrew: "a commit made it larger again",
+    CutAnew: "a commit changed the page size",
     Index: "a commit wrote an index frame",
     Rotated: "a process began another segment",
     KeptUntold: "a write began under a lease that was kept from a transaction which had committed nothing",

@@ -14,7 +14,7 @@ use seawall::commit::{CommitFrame, page_checksum};
 use seawall::frame::{self, Kind, UNIT};
 use seawall::group;
 use seawall::head::{Head, Place};
-use seawall::ids::{Digest, PageNo, Version};
+use seawall::ids::{Digest, PageNo, PageSize, Version};
 use seawall::page_map::Segments;
 use seawall::plain::HEADER;
 use seawall::storage::File;
@@ -39,6 +39,7 @@ const TOO_MANY: u32 = 2;
 struct Link {
     head: Head,
     page_count: u32,
+    page_size: Option<PageSize>,
     /// The transaction that made it; version 0 has none.
     transaction: Option<Number>,
     since: Duration,
@@ -130,7 +131,14 @@ impl Oracle {
             return Err(format!("version {} does not follow version {}", head.version.0, last.head.version.0));
         }
         let mut events = Vec::new();
-        if frame.page_count < last.page_count {
+        let is_cut_anew = last.page_size.is_some_and(|size| size != frame.page_size);
+        if is_cut_anew {
+            let numbers = pages.iter().map(|(page, ..)| page.0);
+            if !numbers.eq(1..=frame.page_count) {
+                return Err(format!("version {} has another page size, and not every page", head.version.0));
+            }
+            events.push(Event::CutAnew);
+        } else if frame.page_count < last.page_count {
             events.push(Event::Shrank);
         } else if self.chain.iter().any(|link| link.page_count > last.page_count) && frame.page_count > last.page_count
         {
@@ -153,14 +161,15 @@ impl Oracle {
         }
         for (page, number, sum) in pages {
             if Some(number) != transaction {
-                // What the database grew by without being written is zero.
-                if number != 0 {
+                // What the database grew by without being written is zero; what is only cut anew was written by others.
+                if number != 0 && !is_cut_anew {
                     return Err(format!("version {} has pages of two transactions", head.version.0));
                 }
             }
             self.pages.entry(page.0).or_default().push((head.version.0, sum));
         }
-        self.chain.push(Link { head, page_count: frame.page_count, transaction, since: now });
+        let (page_count, page_size) = (frame.page_count, Some(frame.page_size));
+        self.chain.push(Link { head, page_count, page_size, transaction, since: now });
         Ok(events)
     }
 
@@ -202,7 +211,8 @@ impl Oracle {
                 self.pages.entry(page as u32 + 1).or_default().push((0, page_checksum(image)));
             }
         }
-        self.chain.push(Link { head, page_count, transaction: None, since: now });
+        let page_size = head.base.map(|base| base.page_size);
+        self.chain.push(Link { head, page_count, page_size, transaction: None, since: now });
         Ok(())
     }
 

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The bytes of a page in a new database; a commit changes it now and then.
 const PAGE: u32 = 512;
+const LARGEST_PAGE: u32 = 2048;
 
 /// A thread that transacts.
 pub(crate) struct Actor<'a> {
@@ -251,10 +253,10 @@ impl<'a> Actor<'a> {
         // The first append makes the segment, and what lingers of the turn before is over after this.
         self.world.sleep(Duration::from_secs(5));
         let before = self.database.counts();
-        let size = PageSize::new(PAGE).expect("a page size");
         let number = self.world.next_transaction();
         let committed = self.database.begin(Duration::from_secs(30)).and_then(|mut transaction| {
-            transaction.write_page(size, PageNo(1), &self.image(number, 1))?;
+            let size = page_size(&transaction);
+            transaction.write_page(size, PageNo(1), &self.image(number, 1, size))?;
             transaction.commit(transaction.page_count())
         });
         let cost = self.database.counts() - before;
@@ -313,7 +315,7 @@ impl<'a> Actor<'a> {
     /// Reads and writes in a transaction, and commits it or not; whether it was acknowledged.
     fn fill(&mut self, mut transaction: Transaction) -> bool {
         let (world, number) = (self.world, self.world.next_transaction());
-        let size = PageSize::new(PAGE).expect("a page size");
+        let size = page_size(&transaction);
         let snapshot = transaction.snapshot().clone();
         if !self.read_pages(&snapshot, world.by_chance(0.05)) {
             return false;
@@ -327,7 +329,7 @@ impl<'a> Actor<'a> {
         let mut written: BTreeMap<u32, Sum> = BTreeMap::new();
         let others: Vec<u32> = (1..count).map(|_| world.pick(1..=most) as u32).collect();
         for page in [1].into_iter().chain(others) {
-            let image = self.image(number, page);
+            let image = self.image(number, page, size);
             if let Err(error) = transaction.write_page(size, PageNo(page), &image) {
                 self.failed(&error, "writing a page");
                 return false;
@@ -342,6 +344,9 @@ impl<'a> Actor<'a> {
             world.met(Event::RolledBack);
             return false;
         }
+        if world.by_chance(0.05) {
+            return self.cut_anew(transaction, number, &snapshot);
+        }
         let page_count = match world.pick(0..=9) {
             0 if transaction.page_count() > 1 => world.pick(1..=transaction.page_count().into()) as u32,
             _ => transaction.page_count(),
@@ -355,6 +360,31 @@ impl<'a> Actor<'a> {
         }
         drop(transaction);
         self.conclude(number, &snapshot, committed, &written, failed_before)
+    }
+
+    /// Commits, and the pages become larger or smaller: the same bytes, cut anew.
+    fn cut_anew(&mut self, mut transaction: Transaction, number: Number, before: &Snapshot) -> bool {
+        let (world, old) = (self.world, page_size(&transaction));
+        let bytes: Result<Vec<u8>, Error> = (1..=transaction.page_count()).try_fold(Vec::new(), |mut bytes, page| {
+            bytes.extend_from_slice(&transaction.read_page(PageNo(page))?);
+            Ok(bytes)
+        });
+        let mut bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.failed(&error, "reading a page");
+                return false;
+            }
+        };
+        let sizes = [PAGE, 2 * PAGE, LARGEST_PAGE].map(|size| PageSize::new(size).expect("a page size"));
+        let others: Vec<PageSize> = sizes.into_iter().filter(|size| *size != old).collect();
+        let new = others[world.pick(0..=others.len() as u64 - 1) as usize];
+        bytes.resize(bytes.len().next_multiple_of(new.bytes()), 0);
+        let written: BTreeMap<u32, Sum> = (1..).zip(bytes.chunks(new.bytes()).map(page_checksum)).collect();
+        let failed_before = self.failed_appends();
+        let committed = transaction.commit_as(new, written.len() as u32);
+        drop(transaction);
+        self.conclude(number, before, committed, &written, failed_before)
     }
 
     fn conclude(
@@ -401,8 +431,8 @@ impl<'a> Actor<'a> {
     }
 
     /// A page's content: whose it is, and something to compare.
-    fn image(&self, number: Number, page: u32) -> Vec<u8> {
-        let mut image = vec![0; PAGE as usize];
+    fn image(&self, number: Number, page: u32, size: PageSize) -> Vec<u8> {
+        let mut image = vec![0; size.bytes()];
         image[..8].copy_from_slice(&number.to_le_bytes());
         image[8..12].copy_from_slice(&page.to_le_bytes());
         self.world.random_bytes(&mut image[12..64]);
@@ -429,4 +459,9 @@ impl<'a> Actor<'a> {
             world.violation(|| format!("{what} failed as nothing here can make it fail: {error}"));
         }
     }
+}
+
+/// The bytes of a page that `transaction` writes in.
+fn page_size(transaction: &Transaction) -> PageSize {
+    transaction.page_size().unwrap_or(PageSize::new(PAGE).expect("a page size"))
 }

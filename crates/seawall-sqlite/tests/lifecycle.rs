@@ -324,6 +324,74 @@ fn backups_out_and_in() {
 }
 
 #[test]
+fn other_page_sizes_and_sources_in_wal_mode() {
+    let place = Place::new();
+    let (plain, ours, other) = (place.plain(), connect(&place.name("db")), connect(&place.name("db")));
+    done(&plain, "PRAGMA page_size = 1024");
+    done(&plain, "PRAGMA journal_mode = WAL");
+    let fill = "INSERT INTO t SELECT zeroblob(700) FROM c";
+    let fill = format!("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 40) {fill}");
+    for connection in [&plain, &ours] {
+        done(connection, "CREATE TABLE t (a)");
+        done(connection, &fill);
+    }
+    for page_size in [512, 65536, 4096] {
+        done(&ours, &format!("PRAGMA page_size = {page_size}"));
+        done(&ours, "VACUUM");
+        let _others = Others::take_what_is_free();
+        assert_eq!(done(&other, "SELECT count(*) FROM t"), "Integer(40)|\n");
+        done(&other, "INSERT INTO t VALUES (1)");
+        back_up(&plain, &ours);
+        assert_eq!(done(&ours, "SELECT count(*) FROM t"), "Integer(40)|\n");
+        assert_eq!(done(&ours, "PRAGMA page_size"), "Integer(1024)|\n");
+        done(&ours, "PRAGMA integrity_check");
+    }
+}
+
+/// Where main is plain, SQLite keeps our journal in a file of ours.
+#[test]
+fn journals() {
+    let place = Place::new();
+    done(&connect(&place.name("db")), "CREATE TABLE t (id INTEGER PRIMARY KEY, a)");
+    let fill = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 60) INSERT INTO ours.t SELECT n, zeroblob(3000) FROM c";
+    for mode in ["DELETE", "TRUNCATE", "PERSIST", "MEMORY"] {
+        let plain = place.plain();
+        attach(&plain, &place.name("db"), "ours");
+        attach(&plain, &place.name("beside"), "beside");
+        done(&plain, "CREATE TABLE IF NOT EXISTS beside.u (a)");
+        done(&plain, &format!("PRAGMA journal_mode = {mode}"));
+        done(&plain, "PRAGMA ours.cache_size = 10");
+        for end in ["COMMIT", "ROLLBACK", "COMMIT"] {
+            done(&plain, "BEGIN");
+            // Locked, and not changed: SQLite ties both together by a super-journal.
+            done(&plain, "DELETE FROM beside.u WHERE a = 7");
+            done(&plain, "DELETE FROM ours.t");
+            done(&plain, fill);
+            done(&plain, "SAVEPOINT s");
+            done(&plain, "UPDATE ours.t SET a = zeroblob(2000)");
+            let others = Others::take_what_is_free();
+            done(&plain, "ROLLBACK TO s");
+            done(&plain, end);
+            drop(others);
+            assert_eq!(done(&plain, "SELECT count(*), sum(length(a)) FROM ours.t"), "Integer(60)|Integer(180000)|\n");
+        }
+        // A commit that is refused, after its journal has named a super-journal.
+        done(&plain, "CREATE TABLE IF NOT EXISTS main.v (a)");
+        done(&plain, "BEGIN");
+        done(&plain, "UPDATE ours.t SET a = zeroblob(1000)");
+        done(&plain, "INSERT INTO main.v VALUES (1)");
+        assert_eq!(refused(&plain, "COMMIT").code & 0xff, ffi::SQLITE_IOERR);
+        assert_eq!(done(&plain, "SELECT sum(length(a)) FROM ours.t"), "Integer(180000)|\n");
+        // Closed in the middle.
+        done(&plain, "BEGIN");
+        done(&plain, "UPDATE ours.t SET a = zeroblob(1000)");
+        drop(plain);
+        let _others = Others::take_what_is_free();
+        assert_eq!(done(&connect(&place.name("db")), "SELECT sum(length(a)) FROM t"), "Integer(180000)|\n");
+    }
+}
+
+#[test]
 fn openings_that_fail() {
     let place = Place::new();
     let connection = connect(&place.name("db"));

@@ -60,15 +60,23 @@ impl Statement {
     pub(super) fn sql(&self) -> Vec<String> {
         match self {
             // Both hold for the connection, until it is vacuumed the next time: so they are always said.
-            Statement::Vacuum { auto_vacuum, page_size } => vec![
+            Statement::Vacuum { auto_vacuum, .. } => vec![
                 format!("PRAGMA auto_vacuum = {}", auto_vacuum % 3),
-                format!("PRAGMA page_size = {}", 512 << (page_size % 8)),
+                format!("PRAGMA page_size = {}", self.page_size().expect("it asks for one")),
                 "VACUUM".into(),
             ],
             // SQLite looks for the column in the schema that it remembers, and does not ask whether another connection has changed it.
             // Reading the schema makes it ask.
             one @ Statement::AddColumn { .. } => vec!["SELECT count(*) FROM sqlite_schema".into(), one.one()],
             one => vec![one.one()],
+        }
+    }
+
+    /// The page size that it asks for.
+    pub(super) fn page_size(&self) -> Option<u32> {
+        match self {
+            Statement::Vacuum { page_size, .. } => Some(512 << (page_size % 8)),
+            _ => None,
         }
     }
 

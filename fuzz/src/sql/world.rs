@@ -248,6 +248,10 @@ impl World {
                 }
                 _ => {
                     assert_eq!(ours, sqlite::run(&stock, &sql), "{sql}");
+                    if let (Some(page_size), "VACUUM", Ok(_)) = (statement.page_size(), &*sql, &ours) {
+                        let told = sqlite::run(self.connection(who), "PRAGMA page_size");
+                        assert!(told.is_ok_and(|told| told.0 == format!("Integer({page_size})|\n")), "{page_size}");
+                    }
                     if statement.writes() {
                         self.model.committed(&base, State::of(&stock));
                     }
