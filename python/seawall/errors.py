@@ -56,6 +56,10 @@ class CannotOpen(SeawallError, sqlite3.OperationalError):
     """The database cannot be opened, or not like this; the text has the way out."""
 
 
+class NotADatabase(SeawallError):
+    """What lies there is no SQLite database. It was not touched."""
+
+
 class PermissionDenied(SeawallError, sqlite3.OperationalError):
     """The file system does not allow it. Nothing was written."""
 
@@ -78,6 +82,7 @@ _CLASSES: dict[str, type[SeawallError]] = {
     "Corrupt": DatabaseDamaged,
     "Full": DiskFull,
     "CannotOpen": CannotOpen,
+    "NotADatabase": NotADatabase,
     "Permission": PermissionDenied,
     "ReadOnly": DatabaseReadOnly,
     "Io": StorageFailed,

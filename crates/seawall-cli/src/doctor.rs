@@ -11,6 +11,7 @@ use seawall_dynamodb::address::Address;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The settings that name a coordinator, Seawall's own and django-sqlite-efs's.
 const SETTINGS: [(&str, &str); 2] = [("SEAWALL_COORDINATOR", ""), ("SQLITE_LOCK_DYNAMODB_TABLE", "dynamodb://")];
@@ -92,7 +93,7 @@ fn opened(name: &Path) -> Finding {
 struct NoAdoption;
 
 impl PlainSqlite for NoAdoption {
-    fn hold(&self, _: &Path, _: bool) -> seawall::Result<Box<dyn HeldFile>> {
+    fn hold(&self, _: &Path, _: bool, _: Duration) -> seawall::Result<Box<dyn HeldFile>> {
         Err(seawall::Error::ReadOnly("doctor adopts nothing".into()))
     }
 }

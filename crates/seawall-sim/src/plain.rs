@@ -13,8 +13,6 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long stock SQLite tries to get the lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it sleeps between two tries in the end. A holder that is frozen keeps the lock for hours, and steps are counted.
 const BUSY_SLEEP: Duration = Duration::from_millis(100);
 
@@ -72,7 +70,7 @@ pub(crate) fn try_hold(world: &World, inode: usize) -> io::Result<Option<Held>> 
 }
 
 impl PlainSqlite for SimSqlite {
-    fn hold(&self, _name: &Path, create: bool) -> Result<Box<dyn HeldFile>> {
+    fn hold(&self, _name: &Path, create: bool, patience: Duration) -> Result<Box<dyn HeldFile>> {
         let world = &self.0;
         let inode = open_name(world, create).map_err(failed("opening"))?;
         let began = world.now();
@@ -81,7 +79,7 @@ impl PlainSqlite for SimSqlite {
                 return Ok(Box::new(held));
             }
             let waited = world.now() - began;
-            if waited > BUSY_TIMEOUT {
+            if waited > patience {
                 return Err(Error::Busy { holder: "stock SQLite".into(), waited });
             }
             world.sleep(BUSY_SLEEP);

@@ -11,17 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long stock users of NAME may keep it locked before adoption gives up.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// A write version that makes stock SQLite treat a file as read-only.
 const MARKED: u8 = 3;
 const WRITE_VERSION: u64 = 18;
 const IN_WAL_MODE: u8 = 2;
 
 impl PlainSqlite for &'static Host {
-    fn hold(&self, name: &Path, create: bool) -> Result<Box<dyn HeldFile>> {
-        match self.hold_by_stock(name, create) {
+    fn hold(&self, name: &Path, create: bool, patience: Duration) -> Result<Box<dyn HeldFile>> {
+        match self.hold_by_stock(name, create, patience) {
             // Maybe only by the account that this child's SQLite inherited.
             Err(busy @ Error::Busy { .. }) if fork::count() > 0 => inherited::hold(name)?.ok_or(busy),
             held => held,
@@ -30,8 +27,8 @@ impl PlainSqlite for &'static Host {
 }
 
 impl Host {
-    fn hold_by_stock(&'static self, name: &Path, create: bool) -> Result<Box<dyn HeldFile>> {
-        let mut held = HeldByStock::open(self, name, create)?;
+    fn hold_by_stock(&'static self, name: &Path, create: bool, patience: Duration) -> Result<Box<dyn HeldFile>> {
+        let mut held = HeldByStock::open(self, name, create, patience)?;
         // Reads something, so that stock SQLite first finishes what a crash may have left beside NAME.
         held.run(c"SELECT count(*) FROM sqlite_schema")?;
         if held.write_version()? == IN_WAL_MODE {
@@ -40,7 +37,7 @@ impl Host {
         match held.write_version()? {
             // Stock SQLite only reads it; so nobody writes it while it is read.
             MARKED => held.hold_marked()?,
-            IN_WAL_MODE => return Err(held.busy(Instant::now())),
+            IN_WAL_MODE => return Err(held.busy()),
             _ => match held.run(c"BEGIN EXCLUSIVE") {
                 // Another adopter marked it while this one waited for the lock.
                 Err(Error::ReadOnly(_)) if held.write_version()? == MARKED => held.hold_marked()?,
@@ -59,23 +56,31 @@ const READ: &CStr = c"BEGIN; SELECT count(*) FROM sqlite_schema";
 struct HeldByStock {
     host: &'static Host,
     name: PathBuf,
+    began: Instant,
+    /// How long it waits in all for others who have NAME locked.
+    patience: Duration,
     db: *mut Sqlite3,
     file: *mut File,
 }
 
 impl HeldByStock {
-    fn open(host: &'static Host, name: &Path, create: bool) -> Result<HeldByStock> {
+    fn open(host: &'static Host, name: &Path, create: bool, patience: Duration) -> Result<HeldByStock> {
         let path = CString::new(name.as_os_str().as_bytes())
             .map_err(|_| Error::CannotOpen(format!("{} has a NUL in its name", name.display())))?;
         let flags = abi::OPEN_READWRITE | if create { abi::OPEN_CREATE } else { 0 };
-        let mut held =
-            HeldByStock { host, name: name.to_owned(), db: std::ptr::null_mut(), file: std::ptr::null_mut() };
+        let mut held = HeldByStock {
+            host,
+            name: name.to_owned(),
+            began: Instant::now(),
+            patience,
+            db: std::ptr::null_mut(),
+            file: std::ptr::null_mut(),
+        };
         // SAFETY: the VFS is named, so that it is SQLite's own whatever its default has become; `held` closes what
         // opens, even where it fails.
         unsafe {
             let code = (host.api.open_v2)(path.as_ptr(), &raw mut held.db, flags, (*host.default_vfs).name);
             held.check(code, "open")?;
-            (host.api.busy_timeout)(held.db, PATIENCE.as_millis() as c_int);
             let place = (&raw mut held.file).cast::<c_void>();
             let code = (host.api.file_control)(held.db, c"main".as_ptr(), abi::FCNTL_FILE_POINTER, place);
             held.check(code, "open")?;
@@ -84,23 +89,25 @@ impl HeldByStock {
     }
 
     fn run(&mut self, sql: &CStr) -> Result<()> {
-        let begun = Instant::now();
+        let left = self.patience.saturating_sub(self.began.elapsed());
         // SAFETY: `db` is open.
-        let code = unsafe { self.host.api.run(self.db, sql) };
-        if code & 0xff == abi::BUSY { Err(self.busy(begun)) } else { self.check(code, "take over") }
+        let code = unsafe {
+            (self.host.api.busy_timeout)(self.db, c_int::try_from(left.as_millis()).unwrap_or(c_int::MAX));
+            self.host.api.run(self.db, sql)
+        };
+        if code & 0xff == abi::BUSY { Err(self.busy()) } else { self.check(code, "take over") }
     }
 
     /// Holds NAME as the marked file that it was just now. Under the lock it is looked at again: an adoption that failed in between gave
     /// NAME back, and this lock does not keep a program out that began to write then.
     fn hold_marked(&mut self) -> Result<()> {
-        let begun = Instant::now();
         self.run(READ)?;
-        if self.write_version()? == MARKED { Ok(()) } else { Err(self.busy(begun)) }
+        if self.write_version()? == MARKED { Ok(()) } else { Err(self.busy()) }
     }
 
-    fn busy(&self, begun: Instant) -> Error {
+    fn busy(&self) -> Error {
         let holder = format!("another program, with stock SQLite, on {}", self.name.display());
-        Error::Busy { holder, waited: begun.elapsed() }
+        Error::Busy { holder, waited: self.began.elapsed() }
     }
 
     /// What byte 18 says; 1 for an empty file, as SQLite takes it.
@@ -125,7 +132,9 @@ impl HeldByStock {
             unsafe { self.host.api.message(self.db) }
         };
         Err(match code & 0xff {
-            abi::NOTADB => Error::CannotOpen(format!("{name} is not a SQLite database ({cause}). Nothing was changed")),
+            abi::NOTADB => {
+                Error::NotADatabase(format!("{name} is not a SQLite database ({cause}). It was not touched"))
+            }
             abi::CORRUPT => Error::Corrupt { what: name.to_string(), why: cause },
             abi::FULL => Error::Full(format!("{name}: {cause}")),
             abi::PERM => Error::Permission(format!("{name}: {cause}")),

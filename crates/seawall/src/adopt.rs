@@ -31,6 +31,8 @@ pub(crate) struct Adoption<'a> {
     pub(crate) name: &'a Path,
     pub(crate) storage: &'a Arc<dyn Storage>,
     pub(crate) options: &'a Options,
+    /// When the opening began that this is a part of: it waits for others for `options.adoption_timeout` in all.
+    pub(crate) began: Duration,
     /// Neither NAME nor `id` was there when the opening began, and the folder was: a removal was cut short.
     pub(crate) was_removed: bool,
 }
@@ -61,9 +63,17 @@ impl Adoption<'_> {
         coordinator_of(&self.options.coordinator, database, self.storage)
     }
 
+    fn waited(&self) -> Duration {
+        self.storage.now().monotonic.saturating_sub(self.began)
+    }
+
+    /// How long this adoption may go on waiting for others.
+    fn patience(&self) -> Duration {
+        self.options.adoption_timeout.saturating_sub(self.waited())
+    }
+
     /// Keeps out those who write NAME by the rules of django-sqlite-efs, once none of them is at work.
     fn shut_out(&self, coordinator: &dyn Coordinator) -> Result<()> {
-        let began = self.storage.now().monotonic;
         for name in self.legacy_names() {
             loop {
                 let at_work = coordinator.shut_out(&name).map_err(|error| {
@@ -71,10 +81,9 @@ impl Adoption<'_> {
                     Error::CannotOpen(format!("{error}. NAME was not touched"))
                 })?;
                 let Some(holder) = at_work else { break };
-                let waited = self.storage.now().monotonic.saturating_sub(began);
-                if waited >= self.options.adoption_timeout {
+                if self.patience().is_zero() {
                     self.let_in(coordinator);
-                    return Err(Error::Busy { holder, waited });
+                    return Err(Error::Busy { holder, waited: self.waited() });
                 }
                 self.storage.sleep(LEGACY_WAIT);
             }
@@ -102,7 +111,7 @@ impl Adoption<'_> {
         create: bool,
         made_folder: bool,
     ) -> Result<DatabaseId> {
-        let mut held = plain.hold(self.name, create)?;
+        let mut held = plain.hold(self.name, create, self.patience())?;
         if self.home(File::Id)?.is_some() {
             return self.adopted_as();
         }
@@ -168,7 +177,7 @@ impl Adoption<'_> {
                 Ok(Some(plain::with_write_version(&marked, plain::write_version(header))))
             }
             NameState::Empty | NameState::Other => {
-                Err(Error::CannotOpen("NAME is not a SQLite database. It was not touched".into()))
+                Err(Error::NotADatabase("NAME is not a SQLite database. It was not touched".into()))
             }
         }
     }

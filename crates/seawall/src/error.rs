@@ -38,6 +38,8 @@ pub enum ErrorKind {
     /// Head and files do not belong together, NAME was changed from outside, the folder was copied, the
     /// format is unknown, another coordinator: it cannot be opened, and the text has the way out.
     CannotOpen,
+    /// What lies at NAME is no SQLite database. It was not touched.
+    NotADatabase,
     /// The file system says that this may not be done.
     Permission,
     /// The database was opened read-only, or lies on a read-only file system.
@@ -125,6 +127,9 @@ pub enum Error {
     /// See [`ErrorKind::CannotOpen`].
     #[error("{}", Shown::message(.0))]
     CannotOpen(String),
+    /// See [`ErrorKind::NotADatabase`].
+    #[error("{}", Shown::message(.0))]
+    NotADatabase(String),
     /// See [`ErrorKind::Permission`].
     #[error("no permission: {}. Nothing was written; let this user read and write the database and its folder", Shown::message(.0))]
     Permission(String),
@@ -171,6 +176,7 @@ impl Error {
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Full(_) => ErrorKind::Full,
             Error::CannotOpen(_) => ErrorKind::CannotOpen,
+            Error::NotADatabase(_) => ErrorKind::NotADatabase,
             Error::Permission(_) => ErrorKind::Permission,
             Error::ReadOnly(_) => ErrorKind::ReadOnly,
             Error::Io { .. } => ErrorKind::Io,
@@ -222,7 +228,8 @@ mod tests {
                 Error::OutcomeUntold { .. } => Error::Corrupt { what: text(), why: text() },
                 Error::Corrupt { .. } => Error::Full(text()),
                 Error::Full(_) => Error::CannotOpen(text()),
-                Error::CannotOpen(_) => Error::Permission(text()),
+                Error::CannotOpen(_) => Error::NotADatabase(text()),
+                Error::NotADatabase(_) => Error::Permission(text()),
                 Error::Permission(_) => Error::ReadOnly(text()),
                 Error::ReadOnly(_) => Error::Io { what: text(), cause: Arc::new(io::Error::other(text())) },
                 Error::Io { .. } => return errors,

@@ -195,13 +195,14 @@ fn open_or_adopt(
     options: &Options,
     plain: &dyn PlainSqlite,
 ) -> Result<Arc<Database>> {
+    let began = storage.now().monotonic;
     let look_for_id = || storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
     let mut home = look_for_id()?;
     if home.is_none() {
         let is_there = check_adoptable(&*storage, access)?;
         let has_folder = || storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error));
         let was_removed = !is_there && has_folder()?.is_some();
-        let adoption = Adoption { name, storage: &storage, options, was_removed };
+        let adoption = Adoption { name, storage: &storage, options, began, was_removed };
         adoption.run(plain, access == Access::Create)?;
         home = look_for_id()?;
     }
@@ -227,7 +228,7 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<bool> {
     let beginning = read(storage, File::Name, plain::empty_marked().len())?;
     let state = plain::state_of(&beginning[..HEADER.min(beginning.len())]);
     if state == NameState::Other && !plain::is_torn_empty(&beginning) {
-        return Err(Error::CannotOpen("NAME is not a SQLite database. It was not touched".into()));
+        return Err(Error::NotADatabase("NAME is not a SQLite database. It was not touched".into()));
     }
     check_begun(storage, state == NameState::Marked)?;
     Ok(true)

@@ -5,6 +5,7 @@
 use crate::error::{Error, Result};
 use crate::ids::PageSize;
 use std::path::Path;
+use std::time::Duration;
 
 /// The bytes of the header.
 pub const HEADER: usize = 100;
@@ -20,7 +21,8 @@ const VERSION_VALID_FOR: usize = 92;
 pub trait PlainSqlite {
     /// Opens NAME (makes it, empty, if it is absent and `create`), lets stock SQLite finish what a crash left, and holds
     /// the file so that nobody else writes it until the answer is dropped: under an EXCLUSIVE lock, or, if it is marked already, a SHARED one.
-    fn hold(&self, name: &Path, create: bool) -> Result<Box<dyn HeldFile>>;
+    /// Where others have NAME locked for longer than `patience`, the error is [`Error::Busy`](crate::Error::Busy).
+    fn hold(&self, name: &Path, create: bool, patience: Duration) -> Result<Box<dyn HeldFile>>;
 }
 
 /// NAME, held. Its bytes are reached through SQLite's own file: a descriptor of ours would drop SQLite's locks when it is closed.

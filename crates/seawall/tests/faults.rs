@@ -360,7 +360,7 @@ fn an_adoption_that_fails_gives_name_back_only_if_no_head_can_be_there() {
 fn after_a_panic_in_an_opening_the_next_one_opens_it() {
     struct Panics;
     impl seawall::PlainSqlite for Panics {
-        fn hold(&self, _: &std::path::Path, _: bool) -> seawall::Result<Box<dyn seawall::HeldFile>> {
+        fn hold(&self, _: &std::path::Path, _: bool, _: Duration) -> seawall::Result<Box<dyn seawall::HeldFile>> {
             panic!("it panics")
         }
     }

@@ -11,7 +11,7 @@ struct Alone;
 struct Held(std::fs::File);
 
 impl PlainSqlite for Alone {
-    fn hold(&self, name: &Path, create: bool) -> Result<Box<dyn HeldFile>> {
+    fn hold(&self, name: &Path, create: bool, _: Duration) -> Result<Box<dyn HeldFile>> {
         let mut options = std::fs::OpenOptions::new();
         let file = options.read(true).write(true).create(create).truncate(false).open(name);
         Ok(Box::new(Held(file.map_err(|error| Error::io("opening NAME", error))?)))

@@ -25,7 +25,7 @@ pub struct PlainFile;
 struct Held(File);
 
 impl PlainSqlite for PlainFile {
-    fn hold(&self, name: &Path, create: bool) -> Result<Box<dyn HeldFile>> {
+    fn hold(&self, name: &Path, create: bool, _: Duration) -> Result<Box<dyn HeldFile>> {
         let opened = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(name);
         Ok(Box::new(Held(opened.map_err(|error| Error::io("opening NAME", error))?)))
     }
