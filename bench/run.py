@@ -37,7 +37,7 @@ def shown(rows: Iterable[Row]) -> list[Row]:
 def file_system(folder: Path) -> str:
     """The kind of file system that the local figures are from."""
     path = folder / "probe.sqlite3"
-    seawall.connect(path).close()
+    seawall.connect(path).execute("PRAGMA seawall_version")
     return seawall.status(path).file_system
 
 

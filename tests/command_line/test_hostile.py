@@ -184,7 +184,7 @@ def test_only_what_cannot_change_anything_is_asked(proxy: Proxy, url: str, table
 
 def test_the_environment_says_how_the_database_s_table_is_reached(url: str, tmp_path: Path) -> None:
     name = tmp_path / "db.sqlite3"
-    seawall.connect(name, coordinator=url).close()
+    seawall.connect(name, coordinator=url).execute("PRAGMA seawall_version")
     found = look(name, env={"SEAWALL_COORDINATOR": url})
     assert problems(found) == set()
     assert found["head"]["state"] == "good"
@@ -262,7 +262,7 @@ def test_what_a_server_says_is_one_short_line(proxy: Proxy, url: str, tmp_path: 
     with proxy.fault(rude, times=None):
         done = run("doctor", tmp_path / "db.sqlite3", "--coordinator", url)
         with pytest.raises(seawall.SeawallError) as told:
-            seawall.connect(tmp_path / "db.sqlite3", coordinator=url)
+            seawall.connect(tmp_path / "db.sqlite3", coordinator=url).execute("SELECT * FROM sqlite_schema")
     assert done.returncode == 1
     for text in (*done.stdout.splitlines(), str(told.value)):
         assert text.isprintable() and len(text) < 1500, text
@@ -271,7 +271,7 @@ def test_what_a_server_says_is_one_short_line(proxy: Proxy, url: str, tmp_path: 
 
 def test_a_lease_that_somebody_wrote(url: str, dynamodb: str, table: str, tmp_path: Path) -> None:
     name = tmp_path / "db.sqlite3"
-    seawall.connect(name, coordinator=url).close()
+    seawall.connect(name, coordinator=url).execute("PRAGMA seawall_version")
     key = {"pk": {"S": f"seawall#{seawall.status(name, coordinator=url).database}"}}
     client(dynamodb).update_item(
         TableName=table,

@@ -81,12 +81,13 @@ def test_in_use_by_stock_sqlite(connect: Connect, db: Path, journal_mode: str) -
     content = make_plain(db, f"journal_mode={journal_mode}")
     plain = sqlite3.connect(db, isolation_level=None)
     plain.execute("BEGIN IMMEDIATE")
-    with pytest.raises(sqlite3.OperationalError, match="stock SQLite"):
-        connect()
+    connection = connect(timeout=0.3)
+    with pytest.raises(seawall.DatabaseBusy, match="stock SQLite"):
+        rows(connection, "SELECT * FROM t")
     plain.execute("INSERT INTO t VALUES (1000, 'x')")
     plain.execute("COMMIT")
     plain.close()
-    assert rows(connect(), "SELECT * FROM t") == [*content, (1000, "x")]
+    assert rows(connection, "SELECT * FROM t") == [*content, (1000, "x")]
 
 
 def test_stock_sqlite_reads_and_is_refused(connect: Connect, db: Path) -> None:

@@ -47,7 +47,7 @@ def is_safe(text: str) -> bool:
     ],
 )
 def test_no_password_is_told(ask: Callable[[Path, str], Any], coordinator: str, tmp_path: Path) -> None:
-    seawall.connect(tmp_path / "db.sqlite3").close()
+    seawall.connect(tmp_path / "db.sqlite3").execute("PRAGMA seawall_version")
     with pytest.raises(seawall.CannotOpen) as told:
         ask(tmp_path / "db.sqlite3", coordinator)
     assert "sesame" not in str(told.value)
@@ -82,7 +82,7 @@ def test_the_status_of_a_strange_name_forges_no_line(tmp_path: Path) -> None:
 
 def test_whoever_writes_into_lease_forges_no_line(tmp_path: Path) -> None:
     name = tmp_path / "db.sqlite3"
-    seawall.connect(name).close()
+    seawall.connect(name).execute("PRAGMA seawall_version")
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

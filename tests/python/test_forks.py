@@ -90,7 +90,7 @@ def test_a_child_opens_what_another_thread_was_opening(db: Path) -> None:
 
     def adopt() -> None:
         try:
-            seawall.connect(db, timeout=2)
+            rows(seawall.connect(db, timeout=2), "SELECT * FROM t")
         except sqlite3.Error as error:
             failed.append(error)
 
@@ -127,14 +127,14 @@ def test_a_child_adopts_what_its_parent_has_locked_no_more(db: Path) -> None:
     def adopt() -> None:
         # While the parent really has it, it is busy.
         with pytest.raises(seawall.DatabaseBusy):
-            seawall.connect(db)
+            rows(seawall.connect(db, timeout=0.5), "SELECT * FROM t")
         os.read(wait, 1)
         adopted = seawall.connect(db, isolation_level=None)
         adopted.execute("INSERT INTO t VALUES (2)")
         assert rows(adopted, "SELECT * FROM t") == [(1,), (2,)]
 
     child = in_a_child(adopt)
-    time.sleep(6)
+    time.sleep(2)
     stock.execute("ROLLBACK")
     stock.close()
     os.write(go, b"x")

@@ -113,9 +113,16 @@ def test_the_shell_hears_why(db: Path) -> None:
 
 def test_the_shell_does_not_make_databases_by_accident(db: Path) -> None:
     sqlite3.connect(db).execute("CREATE TABLE t (a)")
-    done = shell(f".open 'file:{db}?vfs=seawall'", f"ATTACH '{db}x' AS y;")
-    assert "becomes one only if that is asked for" in done.stderr
-    assert not Path(f"{db}x").exists()
+    before = db.read_bytes()
+    done = shell(f".open 'file:{db}?vfs=seawall'", f"ATTACH '{db}x' AS y;", "CREATE TABLE y.t (a);")
+    assert (done.stdout, done.stderr) == ("", "")
+    assert not Path(f"{db}x-seawall").exists()
+    assert rows(sqlite3.connect(f"{db}x"), "SELECT name FROM sqlite_schema") == [("t",)]
+    # That made main one, and asked for it; to open it and do nothing would not.
+    assert Path(f"{db}-seawall").exists()
+    assert db.read_bytes() != before
+    shell(f".open 'file:{db}y?vfs=seawall'", "SELECT 1;")
+    assert not Path(f"{db}y").exists()
 
 
 def test_python_m_seawall() -> None:

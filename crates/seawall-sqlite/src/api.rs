@@ -74,6 +74,8 @@ functions! {
     db_cacheflush @ 212: fn(*mut Sqlite3) -> c_int;
     trace_v2 @ 214: fn(*mut Sqlite3, u32, Option<Trace>, *mut c_void) -> c_int;
     uri_key @ 245: fn(*const c_char, c_int) -> *const c_char;
+    filename_journal @ 247: fn(*const c_char) -> *const c_char;
+    filename_wal @ 248: fn(*const c_char) -> *const c_char;
     txn_state @ 252: fn(*mut Sqlite3, *const c_char) -> c_int;
     db_name @ 264: fn(*mut Sqlite3, c_int) -> *const c_char;
 }

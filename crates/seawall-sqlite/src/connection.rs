@@ -32,6 +32,10 @@ pub(crate) struct Connection {
     listening: AtomicBool,
     /// The application has put a trace callback of its own in the place of ours.
     is_deaf: AtomicBool,
+    /// Our settings for main wait for the next statement.
+    settings_are_due: AtomicBool,
+    /// The application has given SQLite's cache for main a size.
+    cache_is_set: AtomicBool,
     /// `cache_spill` may have been turned off.
     spill_may_be_off: AtomicBool,
     statement: Mutex<Announced>,
@@ -78,10 +82,12 @@ impl Connection {
             ticket: Mutex::default(),
             handles_busy: AtomicBool::new(false),
             opening: AtomicBool::new(false),
-            is_setting: AtomicBool::new(false),
             has_new_schema: AtomicBool::new(false),
             listening: AtomicBool::new(false),
             is_deaf: AtomicBool::new(false),
+            settings_are_due: AtomicBool::new(false),
+            is_setting: AtomicBool::new(false),
+            cache_is_set: AtomicBool::new(false),
             spill_may_be_off: AtomicBool::new(false),
             statement: Mutex::default(),
             early: Mutex::default(),
@@ -101,11 +107,12 @@ impl Connection {
         self
     }
 
-    /// Prepares a connection whose main database is ours; SQLite calls for it as soon as that is open.
+    /// Prepares a connection whose main database is ours; SQLite calls for it as soon as that is open. What reads the schema waits for
+    /// the first use, where that makes the database.
     ///
     /// # Safety
     /// `db` is a new connection of the SQLite that `host` stands for, with main opened by our VFS.
-    pub(crate) unsafe fn set_up(host: &'static Host, db: *mut Sqlite3) {
+    pub(crate) unsafe fn set_up(host: &'static Host, db: *mut Sqlite3, is_opened: bool) {
         let Some(connection) = registry::find(db) else { return };
         let Some(ticket) = Ticket::of(&connection) else { return };
         connection.opening.store(true, Relaxed);
@@ -116,13 +123,11 @@ impl Connection {
         // cause will tell it. The last, empty, run clears SQLite's memory of them, which would fail the opening.
         unsafe {
             (host.api.trace_v2)(db, abi::TRACE_STMT, Some(on_statement), context);
-            host.api.run(db, c"PRAGMA main.journal_mode=MEMORY");
             // Debian's SQLite overwrites what is deleted: 30 times the pages on a large DELETE, all published.
             host.api.run(db, c"PRAGMA secure_delete=OFF");
-            // 16 MiB: a commit of anyone empties this cache, so it is no place to keep much, but a transaction
-            // that fits into it writes each page once. It reads the schema, too, which spares the first
-            // statement a transaction of its own.
-            host.api.run(db, c"PRAGMA cache_size=-16384");
+            if is_opened {
+                connection.make_settings(db);
+            }
             host.api.run(db, c"");
         }
         connection.opening.store(false, Relaxed);
@@ -162,9 +167,55 @@ impl Connection {
         self.is_setting.store(false, Relaxed);
     }
 
+    /// Makes the settings for main that read its schema, which spares the first statement a transaction of its own.
+    ///
+    /// # Safety
+    /// `db` is this connection's, and its mutex is this thread's.
+    unsafe fn make_settings(&self, db: *mut Sqlite3) {
+        self.is_setting.store(true, Relaxed);
+        // SAFETY: the caller's.
+        unsafe {
+            self.host.api.run(db, c"PRAGMA main.journal_mode=MEMORY");
+            if !self.cache_is_set.load(Relaxed) {
+                // 16 MiB: a commit of anyone empties this cache, so it is no place to keep much, but a transaction
+                // that fits into it writes each page once.
+                self.host.api.run(db, c"PRAGMA main.cache_size=-16384");
+            }
+        }
+        self.is_setting.store(false, Relaxed);
+    }
+
+    /// Makes the settings that waited for main's first use, once main is there, and no transaction writes it.
+    ///
+    /// # Safety
+    /// It is called from SQLite's trace callback of this connection.
+    unsafe fn make_due_settings(&self) {
+        let db = self.db();
+        // SAFETY: the caller's: `db` is open, and its mutex is ours.
+        unsafe {
+            if self.settings_are_due.load(Relaxed)
+                && !db.is_null()
+                && (self.host.api.txn_state)(db, c"main".as_ptr()) != abi::TXN_WRITE
+            {
+                self.settings_are_due.store(false, Relaxed);
+                self.make_settings(db);
+            }
+        }
+    }
+
     /// Whether the statement that runs is one of our settings.
     pub(crate) fn is_setting(&self) -> bool {
         self.is_setting.load(Relaxed)
+    }
+
+    /// The first use has made, or adopted, main.
+    pub(crate) fn main_is_opened(&self) {
+        self.settings_are_due.store(true, Relaxed);
+    }
+
+    /// The application gives SQLite's cache for main a size.
+    pub(crate) fn sets_cache(&self) {
+        self.cache_is_set.fetch_or(!self.is_setting(), Relaxed);
     }
 
     /// Main's file is being closed: by close(), or by deserialize(), after which the connection goes on without us.
@@ -349,6 +400,16 @@ impl Connection {
         locked(&self.patience).timeout
     }
 
+    /// SQLite is about to tell the timeout. Its own busy handler knows it, and takes the place of ours until that is needed again.
+    pub(crate) fn tells_timeout(&self) {
+        let (db, Some(timeout)) = (self.db(), self.timeout()) else { return };
+        if !db.is_null() && self.main_is_ours() {
+            let milliseconds = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+            // SAFETY: main's file is open, so `db` is; it is in the middle of a call, so its mutex is ours (a recursive one).
+            unsafe { (self.host.api.busy_timeout)(db, milliseconds) };
+        }
+    }
+
     /// From now on this connection waits so long.
     pub(crate) fn set_timeout(&self, timeout: Duration) {
         locked(&self.patience).timeout = Some(timeout);
@@ -428,6 +489,8 @@ unsafe extern "C" fn on_statement(
             return abi::OK;
         }
         let (statement, sql) = (statement.cast::<Statement>(), sql.cast::<c_char>());
+        // SAFETY: SQLite's call.
+        unsafe { connection.make_due_settings() };
         // SAFETY: SQLite passes its statement and its text, which ends in NUL.
         unsafe {
             // Of a trigger, and of a statement inside another one, it tells in words of its own.

@@ -101,7 +101,7 @@ impl Host {
                 return Err(SHARED);
             }
             (*main).is_main();
-            Connection::set_up(self, db);
+            Connection::set_up(self, db, (*main).is_opened());
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use crate::abi::{self, File, IoMethods, Sqlite3};
 use crate::failure::{self, Failure};
 use crate::host;
 use crate::main_file::{Lock, MainFile};
+use crate::opening;
 use crate::pragma::{self, Answer};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::NonNull;
@@ -36,11 +37,26 @@ static METHODS: IoMethods = IoMethods {
 /// # Safety
 /// `file` is the memory that SQLite gave to xOpen.
 pub(crate) unsafe fn install(file: *mut File, main: MainFile) {
+    // SAFETY: the caller's.
+    unsafe { restore(file, Box::into_raw(Box::new(main))) }
+}
+
+/// Makes `file` ours again, with what stood behind it.
+///
+/// # Safety
+/// `file` is the memory that SQLite gave to xOpen, and `main` came from [`behind`].
+pub(crate) unsafe fn restore(file: *mut File, main: *mut MainFile) {
     // SAFETY: the caller's; there is room for a `SeawallFile`, as our VFS asked for.
-    unsafe {
-        file.cast::<SeawallFile>()
-            .write(SeawallFile { base: File { methods: &METHODS }, main: Box::into_raw(Box::new(main)) });
-    }
+    unsafe { file.cast::<SeawallFile>().write(SeawallFile { base: File { methods: &METHODS }, main }) }
+}
+
+/// What stands behind a file of ours.
+///
+/// # Safety
+/// `file` is ours.
+pub(crate) unsafe fn behind(file: *mut File) -> *mut MainFile {
+    // SAFETY: the caller's.
+    unsafe { (*file.cast::<SeawallFile>()).main }
 }
 
 /// What stands behind a file, if it is one of ours.
@@ -50,7 +66,7 @@ pub(crate) unsafe fn install(file: *mut File, main: MainFile) {
 /// one at a time.
 pub(crate) unsafe fn ours(file: NonNull<File>) -> Option<*mut MainFile> {
     // SAFETY: the caller's; only `install` gives a file these methods.
-    unsafe { std::ptr::eq(file.as_ref().methods, &METHODS).then(|| (*file.cast::<SeawallFile>().as_ptr()).main) }
+    unsafe { std::ptr::eq(file.as_ref().methods, &METHODS).then(|| behind(file.as_ptr())) }
 }
 
 /// Runs one call on the file: its failure is kept, a success ends the memory of an earlier one.
@@ -60,7 +76,7 @@ pub(crate) unsafe fn ours(file: NonNull<File>) -> Option<*mut MainFile> {
 unsafe fn call(file: *mut File, body: impl FnOnce(&mut MainFile) -> Result<c_int, Failure>) -> c_int {
     crate::guard(abi::IOERR, || {
         // SAFETY: the caller's; `install` made the pointer, and only `close` ends it.
-        let main = unsafe { &mut *(*file.cast::<SeawallFile>()).main };
+        let main = unsafe { &mut *behind(file) };
         body(main).unwrap_or_else(|failure| main.connection().fails(failure))
     })
 }
@@ -163,6 +179,9 @@ unsafe extern "C" fn check_reserved_lock(_file: *mut File, result: *mut c_int) -
 unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *mut c_void) -> c_int {
     // SAFETY: SQLite's call; what `argument` points to depends on the operation, as SQLite defines it.
     unsafe {
+        if operation == abi::FCNTL_PDB && crate::guard(0, || c_int::from(opening::becomes_plain(file, argument))) != 0 {
+            return abi::OK;
+        }
         call(file, |main| match operation {
             abi::FCNTL_SYNC => {
                 main.sync(file)?;
@@ -174,6 +193,15 @@ unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *
             }
             abi::FCNTL_PDB => {
                 main.belongs_to(*argument.cast::<*mut Sqlite3>());
+                Ok(abi::OK)
+            }
+            abi::FCNTL_BUSYHANDLER => {
+                main.has_busy_handler(argument);
+                Ok(abi::NOTFOUND)
+            }
+            // There is no file to map.
+            abi::FCNTL_MMAP_SIZE => {
+                *argument.cast::<i64>() = 0;
                 Ok(abi::OK)
             }
             abi::FCNTL_PRAGMA => Ok(answer_pragma(main, argument.cast::<*mut c_char>())),

@@ -21,6 +21,7 @@ mod intent;
 mod io_methods;
 mod journal;
 mod main_file;
+mod opening;
 mod parameters;
 mod participants;
 mod patience;

@@ -13,11 +13,14 @@ use crate::failure::Failure;
 use crate::fork;
 use crate::header::{HEADER, OurFields, Synced, Written};
 use crate::host::Host;
+use crate::opening::Unnamed;
 use crate::parameters::{Freshness, Parameters};
 use crate::participants::When;
+use crate::plain::NotNow;
+use crate::registry::Journals;
 use crate::writing::Writing;
-use seawall::{Access, Database, Moment, PageSize, Snapshot, Status, Version};
-use std::ffi::c_int;
+use seawall::{Access, Database, Moment, PageSize, PlainSqlite, Snapshot, Status, Version};
+use std::ffi::{c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -30,10 +33,13 @@ pub(crate) struct MainFile {
     path: PathBuf,
     access: Access,
     parameters: Parameters,
-    database: Arc<Database>,
+    behind: Behind,
+    /// It becomes a plain file, unless it turns out to be main.
+    unnamed: Option<Unnamed>,
+    _journals: Journals,
     /// Why SQLite may only read it, where that was not asked for.
     only_read: Option<Failure>,
-    /// When it was opened, counted in forks.
+    /// When the database was opened, counted in forks.
     forks: u32,
     id: FileId,
     connection: Arc<Connection>,
@@ -58,6 +64,16 @@ pub(crate) struct MainFile {
     unconfirmed: Option<Moment>,
 }
 
+/// What stands behind the file.
+enum Behind {
+    /// This process's database.
+    Database(Arc<Database>),
+    /// No database of Seawall's lay there when SQLite opened the file: the first use makes one. Until then it shows these bytes.
+    Later(Vec<u8>),
+    /// Nothing, for this reason.
+    Refused(Failure),
+}
+
 /// What the file's transaction, if any, stands on.
 enum Holding {
     /// No transaction. SQLite still reads the header when it opens the file.
@@ -73,42 +89,28 @@ enum Holding {
 }
 
 impl MainFile {
-    pub(crate) fn open(
+    /// A file that the first use opens. Until then SQLite is shown `beginning`; if `unnamed`, it may become a plain file before that.
+    pub(crate) fn later(
         host: &'static Host,
         path: &Path,
         access: Access,
         parameters: Parameters,
-    ) -> Result<MainFile, Failure> {
-        // ATTACH and VACUUM INTO come here too, with the VFS of their connection: a file becomes a Seawall
-        // database only for somebody who said so.
-        if !parameters.names_vfs && !has_folder(path) {
-            return Err(Failure::refusal(
-                abi::CANTOPEN,
-                format!(
-                    "{0} is not a Seawall database, and it becomes one only if that is asked for by name: \
-                     'file:{0}?vfs=seawall'. To attach or write a plain SQLite file: 'file:{0}?vfs=unix'. Nothing was \
-                     opened",
-                    path.display()
-                ),
-            ));
-        }
-        let forks = fork::count();
-        let database = open_database(host, path, access, &parameters)?;
-        // Asked for each connection: the place may become writable, or be no more.
-        let may_write = if access == Access::ReadOnly { database.must_be_original() } else { database.may_write() };
-        let only_read = may_write.err().map(|error| Failure { code: abi::READONLY, ..error.into() });
-        let access = if only_read.is_some() { Access::ReadOnly } else { access };
-        let connection = Connection::unknown(host);
-        Ok(MainFile {
+        journals: Journals,
+        beginning: Vec<u8>,
+        unnamed: Option<Unnamed>,
+    ) -> MainFile {
+        MainFile {
             host,
             path: path.to_owned(),
             access,
             parameters,
-            database,
-            only_read,
-            forks,
+            behind: Behind::Later(beginning),
+            unnamed,
+            _journals: journals,
+            only_read: None,
+            forks: fork::count(),
             id: FILES.fetch_add(1, Relaxed),
-            connection,
+            connection: Connection::unknown(host),
             is_main: false,
             is_shared: false,
             is_owned: false,
@@ -119,7 +121,21 @@ impl MainFile {
             refused_in: None,
             must_reread: false,
             unconfirmed: None,
-        })
+        }
+    }
+
+    /// Opens the database that lies there, and adopts nothing.
+    pub(crate) fn opens_now(&mut self) -> Result<(), Failure> {
+        let database = open_database(&NotNow, &self.path, self.access, &self.parameters)?;
+        // Asked for each connection: the place may become writable, or be no more.
+        let may_write =
+            if self.access == Access::ReadOnly { database.must_be_original() } else { database.may_write() };
+        self.only_read = may_write.err().map(|error| Failure { code: abi::READONLY, ..error.into() });
+        if self.only_read.is_some() {
+            self.access = Access::ReadOnly;
+        }
+        self.behind = Behind::Database(database);
+        Ok(())
     }
 
     pub(crate) fn host(&self) -> &'static Host {
@@ -158,29 +174,78 @@ impl MainFile {
         self.access != Access::ReadOnly
     }
 
+    /// Whether the database is there. If not, the first use makes it.
+    pub(crate) fn is_opened(&self) -> bool {
+        matches!(self.behind, Behind::Database(_))
+    }
+
+    pub(crate) fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The application sets the size of SQLite's cache for this file.
+    pub(crate) fn sets_cache(&self) {
+        if self.is_main {
+            self.connection.sets_cache();
+        }
+    }
+
+    /// What it needs to become a plain file, if it may; it may no longer.
+    pub(crate) fn take_unnamed(&mut self) -> Option<Unnamed> {
+        self.unnamed.take()
+    }
+
+    /// SQLite tells where it keeps its busy handler.
+    pub(crate) fn has_busy_handler(&mut self, handler: *mut c_void) {
+        if let Some(unnamed) = &mut self.unnamed {
+            unnamed.busy_handler = handler;
+        }
+    }
+
+    /// It cannot be used, for this reason.
+    pub(crate) fn is_refused(&mut self, why: Failure) {
+        self.behind = Behind::Refused(why);
+    }
+
     /// Whether several connections use this file.
     pub(crate) fn is_shared(&self) -> bool {
         self.is_shared
     }
 
-    /// This process's database. After a fork the child is another process, with a database and a writer of its own; only
-    /// a transaction that began in the parent goes on with what it stands on.
+    /// This process's database; the first use adopts NAME, or makes it, and waits for others no longer than for the lease. After a fork the
+    /// child is another process, with a database and a writer of its own; only a transaction that began in the parent goes on
+    /// with what it stands on.
     fn database(&mut self) -> Result<Arc<Database>, Failure> {
-        if self.forks == fork::count() {
-            return Ok(self.database.clone());
+        match &self.behind {
+            Behind::Database(database) if self.forks == fork::count() => return Ok(database.clone()),
+            Behind::Refused(why) => return Err(why.clone()),
+            Behind::Database(_) => {}
+            Behind::Later(_) => self.parameters.options.adoption_timeout = self.connection.patience(),
         }
-        let mine = open_database(self.host, &self.path, self.access, &self.parameters)?;
+        let mine = open_database(&self.host, &self.path, self.access, &self.parameters)?;
+        if self.is_main && !self.is_opened() {
+            self.connection.main_is_opened();
+        }
         if matches!(self.holding, Holding::Nothing) {
-            self.database = mine.clone();
+            self.behind = Behind::Database(mine.clone());
             self.forks = fork::count();
         }
         Ok(mine)
     }
 
+    /// The database that the transaction stands on.
+    fn opened(&self) -> Result<&Arc<Database>, Failure> {
+        match &self.behind {
+            Behind::Database(database) => Ok(database),
+            Behind::Refused(why) => Err(why.clone()),
+            Behind::Later(_) => Err(never_unlocked(abi::IOERR)),
+        }
+    }
+
     /// The version that is read now, or would be if nobody were asked.
     pub(crate) fn version(&mut self) -> Result<Version, Failure> {
         self.database()?;
-        Ok(self.snapshot().version())
+        Ok(self.snapshot()?.version())
     }
 
     /// The facts about the database.
@@ -188,24 +253,28 @@ impl MainFile {
         Ok(self.database()?.status()?)
     }
 
-    fn snapshot(&self) -> Arc<Snapshot> {
-        match &self.holding {
-            Holding::Nothing => self.database.newest_known(),
+    fn snapshot(&self) -> Result<Arc<Snapshot>, Failure> {
+        Ok(match &self.holding {
+            Holding::Nothing => self.opened()?.newest_known(),
             Holding::Reading(snapshot) | Holding::Undoing(snapshot, _) => snapshot.clone(),
             Holding::Writing(writing) => writing.transaction().snapshot().clone(),
-        }
+        })
     }
 
     /// Fills `into` from `offset` of the file. What lies beyond its end is zero, and `false` says so.
     pub(crate) fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<bool, Failure> {
         if matches!(self.holding, Holding::Nothing) {
+            if let Behind::Later(beginning) = &self.behind {
+                // As SQLite reads it when it opens a file, under no lock; under one it looks again.
+                return Ok(show(beginning, offset, into));
+            }
             self.database()?;
         }
         if (offset, into.len()) == LOOK_FOR_CHANGES {
             self.begins_without_unlocking();
         }
         if self.lock == Lock::Shared && (self.is_early || self.unconfirmed.is_some()) {
-            let page_one = extent(&self.snapshot()).0.map_or(u64::MAX, |page_size| page_size.bytes() as u64);
+            let page_one = extent(&*self.snapshot()?).0.map_or(u64::MAX, |page_size| page_size.bytes() as u64);
             // To find out whether its cache is still right, SQLite reads nothing but page 1.
             if offset >= page_one {
                 self.gives_up_early()?;
@@ -214,7 +283,7 @@ impl MainFile {
         let unlocked;
         let (snapshot, transaction) = match &self.holding {
             Holding::Nothing => {
-                unlocked = self.database.newest_known();
+                unlocked = self.snapshot()?;
                 (&unlocked, None)
             }
             Holding::Reading(snapshot) | Holding::Undoing(snapshot, _) => (snapshot, None),
@@ -232,7 +301,7 @@ impl MainFile {
             let length = (page_size.bytes() - within).min(into.len() - done);
             let content = match transaction {
                 Some(transaction) => transaction.read_page(page),
-                None => self.database.read_page(snapshot, page),
+                None => self.opened()?.read_page(snapshot, page),
             }?;
             into[done..done + length].copy_from_slice(&content[within..within + length]);
             done += length;
@@ -249,8 +318,8 @@ impl MainFile {
     /// it did not unlock. (Under locking_mode=EXCLUSIVE and journal_mode=OFF, set by way of a main that is not ours, it
     /// neither unlocks after a rollback nor plays one back.)
     fn begins_without_unlocking(&mut self) {
-        if let Holding::Undoing(..) = self.holding {
-            self.holding = Holding::Reading(self.snapshot());
+        if let Holding::Undoing(snapshot, _) = &self.holding {
+            self.holding = Holding::Reading(snapshot.clone());
         } else if let Holding::Writing(writing) = &self.holding
             && writing.has_written()
         {
@@ -271,7 +340,9 @@ impl MainFile {
         };
         outcome.map_err(|failure| {
             // The transaction is lost: whatever SQLite writes to undo it must not be published.
-            self.holding = Holding::Undoing(self.snapshot(), None);
+            if let Ok(snapshot) = self.snapshot() {
+                self.holding = Holding::Undoing(snapshot, None);
+            }
             failure.of_write()
         })
     }
@@ -300,7 +371,7 @@ impl MainFile {
     /// # Safety
     /// SQLite calls, on `file`, which is ours.
     pub(crate) unsafe fn sync(&mut self, file: *mut abi::File) -> Result<(), Failure> {
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot()?;
         let synced = |header| Synced::after(header, snapshot.version(), snapshot.page_count());
         match std::mem::replace(&mut self.holding, Holding::Reading(snapshot.clone())) {
             Holding::Writing(writing) => {
@@ -373,7 +444,9 @@ impl Drop for MainFile {
         if self.is_main {
             self.connection.main_closes();
         }
-        self.database.connection_closed();
+        if let Behind::Database(database) = &self.behind {
+            database.connection_closed();
+        }
     }
 }
 
@@ -383,21 +456,23 @@ fn extent(snapshot: &Snapshot) -> (Option<PageSize>, u32) {
 }
 
 fn open_database(
-    host: &'static Host,
+    plain: &dyn PlainSqlite,
     path: &Path,
     access: Access,
     parameters: &Parameters,
 ) -> Result<Arc<Database>, Failure> {
-    let database = Database::open(path, access, &parameters.options, &host)?;
+    let database = Database::open(path, access, &parameters.options, plain)?;
     if parameters.freshness == Freshness::Request {
         database.expect_requests();
     }
     Ok(database)
 }
 
-/// Whether NAME has a Seawall folder: then it is a Seawall database, or was one.
-fn has_folder(path: &Path) -> bool {
-    let mut folder = path.as_os_str().to_owned();
-    folder.push("-seawall");
-    Path::new(&folder).is_dir()
+/// Fills `into` from `offset` of a file that is no longer than `beginning`. What lies beyond its end is zero, and `false` says so.
+fn show(beginning: &[u8], offset: u64, into: &mut [u8]) -> bool {
+    let from = usize::try_from(offset).unwrap_or(usize::MAX).min(beginning.len());
+    let shown = &beginning[from..(from + into.len()).min(beginning.len())];
+    into[..shown.len()].copy_from_slice(shown);
+    into[shown.len()..].fill(0);
+    shown.len() == into.len()
 }

@@ -29,6 +29,8 @@ pub(crate) struct Parameters {
     pub(crate) timeout: Option<Duration>,
     /// Whether the URI itself names a VFS.
     pub(crate) names_vfs: bool,
+    /// Whether it has parameters of Seawall's own.
+    pub(crate) names_ours: bool,
 }
 
 /// A request that lasts sees what others have committed after so long.
@@ -47,8 +49,10 @@ impl Parameters {
             request_age: REQUEST_AGE,
             timeout: None,
             names_vfs: false,
+            names_ours: false,
         };
         for (key, value) in pairs {
+            parameters.names_ours |= !OF_SQLITE.contains(&key);
             match key {
                 "coordinator" => parameters.options.coordinator = value.to_owned(),
                 "freshness" => parameters.freshness = freshness(value)?,

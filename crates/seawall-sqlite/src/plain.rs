@@ -26,6 +26,16 @@ impl PlainSqlite for &'static Host {
     }
 }
 
+/// For an opening that must not adopt anything.
+pub(crate) struct NotNow;
+
+impl PlainSqlite for NotNow {
+    fn hold(&self, name: &Path, _: bool, _: Duration) -> Result<Box<dyn HeldFile>> {
+        let holder = format!("another process, which makes or changes {}", name.display());
+        Err(Error::Busy { holder, waited: Duration::ZERO })
+    }
+}
+
 impl Host {
     fn hold_by_stock(&'static self, name: &Path, create: bool, patience: Duration) -> Result<Box<dyn HeldFile>> {
         let mut held = HeldByStock::open(self, name, create, patience)?;

@@ -26,13 +26,18 @@ pub(crate) fn answer(main: &mut MainFile, name: &str, value: Option<&str>) -> An
             main.connection().sets_spill();
             Answer::NotOurs
         }
-        // There is no file to map.
-        "mmap_size" => Answer::Row("0".into()),
-        "busy_timeout" => match (value, main.connection().timeout()) {
-            (Some(value), _) => set_timeout(main, name, value),
-            (None, Some(timeout)) => Answer::Row(timeout.as_millis().to_string()),
-            (None, None) => Answer::NotOurs,
+        // SQLite answers it itself, with a number.
+        "busy_timeout" => match value.map(|value| set_timeout(main, name, value)) {
+            Some(Answer::Error(text)) => Answer::Error(text),
+            _ => {
+                main.connection().tells_timeout();
+                Answer::NotOurs
+            }
         },
+        "cache_size" | "default_cache_size" if value.is_some() => {
+            main.sets_cache();
+            Answer::NotOurs
+        }
         _ => match name.strip_prefix("seawall_") {
             Some(own) => answer_own(main, own, name, value),
             None => Answer::NotOurs,

@@ -5,20 +5,66 @@
 //! So the context is no address of ours: it is a number, and whoever comes with one that was given back finds nothing.
 
 use crate::abi::Sqlite3;
+use crate::api::SqliteApi;
 use crate::connection::{Connection, locked};
-use std::collections::HashMap;
-use std::ffi::c_void;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{c_char, c_void};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, Weak};
 
 /// By the address of the `sqlite3`.
 static CONNECTIONS: LazyLock<Mutex<HashMap<usize, Weak<Connection>>>> = LazyLock::new(Mutex::default);
 
 /// The lists of this module, held.
-pub(crate) type Lists = (MutexGuard<'static, HashMap<usize, Weak<Connection>>>, MutexGuard<'static, Free>);
+pub(crate) type Lists = (
+    MutexGuard<'static, HashMap<usize, Weak<Connection>>>,
+    MutexGuard<'static, Free>,
+    MutexGuard<'static, HashSet<usize>>,
+);
 
 /// Holds the lists of this module.
 pub(crate) fn lists() -> Lists {
-    (locked(&CONNECTIONS), locked(&FREE))
+    (locked(&CONNECTIONS), locked(&FREE), locked(&JOURNALS))
+}
+
+/// Where the names of our files' journals and WALs lie. SQLite asks about them by the very names that it keeps beside the
+/// database's, in every transaction.
+static JOURNALS: LazyLock<Mutex<HashSet<usize>>> = LazyLock::new(Mutex::default);
+
+/// Whether there ever was a plain file under our VFS. Until then every journal is ours, and nobody needs to look.
+static MIXED: AtomicBool = AtomicBool::new(false);
+
+/// The names of one file's journal and WAL, while it is open, and ours.
+pub(crate) struct Journals([usize; 2]);
+
+impl Journals {
+    /// # Safety
+    /// `name` is a database name of this SQLite.
+    pub(crate) unsafe fn of(api: &SqliteApi, name: *const c_char) -> Journals {
+        // SAFETY: the caller's.
+        let names = unsafe { [(api.filename_journal)(name), (api.filename_wal)(name)] }.map(|name| name.addr());
+        locked(&JOURNALS).extend(names);
+        Journals(names)
+    }
+
+    /// From now on not every journal is ours.
+    pub(crate) fn are_mixed() {
+        MIXED.store(true, Relaxed);
+    }
+
+    /// Whether `name`, a journal's or a WAL's, is that of a file of ours.
+    pub(crate) fn are_ours(name: *const c_char) -> bool {
+        !MIXED.load(Relaxed) || locked(&JOURNALS).contains(&name.addr())
+    }
+}
+
+impl Drop for Journals {
+    fn drop(&mut self) {
+        let mut journals = locked(&JOURNALS);
+        for name in self.0 {
+            journals.remove(&name);
+        }
+    }
 }
 
 /// The connection of `db`: the one that is known already, or `new` from now on.

@@ -1,20 +1,16 @@
 //! `sqlite3_vfs`: opening files, and what SQLite asks about names, answered for SQLite.
 //!
-//! Databases are ours. Temporary files go to the SQLite's default VFS, on the local disk, in the same memory:
-//! they carry that VFS's own methods from then on; so does the journal that binds the commits of several plain databases
-//! together, which SQLite asks main's VFS for. A rollback journal is in memory, and there is no WAL.
+//! Databases are ours, but for what is attached as a plain file ([`opening`]). Temporary files go to the SQLite's default VFS,
+//! on the local disk, in the same memory: they carry that VFS's own methods from then on. So do plain files, their journals, and the
+//! journal that binds the commits of several plain databases together, which SQLite asks main's VFS for. A rollback journal of
+//! ours is in memory, and there is no WAL.
 
 use crate::abi::{self, File, Function, Vfs};
-use crate::api::SqliteApi;
 use crate::failure::Failure;
-use crate::host::{self, Host, host_of};
-use crate::main_file::MainFile;
-use crate::parameters::Parameters;
-use crate::{io_methods, journal};
-use seawall::Access;
-use std::ffi::{CStr, OsStr, c_char, c_double, c_int, c_void};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use crate::host::{self, host_of};
+use crate::registry::Journals;
+use crate::{io_methods, journal, opening};
+use std::ffi::{CStr, c_char, c_double, c_int, c_void};
 
 /// Our structure for the SQLite whose default VFS is `defaults`.
 pub(crate) fn describe(defaults: &Vfs, app_data: *mut c_void) -> Vfs {
@@ -59,12 +55,21 @@ unsafe extern "C" fn open(
             (*file).methods = std::ptr::null();
             let host = host_of(vfs);
             if flags & abi::OPEN_MAIN_DB != 0 && !name.is_null() {
-                return open_database(host, name, file, flags, out_flags);
+                return match opening::open(host, name, flags) {
+                    Ok((main, told)) => {
+                        io_methods::install(file, main);
+                        if !out_flags.is_null() {
+                            *out_flags = told;
+                        }
+                        abi::OK
+                    }
+                    Err(failure) => host.fails(failure),
+                };
             }
-            if flags & abi::OPEN_WAL != 0 {
+            if flags & abi::OPEN_WAL != 0 && Journals::are_ours(name) {
                 return host.fails(Failure::refusal(abi::CANTOPEN, NO_WAL));
             }
-            if flags & abi::OPEN_MAIN_JOURNAL != 0 {
+            if flags & abi::OPEN_MAIN_JOURNAL != 0 && Journals::are_ours(name) {
                 journal::install(file);
                 if !out_flags.is_null() {
                     *out_flags = flags;
@@ -76,76 +81,14 @@ unsafe extern "C" fn open(
     })
 }
 
-/// # Safety
-/// As for xOpen of a main database.
-unsafe fn open_database(
-    host: &'static Host,
-    name: *const c_char,
-    file: *mut File,
-    flags: c_int,
-    out_flags: *mut c_int,
-) -> c_int {
-    let access = match flags {
-        _ if flags & abi::OPEN_CREATE != 0 => Access::Create,
-        _ if flags & abi::OPEN_READWRITE != 0 => Access::ReadWrite,
-        _ => Access::ReadOnly,
-    };
-    let opened = {
-        // SAFETY: the caller's.
-        let path = Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(name) }.to_bytes()));
-        // SAFETY: the caller's.
-        unsafe { parameters(&host.api, name) }.and_then(|parameters| MainFile::open(host, path, access, parameters))
-    };
-    match opened {
-        Ok(main) => {
-            // As stock SQLite does where a file may only be read: BEGIN IMMEDIATE reads then, and a write is SQLITE_READONLY.
-            let kept = match main.may_write() {
-                true => flags & (abi::OPEN_READONLY | abi::OPEN_READWRITE | abi::OPEN_CREATE),
-                false => abi::OPEN_READONLY,
-            };
-            // SAFETY: the caller's.
-            unsafe {
-                io_methods::install(file, main);
-                if !out_flags.is_null() {
-                    *out_flags = kept;
-                }
-            }
-            abi::OK
-        }
-        Err(failure) => host.fails(failure),
-    }
-}
-
-/// # Safety
-/// `name` is a database name of SQLite's.
-unsafe fn parameters(api: &SqliteApi, name: *const c_char) -> Result<Parameters, Failure> {
-    let text = |place: *const c_char| {
-        // SAFETY: SQLite's own text, beside the name, ending in NUL.
-        unsafe { CStr::from_ptr(place) }
-            .to_str()
-            .map_err(|_| Failure::refusal(abi::CANTOPEN, "a parameter of the URI is not UTF-8. Nothing was opened"))
-    };
-    let mut pairs = Vec::new();
-    for n in 0.. {
-        // SAFETY: the caller's; null marks the end.
-        let key = unsafe { (api.uri_key)(name, n) };
-        if key.is_null() {
-            break;
-        }
-        // SAFETY: the caller's; the key was just found, so its value is there.
-        pairs.push((text(key)?, text(unsafe { (api.uri_parameter)(name, key) })?));
-    }
-    Parameters::parse(pairs)
-}
-
-/// Whether `name` is a journal's. None is ever a file, and nothing that other tools leave beside NAME is looked at.
+/// Whether `name` is a journal's of ours. None is ever a file, and nothing that other tools leave beside NAME is looked at.
 ///
 /// # Safety
 /// `name` ends in NUL.
 unsafe fn is_journal(name: *const c_char) -> bool {
     // SAFETY: the caller's.
-    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
-    name.ends_with(b"-journal") || name.ends_with(b"-wal")
+    let text = unsafe { CStr::from_ptr(name) }.to_bytes();
+    (text.ends_with(b"-journal") || text.ends_with(b"-wal")) && Journals::are_ours(name)
 }
 
 unsafe extern "C" fn delete(vfs: *mut Vfs, name: *const c_char, sync_folder: c_int) -> c_int {

@@ -404,10 +404,80 @@ fn openings_that_fail() {
         done(&connection, "INSERT INTO t VALUES (1)");
     }
     std::fs::write(place.name("text"), "no database, but a text of some length".repeat(100)).expect("a file");
-    assert!(sqlite::open(&place.name("text")).is_err());
+    let text = sqlite::open(&place.name("text")).expect("nobody has looked yet");
+    for _ in 0..2 {
+        assert_eq!(refused(&text, "SELECT * FROM sqlite_schema").code, ffi::SQLITE_NOTADB);
+        assert_eq!(refused(&text, "PRAGMA seawall_version").code, ffi::SQLITE_ERROR);
+    }
+    drop(text);
     attach(&connection, &place.name("other"), "other");
     assert!(run(&connection, &format!("ATTACH '{}' AS other", uri(&place.name("third")))).is_err());
     done(&connection, "CREATE TABLE other.t (a)");
+}
+
+/// What is attached without naming the VFS becomes a file of SQLite's own VFS, in the memory of one of ours.
+#[test]
+fn attached_plain_files() {
+    let place = Place::new();
+    let plain = |name: &str| place.name(name).display().to_string();
+    done(&place.plain(), "CREATE TABLE u (a)");
+    std::fs::write(place.name("text"), "no database, but a text of some length".repeat(100)).expect("a file");
+    let connection = connect(&place.name("db"));
+    done(&connection, "CREATE TABLE t (a)");
+    for journal_mode in ["DELETE", "WAL", "MEMORY", "DELETE"] {
+        done(&connection, &format!("ATTACH '{}' AS plain", plain("plain.sqlite3")));
+        done(&connection, &format!("ATTACH '{}' AS made", plain(journal_mode)));
+        done(&connection, "PRAGMA mmap_size = 100000");
+        done(&connection, &format!("PRAGMA plain.journal_mode = {journal_mode}"));
+        let _others = Others::take_what_is_free();
+        done(&connection, "CREATE TABLE IF NOT EXISTS made.m (a)");
+        done(&connection, "BEGIN");
+        done(&connection, "INSERT INTO plain.u VALUES (zeroblob(20000))");
+        done(&connection, "ROLLBACK");
+        done(&connection, "INSERT INTO plain.u VALUES (1)");
+        done(&connection, "INSERT INTO t SELECT a FROM plain.u");
+        for (name, code) in [("text", ffi::SQLITE_NOTADB), ("no/such/folder", ffi::SQLITE_CANTOPEN)] {
+            assert_eq!(refused(&connection, &format!("ATTACH '{}' AS other", plain(name))).code & 0xff, code, "{name}");
+        }
+        let asks_by_half = format!("ATTACH 'file:{}?freshness=request' AS other", plain("half"));
+        assert_eq!(refused(&connection, &asks_by_half).code, ffi::SQLITE_CANTOPEN);
+        done(&connection, "DETACH plain");
+        done(&connection, "DETACH made");
+    }
+    done(&connection, &format!("VACUUM INTO '{}'", plain("copy")));
+    done(&connection, &format!("ATTACH '{}' AS plain", plain("plain.sqlite3")));
+    drop(connection);
+    assert_eq!(done(&place.plain(), "SELECT count(*) FROM u"), "Integer(4)|\n");
+    let left: Vec<_> =
+        std::fs::read_dir(place.0.path()).expect("a folder").map(|it| it.expect("an entry").file_name()).collect();
+    let folders = left.iter().filter(|name| name.to_string_lossy().ends_with("-seawall")).count();
+    assert_eq!(folders, 1, "{left:?}");
+}
+
+/// `sqlite3_open_v2` with the VFS's name, and a path that is no URI.
+#[test]
+fn opened_by_the_name_of_the_vfs() {
+    let place = Place::new();
+    drop(connect(&place.name("db")));
+    done(&place.plain(), "CREATE TABLE t (a)");
+    let open = |name: &str| Connection::open_with_flags_and_vfs(place.name(name), OpenFlags::default(), c"seawall");
+    for name in ["plain.sqlite3", "absent"] {
+        drop(open(name).expect("nothing is done yet"));
+        assert!(!place.name(&format!("{name}-seawall")).exists());
+        let connection = open(name).expect("nothing is done yet");
+        let _others = Others::take_what_is_free();
+        done(&connection, "CREATE TABLE IF NOT EXISTS t (a)");
+        done(&connection, "INSERT INTO t VALUES (1)");
+        done(&connection, &format!("ATTACH '{}' AS beside", place.name("beside").display()));
+        done(&connection, "CREATE TABLE IF NOT EXISTS beside.b (a)");
+        drop(connection);
+        assert_eq!(done(&connect(&place.name(name)), "SELECT count(*) FROM t"), "Integer(1)|\n");
+    }
+    assert!(!place.name("beside-seawall").exists());
+    let in_memory = Connection::open_with_flags_and_vfs(":memory:", OpenFlags::default(), c"seawall").expect("memory");
+    done(&in_memory, &format!("ATTACH '{}' AS beside", place.name("beside").display()));
+    done(&in_memory, "INSERT INTO beside.b VALUES (1)");
+    assert!(!place.name("beside-seawall").exists());
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub use database::Database;
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{PageNo, PageSize, Version};
 pub use moment::Moment;
-pub use open::{begin_request, end_request, may_be_adopted};
+pub use open::{begin_request, check, end_request, may_be_adopted};
 pub use options::{Access, Freshness, Options};
 pub use pages::Page;
 pub use plain::{HeldFile, PlainSqlite};

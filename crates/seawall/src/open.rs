@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::high::{self, High};
 use crate::identity;
-use crate::ids::CommitId;
+use crate::ids::{CommitId, DatabaseId};
 use crate::moment::Moment;
 use crate::mutation::{self, Mutation};
 use crate::options::{Access, Options};
@@ -23,19 +23,56 @@ use crate::to_come::{FROM_A_COPY, ToCome};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 /// This process's databases. One is opened at a time for each path; different paths do not wait for one another. A forked child has a list of
 /// its own.
 static DATABASES: PerProcess<Mutex<HashMap<PathBuf, Entry>>> = PerProcess::new();
 
-type Slot = Option<Arc<Database>>;
+/// Where a path's database is, held while it is opened.
+#[derive(Default)]
+struct Slot {
+    database: Mutex<Option<Arc<Database>>>,
+    /// The thread that opens it adopts NAME, and may wait for other programs.
+    adopts: AtomicBool,
+}
+
+impl Slot {
+    fn try_hold(&self) -> Option<MutexGuard<'_, Option<Arc<Database>>>> {
+        match self.database.try_lock() {
+            Ok(held) => Some(held),
+            // What is behind it is whole, whatever panicked.
+            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Holds it. A thread that opens the database is waited for; one that adopts NAME only as long as `patience`, as any other adopter.
+    fn hold(&self, patience: Duration) -> Result<MutexGuard<'_, Option<Arc<Database>>>> {
+        let began = os::now().monotonic;
+        loop {
+            if let Some(held) = self.try_hold() {
+                self.adopts.store(false, Ordering::Relaxed);
+                return Ok(held);
+            }
+            let waited = os::now().monotonic.saturating_sub(began);
+            if self.adopts.load(Ordering::Relaxed) && waited >= patience {
+                let holder = "another thread of this process, which is adopting NAME".into();
+                return Err(Error::Busy { holder, waited });
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// How soon it is looked again whether another thread has opened a database.
+const POLL: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 struct Entry {
-    slot: Arc<Mutex<Slot>>,
+    slot: Arc<Slot>,
     /// When it was opened last.
     opened: Moment,
 }
@@ -46,7 +83,7 @@ impl Entry {
         if Arc::strong_count(&self.slot) > 1 {
             return None;
         }
-        match &*self.slot.try_lock().ok()? {
+        match &*self.slot.try_hold()? {
             None => Some(0),
             Some(database) if may_be_forgotten(database) => Some(database.pages.cached_bytes()),
             Some(_) => None,
@@ -90,8 +127,9 @@ impl Database {
             entry.opened = os::now();
             entry.slot.clone()
         };
-        let mut slot = whole(slot.lock());
-        if let Some(database) = &*slot
+        let began = os::now().monotonic;
+        let mut held = slot.hold(options.adoption_timeout)?;
+        if let Some(database) = &*held
             && database.is_current()
             && !(database.knows_too_many_segments() && may_be_forgotten(database))
             && database.is_still_there()?
@@ -107,8 +145,8 @@ impl Database {
             return Ok(database.clone());
         }
         let storage = storage_of(name, options)?;
-        let database = open_or_adopt(name, storage, access, options, plain)?;
-        *slot = Some(database.clone());
+        let database = open_or_adopt(name, storage, access, options, plain, began, &slot.adopts)?;
+        *held = Some(database.clone());
         Ok(database)
     }
 
@@ -125,7 +163,8 @@ impl Database {
         options: &Options,
         plain: &dyn PlainSqlite,
     ) -> Result<Arc<Database>> {
-        open_or_adopt(name, storage, access, options, plain)
+        let began = storage.now().monotonic;
+        open_or_adopt(name, storage, access, options, plain, began, &AtomicBool::new(false))
     }
 
     /// Whether NAME and `id` are what they were when this database was opened: two look-ups.
@@ -141,6 +180,13 @@ impl Database {
         }
         Ok(true)
     }
+}
+
+/// Whether `options` make sense for NAME, and name a coordinator that there is. Asks nobody, and changes nothing.
+pub fn check(name: &Path, options: &Options) -> Result<()> {
+    options.check()?;
+    let no_database = DatabaseId([0; 16]);
+    coordinator_of(&options.coordinator, no_database, &storage_of(name, options)?).map(drop)
 }
 
 /// Where the files of NAME are reached: on this machine, unless a test chose otherwise.
@@ -178,7 +224,7 @@ pub fn end_request() {
 /// This process's databases, but for those that are being opened right now.
 fn known_databases() -> Vec<Arc<Database>> {
     let slots: Vec<_> = databases().values().map(|entry| entry.slot.clone()).collect();
-    let open = slots.iter().filter_map(|slot| slot.try_lock().ok()?.clone());
+    let open = slots.iter().filter_map(|slot| slot.try_hold()?.clone());
     open.filter(|database| database.is_current()).collect()
 }
 
@@ -194,8 +240,9 @@ fn open_or_adopt(
     access: Access,
     options: &Options,
     plain: &dyn PlainSqlite,
+    began: Duration,
+    adopts: &AtomicBool,
 ) -> Result<Arc<Database>> {
-    let began = storage.now().monotonic;
     let look_for_id = || storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
     let mut home = look_for_id()?;
     if home.is_none() {
@@ -203,6 +250,7 @@ fn open_or_adopt(
         let has_folder = || storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error));
         let was_removed = !is_there && has_folder()?.is_some();
         let adoption = Adoption { name, storage: &storage, options, began, was_removed };
+        adopts.store(true, Ordering::Relaxed);
         adoption.run(plain, access == Access::Create)?;
         home = look_for_id()?;
     }

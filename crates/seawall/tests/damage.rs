@@ -282,7 +282,7 @@ fn a_copy_without_its_folder_is_not_adopted_by_itself() {
 fn what_is_no_database_is_not_touched() {
     let folder = Folder::new();
     fs::write(folder.name(), [b'x'; 5000]).unwrap();
-    opening_fails(&folder, ErrorKind::CannotOpen, "not a SQLite database");
+    opening_fails(&folder, ErrorKind::NotADatabase, "not a SQLite database");
     assert_eq!(fs::read(folder.name()).unwrap(), [b'x'; 5000]);
 }
 

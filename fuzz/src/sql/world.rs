@@ -95,6 +95,11 @@ impl World {
         // The first one adopts the file, so that one must have its name; then a name is as good as any.
         let real = self.folder.name();
         let name = if self.names == 0 { real.clone() } else { real.with_file_name(format!("machine-{}", self.names)) };
+        if self.names > 0 {
+            // What the VFS looks for, to know that a database lies there; all else is the storage's.
+            let folder = name.with_file_name(format!("machine-{}-seawall", self.names));
+            std::fs::create_dir(&folder).and_then(|()| std::fs::write(folder.join("id"), "")).expect("a file");
+        }
         self.names += 1;
         let storage = Arc::new(Faulty::with_clock(&real, self.clock.clone()));
         chosen::choose(&name, storage.clone());
@@ -104,7 +109,10 @@ impl World {
     fn connect_all(&mut self, machine: usize) {
         let name = self.machines[machine].name.clone();
         for client in self.clients.iter_mut().filter(|client| client.machine == machine) {
-            client.connection = Some(sqlite::open(&name).expect("a database that nothing ails opens"));
+            let connection = sqlite::open(&name).expect("a database that nothing ails opens");
+            // The first use adopts it.
+            sqlite::run(&connection, "PRAGMA seawall_version").expect("nothing ails it");
+            client.connection = Some(connection);
         }
         // What happens in the background happens at any time, and would be another story at each run.
         let database = Database::open(&name, Access::ReadWrite, &Options::default(), &PlainFile);

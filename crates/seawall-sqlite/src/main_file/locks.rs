@@ -56,7 +56,7 @@ impl MainFile {
     }
 
     fn begin_reading(&mut self) -> Result<(), Failure> {
-        let database = self.database()?;
+        let database = self.database().map_err(|failure| self.blocked(failure))?;
         if self.connection.is_opening() {
             self.holding = Holding::Reading(database.newest_known());
             return Ok(());
@@ -97,7 +97,7 @@ impl MainFile {
         let early = if std::mem::take(&mut self.is_early) { self.connection.take_early(self.id) } else { None };
         let transaction = match early {
             Some(transaction) => Ok(transaction),
-            None => self.database.upgrade(snapshot, self.connection.patience()),
+            None => self.opened()?.upgrade(snapshot, self.connection.patience()),
         };
         match transaction {
             Ok(transaction) => {
@@ -121,7 +121,7 @@ impl MainFile {
     pub(crate) fn confirm(&mut self) -> Result<(), Failure> {
         let Some(began) = self.unconfirmed else { return Ok(()) };
         self.check_process()?;
-        let confirmed = self.database.confirm(&self.snapshot(), began);
+        let confirmed = self.opened()?.confirm(&*self.snapshot()?, began);
         confirmed.map_err(|error| Failure::from(error).of_commit())?;
         self.unconfirmed = None;
         Ok(())
@@ -129,7 +129,7 @@ impl MainFile {
 
     /// A transaction belongs to the process that began it: parent and child must not write as one.
     pub(super) fn check_process(&self) -> Result<(), Failure> {
-        if self.database.is_current() {
+        if self.opened()?.is_current() {
             return Ok(());
         }
         let text =
@@ -176,7 +176,7 @@ impl MainFile {
                 Holding::Nothing
             }
             // The transaction, its overlay and its lease go; whoever else reads on this connection goes on.
-            Lock::Shared => Holding::Reading(self.snapshot()),
+            Lock::Shared => self.snapshot().map_or(Holding::Nothing, Holding::Reading),
             Lock::Reserved | Lock::Exclusive => return,
         };
         let over = std::mem::replace(&mut self.holding, left);

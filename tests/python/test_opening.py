@@ -1,0 +1,228 @@
+"""Opening a connection changes nothing and waits for nobody: a database is made, or a plain file adopted, at its first use."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+import seawall
+
+from .conftest import Connect, intact, one, rows
+
+STOCK = """
+import sqlite3, sys
+stock = sqlite3.connect(sys.argv[1], isolation_level=None)
+stock.execute("CREATE TABLE IF NOT EXISTS t (a)")
+stock.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.readline()
+stock.execute("INSERT INTO t VALUES (1)")
+stock.execute("COMMIT")
+"""
+
+
+@contextlib.contextmanager
+def locked_by_stock(name: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another program holds the file, with stock SQLite, until it reads a line."""
+    with subprocess.Popen([sys.executable, "-c", STOCK, name], stdin=PIPE, stdout=PIPE, text=True) as stock:
+        assert stock.stdin is not None
+        assert stock.stdout is not None
+        assert stock.stdout.readline() == "locked\n"
+        yield stock
+        if not stock.stdin.closed:
+            stock.communicate("go\n")
+
+
+def test_a_connection_that_does_nothing_leaves_nothing(connect: Connect, db: Path) -> None:
+    connection = connect()
+    assert one(connection, "SELECT 1") == 1
+    assert one(connection, "PRAGMA busy_timeout") == 5000
+    assert one(connection, "PRAGMA journal_mode") == "memory"
+    assert one(connection, "PRAGMA mmap_size") == 0
+    connection.close()
+    assert list(db.parent.iterdir()) == []
+    connection = connect()
+    assert rows(connection, "SELECT * FROM sqlite_schema") == []
+    assert Path(f"{db}-seawall", "id").exists()
+
+
+def test_a_connection_that_does_nothing_leaves_a_plain_file_as_it_is(connect: Connect, db: Path) -> None:
+    plain = sqlite3.connect(db, isolation_level=None)
+    plain.execute("PRAGMA page_size=1024")
+    plain.execute("CREATE TABLE t (a)")
+    before = db.read_bytes()
+    connection = connect()
+    assert one(connection, "SELECT 1") == 1
+    plain.execute("INSERT INTO t VALUES (1)")
+    connection.close()
+    assert [path.name for path in db.parent.iterdir()] == ["db.sqlite3"]
+    assert before[18] == db.read_bytes()[18] == 1
+    assert rows(connect(), "SELECT a FROM t") == [(1,)]
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        plain.execute("INSERT INTO t VALUES (2)")
+
+
+@pytest.mark.parametrize("timeout", [0, 0.3])
+def test_the_first_use_waits_as_long_as_it_may(connect: Connect, db: Path, timeout: float) -> None:
+    with locked_by_stock(db):
+        began = time.monotonic()
+        connection = connect(timeout=timeout)
+        assert time.monotonic() - began < 0.2, "nothing is waited for when it is opened"
+        for statement in ("SELECT * FROM t", "BEGIN IMMEDIATE", "INSERT INTO t VALUES (2)"):
+            began = time.monotonic()
+            with pytest.raises(seawall.DatabaseBusy, match=r"^database is locked: .*stock SQLite"):
+                connection.execute(statement)
+            assert timeout <= time.monotonic() - began < timeout + 0.25
+        assert not Path(f"{db}-seawall").exists()
+    assert rows(connection, "SELECT a FROM t") == [(1,)]
+
+
+def test_the_first_use_waits_as_long_as_sqlites_own_timeout_says(db: Path) -> None:
+    seawall.register()
+    with locked_by_stock(db):
+        connection = sqlite3.connect(f"file:{db}?vfs=seawall", uri=True, timeout=0.4, isolation_level=None)
+        began = time.monotonic()
+        with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+            connection.execute("SELECT * FROM t")
+        assert 0.35 < time.monotonic() - began < 1.5
+        connection.execute("PRAGMA busy_timeout=0")
+        began = time.monotonic()
+        with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+            connection.execute("SELECT * FROM t")
+        assert time.monotonic() - began < 0.25
+    assert rows(connection, "SELECT a FROM t") == [(1,)]
+    connection.close()
+
+
+def test_the_first_use_goes_on_when_the_lock_is_free(connect: Connect, db: Path) -> None:
+    with locked_by_stock(db) as stock:
+        connection = connect(timeout=20)
+        threading.Timer(0.5, stock.communicate, ["go\n"]).start()
+        connection.execute("INSERT INTO t VALUES (2)")
+    assert rows(connection, "SELECT a FROM t") == [(1,), (2,)]
+
+
+def test_threads_whose_first_use_races(db: Path) -> None:
+    plain = sqlite3.connect(db)
+    plain.execute("CREATE TABLE t (a)")
+    plain.close()
+    connections = [seawall.connect(db, isolation_level=None, check_same_thread=False, timeout=20) for _ in range(8)]
+    ready = threading.Barrier(len(connections))
+    failed = []
+
+    def use(connection: sqlite3.Connection, n: int) -> None:
+        ready.wait()
+        try:
+            connection.execute("INSERT INTO t VALUES (?)", (n,))
+        except sqlite3.Error as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=use, args=(connection, n)) for n, connection in enumerate(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert rows(connections[0], "SELECT a FROM t ORDER BY a") == [(n,) for n in range(8)]
+    assert intact(connections[1])
+    for connection in connections:
+        connection.close()
+
+
+def test_a_thread_does_not_wait_for_another_ones_timeout(db: Path) -> None:
+    """While one waits for stock SQLite with much patience, another that has none is told at once."""
+    with locked_by_stock(db) as stock:
+        patient = seawall.connect(db, isolation_level=None, check_same_thread=False, timeout=20)
+        waiting = threading.Thread(target=patient.execute, args=("INSERT INTO t VALUES (2)",))
+        waiting.start()
+        time.sleep(0.3)
+        for timeout in (0, 0.3):
+            with contextlib.closing(seawall.connect(db, timeout=timeout)) as connection:
+                began = time.monotonic()
+                with pytest.raises(seawall.DatabaseBusy):
+                    connection.execute("SELECT * FROM t")
+                assert timeout <= time.monotonic() - began < timeout + 0.25
+        stock.communicate("go\n")
+        waiting.join()
+    assert rows(patient, "SELECT a FROM t") == [(1,), (2,)]
+    patient.close()
+
+
+def test_an_adoption_in_progress_is_not_waited_for_when_a_connection_is_opened(connect: Connect, db: Path) -> None:
+    with locked_by_stock(db):
+        # As far as another process has come, which waits as well.
+        Path(f"{db}-seawall").mkdir()
+        began = time.monotonic()
+        connection = connect(timeout=0.3)
+        assert time.monotonic() - began < 0.2
+        with pytest.raises(seawall.DatabaseBusy):
+            connection.execute("SELECT * FROM t")
+        # Whose file it is to be is said already.
+        other = connect(db.with_name("other.sqlite3"), timeout=0.3)
+        with pytest.raises(seawall.DatabaseBusy):
+            other.execute("ATTACH ? AS beside", (str(db),))
+    assert rows(connection, "SELECT a FROM t") == [(1,)]
+
+
+@pytest.mark.parametrize("mode", ["rw", "ro"])
+def test_what_is_absent_and_may_not_be_made(db: Path, mode: str) -> None:
+    with pytest.raises(seawall.CannotOpen, match="does not exist"):
+        seawall.connect(f"file:{db}?mode={mode}")
+    assert list(db.parent.iterdir()) == []
+
+
+def test_a_plain_file_that_may_only_be_read_cannot_be_adopted(db: Path) -> None:
+    sqlite3.connect(db).execute("CREATE TABLE t (a)")
+    with pytest.raises(seawall.CannotOpen, match="opened read-only it cannot become one"):
+        seawall.connect(f"file:{db}?mode=ro")
+
+
+def test_a_setting_for_the_cache_that_comes_before_the_first_use_stays(connect: Connect, db: Path) -> None:
+    sqlite3.connect(db).execute("CREATE TABLE t (a)")
+    connection = connect()
+    connection.execute("PRAGMA cache_size=77")
+    connection.execute("INSERT INTO t VALUES (1)")
+    assert one(connection, "PRAGMA cache_size") == 77
+    other = connect(db.with_name("other.sqlite3"))
+    other.execute("CREATE TABLE t (a)")
+    assert one(other, "PRAGMA cache_size") == -16384
+
+
+def test_numbers_are_numbers(connect: Connect, db: Path) -> None:
+    """As stock SQLite answers, statement by statement."""
+    stock, ours = sqlite3.connect(db.with_name("stock.sqlite3"), timeout=5), connect(timeout=5)
+    for pragma in ("busy_timeout", "busy_timeout=7000", "busy_timeout", "busy_timeout=-1", "busy_timeout", "mmap_size"):
+        assert rows(ours, f"PRAGMA {pragma}") == rows(stock, f"PRAGMA {pragma}"), pragma
+    stock.close()
+
+
+def test_a_database_that_is_opened_by_the_name_of_the_vfs(connect: Connect, db: Path, tmp_path: Path) -> None:
+    """sqlite3_open_v2(…, zVfs): a plain path, and no URI."""
+    apsw = pytest.importorskip("apsw")
+    loader = apsw.Connection(":memory:")
+    loader.enable_load_extension(True)
+    loader.load_extension(str(seawall.extension_path()))
+    sqlite3.connect(db).execute("CREATE TABLE t (a)")
+    before = db.read_bytes()
+    connection = apsw.Connection(str(db), vfs="seawall")
+    assert db.read_bytes() == before
+    connection.execute("INSERT INTO t VALUES (1)")
+    assert rows(connect(), "SELECT a FROM t") == [(1,)]
+    plain = tmp_path / "plain.sqlite3"
+    connection.execute("ATTACH ? AS plain", (str(plain),))
+    connection.execute("CREATE TABLE plain.u (a)")
+    connection.close()
+    in_memory = apsw.Connection(":memory:", vfs="seawall")
+    in_memory.execute("ATTACH ? AS plain", (str(plain),))
+    in_memory.execute("INSERT INTO plain.u VALUES (2)")
+    in_memory.close()
+    assert rows(sqlite3.connect(plain), "SELECT a FROM u") == [(2,)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["db.sqlite3", "db.sqlite3-seawall", "plain.sqlite3"]
