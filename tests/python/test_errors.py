@@ -159,7 +159,7 @@ def test_opening_fails_in_words(tmp_path: Path) -> None:
     text.write_text("This is no database, but it is long enough to be taken for one. " * 20)
     with contextlib.closing(seawall.connect(text)) as connection:
         for _ in range(2):
-            with pytest.raises(seawall.NotADatabase, match="^file is not a database: .*not a SQLite database") as raised:
+            with pytest.raises(seawall.NotADatabase, match=r"^file is not a database: .*not a SQLite") as raised:
                 connection.execute("SELECT * FROM sqlite_schema")
             assert raised.value.sqlite_errorname == "SQLITE_NOTADB"
     assert text.read_text().startswith("This is")

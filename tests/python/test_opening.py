@@ -1,4 +1,4 @@
-"""Opening a connection changes nothing and waits for nobody: a database is made, or a plain file adopted, at its first use."""
+"""Opening a connection changes nothing and waits for nobody: the first use makes a database, or adopts a plain file."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_first_use_waits_as_long_as_sqlites_own_timeout_says(db: Path) -> No
         began = time.monotonic()
         with pytest.raises(sqlite3.OperationalError, match="database is locked"):
             connection.execute("SELECT * FROM t")
-        assert 0.35 < time.monotonic() - began < 1.5
+        assert 0.35 < time.monotonic() - began < 3  # SQLite counts its own sleeps only
         connection.execute("PRAGMA busy_timeout=0")
         began = time.monotonic()
         with pytest.raises(sqlite3.OperationalError, match="database is locked"):
