@@ -110,6 +110,25 @@ def test_the_first_use_goes_on_when_the_lock_is_free(connect: Connect, db: Path)
     assert rows(connection, "SELECT a FROM t") == [(1,), (2,)]
 
 
+def test_locks_of_this_process_stay(connect: Connect, db: Path) -> None:
+    """The kernel ends all locks of a process on a file when any descriptor of it is closed."""
+    stock = sqlite3.connect(db, isolation_level=None)
+    stock.execute("CREATE TABLE t (a)")
+    stock.execute("BEGIN IMMEDIATE")
+    stock.execute("INSERT INTO t VALUES (1)")
+    with pytest.raises(seawall.DatabaseBusy):
+        connect(timeout=0).execute("SELECT * FROM t")
+    attached = connect(db.with_name("other.sqlite3"))
+    attached.execute("ATTACH ? AS plain", (str(db),))
+    assert rows(attached, "SELECT * FROM plain.t") == []
+    attached.execute("DETACH plain")
+    steal = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    stolen = subprocess.run([sys.executable, "-c", steal, db], capture_output=True, text=True, check=False)
+    assert "database is locked" in stolen.stderr
+    stock.execute("COMMIT")
+    assert rows(connect(), "SELECT a FROM t") == [(1,)]
+
+
 def test_threads_whose_first_use_races(db: Path) -> None:
     plain = sqlite3.connect(db)
     plain.execute("CREATE TABLE t (a)")

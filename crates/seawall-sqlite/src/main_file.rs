@@ -126,7 +126,7 @@ impl MainFile {
 
     /// Opens the database that lies there, and adopts nothing.
     pub(crate) fn opens_now(&mut self) -> Result<(), Failure> {
-        let database = open_database(&NotNow, &self.path, self.access, &self.parameters)?;
+        let database = open_database(&NotNow(self.host), &self.path, self.access, &self.parameters)?;
         // Asked for each connection: the place may become writable, or be no more.
         let may_write =
             if self.access == Access::ReadOnly { database.must_be_original() } else { database.may_write() };

@@ -17,6 +17,14 @@ const WRITE_VERSION: u64 = 18;
 const IN_WAL_MODE: u8 = 2;
 
 impl PlainSqlite for &'static Host {
+    fn beginning(&self, name: &Path, length: usize) -> Option<Vec<u8>> {
+        // Opened, and not locked.
+        let mut file = HeldByStock::open(self, name, false, Duration::ZERO).ok()?;
+        let mut bytes = vec![0; length.min(usize::try_from(file.size().ok()?).ok()?)];
+        file.read(0, &mut bytes).ok()?;
+        Some(bytes)
+    }
+
     fn hold(&self, name: &Path, create: bool, patience: Duration) -> Result<Box<dyn HeldFile>> {
         match self.hold_by_stock(name, create, patience) {
             // Maybe only by the account that this child's SQLite inherited.
@@ -27,9 +35,13 @@ impl PlainSqlite for &'static Host {
 }
 
 /// For an opening that must not adopt anything.
-pub(crate) struct NotNow;
+pub(crate) struct NotNow(pub(crate) &'static Host);
 
 impl PlainSqlite for NotNow {
+    fn beginning(&self, name: &Path, length: usize) -> Option<Vec<u8>> {
+        self.0.beginning(name, length)
+    }
+
     fn hold(&self, name: &Path, _: bool, _: Duration) -> Result<Box<dyn HeldFile>> {
         let holder = format!("another process, which makes or changes {}", name.display());
         Err(Error::Busy { holder, waited: Duration::ZERO })

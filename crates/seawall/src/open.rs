@@ -246,7 +246,7 @@ fn open_or_adopt(
     let look_for_id = || storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
     let mut home = look_for_id()?;
     if home.is_none() {
-        let is_there = check_adoptable(&*storage, access)?;
+        let is_there = check_adoptable(&*storage, access, |length| plain.beginning(name, length))?;
         let has_folder = || storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error));
         let was_removed = !is_there && has_folder()?.is_some();
         let adoption = Adoption { name, storage: &storage, options, began, was_removed };
@@ -259,7 +259,11 @@ fn open_or_adopt(
 }
 
 /// What lies at NAME must be something that may become a Seawall database by being opened. Whether anything does.
-fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<bool> {
+fn check_adoptable(
+    storage: &dyn Storage,
+    access: Access,
+    by_sqlite: impl Fn(usize) -> Option<Vec<u8>>,
+) -> Result<bool> {
     let there = storage.inode(File::Name).map_err(|error| Error::io("looking for NAME", error))?.is_some();
     if !there && access != Access::Create {
         return Err(Error::CannotOpen("NAME does not exist, and may not be made (mode=rw or ro)".into()));
@@ -273,7 +277,8 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<bool> {
     if !there {
         return Ok(false);
     }
-    let beginning = read(storage, File::Name, plain::empty_marked().len())?;
+    let length = plain::empty_marked().len();
+    let beginning = by_sqlite(length).map_or_else(|| read(storage, File::Name, length), Ok)?;
     let state = plain::state_of(&beginning[..HEADER.min(beginning.len())]);
     if state == NameState::Other && !plain::is_torn_empty(&beginning) {
         return Err(Error::NotADatabase("NAME is not a SQLite database. It was not touched".into()));
@@ -285,7 +290,7 @@ fn check_adoptable(storage: &dyn Storage, access: Access) -> Result<bool> {
 /// Whether what lies at NAME, which has no `id`, may be adopted. The error says why not, and what to do. Changes nothing.
 pub fn may_be_adopted(name: &Path, storage: &dyn Storage) -> Result<()> {
     let looking = |error| Error::io("looking into the folder", error);
-    let is_there = check_adoptable(storage, Access::Create)?;
+    let is_there = check_adoptable(storage, Access::Create, |_| None)?;
     let has_folder = storage.inode(File::Folder).map_err(looking)?.is_some();
     if is_there && has_folder && storage.begun().map_err(looking)? == Begun::Removal {
         return Err(removal_was_cut_short(name));

@@ -19,6 +19,12 @@ const VERSION_VALID_FOR: usize = 92;
 
 /// Stock SQLite, which alone can finish NAME's journal or WAL and hold its locks. The engine has none; the SQLite edge lends it the host's.
 pub trait PlainSqlite {
+    /// NAME's first bytes, `length` or as many as there are, read by SQLite's own file. `None`: they may be read directly. (Where this process
+    /// has NAME open in SQLite, to close another descriptor of it would end SQLite's locks.)
+    fn beginning(&self, _name: &Path, _length: usize) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Opens NAME (makes it, empty, if it is absent and `create`), lets stock SQLite finish what a crash left, and holds
     /// the file so that nobody else writes it until the answer is dropped: under an EXCLUSIVE lock, or, if it is marked already, a SHARED one.
     /// Where others have NAME locked for longer than `patience`, the error is [`Error::Busy`](crate::Error::Busy).
