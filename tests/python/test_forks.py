@@ -144,6 +144,33 @@ def test_a_child_adopts_what_its_parent_has_locked_no_more(db: Path) -> None:
     os.close(go)
 
 
+@pytest.mark.parametrize("child_first", [True, False])
+def test_a_connection_that_was_opened_before_the_fork_and_is_used_after_it(
+    connect: Connect, db: Path, child_first: bool
+) -> None:
+    """Nothing was adopted when it was opened: each process does it, or finds it done."""
+    stock = sqlite3.connect(db)
+    stock.execute("CREATE TABLE t (x)")
+    stock.close()
+    connection = connect()
+    wait, go = os.pipe()
+
+    def use() -> None:
+        os.read(wait, 1)
+        connection.execute("INSERT INTO t VALUES ('child')")
+
+    child = in_a_child(use)
+    if not child_first:
+        connection.execute("INSERT INTO t VALUES ('parent')")
+    os.write(go, b"x")
+    assert wait_for(child) == 0
+    if child_first:
+        connection.execute("INSERT INTO t VALUES ('parent')")
+    assert sorted(rows(connection, "SELECT x FROM t")) == [("child",), ("parent",)]
+    os.close(wait)
+    os.close(go)
+
+
 def test_a_child_ends_while_another_thread_of_its_parent_writes(connect: Connect, db: Path) -> None:
     """The child drops its copy of a transaction in which another thread was; the parent's goes on."""
     connection = connect(check_same_thread=False)

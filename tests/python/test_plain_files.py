@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -170,15 +169,6 @@ def test_what_asks_for_seawall_by_half_is_refused(connect: Connect, plain: Path,
         assert not Path(f"{path}-seawall").exists()
     assert not (tmp_path / "absent.sqlite3").exists()
     connection.execute("INSERT INTO t VALUES (1)")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="SKIPPED: root may write any file")
-def test_a_file_that_may_not_be_written(connect: Connect, plain: Path) -> None:
-    plain.chmod(0o444)
-    connection = connect()
-    connection.execute("ATTACH ? AS plain", (str(plain),))
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        connection.execute("DELETE FROM plain.p")
 
 
 def test_what_is_attached_to_be_read(connect: Connect, plain: Path, tmp_path: Path) -> None:

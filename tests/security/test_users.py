@@ -254,6 +254,24 @@ def test_the_doctor_sees_that_a_database_was_opened_to_more_people(place: Path) 
     assert "rights" in line and "not everybody" in line
 
 
+def test_a_plain_file_that_may_not_be_written_is_attached_to_be_read(place: Path) -> None:
+    plain = place / "plain.sqlite3"
+    make_plain(plain, 0o644)
+
+    def ask(sql: str) -> list[tuple[object, ...]]:
+        connection = seawall.connect(place / "db.sqlite3", isolation_level=None)
+        connection.execute("ATTACH ? AS plain", (str(plain),))
+        return connection.execute(sql).fetchall()
+
+    said = as_user(OWNER, lambda: ask("SELECT x FROM plain.t"))
+    assert (said.value, said.error) == ([["secret"]], None)
+    said = as_user(OWNER, lambda: ask("INSERT INTO plain.t VALUES (1)"))
+    assert said.error is not None and "attempt to write a readonly database" in said.error
+    plain.chmod(0o600)
+    said = as_user(OWNER, lambda: ask("SELECT x FROM plain.t"))
+    assert said.error is not None and "unable to open database" in said.error
+
+
 def test_a_folder_that_cannot_be_made_is_not_given_to_anybody(place: Path) -> None:
     name = place / "db.sqlite3"
     make_plain(name, 0o644)
