@@ -425,7 +425,7 @@ def test_no_super_journal_is_made_where_main_is_ours(tmp_path: Path) -> None:
     if not shutil.which("strace"):
         pytest.skip("SKIPPED: needs strace")
     trace = tmp_path / "trace"
-    command = ["strace", "-f", "-qq", "-e", "trace=file", "-o", trace]
+    command: list[str | Path] = ["strace", "-f", "-qq", "-e", "trace=file", "-o", trace]
     done = subprocess.run(
         [*command, sys.executable, "-c", MAIN_IS_OURS, tmp_path], capture_output=True, text=True, check=True
     )
