@@ -77,7 +77,7 @@ def test_a_copy_is_not_written(connect: Connect, copied: Path) -> None:
 
 def test_the_doctor_says_that_it_is_a_copy(copied: Path) -> None:
     doctor = subprocess.run(
-        [sys.executable, "-m", "seawall", "doctor", copied], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "seawall", "doctor", copied], capture_output=True, text=True, check=False
     ).stdout
     assert "is a copy of the database's: version 2 can be read" in doctor, doctor
 

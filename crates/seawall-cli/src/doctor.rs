@@ -75,11 +75,12 @@ fn opened(name: &Path) -> Finding {
         Ok(database) => {
             let version = database.newest_known().version().0;
             if database.is_copy() {
-                Finding::note(
+                Finding::problem(
                     CHECK,
                     format!(
                         "this folder is a copy of the database's: version {version} can be read, nothing can be written"
                     ),
+                    "use the original; or read this one with mode=ro, or seawall.copy, whose copy is a database of its own",
                 )
             } else {
                 Finding::good(CHECK, format!("version {version} can be read"))
