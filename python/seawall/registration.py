@@ -31,15 +31,18 @@ def register(module: ModuleType = sqlite3) -> None:
             _registered.add(module.__name__)
 
 
-def extension_path() -> Path:
-    """The loadable extension, free of Python: for the `sqlite3` shell (`.load`) and for other languages' drivers."""
+def extension_path() -> str:
+    """The loadable extension, free of Python: for the `sqlite3` shell (`.load`) and for other languages' drivers.
+
+    It is a `str`, because that is what `sqlite3.Connection.load_extension` and apsw accept.
+    """
     path = Path(__file__).with_name("libseawall.so")
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is not there: install Seawall with pip (`pip install .` in a clone), or build the extension with "
             "`cargo build --locked --release -p seawall-sqlite` and put it there"
         )
-    return path
+    return str(path)
 
 
 def _register(module: ModuleType) -> None:

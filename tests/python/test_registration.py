@@ -78,15 +78,42 @@ print(connection.execute("SELECT * FROM t").fetchall())
 """
 
 
-@pytest.mark.parametrize("extension", [False, True])
-def test_a_python_that_can_load_extensions(db: Path, extension: bool) -> None:
+def python_with_extensions() -> str:
+    """A Python whose sqlite3 loads extensions."""
     debian = "/usr/bin/python3"
     probe = "import sqlite3, sys; assert sys.version_info >= (3, 11); sqlite3.Connection.enable_load_extension"
     if not shutil.which(debian) or subprocess.run([debian, "-c", probe], check=False).returncode:
         pytest.skip("SKIPPED: no such Python on this machine")
-    command = [debian, "-c", SCRIPT.format(extension=extension), str(db)]
+    return debian
+
+
+@pytest.mark.parametrize("extension", [False, True])
+def test_a_python_that_can_load_extensions(db: Path, extension: bool) -> None:
+    command = [python_with_extensions(), "-c", SCRIPT.format(extension=extension), str(db)]
     done = subprocess.run(command, env={"PYTHONPATH": PACKAGES}, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[(1,)]\n", "")
+
+
+LOAD = """
+import sqlite3, sys
+import seawall
+connection = sqlite3.connect(":memory:")
+connection.enable_load_extension(True)
+connection.load_extension(seawall.extension_path())
+print(sqlite3.connect(f"file:{sys.argv[1]}?vfs=seawall", uri=True).execute("SELECT a FROM t").fetchall())
+"""
+
+
+def test_load_extension_takes_the_extension_s_path(connect: Connect, db: Path) -> None:
+    connect().execute("CREATE TABLE t (a)")
+    done = subprocess.run(
+        [python_with_extensions(), "-c", LOAD, str(db)],
+        env={"PYTHONPATH": PACKAGES},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def shell(*commands: str) -> subprocess.CompletedProcess[str]:
@@ -94,7 +121,7 @@ def shell(*commands: str) -> subprocess.CompletedProcess[str]:
     binary = shutil.which("sqlite3", path="/usr/bin:/usr/local/bin")
     if binary is None:
         pytest.skip("SKIPPED: no sqlite3 shell on this machine")
-    script = "\n".join([f".load {seawall.extension_path().with_suffix('')}", ".log stderr", *commands])
+    script = "\n".join([f".load {seawall.extension_path().removesuffix('.so')}", ".log stderr", *commands])
     return subprocess.run([binary], input=script, capture_output=True, text=True, check=False)
 
 
@@ -127,4 +154,4 @@ def test_the_shell_does_not_make_databases_by_accident(db: Path) -> None:
 
 def test_python_m_seawall() -> None:
     done = subprocess.run([sys.executable, "-m", "seawall", "ext-path"], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == str(seawall.extension_path())
+    assert done.stdout.strip() == seawall.extension_path()

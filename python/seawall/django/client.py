@@ -38,7 +38,7 @@ class DatabaseClient(client.DatabaseClient):
             # Django would take this for a missing shell.
             raise CommandError(str(error)) from None
         commands = [
-            f".load {_quoted(str(extension))}",
+            f".load {_quoted(extension)}",
             f".open {_quoted(uri)}",
             f".timeout {round(options.timeout * 1000)}",
         ]

@@ -111,8 +111,8 @@ def _expiration(value: Any) -> float:
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, list | tuple) and all(isinstance(name, str | os.PathLike) for name in value):
-        return tuple(os.fspath(name) for name in value)
+    if isinstance(value, list | tuple) and all(isinstance(name, str | bytes | os.PathLike) for name in value):
+        return tuple(map(os.fsdecode, value))
     raise ValueError(f"is {value!r}, which is not a list of paths")
 
 
