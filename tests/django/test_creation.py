@@ -19,7 +19,18 @@ Open = Callable[..., DatabaseWrapper]
         (Path("/srv/db"), None, "/srv/test_db"),
         ("file:/srv/a%20b.sqlite3?mode=ro", None, "/srv/test_a b.sqlite3"),
         ("/srv/db.sqlite3", "/tmp/mine.sqlite3", "/tmp/mine.sqlite3"),
+        ("/srv/db.sqlite3", Path("/tmp/mine.sqlite3"), "/tmp/mine.sqlite3"),
+        ("/srv/db.sqlite3", "file:/tmp/my%20own.sqlite3?mode=rwc", "/tmp/my own.sqlite3"),
+        ("/srv/db.sqlite3", "mine_gw0", "mine_gw0"),
         ("/srv/db.sqlite3", ":memory:", "file:memorydb_default?mode=memory&cache=shared"),
+        # As pytest-django makes them.
+        ("/srv/db.sqlite3", "test_/srv/db.sqlite3", "/srv/test_db.sqlite3"),
+        ("/srv/db.sqlite3", "test_/srv/db.sqlite3_gw0", "/srv/test_db_gw0.sqlite3"),
+        (Path("/srv/a b.c/db"), "test_/srv/a b.c/db_py312_gw1", "/srv/a b.c/test_db_py312_gw1"),
+        ("data/db.sqlite3", "test_data/db.sqlite3_gw0", "data/test_db_gw0.sqlite3"),
+        ("file:/srv/a%20b.sqlite3?mode=rw", "test_file:/srv/a%20b.sqlite3?mode=rw_gw0", "/srv/test_a b_gw0.sqlite3"),
+        (":memory:", "test_:memory:_gw0", "file:memorydb_default?mode=memory&cache=shared"),
+        ("/srv/db.sqlite3", "/tmp/mine.sqlite3_gw0", "/tmp/mine.sqlite3_gw0"),
         (":memory:", None, "file:memorydb_default?mode=memory&cache=shared"),
     ],
 )

@@ -23,7 +23,9 @@ from .options import Options
 class DatabaseCreation(creation.DatabaseCreation):
     """Test databases are files, on the embedded coordinator; those in memory are stock SQLite's.
 
-    A test database is TEST["NAME"], or lies beside NAME with `test_` before its name.
+    A test database is TEST["NAME"], or lies beside NAME with `test_` before its name. For engines that pytest-django
+    does not know it makes TEST["NAME"] of `test_`, NAME and the worker's suffix, as for a server's database. Where NAME
+    has folders that is no path: the test database lies beside NAME then too, and the suffix ends its stem.
     """
 
     # The test databases of this run. A run inside a test gets a database of its own: it must
@@ -32,16 +34,24 @@ class DatabaseCreation(creation.DatabaseCreation):
 
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)
-        self._options_before: list[dict[str, Any]] = []
+        # NAME and OPTIONS before each test database that is there now; the first are the real database's.
+        self._before: list[tuple[str | Path, dict[str, Any]]] = []
 
     def _get_test_db_name(self) -> str:
         settings_dict = self.connection.settings_dict
-        name = settings_dict["NAME"]
-        if settings_dict["TEST"]["NAME"] or not name or self.is_in_memory_db(name):
-            test_name = str(super()._get_test_db_name())  # type: ignore[misc]
+        name = self._before[0][0] if self._before else settings_dict["NAME"]
+        given = settings_dict["TEST"]["NAME"]
+        suffix = _derived_suffix(given, name)
+        if suffix is None:
+            test_name = str(given if self.is_in_memory_db(given) else path_of(given))
+        elif not name or self.is_in_memory_db(name):
+            test_name = ":memory:"
         else:
             path = path_of(name)
-            test_name = str(path.with_name(f"test_{path.name}"))
+            test_name = str(path.with_name(f"test_{path.stem}{suffix}{path.suffix}"))
+        if test_name == ":memory:":
+            # One database for all of the alias's connections.
+            return f"file:memorydb_{self.connection.alias}?mode=memory&cache=shared"
         while test_name in self._live:
             test_name = _with_suffix(test_name, "inner")
         return test_name
@@ -57,7 +67,7 @@ class DatabaseCreation(creation.DatabaseCreation):
         self._live.add(name)
         # Tests need no service, whatever coordinator the real database is bound to.
         options = self.connection.settings_dict["OPTIONS"]
-        self._options_before.append(options)
+        self._before.append((self.connection.settings_dict["NAME"], options))
         self.connection.settings_dict["OPTIONS"] = {**options, "coordinator": "fs:"}
         return name
 
@@ -71,9 +81,9 @@ class DatabaseCreation(creation.DatabaseCreation):
         """Remove a test database, or a clone of it, and go back to the real one's settings."""
         name = self.connection.settings_dict["NAME"]
         super().destroy_test_db(old_database_name, verbosity, keepdb, suffix)
-        if old_database_name is not None and self._options_before:
+        if old_database_name is not None and self._before:
             self._live.discard(name)
-            self.connection.settings_dict["OPTIONS"] = self._options_before.pop()
+            _, self.connection.settings_dict["OPTIONS"] = self._before.pop()
 
     def set_as_test_mirror(self, primary_settings_dict: dict[str, Any]) -> None:
         """Use the primary's test database, on its coordinator."""
@@ -157,6 +167,15 @@ def path_of(name: str | Path) -> Path:
     """Find the file that a NAME means, which may be a URI."""
     text = os.fspath(name)
     return Path(unquote(urlsplit(text).path)) if text.startswith("file:") else Path(text)
+
+
+def _derived_suffix(given: str | Path | None, name: str | Path) -> str | None:
+    """Tell what follows `test_` and NAME in a TEST["NAME"] that was derived; None for one that somebody chose."""
+    if not given:
+        return ""
+    derived, chosen = f"test_{name}", str(given)
+    suffix = chosen.removeprefix(derived)
+    return suffix if chosen.startswith(derived) and suffix[:1] in ("", "_") else None
 
 
 def _with_suffix(name: str | Path, suffix: str) -> str:
