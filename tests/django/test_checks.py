@@ -1,5 +1,6 @@
 """System checks: each mistake in the settings has its message."""
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import seawall
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from seawall.django.base import DatabaseWrapper
@@ -82,3 +84,67 @@ def test_manage_py_checks_it(polls: Path, tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "settings.DATABASES['default']: 'freshness' has no effect where it is" in ended.stderr
     assert "seawall.E003" in ended.stderr
+
+
+PROJECT = """
+DATABASES = {{"default": {{"ENGINE": "seawall.django", "NAME": {name!r}}}}}
+INSTALLED_APPS = ["things"]
+SECRET_KEY = "tests"
+"""
+
+MODELS = """
+from django.db import models
+
+
+class Thing(models.Model):
+    what = models.JSONField()
+"""
+
+
+def absent(name: Path) -> None:
+    pass
+
+
+def plain(name: Path) -> None:
+    database = sqlite3.connect(name)
+    database.execute("CREATE TABLE t (a)")
+    database.close()
+
+
+def adopted(name: Path) -> None:
+    database = seawall.connect(name)
+    database.execute("CREATE TABLE t (a)")
+    database.close()
+
+
+def locked(name: Path) -> sqlite3.Connection:
+    """A plain file that stock SQLite is writing now."""
+    plain(name)
+    database = sqlite3.connect(name)
+    database.execute("BEGIN EXCLUSIVE")
+    return database
+
+
+@pytest.mark.parametrize("make", [absent, plain, locked, adopted])
+@pytest.mark.parametrize("options", [["--database=default"], []])
+def test_a_check_leaves_the_database_alone(tmp_path: Path, make: Callable[[Path], Any], options: list[str]) -> None:
+    """Some checks ask what the database can do; Django 6.1 has all of them run by each command."""
+    data, app = tmp_path / "data", tmp_path / "things"
+    data.mkdir()
+    app.mkdir()
+    name = data / "db.sqlite3"
+    held = make(name)
+    (tmp_path / "checked.py").write_text(PROJECT.format(name=str(name)))
+    (app / "__init__.py").touch()
+    (app / "models.py").write_text(MODELS)
+
+    def state() -> dict[Path, tuple[int, ...]]:
+        there = {path: path.lstat() for path in [data, *data.rglob("*")]}
+        return {path: (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in there.items()}
+
+    before = state()
+    command = [sys.executable, "-m", "django", "check", "--settings=checked", f"--pythonpath={tmp_path}", *options]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert state() == before
+    del held

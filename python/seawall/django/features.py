@@ -15,6 +15,23 @@ class DatabaseFeatures(features.DatabaseFeatures):
         return not self.connection.is_in_memory_db()
 
     @cached_property
+    def supports_json_field(self) -> bool:  # type: ignore[override]
+        """Whether this SQLite has the JSON functions.
+
+        System checks ask this, also `manage.py check` and `runserver`. So a database in memory is asked: the stock
+        backend begins a transaction on the real one, which would be adopted by it.
+        """
+        memory = self.connection.Database.connect(":memory:")
+        try:
+            memory.execute("SELECT json('{}')")
+        except self.connection.Database.OperationalError:
+            return False
+        else:
+            return True
+        finally:
+            memory.close()
+
+    @cached_property
     def django_test_skips(self) -> dict[str, set[str]]:  # type: ignore[override]
         """List the tests of Django's own suite that do not apply here, by reason."""
         return {
@@ -25,6 +42,13 @@ class DatabaseFeatures(features.DatabaseFeatures):
             },
             "It looks for the name of the stock backend in a text.": {
                 "backends.sqlite.tests.Tests.test_check_database_version_supported",
+            },
+            "Whether there are JSON functions is asked of a database in memory.": {
+                "backends.sqlite.test_features.FeaturesTests.test_supports_json_field_operational_error",
+            },
+            "It closes the connection that the tests after it use, if no test before it left one open (with any "
+            "database in a file).": {
+                "backends.sqlite.tests.ThreadSharing.test_database_sharing_in_threads",
             },
             "A transaction reads one version to its end: it does not see, and so cannot "
             "delete, what others commit meanwhile (this test wants READ COMMITTED).": {
