@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from django.apps import AppConfig, apps
 from django.core.checks import CheckMessage, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.sqlite3 import base
+from django.db.models.signals import pre_migrate
+from django.dispatch import receiver
 from django.utils.asyncio import async_unsafe
 
 import seawall
@@ -85,6 +89,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return False
         return True
 
+    def newest_version(self) -> int:
+        """Tell the number of the newest version."""
+        with self.cursor() as cursor:
+            # It asks the coordinator; the PRAGMA tells what is known.
+            cursor.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+            ((version,),) = cursor.execute("PRAGMA seawall_version").fetchall()
+        return int(version)
+
 
 def _is_read_only(name: str) -> bool:
     """Whether NAME is a URI that forbids writing, so that BEGIN IMMEDIATE would fail."""
@@ -102,6 +114,24 @@ def check_databases(**kwargs: Any) -> list[CheckMessage]:
                 message.msg = f"settings.DATABASES[{connection.alias!r}]: {message.msg}"
                 messages.append(message)
     return messages
+
+
+@receiver(pre_migrate, dispatch_uid="seawall.say_version")
+def say_version(sender: AppConfig, using: str, verbosity: int, **signal: Any) -> None:
+    """`manage.py migrate` says which version the database has before it. It never fails because of that."""
+    connection = connections[using]
+    # The signal is sent for each app that has models.
+    first = next(app for app in apps.get_app_configs() if app.models_module is not None)
+    if sender is not first or verbosity < 1:
+        return
+    if not isinstance(connection, DatabaseWrapper) or connection.is_in_memory_db():
+        return
+    try:
+        version = connection.newest_version()
+    except Exception:
+        # What is the matter with the database the migration itself will tell.
+        return
+    print(f"  before this: version {version} (database {using!r})", file=signal.get("stdout", sys.stdout))
 
 
 requests.watch()
