@@ -5,84 +5,46 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, quote, urlencode
 
-from . import errors
+from .cursor import cursor_class, explained
 from .registration import register
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
-_EXECUTING = ("execute", "executemany", "executescript")
-_CONNECTION_METHODS = (*_EXECUTING, "__init__", "__exit__", "commit", "rollback", "backup", "blobopen")
-_CURSOR_METHODS = (*_EXECUTING, "fetchone", "fetchmany", "fetchall")
-"""Where connections and cursors meet the database."""
-
-
-def _explained(method: Callable[..., Any]) -> Callable[..., Any]:
-    """`method`, whose errors tell what Seawall knows about them."""
-
-    @functools.wraps(method)
-    def explained(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return method(*args, **kwargs)
-        except Exception as error:
-            if explanation := errors.explained(error):
-                raise explanation from None
-            raise
-
-    return explained
-
-
-def _explained_rows(step: Callable[[Any], Any]) -> Callable[[Any], Iterator[Any]]:
-    """The same for a cursor's iteration by `step`, without a Python call for each row."""
-
-    def rows(cursor: Any) -> Iterator[Any]:
-        try:
-            # A step that raises StopIteration ends it; the second argument is a row that never comes.
-            yield from iter(functools.partial(step, cursor), _explained_rows)
-        except Exception as error:
-            if explanation := errors.explained(error):
-                raise explanation from None
-            raise
-
-    return rows
-
-
-def _explaining(cls: type, methods: tuple[str, ...]) -> None:
-    """Let the methods named, where `cls` has them, explain their errors."""
-    for name in methods:
-        if method := getattr(cls, name, None):
-            setattr(cls, name, _explained(method))
-
-
-@functools.cache
-def cursor_class(base: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
-    """A cursor class like `base` whose errors tell what Seawall knows about them."""
-    if getattr(base, "_explains_errors", False):
-        return base
-    members = {"_explains_errors": True, "__module__": base.__module__, "__doc__": base.__doc__}
-    cls = type(base.__name__, (base,), members)
-    _explaining(cls, _CURSOR_METHODS)
-    cls.__iter__ = _explained_rows(base.__next__)  # type: ignore[attr-defined]
-    return cls
+_METHODS = ("__init__", "__exit__", "commit", "rollback", "backup", "blobopen", "executemany", "executescript")
+"""Where connections meet the database, but for `execute`, which is a cursor's."""
 
 
 @functools.cache
 def connection_class(module: ModuleType = sqlite3) -> type[sqlite3.Connection]:
     """The connection class for a module like `sqlite3`, to be its `connect()`'s factory."""
-    default = cursor_class(module.Cursor)
+    default, own_cursor = cursor_class(module.Cursor), module.Connection.cursor
 
     def cursor(self: Any, factory: Any = default) -> Any:
         """Make a cursor; of a class like `factory`, whose errors tell what Seawall knows about them."""
         cls = cursor_class(factory) if isinstance(factory, type) else factory
-        return module.Connection.cursor(self, cls)
+        return own_cursor(self, cls)
 
-    members = {"cursor": cursor, "_sqlite_module": module, "__module__": __name__, "__doc__": module.Connection.__doc__}
+    @functools.wraps(module.Connection.execute)
+    def execute(self: Any, sql: str, *parameters: Any) -> Any:
+        # The module's own makes a cursor of the module's own class.
+        return own_cursor(self, default).execute(sql, *parameters)
+
+    members = {
+        "cursor": cursor,
+        "execute": execute,
+        "_sqlite_module": module,
+        "__module__": __name__,
+        "__doc__": module.Connection.__doc__,
+    }
     cls = type("Connection", (module.Connection,), members)
-    _explaining(cls, _CONNECTION_METHODS)
+    for name in _METHODS:
+        if method := getattr(cls, name, None):
+            setattr(cls, name, explained(method))
     return cls
 
 

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -176,6 +176,35 @@ def test_a_change_of_the_page_size_that_does_not_fit(connect: Connect, small: Pa
     for one_more in (connection, other):
         assert rows(one_more, "SELECT count(*), sum(length(a)) FROM t") == counted
         assert (one(one_more, "PRAGMA page_size"), one(one_more, "PRAGMA integrity_check")) == (page_size, "ok")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(lambda cursor: cursor.fetchone(), id="fetchone"),
+        pytest.param(lambda cursor: cursor.fetchmany(1), id="fetchmany"),
+        pytest.param(lambda cursor: cursor.fetchall(), id="fetchall"),
+        pytest.param(lambda cursor: next(cursor), id="next"),
+        pytest.param(lambda cursor: next(iter(cursor)), id="iteration"),
+        pytest.param(lambda cursor: cursor.close(), id="close"),
+        pytest.param(lambda cursor: cursor.execute("SELECT 1").fetchall(), id="another statement"),
+        pytest.param(lambda cursor: None, id="nothing"),
+    ],
+)
+@pytest.mark.parametrize(
+    "sql", ["UPDATE t SET a = {} RETURNING 1", "WITH x AS (SELECT {} b) UPDATE t SET a = (SELECT b FROM x) RETURNING 1"]
+)
+def test_a_statement_with_returning_that_does_not_fit(
+    connect: Connect, small: Path, sql: str, use: Callable[[sqlite3.Cursor], object]
+) -> None:
+    """It is committed when SQLite resets it, after the last row: however few of them a program fetches, it is told."""
+    connection = connect(small / "db.sqlite3")
+    connection.execute("CREATE TABLE t (a)")
+    connection.execute("INSERT INTO t VALUES (1), (1)")
+    with pytest.raises(seawall.DiskFull, match="Nothing was written"):
+        use(connection.execute(sql.format("randomblob(2000000)")))
+    assert not connection.in_transaction
+    assert rows(connection, "SELECT a FROM t") == [(1,), (1,)]
 
 
 def test_a_disk_too_full_to_adopt(small: Path) -> None:

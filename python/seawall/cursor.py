@@ -1,0 +1,117 @@
+"""Cursors: Python's own, with Seawall's words in their errors, and no commit that fails unheard."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import errors
+
+
+def explained(method: Callable[..., Any]) -> Callable[..., Any]:
+    """`method`, whose errors tell what Seawall knows about them."""
+
+    @functools.wraps(method)
+    def explained(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:
+            if explanation := errors.explained(error):
+                raise explanation from None
+            raise
+
+    return explained
+
+
+@functools.cache
+def cursor_class(base: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
+    """A cursor class like `base` whose errors tell what Seawall knows about them."""
+    if hasattr(base, "_returned"):
+        return base
+    cls = type(base.__name__, (base,), {"__module__": base.__module__, "__doc__": base.__doc__, "_returned": None})
+    for name, method in _methods(base).items():
+        setattr(cls, name, method)
+    return cls
+
+
+def _methods(base: Any) -> dict[str, Callable[..., Any]]:
+    """The methods that meet the database.
+
+    `INSERT … RETURNING` outside of a transaction is committed when SQLite resets the statement, which is after its last
+    row. Python's sqlite3 drops the error of a reset that is not its step to the end: a program that reads the first
+    row only, or none, would take a commit that failed for one that succeeded. So these rows, which SQLite itself
+    collects before the first one comes, are read by `execute()`, and kept in `_returned` for those who fetch them.
+    """
+    executes = base.execute
+
+    @functools.wraps(executes)
+    def execute(self: Any, sql: str, *parameters: Any) -> Any:
+        if self._returned is not None:
+            self._returned = None
+        try:
+            result = executes(self, sql, *parameters)
+            if _may_write(self, sql) and self.description is not None and not self.connection.in_transaction:
+                self._returned = iter(base.fetchall(self))
+        except Exception as error:
+            if explanation := errors.explained(error):
+                raise explanation from None
+            raise
+        return result
+
+    @functools.wraps(base.close)
+    def close(self: Any) -> None:
+        self._returned = None
+        base.close(self)
+
+    def rows(self: Any) -> Iterator[Any]:
+        """Iterate without a Python call for each row."""
+        if self._returned is not None:
+            yield from self._returned
+            return
+        try:
+            # A step that raises StopIteration ends it; the second argument is a row that never comes.
+            yield from iter(functools.partial(base.__next__, self), _methods)
+        except Exception as error:
+            if explanation := errors.explained(error):
+                raise explanation from None
+            raise
+
+    def many(returned: Iterator[Any], cursor: Any, size: int | None = None) -> list[Any]:
+        return list(itertools.islice(returned, cursor.arraysize if size is None else size))
+
+    return {
+        "execute": execute,
+        "executemany": explained(base.executemany),
+        "executescript": explained(base.executescript),
+        "close": close,
+        "__iter__": rows,
+        "__next__": _fetching(base.__next__, lambda returned, cursor: next(returned)),
+        "fetchone": _fetching(base.fetchone, lambda returned, cursor: next(returned, None)),
+        "fetchmany": _fetching(base.fetchmany, many),
+        "fetchall": _fetching(base.fetchall, lambda returned, cursor: list(returned)),
+    }
+
+
+def _may_write(cursor: Any, sql: str) -> bool:
+    # Python's sqlite3 counts the rows of INSERT, UPDATE, DELETE and REPLACE, and knows them by their first word.
+    return cursor.rowcount >= 0 or sql.lstrip()[:4].upper() == "WITH"
+
+
+def _fetching(method: Callable[..., Any], kept: Callable[..., Any]) -> Callable[..., Any]:
+    """`method`, whose errors are explained; `kept` where the rows are here already."""
+
+    @functools.wraps(method)
+    def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._returned is not None:
+            return kept(self._returned, self, *args, **kwargs)
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            if explanation := errors.explained(error):
+                raise explanation from None
+            raise
+
+    return fetch

@@ -1,0 +1,60 @@
+"""The rows of `INSERT … RETURNING`, which are read when it is executed: they come as ever."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from .conftest import Connect, one
+
+INSERT = "INSERT INTO t VALUES (1), (2), (3), (4), (5) RETURNING a AS number"
+
+
+@pytest.fixture
+def connection(connect: Connect) -> sqlite3.Connection:
+    connection = connect()
+    connection.execute("CREATE TABLE t (a)")
+    return connection
+
+
+def test_every_way_to_fetch_them(connection: sqlite3.Connection) -> None:
+    cursor = connection.execute(INSERT)
+    assert (cursor.description[0][0], cursor.rowcount) == ("number", 5)
+    assert cursor.fetchone() == (1,)
+    assert next(cursor) == (2,)
+    assert cursor.fetchmany() == [(3,)]
+    assert list(cursor) == [(4,), (5,)]
+    assert cursor.fetchone() is None
+    assert (cursor.fetchmany(2), cursor.fetchall(), list(cursor)) == ([], [], [])
+    with pytest.raises(StopIteration):
+        next(cursor)
+    assert cursor.execute(INSERT).fetchmany(size=4) == [(1,), (2,), (3,), (4,)]
+    assert cursor.fetchall() == [(5,)]
+    assert cursor.execute("SELECT 7").fetchall() == [(7,)]
+
+
+def test_another_statement_and_a_closed_cursor_end_them(connection: sqlite3.Connection) -> None:
+    cursor = connection.execute(INSERT)
+    assert cursor.execute("DELETE FROM t").fetchall() == []
+    cursor.execute(INSERT)
+    cursor.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
+        cursor.fetchone()
+
+
+def test_they_are_committed_when_the_first_one_comes(connection: sqlite3.Connection, connect: Connect) -> None:
+    connection.execute(INSERT).fetchone()
+    assert one(connect(), "SELECT count(*) FROM t") == 5
+
+
+def test_row_factories(connection: sqlite3.Connection) -> None:
+    connection.row_factory = sqlite3.Row
+    assert [row["number"] for row in connection.execute(INSERT)] == [1, 2, 3, 4, 5]
+
+
+def test_in_a_transaction(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN")
+    assert connection.execute(INSERT).fetchall() == [(1,), (2,), (3,), (4,), (5,)]
+    connection.execute("ROLLBACK")
+    assert one(connection, "SELECT count(*) FROM t") == 0
