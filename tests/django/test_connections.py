@@ -52,11 +52,27 @@ def test_the_database_is_seawalls(database: DatabaseWrapper, tmp_path: Path) -> 
         ({}, "BEGIN IMMEDIATE"),
         ({"transaction_mode": "EXCLUSIVE"}, "BEGIN EXCLUSIVE"),
         ({"transaction_mode": "deferred"}, "BEGIN DEFERRED"),
+        ({"transaction_mode": "EXCLUSIVE", "exclusive_mode": "deferred"}, "BEGIN DEFERRED"),
+        ({"exclusive_mode": "deferred"}, "BEGIN IMMEDIATE"),
         ({"transaction_mode": None}, "BEGIN"),
     ],
 )
 def test_transaction_modes(open_database: Open, options: dict[str, Any], begin: str) -> None:
     assert begin_statement(open_database(options)) == begin
+
+
+def test_a_mode_that_is_set_before_django_connects(open_database: Open) -> None:
+    """As django-tasks-db does it for one transaction, after it has closed old connections."""
+    database = open_database({"exclusive_mode": "DEFERRED"})
+    with pytest.raises(AttributeError):
+        assert database.transaction_mode
+    database.get_connection_params()
+    before, database.transaction_mode = database.transaction_mode, "EXCLUSIVE"
+    assert begin_statement(database) == "BEGIN DEFERRED"
+    database.transaction_mode = before
+    assert begin_statement(database) == "BEGIN IMMEDIATE"
+    database.close()
+    assert begin_statement(database) == "BEGIN IMMEDIATE"
 
 
 def test_a_read_only_database_begins_deferred(database: DatabaseWrapper, open_database: Open, tmp_path: Path) -> None:

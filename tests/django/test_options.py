@@ -77,6 +77,8 @@ def test_numbers_may_be_text() -> None:
         ("timeout", 1e9),
         ("page_cache", 1 << 60),
         ("request_age", -1),
+        ("exclusive_mode", "LATER"),
+        ("exclusive_mode", 5),
         ("request_age", 1e9),
         ("legacy_names", "/mnt/a"),
         ("legacy_names", [5]),

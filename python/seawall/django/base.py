@@ -38,6 +38,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_connection_params(self) -> dict[str, Any]:
         """Say what `sqlite3.connect()` is given: Seawall's own options go into the URI."""
+        # Who sets the mode for one transaction does it before Django connects for it, too.
+        set_from_outside = getattr(self, "transaction_mode", None) == "EXCLUSIVE"
         params: dict[str, Any] = super().get_connection_params()
         for wrong in chain(wrong_values(self.settings_dict), unknown_options(self.settings_dict)):
             hint = f" {wrong.hint}" if wrong.hint else ""
@@ -47,10 +49,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
         for name in OWN:
             params.pop(name, None)
         params["timeout"] = options.timeout
+        self.exclusive_mode = options.exclusive_mode
         name = os.fspath(self.settings_dict["NAME"])
         if "transaction_mode" not in self.settings_dict["OPTIONS"] and not _is_read_only(name):
             # The writer's lease is asked for first: nothing is refused half way.
             self.transaction_mode = "IMMEDIATE"
+        if set_from_outside:
+            self.transaction_mode = "EXCLUSIVE"
         if self.is_in_memory_db():
             return params
         params["database"] = seawall.uri(
@@ -78,6 +83,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
         # Outside atomic(), sqlite3 itself begins the transactions: as atomic() would.
         with self.wrap_database_errors:
             self.connection.isolation_level = None if autocommit else self.transaction_mode or ""
+
+    def _start_transaction_under_autocommit(self) -> None:
+        mode = self.transaction_mode
+        if mode == "EXCLUSIVE":
+            # As those set it that poll a queue. For Seawall it is IMMEDIATE by another name: readers never wait.
+            mode = self.exclusive_mode
+        self.cursor().execute("BEGIN" if mode is None else f"BEGIN {mode}")
 
     def is_usable(self) -> bool:
         """Whether a transaction can read the database now."""

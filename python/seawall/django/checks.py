@@ -12,10 +12,9 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Doubt
 
-from .options import OWN, SETTINGS, STOCK, find
+from .options import OWN, SETTINGS, STOCK, TRANSACTION_MODES, find
 
 _KNOWN = sorted(OWN | STOCK)
-_MODES = ("DEFERRED", "IMMEDIATE", "EXCLUSIVE")
 
 
 def check_settings(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
@@ -34,8 +33,8 @@ def wrong_values(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
         except ValueError as error:
             yield Error(f"{found.place} {error}.", id="seawall.E001")
     mode = settings_dict["OPTIONS"].get("transaction_mode")
-    if mode is not None and str(mode).upper() not in _MODES:
-        text = f"OPTIONS['transaction_mode'] is {mode!r}, which is not one of {_MODES}."
+    if mode is not None and str(mode).upper() not in TRANSACTION_MODES:
+        text = f"OPTIONS['transaction_mode'] is {mode!r}, which is not one of {TRANSACTION_MODES}."
         yield Error(text, id="seawall.E001")
 
 

@@ -21,6 +21,9 @@ from seawall import _native
 _BOUNDS = {option: (least, most, expected) for option, least, most, expected in _native.bounds()}
 """What each number may be: the engine's own table."""
 
+TRANSACTION_MODES = ("DEFERRED", "IMMEDIATE", "EXCLUSIVE")
+"""How SQLite can begin a transaction."""
+
 DEFAULT_LEASE = 3.0
 """For how many seconds a lease lasts without a renewal (the engine's default)."""
 
@@ -36,6 +39,7 @@ class Options:
     legacy_names: tuple[str, ...] = ()
     page_cache: int | None = None
     request_age: float | None = None
+    exclusive_mode: str = "EXCLUSIVE"
 
     @classmethod
     def of(cls, settings_dict: Mapping[str, Any]) -> Options:
@@ -132,6 +136,12 @@ def _bytes(value: Any) -> int:
     return int(number)
 
 
+def _mode(value: Any) -> str:
+    if isinstance(value, str) and value.upper() in TRANSACTION_MODES:
+        return value.upper()
+    raise ValueError(f"is {value!r}, which is not one of {TRANSACTION_MODES}")
+
+
 def _number(value: Any) -> float | None:
     """Read a finite number, also one written as text, as environment variables bring it."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -164,6 +174,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "legacy_names": _names,
     "page_cache": _bytes,
     "request_age": _bounded("request_age"),
+    "exclusive_mode": _mode,
 }
 
 # The settings, and environment variables, that stand for an option: Seawall's own before those
