@@ -52,6 +52,17 @@ def test_a_write_transaction_is_two_update_items(shared: Shared, counter: seawal
     assert shared.requests(transaction) == {"UpdateItem": 2}
 
 
+def test_a_deferred_transaction_that_writes_after_it_read(shared: Shared, counter: seawall.Connection) -> None:
+    def deferred() -> None:
+        counter.execute("BEGIN DEFERRED")
+        counter.execute("SELECT value FROM counter").fetchall()
+        counter.execute("UPDATE counter SET value = value + 1")
+        counter.execute("COMMIT")
+        time.sleep(QUIET)
+
+    assert shared.requests(deferred) == {"GetItem": 1, "UpdateItem": 2}
+
+
 def test_the_next_write_of_a_turn_is_one_update_item(shared: Shared, counter: seawall.Connection) -> None:
     def loop() -> None:
         for _ in range(10):
