@@ -46,8 +46,15 @@ memory: ## the VFS's whole life cycle under Valgrind (installs it with apt-get i
 		{ echo "Valgrind is missing, and could not be installed: nothing was checked" >&2; exit 1; }
 	cargo test --locked -p seawall-sqlite --test lifecycle --config 'target."cfg(unix)".runner = [$(VALGRIND)]'
 
-test-django: build ## Django's own test suite, beside stock SQLite (10 to 20 minutes)
+# 6.1 needs CPython 3.12 or newer: one on the PATH, or one of pyenv's.
+test-django: build ## Django's own test suites, of 5.2 and 6.1, beside stock SQLite (half an hour)
 	$(BIN)/python tests/django/suite.py
+
+# CPython 3.12 to 3.14 where they are: on the PATH, or by `pyenv install 3.12 3.13 3.14`. What is not there is said.
+test-matrix: $(BIN)/maturin ## our tests with the wheel, on Django 5.1 to 6.1, on each CPython from 3.11 that is here
+	rm -rf build/wheel
+	$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/wheel .
+	$(BIN)/python tests/django/matrix.py build/wheel/*.whl
 
 # With SEED: that one alone, with its trace. Otherwise SEEDS seeds of STEPS steps, and everything that a full run must meet was met.
 sim: ## many simulated machines, every fault: 10 million steps (SEEDS=330, STEPS=30000), or one run with its trace (SEED=n)
@@ -96,4 +103,4 @@ clean: ## remove what was built
 	cargo clean --manifest-path fuzz/Cargo.toml
 	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
-.PHONY: help prerequisites build demo test memory test-django sim mutants fuzz nfs bench aws lint pin doc clean
+.PHONY: help prerequisites build demo test memory test-django test-matrix sim mutants fuzz nfs bench aws lint pin doc clean

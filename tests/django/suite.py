@@ -1,11 +1,12 @@
 """Run Django's own test suite against Seawall and against stock SQLite, and compare.
 
-    python tests/django/suite.py [--engine both|seawall|stock] [LABEL ...]
+    python tests/django/suite.py [--django 5.2] [--engine both|seawall|stock] [LABEL ...]
 
-It fails only if something fails with Seawall that passes with stock SQLite. The suite is
-that of Django's source distribution, which pip brings once into `build/django`, with what its
-tests import. Both engines keep every test database in a file, run by `--parallel=2`. Stock
-SQLite's workers always fork: with databases in files it cannot spawn any.
+It fails only if something fails with Seawall that passes with stock SQLite. The suites are those of the source
+distributions of Django 5.2 and 6.1, which pip brings once into `build/django`, with what their tests import. Each is
+run by a Python that it supports, with the Seawall of this tree. Both engines keep every test database in a file, run by
+`--parallel=2`. Stock SQLite's workers always fork: with databases in files it cannot spawn any. What does not apply to
+Seawall is left out by `seawall.django.features`, as any runner of this suite would.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from interpreters import PYTHONS_OF, find
+
 HERE = Path(__file__).resolve().parent
-CACHE = HERE.parents[1] / "build" / "django"
-DJANGO = "Django==5.2.*"
+ROOT = HERE.parents[1]
+CACHE = ROOT / "build" / "django"
+DJANGOS = ("5.2", "6.1")
 ENGINES = {"stock": "django.db.backends.sqlite3", "seawall": "seawall.django"}
 
 LABELS = """
@@ -63,17 +67,30 @@ def main() -> int:
     """Run what the command line asks for; 1 if Seawall fails where stock SQLite passes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("labels", nargs="*", default=LABELS, metavar="LABEL")
+    parser.add_argument("--django", choices=DJANGOS, action="append")
     parser.add_argument("--engine", choices=["both", *ENGINES], default="both")
     parser.add_argument("--parallel", type=int, default=2)
-    parser.add_argument("--start-method", choices=["fork", "spawn"], default="fork")
+    parser.add_argument("--start-method", choices=["fork", "spawn", "forkserver"], default="fork")
     args = parser.parse_args()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for version in args.django or DJANGOS:
+        suite = Suite.fetch(version)
+        if suite is None:
+            print(f"SKIPPED: Django {version}'s suite: no CPython {' or '.join(PYTHONS_OF[version])} on this machine")
+        else:
+            failed |= compare(suite, args)
+    return failed
 
-    source, needed = fetch_source(), fetch_needed()
+
+def compare(suite: Suite, args: argparse.Namespace) -> int:
+    """Run a suite with the engines that were asked for; 1 if Seawall fails where stock SQLite passes."""
+    print(f"{suite.source.name}, by {suite.python}", flush=True)
     engines = list(ENGINES) if args.engine == "both" else [args.engine]
     outcomes = {}
     for engine in engines:
         start_method = args.start_method if engine == "seawall" else "fork"
-        outcome = run(engine, args.labels, args.parallel, start_method, source, needed)
+        outcome = run(engine, args.labels, args.parallel, start_method, suite)
         if outcome is None:
             return 1
         outcomes[engine] = outcome
@@ -81,47 +98,66 @@ def main() -> int:
     return report(outcomes)
 
 
-def fetch_source() -> Path:
+@dataclass(frozen=True)
+class Suite:
+    """One Django's suite, and the Python that runs it: with what the suite imports, and this tree's Seawall."""
+
+    python: Path
+    source: Path
+
+    @classmethod
+    def fetch(cls, version: str) -> Suite | None:
+        """Bring it, for a Python that it supports; None if there is no such Python."""
+        for number in reversed(PYTHONS_OF[version]):
+            if python := find(number):
+                return cls(fetch_environment(number, python), fetch_source(version, python))
+        return None
+
+
+def fetch_source(version: str, python: Path) -> Path:
     """Django's source distribution, unpacked; brought by pip the first time."""
-    if not list(CACHE.glob("[dD]jango-*/tests/runtests.py")):
-        CACHE.mkdir(parents=True, exist_ok=True)
-        print(f"fetching the source of {DJANGO} ...", flush=True)
+    pattern = f"[dD]jango-{version}*"
+    if not list(CACHE.glob(f"{pattern}/tests/runtests.py")):
+        print(f"fetching the source of Django {version} ...", flush=True)
         options = ["--no-binary", "django", "--no-deps", "--dest", str(CACHE)]
-        pip("download", *options, DJANGO)
-        (archive,) = CACHE.glob("[dD]jango-*.tar.gz")
+        pip(python, "download", *options, f"Django=={version}.*")
+        (archive,) = CACHE.glob(f"{pattern}.tar.gz")
         with tarfile.open(archive) as tar:
             tar.extractall(CACHE, filter="data")
-    (runtests,) = CACHE.glob("[dD]jango-*/tests/runtests.py")
+    (runtests,) = CACHE.glob(f"{pattern}/tests/runtests.py")
     return runtests.parents[1]
 
 
-def fetch_needed() -> Path:
-    """A folder with what the suite imports, kept out of the environment that runs it."""
-    needed = CACHE / f"needed-{sys.version_info.major}.{sys.version_info.minor}"
-    if not needed.exists():
-        print("fetching what the suite imports ...", flush=True)
+def fetch_environment(number: str, python: Path) -> Path:
+    """The Python of an environment for the suite. (Some of its tests run others, with a PYTHONPATH of their own.)"""
+    environment = CACHE / f"python{number}"
+    if not environment.exists():
+        print(f"fetching what the suite imports, for CPython {number} ...", flush=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            pip("install", "--target", f"{folder}/needed", *NEEDED)
-            Path(folder, "needed").rename(needed)
-    return needed
+            made = Path(folder, "made")
+            subprocess.run([str(python), "-m", "venv", str(made)], check=True)
+            pip(made / "bin" / "python", "install", *NEEDED)
+            Path(made, "lib", f"python{number}", "site-packages", "seawall.pth").write_text(f"{ROOT / 'python'}\n")
+            made.rename(environment)
+    return environment / "bin" / "python"
 
 
-def pip(*arguments: str) -> None:
-    """Run this interpreter's pip quietly."""
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+def pip(python: Path, *arguments: str) -> None:
+    """Run an interpreter's pip quietly."""
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*command, *arguments], check=True)
 
 
-def run(engine: str, labels: list[str], parallel: int, start_method: str, source: Path, needed: Path) -> Outcome | None:
+def run(engine: str, labels: list[str], parallel: int, start_method: str, suite: Suite) -> Outcome | None:
     """One run of the suite; None, and said why, if it did not come to its end."""
-    log = CACHE / f"{engine}.log"
-    runtests = source / "tests" / "runtests.py"
+    log = CACHE / f"{suite.source.name}-{engine}.log"
+    runtests = suite.source / "tests" / "runtests.py"
     options = ["--settings=suite_settings", f"--parallel={parallel}", "--noinput"]
     with tempfile.TemporaryDirectory(prefix="suite-") as folder:
         outcome = Path(folder) / "outcome.json"
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(source), str(needed), str(HERE)]),
+            "PYTHONPATH": os.pathsep.join(map(str, [suite.source, HERE])),
             "SUITE_ENGINE": ENGINES[engine],
             "SUITE_FOLDER": folder,
             "SUITE_OUTCOME": str(outcome),
@@ -130,8 +166,8 @@ def run(engine: str, labels: list[str], parallel: int, start_method: str, source
         started = time.monotonic()
         with log.open("w") as output:
             ended = subprocess.run(
-                [sys.executable, str(runtests), *options, *labels],
-                cwd=source / "tests",
+                [str(suite.python), str(runtests), *options, *labels],
+                cwd=runtests.parent,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
+import django
 from django.db.backends.base.creation import BaseDatabaseCreation
 from django.db.backends.sqlite3 import creation
 
@@ -123,7 +124,8 @@ class DatabaseCreation(creation.DatabaseCreation):
         self._live.add(self.connection.settings_dict["NAME"])
         BaseDatabaseCreation.setup_worker_connection(self, _worker_id)
         spawned = multiprocessing.get_start_method() != "fork"
-        if spawned and os.environ.get("RUNNING_DJANGOS_TEST_SUITE") == "true":
+        # Since 6.0 Django's runner does this itself.
+        if django.VERSION < (6, 0) and spawned and os.environ.get("RUNNING_DJANGOS_TEST_SUITE") == "true":
             self.mark_expected_failures_and_skips()
 
     def _destroy_test_db(self, test_database_name: str, verbosity: int) -> None:
