@@ -66,6 +66,14 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
         self._returned = None
         base.close(self)
 
+    def forgetting(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def executes(self: Any, *arguments: Any) -> Any:
+            self._returned = None
+            return method(self, *arguments)
+
+        return explained(executes)
+
     def rows(self: Any) -> Iterator[Any]:
         """Iterate without a Python call for each row."""
         if self._returned is not None:
@@ -84,8 +92,8 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
 
     return {
         "execute": execute,
-        "executemany": explained(base.executemany),
-        "executescript": explained(base.executescript),
+        "executemany": forgetting(base.executemany),
+        "executescript": forgetting(base.executescript),
         "close": close,
         "__iter__": rows,
         "__next__": _fetching(base.__next__, lambda returned, cursor: next(returned)),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import seawall
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from seawall.django.base import DatabaseWrapper
@@ -90,6 +89,14 @@ PROJECT = """
 DATABASES = {{"default": {{"ENGINE": "seawall.django", "NAME": {name!r}}}}}
 INSTALLED_APPS = ["things"]
 SECRET_KEY = "tests"
+
+from seawall.django.base import DatabaseWrapper
+
+def connects(self):
+    raise AssertionError("a check has opened a connection")
+
+if {forbidden!r}:
+    DatabaseWrapper.connect = connects
 """
 
 MODELS = """
@@ -112,9 +119,9 @@ def plain(name: Path) -> None:
 
 
 def adopted(name: Path) -> None:
-    database = seawall.connect(name)
-    database.execute("CREATE TABLE t (a)")
-    database.close()
+    # By a process that is no more: a live one's background goes on for a second.
+    make = "import seawall, sys; seawall.connect(sys.argv[1]).execute('CREATE TABLE t (a)')"
+    subprocess.run([sys.executable, "-c", make, name], check=True)
 
 
 def locked(name: Path) -> sqlite3.Connection:
@@ -127,14 +134,17 @@ def locked(name: Path) -> sqlite3.Connection:
 
 @pytest.mark.parametrize("make", [absent, plain, locked, adopted])
 @pytest.mark.parametrize("options", [["--database=default"], []])
-def test_a_check_leaves_the_database_alone(tmp_path: Path, make: Callable[[Path], Any], options: list[str]) -> None:
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_a_check_leaves_the_database_alone(
+    tmp_path: Path, make: Callable[[Path], Any], options: list[str], forbidden: bool
+) -> None:
     """Some checks ask what the database can do; Django 6.1 has all of them run by each command."""
     data, app = tmp_path / "data", tmp_path / "things"
     data.mkdir()
     app.mkdir()
     name = data / "db.sqlite3"
     held = make(name)
-    (tmp_path / "checked.py").write_text(PROJECT.format(name=str(name)))
+    (tmp_path / "checked.py").write_text(PROJECT.format(name=str(name), forbidden=forbidden))
     (app / "__init__.py").touch()
     (app / "models.py").write_text(MODELS)
 

@@ -38,6 +38,9 @@ def test_another_statement_and_a_closed_cursor_end_them(connection: sqlite3.Conn
     cursor = connection.execute(INSERT)
     assert cursor.execute("DELETE FROM t").fetchall() == []
     cursor.execute(INSERT)
+    cursor.executemany("DELETE FROM t WHERE a = ?", [(1,), (2,)])
+    assert cursor.fetchall() == []
+    cursor.execute(INSERT)
     cursor.close()
     with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
         cursor.fetchone()
