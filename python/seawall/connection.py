@@ -26,7 +26,8 @@ def connection_class(module: ModuleType = sqlite3) -> type[sqlite3.Connection]:
 
     def cursor(self: Any, factory: Any = default) -> Any:
         """Make a cursor; of a class like `factory`, whose errors tell what Seawall knows about them."""
-        cls = cursor_class(factory) if isinstance(factory, type) else factory
+        own = isinstance(factory, type) and issubclass(factory, module.Cursor)
+        cls = cursor_class(factory) if own else factory
         return own_cursor(self, cls)
 
     @functools.wraps(module.Connection.execute)

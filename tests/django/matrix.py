@@ -22,7 +22,8 @@ TESTS = ("tests/python", "tests/django")
 
 # What the tests import; what else they want they are skipped without.
 NEEDED = """
-    pytest boto3 gunicorn tblib pysqlite3-binary pytest-django pytest-xdist django-dbbackup dj-database-url django-environ
+    pytest boto3 gunicorn tblib pysqlite3-binary
+    pytest-django pytest-xdist django-dbbackup dj-database-url django-environ
 """.split()  # noqa: SIM905
 
 

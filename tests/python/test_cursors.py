@@ -1,4 +1,4 @@
-"""The rows of `INSERT … RETURNING`, which are read when it is executed: they come as ever."""
+"""Cursors are Python's own; the rows of `INSERT … RETURNING`, which are read when it is executed, come as ever."""
 
 from __future__ import annotations
 
@@ -61,3 +61,13 @@ def test_in_a_transaction(connection: sqlite3.Connection) -> None:
     assert connection.execute(INSERT).fetchall() == [(1,), (2,), (3,), (4,), (5,)]
     connection.execute("ROLLBACK")
     assert one(connection, "SELECT count(*) FROM t") == 0
+
+
+def test_what_a_cursor_can_be(connection: sqlite3.Connection) -> None:
+    class Own(sqlite3.Cursor):
+        pass
+
+    assert isinstance(connection.cursor(Own), Own)
+    for wrong in (str, lambda connection: None):
+        with pytest.raises(TypeError):
+            connection.cursor(wrong)  # type: ignore[type-var]
