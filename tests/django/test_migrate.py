@@ -32,7 +32,7 @@ def migrate(folder: Path, *options: str) -> list[str]:
     lines = ended.stdout.splitlines()
     said = [line for line in lines if "version" in line]
     if said and "Running migrations:" in lines:
-        assert lines.index(said[0]) < lines.index("Running migrations:")
+        assert lines.index(said[0]) == lines.index("Running migrations:") - 1
     return said
 
 
@@ -49,6 +49,26 @@ def test_where_there_is_nothing_to_say(folder: Path) -> None:
     assert migrate(folder, "--verbosity=0") == []
     assert migrate(folder, "--database=stock") == []
     assert migrate(folder, "--database=memory") == []
+
+
+TESTS = """
+from django.contrib.sessions.models import Session
+from django.test import TestCase
+
+class Empty(TestCase):
+    def test_it(self):
+        self.assertFalse(Session.objects.exists())
+"""
+
+
+def test_it_says_nothing_of_a_test_database(folder: Path) -> None:
+    (folder / "test_sessions.py").write_text(TESTS)
+    command = [sys.executable, "-m", "django", "test", "--settings=migrated", f"--pythonpath={folder}", "-v", "2"]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "Ran 1 test " in ended.stderr
+    assert "Running migrations:" in ended.stdout
+    assert "before this" not in ended.stdout
 
 
 FAILING = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from itertools import chain
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import parse_qs, urlsplit
 
 from django.apps import AppConfig, apps
@@ -138,12 +138,16 @@ def say_version(sender: AppConfig, using: str, verbosity: int, **signal: Any) ->
         return
     if not isinstance(connection, DatabaseWrapper) or connection.is_in_memory_db():
         return
+    if connection.creation.is_test_database():  # type: ignore[attr-defined]  # of creation_class
+        # Nobody goes back there.
+        return
     try:
         version = connection.newest_version()
     except Exception:
         # What is the matter with the database the migration itself will tell.
         return
-    print(f"  before this: version {version} (database {using!r})", file=signal.get("stdout", sys.stdout))
+    stdout: TextIO = signal.get("stdout") or sys.stdout
+    stdout.write(f"  before this: version {version} (database {using!r})\n")
 
 
 requests.watch()

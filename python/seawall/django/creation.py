@@ -38,6 +38,10 @@ class DatabaseCreation(creation.DatabaseCreation):
         # NAME and OPTIONS before each test database that is there now; the first are the real database's.
         self._before: list[tuple[str | Path, dict[str, Any]]] = []
 
+    def is_test_database(self) -> bool:
+        """Whether the connection's database was made for this run of tests."""
+        return self.connection.settings_dict["NAME"] in self._live
+
     def _get_test_db_name(self) -> str:
         settings_dict = self.connection.settings_dict
         name = self._before[0][0] if self._before else settings_dict["NAME"]
@@ -123,6 +127,7 @@ class DatabaseCreation(creation.DatabaseCreation):
             return
         self._live.add(self.connection.settings_dict["NAME"])
         BaseDatabaseCreation.setup_worker_connection(self, _worker_id)
+        self._live.add(self.connection.settings_dict["NAME"])
         spawned = multiprocessing.get_start_method() != "fork"
         # Since 6.0 Django's runner does this itself.
         if django.VERSION < (6, 0) and spawned and os.environ.get("RUNNING_DJANGOS_TEST_SUITE") == "true":
