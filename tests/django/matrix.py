@@ -58,7 +58,7 @@ def run(django: str, number: str, python: Path, wheel: Path, options: list[str])
     pip: list[str | Path] = [interpreter, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     subprocess.run([*pip, f"django=={django}.*", *NEEDED, wheel.resolve()], check=True)
     with log.open("w") as output:
-        # In a folder without Seawall's source: the wheel is what is tested.
+        # With -P nothing of this folder is imported: the wheel is what is tested.
         ended = subprocess.run(
             [interpreter, "-P", "-m", "pytest", *options, *TESTS], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
         )

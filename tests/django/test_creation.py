@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import django
 import pytest
 import seawall
 from seawall.django.base import DatabaseWrapper
@@ -108,8 +109,10 @@ def project(polls: Path, tmp_path: Path) -> Project:
     return Project(polls, tmp_path)
 
 
-@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 def test_parallel(project: Project, start_method: str) -> None:
+    if start_method == "forkserver" and django.VERSION < (6, 0):
+        pytest.skip(f"SKIPPED: Django {django.get_version()} runs no tests in parallel by a fork server")
     ended = project.test("--parallel=2", start_method=start_method)
     assert ended.returncode == 0, ended.stderr
     assert "Ran 6 tests" in ended.stderr
