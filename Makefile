@@ -56,6 +56,14 @@ test-matrix: $(BIN)/maturin ## our tests with the wheel, on Django 5.1 to 6.1, o
 	$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/wheel .
 	$(BIN)/python tests/django/matrix.py build/wheel/*.whl
 
+# Other projects' own suites, on stock SQLite and on Seawall in one run (docs/compatibility.md).
+OUTSIDE := mptest speedtest1 sqlalchemy apsw cpython
+test-outside: build ## all the suites of others, beside stock SQLite (or one: test-mptest, -speedtest1, -sqlalchemy, -apsw, -cpython)
+	PYTHONPATH=tests $(BIN)/python -m outside.run
+
+$(OUTSIDE:%=test-%): test-%: build
+	PYTHONPATH=tests $(BIN)/python -m outside.run $*
+
 # With SEED: that one alone, with its trace. Otherwise SEEDS seeds of STEPS steps, and everything that a full run must meet was met.
 sim: ## many simulated machines, every fault: 10 million steps (SEEDS=330, STEPS=30000), or one run with its trace (SEED=n)
 	cargo run --locked --quiet -p seawall-sim -- --steps $(or $(STEPS),30000) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),330) $(if $(SEEDS)$(STEPS),,--complete))
@@ -90,7 +98,8 @@ lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy, cfn-lint: all clean
 	$(BIN)/cfn-lint deploy/aws/template.yaml
 
 # After a change of a *.in: chooses the versions again, and writes them with the hashes of their files.
-PINNED := requirements-dev deploy/aws/requirements tests/django_sqlite_efs/requirements
+PINNED := requirements-dev deploy/aws/requirements tests/django_sqlite_efs/requirements tests/outside/requirements-apsw \
+	tests/outside/requirements-sqlalchemy
 pin: $(BIN)/maturin ## versions and hashes of the Python packages, from the *.in files
 	for file in $(PINNED); do $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file $$file.txt $$file.in || exit; done
@@ -103,4 +112,4 @@ clean: ## remove what was built
 	cargo clean --manifest-path fuzz/Cargo.toml
 	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
-.PHONY: help prerequisites build demo test memory test-django test-matrix sim mutants fuzz nfs bench aws lint pin doc clean
+.PHONY: help prerequisites build demo test memory test-django test-matrix test-outside $(OUTSIDE:%=test-%) sim mutants fuzz nfs bench aws lint pin doc clean

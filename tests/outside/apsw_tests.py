@@ -1,0 +1,40 @@
+"""Run apsw's own tests in apsw's own SQLite, whose default VFS is Seawall's where OUTSIDE_ENGINE says so."""
+
+import os
+import shutil
+import unittest
+from pathlib import Path
+
+import apsw
+import apsw.tests.__main__ as tests
+
+from outside.record import run_unittests
+
+_deltempfiles = tests.deltempfiles
+
+
+def deltempfiles() -> None:
+    """Remove databases as their user would: the file, and the folder."""
+    _deltempfiles()
+    for folder in Path().glob("*-seawall"):
+        shutil.rmtree(folder)
+
+
+def main() -> None:
+    """Every class that the suite's main module has."""
+    tests.setup()
+    if os.environ["OUTSIDE_ENGINE"] == "seawall":
+        import seawall
+
+        connection = apsw.Connection(":memory:")
+        connection.enable_load_extension(True)
+        connection.load_extension(str(seawall.extension_path()))
+        connection.close()
+        apsw.set_default_vfs("seawall")
+        tests.deltempfiles = deltempfiles
+    run_unittests(unittest.defaultTestLoader.loadTestsFromModule(tests))
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)

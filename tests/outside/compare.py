@@ -1,0 +1,154 @@
+"""What a suite came to on each engine, and what Seawall may do differently."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+Engine = Literal["stock", "seawall"]
+ENGINES: tuple[Engine, ...] = ("stock", "seawall")
+Status = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one test came to.
+
+    `note` is shown for every test, in a suite of a few large ones. `answer` must be the same on both engines.
+    """
+
+    status: Status
+    detail: str = ""
+    note: str = ""
+    answer: str = ""
+
+
+Results = Mapping[str, Result]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite: how it is brought, how it is run on an engine, and where Seawall differs from stock by design.
+
+    `run` gets an empty folder for the databases. `by_design` leads from the name of a test, or a pattern for names, to
+    the reason. `unsteady` does the same for tests that pass or fail by chance, on stock SQLite too: they are not
+    compared.
+    """
+
+    name: str
+    of: str
+    prepare: Callable[[], None]
+    run: Callable[[Engine, Path], Results]
+    by_design: Mapping[str, str] = field(default_factory=dict)
+    unsteady: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where Seawall did not do what stock SQLite did."""
+
+    unexpected: list[str]
+    """Tests that stock passes, or skips as well, and Seawall does not; with no reason why they should."""
+    by_design: dict[str, list[str]]
+    """By reason."""
+    stale: list[str]
+    """Patterns of the list by which nothing differs any more."""
+    unsteady: list[str]
+
+    @property
+    def clean(self) -> bool:
+        return not self.unexpected and not self.stale
+
+
+def judge(suite: Suite, stock: Results, seawall: Results) -> Verdict:
+    """Compare test by test. One that Seawall skips, or never came to, counts like one that fails."""
+    unexpected, by_design, used, unsteady = [], dict[str, list[str]](), set(), []
+    for test in sorted(stock.keys() | seawall.keys()):
+        if not _worse(stock.get(test), seawall.get(test)):
+            continue
+        if any(fnmatchcase(test, pattern) for pattern in suite.unsteady):
+            unsteady.append(test)
+            continue
+        pattern = next((pattern for pattern in suite.by_design if fnmatchcase(test, pattern)), None)
+        if pattern is None:
+            unexpected.append(test)
+        else:
+            used.add(pattern)
+            by_design.setdefault(suite.by_design[pattern], []).append(test)
+    return Verdict(unexpected, by_design, sorted(suite.by_design.keys() - used), unsteady)
+
+
+def _worse(stock: Result | None, seawall: Result | None) -> bool:
+    if seawall is None:
+        return stock is not None and stock.status == "passed"
+    if seawall.status == "failed":
+        return stock is None or stock.status != "failed"
+    if stock is None or stock.status != "passed":
+        return False
+    return seawall.status == "skipped" or seawall.answer != stock.answer
+
+
+def counts(results: Results) -> str:
+    """The figures of one engine's run."""
+    by_status = Counter(result.status for result in results.values())
+    return ", ".join(f"{by_status[status]:,} {status}" for status in ("passed", "failed", "skipped"))
+
+
+def table(suite: Suite, outcomes: Mapping[Engine, Results], seconds: Mapping[Engine, float]) -> str:
+    """One line for each engine; and one for each test where the tests have notes."""
+    lines = [f"{suite.name}: {suite.of}"]
+    lines += [f"  {engine:8} {counts(outcomes[engine])} in {seconds[engine]:.0f} s" for engine in outcomes]
+    noted = [test for test, result in outcomes["stock"].items() if result.note]
+    for test in noted:
+        notes = [f"{engine} {results[test].note}" for engine, results in outcomes.items() if test in results]
+        lines.append(f"    {test}: {'; '.join(notes)}")
+    return "\n".join(lines)
+
+
+def explain(verdict: Verdict, stock: Results, seawall: Results) -> str:
+    """What differs, in words."""
+    lines = []
+    for reason, tests in verdict.by_design.items():
+        lines.append(f"  by design ({len(tests)}): {reason}")
+        lines += [f"      {test}" for test in tests]
+    lines += [f"  unsteady, not compared: {test}" for test in verdict.unsteady]
+    for test in sorted(stock):
+        if stock[test].status == "failed" and test in seawall and seawall[test].status == "passed":
+            lines.append(f"  fails with stock only: {test}")
+    for test in verdict.unexpected:
+        result = seawall.get(test)
+        if result is None:
+            lines.append(f"\nNOT REACHED WITH SEAWALL: {test}")
+        else:
+            answer = f"its answer is {result.answer}\n" if result.status == "passed" else ""
+            lines.append(f"\n{result.status.upper()} WITH SEAWALL: {test}\n{answer}{result.detail}")
+    lines += [f"STALE: nothing differs by {pattern!r} any more; take it off the list" for pattern in verdict.stale]
+    lines.append(f"  {len(verdict.unexpected)} of Seawall's tests differ from stock SQLite's without a reason")
+    return "\n".join(lines)
+
+
+class Ended(Exception):
+    """A suite's process ended before it ran any test."""
+
+
+def read(recorded: Path, ended: int, log: Path) -> Results:
+    """The results that a process wrote line by line (`record.py`). The test in which it died has failed."""
+    results, begun = dict[str, Result](), None
+    for line in recorded.read_text().splitlines() if recorded.exists() else []:
+        record = json.loads(line)
+        if "begun" in record:
+            begun = record["begun"]
+        else:
+            begun = None
+            results[record["test"]] = Result(record["status"], record["detail"])
+    if begun is not None:
+        results[begun] = Result("failed", f"the process ended here, with exit code {ended} ({log})")
+    elif not results:
+        last = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-20:])
+        raise Ended(f"no test ran; exit code {ended} ({log}):\n{last}")
+    return results

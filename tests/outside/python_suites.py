@@ -1,0 +1,99 @@
+"""The suites of what uses SQLite from Python: SQLAlchemy's, apsw's and CPython's own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from . import fetch, record
+from .compare import Engine, Results, Suite, read
+
+# The tests that SQLAlchemy itself marks as those of a backend, and of SQLite's dialect.
+SQLALCHEMY_TESTS = ["--backend-only", "test/dialect", "test/engine", "test/sql"]
+
+
+def _run(
+    name: str,
+    engine: Engine,
+    folder: Path,
+    command: Sequence[str],
+    packages: Sequence[Path] = (),
+    cwd: Path | None = None,
+) -> Results:
+    """Run a suite's own process, and read what it recorded."""
+    recorded, log = fetch.BUILD / f"{name}-{engine}.jsonl", fetch.BUILD / f"{name}-{engine}.log"
+    recorded.unlink(missing_ok=True)
+    path = [*map(str, packages), str(fetch.HERE.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        **record.environment(recorded),
+        "PYTHONPATH": os.pathsep.join(path).rstrip(os.pathsep),
+        "OUTSIDE_ENGINE": engine,
+        "TMPDIR": str(folder),
+    }
+    with log.open("w") as output:
+        ended = subprocess.run(
+            [sys.executable, *command],
+            cwd=cwd or folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    return read(recorded, ended.returncode, log)
+
+
+def _packages(suite: str, source: str | None = None) -> Callable[[], None]:
+    def prepare() -> None:
+        fetch.python_packages(suite, source=source)
+
+    return prepare
+
+
+def _sqlalchemy(engine: Engine, folder: Path) -> Results:
+    packages = fetch.python_packages("sqlalchemy", source="sqlalchemy")
+    uri = f"sqlite:///file:{folder}/database.db?uri=true" + ("&vfs=seawall" if engine == "seawall" else "")
+    options = ["-p", "outside.record", "-p", "no:cacheprovider", "-q", "--maxfail=100000", "--dburi", uri]
+    if engine == "seawall":
+        options = ["-p", "outside.registered", *options]
+    # Its path is first in the suite's own conftest.py.
+    source = packages / "source"
+    command = ["-m", "pytest", "--rootdir", str(source), "-c", str(source / "pyproject.toml"), *options]
+    labels = [label if label.startswith("-") else str(source / label) for label in SQLALCHEMY_TESTS]
+    return _run("sqlalchemy", engine, folder, [*command, *labels], [packages])
+
+
+def _apsw(engine: Engine, folder: Path) -> Results:
+    packages = fetch.python_packages("apsw")
+    return _run("apsw", engine, folder, ["-m", "outside.apsw_tests"], [packages])
+
+
+def _find_cpython_tests() -> None:
+    if not find_spec("test") or not find_spec("test.test_sqlite3"):
+        raise fetch.Absent(
+            f"CPython's own tests are not installed beside {sys.executable}. Debian has them in the package "
+            f"libpython3.{sys.version_info.minor}-testsuite"
+        )
+
+
+def _cpython(engine: Engine, folder: Path) -> Results:
+    return _run("cpython", engine, folder, ["-m", "outside.cpython_tests"], [fetch.HERE / "site"])
+
+
+SQLALCHEMY = Suite(
+    "sqlalchemy", "SQLAlchemy 2.1.9: the tests of a backend", _packages("sqlalchemy", "sqlalchemy"), _sqlalchemy
+)
+
+APSW = Suite("apsw", "apsw 3.54.1.0, with its own SQLite; seawall is its default VFS", _packages("apsw"), _apsw)
+
+CPYTHON = Suite(
+    "cpython",
+    f"CPython {platform.python_version()}: test.test_sqlite3, every database a file",
+    _find_cpython_tests,
+    _cpython,
+)
