@@ -1,15 +1,18 @@
 """Run apsw's own tests in apsw's own SQLite, whose default VFS is Seawall's where OUTSIDE_ENGINE says so."""
 
+import importlib
 import os
 import shutil
 import unittest
 from pathlib import Path
+from typing import Any
 
 import apsw
-import apsw.tests.__main__ as tests
 
+from outside import default
 from outside.record import run_unittests
 
+tests: Any = importlib.import_module("apsw.tests.__main__")
 _deltempfiles = tests.deltempfiles
 
 
@@ -23,7 +26,7 @@ def deltempfiles() -> None:
 def main() -> None:
     """Every class that the suite's main module has."""
     tests.setup()
-    if os.environ["OUTSIDE_ENGINE"] == "seawall":
+    if default.IS_SEAWALL:
         import seawall
 
         connection = apsw.Connection(":memory:")
@@ -33,6 +36,7 @@ def main() -> None:
         apsw.set_default_vfs("seawall")
         tests.deltempfiles = deltempfiles
     run_unittests(unittest.defaultTestLoader.loadTestsFromModule(tests))
+    default.check(apsw.Connection)
 
 
 if __name__ == "__main__":

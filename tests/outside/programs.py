@@ -45,12 +45,13 @@ def _prepare() -> None:
 
 
 def _run(command: Sequence[str | Path], engine: Engine, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a new folder. Its database must have become the engine's."""
     environment = dict(os.environ)
     if engine == "seawall":
         command = [*command, "--vfs", "seawall"]
         environment["SEAWALL_EXTENSION"] = str(seawall.extension_path())
     folder.mkdir()
-    return subprocess.run(
+    done = subprocess.run(
         command,
         cwd=folder,
         env=environment,
@@ -59,6 +60,10 @@ def _run(command: Sequence[str | Path], engine: Engine, folder: Path) -> subproc
         text=True,
         errors="replace",
     )
+    if (folder / "test.db-seawall").is_dir() != (engine == "seawall"):
+        done.returncode = done.returncode or -1
+        done.stdout += f"\nERROR: the database was not one of {engine}'s"
+    return done
 
 
 def _mptest(engine: Engine, folder: Path) -> Results:
@@ -68,7 +73,7 @@ def _mptest(engine: Engine, folder: Path) -> Results:
         done = _run([fetch.BUILD / "mptest", "test.db", path], engine, folder / script)
         (fetch.BUILD / f"mptest-{script}-{engine}.log").write_text(done.stdout)
         summary = re.search(r"^Summary: (\d+ errors out of \d+ tests)$", done.stdout, re.MULTILINE)
-        errors = [line for line in done.stdout.splitlines() if re.search(r":(ERROR|FATAL): ", line)]
+        errors = [line for line in done.stdout.splitlines() if re.search(r"(ERROR|FATAL): ", line)]
         right = done.returncode == 0 and summary is not None
         results[script] = Result(
             "passed" if right else "failed",

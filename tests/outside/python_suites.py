@@ -57,10 +57,9 @@ def _packages(suite: str, source: str | None = None) -> Callable[[], None]:
 
 def _sqlalchemy(engine: Engine, folder: Path) -> Results:
     packages = fetch.python_packages("sqlalchemy", source="sqlalchemy")
-    uri = f"sqlite:///file:{folder}/database.db?uri=true" + ("&vfs=seawall" if engine == "seawall" else "")
-    options = ["-p", "outside.record", "-p", "no:cacheprovider", "-q", "--maxfail=100000", "--dburi", uri]
-    if engine == "seawall":
-        options = ["-p", "outside.registered", *options]
+    uri = f"sqlite:///{folder}/database.db"
+    plugins = ["-p", "outside.record", "-p", "outside.default", "-p", "no:cacheprovider"]
+    options = [*plugins, "-q", "--tb=short", "--maxfail=100000", "--dburi", uri]
     # Its path is first in the suite's own conftest.py.
     source = packages / "source"
     command = ["-m", "pytest", "--rootdir", str(source), "-c", str(source / "pyproject.toml"), *options]

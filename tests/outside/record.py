@@ -24,7 +24,8 @@ def environment(recorded: Path) -> dict[str, str]:
     return {_PLACE: str(recorded)}
 
 
-def _write(**record: str) -> None:
+def write(**record: str) -> None:
+    """Add a line."""
     with Path(os.environ[_PLACE]).open("a") as file:
         file.write(json.dumps(record) + "\n")
 
@@ -34,14 +35,14 @@ class _Test:
 
     def __init__(self, name: str) -> None:
         self.name, self.status, self.detail = name, "passed", ""
-        _write(begun=name)
+        write(begun=name)
 
     def came_to(self, status: str, detail: str) -> None:
         if self.status != "failed":
             self.status, self.detail = status, detail
 
     def ended(self) -> None:
-        _write(test=self.name, status=self.status, detail=self.detail)
+        write(test=self.name, status=self.status, detail=self.detail)
 
 
 class Recorder(unittest.TextTestResult):
@@ -88,7 +89,7 @@ class Recorder(unittest.TextTestResult):
         if self._test:
             self._test.came_to(status, detail)
         else:  # A class or module could not be set up.
-            _write(test=str(test.id()), status=status, detail=detail)
+            write(test=str(test.id()), status=status, detail=detail)
 
 
 def run_unittests(tests: unittest.TestSuite) -> None:
@@ -117,4 +118,4 @@ def pytest_runtest_logfinish(nodeid: str) -> None:
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     if report.failed:
-        _write(test=report.nodeid, status="failed", detail=str(report.longrepr))
+        write(test=report.nodeid, status="failed", detail=str(report.longrepr))
