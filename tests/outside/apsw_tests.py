@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import seawall
 
 from outside import default
 from outside.record import run_unittests
@@ -23,19 +24,25 @@ def deltempfiles() -> None:
         shutil.rmtree(folder)
 
 
-def main() -> None:
-    """Every class that the suite's main module has."""
-    tests.setup()
-    if default.IS_SEAWALL:
-        import seawall
-
+def make_default() -> None:
+    """Before each test: some of them shut SQLite down, which forgets its extensions and its default VFS."""
+    if apsw.vfs_names()[0] != "seawall":
         connection = apsw.Connection(":memory:")
         connection.enable_load_extension(True)
         connection.load_extension(str(seawall.extension_path()))
         connection.close()
         apsw.set_default_vfs("seawall")
+
+
+def main() -> None:
+    """Every class that the suite's main module has."""
+    tests.setup()
+    found = unittest.defaultTestLoader.loadTestsFromModule(tests)
+    if default.IS_SEAWALL:
         tests.deltempfiles = deltempfiles
-    run_unittests(unittest.defaultTestLoader.loadTestsFromModule(tests))
+        run_unittests(found, before=make_default)
+    else:
+        run_unittests(found)
     default.check(apsw.Connection)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -32,19 +32,34 @@ Results = Mapping[str, Result]
 
 
 @dataclass(frozen=True)
+class ByDesign:
+    """Why Seawall fails where stock SQLite does not."""
+
+    reason: str
+    tests: Sequence[str]
+    """Their names, or patterns for names."""
+    shows: str
+    """What the failure says: a test that fails in another way is not excused."""
+
+    def covers(self, test: str, result: Result | None) -> bool:
+        """Whether this is why `test` came to `result`."""
+        is_one = any(fnmatchcase(test, pattern) for pattern in self.tests)
+        return is_one and result is not None and self.shows in result.detail
+
+
+@dataclass(frozen=True)
 class Suite:
     """A suite: how it is brought, how it is run on an engine, and where Seawall differs from stock by design.
 
-    `run` gets an empty folder for the databases. `by_design` leads from the name of a test, or a pattern for names, to
-    the reason. `unsteady` does the same for tests that pass or fail by chance, on stock SQLite too: they are not
-    compared.
+    `run` gets an empty folder for the databases. `unsteady` are tests that pass or fail by chance, on stock SQLite too,
+    with the reason: they are not compared.
     """
 
     name: str
     of: str
     prepare: Callable[[], None]
     run: Callable[[Engine, Path], Results]
-    by_design: Mapping[str, str] = field(default_factory=dict)
+    by_design: Sequence[ByDesign] = ()
     unsteady: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,7 +72,7 @@ class Verdict:
     by_design: dict[str, list[str]]
     """By reason."""
     stale: list[str]
-    """Patterns of the list by which nothing differs any more."""
+    """Patterns of the list that excuse nothing any more."""
     unsteady: list[str]
 
     @property
@@ -67,20 +82,19 @@ class Verdict:
 
 def judge(suite: Suite, stock: Results, seawall: Results) -> Verdict:
     """Compare test by test. One that Seawall skips, or never came to, counts like one that fails."""
-    unexpected, by_design, used, unsteady = [], dict[str, list[str]](), set(), []
-    for test in sorted(stock.keys() | seawall.keys()):
-        if not _worse(stock.get(test), seawall.get(test)):
-            continue
-        if any(fnmatchcase(test, pattern) for pattern in suite.unsteady):
-            unsteady.append(test)
-            continue
-        pattern = next((pattern for pattern in suite.by_design if fnmatchcase(test, pattern)), None)
-        if pattern is None:
-            unexpected.append(test)
-        else:
-            used.add(pattern)
-            by_design.setdefault(suite.by_design[pattern], []).append(test)
-    return Verdict(unexpected, by_design, sorted(suite.by_design.keys() - used), unsteady)
+    worse = [test for test in sorted(stock.keys() | seawall.keys()) if _worse(stock.get(test), seawall.get(test))]
+    unsteady = [test for test in worse if any(fnmatchcase(test, pattern) for pattern in suite.unsteady)]
+    excused = {
+        known.reason: [test for test in worse if known.covers(test, seawall.get(test))] for known in suite.by_design
+    }
+    explained = {*unsteady, *(test for tests in excused.values() for test in tests)}
+    stale = [
+        pattern
+        for known in suite.by_design
+        for pattern in known.tests
+        if not any(fnmatchcase(test, pattern) for test in excused[known.reason])
+    ]
+    return Verdict([test for test in worse if test not in explained], excused, stale, unsteady)
 
 
 def _worse(stock: Result | None, seawall: Result | None) -> bool:
@@ -127,7 +141,7 @@ def explain(verdict: Verdict, stock: Results, seawall: Results) -> str:
         else:
             answer = f"its answer is {result.answer}\n" if result.status == "passed" else ""
             lines.append(f"\n{result.status.upper()} WITH SEAWALL: {test}\n{answer}{result.detail}")
-    lines += [f"STALE: nothing differs by {pattern!r} any more; take it off the list" for pattern in verdict.stale]
+    lines += [f"STALE: {pattern} is no longer by design: take it off the list" for pattern in verdict.stale]
     lines.append(f"  {len(verdict.unexpected)} of Seawall's tests differ from stock SQLite's without a reason")
     return "\n".join(lines)
 

@@ -56,7 +56,7 @@ def python_packages(suite: str, *, source: str | None = None) -> Path:
 
 
 def sqlite_source() -> Path:
-    """SQLite's own source tree, from Debian's source package; with the headers and library of the machine's SQLite."""
+    """SQLite's own source tree, from Debian's source package."""
     source = BUILD / f"sqlite-{SQLITE}"
     if source.exists():
         return source
@@ -83,9 +83,7 @@ def sqlite_source() -> Path:
 
 
 def compiled(program: Path, sources: Sequence[Path], options: Sequence[str]) -> None:
-    """Compile `program`, unless it is there and newer than its sources."""
-    if program.exists() and all(source.stat().st_mtime < program.stat().st_mtime for source in sources):
-        return
+    """Compile `program`, with the headers and library of the machine's SQLite."""
     if not Path("/usr/include/sqlite3.h").exists():
         _run(["apt-get", "install", "-qq", "-y", "libsqlite3-dev"])
     _run(["cc", "-O2", "-w", "-o", str(program), *map(str, sources), *options])

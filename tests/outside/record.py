@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -48,10 +49,12 @@ class _Test:
 class Recorder(unittest.TextTestResult):
     """Writes down what unittest tells."""
 
+    before: Callable[[], None]
     _test: _Test | None = None
 
     def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         super().startTest(test)
+        self.before()
         self._test = _Test(test.id())
 
     def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802
@@ -92,8 +95,9 @@ class Recorder(unittest.TextTestResult):
             write(test=str(test.id()), status=status, detail=detail)
 
 
-def run_unittests(tests: unittest.TestSuite) -> None:
-    """Run `tests`, recording."""
+def run_unittests(tests: unittest.TestSuite, before: Callable[[], None] = lambda: None) -> None:
+    """Run `tests`, recording; and `before` before each."""
+    Recorder.before = staticmethod(before)
     unittest.TextTestRunner(resultclass=Recorder, verbosity=2).run(tests)  # type: ignore[arg-type]
 
 
