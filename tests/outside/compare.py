@@ -84,16 +84,12 @@ def judge(suite: Suite, stock: Results, seawall: Results) -> Verdict:
     """Compare test by test. One that Seawall skips, or never came to, counts like one that fails."""
     worse = [test for test in sorted(stock.keys() | seawall.keys()) if _worse(stock.get(test), seawall.get(test))]
     unsteady = [test for test in worse if any(fnmatchcase(test, pattern) for pattern in suite.unsteady)]
-    excused = {
-        known.reason: [test for test in worse if known.covers(test, seawall.get(test))] for known in suite.by_design
-    }
+    excused, stale = dict[str, list[str]](), []
+    for known in suite.by_design:
+        covered = [test for test in worse if known.covers(test, seawall.get(test))]
+        excused[known.reason] = excused.get(known.reason, []) + covered
+        stale += [pattern for pattern in known.tests if not any(fnmatchcase(test, pattern) for test in covered)]
     explained = {*unsteady, *(test for tests in excused.values() for test in tests)}
-    stale = [
-        pattern
-        for known in suite.by_design
-        for pattern in known.tests
-        if not any(fnmatchcase(test, pattern) for test in excused[known.reason])
-    ]
     return Verdict([test for test in worse if test not in explained], excused, stale, unsteady)
 
 
