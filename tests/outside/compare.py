@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -51,8 +51,7 @@ class ByDesign:
 class Suite:
     """A suite: how it is brought, how it is run on an engine, and where Seawall differs from stock by design.
 
-    `run` gets an empty folder for the databases. `unsteady` are tests that pass or fail by chance, on stock SQLite too,
-    with the reason: they are not compared.
+    `run` gets an empty folder for the databases.
     """
 
     name: str
@@ -60,7 +59,6 @@ class Suite:
     prepare: Callable[[], None]
     run: Callable[[Engine, Path], Results]
     by_design: Sequence[ByDesign] = ()
-    unsteady: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,6 @@ class Verdict:
     """By reason."""
     stale: list[str]
     """Patterns of the list that excuse nothing any more."""
-    unsteady: list[str]
 
     @property
     def clean(self) -> bool:
@@ -83,14 +80,13 @@ class Verdict:
 def judge(suite: Suite, stock: Results, seawall: Results) -> Verdict:
     """Compare test by test. One that Seawall skips, or never came to, counts like one that fails."""
     worse = [test for test in sorted(stock.keys() | seawall.keys()) if _worse(stock.get(test), seawall.get(test))]
-    unsteady = [test for test in worse if any(fnmatchcase(test, pattern) for pattern in suite.unsteady)]
     excused, stale = dict[str, list[str]](), []
     for known in suite.by_design:
         covered = [test for test in worse if known.covers(test, seawall.get(test))]
         excused[known.reason] = excused.get(known.reason, []) + covered
         stale += [pattern for pattern in known.tests if not any(fnmatchcase(test, pattern) for test in covered)]
-    explained = {*unsteady, *(test for tests in excused.values() for test in tests)}
-    return Verdict([test for test in worse if test not in explained], excused, stale, unsteady)
+    explained = {test for tests in excused.values() for test in tests}
+    return Verdict([test for test in worse if test not in explained], excused, stale)
 
 
 def _worse(stock: Result | None, seawall: Result | None) -> bool:
@@ -109,37 +105,58 @@ def counts(results: Results) -> str:
     return ", ".join(f"{by_status[status]:,} {status}" for status in ("passed", "failed", "skipped"))
 
 
-def table(suite: Suite, outcomes: Mapping[Engine, Results], seconds: Mapping[Engine, float]) -> str:
-    """One line for each engine; and one for each test where the tests have notes."""
-    lines = [f"{suite.name}: {suite.of}"]
-    lines += [f"  {engine:8} {counts(outcomes[engine])} in {seconds[engine]:.0f} s" for engine in outcomes]
-    noted = [test for test, result in outcomes["stock"].items() if result.note]
-    for test in noted:
-        notes = [f"{engine} {results[test].note}" for engine, results in outcomes.items() if test in results]
-        lines.append(f"    {test}: {'; '.join(notes)}")
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Run:
+    """One suite, on both engines."""
 
+    suite: Suite
+    outcomes: Mapping[Engine, Results]
+    seconds: Mapping[Engine, float]
+    verdict: Verdict
 
-def explain(verdict: Verdict, stock: Results, seawall: Results) -> str:
-    """What differs, in words."""
-    lines = []
-    for reason, tests in verdict.by_design.items():
-        lines.append(f"  by design ({len(tests)}): {reason}")
-        lines += [f"      {test}" for test in tests]
-    lines += [f"  unsteady, not compared: {test}" for test in verdict.unsteady]
-    for test in sorted(stock):
-        if stock[test].status == "failed" and test in seawall and seawall[test].status == "passed":
-            lines.append(f"  fails with stock only: {test}")
-    for test in verdict.unexpected:
-        result = seawall.get(test)
-        if result is None:
-            lines.append(f"\nNOT REACHED WITH SEAWALL: {test}")
-        else:
-            answer = f"its answer is {result.answer}\n" if result.status == "passed" else ""
-            lines.append(f"\n{result.status.upper()} WITH SEAWALL: {test}\n{answer}{result.detail}")
-    lines += [f"STALE: {pattern} is no longer by design: take it off the list" for pattern in verdict.stale]
-    lines.append(f"  {len(verdict.unexpected)} of Seawall's tests differ from stock SQLite's without a reason")
-    return "\n".join(lines)
+    def row(self) -> str:
+        """Its row in docs/compatibility.md."""
+        by_design = sum(len(tests) for tests in self.verdict.by_design.values())
+        figures = [counts(self.outcomes[engine]) for engine in ENGINES]
+        return " | ".join([f"| {self.suite.of} (`make test-{self.suite.name}`)", *figures, f"{by_design or 'none'} |"])
+
+    def __str__(self) -> str:
+        return "\n".join([*self._table(), *self._by_design(), *self._differences()])
+
+    def _table(self) -> list[str]:
+        """One line for each engine; and one for each test where the tests have notes."""
+        lines = [f"{self.suite.name}: {self.suite.of}"]
+        lines += [f"  {engine:8} {counts(self.outcomes[engine])} in {self.seconds[engine]:.0f} s" for engine in ENGINES]
+        for test in [test for test, result in self.outcomes["stock"].items() if result.note]:
+            notes = [f"{engine} {results[test].note}" for engine, results in self.outcomes.items() if test in results]
+            lines.append(f"    {test}: {'; '.join(notes)}")
+        return lines
+
+    def _by_design(self) -> list[str]:
+        lines = []
+        for reason, tests in self.verdict.by_design.items():
+            lines.append(f"  by design ({len(tests)}): {reason}")
+            lines += [f"      {test}" for test in tests]
+        return lines + [
+            f"  STALE: {pattern} is no longer by design; take it off the list" for pattern in self.verdict.stale
+        ]
+
+    def _differences(self) -> list[str]:
+        stock, seawall = self.outcomes["stock"], self.outcomes["seawall"]
+        both = [test for test in sorted(stock) if test in seawall and stock[test].status == "failed"]
+        lines = [f"  fails with stock only: {test}" for test in both if seawall[test].status == "passed"]
+        lines += [f"  fails with both: {test}" for test in both if seawall[test].status == "failed"]
+        for test in self.verdict.unexpected:
+            result = seawall.get(test)
+            if result is None:
+                lines.append(f"\nNOT REACHED WITH SEAWALL: {test}")
+            else:
+                answer = f"its answer is {result.answer}\n" if result.status == "passed" else ""
+                lines.append(f"\n{result.status.upper()} WITH SEAWALL: {test}\n{answer}{result.detail}")
+        return [
+            *lines,
+            f"  {len(self.verdict.unexpected)} of Seawall's tests differ from stock SQLite's without a reason",
+        ]
 
 
 class Ended(Exception):

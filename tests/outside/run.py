@@ -12,10 +12,11 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import fetch, programs, python_suites
-from .compare import ENGINES, Ended, Suite, explain, judge, table
+from .compare import ENGINES, Ended, Run, Suite, judge
 
 SUITES = {
     suite.name: suite
@@ -28,6 +29,9 @@ SUITES = {
     ]
 }
 
+FIGURES = fetch.ROOT / "docs" / "compatibility.md"
+BEGIN, END = "<!-- written by `make test-outside`: begin -->", "<!-- end -->"
+
 
 def main() -> int:
     """Run what the command line asks for; 1 if anything differs without a reason."""
@@ -37,14 +41,17 @@ def main() -> int:
     unknown = sorted(set(asked) - SUITES.keys())
     if unknown:
         parser.error(f"there is no suite {', '.join(unknown)}: choose from {', '.join(SUITES)}")
-    clean = [run(SUITES[name]) for name in asked]
-    return 0 if all(clean) else 1
-
-
-def run(suite: Suite) -> bool:
-    """One suite on both engines; whether all that differs has its reason."""
-    outcomes, seconds = {}, {}
     fetch.BUILD.mkdir(parents=True, exist_ok=True)
+    compared = [compare(SUITES[name]) for name in asked]
+    runs = [run for run in compared if run]
+    if len(runs) == len(SUITES):
+        write_figures(runs)
+    return 0 if len(runs) == len(asked) and all(run.verdict.clean for run in runs) else 1
+
+
+def compare(suite: Suite) -> Run | None:
+    """One suite on both engines, told on the way; None if it could not be run."""
+    outcomes, seconds = {}, {}
     try:
         suite.prepare()
         for engine in ENGINES:
@@ -54,11 +61,22 @@ def run(suite: Suite) -> bool:
                 seconds[engine] = time.monotonic() - started
     except (fetch.Absent, Ended) as error:
         print(f"{suite.name}: NOT RUN: {error}", flush=True)
-        return False
-    verdict = judge(suite, outcomes["stock"], outcomes["seawall"])
-    print(table(suite, outcomes, seconds))
-    print(explain(verdict, outcomes["stock"], outcomes["seawall"]), flush=True)
-    return verdict.clean
+        return None
+    run = Run(suite, outcomes, seconds, judge(suite, outcomes["stock"], outcomes["seawall"]))
+    print(run, flush=True)
+    return run
+
+
+def write_figures(runs: Sequence[Run]) -> None:
+    """The figures of a run of all suites, into docs/compatibility.md."""
+    before, _, rest = FIGURES.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    lines = [
+        "| suite | stock SQLite | Seawall | by design |",
+        "| --- | --- | --- | --- |",
+        *(run.row() for run in runs),
+    ]
+    FIGURES.write_text("\n".join([before + BEGIN, "", *lines, "", END + after]))
 
 
 if __name__ == "__main__":
