@@ -1,4 +1,4 @@
-"""Opening a connection changes nothing and waits for nobody: the first use makes a database, or adopts a plain file."""
+"""Opening a connection does what it does in stock SQLite, and waits for nobody: the first use adopts the file."""
 
 from __future__ import annotations
 
@@ -41,14 +41,16 @@ def locked_by_stock(name: Path) -> Iterator[subprocess.Popen[str]]:
             stock.communicate("go\n")
 
 
-def test_a_connection_that_does_nothing_leaves_nothing(connect: Connect, db: Path) -> None:
+def test_a_connection_that_does_nothing_leaves_an_empty_file_as_stock_does(connect: Connect, db: Path) -> None:
     connection = connect()
     assert one(connection, "SELECT 1") == 1
     assert one(connection, "PRAGMA busy_timeout") == 5000
     assert one(connection, "PRAGMA journal_mode") == "memory"
     assert one(connection, "PRAGMA mmap_size") == 0
     connection.close()
-    assert list(db.parent.iterdir()) == []
+    sqlite3.connect(db.with_name("stock")).close()
+    assert {path.name: path.read_bytes() for path in db.parent.iterdir()} == {"db.sqlite3": b"", "stock": b""}
+    assert db.stat().st_mode == db.with_name("stock").stat().st_mode
     connection = connect()
     assert rows(connection, "SELECT * FROM sqlite_schema") == []
     assert Path(f"{db}-seawall", "id").exists()

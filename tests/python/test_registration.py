@@ -149,7 +149,8 @@ def test_the_shell_does_not_make_databases_by_accident(db: Path) -> None:
     assert Path(f"{db}-seawall").exists()
     assert db.read_bytes() != before
     shell(f".open 'file:{db}y?vfs=seawall'", "SELECT 1;")
-    assert not Path(f"{db}y").exists()
+    assert Path(f"{db}y").read_bytes() == b""
+    assert not Path(f"{db}y-seawall").exists()
 
 
 def test_python_m_seawall() -> None:

@@ -1,7 +1,7 @@
 //! xOpen of a database: what it becomes.
 //!
-//! Where a database of Seawall's lies, the engine opens it. Elsewhere to open a connection changes nothing: NAME is adopted,
-//! or made, at its first use. And ATTACH and VACUUM INTO come here too, with the VFS of main: a path that names no VFS is
+//! Where a database of Seawall's lies, the engine opens it. Elsewhere to open a connection does what it does in stock SQLite: where
+//! there is no file, an empty one is made. NAME is adopted at its first use. And ATTACH and VACUUM INTO come here too, with the VFS of main: a path that names no VFS is
 //! a plain SQLite file there, as everywhere, unless a database of Seawall's lies there already. SQLite tells main and
 //! attached apart only after xOpen, by FCNTL_PDB. Then the file is opened once more, by SQLite's own VFS in the same
 //! memory: from there on it is that VFS's, and so are its journal and its WAL.
@@ -26,8 +26,10 @@ use std::path::{Path, PathBuf};
 enum Lies {
     /// A database of Seawall's, or what is left of one.
     Seawalls,
-    /// A plain file, or nothing yet.
+    /// A plain file.
     Plain(Plain),
+    /// Nothing yet, and a file may be made.
+    Nothing,
     /// Something that cannot be opened like this; the engine says why.
     Unusable,
 }
@@ -75,10 +77,20 @@ pub(crate) unsafe fn open(
     // SAFETY: the caller's.
     let lies = unsafe { what_lies_at(host, name, path, flags, access, is_named) };
     let is_there = matches!(lies, Lies::Seawalls);
-    if let Lies::Plain(plain) = lies {
-        let Plain { beginning, is_read_only } = plain;
+    if is_named && matches!(lies, Lies::Plain(_) | Lies::Nothing) {
+        seawall::check(path, &parameters.options)?;
+    }
+    let plain = match lies {
+        Lies::Plain(plain) => Some(plain),
+        // As in stock SQLite an empty file is made, but not where the file may yet be refused, nor where a folder is left: a removal may
+        // have been cut short, and the first use looks there.
+        Lies::Nothing if parameters.names_ours && !is_named || beside(path, "").is_dir() => Some(Plain::default()),
+        // SAFETY: the caller's.
+        Lies::Nothing => Some(unsafe { look(host, name, flags) }),
+        Lies::Seawalls | Lies::Unusable => None,
+    };
+    if let Some(Plain { beginning, is_read_only }) = plain {
         if is_named {
-            seawall::check(path, &parameters.options)?;
             let main = MainFile::later(host, path, access, parameters, journals, beginning, None);
             return Ok((main, asked));
         }
@@ -113,7 +125,7 @@ unsafe fn what_lies_at(
     match fs::metadata(path) {
         Ok(found) if found.is_file() => {
             // SAFETY: the caller's.
-            let plain = unsafe { look(host, name, flags) };
+            let plain = unsafe { look(host, name, flags & !abi::OPEN_CREATE) };
             match state_of(&plain.beginning) {
                 // Where its folder is there, without `id`, another process may be making a database: that is waited for at the first use.
                 NameState::Marked if !beside(path, "").is_dir() => Lies::Seawalls,
@@ -126,13 +138,13 @@ unsafe fn what_lies_at(
                 && access == Access::Create
                 && path.parent().is_some_and(Path::is_dir) =>
         {
-            Lies::Plain(Plain::default())
+            Lies::Nothing
         }
         _ => Lies::Unusable,
     }
 }
 
-/// Looks at a plain file by SQLite's own VFS: if this process has locks on it, a descriptor of ours would end them. What
+/// Looks at a plain file by SQLite's own VFS, which makes it if `flags` say so: if this process has locks on it, a descriptor of ours would end them. What
 /// cannot be opened seems empty, and its first use says why.
 ///
 /// # Safety
@@ -145,7 +157,7 @@ unsafe fn look(host: &'static Host, name: *const c_char, flags: c_int) -> Plain 
         let mut memory = vec![0_u64; (vfs.file_bytes as usize).div_ceil(size_of::<u64>())];
         let file = memory.as_mut_ptr().cast::<File>();
         let mut told = 0;
-        let opened = (vfs.open)(host.default_vfs, name, file, flags & !abi::OPEN_CREATE, &raw mut told);
+        let opened = (vfs.open)(host.default_vfs, name, file, flags, &raw mut told);
         let Some(methods) = (*file).methods.as_ref() else { return Plain::default() };
         let mut size = 0;
         let read = opened == abi::OK
