@@ -229,6 +229,16 @@ def test_who_may_only_read_has_transactions_that_read(place: Path) -> None:
     of_stock = as_user(STRANGER, lambda: use(f"file:{stock}?vfs=unix"))
     assert "SQLITE_READONLY" in str(of_stock.value)
     assert as_user(STRANGER, lambda: use(str(name))) == of_stock
+
+    def cost() -> int:
+        """What the second connection costs."""
+        seawall.connect(name).close()
+        before = seawall.counts(name)
+        seawall.connect(name).close()
+        return (seawall.counts(name) - before).metadata
+
+    owners, strangers = as_user(OWNER, cost).value, as_user(STRANGER, cost).value
+    assert strangers == owners + 1, "it is asked whether segments/ can be written"
     name.chmod(0o666)
     assert os.system(f"chmod -R o+rwX {name}-seawall") == 0
     assert as_user(STRANGER, lambda: run(name, "INSERT INTO t VALUES (3) RETURNING x")).value == [[3]]
