@@ -464,7 +464,8 @@ def test_ours_beside_a_plain_main_in_any_journal_mode(connect: Connect, db: Path
 def test_what_a_plain_database_joins_after_a_spill_is_rolled_back_whole(
     connect: Connect, db: Path, archive: Path, tmp_path: Path, mode: str, changed: str
 ) -> None:
-    attached(connect, archive)
+    other = attached(connect, archive)
+    other.execute("UPDATE main.log SET text = 'x' || hex(zeroblob(500))")
     plain = sqlite3.connect(f"file:{tmp_path / 'main.sqlite3'}", uri=True, isolation_level=None)
     plain.execute("CREATE TABLE log (n INTEGER PRIMARY KEY, text)")
     plain.execute("ATTACH ? AS shared", (seawall.uri(db),))
@@ -474,15 +475,17 @@ def test_what_a_plain_database_joins_after_a_spill_is_rolled_back_whole(
     for n in range(3):
         plain.execute("BEGIN")
         # SQLite asks for the exclusive lock here, and not again.
-        plain.execute("UPDATE shared.log SET text = zeroblob(2000)")
+        plain.execute("UPDATE shared.log SET text = 'not kept' || substr(text, 9)")
         plain.execute(f"INSERT INTO {changed}.log VALUES (?, 'not kept')", (n,))
         with pytest.raises(sqlite3.OperationalError):
             plain.execute("COMMIT")
         assert not plain.in_transaction
+        # To SQLite this looks as its own commit would have: it keeps its cache, in which nothing of that may be left.
+        other.execute("UPDATE main.log SET text = 'x' || substr(text, 2) WHERE n = 7")
         for schema, counted in (("main", 0), ("later", 0), ("shared", 100)):
-            assert one(plain, f"SELECT count(*) FROM {schema}.log WHERE text = 'x'") == counted, schema
+            assert one(plain, f"SELECT count(*) FROM {schema}.log WHERE text LIKE 'x%'") == counted, schema
             assert one(plain, f"SELECT count(*) FROM {schema}.log") == counted, schema
-        assert one(connect(), "SELECT count(*) FROM log WHERE text = 'x'") == 100
+        assert one(connect(), "SELECT count(*) FROM log WHERE text LIKE 'x%'") == 100
         assert count(archive) == 0
     plain.close()
     assert [path.name for path in tmp_path.iterdir() if "-mj" in path.name] == []

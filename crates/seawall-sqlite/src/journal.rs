@@ -207,3 +207,55 @@ unsafe extern "C" fn sector_size(_file: *mut abi::File) -> c_int {
 unsafe extern "C" fn device_characteristics(_file: *mut abi::File) -> c_int {
     abi::IOCAP
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As SQLite ends a journal: where the super-journal's name begins, and what it writes from there on.
+    fn name(name: &[u8]) -> Vec<Vec<u8>> {
+        let length = (name.len() as u32).to_be_bytes();
+        vec![vec![0, 4, 0, 1], name.to_vec(), length.to_vec(), vec![9; 4], MAGIC.to_vec()]
+    }
+
+    #[test]
+    fn sqlite_finds_no_super_journal_and_it_goes_unless_a_journal_on_the_disk_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("main-mj1"), folder.path().join("other-journal"));
+        let super_journal = path.as_os_str().as_bytes();
+        for (on_the_disk, stays) in
+            [(None, false), (Some(vec![7; 600]), false), (Some(name(super_journal).concat()), true)]
+        {
+            std::fs::write(
+                &path,
+                [other.as_os_str().as_bytes(), b"\0", folder.path().as_os_str().as_bytes(), b"/none\0"].concat(),
+            )
+            .unwrap();
+            if let Some(bytes) = on_the_disk {
+                std::fs::write(&other, bytes).unwrap();
+            }
+            let mut memory = Journal { base: abi::File { methods: std::ptr::null() }, content: std::ptr::null_mut() };
+            let file = (&raw mut memory).cast::<abi::File>();
+            // SAFETY: there is room for a journal, which is closed before the memory goes; every call has its bytes.
+            unsafe {
+                install(file);
+                let put = |bytes: &[u8], at: usize| {
+                    assert_eq!(write(file, bytes.as_ptr().cast(), bytes.len() as c_int, at as i64), abi::OK)
+                };
+                put(&[MAGIC.to_vec(), vec![1; 504]].concat(), 0);
+                let mut at = 512;
+                for part in name(super_journal) {
+                    put(&part, at);
+                    at += part.len();
+                }
+                let (mut size, mut end) = (0, [0_u8; 8]);
+                assert_eq!(file_size(file, &raw mut size), abi::OK);
+                assert_eq!(read(file, end.as_mut_ptr().cast(), 8, size - 8), abi::OK);
+                assert_ne!(end, MAGIC, "SQLite looks for it at the end");
+                assert!(path.exists());
+                assert_eq!(close(file), abi::OK);
+            }
+            assert_eq!(path.exists(), stays);
+        }
+    }
+}
