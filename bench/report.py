@@ -46,9 +46,9 @@ rows.
 
 A web process serves requests, each on a new connection, as Django does by default; the file system is emulated (1 ms
 for each read and metadata operation, 3 ms for each durable write; it counts them, the background's as well). A second
-machine has it mounted, too. (The emulation looks up names in one folder one after another, which NFS does side by side:
-whoever has news to find pays for that.) Stock SQLite begins its transactions DEFERRED, Django's default, and IMMEDIATE.
-Seawall is opened as its Django backend opens it (`freshness="request"`).
+machine has it mounted, too. (The emulation looks up names in one folder one after another, which NFS does side by side.
+A reader that has news to find pays for that.) Stock SQLite begins its transactions DEFERRED, Django's default, and
+IMMEDIATE. Seawall is opened as its Django backend opens it (`freshness="request"`).
 """,
         table(remote) if remote else f"SKIPPED: {skipped['remote']}\n",
         """

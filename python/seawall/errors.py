@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions: the table of the design's section 8.
+"""What can go wrong, as exceptions: the design's table "Errors".
 
 Each class is also the class that Python's `sqlite3` raises for the same SQLite code, and has the same
 `sqlite_errorcode` and `sqlite_errorname`: code that catches `sqlite3.OperationalError` goes on working. The text begins

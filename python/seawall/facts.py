@@ -13,7 +13,7 @@ from .registration import register
 
 @dataclass(frozen=True)
 class Counts:
-    """How many remote operations of each kind this process has waited for, by the design's section 9."""
+    """How many remote operations of each kind this process has waited for, by the letters of the design's budget."""
 
     coordinator: int
     """Coordinator round trips."""

@@ -54,7 +54,7 @@ def test_the_item_tells_what_status_tells(shared: Shared) -> None:
     assert int(item["sweep"]["N"]) == status.sweep
     segment, at, length, lead = item["place"]["S"].split(":")
     file = shared.name.with_name("db.sqlite3-seawall") / "segments" / f"{segment}.seg"
-    assert int(at) * 8 + int(length) <= file.stat().st_size and int(lead) > 0
+    assert int(at) * 16 + int(length) <= file.stat().st_size and int(lead) > 0
 
 
 def test_each_change_moves_what_the_document_says(shared: Shared) -> None:

@@ -1,4 +1,4 @@
-"""The budget's rows (docs/design.md, section 9) through Python's sqlite3, counted where the requests pass."""
+"""The budget's rows (docs/design.md, appendix A) through Python's sqlite3, counted where the requests pass."""
 
 from __future__ import annotations
 

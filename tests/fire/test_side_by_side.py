@@ -109,7 +109,7 @@ def write(hand: Hand, word: str) -> tuple[dict[str, int], list[float]]:
 
 
 def within_budget(cost: dict[str, int]) -> bool:
-    """A commit is one append, at most a lock, a look and a publication, and the check after it (docs/design.md, 9).
+    """A commit is one append, at most a lock, a look and a publication, and the check after it (the design's budget).
 
     On DynamoDB it is less, but for the few times that a kept lease, just gone back, is asked for twice.
     """

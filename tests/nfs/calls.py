@@ -1,4 +1,4 @@
-"""The budget of the design's section 9 on a real NFS client, in the calls that its kernel sends; beside stock SQLite's.
+"""The design's budget on a real NFS client, in the calls that its kernel sends; beside stock SQLite's.
 
 python3 -m nfs.calls RESULTS      in the guest, beside the server
 """

@@ -48,7 +48,7 @@ def calls(results: Mapping[str, Any]) -> str:
     heads = ["", "budget", "Seawall counts", "calls of its client", "stock SQLite's calls", "ms, Seawall / stock"]
     return f"""## Calls
 
-The design's budget ([design.md](design.md), section 9) in the calls that the client's kernel really sends
+The design's budget ([design.md](design.md#appendix-a-the-budget)) in the calls that the client's kernel really sends
 (`/proc/self/mountstats`), beside stock SQLite (`journal_mode=DELETE`) on the same mount, in the same run. Each
 row: the median of several; where the number of calls was not always the same, in brackets the least and the most.
 

@@ -243,7 +243,7 @@ def test_unknown_pragmas_are_named(connect: Connect) -> None:
 def test_every_row_of_the_table(
     monkeypatch: pytest.MonkeyPatch, kind: str, like: type[sqlite3.Error], cls: type[Exception], code: int, name: str
 ) -> None:
-    """The design's section 8: what Python's class for the code is, ours is too."""
+    """The design's table of errors: what Python's class for the code is, ours is too."""
     error = like("SQLite's words")
     error.sqlite_errorcode, error.sqlite_errorname = code, name
     commit = "ab" * 16

@@ -1,4 +1,4 @@
-"""Full disks, read-only folders, missing permissions, damaged and foreign files: the table of the design's section 8.
+"""Full disks, read-only folders, missing permissions, damaged and foreign files: the design's table of errors.
 
 Every look is taken by a process of its own: what a process has open or cached must not hide anything.
 """

@@ -5,7 +5,7 @@
 use crate::item::{Item, Value, names::*};
 use std::collections::BTreeMap;
 
-/// One conditional change of an item: the rows of the design's section 4, in DynamoDB's expressions. `#name` is an attribute,
+/// One conditional change of an item: the rows of the design's table "The head", in DynamoDB's expressions. `#name` is an attribute,
 /// `:name` a value of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {

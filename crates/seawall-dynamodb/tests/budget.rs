@@ -1,4 +1,4 @@
-//! The design's budget (section 9) on DynamoDB Local, exactly, by the counters. What the background does is counted apart;
+//! The design's budget (appendix A) on DynamoDB Local, exactly, by the counters. What the background does is counted apart;
 //! `tests/dynamodb` counts the same at a proxy, through SQLite and Python.
 
 mod common;

@@ -248,7 +248,7 @@ impl<'a> Actor<'a> {
         read
     }
 
-    /// Commits when nothing else happens: one append, and the coordinator's trips, as the design's section 9 has them.
+    /// Commits when nothing else happens: one append, and the coordinator's trips, as the design's budget has them.
     pub(crate) fn write_at_its_price(&mut self) {
         // The first append makes the segment, and what lingers of the turn before is over after this.
         self.world.sleep(Duration::from_secs(5));

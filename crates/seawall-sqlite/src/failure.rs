@@ -9,7 +9,7 @@ use seawall::{Error, ErrorKind, Shown};
 use std::cell::RefCell;
 use std::ffi::c_int;
 
-/// The design's section 8 as SQLite's (extended) codes.
+/// The design's table of errors as SQLite's (extended) codes.
 pub fn code_of(kind: ErrorKind) -> c_int {
     match kind {
         ErrorKind::Busy => abi::BUSY,

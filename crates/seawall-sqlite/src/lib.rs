@@ -7,7 +7,7 @@
 //! - [`sqlite3_seawall_init`] is the loadable extension's entry point; [`register`](fn@register) finds a way in
 //!   where extensions cannot be loaded.
 //! - `main_file` is the heart: the life of a transaction as SQLite drives it.
-//! - `docs/design.md`, section 6, has the table of who does what.
+//! - `docs/design.md`, "SQLite", has the table of who does what.
 
 mod abi;
 mod api;

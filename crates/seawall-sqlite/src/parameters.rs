@@ -7,7 +7,7 @@ use seawall::bounds::{self, Bounds};
 use std::fmt::Display;
 use std::time::Duration;
 
-/// When a connection asks the coordinator for a newer head (the design's sections 4 and 7).
+/// When a connection asks the coordinator for a newer head (the design's "Freshness").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// At every transaction.

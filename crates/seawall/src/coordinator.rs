@@ -1,6 +1,6 @@
 //! The trait of what holds the head and can compare-and-swap it.
 //!
-//! Operations are the table of the design's section 4, each one request. An implementation says honestly what an
+//! Operations are the table of the design's "The head", each one request. An implementation says honestly what an
 //! error means: [`CoordinatorError::Unreachable`] only if the request was certainly not carried out.
 //! Whatever answer but success a swap gets, the engine looks at the head before it says what happened.
 

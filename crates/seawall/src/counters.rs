@@ -9,7 +9,7 @@ thread_local! {
     static IN_BACKGROUND: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The kinds of remote operations that the design's budget (section 9) tells apart.
+/// The kinds of remote operations that the design's budget (appendix A) tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A coordinator round trip. `dynamodb`: a request; `fs`: a forced look at the folder, a lock, a publication.

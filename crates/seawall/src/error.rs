@@ -1,6 +1,6 @@
 //! What can go wrong, told so that a reader knows what happened, what was kept, and what to do.
 //!
-//! The design's section 8 is the table; [`Error::kind`] is its first column. The edges (SQLite, Python, Django)
+//! The design's "Errors" is the table; [`Error::kind`] is its first column. The edges (SQLite, Python, Django)
 //! translate kinds, never texts. Whatever a text is made of (labels, names, what servers and systems say) is made safe where it is
 //! shown, which is here: [`Shown`].
 

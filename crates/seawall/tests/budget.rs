@@ -1,4 +1,4 @@
-//! The design's budget (section 9), exactly, by the counters. What the background does is counted apart.
+//! The design's budget (appendix A), exactly, by the counters. What the background does is counted apart.
 
 mod common;
 
