@@ -227,7 +227,7 @@ def test_numbers_are_numbers(connect: Connect, db: Path) -> None:
 
 def test_a_database_that_is_opened_by_the_name_of_the_vfs(connect: Connect, db: Path, tmp_path: Path) -> None:
     """sqlite3_open_v2(…, zVfs): a plain path, and no URI."""
-    apsw = pytest.importorskip("apsw")
+    apsw = pytest.importorskip("apsw", reason="SKIPPED: needs apsw")
     loader = apsw.Connection(":memory:")
     loader.enable_load_extension(True)
     loader.load_extension(str(seawall.extension_path()))
