@@ -37,6 +37,10 @@ endif
 test: build ## every test (Rust, Python, Django, DynamoDB, under fire)
 	$(WITH_DYNAMODB) cargo test --locked --workspace --exclude seawall-sim
 	$(WITH_DYNAMODB) cargo test --locked -p seawall-sim
+	@pkg-config --exists sqlite3 || \
+		echo "SKIPPED: Rust programs on the system's SQLite: pkg-config finds none (Debian and Ubuntu: libsqlite3-dev)" >&2
+	if pkg-config --exists sqlite3; then \
+		LIBSQLITE3_SYS_USE_PKG_CONFIG=1 cargo test --locked -p seawall-sqlite --test rusqlite; fi
 	$(WITH_DYNAMODB) $(BIN)/pytest
 
 # No suppressions: what Valgrind finds is a fault, of ours or of how we use SQLite.

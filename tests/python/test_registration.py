@@ -52,6 +52,16 @@ def test_another_sqlite_in_the_same_process(connect: Connect, db: Path) -> None:
     connection.execute("COMMIT")
 
 
+@pytest.mark.parametrize("library", ["_native*.so", "libseawall.so"])
+def test_no_sqlite_is_shipped_or_linked(library: str) -> None:
+    """The feature `linked` of seawall-sqlite is for Rust programs only."""
+    (path,) = Path(seawall.__file__).parent.glob(library)
+    shipped = path.read_bytes()
+    assert b"seawall_last_error" in shipped
+    assert b"malformed database schema" not in shipped, "a SQLite is inside"
+    assert b"libsqlite3.so" not in shipped, "it is linked to the system's SQLite"
+
+
 def test_no_way_in_says_what_to_install() -> None:
     def connect(*args: object, **kwargs: object) -> None:
         raise sqlite3.OperationalError("out of order")
