@@ -77,7 +77,9 @@ aws: build ## the Lambda layer and the polls for deploy/aws, into build/aws
 		--config-settings=build-args="--compatibility manylinux_2_34" .
 	$(BIN)/python deploy/aws/package.py build/aws/*.whl
 
-lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy, cfn-lint: all clean
+# A Go module: `go run` fetches and builds it once.
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy, cfn-lint, actionlint: all clean
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
@@ -85,6 +87,8 @@ lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy, cfn-lint: all clean
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/cfn-lint deploy/aws/template.yaml
+	@if command -v go >/dev/null; then echo "actionlint .github/workflows/*.yml"; go run $(ACTIONLINT) .github/workflows/*.yml; \
+		else echo "SKIPPED: actionlint did not look at .github/workflows: there is no Go" >&2; fi
 
 # After a change of a *.in: chooses the versions again, and writes them with the hashes of their files.
 PINNED := requirements-dev deploy/aws/requirements tests/django_sqlite_efs/requirements

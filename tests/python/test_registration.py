@@ -30,7 +30,7 @@ def test_any_library_can_use_the_uri(connect: Connect, db: Path) -> None:
 
 
 def test_another_sqlite_in_the_same_process(connect: Connect, db: Path) -> None:
-    pysqlite3: Any = pytest.importorskip("pysqlite3")
+    pysqlite3: Any = pytest.importorskip("pysqlite3", reason="SKIPPED: no pysqlite3")
     factory = seawall.connection_class(pysqlite3)
     other = connect(factory=factory)
     assert isinstance(other, pysqlite3.Connection)
