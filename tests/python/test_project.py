@@ -70,6 +70,18 @@ def test_these_tests_need_only_pytest(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    "page", ["CONTRIBUTING.md", "SECURITY.md", "docs/adding-a-coordinator.md", "docs/platforms.md", "docs/questions.md"]
+)
+def test_what_a_page_names_is_there(page: str) -> None:
+    text = (ROOT / page).read_text()
+    paths = set(re.findall(r"`((?:crates|tests|python|fuzz|deploy|docs|tools|\.ci|\.cargo|\.github)/[\w./-]+)`", text))
+    links = {(ROOT / page).parent / link.partition("#")[0] for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text)}
+    assert paths or links
+    absent = [str(path) for path in links | {ROOT / path for path in paths} if not path.exists()]
+    assert not absent
+
+
 DEPENDENCIES = (ROOT / "docs" / "dependencies.md").read_text()
 CRATES = {
     "The engine (`crates/seawall`)": ["crates/seawall"],
