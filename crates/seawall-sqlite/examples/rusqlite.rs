@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Counts one visit; how many there are by now.
 pub(crate) fn visit(name: &Path) -> rusqlite::Result<i64> {
-    // The URI asks for a Seawall database, and makes it if it does not exist.
+    // The URI asks for a Seawall database; its first use makes it.
     let mut connection = Connection::open(seawall_sqlite::uri(name, &[("timeout", "5")]))?;
     // IMMEDIATE waits for other writers when the transaction begins. A transaction that reads first and writes later fails
     // if another writer committed in between.
