@@ -37,6 +37,10 @@ endif
 test: build ## every test (Rust, Python, Django, DynamoDB, under fire)
 	$(WITH_DYNAMODB) cargo test --locked --workspace --exclude seawall-sim
 	$(WITH_DYNAMODB) cargo test --locked -p seawall-sim
+	@pkg-config --exists sqlite3 || \
+		echo "SKIPPED: Rust programs on the system's SQLite: pkg-config finds none (Debian and Ubuntu: libsqlite3-dev)" >&2
+	if pkg-config --exists sqlite3; then \
+		LIBSQLITE3_SYS_USE_PKG_CONFIG=1 cargo test --locked -p seawall-sqlite --test rusqlite; fi
 	$(WITH_DYNAMODB) $(BIN)/pytest
 
 # No suppressions: what Valgrind finds is a fault, of ours or of how we use SQLite.
@@ -88,7 +92,9 @@ aws: build ## the Lambda layer and the polls for deploy/aws, into build/aws
 		--config-settings=build-args="--compatibility manylinux_2_34" .
 	$(BIN)/python deploy/aws/package.py build/aws/*.whl
 
-lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy, cfn-lint: all clean
+# A Go module: `go run` fetches and builds it once.
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy, cfn-lint, actionlint: all clean
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
@@ -96,6 +102,8 @@ lint: $(BIN)/maturin ## clippy, rustdoc, ruff, mypy, cfn-lint: all clean
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/cfn-lint deploy/aws/template.yaml
+	@if command -v go >/dev/null; then echo "actionlint .github/workflows/*.yml"; go run $(ACTIONLINT) .github/workflows/*.yml; \
+		else echo "SKIPPED: actionlint did not look at .github/workflows: there is no Go" >&2; fi
 
 # After a change of a *.in: chooses the versions again, and writes them with the hashes of their files.
 PINNED := requirements-dev deploy/aws/requirements tests/django_sqlite_efs/requirements tests/outside/requirements-apsw \

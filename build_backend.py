@@ -33,9 +33,12 @@ prepare_metadata_for_build_editable = maturin.prepare_metadata_for_build_editabl
 
 def build_extension() -> None:
     """Build `libseawall.so` into the package."""
-    subprocess.run(["cargo", "build", "--locked", "--profile", PROFILE, "--package", "seawall-sqlite"], cwd=ROOT, check=True)
+    subprocess.run(
+        ["cargo", "build", "--locked", "--profile", PROFILE, "--package", "seawall-sqlite"], cwd=ROOT, check=True
+    )
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    shutil.copyfile(target / PROFILE / "libseawall_sqlite.so", EXTENSION)
+    built = target / os.environ.get("CARGO_BUILD_TARGET", "") / PROFILE / "libseawall_sqlite.so"
+    shutil.copyfile(built, EXTENSION)
 
 
 def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:

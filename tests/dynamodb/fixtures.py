@@ -1,15 +1,17 @@
-"""What tests on DynamoDB share: the endpoint of a server, a client, and tables of their own."""
+"""What tests on DynamoDB share: the endpoint of a server, a client, and tables of their own.
+
+Every test run loads this module, so it imports boto3 only when a test asks for a table.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from dynamodb.local import CREDENTIALS, ENDPOINT, Absent, DynamoDBLocal
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def dynamodb() -> Iterator[str]:
     """The endpoint of a DynamoDB Local: the one that `local.py` runs the tests beside, or one of this session's own."""
+    if find_spec("boto3") is None:
+        pytest.skip("SKIPPED: no boto3 to look at the table with (requirements-dev.txt)")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
@@ -54,6 +58,9 @@ def make_table(endpoint: str, name: str | None = None) -> str:
 
 def client(endpoint: str, timeout: float = 5.0) -> DynamoDBClient:
     """A boto3 client that tries once, so that a test sees what was answered."""
+    import boto3
+    from botocore.config import Config
+
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=timeout, read_timeout=timeout)
     return boto3.client(
         "dynamodb",

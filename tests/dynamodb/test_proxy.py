@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from dynamodb import faults
 from dynamodb.fixtures import client
 from dynamodb.proxy import Fault, Proxy
+
+botocore = pytest.importorskip("botocore.exceptions", reason="SKIPPED: no boto3")
 
 
 @dataclass
@@ -96,7 +97,7 @@ def test_everything_passes_and_is_counted(place: Place) -> None:
     ],
 )
 def test_answers_that_are_errors(place: Place, fault: Fault, code: str, status: int, value: int) -> None:
-    with place.proxy.fault(fault), pytest.raises(ClientError) as caught:
+    with place.proxy.fault(fault), pytest.raises(botocore.ClientError) as caught:
         place.add()
     assert caught.value.response["Error"]["Code"] == code
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
@@ -107,7 +108,7 @@ def test_answers_that_are_errors(place: Place, fault: Fault, code: str, status: 
 
 
 def test_access_denied_names_the_action_and_the_table(place: Place) -> None:
-    with place.proxy.fault(faults.access_denied), pytest.raises(ClientError) as caught:
+    with place.proxy.fault(faults.access_denied), pytest.raises(botocore.ClientError) as caught:
         place.read()
     text = caught.value.response["Error"]["Message"]
     assert "is not authorized to perform: dynamodb:GetItem on resource: " in text
@@ -117,10 +118,10 @@ def test_access_denied_names_the_action_and_the_table(place: Place) -> None:
 @pytest.mark.parametrize(
     ("fault", "error", "value"),
     [
-        (faults.lost, ReadTimeoutError, 0),
-        (faults.answer_lost, ReadTimeoutError, 1),
-        (faults.cut, ConnectionClosedError, 0),
-        (faults.cut_after_acting, ConnectionClosedError, 1),
+        (faults.lost, botocore.ReadTimeoutError, 0),
+        (faults.answer_lost, botocore.ReadTimeoutError, 1),
+        (faults.cut, botocore.ConnectionClosedError, 0),
+        (faults.cut_after_acting, botocore.ConnectionClosedError, 1),
     ],
 )
 def test_no_answer(place: Place, fault: Fault, error: type[Exception], value: int) -> None:
@@ -132,7 +133,7 @@ def test_no_answer(place: Place, fault: Fault, error: type[Exception], value: in
 
 
 def test_late(place: Place) -> None:
-    with place.proxy.fault(faults.late(0.3)), pytest.raises(ConnectionClosedError):
+    with place.proxy.fault(faults.late(0.3)), pytest.raises(botocore.ConnectionClosedError):
         place.add()
     assert place.value() == 0, "the client was told of a failure"
     wait_for(1, place)
@@ -156,7 +157,7 @@ def test_latency(place: Place) -> None:
     place.proxy.latency = 0
     with place.proxy.fault(faults.delayed(before=0.1, after=0.2)):
         assert seconds(place.add) >= 0.3
-    with place.proxy.fault(faults.delayed(after=2)), pytest.raises(ReadTimeoutError):
+    with place.proxy.fault(faults.delayed(after=2)), pytest.raises(botocore.ReadTimeoutError):
         place.add()
 
 
@@ -177,7 +178,7 @@ def test_clock_off(place: Place, offset: float) -> None:
 def test_a_black_hole_takes_what_is_open(place: Place) -> None:
     place.add()
     assert place.proxy.black_hole() == 1
-    with pytest.raises(ReadTimeoutError):
+    with pytest.raises(botocore.ReadTimeoutError):
         place.add()
     assert place.value() == 1, "nothing arrived"
     place.add()
@@ -191,7 +192,7 @@ def test_a_black_hole_takes_the_answer_under_way(place: Place) -> None:
             connection.go_dead()
         return True
 
-    with place.proxy.fault(faults.delayed(), when=fall), pytest.raises(ReadTimeoutError):
+    with place.proxy.fault(faults.delayed(), when=fall), pytest.raises(botocore.ReadTimeoutError):
         place.add()
     assert place.value() == 1
 
@@ -210,17 +211,17 @@ def test_who_is_hit(place: Place) -> None:
     with place.proxy.fault(faults.server_error, "UpdateItem", times=2) as injection:
         place.read()
         for _ in range(2):
-            with pytest.raises(ClientError):
+            with pytest.raises(botocore.ClientError):
                 place.add()
         place.add()
         assert injection.hits == 2
     with place.proxy.fault(faults.server_error, when=lambda exchange: "n" in exchange.json["UpdateExpression"]):
-        with pytest.raises(ClientError):
+        with pytest.raises(botocore.ClientError):
             place.add()
         place.add()
     with place.proxy.fault(faults.server_error, times=None):
         for _ in range(3):
-            with pytest.raises(ClientError):
+            with pytest.raises(botocore.ClientError):
                 place.read()
     place.read()
 
@@ -231,7 +232,7 @@ def test_chance_has_a_seed(dynamodb: str, table: str) -> None:
             place = Place(proxy, table, dynamodb)
             with proxy.fault(faults.throttled, times=None, chance=0.3):
                 for _ in range(40):
-                    with suppress(ClientError):
+                    with suppress(botocore.ClientError):
                         place.read()
             return [entry.fault is not None for entry in proxy.log()]
 

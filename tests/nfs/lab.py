@@ -72,8 +72,8 @@ class Lab:
             raise Absent("the guest's Python is too old")
         if self._script("run", "0", "--", "test", "-e", str(ROOT / "python"), quiet=True) != 0:
             raise Absent(
-                f"the guest does not see {ROOT}: it has folders of its own where some of the host's are, /tmp and /mnt among them. "
-                "Clone the repository below another one"
+                f"the guest does not see {ROOT}: it has folders of its own where some of the host's are, /tmp and /mnt "
+                "among them. Clone the repository below another one"
             )
         if self.python("-c", "import seawall; seawall.register()") != 0:
             raise Absent("the module that was built here does not run in the guest; what it said is above")

@@ -30,7 +30,7 @@ def test_any_library_can_use_the_uri(connect: Connect, db: Path) -> None:
 
 
 def test_another_sqlite_in_the_same_process(connect: Connect, db: Path) -> None:
-    pysqlite3: Any = pytest.importorskip("pysqlite3")
+    pysqlite3: Any = pytest.importorskip("pysqlite3", reason="SKIPPED: no pysqlite3")
     factory = seawall.connection_class(pysqlite3)
     other = connect(factory=factory)
     assert isinstance(other, pysqlite3.Connection)
@@ -50,6 +50,16 @@ def test_another_sqlite_in_the_same_process(connect: Connect, db: Path) -> None:
         other.execute("INSERT INTO t VALUES (2)")
     assert isinstance(raised.value, pysqlite3.OperationalError)
     connection.execute("COMMIT")
+
+
+@pytest.mark.parametrize("library", ["_native*.so", "libseawall.so"])
+def test_no_sqlite_is_shipped_or_linked(library: str) -> None:
+    """The feature `linked` of seawall-sqlite is for Rust programs only."""
+    (path,) = Path(seawall.__file__).parent.glob(library)
+    shipped = path.read_bytes()
+    assert b"seawall_last_error" in shipped
+    assert b"malformed database schema" not in shipped, "a SQLite is inside"
+    assert b"libsqlite3.so" not in shipped, "it is linked to the system's SQLite"
 
 
 def test_no_way_in_says_what_to_install() -> None:

@@ -1,5 +1,24 @@
 //! Seawall's coordinator in Amazon DynamoDB: a database's head is one item, moved by conditional updates.
 //!
+//! ```
+//! use seawall::Options;
+//! use seawall_dynamodb::address::Address;
+//!
+//! # fn main() -> Result<(), String> {
+//! // Once in a process, before a database is opened; `seawall-sqlite` does it.
+//! seawall_dynamodb::register();
+//!
+//! let url = "dynamodb://locks?region=eu-west-1";
+//! assert_eq!(Address::parse(url)?.table, "locks");
+//! let options = Options { coordinator: url.into(), ..Options::default() };
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `docs/dynamodb.md` has the item, the requests, and what they cost.
+//!
+//! # Inside
+//!
 //! - pure: [`address`], [`item`], [`request`] (with the one table of conditions), `legacy`
 //! - [`table`]: the trait of what requests are sent to, and the loop that repeats them
 //! - [`DynamoCoordinator`]: what the engine asks, as requests

@@ -38,7 +38,7 @@ mod _native {
     /// Registers the VFS in the SQLite that the open library at `path` uses.
     #[pyfunction]
     fn register(py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        py.detach(|| seawall_sqlite::register(&path)).map_err(PyOSError::new_err)
+        py.detach(|| seawall_sqlite::register_in(&path)).map_err(|failure| PyOSError::new_err(failure.text))
     }
 
     /// What each number may be that somebody sets: its option's name, the least and the most, and how to say that.

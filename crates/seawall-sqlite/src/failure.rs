@@ -8,6 +8,7 @@ use seawall::ids::CommitId;
 use seawall::{Error, ErrorKind, Shown};
 use std::cell::RefCell;
 use std::ffi::c_int;
+use std::fmt;
 
 /// The design's table of errors as SQLite's (extended) codes.
 pub fn code_of(kind: ErrorKind) -> c_int {
@@ -65,6 +66,14 @@ impl Failure {
         self.code & 0xff == abi::BUSY
     }
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {

@@ -1,5 +1,63 @@
 //! Seawall's engine: one SQLite database on a shared file system, safe and fast for many machines at once.
 //!
+//! Programs use it through `seawall-sqlite`, the VFS. On its own, it stores numbered pages in versions:
+//!
+//! ```
+//! use seawall::{Access, Database, Freshness, Options, PageNo, PageSize, Version};
+//! use std::time::Duration;
+//!
+//! # fn main() -> seawall::Result<()> {
+//! # let folder = tempfile::tempdir().expect("a folder");
+//! # let name = folder.path().join("db.sqlite3");
+//! let database = Database::open(&name, Access::Create, &Options::default(), &Alone)?;
+//!
+//! // One writer at a time; others wait here.
+//! let mut transaction = database.begin(Duration::from_secs(5))?;
+//! let size = PageSize::new(4096).expect("a power of two");
+//! transaction.write_page(size, PageNo(1), &[7; 4096])?;
+//! transaction.commit(1)?; // one page in all; from here on every machine sees it
+//!
+//! // A snapshot stays as it is, whatever is committed later.
+//! let snapshot = database.snapshot(Freshness::Transaction)?;
+//! assert_eq!(snapshot.version(), Version(1));
+//! assert_eq!(database.read_page(&snapshot, PageNo(1))?[0], 7);
+//! # Ok(())
+//! # }
+//! #
+//! # use seawall::{Error, HeldFile, PlainSqlite};
+//! # use std::os::unix::fs::FileExt;
+//! # struct Alone;
+//! # struct Held(std::fs::File);
+//! # fn held<T>(result: std::io::Result<T>) -> seawall::Result<T> {
+//! #     result.map_err(|error| Error::io("using NAME", error))
+//! # }
+//! # impl PlainSqlite for Alone {
+//! #     fn hold(&self, name: &std::path::Path, create: bool) -> seawall::Result<Box<dyn HeldFile>> {
+//! #         let mut how = std::fs::OpenOptions::new();
+//! #         Ok(Box::new(Held(held(how.read(true).write(true).create(create).open(name))?)))
+//! #     }
+//! # }
+//! # impl HeldFile for Held {
+//! #     fn size(&mut self) -> seawall::Result<u64> {
+//! #         Ok(held(self.0.metadata())?.len())
+//! #     }
+//! #     fn read(&mut self, offset: u64, into: &mut [u8]) -> seawall::Result<()> {
+//! #         held(self.0.read_exact_at(into, offset))
+//! #     }
+//! #     fn write(&mut self, offset: u64, bytes: &[u8]) -> seawall::Result<()> {
+//! #         held(self.0.write_all_at(bytes, offset))
+//! #     }
+//! #     fn sync(&mut self) -> seawall::Result<()> {
+//! #         held(self.0.sync_all())
+//! #     }
+//! # }
+//! ```
+//!
+//! `Alone` is a [`PlainSqlite`]: it holds NAME, a file that other programs open with stock SQLite, while the engine adopts
+//! it. `seawall-sqlite` has the one that takes SQLite's own locks.
+//!
+//! # Inside
+//!
 //! Pages go to append-only segments; the order comes from one compare-and-swap of a small head. `docs/design.md` is the contract:
 //! its words are used here, and mean the same.
 //!

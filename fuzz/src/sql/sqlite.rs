@@ -3,10 +3,9 @@
 use rusqlite::ffi;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Error, OpenFlags};
-use std::ffi::{c_char, c_int};
+use std::ffi::c_int;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Once;
 
 pub(super) const INCREMENTAL_VACUUM: &str = "PRAGMA incremental_vacuum";
 
@@ -34,29 +33,9 @@ impl From<Error> for Refusal {
     }
 }
 
-/// Brings Seawall's VFS into the SQLite of this program, as SQLite does when it loads the extension.
-fn register() {
-    static ONCE: Once = Once::new();
-    unsafe extern "C" fn enter(
-        db: *mut ffi::sqlite3,
-        message: *mut *mut c_char,
-        routines: *const ffi::sqlite3_api_routines,
-    ) -> c_int {
-        // SAFETY: SQLite's call of an entry point, with its arguments. It asks to stay loaded, and is linked in here.
-        unsafe { seawall_sqlite::sqlite3_seawall_init(db.cast(), message, routines.cast()) };
-        ffi::SQLITE_OK
-    }
-    ONCE.call_once(|| {
-        // SAFETY: it has the type of an entry point, and lives as long as the program.
-        unsafe { rusqlite::auto_extension::register_auto_extension(enter) }.expect("SQLite takes the entry point");
-        Connection::open_in_memory().expect("a first connection");
-        rusqlite::auto_extension::cancel_auto_extension(enter);
-    });
-}
-
 /// A connection to the Seawall database at `name`.
 pub(super) fn open(name: &Path) -> Result<Connection, Refusal> {
-    register();
+    seawall_sqlite::register().expect("SQLite takes the VFS");
     let uri = format!("file:{}?vfs=seawall&timeout=0&lease=0.3", name.display());
     let connection = Connection::open_with_flags(uri, OpenFlags::default())?;
     Ok(connection)
