@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from outside.compare import THE_ENGINE
 from outside.record import write
 
 IS_SEAWALL = os.environ["OUTSIDE_ENGINE"] == "seawall"
@@ -46,7 +47,7 @@ def check(connect: Callable[[str], Any] = sqlite3.connect) -> None:
         connection.close()
         is_right = Path(f"{folder}/check.db-seawall").is_dir() == IS_SEAWALL
     detail = "" if is_right else "plain names lead to another engine"
-    write(test="(the engine)", status="passed" if is_right else "failed", detail=detail)
+    write(test=THE_ENGINE, status="passed" if is_right else "failed", detail=detail)
 
 
 def pytest_sessionfinish() -> None:

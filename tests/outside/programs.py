@@ -32,7 +32,7 @@ SPEEDTESTS: dict[str, list[str]] = {
     "cte": ["--testset", "cte"],
     "fp": ["--testset", "fp"],
     "orm": ["--testset", "orm"],
-    "rtree": ["--testset", "rtree"],
+    "rtree": ["--testset", "rtree", "--size", "5"],
 }
 
 
