@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import django
+
 multiprocessing.set_start_method(os.environ["SUITE_START_METHOD"], force=True)
 
 _folder = Path(os.environ["SUITE_FOLDER"])
@@ -25,7 +27,9 @@ DATABASES = {"default": _database("default"), "other": _database("other")}
 
 SECRET_KEY = "django_tests_secret_key"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+# As each suite's own settings have it.
+if django.VERSION < (6, 0):
+    DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 USE_TZ = False
 
 TEST_RUNNER = "suite_runner.Runner"
