@@ -3,6 +3,7 @@
 
 use crate::host::{self, HostList};
 use crate::registry::{self, Lists};
+use crate::unshared::{self, Names};
 use seawall::process;
 use seawall::storage::lease_descriptors;
 use std::cell::Cell;
@@ -24,12 +25,12 @@ pub(crate) fn count() -> u32 {
 
 thread_local! {
     /// This crate's lists, while this thread forks.
-    static HELD: Cell<Option<(Lists, HostList)>> = const { Cell::new(None) };
+    static HELD: Cell<Option<(Lists, HostList, Names)>> = const { Cell::new(None) };
 }
 
 /// No other thread is in the middle of changing this crate's lists when the process is copied: the child goes on with them.
 unsafe extern "C" fn before() {
-    HELD.set(Some((registry::lists(), host::list())));
+    HELD.set(Some((registry::lists(), host::list(), unshared::names())));
 }
 
 unsafe extern "C" fn in_the_parent() {

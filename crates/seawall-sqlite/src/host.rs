@@ -10,9 +10,9 @@ use std::ffi::{CStr, c_char, c_int};
 use std::sync::{Mutex, MutexGuard};
 
 /// Why a file is refused that SQLite lets two connections use.
-pub(crate) const SHARED: &str = "SQLite's shared cache (cache=shared, SQLITE_OPEN_SHAREDCACHE, sqlite3_enable_shared_cache) \
+pub(crate) const SHARED: &str = "SQLite's shared cache (SQLITE_OPEN_SHAREDCACHE, sqlite3_enable_shared_cache) \
      makes two connections use one file of Seawall's, which cannot tell their transactions apart. Nothing was opened or \
-     written; open each connection with cache=private, and close those that share";
+     written; open each connection with cache=private or cache=shared in its URI, which gives it a cache of its own, and close those that share";
 
 /// The VFS's name.
 pub(crate) const NAME: &CStr = c"seawall";

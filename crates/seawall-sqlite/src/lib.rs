@@ -58,6 +58,7 @@ mod pragma;
 mod process;
 mod register;
 mod registry;
+mod unshared;
 mod uri;
 mod vfs;
 mod writing;

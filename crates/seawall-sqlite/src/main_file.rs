@@ -18,9 +18,11 @@ use crate::parameters::{Freshness, Parameters};
 use crate::participants::When;
 use crate::plain::NotNow;
 use crate::registry::Journals;
+use crate::unshared::Unshared;
 use crate::writing::Writing;
 use seawall::{Access, Database, Moment, PageSize, PlainSqlite, Snapshot, Status, Version};
 use std::ffi::{c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -37,6 +39,7 @@ pub(crate) struct MainFile {
     /// It becomes a plain file, unless it turns out to be main.
     unnamed: Option<Unnamed>,
     _journals: Journals,
+    _unshared: Option<Unshared>,
     /// Why SQLite may only read it, where that was not asked for.
     only_read: Option<Failure>,
     /// When the database was opened, counted in forks.
@@ -99,11 +102,13 @@ impl MainFile {
         beginning: Vec<u8>,
         unnamed: Option<Unnamed>,
     ) -> MainFile {
+        let unshared = parameters.asks_to_share.then(|| Unshared::keep(path.as_os_str().as_bytes()));
         MainFile {
             host,
             path: path.to_owned(),
             access,
             parameters,
+            _unshared: unshared,
             behind: Behind::Later(beginning),
             unnamed,
             _journals: journals,

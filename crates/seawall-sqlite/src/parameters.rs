@@ -31,6 +31,8 @@ pub(crate) struct Parameters {
     pub(crate) names_vfs: bool,
     /// Whether it has parameters of Seawall's own.
     pub(crate) names_ours: bool,
+    /// Whether it asks SQLite for a shared cache.
+    pub(crate) asks_to_share: bool,
 }
 
 /// A request that lasts sees what others have committed after so long.
@@ -50,6 +52,7 @@ impl Parameters {
             timeout: None,
             names_vfs: false,
             names_ours: false,
+            asks_to_share: false,
         };
         for (key, value) in pairs {
             parameters.names_ours |= !OF_SQLITE.contains(&key);
@@ -72,7 +75,7 @@ impl Parameters {
                 "at" => {
                     return Err(refuse("at= (reading an earlier version) is not supported by this version of Seawall"));
                 }
-                "cache" if value == "shared" => return Err(Failure::refusal(abi::CANTOPEN, crate::host::SHARED)),
+                "cache" => parameters.asks_to_share = value == "shared",
                 "nolock" | "immutable" => {
                     return Err(refuse(format!(
                         "{key}= cannot be combined with Seawall, which learns from SQLite's locks when a transaction \
@@ -171,7 +174,6 @@ mod tests {
             ("at", "7"),
             ("immutable", "1"),
             ("nolock", "1"),
-            ("cache", "shared"),
             ("freshnes", "1"),
         ] {
             let failure = Parameters::parse([(key, value)]).unwrap_err();

@@ -9,6 +9,7 @@ use crate::abi::{self, File, Function, Vfs};
 use crate::failure::Failure;
 use crate::host::{self, host_of};
 use crate::registry::Journals;
+use crate::unshared::Unshared;
 use crate::{io_methods, journal, opening};
 use std::ffi::{CStr, c_char, c_double, c_int, c_void};
 
@@ -115,6 +116,25 @@ unsafe extern "C" fn access(vfs: *mut Vfs, name: *const c_char, flags: c_int, re
     }
 }
 
+/// The default VFS's answer, spelled so that SQLite does not let two connections use one file of ours.
+unsafe extern "C" fn full_pathname(vfs: *mut Vfs, name: *const c_char, size: c_int, out: *mut c_char) -> c_int {
+    crate::guard(abi::CANTOPEN, || {
+        // SAFETY: SQLite's call, passed on to its default VFS, which leaves a text in `out` that ends in NUL. `out` has room for `size` bytes.
+        unsafe {
+            let default = host_of(vfs).default_vfs;
+            let code = ((*default).full_pathname)(default, name, size, out);
+            if code & 0xff == abi::OK
+                && let Some(spelling) = Unshared::respell(CStr::from_ptr(out).to_bytes())
+                && spelling.len() < size as usize
+            {
+                out.cast::<u8>().copy_from_nonoverlapping(spelling.as_ptr(), spelling.len());
+                out.add(spelling.len()).write(0);
+            }
+            code
+        }
+    })
+}
+
 /// Methods that only pass on to the default VFS.
 macro_rules! forward {
     ($($ours:ident($($argument:ident: $type:ty),*) -> $result:ty = $call:expr;)*) => {
@@ -132,7 +152,6 @@ macro_rules! forward {
 const LOOKED: &str = "`describe` looked";
 
 forward! {
-    full_pathname(name: *const c_char, size: c_int, out: *mut c_char) -> c_int = |d: &Vfs| d.full_pathname;
     dl_open(name: *const c_char) -> *mut c_void = |d: &Vfs| d.dl_open.expect(LOOKED);
     dl_error(size: c_int, out: *mut c_char) -> () = |d: &Vfs| d.dl_error.expect(LOOKED);
     dl_sym(library: *mut c_void, symbol: *const c_char) -> Option<Function> = |d: &Vfs| d.dl_sym.expect(LOOKED);

@@ -258,10 +258,35 @@ fn the_shared_cache_is_refused() {
     drop((second, others));
     done(&holder, "COMMIT");
     assert_eq!(done(&holder, "SELECT count(*) FROM t"), "Integer(1)|\n");
+}
 
-    let by_uri = Connection::open_with_flags(format!("{}&cache=shared", uri(&name)), OpenFlags::default());
-    assert_eq!(Refusal::from(by_uri.expect_err("cache=shared")).code, ffi::SQLITE_CANTOPEN);
-    assert!(seawall_sqlite::take_failure().is_some_and(|failure| failure.text.contains("cache=private")));
+#[test]
+fn whoever_asks_for_a_shared_cache_gets_one_of_its_own() {
+    let place = Place::new();
+    let name = place.name("db");
+    let open = || {
+        let opened =
+            Connection::open_with_flags(format!("{}&timeout=5&cache=shared", uri(&name)), OpenFlags::default());
+        opened.expect("it can be opened")
+    };
+    let first = open();
+    done(&first, "CREATE TABLE t (a)");
+    let (second, third) = (open(), open());
+    done(&second, "INSERT INTO t VALUES (1)");
+    drop(first);
+    let _others = Others::take_what_is_free();
+    done(&second, "BEGIN");
+    assert_eq!(done(&second, "SELECT count(*) FROM t"), "Integer(1)|\n");
+    done(&third, "INSERT INTO t VALUES (2)");
+    assert_eq!(done(&second, "SELECT count(*) FROM t"), "Integer(1)|\n", "its own version");
+    done(&second, "COMMIT");
+    let fourth = open();
+    attach(&fourth, &place.name("other"), "other");
+    done(&fourth, &format!("ATTACH '{}&cache=shared' AS again", uri(&place.name("other"))));
+    done(&fourth, "INSERT INTO t VALUES (3)");
+    for connection in [second, third, fourth] {
+        assert_eq!(done(&connection, "SELECT count(*) FROM t"), "Integer(3)|\n");
+    }
 }
 
 /// The VFS runs a statement, and writes another file, in the middle of SQLite's call.
@@ -396,7 +421,7 @@ fn openings_that_fail() {
     let place = Place::new();
     let connection = connect(&place.name("db"));
     done(&connection, "CREATE TABLE t (a)");
-    for parameter in ["mode=rw", "mode=ro", "freshness=never", "nothing=1", "cache=shared", "immutable=1"] {
+    for parameter in ["mode=rw", "mode=ro", "freshness=never", "nothing=1", "immutable=1"] {
         let uri = format!("{}&{parameter}", uri(&place.name("absent")));
         assert!(Connection::open_with_flags(&uri, OpenFlags::default()).is_err(), "{parameter}");
         assert_eq!(refused(&connection, &format!("ATTACH '{uri}' AS absent")).code & 0xff, ffi::SQLITE_CANTOPEN);
