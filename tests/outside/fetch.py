@@ -82,10 +82,18 @@ def sqlite_source() -> Path:
     return source
 
 
+def install(package: str) -> None:
+    """Install a package of Debian's."""
+    if not shutil.which("apt-get"):
+        raise Absent(f"Debian's package {package} is needed, and there is no apt-get")
+    _run(["apt-get", "update", "-qq"])
+    _run(["apt-get", "install", "-qq", "-y", package])
+
+
 def compiled(program: Path, sources: Sequence[Path], options: Sequence[str]) -> None:
     """Compile `program`, with the headers and library of the machine's SQLite."""
     if not Path("/usr/include/sqlite3.h").exists():
-        _run(["apt-get", "install", "-qq", "-y", "libsqlite3-dev"])
+        install("libsqlite3-dev")
     _run(["cc", "-O2", "-w", "-o", str(program), *map(str, sources), *options])
 
 

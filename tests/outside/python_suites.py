@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -72,12 +73,16 @@ def _apsw(engine: Engine, folder: Path) -> Results:
     return _run("apsw", engine, folder, ["-m", "outside.apsw_tests"], [packages])
 
 
+def _has_cpython_tests() -> bool:
+    return find_spec("test") is not None and find_spec("test.test_sqlite3") is not None
+
+
 def _find_cpython_tests() -> None:
-    if not find_spec("test") or not find_spec("test.test_sqlite3"):
-        raise fetch.Absent(
-            f"CPython's own tests are not installed beside {sys.executable}. Debian has them in the package "
-            f"libpython3.{sys.version_info.minor}-testsuite"
-        )
+    if not _has_cpython_tests() and sys.base_prefix == "/usr":
+        fetch.install(f"libpython3.{sys.version_info.minor}-testsuite")
+        invalidate_caches()
+    if not _has_cpython_tests():
+        raise fetch.Absent(f"CPython's own tests (test.test_sqlite3) are not installed beside {sys.executable}")
 
 
 def _cpython(engine: Engine, folder: Path) -> Results:
