@@ -32,7 +32,7 @@
 //! #     result.map_err(|error| Error::io("using NAME", error))
 //! # }
 //! # impl PlainSqlite for Alone {
-//! #     fn hold(&self, name: &std::path::Path, create: bool) -> seawall::Result<Box<dyn HeldFile>> {
+//! #     fn hold(&self, name: &std::path::Path, create: bool, _: Duration) -> seawall::Result<Box<dyn HeldFile>> {
 //! #         let mut how = std::fs::OpenOptions::new();
 //! #         Ok(Box::new(Held(held(how.read(true).write(true).create(create).open(name))?)))
 //! #     }
