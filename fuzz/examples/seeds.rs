@@ -2,16 +2,16 @@
 //!
 //! `cargo run --example seeds` in this folder; what is there already stays.
 
-use seawall::commit::{CommitFrame, NewGroup, NewPage, RunRef, page_checksum};
-use seawall::frame::{self, HEADER, Kind, UNIT};
-use seawall::group::{Encoder, Owner};
-use seawall::head::{BaseRef, CommitRef, Head, Place};
-use seawall::high::High;
-use seawall::identity::Identity;
-use seawall::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch};
-use seawall::index::IndexFrame;
-use seawall::mark::{Fate, Mark};
-use seawall::page_map::{Entry, Segments};
+use seawall::format::commit_frame::{CommitFrame, NewGroup, NewPage, RunRef, page_checksum};
+use seawall::format::frame::{self, HEADER, Kind, UNIT};
+use seawall::format::group::{Encoder, Owner};
+use seawall::format::head::{BaseRef, CommitRef, Head, Place};
+use seawall::format::high::High;
+use seawall::format::identity::Identity;
+use seawall::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch};
+use seawall::format::index::IndexFrame;
+use seawall::format::mark::{Fate, Mark};
+use seawall::read::page_map::{Entry, Segments};
 use seawall::{PageNo, PageSize, Version};
 use seawall_dynamodb::item::{Value, item_of};
 use seawall_fuzz::reading::SEGMENT;

@@ -4,13 +4,13 @@
 //! that the next commit would write over it can be read, too.
 
 use seawall::Version;
-use seawall::commit::CommitFrame;
-use seawall::frame::Kind;
-use seawall::group::{self, Encoder, pages_per_group};
-use seawall::ids::{SegmentName, WriterId};
-use seawall::index::{Entries, IndexFrame, merge};
-use seawall::mark::Mark;
-use seawall::page_map::{PageMap, Segments};
+use seawall::format::commit_frame::CommitFrame;
+use seawall::format::frame::Kind;
+use seawall::format::group::{self, Encoder, pages_per_group};
+use seawall::format::ids::{SegmentName, WriterId};
+use seawall::format::index::{Entries, IndexFrame, merge};
+use seawall::format::mark::Mark;
+use seawall::read::page_map::{PageMap, Segments};
 
 /// The kinds of frames, as the first byte of an input names them.
 pub const KINDS: [Kind; 4] = [Kind::Pages, Kind::Commit, Kind::Index, Kind::Mark];

@@ -6,14 +6,15 @@
 use super::common::{Folder, PlainFile};
 use super::payloads::KINDS;
 use arbitrary::{Result, Unstructured};
-use seawall::commit::page_checksum;
-use seawall::frame::{self, Kind, UNIT};
-use seawall::head::{BaseRef, CommitRef, Head, Place};
-use seawall::identity::Identity;
-use seawall::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, SegmentName, WriterId};
-use seawall::storage::home_of;
-use seawall::storage::os::OsStorage;
-use seawall::{Access, Database, Options, PageNo, PageSize, Version, plain};
+use seawall::format::commit_frame::page_checksum;
+use seawall::format::frame::{self, Kind, UNIT};
+use seawall::format::head::{BaseRef, CommitRef, Head, Place};
+use seawall::format::identity::Identity;
+use seawall::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, SegmentName, WriterId};
+use seawall::format::sqlite_header;
+use seawall::ports::storage::home_of;
+use seawall::ports::storage::os::OsStorage;
+use seawall::{Access, Database, Options, PageNo, PageSize, Version};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::Arc;
@@ -196,7 +197,7 @@ fn lay_out(folder: &Folder, database: DatabaseId, base: Option<(BaseRef, &[u8], 
     // Of NAME only the mark is looked at.
     let mut name = vec![0; 100];
     name[..16].copy_from_slice(b"SQLite format 3\0");
-    name[18] = plain::MARK;
+    name[18] = sqlite_header::MARK;
     fs::write(folder.name(), name).expect("a file");
     if let Some((base, bytes, sums)) = base {
         fs::write(folder.inside(&format!("bases/{}.sqlite3", base.name)), bytes).expect("a file");

@@ -4,7 +4,7 @@
 //! the file then; so it is known which of them must be found.
 
 use super::payloads::{KINDS, check_payload};
-use seawall::frame::{self, Frame, HEADER, UNIT};
+use seawall::format::frame::{self, Frame, HEADER, UNIT};
 
 /// The target.
 pub fn check(data: &[u8]) {

@@ -4,12 +4,12 @@
 //! is the text that would be written.
 
 use seawall::Shown;
-use seawall::commit::page_checksum;
-use seawall::coordinator::CoordinatorError;
-use seawall::head::{BaseRef, Head, Place};
-use seawall::high::{self, High};
-use seawall::identity::{self, Identity};
-use seawall::ids::{BaseName, DatabaseId, SegmentName, Version};
+use seawall::format::commit_frame::page_checksum;
+use seawall::format::head::{BaseRef, Head, Place};
+use seawall::format::high::{self, High};
+use seawall::format::identity::{self, Identity};
+use seawall::format::ids::{BaseName, DatabaseId, SegmentName, Version};
+use seawall::ports::coordinator::CoordinatorError;
 use seawall_dynamodb::address::Address;
 use seawall_dynamodb::item::{Item, Value, first_in_line, head_of, holder_of, item_of, names};
 use std::fmt::{Debug, Display};

@@ -3,9 +3,9 @@
 use crate::file_system;
 use crate::finding::{Finding, State};
 use crate::{print, table};
-use seawall::identity::{self, Identity};
-use seawall::plain::{HEADER, NameState, state_of};
-use seawall::storage::{File, Span, Storage, os::OsStorage};
+use seawall::format::identity::{self, Identity};
+use seawall::format::sqlite_header::{HEADER, NameState, state_of};
+use seawall::ports::storage::{File, Span, Storage, os::OsStorage};
 use seawall::{Access, Database, HeldFile, Options, PlainSqlite, Shown};
 use seawall_dynamodb::address::Address;
 use std::io::{self, Read};

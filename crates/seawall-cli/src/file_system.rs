@@ -2,8 +2,8 @@
 
 use crate::finding::Finding;
 use crate::mounts;
-use seawall::storage::trials::{TRIALS, Trial, says_nothing};
-use seawall::storage::{File, Storage, inspect, os::OsStorage};
+use seawall::ports::storage::trials::{TRIALS, Trial, says_nothing};
+use seawall::ports::storage::{File, Storage, inspect, os::OsStorage};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;

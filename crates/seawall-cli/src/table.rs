@@ -4,7 +4,7 @@ use crate::doctor::bound_to;
 use crate::finding::Finding;
 use seawall::{Shown, ToCome};
 
-use seawall::identity::Identity;
+use seawall::format::identity::Identity;
 use seawall_dynamodb::Verdict;
 use seawall_dynamodb::address::{Address, unencrypted_host};
 use seawall_dynamodb::admin::{self, Key};

@@ -1,7 +1,7 @@
 //! Everybody who can write the folder can write `id`: it never says where signed requests go.
 
-use seawall::identity::Identity;
-use seawall::ids::DatabaseId;
+use seawall::format::identity::Identity;
+use seawall::format::ids::DatabaseId;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};

@@ -6,10 +6,10 @@ use crate::item::{
 use crate::legacy;
 use crate::request::{Answer, Change, IF_ABSENT, IF_HOME, Request, Values, changes};
 use crate::table::{Repeats, Table, by_chance, send};
-use seawall::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
-use seawall::head::Head;
-use seawall::ids::{DatabaseId, Epoch, Token};
-use seawall::storage::Storage;
+use seawall::format::head::Head;
+use seawall::format::ids::{DatabaseId, Epoch, Token};
+use seawall::ports::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
+use seawall::ports::storage::Storage;
 use seawall::{Moment, Shown};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,9 +2,9 @@
 
 use names::*;
 use seawall::Shown;
-use seawall::coordinator::Holder;
-use seawall::head::{BaseRef, CommitRef, Head, Place};
-use seawall::ids::{DatabaseId, Epoch, Version, parse_number};
+use seawall::format::head::{BaseRef, CommitRef, Head, Place};
+use seawall::format::ids::{DatabaseId, Epoch, Version, parse_number};
+use seawall::ports::coordinator::Holder;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -267,15 +267,15 @@ attributes!(
     String,
     MaybePlace,
     BaseRef,
-    seawall::ids::CommitId,
-    seawall::ids::Digest
+    seawall::format::ids::CommitId,
+    seawall::format::ids::Digest
 );
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use seawall::ids::{BaseName, CommitId, Digest, PageSize, SegmentName, WriterId};
+    use seawall::format::ids::{BaseName, CommitId, Digest, PageSize, SegmentName, WriterId};
 
     const DATABASE: DatabaseId = DatabaseId([7; 16]);
 

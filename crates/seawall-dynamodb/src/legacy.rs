@@ -5,7 +5,7 @@
 
 use crate::item::{Item, Value, names::*, number, text, text_of};
 use crate::request::{IF_LOCK_FREE, IF_LOCK_MINE, Request, Values};
-use seawall::ids::{DatabaseId, parse_number};
+use seawall::format::ids::{DatabaseId, parse_number};
 use seawall::{Moment, Shown};
 use std::time::Duration;
 

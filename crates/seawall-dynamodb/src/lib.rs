@@ -41,9 +41,9 @@ pub use coordinator::DynamoCoordinator;
 pub use wire::Verdict;
 
 use address::Address;
-use seawall::coordinator::{Coordinator, kinds};
-use seawall::ids::DatabaseId;
-use seawall::storage::Storage;
+use seawall::format::ids::DatabaseId;
+use seawall::ports::coordinator::{Coordinator, kinds};
+use seawall::ports::storage::Storage;
 use std::sync::Arc;
 
 /// From now on, `dynamodb://…` names coordinators in this process.

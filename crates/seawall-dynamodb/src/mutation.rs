@@ -2,8 +2,8 @@
 
 use crate::item::text;
 use crate::request::{Change, Values};
-use seawall::coordinator::Lease;
 use seawall::mutation::{self, Mutation};
+use seawall::ports::coordinator::Lease;
 
 /// Only this.
 const EPOCH: &str = "#epoch = :epoch";

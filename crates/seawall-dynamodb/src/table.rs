@@ -1,9 +1,9 @@
 //! The trait of a table that requests are sent to, and the loop that repeats them.
 
 use crate::request::{Answer, Request};
-use seawall::coordinator::CoordinatorError;
-use seawall::counters::Operation;
-use seawall::storage::Storage;
+use seawall::ports::coordinator::CoordinatorError;
+use seawall::ports::counters::Operation;
+use seawall::ports::storage::Storage;
 use std::time::Duration;
 
 /// A table. [`crate::sdk`] has the real one; a simulator may have another.
@@ -116,7 +116,7 @@ pub(crate) fn by_chance(storage: &dyn Storage, wait: Duration) -> Duration {
 mod tests {
     use super::*;
     use FailureKind::{Hopeless, NotYet, Permission, Unclear};
-    use seawall::storage::os::OsStorage;
+    use seawall::ports::storage::os::OsStorage;
     use std::sync::Mutex;
 
     /// Answers each attempt as it was told, from the front; then well.

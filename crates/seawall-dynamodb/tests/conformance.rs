@@ -2,10 +2,10 @@
 
 mod common;
 
-use seawall::coordinator::Coordinator;
-use seawall::coordinator::conformance::{Setting, check};
-use seawall::ids::DatabaseId;
-use seawall::storage::os::OsStorage;
+use seawall::format::ids::DatabaseId;
+use seawall::ports::coordinator::Coordinator;
+use seawall::ports::coordinator::conformance::{Setting, check};
+use seawall::ports::storage::os::OsStorage;
 use seawall_dynamodb::address::Address;
 use seawall_dynamodb::{DynamoCoordinator, sdk};
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use crate::plain::SimSqlite;
 use crate::storage::SimStorage;
 use crate::transaction::Actor;
 use crate::world::World;
-use seawall::storage::File;
+use seawall::ports::storage::File;
 use seawall::{Access, Database, Error, ErrorKind, Options};
 use std::path::Path;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use crate::chronicle::Event;
 use crate::oracle::record_path;
 use crate::process::ProcessId;
 use crate::world::{Phase, Reply, World};
-use seawall::ids::Version;
+use seawall::format::ids::Version;
 use std::io;
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use crate::process::{Clock, Process, ProcessId};
 use crate::stock::{PAGE, first_page, sums_of, use_name};
 use crate::storage::versions_on;
 use crate::world::{Phase, World};
-use seawall::storage::File;
+use seawall::ports::storage::File;
 use seawall_dynamodb::item::Item;
 use std::time::Duration;
 

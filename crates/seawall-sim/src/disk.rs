@@ -1,6 +1,6 @@
 //! The file system's own side: what is there, and what of it would outlast a loss of power.
 
-use seawall::storage::AT_REST;
+use seawall::ports::storage::AT_REST;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;

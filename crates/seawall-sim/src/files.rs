@@ -4,8 +4,8 @@ use crate::calls::{Kind, call};
 use crate::chronicle::Event;
 use crate::process::ProcessId;
 use crate::world::World;
-use seawall::counters::{Counters, Operation};
-use seawall::storage::{Append, File, Scratch};
+use seawall::ports::counters::{Counters, Operation};
+use seawall::ports::storage::{Append, File, Scratch};
 use std::io;
 use std::sync::{Arc, Mutex};
 

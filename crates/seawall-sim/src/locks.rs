@@ -3,7 +3,7 @@
 use crate::chronicle::Event;
 use crate::process::ProcessId;
 use crate::world::World;
-use seawall::storage::Lock;
+use seawall::ports::storage::Lock;
 
 /// Who has which.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use crate::plan::Plan;
 use crate::table::SimTable;
 use crate::transaction::Actor;
 use crate::world::World;
-use seawall::coordinator::kinds;
+use seawall::ports::coordinator::kinds;
 use seawall_dynamodb::DynamoCoordinator;
 use std::fmt;
 use std::sync::Arc;

@@ -10,9 +10,9 @@ use crate::locks::NameMode;
 use crate::oracle::{Sum, path_of};
 use crate::plain::{Held, is_marked, open_name, try_hold};
 use crate::world::World;
-use seawall::commit::page_checksum;
-use seawall::plain::{HEADER, NameState, state_of};
-use seawall::storage::File;
+use seawall::format::commit_frame::page_checksum;
+use seawall::format::sqlite_header::{HEADER, NameState, state_of};
+use seawall::ports::storage::File;
 use std::time::Duration;
 
 pub(crate) const PAGE: usize = 512;

@@ -4,7 +4,7 @@ use crate::chronicle::Event;
 use crate::oracle::{Number, Sum};
 use crate::process::ProcessId;
 use crate::world::World;
-use seawall::commit::page_checksum;
+use seawall::format::commit_frame::page_checksum;
 use seawall::{Database, Error, ErrorKind, Freshness, Moment, PageNo, PagePlace, PageSize, Snapshot, Transaction};
 use std::collections::BTreeMap;
 use std::sync::Arc;

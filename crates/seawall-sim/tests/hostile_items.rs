@@ -5,9 +5,9 @@
 mod common;
 
 use common::engine::{Folder, commit};
-use seawall::coordinator::{Coordinator, kinds};
-use seawall::ids::DatabaseId;
-use seawall::storage::Storage;
+use seawall::format::ids::DatabaseId;
+use seawall::ports::coordinator::{Coordinator, kinds};
+use seawall::ports::storage::Storage;
 use seawall::{Database, Error, ErrorKind, Options};
 use seawall_dynamodb::address::Address;
 use seawall_dynamodb::item::{Item, Value, names, number, text};

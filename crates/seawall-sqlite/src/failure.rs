@@ -4,7 +4,7 @@
 //! and ask for it: for the thread (a failed open leaves no connection behind) and for the connection.
 
 use crate::abi;
-use seawall::ids::CommitId;
+use seawall::format::ids::CommitId;
 use seawall::{Error, ErrorKind, Shown};
 use std::cell::RefCell;
 use std::ffi::c_int;

@@ -4,8 +4,8 @@
 use crate::host::{self, HostList};
 use crate::registry::{self, Lists};
 use crate::unshared::{self, Names};
-use seawall::process;
-use seawall::storage::lease_descriptors;
+use seawall::ports::process;
+use seawall::ports::storage::lease_descriptors;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

@@ -6,8 +6,8 @@
 //! have left beside NAME, or a WAL, only SQLite can finish: then it stays busy.
 
 use crate::connection::locked;
-use seawall::plain::HEADER;
-use seawall::process::PerProcess;
+use seawall::format::sqlite_header::HEADER;
+use seawall::ports::process::PerProcess;
 use seawall::{Error, HeldFile, Result};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

@@ -14,7 +14,7 @@ use crate::io_methods;
 use crate::main_file::MainFile;
 use crate::parameters::Parameters;
 use crate::registry;
-use seawall::plain::{HEADER, NameState, state_of};
+use seawall::format::sqlite_header::{HEADER, NameState, state_of};
 use seawall::{Access, Error};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::fs;

@@ -51,7 +51,7 @@ pub fn copy(source: &Path, target: &Path, options: &Options) -> Result<(), Failu
     let database = open(source, options)?;
     let snapshot = database.snapshot(Freshness::Transaction)?;
     let failed = |error| Error::io(format!("writing {}", target.display()), error);
-    let file = seawall::storage::create_beside(source, target).map_err(failed)?;
+    let file = seawall::ports::storage::create_beside(source, target).map_err(failed)?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let written = database.export(&snapshot, &mut out).and_then(|()| {
         let file = out.into_inner().map_err(|error| failed(error.into_error()))?;

@@ -1,23 +1,23 @@
 //! What one process keeps for one database: the newest snapshot it knows, the caches, the writers' queue.
 
-use crate::background::Bell;
-use crate::coordinator::{Coordinator, Known};
-use crate::counters::Counts;
 use crate::error::{Error, Result};
-use crate::head::Head;
-use crate::ids::{DatabaseId, PageNo};
-use crate::moment::Moment;
+use crate::format::head::Head;
+use crate::format::ids::{DatabaseId, PageNo};
 use crate::mutation::{self, Mutation};
 use crate::options::{Freshness, Options};
-use crate::pages::{Page, Pages};
-use crate::process::Process;
-use crate::queue::Queue;
-use crate::segment::SegmentWriter;
-use crate::settle::{PATIENCE_LATER, Settlement};
-use crate::snapshot::Snapshot;
-use crate::storage::{Stamp, Storage};
-use crate::sync::{Condvar, Mutex, MutexGuard, whole};
+use crate::ports::coordinator::{Coordinator, Known};
+use crate::ports::counters::Counts;
+use crate::ports::moment::Moment;
+use crate::ports::process::Process;
+use crate::ports::storage::{Stamp, Storage};
+use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
+use crate::read::pages::{Page, Pages};
+use crate::read::snapshot::Snapshot;
 use crate::to_come::{FROM_A_COPY, ToCome};
+use crate::write::background::Bell;
+use crate::write::queue::Queue;
+use crate::write::segment::SegmentWriter;
+use crate::write::settle::{PATIENCE_LATER, Settlement};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

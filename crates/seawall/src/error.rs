@@ -4,10 +4,10 @@
 //! translate kinds, never texts. Whatever a text is made of (labels, names, what servers and systems say) is made safe where it is
 //! shown, which is here: [`Shown`].
 
-use crate::coordinator::CoordinatorError;
-use crate::ids::{CommitId, Version};
+use crate::format::ids::{CommitId, Version};
+use crate::ports::coordinator::CoordinatorError;
+use crate::ports::storage::Unusable;
 use crate::shown::Shown;
-use crate::storage::Unusable;
 use crate::to_come::{FROM_A_COPY, ToCome};
 use std::io;
 use std::sync::Arc;

@@ -4,8 +4,8 @@
 //! without the feature `mutations` that is a constant, and nothing of them is left in the program. `docs/mutations.md` lists them.
 
 #[cfg(feature = "mutations")]
-use crate::frame::{self, Kind};
-use crate::storage::Append;
+use crate::format::frame::{self, Kind};
+use crate::ports::storage::Append;
 use std::io;
 #[cfg(feature = "mutations")]
 use std::sync::atomic::{AtomicU8, Ordering};

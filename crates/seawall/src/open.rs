@@ -1,24 +1,32 @@
 //! Opening: this process's one `Database` for NAME, made when it is first asked for.
 
-use crate::adopt::Adoption;
-use crate::coordinator::kinds::coordinator_of;
-use crate::coordinator::{CoordinatorError, Known};
+mod adopt;
+mod export;
+mod remove;
+mod status;
+
+use self::adopt::Adoption;
+pub use self::remove::remove;
+pub use self::status::Status;
 use crate::database::{Database, Newest, PATIENCE, check_database, check_home, in_copy};
 use crate::error::{Error, Result};
-use crate::head::Head;
-use crate::high::{self, High};
-use crate::identity;
-use crate::ids::{CommitId, DatabaseId};
-use crate::moment::Moment;
+use crate::format::head::Head;
+use crate::format::high::{self, High};
+use crate::format::identity;
+use crate::format::ids::{CommitId, DatabaseId};
+use crate::format::sqlite_header::{self, HEADER, NameState};
 use crate::mutation::{self, Mutation};
 use crate::options::{Access, Options};
-use crate::pages::Pages;
-use crate::plain::{self, HEADER, NameState, PlainSqlite};
-use crate::process::{PerProcess, Process};
-use crate::storage::os::{self, OsStorage};
-use crate::storage::prepare::removal_was_cut_short;
-use crate::storage::{Begun, File, Span, Storage};
-use crate::sync::{self, whole};
+use crate::ports::coordinator::kinds::coordinator_of;
+use crate::ports::coordinator::{CoordinatorError, Known};
+use crate::ports::moment::Moment;
+use crate::ports::process::{PerProcess, Process};
+use crate::ports::stock_sqlite::PlainSqlite;
+use crate::ports::storage::os::{self, OsStorage};
+use crate::ports::storage::prepare::removal_was_cut_short;
+use crate::ports::storage::{Begun, File, Span, Storage};
+use crate::ports::sync::{self, whole};
+use crate::read::pages::Pages;
 use crate::to_come::{FROM_A_COPY, ToCome};
 use std::collections::HashMap;
 use std::io;
@@ -192,7 +200,7 @@ pub fn check(name: &Path, options: &Options) -> Result<()> {
 /// Where the files of NAME are reached: on this machine, unless a test chose otherwise.
 fn storage_of(name: &Path, options: &Options) -> Result<Arc<dyn Storage>> {
     #[cfg(feature = "testing")]
-    if let Some(storage) = crate::storage::chosen::chosen(name) {
+    if let Some(storage) = crate::ports::storage::chosen::chosen(name) {
         return Ok(storage);
     }
     match OsStorage::new(name, &options.scratch) {
@@ -277,10 +285,10 @@ fn check_adoptable(
     if !there {
         return Ok(false);
     }
-    let length = plain::empty_marked().len();
+    let length = sqlite_header::empty_marked().len();
     let beginning = by_sqlite(length).map_or_else(|| read(storage, File::Name, length), Ok)?;
-    let state = plain::state_of(&beginning[..HEADER.min(beginning.len())]);
-    if state == NameState::Other && !plain::is_torn_empty(&beginning) {
+    let state = sqlite_header::state_of(&beginning[..HEADER.min(beginning.len())]);
+    if state == NameState::Other && !sqlite_header::is_torn_empty(&beginning) {
         return Err(Error::NotADatabase("NAME is not a SQLite database. It was not touched".into()));
     }
     check_begun(storage, state == NameState::Marked)?;
@@ -421,7 +429,7 @@ fn check_coordinator(bound: &str, asked: &str) -> Result<()> {
 
 /// NAME must be the marked copy that Seawall left there.
 fn check_name(header: &[u8]) -> Result<()> {
-    let what = match plain::state_of(header) {
+    let what = match sqlite_header::state_of(header) {
         NameState::Marked => return Ok(()),
         NameState::Empty => "NAME was removed or emptied",
         NameState::Plain | NameState::Other => "NAME was overwritten with another file",

@@ -2,7 +2,7 @@
 
 use crate::bounds;
 use crate::error::{Error, Result};
-use crate::moment::Moment;
+use crate::ports::moment::Moment;
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! Everybody who can write the database's folder or its item chooses some of this text, and it ends up in logs, terminals and web
 //! pages. So whatever leaves the engine for people goes through here: the texts of [`crate::Error`] and of
-//! [`crate::coordinator::CoordinatorError`] as a whole, and each foreign piece before it becomes a part of one.
+//! [`crate::ports::coordinator::CoordinatorError`] as a whole, and each foreign piece before it becomes a part of one.
 
 use std::fmt::{self, Write};
 use std::ops::Deref;

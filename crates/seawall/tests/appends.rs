@@ -4,8 +4,8 @@ mod common;
 
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, NOTHING, PATIENCE, PlainFile, byte, commit, cost, frames, marks, newest, page_size};
-use seawall::frame::Kind;
-use seawall::mark::{Fate, Mark};
+use seawall::format::frame::Kind;
+use seawall::format::mark::{Fate, Mark};
 use seawall::{Access, Counts, Database, ErrorKind, Options, PageNo, Version};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

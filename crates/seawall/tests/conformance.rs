@@ -3,10 +3,10 @@
 mod common;
 
 use common::faulty::{Call, EACCES, EIO, Fault, Faulty};
-use seawall::coordinator::conformance::{Setting, check};
-use seawall::coordinator::{Coordinator, fs::FsCoordinator};
-use seawall::ids::DatabaseId;
-use seawall::storage::{Storage, os::OsStorage};
+use seawall::format::ids::DatabaseId;
+use seawall::ports::coordinator::conformance::{Setting, check};
+use seawall::ports::coordinator::{Coordinator, fs::FsCoordinator};
+use seawall::ports::storage::{Storage, os::OsStorage};
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Folder, PlainFile, byte, commit, newest, write_plain};
-use seawall::head::Head;
+use seawall::format::head::Head;
 use seawall::{Database, ErrorKind, Options, PageNo};
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};

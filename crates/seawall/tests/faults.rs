@@ -5,7 +5,7 @@ mod common;
 
 use common::faulty::{Call, Clock, EACCES, EEXIST, EIO, ENOSPC, ESTALE, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, marks, newest, page_size, write_plain};
-use seawall::mark::Fate;
+use seawall::format::mark::Fate;
 use seawall::{Access, Database, Error, ErrorKind, Freshness, Options, PageNo, PageSize, Version};
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Folder, byte, commit, newest, write_plain};
-use seawall::storage::os::OsStorage;
-use seawall::storage::{File, Span, Storage};
+use seawall::ports::storage::os::OsStorage;
+use seawall::ports::storage::{File, Span, Storage};
 use seawall::{Access, Database, Error, ErrorKind, Options};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -100,12 +100,12 @@ fn a_copy_is_as_private_as_its_source() {
     write_plain(&folder.name(), 3);
     fs::set_permissions(folder.name(), Permissions::from_mode(0o600)).unwrap();
     let target = folder.name().with_file_name("copy.sqlite3");
-    drop(seawall::storage::create_beside(&folder.name(), &target).unwrap());
+    drop(seawall::ports::storage::create_beside(&folder.name(), &target).unwrap());
     assert_eq!(mode(&target), 0o600);
     away(&target);
     symlink(folder.inside("x"), &target).unwrap();
     assert!(
-        seawall::storage::create_beside(&folder.name(), &target).is_err(),
+        seawall::ports::storage::create_beside(&folder.name(), &target).is_err(),
         "a link that lies there is not followed"
     );
 }
@@ -303,7 +303,7 @@ fn a_note_of_another_database_is_neither_hint_nor_witness() {
     let other = Folder::new();
     let b = other.machine();
     (1..=5).for_each(|byte| drop(commit(&b, &[(1, byte)]).unwrap()));
-    fs::write(folder.inside("high"), seawall::high::High::of(newest(&b).head()).to_string()).unwrap();
+    fs::write(folder.inside("high"), seawall::format::high::High::of(newest(&b).head()).to_string()).unwrap();
     assert_eq!(first_byte(&folder), 1);
     commit(&a, &[(1, 2)]).unwrap();
     let_it_be_noted();
@@ -495,7 +495,7 @@ fn a_place_that_is_longer_than_any_frame_is_not_read() {
     commit(&folder.machine(), &[(1, 1)]).unwrap();
     let record = folder.inside("commits/1");
     let text = fs::read_link(&record).unwrap().into_os_string().into_string().unwrap();
-    let mut head: seawall::head::Head = text.parse().unwrap();
+    let mut head: seawall::format::head::Head = text.parse().unwrap();
     head.commit.place.as_mut().unwrap().length = u32::MAX;
     away(&record);
     symlink(head.to_string(), &record).unwrap();

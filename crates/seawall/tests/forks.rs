@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Folder, PlainFile, commit};
-use seawall::process::{PerProcess, Process, forked};
+use seawall::ports::process::{PerProcess, Process, forked};
 use seawall::{Access, Database, ErrorKind, Freshness, Options, PageNo, begin_request};
 use std::sync::Mutex;
 

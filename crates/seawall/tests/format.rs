@@ -3,16 +3,16 @@
 mod common;
 
 use common::{Folder, PlainFile};
-use seawall::commit::{CommitFrame, NewGroup, page_checksum};
-use seawall::frame::{self, Frame, Kind};
-use seawall::group::{self, Encoder};
-use seawall::head::{CommitRef, Head, Place};
-use seawall::ids::{DatabaseId, Epoch, SegmentName};
-use seawall::index::IndexFrame;
-use seawall::mark::{Fate, Mark};
-use seawall::page_map::{Entry, Segments};
-use seawall::storage::home_of;
-use seawall::storage::os::OsStorage;
+use seawall::format::commit_frame::{CommitFrame, NewGroup, page_checksum};
+use seawall::format::frame::{self, Frame, Kind};
+use seawall::format::group::{self, Encoder};
+use seawall::format::head::{CommitRef, Head, Place};
+use seawall::format::ids::{DatabaseId, Epoch, SegmentName};
+use seawall::format::index::IndexFrame;
+use seawall::format::mark::{Fate, Mark};
+use seawall::ports::storage::home_of;
+use seawall::ports::storage::os::OsStorage;
+use seawall::read::page_map::{Entry, Segments};
 use seawall::{Access, Database, Options, PageNo, PageSize, Version};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};

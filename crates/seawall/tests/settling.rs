@@ -4,13 +4,15 @@ mod common;
 
 use common::faulty::{Call, Clock, EIO, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, marks, newest, page_size, write_plain};
-use seawall::coordinator::fs::FsCoordinator;
-use seawall::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped, kinds};
-use seawall::frame::{self, Kind};
-use seawall::head::Head;
-use seawall::ids::DatabaseId;
-use seawall::mark::Fate;
-use seawall::storage::Storage;
+use seawall::format::frame::{self, Kind};
+use seawall::format::head::Head;
+use seawall::format::ids::DatabaseId;
+use seawall::format::mark::Fate;
+use seawall::ports::coordinator::fs::FsCoordinator;
+use seawall::ports::coordinator::{
+    Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped, kinds,
+};
+use seawall::ports::storage::Storage;
 use seawall::{Access, Database, Error, ErrorKind, Freshness, Options, PageNo, Version};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;

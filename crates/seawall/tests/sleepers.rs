@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Folder, PATIENCE, commit, newest, page_size};
-use seawall::high::High;
+use seawall::format::high::High;
 use seawall::{ErrorKind, PageNo, Version};
 use std::fs;
 use std::ops::RangeInclusive;
@@ -77,7 +77,7 @@ fn a_hint_whose_number_came_back_is_no_hint() {
     (1..=8).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
     let records = collect(&folder, 0..=6);
     name_anew(&folder, 5, &records[5]);
-    let head: seawall::head::Head = records[5].to_str().unwrap().parse().unwrap();
+    let head: seawall::format::head::Head = records[5].to_str().unwrap().parse().unwrap();
     fs::write(folder.inside("high"), High::of(&head).to_string()).unwrap();
     assert_eq!(folder.machine().newest_known().version(), Version(8));
 }

@@ -7,10 +7,10 @@ use crate::oracle::path_of;
 use crate::plan::Disaster;
 use crate::process::ProcessId;
 use seawall::Database;
-use seawall::commit::CommitFrame;
-use seawall::frame::{self, Kind, UNIT};
-use seawall::page_map::Segments;
-use seawall::storage::File;
+use seawall::format::commit_frame::CommitFrame;
+use seawall::format::frame::{self, Kind, UNIT};
+use seawall::ports::storage::File;
+use seawall::read::page_map::Segments;
 use seawall_dynamodb::item::Item;
 use std::time::Duration;
 

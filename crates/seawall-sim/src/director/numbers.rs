@@ -4,9 +4,9 @@ use super::Director;
 use crate::chronicle::Event;
 use crate::oracle::{COMMITS, path_of, record_path};
 use crate::storage::versions_on;
-use seawall::high::High;
-use seawall::ids::Version;
-use seawall::storage::File;
+use seawall::format::high::High;
+use seawall::format::ids::Version;
+use seawall::ports::storage::File;
 use std::collections::BTreeSet;
 
 impl Director<'_> {

@@ -6,12 +6,12 @@
 use super::{Number, Oracle, number_in};
 use crate::chronicle::Event;
 use crate::disk::Disk;
-use seawall::commit::CommitFrame;
-use seawall::frame::{self, Frame, Kind, UNIT};
-use seawall::group;
-use seawall::ids::{Digest, Epoch, Version};
-use seawall::mark::{Fate, Mark};
-use seawall::page_map::Segments;
+use seawall::format::commit_frame::CommitFrame;
+use seawall::format::frame::{self, Frame, Kind, UNIT};
+use seawall::format::group;
+use seawall::format::ids::{Digest, Epoch, Version};
+use seawall::format::mark::{Fate, Mark};
+use seawall::read::page_map::Segments;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 const SEGMENTS: &str = "NAME-seawall/segments";
@@ -187,9 +187,9 @@ impl Oracle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seawall::commit::{NewGroup, NewPage};
-    use seawall::head::CommitRef;
-    use seawall::ids::{CommitId, DatabaseId, PageNo, PageSize};
+    use seawall::format::commit_frame::{NewGroup, NewPage};
+    use seawall::format::head::CommitRef;
+    use seawall::format::ids::{CommitId, DatabaseId, PageNo, PageSize};
 
     /// The frame of a commit over `previous`, whose writer knew that to be committed.
     fn commit(version: u64, previous: Digest) -> (Vec<u8>, Digest) {

@@ -5,8 +5,8 @@ use crate::calls::{EIO, Kind, call};
 use crate::chronicle::Event;
 use crate::oracle::{COMMITS, record_path};
 use crate::world::Phase;
-use seawall::ids::Version;
-use seawall::storage::{Record, Stamp};
+use seawall::format::ids::Version;
+use seawall::ports::storage::{Record, Stamp};
 use std::io;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use super::turns::{Baton, Due, Here, Killed, ME, Thread, me};
 use super::{HERE, World};
 use crate::chronicle::{Event, last_panic};
 use crate::process::{Process, ProcessId};
-use seawall::sync::simulated::enter;
+use seawall::ports::sync::simulated::enter;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};

@@ -6,7 +6,7 @@
 
 use super::World;
 use crate::process::{Process, ProcessId};
-use seawall::sync::simulated::Scheduler;
+use seawall::ports::sync::simulated::Scheduler;
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,8 +1,8 @@
 //! What the process's list keeps, and what it forgets.
 
 use super::*;
-use crate::ids::{SegmentName, WriterId};
-use crate::plain::HeldFile;
+use crate::format::ids::{SegmentName, WriterId};
+use crate::ports::stock_sqlite::HeldFile;
 use std::os::unix::fs::FileExt;
 
 /// NAME without stock SQLite: nobody else is there.

@@ -1,10 +1,11 @@
 //! A storage on which chosen calls fail, before or after they took effect, and time passes without waiting.
 
 use seawall::Moment;
-use seawall::counters::{Counters, Operation};
-use seawall::storage::os::OsStorage;
-use seawall::storage::{AT_REST, Append, Begun, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
-use seawall::{Version, ids};
+use seawall::Version;
+use seawall::format::ids;
+use seawall::ports::counters::{Counters, Operation};
+use seawall::ports::storage::os::OsStorage;
+use seawall::ports::storage::{AT_REST, Append, Begun, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;

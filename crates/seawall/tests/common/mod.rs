@@ -4,10 +4,10 @@
 
 pub mod faulty;
 
-use seawall::frame::{self, Kind};
-use seawall::ids::Digest;
-use seawall::mark::{Fate, Mark};
-use seawall::storage::os::OsStorage;
+use seawall::format::frame::{self, Kind};
+use seawall::format::ids::Digest;
+use seawall::format::mark::{Fate, Mark};
+use seawall::ports::storage::os::OsStorage;
 use seawall::{
     Access, Counts, Database, Error, Freshness, HeldFile, Options, PageNo, PageSize, PlainSqlite, Result, Snapshot,
 };

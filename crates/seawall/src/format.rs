@@ -1,0 +1,13 @@
+//! What is in the files and in the head, as types and bytes: pure data, no I/O.
+
+pub mod codec;
+pub mod commit_frame;
+pub mod frame;
+pub mod group;
+pub mod head;
+pub mod high;
+pub mod identity;
+pub mod ids;
+pub mod index;
+pub mod mark;
+pub mod sqlite_header;

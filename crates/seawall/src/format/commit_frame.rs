@@ -1,0 +1,351 @@
+//! The commit frame: what a transaction appended, and how a reader gets from there to a whole page map.
+
+use crate::format::codec::{Malformed, Reader, put_varint};
+use crate::format::group::{page_number, pages_per_group};
+use crate::format::head::{CommitRef, Place};
+use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, PageNo, PageSize, SegmentName, Version, WriterId};
+use crate::format::index::{Entries, put_entries, read_entries};
+use crate::ports::sync::bound;
+use crate::read::page_map::{Entry, Segments};
+
+/// A committer whose `recent` would take more than this writes an index frame first.
+pub const RECENT_BYTES: usize = bound(16 << 10, 256);
+/// More runs than this never come about: each is at least twice as large as the next newer one, or so large that it is left as it is; and
+/// once there are half as many, all are merged.
+pub(crate) const MAX_RUNS: usize = 64;
+
+/// A page's new image: which page, and the first eight bytes of the BLAKE3 digest of the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewPage {
+    /// The page.
+    pub page: PageNo,
+    /// Its image's checksum.
+    pub checksum: [u8; 8],
+}
+
+/// The checksum of a page's image.
+pub fn page_checksum(image: &[u8]) -> [u8; 8] {
+    blake3::hash(image).as_bytes()[..8].try_into().expect("a digest has 32 bytes")
+}
+
+/// One `pages` frame of the commit, in the segment of the commit frame itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewGroup {
+    /// Where it begins, in units.
+    pub at: u32,
+    /// How long it is, in units.
+    pub units: u16,
+    /// Its pages, by slot.
+    pub pages: Vec<NewPage>,
+}
+
+/// A run of the page map, and the index frame that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunRef {
+    /// It holds what changed after this version …
+    pub after: Version,
+    /// … and not after this one.
+    pub up_to: Version,
+    /// How many entries it has.
+    pub entries: u32,
+    /// The index frame.
+    pub place: Place,
+}
+
+/// A commit frame's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitFrame {
+    /// The database.
+    pub database: DatabaseId,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The version that this commit wants to be.
+    pub version: Version,
+    /// Its id.
+    pub commit: CommitId,
+    /// The bytes of a page.
+    pub page_size: PageSize,
+    /// The database's size in pages after this commit.
+    pub page_count: u32,
+    /// The predecessor: its digest chains the history.
+    pub previous: CommitRef,
+    /// The newest head that the writer knew to be committed.
+    pub settled: (Version, Digest),
+    /// The first and last version of the swap that this commit rides on.
+    pub group: (Version, Version),
+    /// Milliseconds since 1970; never less than the predecessor's.
+    pub time: u64,
+    /// The commit's own pages.
+    pub pages: Vec<NewGroup>,
+    /// Everything at or below this version is in the base.
+    pub runs_begin: Version,
+    /// The index frames that hold what changed since then, oldest first.
+    pub runs: Vec<RunRef>,
+    /// What changed since the last run, merged; without the commit's own pages.
+    pub recent: Entries,
+}
+
+impl CommitFrame {
+    /// The version up to which the runs reach.
+    pub fn runs_end(&self) -> Version {
+        self.runs.last().map_or(self.runs_begin, |run| run.up_to)
+    }
+
+    /// The payload of the frame.
+    pub fn encode(&self, segments: &Segments) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        out.extend_from_slice(&self.database.0);
+        out.extend_from_slice(&self.epoch.0.to_le_bytes());
+        out.extend_from_slice(&self.version.0.to_le_bytes());
+        out.extend_from_slice(&self.commit.0);
+        out.extend_from_slice(&(self.page_size.bytes() as u32).to_le_bytes());
+        out.extend_from_slice(&self.page_count.to_le_bytes());
+        out.extend_from_slice(&self.previous.id.0);
+        out.extend_from_slice(&self.previous.digest.0);
+        out.push(u8::from(self.previous.place.is_some()));
+        if let Some(place) = &self.previous.place {
+            put_place(&mut out, place);
+        }
+        put_varint(&mut out, self.settled.0.0);
+        out.extend_from_slice(&self.settled.1.0);
+        put_varint(&mut out, self.group.0.0);
+        put_varint(&mut out, self.group.1.0);
+        put_varint(&mut out, self.time);
+        put_varint(&mut out, self.pages.len() as u64);
+        for group in &self.pages {
+            put_varint(&mut out, u64::from(group.at));
+            put_varint(&mut out, u64::from(group.units));
+            put_varint(&mut out, group.pages.len() as u64);
+            for new in &group.pages {
+                put_varint(&mut out, u64::from(new.page.0));
+                out.extend_from_slice(&new.checksum);
+            }
+        }
+        put_varint(&mut out, self.runs_begin.0);
+        put_varint(&mut out, self.runs.len() as u64);
+        for run in &self.runs {
+            put_varint(&mut out, run.up_to.0);
+            put_varint(&mut out, u64::from(run.entries));
+            put_place(&mut out, &run.place);
+        }
+        put_entries(&mut out, &self.recent, segments);
+        out
+    }
+
+    /// The content of a commit frame's payload.
+    pub fn decode(payload: &[u8], segments: &Segments) -> Result<CommitFrame, Malformed> {
+        let mut reader = Reader::new(payload);
+        let database = DatabaseId(reader.array()?);
+        let epoch = Epoch(reader.u64()?);
+        let version = Version(reader.u64()?);
+        if version.0 == 0 || version > Version::MAX {
+            return Err(Malformed("a commit's version is impossible"));
+        }
+        let commit = CommitId(reader.array()?);
+        let page_size = PageSize::new(reader.u32()?).ok_or(Malformed("a page size is impossible"))?;
+        let page_count = reader.u32()?;
+        let previous = CommitRef {
+            id: CommitId(reader.array()?),
+            digest: Digest(reader.array()?),
+            place: if reader.u8()? == 0 { None } else { Some(read_place(&mut reader)?) },
+        };
+        let settled = (Version(reader.varint()?), Digest(reader.array()?));
+        let group = (Version(reader.varint()?), Version(reader.varint()?));
+        if settled.0 >= version || group.0 > version || group.1 < version {
+            return Err(Malformed("a commit's versions are impossible"));
+        }
+        let time = reader.varint()?;
+        let groups = reader.count(12)?;
+        let most = pages_per_group(page_size);
+        let pages = (0..groups).map(|_| read_group(&mut reader, most)).collect::<Result<Vec<_>, _>>()?;
+        if !pages.iter().flat_map(|group| &group.pages).is_sorted_by(|one, next| one.page < next.page) {
+            return Err(Malformed("a commit's pages are out of order"));
+        }
+        let runs_begin = Version(reader.varint()?);
+        if runs_begin >= version {
+            return Err(Malformed("a commit's index begins after it"));
+        }
+        let count = reader.count(10)?;
+        if count > MAX_RUNS {
+            return Err(Malformed("a commit has too many runs"));
+        }
+        let mut runs = Vec::with_capacity(count);
+        let mut after = runs_begin;
+        for _ in 0..count {
+            let up_to = Version(reader.varint()?);
+            if up_to <= after || up_to >= version {
+                return Err(Malformed("a run's versions are impossible"));
+            }
+            runs.push(RunRef { after, up_to, entries: reader.small()?, place: read_place(&mut reader)? });
+            after = up_to;
+        }
+        let recent = read_entries(&mut reader, segments, after, version)?;
+        reader.end()?;
+        Ok(CommitFrame {
+            database,
+            epoch,
+            version,
+            commit,
+            page_size,
+            page_count,
+            previous,
+            settled,
+            group,
+            time,
+            pages,
+            runs_begin,
+            runs,
+            recent,
+        })
+    }
+
+    /// The page map's entries for the commit's own pages, by page number.
+    pub fn own_entries(&self, segment: SegmentName, segments: &Segments) -> Entries {
+        let segment = segments.number(segment);
+        let mut entries: Entries = (self.pages.iter())
+            .flat_map(|group| {
+                (group.pages.iter().zip(0_u8..))
+                    .map(|(new, slot)| (new.page, Entry::new(self.version, segment, group.at, group.units, slot)))
+            })
+            .collect();
+        entries.sort_by_key(|(page, _)| *page);
+        entries
+    }
+}
+
+fn put_place(out: &mut Vec<u8>, place: &Place) {
+    out.extend_from_slice(&place.segment.writer.0);
+    for number in [place.segment.n, place.at, place.length, place.lead] {
+        put_varint(out, u64::from(number));
+    }
+}
+
+fn read_place(reader: &mut Reader<'_>) -> Result<Place, Malformed> {
+    let segment = SegmentName { writer: WriterId(reader.array()?), n: reader.small()? };
+    Ok(Place { segment, at: reader.small()?, length: reader.small()?, lead: reader.small()? })
+}
+
+fn read_group(reader: &mut Reader<'_>, most: usize) -> Result<NewGroup, Malformed> {
+    let (at, units) = (reader.small()?, reader.small()?);
+    let count = reader.count(9)?;
+    if count == 0 || count > most {
+        return Err(Malformed("a group has too many pages, or none"));
+    }
+    let new_page = |_| Ok(NewPage { page: page_number(reader)?, checksum: reader.array()? });
+    Ok(NewGroup { at, units, pages: (0..count).map(new_page).collect::<Result<_, Malformed>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::index::{IndexFrame, merge};
+    use proptest::prelude::*;
+
+    fn segment(n: u32) -> SegmentName {
+        SegmentName { writer: WriterId([n as u8; 8]), n }
+    }
+
+    fn place(n: u32) -> Place {
+        Place { segment: segment(n), at: n, length: n + 1, lead: n + 2 }
+    }
+
+    prop_compose! {
+        fn some_entries(first: u64, last: u64)(
+            pages in prop::collection::btree_map(1..u32::MAX, (first..=last, 0..4_u32, any::<u32>(), any::<u16>(), any::<u8>()), 0..40)
+        ) -> Vec<(u32, u64, u32, u32, u16, u8)> {
+            pages.into_iter().map(|(page, (version, n, at, units, slot))| (page, version, n, at, units, slot)).collect()
+        }
+    }
+
+    fn entries(raw: &[(u32, u64, u32, u32, u16, u8)], segments: &Segments) -> Entries {
+        let entry = |&(page, version, n, at, units, slot): &_| {
+            (PageNo(page), Entry::new(Version(version), segments.number(segment(n)), at, units, slot))
+        };
+        raw.iter().map(entry).collect()
+    }
+
+    fn frame(recent: Entries) -> CommitFrame {
+        let new_page = |page| NewPage { page: PageNo(page), checksum: page_checksum(&[page as u8]) };
+        CommitFrame {
+            database: DatabaseId([1; 16]),
+            epoch: Epoch(2),
+            version: Version(1000),
+            commit: CommitId([3; 16]),
+            page_size: PageSize::new(4096).unwrap(),
+            page_count: 77,
+            previous: CommitRef { id: CommitId([4; 16]), digest: Digest([5; 32]), place: Some(place(6)) },
+            settled: (Version(999), Digest([5; 32])),
+            group: (Version(1000), Version(1000)),
+            time: 1_795_000_000_000,
+            pages: vec![NewGroup { at: 8, units: 9, pages: vec![new_page(7), new_page(70)] }],
+            runs_begin: Version(100),
+            runs: vec![
+                RunRef { after: Version(100), up_to: Version(400), entries: 50, place: place(7) },
+                RunRef { after: Version(400), up_to: Version(500), entries: 5, place: place(8) },
+            ],
+            recent,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_back_whatever_numbers_segments_have(raw in some_entries(501, 999), cut: prop::sample::Index) {
+            let (mine, theirs) = (Segments::default(), Segments::default());
+            theirs.number(segment(3));
+            let written = frame(entries(&raw, &mine));
+            let payload = written.encode(&mine);
+            prop_assert_eq!(CommitFrame::decode(&payload, &theirs).unwrap(), frame(entries(&raw, &theirs)));
+            prop_assert!(CommitFrame::decode(&payload[..cut.index(payload.len())], &theirs).is_err());
+            prop_assert!(CommitFrame::decode(&[&payload[..], b"x"].concat(), &theirs).is_err());
+        }
+
+        #[test]
+        fn an_index_that_begins_after_its_commit_is_refused(begin in 0..2000_u64) {
+            let segments = Segments::default();
+            let commit = CommitFrame { runs_begin: Version(begin), runs: vec![], ..frame(vec![]) };
+            prop_assert_eq!(CommitFrame::decode(&commit.encode(&segments), &segments).is_ok(), begin < 1000);
+        }
+
+        #[test]
+        fn runs_come_back(raw in some_entries(401, 500)) {
+            let segments = Segments::default();
+            let (database, entries) = (DatabaseId([1; 16]), entries(&raw, &segments));
+            let run = IndexFrame { database, after: Version(400), up_to: Version(500), entries };
+            prop_assert_eq!(IndexFrame::decode(&run.encode(&segments), &segments).unwrap(), run);
+        }
+
+        #[test]
+        fn pages_out_of_order_are_refused(one in 1..100_u32, next in 1..100_u32) {
+            let segments = Segments::default();
+            let mut commit = frame(vec![]);
+            commit.pages[0].pages = [one, next].map(|page| NewPage { page: PageNo(page), checksum: [0; 8] }).into();
+            prop_assert_eq!(CommitFrame::decode(&commit.encode(&segments), &segments).is_ok(), one < next);
+        }
+
+        #[test]
+        fn entries_out_of_their_time_are_refused(version in prop_oneof![1..=500_u64, 1000..2000_u64]) {
+            let segments = Segments::default();
+            let payload = frame(entries(&[(5, version, 1, 1, 1, 1)], &segments)).encode(&segments);
+            prop_assert!(CommitFrame::decode(&payload, &segments).is_err());
+        }
+
+        #[test]
+        fn changed_and_hostile_bytes_never_panic(at: prop::sample::Index, to: u8, noise: Vec<u8>) {
+            let segments = Segments::default();
+            let mut payload = frame(entries(&[(5, 600, 1, 1, 1, 1), (9, 700, 2, 1, 1, 1)], &segments)).encode(&segments);
+            let at = at.index(payload.len());
+            payload[at] = to;
+            let _ = CommitFrame::decode(&payload, &segments);
+            let _ = CommitFrame::decode(&noise, &segments);
+            let _ = IndexFrame::decode(&noise, &segments);
+        }
+
+        #[test]
+        fn merging_is_that_of_maps(older in some_entries(1, 10), newer in some_entries(11, 20)) {
+            let segments = Segments::default();
+            let (older, newer) = (entries(&older, &segments), entries(&newer, &segments));
+            let model: std::collections::BTreeMap<_, _> = older.iter().chain(&newer).copied().collect();
+            prop_assert_eq!(merge(&older, &newer), model.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

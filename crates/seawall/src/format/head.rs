@@ -1,0 +1,299 @@
+//! The head: the small record that names the newest commit, and its text.
+//!
+//! The text is what the `fs` coordinator keeps in a symlink, so it stays under [`MAX_TEXT`] bytes; a person
+//! can read it with `readlink`. Other coordinators keep the same fields as they see fit.
+
+use crate::format::codec::Malformed;
+use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, SegmentName, Version, parse_number};
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+
+/// EFS allows a symlink 4,080 bytes; a head needs about 330.
+pub const MAX_TEXT: usize = 1000;
+const MAGIC: &str = "seawall1";
+
+/// Where a frame lies, and how much of the same append lies before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The segment.
+    pub segment: SegmentName,
+    /// Where the frame begins, in [`crate::format::frame::UNIT`]s.
+    pub at: u32,
+    /// The frame's length in bytes.
+    pub length: u32,
+    /// The bytes of the same append that come before the frame: the commit's pages, most often, so that one
+    /// read can bring both.
+    pub lead: u32,
+}
+
+/// Which commit: its identity, and where its frame lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitRef {
+    /// The commit's own random id.
+    pub id: CommitId,
+    /// The digest of its frame.
+    pub digest: Digest,
+    /// Where its frame lies; version 0 has none.
+    pub place: Option<Place>,
+}
+
+impl CommitRef {
+    /// Whether both name the same commit. *Mine* is decided by id and digest together.
+    pub fn is(&self, other: &CommitRef) -> bool {
+        self.id == other.id && self.digest == other.digest
+    }
+}
+
+/// Which base, and what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BaseRef {
+    /// Its name, and with it its version.
+    pub name: BaseName,
+    /// The bytes of a page.
+    pub page_size: PageSize,
+    /// How many pages it has.
+    pub page_count: u32,
+}
+
+/// The only mutable truth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Which database this is the head of.
+    pub database: DatabaseId,
+    /// Raised by recovery.
+    pub epoch: Epoch,
+    /// The newest version.
+    pub version: Version,
+    /// Its commit.
+    pub commit: CommitRef,
+    /// The newest base; none while the database began empty and was never checkpointed.
+    pub base: Option<BaseRef>,
+    /// The inode number of `id`: a copied folder has another.
+    pub home: u64,
+    /// Raised by every acquire, swap, fence and release: a request that names an older one is dead.
+    pub generation: u64,
+    /// Raised by garbage collection before it deletes segments.
+    pub sweep: u64,
+    /// Which lock stands for the lease. A waiter that takes over from a holder who does not answer moves on to
+    /// the next, so that nobody waits for the old one again.
+    pub lease_slot: u32,
+}
+
+/// The last version and the last generation that a head may have. No database ever comes near them; whoever forges a head must not bring
+/// a process to where numbers end.
+const LAST_VERSION: Version = Version(Version::MAX.0 - 2);
+const LAST_GENERATION: u64 = u64::MAX >> 1;
+
+impl Head {
+    /// The first head of a database: version 0, which is `base`, or empty.
+    pub fn first(database: DatabaseId, id: CommitId, base: Option<BaseRef>, home: u64) -> Head {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"seawall version 0").update(&database.0).update(&id.0);
+        if let Some(base) = base {
+            hasher.update(base.name.to_string().as_bytes());
+        }
+        let commit = CommitRef { id, digest: Digest(*hasher.finalize().as_bytes()), place: None };
+        let (epoch, version) = (Epoch(0), Version(0));
+        Head { database, epoch, version, commit, base, home, generation: 0, sweep: 0, lease_slot: 0 }
+    }
+
+    /// The head that `commit` makes when it follows this one, under the lease of `generation` and `lease_slot`.
+    pub fn followed_by(&self, commit: CommitRef, generation: u64, lease_slot: u32) -> Head {
+        Head { version: self.version.next(), commit, generation: generation + 1, lease_slot, ..self.clone() }
+    }
+
+    /// Whether its numbers are possible: a head that no commit can follow is none. It is asked before a head is written and after one
+    /// was read.
+    pub fn check(&self) -> Result<(), Malformed> {
+        if self.version > LAST_VERSION || self.base.is_some_and(|base| base.name.version > self.version) {
+            return Err(Malformed("a head's versions are impossible"));
+        }
+        if self.generation > LAST_GENERATION {
+            return Err(Malformed("a head's generation is impossible"));
+        }
+        Ok(())
+    }
+
+    /// What only ever rises.
+    pub fn order(&self) -> (Epoch, Version) {
+        (self.epoch, self.version)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}:{}", self.segment, self.at, self.length, self.lead)
+    }
+}
+
+impl FromStr for Place {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Place, Malformed> {
+        let [segment, at, length, lead] = parts(text)?;
+        let segment = segment.parse().map_err(|_| Malformed("a segment's name is malformed"))?;
+        Ok(Place { segment, at: number(at)?, length: number(length)?, lead: number(lead)? })
+    }
+}
+
+impl fmt::Display for BaseRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.name, self.page_size.bytes(), self.page_count)
+    }
+}
+
+impl FromStr for BaseRef {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<BaseRef, Malformed> {
+        let [name, page_size, page_count] = parts(text)?;
+        let name = name.parse().map_err(|_| Malformed("a base's name is malformed"))?;
+        let page_size = PageSize::new(number(page_size)?).ok_or(Malformed("a page size is impossible"))?;
+        Ok(BaseRef { name, page_size, page_count: number(page_count)? })
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = format!(
+            "{MAGIC} database={} epoch={} version={} commit={} digest={} at=",
+            self.database, self.epoch.0, self.version.0, self.commit.id, self.commit.digest
+        );
+        match &self.commit.place {
+            Some(place) => write!(text, "{place}")?,
+            None => text.push('-'),
+        }
+        text.push_str(" base=");
+        match &self.base {
+            Some(base) => write!(text, "{base}")?,
+            None => text.push('-'),
+        }
+        write!(text, " home={} gen={} sweep={} slot={}", self.home, self.generation, self.sweep, self.lease_slot)?;
+        write!(f, "{text} sum={}", checksum(&text))
+    }
+}
+
+impl FromStr for Head {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Head, Malformed> {
+        if text.len() > MAX_TEXT {
+            return Err(Malformed("a head is too long"));
+        }
+        let (body, sum) = text.rsplit_once(" sum=").ok_or(Malformed("a head has no checksum"))?;
+        if !body.starts_with("seawall1 ") {
+            return Err(Malformed("a head of an unknown format version"));
+        }
+        if sum != checksum(body) {
+            return Err(Malformed("a head's checksum does not fit"));
+        }
+        let mut fields = body.split(' ').skip(1);
+        let mut field = |name: &str| -> Result<&str, Malformed> {
+            let (key, value) = fields.next().and_then(|field| field.split_once('=')).unwrap_or_default();
+            if key == name { Ok(value) } else { Err(Malformed("a head's field is missing")) }
+        };
+        let id = || Malformed("an id is malformed");
+        let head = Head {
+            database: field("database")?.parse().map_err(|_| id())?,
+            epoch: Epoch(number(field("epoch")?)?),
+            version: Version(number(field("version")?)?),
+            commit: CommitRef {
+                id: field("commit")?.parse().map_err(|_| id())?,
+                digest: field("digest")?.parse().map_err(|_| id())?,
+                place: optional(field("at")?, str::parse)?,
+            },
+            base: optional(field("base")?, str::parse)?,
+            home: number(field("home")?)?,
+            generation: number(field("gen")?)?,
+            sweep: number(field("sweep")?)?,
+            lease_slot: number(field("slot")?)?,
+        };
+        if fields.next().is_some() {
+            return Err(Malformed("a head has an unknown field"));
+        }
+        head.check().map(|()| head)
+    }
+}
+
+fn parts<const N: usize>(text: &str) -> Result<[&str; N], Malformed> {
+    let parts: Vec<&str> = text.splitn(N + 1, ':').collect();
+    parts.try_into().map_err(|_| Malformed("a field has the wrong number of parts"))
+}
+
+fn optional<T>(text: &str, parse: impl Fn(&str) -> Result<T, Malformed>) -> Result<Option<T>, Malformed> {
+    if text == "-" { Ok(None) } else { parse(text).map(Some) }
+}
+
+fn number<N: FromStr + fmt::Display>(text: &str) -> Result<N, Malformed> {
+    parse_number(text).ok_or(Malformed("a number is malformed"))
+}
+
+/// The checksum of a short text record: the first eight bytes of its BLAKE3 digest, in hex.
+pub(crate) fn checksum(text: &str) -> String {
+    hex::encode(&blake3::hash(text.as_bytes()).as_bytes()[..8])
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::format::ids::WriterId;
+    use proptest::prelude::*;
+
+    pub(crate) fn a_head() -> Head {
+        let segment = SegmentName { writer: WriterId([9; 8]), n: u32::MAX };
+        let place = Place { segment, at: u32::MAX, length: u32::MAX, lead: u32::MAX };
+        let name = BaseName { epoch: Epoch(u64::MAX), version: Version(12), commit: [1, 2, 3, 4] };
+        Head {
+            database: DatabaseId([1; 16]),
+            epoch: Epoch(u64::MAX),
+            version: LAST_VERSION,
+            commit: CommitRef { id: CommitId([2; 16]), digest: Digest([3; 32]), place: Some(place) },
+            base: Some(BaseRef { name, page_size: PageSize::new(65_536).unwrap(), page_count: u32::MAX }),
+            home: u64::MAX,
+            generation: LAST_GENERATION,
+            sweep: u64::MAX,
+            lease_slot: u32::MAX,
+        }
+    }
+
+    #[test]
+    fn heads_come_back_and_are_short() {
+        let head = a_head();
+        let text = head.to_string();
+        assert!(text.len() < MAX_TEXT / 2, "{} bytes", text.len());
+        assert_eq!(text.parse(), Ok(head.clone()));
+        let first = Head::first(head.database, head.commit.id, None, 5);
+        assert_eq!(first.to_string().parse(), Ok(first));
+    }
+
+    #[test]
+    fn a_head_that_no_commit_can_follow_is_refused() {
+        for version in [Version::MAX, LAST_VERSION.next()] {
+            let last = Head { version, ..a_head() };
+            assert_eq!(last.to_string().parse::<Head>(), Err(Malformed("a head's versions are impossible")));
+        }
+        for generation in [u64::MAX, LAST_GENERATION + 1] {
+            let last = Head { generation, ..a_head() };
+            assert_eq!(last.to_string().parse::<Head>(), Err(Malformed("a head's generation is impossible")));
+        }
+    }
+
+    #[test]
+    fn an_unknown_format_version_says_so() {
+        let text = a_head().to_string().replace("seawall1", "seawall2");
+        assert_eq!(text.parse::<Head>(), Err(Malformed("a head of an unknown format version")));
+    }
+
+    proptest! {
+        #[test]
+        fn no_changed_byte_passes(at: prop::sample::Index, to: u8) {
+            let mut bytes = a_head().to_string().into_bytes();
+            let at = at.index(bytes.len());
+            prop_assume!(bytes[at] != to);
+            bytes[at] = to;
+            if let Ok(text) = String::from_utf8(bytes) {
+                prop_assert!(text.parse::<Head>().is_err());
+            }
+        }
+    }
+}

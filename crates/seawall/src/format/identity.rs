@@ -1,0 +1,157 @@
+//! `id`: what a database's folder is. Made once; its inode number is the database's home.
+
+use crate::error::{Error, Result};
+use crate::format::codec::Malformed;
+use crate::format::head::checksum;
+use crate::format::ids::DatabaseId;
+use crate::ports::storage::File;
+use crate::to_come::ToCome;
+use std::fmt;
+use std::str::FromStr;
+
+/// No `id` is longer.
+pub const MAX_LENGTH: usize = 4096;
+
+/// Whether `url` is how `id` names a coordinator: `SCHEME:`, as in `fs:`, or `SCHEME://TABLE?region=REGION`, and nothing else. Everybody who can write the
+/// folder can write `id`, so it must never say where requests go: they are signed, and carry the session's token. An endpoint comes
+/// from settings, from the environment, or as an argument.
+pub fn is_canonical(url: &str) -> bool {
+    let consists_of = |text: &str, longest: usize, others: &str| {
+        let may_be = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
+        (1..=longest).contains(&text.len()) && text.chars().all(may_be)
+    };
+    let Some((scheme, rest)) = url.split_once(':') else { return false };
+    let names_table = || {
+        let (table, region) = rest.strip_prefix("//")?.split_once("?region=")?;
+        Some(consists_of(table, 255, "_-.") && consists_of(region, 63, "-"))
+    };
+    let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_lowercase());
+    is_scheme && (rest.is_empty() || names_table().unwrap_or(false))
+}
+
+/// The content of `id`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The database's id.
+    pub database: DatabaseId,
+    /// The coordinator's URL: another coordinator would be another history.
+    pub coordinator: String,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("seawall 1\ndatabase {}\ncoordinator {}\n", self.database, self.coordinator);
+        writeln!(f, "{text}sum {}", checksum(&text))
+    }
+}
+
+impl FromStr for Identity {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Identity, Malformed> {
+        let first = text.lines().next().unwrap_or_default();
+        if first != "seawall 1" && first.starts_with("seawall ") {
+            return Err(Malformed("it is of a format version that this program does not know: use a newer Seawall"));
+        }
+        let (body, sum) = text.rsplit_once("sum ").ok_or(Malformed("it has no checksum"))?;
+        if sum.trim_end() != checksum(body) {
+            return Err(Malformed("its checksum does not fit"));
+        }
+        let mut lines = body.lines().skip(1);
+        let mut line =
+            |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).ok_or(Malformed("a line is missing"));
+        let database = line("database ")?.parse().map_err(|_| Malformed("its database id is malformed"))?;
+        let identity = Identity { database, coordinator: line("coordinator ")?.to_owned() };
+        if !is_canonical(&identity.coordinator) {
+            return Err(Malformed(
+                "its coordinator is not written as Seawall writes it (fs: or dynamodb://TABLE?region=REGION, without an endpoint or \
+                 anything else), and no request was sent there",
+            ));
+        }
+        // One spelling only: what is read must be what would be written.
+        if identity.to_string() == text {
+            Ok(identity)
+        } else {
+            Err(Malformed("it has lines that do not belong there"))
+        }
+    }
+}
+
+/// What the bytes of `id` say; the error has the way out.
+pub fn parse(bytes: Vec<u8>) -> Result<Identity> {
+    let damaged = |why: &dyn std::fmt::Display| {
+        Error::CannotOpen(format!(
+            "{} cannot be used: {why}. Nothing was changed, and the data is in the files: write the content of id's backup into it; or run {}",
+            File::Id,
+            ToCome::RECOVER
+        ))
+    };
+    let text = String::from_utf8(bytes).map_err(|_| damaged(&"it is not text"))?;
+    text.parse().map_err(|why: Malformed| damaged(&why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn identity() -> Identity {
+        Identity { database: DatabaseId([3; 16]), coordinator: "fs:".into() }
+    }
+
+    proptest! {
+        #[test]
+        fn no_changed_byte_passes(at: prop::sample::Index, to: u8) {
+            let mut bytes = identity().to_string().into_bytes();
+            let at = at.index(bytes.len() - 1);
+            prop_assume!(bytes[at] != to);
+            bytes[at] = to;
+            if let Ok(text) = String::from_utf8(bytes) {
+                prop_assert_ne!(text.parse(), Ok(identity()));
+            }
+        }
+    }
+
+    #[test]
+    fn it_has_one_spelling() {
+        let text = identity().to_string();
+        let (body, _) = text.rsplit_once("sum ").unwrap();
+        for wrong in [body.replace("seawall 1", "another"), format!("{body}more\n"), body.replace("fs:", "fs:\r\r")] {
+            assert!(format!("{wrong}sum {}\n", checksum(&wrong)).parse::<Identity>().is_err(), "{wrong:?} was taken");
+        }
+    }
+
+    #[test]
+    fn where_requests_go_is_not_for_a_file_to_say() {
+        let read = |coordinator: &str| {
+            let text = Identity { coordinator: coordinator.into(), ..identity() }.to_string();
+            text.parse::<Identity>()
+        };
+        for right in ["fs:", "dynamodb://locks?region=eu-west-1", "dynamodb://My_Table-1.x?region=local"] {
+            assert_eq!(read(right).map(|identity| identity.coordinator), Ok(right.into()));
+        }
+        for wrong in [
+            "",
+            "fs:/x",
+            "dynamodb://locks",
+            "dynamodb://locks?region=",
+            "dynamodb://locks?region=eu-west-1&endpoint=http://192.0.2.1",
+            "dynamodb://locks?endpoint=http://192.0.2.1&region=eu-west-1",
+            "dynamodb://user:password@locks?region=eu-west-1",
+            "dynamodb://locks?region=eu-west-1#x",
+            "dynamodb://locks?region=192.0.2.1/",
+            "dynamodb://locks:80?region=eu-west-1",
+            "dynamodb://lo%63ks?region=eu-west-1",
+            "dynamodb://locks?region=eu-west-1 ",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong:?} was taken");
+        }
+    }
+
+    #[test]
+    fn it_comes_back_and_a_newer_format_says_so() {
+        assert_eq!(identity().to_string().parse(), Ok(identity()));
+        let newer = identity().to_string().replace("seawall 1", "seawall 2").parse::<Identity>();
+        assert!(newer.unwrap_err().0.contains("newer Seawall"));
+    }
+}

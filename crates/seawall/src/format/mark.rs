@@ -1,0 +1,92 @@
+//! Marks: what became of a commit, told in its writer's own segment.
+//!
+//! Recovery reads them when the head is lost: a confirmed commit is in the history, a refused one is not.
+
+use crate::format::codec::{Malformed, Reader};
+use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Version};
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Its swap was seen to have taken place.
+    Confirmed = 1,
+    /// Its swap was seen to have been refused; or it was never sent, because its append failed.
+    Refused = 2,
+}
+
+/// A mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// What became of it.
+    pub fate: Fate,
+    /// The database.
+    pub database: DatabaseId,
+    /// The commit's epoch.
+    pub epoch: Epoch,
+    /// The version that the commit wanted to be.
+    pub version: Version,
+    /// The commit.
+    pub commit: CommitId,
+    /// Its frame's digest.
+    pub digest: Digest,
+}
+
+impl Mark {
+    /// The payload of the frame.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![self.fate as u8];
+        out.extend_from_slice(&self.database.0);
+        out.extend_from_slice(&self.epoch.0.to_le_bytes());
+        out.extend_from_slice(&self.version.0.to_le_bytes());
+        out.extend_from_slice(&self.commit.0);
+        out.extend_from_slice(&self.digest.0);
+        out
+    }
+
+    /// The content of a mark's payload.
+    pub fn decode(payload: &[u8]) -> Result<Mark, Malformed> {
+        let mut reader = Reader::new(payload);
+        let fate = match reader.u8()? {
+            1 => Fate::Confirmed,
+            2 => Fate::Refused,
+            _ => return Err(Malformed("a mark of an unknown kind")),
+        };
+        let mark = Mark {
+            fate,
+            database: DatabaseId(reader.array()?),
+            epoch: Epoch(reader.u64()?),
+            version: Version(reader.u64()?),
+            commit: CommitId(reader.array()?),
+            digest: Digest(reader.array()?),
+        };
+        reader.end()?;
+        Ok(mark)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn marks_come_back() {
+        let mark = Mark {
+            fate: Fate::Refused,
+            database: DatabaseId([1; 16]),
+            epoch: Epoch(2),
+            version: Version(3),
+            commit: CommitId([4; 16]),
+            digest: Digest([5; 32]),
+        };
+        assert_eq!(Mark::decode(&mark.encode()), Ok(mark));
+        assert!(Mark::decode(&mark.encode()[1..]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = Mark::decode(&bytes);
+        }
+    }
+}

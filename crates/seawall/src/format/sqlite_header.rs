@@ -1,0 +1,102 @@
+//! The few fields of a plain SQLite file's header that Seawall must read and write.
+//!
+//! The offsets are those of SQLite's file format documentation, section 1.3.
+
+use crate::error::{Error, Result};
+use crate::format::ids::PageSize;
+
+/// The bytes of the header.
+pub const HEADER: usize = 100;
+/// In byte 18 of page 1: every stock SQLite then reads the file and refuses to write it, already open handles included (measured).
+pub const MARK: u8 = 3;
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+const WRITE_VERSION: usize = 18;
+const CHANGE_COUNTER: usize = 24;
+const PAGE_COUNT: usize = 28;
+const VERSION_VALID_FOR: usize = 92;
+
+/// What lies at NAME.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameState {
+    /// Nothing, or a file without content: an empty database to SQLite.
+    Empty,
+    /// A plain SQLite file that any tool can write.
+    Plain,
+    /// A plain SQLite file with Seawall's mark.
+    Marked,
+    /// No SQLite file.
+    Other,
+}
+
+/// What a file is that begins with `header`.
+pub fn state_of(header: &[u8]) -> NameState {
+    match header {
+        [] => NameState::Empty,
+        _ if header.len() < HEADER || header[..16] != MAGIC[..] => NameState::Other,
+        _ if header[WRITE_VERSION] == MARK => NameState::Marked,
+        _ => NameState::Plain,
+    }
+}
+
+/// Page size and page count of a plain SQLite file of `size` bytes.
+pub(crate) fn dimensions(header: &[u8; HEADER], size: u64) -> Result<(PageSize, u32)> {
+    let page_size = match u32::from(u16::from_be_bytes([header[16], header[17]])) {
+        1 => 65_536,
+        bytes => bytes,
+    };
+    let page_size = PageSize::new(page_size).ok_or_else(|| Error::corrupt("NAME", "its page size is impossible"))?;
+    let in_file =
+        u32::try_from(size / page_size.bytes() as u64).map_err(|_| Error::corrupt("NAME", "it has too many pages"))?;
+    let field = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    // The count in the header counts only if the program that wrote it last knew of it.
+    let in_header = field(PAGE_COUNT);
+    let valid = in_header > 0 && field(CHANGE_COUNTER) == field(VERSION_VALID_FOR);
+    if valid && in_header > in_file {
+        return Err(Error::corrupt("NAME", format!("it has {in_file} pages, and says that it has {in_header}")));
+    }
+    Ok((page_size, if valid { in_header } else { in_file }))
+}
+
+/// The write version in `header`.
+pub(crate) fn write_version(header: &[u8; HEADER]) -> u8 {
+    header[WRITE_VERSION]
+}
+
+/// `header` with the write version `write_version` and the next change counter, so that open connections look again.
+pub(crate) fn with_write_version(header: &[u8; HEADER], write_version: u8) -> [u8; HEADER] {
+    let mut header = *header;
+    let counter = u32::from_be_bytes(header[CHANGE_COUNTER..CHANGE_COUNTER + 4].try_into().expect("four bytes"));
+    let next = counter.wrapping_add(1).to_be_bytes();
+    let count_is_valid = header[CHANGE_COUNTER..CHANGE_COUNTER + 4] == header[VERSION_VALID_FOR..VERSION_VALID_FOR + 4];
+    header[WRITE_VERSION] = write_version;
+    header[CHANGE_COUNTER..CHANGE_COUNTER + 4].copy_from_slice(&next);
+    if count_is_valid {
+        header[VERSION_VALID_FOR..VERSION_VALID_FOR + 4].copy_from_slice(&next);
+    }
+    header
+}
+
+/// Whether these bytes, of a file no longer than that, are what a torn write of [`empty_marked`] leaves: what did not come is missing, or zero.
+pub(crate) fn is_torn_empty(bytes: &[u8]) -> bool {
+    bytes.iter().zip(empty_marked()).all(|(there, whole)| *there == whole || *there == 0)
+}
+
+/// An empty database with the mark: what lies at NAME while the database began empty and was never checkpointed.
+pub(crate) fn empty_marked() -> Vec<u8> {
+    const SIZE: usize = 4096;
+    let mut page = vec![0; SIZE];
+    page[..16].copy_from_slice(MAGIC);
+    page[16..18].copy_from_slice(&(SIZE as u16).to_be_bytes());
+    page[WRITE_VERSION] = MARK;
+    page[19] = 1; // read version: a rollback journal
+    page[21..24].copy_from_slice(&[64, 32, 32]); // payload fractions, fixed by the format
+    page[CHANGE_COUNTER..CHANGE_COUNTER + 4].copy_from_slice(&1_u32.to_be_bytes());
+    page[PAGE_COUNT..PAGE_COUNT + 4].copy_from_slice(&1_u32.to_be_bytes());
+    page[44..48].copy_from_slice(&4_u32.to_be_bytes()); // schema format
+    page[56..60].copy_from_slice(&1_u32.to_be_bytes()); // UTF-8
+    page[VERSION_VALID_FOR..VERSION_VALID_FOR + 4].copy_from_slice(&1_u32.to_be_bytes());
+    page[96..100].copy_from_slice(&3_037_000_u32.to_be_bytes()); // written by: the oldest SQLite that Seawall takes
+    page[100] = 0x0d; // the schema table: a leaf without cells, whose content begins at the page's end
+    page[105..107].copy_from_slice(&(SIZE as u16).to_be_bytes());
+    page
+}

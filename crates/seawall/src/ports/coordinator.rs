@@ -1,0 +1,201 @@
+//! The trait of what holds the head and can compare-and-swap it.
+//!
+//! Operations are the table of the design's "The head", each one request. An implementation says honestly what an
+//! error means: [`CoordinatorError::Unreachable`] only if the request was certainly not carried out.
+//! Whatever answer but success a swap gets, the engine looks at the head before it says what happened.
+
+#[cfg(feature = "testing")]
+pub mod conformance;
+pub mod fs;
+pub mod kinds;
+
+use crate::format::head::Head;
+use crate::format::ids::{CommitId, Epoch, Token, Version};
+use crate::ports::moment::Moment;
+use crate::shown::Shown;
+use std::time::Duration;
+
+/// Why a coordinator did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CoordinatorError {
+    /// It was certainly not carried out.
+    #[error("{}", Shown::message(.0))]
+    Unreachable(String),
+    /// It may have been carried out, or may be yet.
+    #[error("{}", Shown::message(.0))]
+    Unclear(String),
+    /// It was carried out, but not durably: it counts only once a repeated request succeeds.
+    #[error("{}", Shown::message(.0))]
+    Undurable(String),
+    /// No space for the record; it was certainly not carried out.
+    #[error("{}", Shown::message(.0))]
+    Full(String),
+    /// This may not be done; it was certainly not carried out.
+    #[error("{}", Shown::message(.0))]
+    Permission(String),
+    /// There is no head where one must be.
+    #[error("the head is lost: {}", Shown::message(.0))]
+    Lost(String),
+    /// The head is not one that this program can read.
+    #[error("the head cannot be read: {}", Shown::message(.0))]
+    Malformed(String),
+    /// What the head is kept in cannot be used as it is: it was removed or replaced, or is no folder of this mount.
+    #[error("{}", Shown::message(.0))]
+    Unusable(String),
+}
+
+impl CoordinatorError {
+    /// Whether the request was certainly not carried out. A missing or unreadable head proves nothing.
+    pub fn is_certain(&self) -> bool {
+        use CoordinatorError::{Full, Permission, Unreachable};
+        matches!(self, Unreachable(_) | Full(_) | Permission(_))
+    }
+}
+
+/// What an acquire asks for.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Names this attempt: a coordinator that knows it already granted it.
+    pub token: Token,
+    /// Who asks, for people.
+    pub label: String,
+    /// How long the lease is to be.
+    pub length: Duration,
+    /// How often it was refused already.
+    pub refusals: u32,
+    /// For how long the caller has waited.
+    pub waited: Duration,
+    /// How long the caller still waits: no request is repeated beyond that.
+    pub patience: Duration,
+    /// A holder that the caller watched do nothing for a whole lease: it is to be passed over.
+    pub pass_over: Option<Holder>,
+    /// The caller has just had a turn, and lets those go first who wait.
+    pub had_turn: bool,
+}
+
+/// A lease that was granted: a politeness, and the generation that fences its writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The head's epoch, as of the grant.
+    pub epoch: Epoch,
+    /// The head's generation, as of the grant: what the swap must still find.
+    pub generation: u64,
+    /// The head's sweep, as of the grant: segments made under another one must not be appended to.
+    pub sweep: u64,
+    /// Names the attempt that got it.
+    pub token: Token,
+    /// `fs`: which lock it is.
+    pub slot: u32,
+    /// When the request was sent that got or last renewed it.
+    pub since: Moment,
+    /// How long it is, from then.
+    pub length: Duration,
+    /// How long after that its holder is to renew it for the first time.
+    pub first_renewal: Duration,
+}
+
+/// Who holds the lease, as far as can be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The head's generation at that time: a holder that commits is alive.
+    pub generation: u64,
+    /// Which term of the lease. `fs`: the lock that stands for it; elsewhere when it ends, in milliseconds since 1970.
+    pub term: u64,
+    /// Who it is and since when, for people; empty while it has not said. Term or label change with each renewal.
+    pub label: Shown,
+}
+
+/// The answer to an acquire.
+#[derive(Debug)]
+pub enum Acquired {
+    /// The lease is ours, and this is the head.
+    Granted(Lease, Box<Head>),
+    /// Somebody else has it.
+    Held {
+        /// When to ask again.
+        again_in: Duration,
+        /// What the head was then, and who has the lease, where the refusal told it.
+        seen: Option<(Box<Head>, Holder)>,
+    },
+}
+
+/// The answer to a swap.
+#[derive(Debug)]
+pub enum Swapped {
+    /// The new head is in place.
+    Done,
+    /// It was refused; this was the head then.
+    Refused(Box<Head>),
+}
+
+/// What a process knows of the head when it asks for a newer one.
+#[derive(Clone, Debug)]
+pub enum Known<'a> {
+    /// A head that it has seen.
+    Head(&'a Head),
+    /// A note of a version that somebody saw; it may be old, or of another history.
+    Hint(Version, CommitId),
+    /// Nothing.
+    Nothing,
+}
+
+/// What holds the head of one database.
+pub trait Coordinator: Send + Sync {
+    /// What `id` binds the database to: another name would be another history. How it is reached is no part of it.
+    fn name(&self) -> String;
+    /// Puts the first head where none is. If one is there (of another adopter, or ours: a lost reply), that one is the answer.
+    fn create(&self, head: &Head) -> Result<Head, CoordinatorError>;
+    /// Removes the head of a folder (by the inode number of its `id`) that got no name, or is no more. Here it goes with its folder.
+    fn forget(&self, _home: u64) -> Result<(), CoordinatorError> {
+        Ok(())
+    }
+    /// Keeps out for good whoever orders writes of the plain file NAME by this coordinator's service without being Seawall; tells who
+    /// is at work there right now, if somebody is: then nothing was changed. Here nobody does.
+    fn shut_out(&self, _name: &str) -> Result<Option<String>, CoordinatorError> {
+        Ok(None)
+    }
+    /// Undoes `shut_out`.
+    fn let_in(&self, _name: &str) -> Result<(), CoordinatorError> {
+        Ok(())
+    }
+    /// The head, linearizable: everything that was acknowledged before the call began is in it.
+    fn load(&self, known: &Known<'_>, patience: Duration) -> Result<Head, CoordinatorError>;
+    /// Asks for the lease, without waiting.
+    fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError>;
+    /// Ends an attempt that was not granted: whoever waits behind it may come to the front.
+    fn give_up(&self) -> Result<(), CoordinatorError>;
+    /// Who holds the lease, as of the head `known`, which was just loaded.
+    fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError>;
+    /// Says that the holder is alive. A lease that is no more is not renewed; its swap will be refused.
+    fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError>;
+    /// Puts `next` in the place of `previous`, if that is still the head and no generation came between. `keep`: the lease is
+    /// renewed by the way, for the next transaction. Repeated, with the same arguments, it takes place once. What was certainly
+    /// not carried out may be repeated within `patience`; what may have been is an error at once, for the caller to look.
+    fn swap(
+        &self,
+        lease: &Lease,
+        previous: &Head,
+        next: &Head,
+        keep: bool,
+        patience: Duration,
+    ) -> Result<Swapped, CoordinatorError>;
+    /// The head that was made of `previous`, where the coordinator can tell it without the chain of commits, and with certainty. Here
+    /// it has the newest head only.
+    fn successor(&self, _previous: &Head) -> Result<Option<Head>, CoordinatorError> {
+        Ok(None)
+    }
+    /// What cannot be done here as it should, for `status`.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+    /// Gives the lease back.
+    fn release(&self, lease: &Lease) -> Result<(), CoordinatorError>;
+    /// Whether the lease outlives the commit even where it was not to be kept: then it must be given back.
+    fn lease_survives_swap(&self) -> bool;
+    /// Whether everybody sees at once that a lease was taken over; otherwise the next commit tells it.
+    fn takeover_is_told(&self) -> bool {
+        true
+    }
+    /// Whether the lease ends when its process does, without a word; otherwise others wait until it runs out.
+    fn lease_ends_with_process(&self) -> bool;
+}

@@ -1,0 +1,301 @@
+//! What every coordinator must do: one suite, run against each.
+//!
+//! It speaks of coordinators alone: heads name commits that no file has.
+
+use super::{Acquired, Claim, Coordinator, CoordinatorError, Known, Lease, Swapped};
+use crate::format::head::{CommitRef, Head};
+use crate::format::ids::{CommitId, DatabaseId, Digest, Token, Version};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A database's coordinator, as several machines reach it. Nothing was put there yet.
+pub trait Setting: Sync {
+    /// Which database it is.
+    fn database(&self) -> DatabaseId;
+    /// Another machine.
+    fn machine(&self) -> Box<dyn Coordinator>;
+    /// Machines whose requests arrive, and whose answers, or whose looks afterwards, are lost: each in another way. None where that
+    /// cannot be had.
+    fn machines_without_answers(&self) -> Vec<Box<dyn Coordinator>> {
+        Vec::new()
+    }
+}
+
+/// Runs every check, each on a setting of its own. Panics with what does not hold.
+pub fn check(fresh: &dyn Fn() -> Box<dyn Setting>) {
+    an_absent_head_is_lost(&*fresh());
+    the_first_head_is_put_once(&*fresh());
+    a_swap_is_seen_by_everybody_at_once(&*fresh());
+    a_swap_from_an_older_head_is_refused_and_brings_the_newer(&*fresh());
+    a_repeated_swap_changes_nothing_and_meets_itself(&*fresh());
+    the_lease_is_one_machine_s(&*fresh());
+    a_silent_holder_is_passed_over_and_a_live_one_is_not(&*fresh());
+    a_lease_that_was_kept_outlives_the_swap(&*fresh());
+    whoever_had_a_turn_lets_the_first_in_line_go_first(&*fresh());
+    whoever_is_behind_finds_the_newest(&*fresh());
+    of_many_that_swap_at_once_one_wins(&*fresh());
+    what_was_sent_was_never_certainly_not_carried_out(fresh);
+}
+
+fn first_head(setting: &dyn Setting) -> Head {
+    Head::first(setting.database(), CommitId([1; 16]), None, 42)
+}
+
+fn commit_ref(id: u8, n: u64) -> CommitRef {
+    let mut bytes = [id; 16];
+    bytes[..8].copy_from_slice(&n.to_le_bytes());
+    CommitRef { id: CommitId(bytes), digest: Digest([id; 32]), place: None }
+}
+
+fn claim(token: u8) -> Claim {
+    Claim {
+        token: Token([token; 8]),
+        label: format!("machine {token}"),
+        length: Duration::from_secs(1),
+        refusals: 0,
+        waited: Duration::ZERO,
+        patience: PATIENCE,
+        pass_over: None,
+        had_turn: false,
+    }
+}
+
+fn acquire(machine: &dyn Coordinator, token: u8) -> (Lease, Head) {
+    let known = machine.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
+    match machine.acquire(&claim(token), &known).expect("the lease can be asked for") {
+        Acquired::Granted(lease, head) => (lease, *head),
+        Acquired::Held { .. } => panic!("nobody holds the lease, and it was not granted"),
+    }
+}
+
+/// Commits once, politely.
+fn commit(machine: &dyn Coordinator, id: u8) -> Head {
+    let (lease, head) = acquire(machine, id);
+    let next = head.followed_by(commit_ref(id, head.version.0), lease.generation, lease.slot);
+    assert!(
+        matches!(machine.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)),
+        "a swap from the newest head takes place"
+    );
+    if machine.lease_survives_swap() {
+        machine.release(&lease).expect("a lease can be given back");
+    }
+    let newest = machine.load(&Known::Head(&head), PATIENCE).expect("the head can be loaded");
+    assert!(newest.commit.is(&next.commit), "one sees one's own commit");
+    newest
+}
+
+fn an_absent_head_is_lost(setting: &dyn Setting) {
+    let loaded = setting.machine().load(&Known::Nothing, PATIENCE);
+    assert!(matches!(loaded, Err(CoordinatorError::Lost(_))), "an absent head is lost, never made: {loaded:?}");
+}
+
+fn the_first_head_is_put_once(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    let mine = first_head(setting);
+    let other = Head { home: 43, ..first_head(setting) };
+    assert_eq!(a.create(&mine).expect("the first head is taken"), mine);
+    assert_eq!(b.create(&other).expect("the answer is the head that is there"), mine);
+    assert_eq!(a.create(&mine).expect("a repeated request meets itself"), mine);
+    assert_eq!(b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded"), mine);
+}
+
+fn a_swap_is_seen_by_everybody_at_once(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let mut known = b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
+    for n in 1..=20 {
+        let head = commit(&*a, n);
+        assert_eq!(
+            b.load(&Known::Head(&known), PATIENCE).expect("the head can be loaded"),
+            head,
+            "what is acknowledged is seen"
+        );
+        assert_eq!(head.version, Version(u64::from(n)));
+        assert!(head.generation > known.generation, "the generation rises");
+        known = head;
+        assert_eq!(
+            b.load(&Known::Head(&known), PATIENCE).expect("the head can be loaded"),
+            known,
+            "nothing new is nothing new"
+        );
+    }
+}
+
+fn a_swap_from_an_older_head_is_refused_and_brings_the_newer(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let (late, old) = acquire(&*a, 1);
+    a.release(&late).expect("a lease can be given back");
+    let newer = commit(&*b, 2);
+    let next = old.followed_by(commit_ref(1, 1), late.generation, late.slot);
+    match a.swap(&late, &old, &next, false, PATIENCE).expect("a refusal is an answer") {
+        Swapped::Refused(head) => assert_eq!(*head, newer),
+        Swapped::Done => panic!("a swap from an older head took place"),
+    }
+    assert_eq!(b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded"), newer);
+}
+
+fn a_repeated_swap_changes_nothing_and_meets_itself(setting: &dyn Setting) {
+    let a = setting.machine();
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let (lease, head) = acquire(&*a, 1);
+    let next = head.followed_by(commit_ref(1, 1), lease.generation, lease.slot);
+    assert!(matches!(a.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)));
+    match a.swap(&lease, &head, &next, false, PATIENCE).expect("a repeated swap has an answer") {
+        Swapped::Refused(head) => {
+            assert!(head.commit.is(&next.commit), "whoever repeats a request finds it carried out")
+        }
+        Swapped::Done => {}
+    }
+    let newest = a.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
+    assert_eq!((newest.version, newest.commit.id), (Version(1), next.commit.id));
+}
+
+fn the_lease_is_one_machine_s(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    let first = first_head(setting);
+    a.create(&first).expect("the first head is taken");
+    let (lease, head) = acquire(&*a, 1);
+    let asked = b.acquire(&claim(2), &head).expect("the lease can be asked for");
+    assert!(matches!(asked, Acquired::Held { .. }), "a lease that is held is not granted");
+    a.renew(&lease, "machine 1").expect("a lease can be renewed");
+    assert!(b.holder(&head).expect("the holder can be asked for").label.contains("machine 1"));
+    a.release(&lease).expect("a lease can be given back");
+    acquire(&*b, 2);
+}
+
+fn a_silent_holder_is_passed_over_and_a_live_one_is_not(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let (silent, head) = acquire(&*a, 1);
+    let seen = b.holder(&head).expect("the holder can be asked for");
+    a.renew(&silent, "machine 1 is alive").expect("a lease can be renewed");
+    let pass_over = |holder| Claim { pass_over: Some(holder), ..claim(2) };
+    let asked = b.acquire(&pass_over(seen), &head).expect("the lease can be asked for");
+    assert!(matches!(asked, Acquired::Held { .. }), "a holder that renewed is not passed over");
+    let seen = b.holder(&head).expect("the holder can be asked for");
+    let Acquired::Granted(lease, head) = b.acquire(&pass_over(seen), &head).expect("the lease can be asked for") else {
+        panic!("a holder that did nothing is passed over");
+    };
+    let next = head.followed_by(commit_ref(2, 1), lease.generation, lease.slot);
+    assert!(matches!(b.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)));
+    let mine = head.followed_by(commit_ref(1, 1), silent.generation, silent.slot);
+    match a.swap(&silent, &head, &mine, false, PATIENCE).expect("a refusal is an answer") {
+        Swapped::Refused(now) => assert!(now.commit.is(&next.commit)),
+        Swapped::Done => panic!("the holder that was passed over committed over the other"),
+    }
+    if b.lease_survives_swap() {
+        b.release(&lease).expect("a lease can be given back");
+    }
+    // The old holder still has not given its lease back, and nobody waits for it.
+    commit(&*b, 3);
+}
+
+fn a_lease_that_was_kept_outlives_the_swap(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let (mut lease, mut head) = acquire(&*a, 1);
+    for n in 1..=3 {
+        let next = head.followed_by(commit_ref(1, n), lease.generation, lease.slot);
+        assert!(matches!(a.swap(&lease, &head, &next, true, PATIENCE), Ok(Swapped::Done)));
+        lease.generation = next.generation;
+        head = next;
+        let asked = b.acquire(&claim(2), &head).expect("the lease can be asked for");
+        assert!(matches!(asked, Acquired::Held { .. }), "a lease that was kept is held");
+    }
+    assert_eq!(b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded").generation, lease.generation);
+    a.release(&lease).expect("a lease can be given back");
+    acquire(&*b, 2);
+}
+
+fn whoever_had_a_turn_lets_the_first_in_line_go_first(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let (lease, head) = acquire(&*a, 1);
+    for refusals in 0..2 {
+        let asked = b.acquire(&Claim { refusals, ..claim(2) }, &head).expect("the lease can be asked for");
+        assert!(matches!(asked, Acquired::Held { .. }));
+    }
+    a.release(&lease).expect("a lease can be given back");
+    let again = Claim { had_turn: true, ..claim(3) };
+    let asked = a.acquire(&again, &head).expect("the lease can be asked for");
+    assert!(matches!(asked, Acquired::Held { .. }), "another one is in line");
+    let Acquired::Granted(lease, _) = b.acquire(&claim(2), &head).expect("the lease can be asked for") else {
+        panic!("whoever is first in line is granted a free lease");
+    };
+    b.release(&lease).expect("a lease can be given back");
+    let asked = a.acquire(&again, &head).expect("the lease can be asked for");
+    assert!(matches!(asked, Acquired::Granted(..)), "nobody is in line any more");
+}
+
+fn whoever_is_behind_finds_the_newest(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let mut heads = vec![first_head(setting)];
+    for n in 1..=150_u8 {
+        heads.push(commit(&*a, n));
+    }
+    let newest = heads.last().expect("there are many").clone();
+    for known in &heads {
+        assert_eq!(
+            b.load(&Known::Head(known), PATIENCE).expect("the head can be loaded"),
+            newest,
+            "from version {}",
+            known.version.0
+        );
+        let hint = Known::Hint(known.version, known.commit.id);
+        assert_eq!(b.load(&hint, PATIENCE).expect("the head can be loaded"), newest);
+    }
+    let wrong_hints = [Known::Hint(Version(9999), CommitId([9; 16])), Known::Hint(Version(3), CommitId([9; 16]))];
+    for hint in wrong_hints {
+        assert_eq!(b.load(&hint, PATIENCE).expect("the head can be loaded"), newest, "a wrong hint misleads nobody");
+    }
+}
+
+fn of_many_that_swap_at_once_one_wins(setting: &dyn Setting) {
+    const MACHINES: u8 = 4;
+    const ROUNDS: u64 = 50;
+    let machines: Vec<_> = (0..MACHINES).map(|_| setting.machine()).collect();
+    let mut head = machines[0].create(&first_head(setting)).expect("the first head is taken");
+    for round in 1..=ROUNDS {
+        let (lease, now) = acquire(&*machines[0], 99);
+        assert!(now.commit.is(&head.commit), "nobody committed in between");
+        let won: Vec<bool> = std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (machine, id) in machines.iter().zip(0..) {
+                let next = now.followed_by(commit_ref(id, round), lease.generation, lease.slot);
+                let (lease, now) = (&lease, &now);
+                threads.push(scope.spawn(move || {
+                    matches!(machine.swap(lease, now, &next, false, PATIENCE).expect("an answer"), Swapped::Done)
+                }));
+            }
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert_eq!(won.iter().filter(|won| **won).count(), 1, "round {round}: {won:?}");
+        if machines[0].lease_survives_swap() {
+            machines[0].release(&lease).expect("a lease can be given back");
+        }
+        head = machines[1].load(&Known::Head(&now), PATIENCE).expect("the head can be loaded");
+        assert_eq!(head.version, Version(round));
+    }
+}
+
+fn what_was_sent_was_never_certainly_not_carried_out(fresh: &dyn Fn() -> Box<dyn Setting>) {
+    for way in 0..fresh().machines_without_answers().len() {
+        let setting = fresh();
+        let (a, deaf) = (setting.machine(), setting.machines_without_answers().swap_remove(way));
+        let first = first_head(&*setting);
+        if let Err(error) = deaf.create(&first) {
+            assert!(!error.is_certain(), "the first head was put, and {error:?} says that it was not");
+        }
+        assert_eq!(a.load(&Known::Nothing, PATIENCE).expect("the head can be loaded"), first, "it was put");
+        let (lease, head) = acquire(&*a, 1);
+        let next = head.followed_by(commit_ref(1, 1), lease.generation, lease.slot);
+        if let Err(error) = deaf.swap(&lease, &head, &next, false, PATIENCE) {
+            assert!(!error.is_certain(), "the swap took place, and {error:?} says that it did not");
+        }
+        let newest = a.load(&Known::Head(&head), PATIENCE).expect("the head can be loaded");
+        assert!(newest.commit.is(&next.commit), "it took place");
+    }
+}

@@ -1,0 +1,277 @@
+//! The embedded coordinator: the head of version v is the target of the symlink `commits/<v>`.
+//!
+//! symlink() creates a name and its content in one atomic, durable, put-if-absent step. The generation is the version
+//! itself. The lease is a lock on one byte of a file, asked for without waiting; a holder that was watched doing
+//! nothing for a whole lease is passed over by taking the next byte, and the next commit's record tells everybody.
+
+mod names;
+
+use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
+use crate::format::head::{Head, MAX_TEXT};
+use crate::mutation::{self, Mutation};
+use crate::ports::storage::safely::is_unusable;
+use crate::ports::storage::{File, Lock, Span, Storage};
+use crate::ports::sync::whole;
+use crate::shown::Shown;
+use names::{LookFailed, Names};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A label is no longer than this …
+const LABEL_BYTES: usize = 512;
+/// … and there is one for each lock, until the places are used again: a holder that was passed over cannot write on its successor's.
+const LABELS: u32 = 8;
+/// The longest wait before the lease is asked for again is this power of two, in milliseconds: a lock costs nothing but the trip.
+const LONGEST_WAIT: u32 = 2;
+/// A holder that goes on for so long says who it is: until then its lock says enough.
+const FIRST_RENEWAL: Duration = Duration::from_millis(100);
+
+/// The `fs` coordinator of one database.
+pub struct FsCoordinator {
+    storage: Arc<dyn Storage>,
+    /// Whether this process has the place at the front of the line. Only one of its threads asks for the lease at a time.
+    in_line: AtomicBool,
+    /// The lock that this process moved on to, and the generation of the head at that time: whoever took it before may have died
+    /// before a record of his could name it.
+    moved_on: Mutex<(u64, u32)>,
+    names: Names,
+}
+
+impl FsCoordinator {
+    /// The coordinator of the database whose files `storage` has.
+    pub fn new(storage: Arc<dyn Storage>) -> FsCoordinator {
+        let names = Names::new(storage.clone());
+        FsCoordinator { storage, in_line: AtomicBool::new(false), moved_on: Mutex::default(), names }
+    }
+
+    /// Whether this process has the place at the front of the line now.
+    fn stand_in_line(&self) -> Result<bool, CoordinatorError> {
+        if !self.in_line.load(Ordering::Relaxed) {
+            self.in_line.store(self.storage.try_lock(Lock::Line).map_err(asking)?, Ordering::Relaxed);
+        }
+        Ok(self.in_line.load(Ordering::Relaxed))
+    }
+
+    /// Names the head's version with its record; `false` if it was named already. Either way the name is durable then.
+    fn publish(&self, head: &Head) -> Result<bool, CoordinatorError> {
+        let published = match self.storage.publish(head.version, &record_of(head)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(writing(error)),
+        };
+        if published.as_ref().is_err_and(CoordinatorError::is_certain) {
+            return published;
+        }
+        // After an unclear error, too: whoever looks, and finds the name there, takes it for durable.
+        self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(error.to_string()))?;
+        published
+    }
+
+    /// The lock that stands for the lease now: the head's, or one further on.
+    fn slot(&self, head: &Head) -> u32 {
+        match *whole(self.moved_on.lock()) {
+            (generation, slot) if generation == head.generation => slot.max(head.lease_slot),
+            _ => head.lease_slot,
+        }
+    }
+
+    fn label(&self, slot: u32) -> Result<Shown, CoordinatorError> {
+        match self.storage.read(Span { file: File::Lease, at: label_at(slot), length: LABEL_BYTES }) {
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                Ok(Shown::new(text.lines().next().unwrap_or_default().trim_matches('\0')))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Shown::default()),
+            Err(error) => Err(asking(error)),
+        }
+    }
+
+    /// Takes lock `slot` and the head; gives it back if another lock stands for the lease of that head.
+    fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32) -> Result<Acquired, CoordinatorError> {
+        let since = self.storage.now();
+        if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
+            return Ok(held(claim));
+        }
+        match self.names.newest_since(known).map_err(LookFailed::before_anything_was_sent) {
+            // Whoever commits under the lock that was passed over is at work after all: his is the lease.
+            Ok(head) if self.slot(&head) == slot => {
+                let lease = Lease {
+                    epoch: head.epoch,
+                    generation: head.generation,
+                    sweep: head.sweep,
+                    token: claim.token,
+                    slot,
+                    since,
+                    length: claim.length,
+                    first_renewal: FIRST_RENEWAL.min(claim.length / 3),
+                };
+                Ok(Acquired::Granted(lease, Box::new(head)))
+            }
+            Ok(_) => {
+                self.storage.unlock(Lock::Lease(slot)).map_err(asking)?;
+                Ok(held(claim))
+            }
+            Err(error) => {
+                // The answer that counts is the load's; a lock that cannot be given back ends with its process.
+                let _ = self.storage.unlock(Lock::Lease(slot));
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Coordinator for FsCoordinator {
+    fn name(&self) -> String {
+        "fs:".into()
+    }
+
+    fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
+        self.publish(head)?;
+        self.names.first(head.version).map_err(|failed| match failed {
+            failed if mutation::is(Mutation::CreateLookIsCertain) => failed.before_anything_was_sent(),
+            failed => failed.after_a_request(),
+        })
+    }
+
+    fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {
+        let loaded = match known {
+            Known::Head(head) => self.names.newest_since(head),
+            Known::Nothing => self.names.newest_listed(),
+            Known::Hint(version, commit) => (self.names.newest_hinted(*version, *commit))
+                .and_then(|hinted| hinted.map_or_else(|| self.names.newest_listed(), Ok)),
+        };
+        loaded.map_err(LookFailed::before_anything_was_sent)
+    }
+
+    fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
+        // Whoever comes back from a turn must first find nobody at the front of the line.
+        if claim.had_turn && !self.stand_in_line()? {
+            return Ok(held(claim));
+        }
+        let slot = match &claim.pass_over {
+            // The holder was watched up to now; a last look, for it may have moved since.
+            Some(holder) if self.holder(&self.load(&Known::Head(known), claim.patience)?)? == *holder => {
+                let next = (holder.term as u32).wrapping_add(1);
+                *whole(self.moved_on.lock()) = (holder.generation, next);
+                next
+            }
+            _ => self.slot(known),
+        };
+        let acquired = self.acquire_slot(claim, known, slot)?;
+        match acquired {
+            Acquired::Granted(..) => self.give_up()?,
+            Acquired::Held { .. } => drop(self.stand_in_line()?),
+        }
+        Ok(acquired)
+    }
+
+    fn give_up(&self) -> Result<(), CoordinatorError> {
+        if self.in_line.swap(false, Ordering::Relaxed) {
+            self.storage.unlock(Lock::Line).map_err(asking)?;
+        }
+        Ok(())
+    }
+
+    fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
+        let slot = self.slot(known);
+        Ok(Holder { generation: known.generation, term: slot.into(), label: self.label(slot)? })
+    }
+
+    fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
+        let mut line = label.replace('\n', " ");
+        line.truncate(line.floor_char_boundary(LABEL_BYTES - 1));
+        self.storage.write(File::Lease, label_at(lease.slot), format!("{line}\n").as_bytes()).map_err(writing)
+    }
+
+    fn swap(
+        &self,
+        lease: &Lease,
+        previous: &Head,
+        next: &Head,
+        _keep: bool,
+        _patience: Duration,
+    ) -> Result<Swapped, CoordinatorError> {
+        assert_eq!(lease.generation, previous.generation, "the lease is that of the predecessor");
+        assert_eq!(next.version, previous.version.next(), "versions rise by one");
+        let refused = |head| Swapped::Refused(Box::new(head));
+        if !self.publish(next)? && !mutation::is(Mutation::SwapUnconditional) {
+            if mutation::is(Mutation::TakenIsFailure) {
+                return Err(CoordinatorError::Unreachable("the number is taken".into()));
+            }
+            // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
+            return self.names.newest_since(previous).map(refused).map_err(LookFailed::after_a_request);
+        }
+        if self.names.is_published(next, previous.version).map_err(LookFailed::after_a_request)? {
+            return Ok(Swapped::Done);
+        }
+        let newest = self.names.newest_listed().map_err(LookFailed::after_a_request)?;
+        Ok(if newest.commit.is(&next.commit) { Swapped::Done } else { refused(newest) })
+    }
+
+    fn successor(&self, previous: &Head) -> Result<Option<Head>, CoordinatorError> {
+        self.names.successor(previous).map_err(LookFailed::before_anything_was_sent)
+    }
+
+    fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {
+        self.storage.unlock(Lock::Lease(lease.slot)).map_err(asking)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.names.trouble()
+    }
+
+    fn lease_survives_swap(&self) -> bool {
+        true
+    }
+
+    fn takeover_is_told(&self) -> bool {
+        false
+    }
+
+    fn lease_ends_with_process(&self) -> bool {
+        true
+    }
+}
+
+fn held(claim: &Claim) -> Acquired {
+    Acquired::Held { again_in: Duration::from_millis(1 << claim.refusals.min(LONGEST_WAIT)), seen: None }
+}
+
+fn label_at(slot: u32) -> u64 {
+    u64::from(slot % LABELS) * LABEL_BYTES as u64
+}
+
+fn record_of(head: &Head) -> String {
+    let record = head.to_string();
+    assert!(record.len() < MAX_TEXT, "a head's record is short");
+    record
+}
+
+/// Locks are advice: whatever becomes of them, nothing was committed.
+fn asking(error: io::Error) -> CoordinatorError {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            CoordinatorError::Permission(format!("the lease: {error}"))
+        }
+        _ if is_unusable(&error) => CoordinatorError::Unusable(error.to_string()),
+        _ => CoordinatorError::Unreachable(error.to_string()),
+    }
+}
+
+/// A publication may have reached the server before the error did, unless the answer itself says that it was refused.
+fn writing(error: io::Error) -> CoordinatorError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CoordinatorError::Full(error.to_string()),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            CoordinatorError::Permission(error.to_string())
+        }
+        io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
+        _ => unclear(error),
+    }
+}
+
+fn unclear(error: io::Error) -> CoordinatorError {
+    CoordinatorError::Unclear(error.to_string())
+}

@@ -1,0 +1,318 @@
+//! What the names in `commits/` say: which version is the newest, and whether a name is still the file that it was first.
+
+use crate::format::codec;
+use crate::format::head::Head;
+use crate::format::ids::{CommitId, Version};
+use crate::mutation::{self, Mutation};
+use crate::ports::coordinator::CoordinatorError;
+use crate::ports::storage::safely::is_unusable;
+use crate::ports::storage::{AT_REST, Look, Record, Stamp, Storage};
+use crate::ports::sync::whole;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+/// How many numbers are looked up at once while a reader that is behind finds the newest.
+const PROBES: usize = 8;
+/// So many names are remembered: more than a process has heads that it may still ask about.
+const REMEMBERED: usize = 64;
+/// Nanoseconds on the server's clock within which two changes of the folder may not be told apart.
+const AT_ONCE: i128 = 1_000_000;
+
+/// The names, and what this process has seen of them.
+pub(super) struct Names {
+    storage: Arc<dyn Storage>,
+    /// Which files the last names were when they were seen first, each at a time when it was certain that it had not been collected.
+    seen: Mutex<VecDeque<(Version, Stamp)>>,
+    /// Why this process may not bring the folder to rest, if it tried last and may not.
+    may_not_rest: Mutex<Option<String>>,
+}
+
+/// A look at `commits/` that failed. A look changes nothing; but what its failure says of the *operation* depends on whether a request
+/// was sent before. So it does not become a [`CoordinatorError`] by itself: the caller must say which.
+#[derive(Debug)]
+pub(super) struct LookFailed(CoordinatorError);
+
+impl LookFailed {
+    /// The operation has sent nothing: where the kind says so, it was certainly not carried out.
+    pub(super) fn before_anything_was_sent(self) -> CoordinatorError {
+        self.0
+    }
+
+    /// The operation has sent a request that may have been carried out: no failure of a look after it is certain.
+    pub(super) fn after_a_request(self) -> CoordinatorError {
+        if self.0.is_certain() { CoordinatorError::Unclear(self.0.to_string()) } else { self.0 }
+    }
+}
+
+/// What a search for the newest found after what was known.
+struct Found {
+    /// `None`: nothing.
+    newest: Option<(Head, Stamp)>,
+    /// Whether this search shows that nobody can miss the newest; or `known`, if nothing was found.
+    is_sure: bool,
+    /// Whether there is nothing newer; otherwise the server may have been about to find one.
+    is_all: bool,
+    /// Whether the folder was brought to rest and had not changed since, when the search began.
+    is_at_rest: bool,
+}
+
+impl Names {
+    pub(super) fn new(storage: Arc<dyn Storage>) -> Names {
+        Names { storage, seen: Mutex::default(), may_not_rest: Mutex::default() }
+    }
+
+    /// The head of version 0, which was just put in place.
+    pub(super) fn first(&self, version: Version) -> Result<Head, LookFailed> {
+        let named =
+            self.named(version)?.ok_or_else(|| LookFailed(CoordinatorError::Lost("commits/0 came and went".into())))?;
+        Ok(self.seen_first(named))
+    }
+
+    /// Whether `next`, which this process just named, is the commit after `previous`; if so, everybody finds it from now on.
+    /// A sleeper may have named a number anew that was collected long ago: then its predecessor is not what it was.
+    pub(super) fn is_published(&self, next: &Head, previous: Version) -> Result<bool, LookFailed> {
+        let version = next.version;
+        let stamps = self.storage.stamps(&[version, previous], false).map_err(reading)?;
+        if !self.is_still(previous, stamps[1]) && !mutation::is(Mutation::PublishUnchecked) {
+            return Ok(false);
+        }
+        stamps[0].into_iter().for_each(|stamp| self.remember(version, stamp));
+        if !stamps[0].is_some_and(|stamp| is_apart(stamp, stamps[1])) {
+            self.bring_to_rest(next)?;
+        }
+        Ok(true)
+    }
+
+    /// The head whose number comes after `previous`. It says something only while `previous`, asked for afterwards, is still the same
+    /// file: numbers are collected from below, so then this one was not, and nobody can have named it anew.
+    pub(super) fn successor(&self, previous: &Head) -> Result<Option<Head>, LookFailed> {
+        let Some((head, _)) = self.named(previous.version.next())? else { return Ok(None) };
+        let stamps = self.storage.stamps(&[previous.version], true).map_err(reading)?;
+        Ok(self.is_still(previous.version, stamps[0]).then_some(head))
+    }
+
+    /// The newest head, for whoever knows one.
+    pub(super) fn newest_since(&self, known: &Head) -> Result<Head, LookFailed> {
+        self.newest_after(known.clone(), false)?.map_or_else(|| self.newest_listed(), Ok)
+    }
+
+    /// From the list of the folder: for whoever knows nothing, or only what was collected meanwhile.
+    pub(super) fn newest_listed(&self) -> Result<Head, LookFailed> {
+        let list = || self.storage.versions().map(BTreeSet::from_iter).map_err(reading);
+        // Collection can take the number that was listed; then newer ones are there.
+        for _ in 0..100 {
+            let newest =
+                list()?.pop_last().ok_or_else(|| LookFailed(CoordinatorError::Lost("commits/ is empty".into())))?;
+            let Some(named) = self.named(newest)? else { continue };
+            // What was read is what was listed if it was not collected since: all from the one before it on are there.
+            let listed: BTreeSet<Version> = list()?;
+            let before = newest.previous().unwrap_or(newest);
+            let last = listed.last().copied().map_or(newest, |last| last.max(newest));
+            let are_all_there = (before.0..=last.0).all(|version| listed.contains(&Version(version)));
+            if are_all_there || mutation::is(Mutation::OneListingIsEnough) {
+                self.bring_to_rest(&named.0)?;
+                return Ok(self.seen_first(named));
+            }
+        }
+        Err(LookFailed(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into())))
+    }
+
+    /// The newest head, from a hint; `None` if the hint's commit is not there any more. The hint does not say which file the name was:
+    /// it is the one that was there first if the one before it was not collected.
+    pub(super) fn newest_hinted(&self, version: Version, commit: CommitId) -> Result<Option<Head>, LookFailed> {
+        let Some(before) = version.previous() else { return Ok(None) };
+        let look = self.storage.look(before).map_err(reading)?;
+        let Some((hinted, stamp)) = parse(look.next, version)? else { return Ok(None) };
+        let is_good = look.known.is_some() && hinted.commit.id == commit;
+        if !is_good && !mutation::is(Mutation::HintUnchecked) {
+            return Ok(None);
+        }
+        let hinted = self.seen_first((hinted, stamp));
+        if look.after_next.is_some() {
+            return self.newest_after(hinted, false);
+        }
+        if shows_all(look.changed, stamp) && can_be_told(look.changed, stamp, look.known) {
+            return Ok(Some(hinted));
+        }
+        self.bring_to_rest(&hinted)?;
+        self.newest_after(hinted, true)
+    }
+
+    /// The newest head from `known` on, which nobody misses; `None` if that was collected. `was_brought_to_rest`: the folder was, since
+    /// this was asked for.
+    fn newest_after(&self, mut known: Head, mut was_brought_to_rest: bool) -> Result<Option<Head>, LookFailed> {
+        // Whether nobody can miss `known`: whoever was told of it made sure of that.
+        let mut is_sure = true;
+        loop {
+            let Some(found) = self.found_after(&known)? else { return Ok(None) };
+            match found.newest {
+                Some(newest) => (known, is_sure) = (self.seen_first(newest), found.is_sure),
+                None => is_sure |= found.is_sure,
+            }
+            if is_sure && (found.is_all || was_brought_to_rest) {
+                return Ok(Some(known));
+            }
+            // At rest, and still so in the next search, it was brought there after the newest was named.
+            if !found.is_at_rest {
+                self.bring_to_rest(&known)?;
+                (is_sure, was_brought_to_rest) = (true, true);
+            }
+        }
+    }
+
+    /// One search for what came after `known`; `None` if that was collected, so that what is missing proves nothing.
+    fn found_after(&self, known: &Head) -> Result<Option<Found>, LookFailed> {
+        let Look { next, after_next, known: known_is, changed } = self.storage.look(known.version).map_err(reading)?;
+        let was_collected = |stamp| !self.is_still(known.version, stamp) && !mutation::is(Mutation::GapIsEnd);
+        if was_collected(known_is) {
+            return Ok(None);
+        }
+        let is_at_rest = changed == Some(AT_REST);
+        let found = |newest: (Head, Stamp), before| {
+            let (is_sure, is_all) = (can_be_told(changed, newest.1, before), shows_all(changed, newest.1));
+            Found { newest: Some(newest), is_sure, is_all, is_at_rest }
+        };
+        let Some(next) = parse(next, known.version.next())? else {
+            let is_all = known_is.is_none_or(|known| shows_all(changed, known));
+            return Ok(Some(Found { newest: None, is_sure: is_at_rest, is_all, is_at_rest }));
+        };
+        let Some(after_next) = parse(after_next, next.0.version.next())? else {
+            return Ok(Some(found(next, known_is)));
+        };
+        let newest = self.newest_from(after_next)?;
+        let before = newest.0.version.previous().unwrap_or_default();
+        let stamps = self.storage.stamps(&[before, known.version], true).map_err(reading)?;
+        Ok((!was_collected(stamps[1])).then(|| found(newest, stamps[0])))
+    }
+
+    /// The newest head, from `low`, which is there: of several numbers at once, further and further away, then ever more closely.
+    /// Numbers above `low` have no gaps, for they are collected from below; whoever calls looks afterwards whether they still were not.
+    fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), LookFailed> {
+        let mut missing: Option<Version> = None;
+        while missing != Some(low.0.version.next()) {
+            let asked = probes(low.0.version, missing);
+            for (version, named) in asked.iter().zip(self.all_named(&asked)?) {
+                match named {
+                    Some(named) => low = named,
+                    None => {
+                        missing = Some(*version);
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(low)
+    }
+
+    /// The head of `version` and which file its name is; `None` if that number is not named.
+    fn named(&self, version: Version) -> Result<Option<(Head, Stamp)>, LookFailed> {
+        self.all_named(&[version]).map(|mut named| named.pop().flatten())
+    }
+
+    fn all_named(&self, versions: &[Version]) -> Result<Vec<Option<(Head, Stamp)>>, LookFailed> {
+        let records = self.storage.records(versions).map_err(reading)?;
+        records.into_iter().zip(versions).map(|(record, version)| parse(record, *version)).collect()
+    }
+
+    fn seen_first(&self, (head, stamp): (Head, Stamp)) -> Head {
+        self.remember(head.version, stamp);
+        head
+    }
+
+    /// Remembers which file a name is. Whoever calls has made sure that it is the one that was there first.
+    fn remember(&self, version: Version, stamp: Stamp) {
+        let mut seen = whole(self.seen.lock());
+        if seen.contains(&(version, stamp)) {
+            return;
+        }
+        if seen.len() == REMEMBERED {
+            seen.pop_front();
+        }
+        seen.push_back((version, stamp));
+    }
+
+    /// Whether the name of `version` is still the one that was seen first: neither it nor what came after it was collected then.
+    fn is_still(&self, version: Version, stamp: Option<Stamp>) -> bool {
+        let mut seen = whole(self.seen.lock());
+        let place = seen.iter().rposition(|(seen, _)| *seen == version);
+        let first = place.and_then(|place| seen.remove(place));
+        // What is asked about is remembered longest: it may be the last that an unsettled commit stands on.
+        seen.extend(first);
+        let first = first.map(|(_, stamp)| stamp);
+        stamp.is_some() && (first == stamp || mutation::is(Mutation::KnownByNumber))
+    }
+
+    /// Where this process may not do it, what it finds may be old until the folder changes again: `status` tells that.
+    fn bring_to_rest(&self, head: &Head) -> Result<(), LookFailed> {
+        let refusal = match self.storage.bring_to_rest(head.home) {
+            Ok(()) => None,
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+            {
+                Some(error.to_string())
+            }
+            Err(error) => return Err(reading(error)),
+        };
+        *whole(self.may_not_rest.lock()) = refusal;
+        Ok(())
+    }
+
+    /// What follows from not being permitted that, and what to do.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let refusal = whole(self.may_not_rest.lock()).clone()?;
+        Some(format!(
+            "the modification time of NAME-seawall/commits cannot be set: {refusal}. A commit of another machine can be missed until the \
+             next one. Run all that use the database as the user who owns that folder"
+        ))
+    }
+}
+
+/// Whether the folder has not changed since `newest` was named. Otherwise something may have been named after it that the server does not
+/// find yet, though its folder has changed already; and the client would remember that it is not there.
+fn shows_all(changed: Option<i128>, newest: Stamp) -> bool {
+    changed.is_none_or(|changed| changed <= newest.changed + AT_ONCE) || mutation::is(Mutation::MissingBelieved)
+}
+
+/// Whether somebody who knows the version before `newest` can tell by the folder's time that it has changed since.
+fn can_be_told(changed: Option<i128>, newest: Stamp, before: Option<Stamp>) -> bool {
+    changed.is_none() || is_apart(newest, before)
+}
+
+fn is_apart(newest: Stamp, before: Option<Stamp>) -> bool {
+    before.is_some_and(|before| newest.changed > before.changed + AT_ONCE) || mutation::is(Mutation::TimesTold)
+}
+
+/// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be missing).
+fn probes(low: Version, missing: Option<Version>) -> Vec<Version> {
+    let Some(missing) = missing else {
+        // 1, 2, 3, 4, then 8, 16 …: whoever is a few versions behind is done in one step.
+        return (0..PROBES as u32)
+            .map(|n| Version(low.0 + if n < 4 { u64::from(n) + 1 } else { 1 << (n - 1) }))
+            .collect();
+    };
+    let room = missing.0 - low.0;
+    let step = room.div_ceil(PROBES as u64 + 1);
+    (1..).map(|n| Version(low.0 + n * step)).take_while(|version| *version < missing).collect()
+}
+
+fn parse(record: Option<Record>, version: Version) -> Result<Option<(Head, Stamp)>, LookFailed> {
+    let Some(Record { text, stamp }) = record else { return Ok(None) };
+    let malformed = |why: String| LookFailed(CoordinatorError::Malformed(format!("commits/{}: {why}", version.0)));
+    let head: Head = text.parse().map_err(|why: codec::Malformed| malformed(why.to_string()))?;
+    if head.version != version {
+        return Err(malformed(format!("it says that it is version {}", head.version.0)));
+    }
+    Ok(Some((head, stamp)))
+}
+
+/// A failed read of `commits/`.
+fn reading(error: io::Error) -> LookFailed {
+    LookFailed(match error.kind() {
+        io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
+        io::ErrorKind::InvalidData => CoordinatorError::Malformed(error.to_string()),
+        io::ErrorKind::PermissionDenied => CoordinatorError::Permission(format!("commits/: {error}")),
+        _ if is_unusable(&error) => CoordinatorError::Unusable(error.to_string()),
+        _ => CoordinatorError::Unreachable(error.to_string()),
+    })
+}

@@ -1,0 +1,45 @@
+//! Doing the same for several items in parallel: reads and look-ups that each wait for a file server.
+
+use crate::ports::threads;
+use std::io;
+
+/// The memory of a thread that only reads.
+const READER_STACK: usize = 256 << 10;
+
+/// Does `one` for every item: in parallel where each waits for the network.
+pub(super) fn at_once<I: Sync, O: Send>(items: &[I], network: bool, one: impl Fn(&I) -> O + Sync) -> Vec<O> {
+    if !network || items.len() < 2 {
+        return items.iter().map(one).collect();
+    }
+    beside_one_another(items, READER_STACK, one)
+}
+
+fn beside_one_another<I: Sync, O: Send>(items: &[I], stack: usize, one: impl Fn(&I) -> O + Sync) -> Vec<O> {
+    let builder = || std::thread::Builder::new().stack_size(stack);
+    std::thread::scope(|scope| {
+        // Where no more threads can be had, the item is done here, once the others are on their way.
+        let threads: Vec<_> =
+            items.iter().map(|item| (item, threads::spawn_scoped(builder(), scope, || one(item)))).collect();
+        let answer = |(item, thread): (&I, io::Result<std::thread::ScopedJoinHandle<'_, O>>)| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => one(item),
+        };
+        threads.into_iter().map(answer).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_threads_can_be_had_all_is_done_in_turn() {
+        let double = |n: &i32| (n * 2, std::thread::current().id());
+        let here = std::thread::current().id();
+        // No machine has so much memory for a thread.
+        let done = beside_one_another(&[1, 2, 3], usize::MAX >> 18, double);
+        assert_eq!(done, [(2, here), (4, here), (6, here)]);
+        let done = beside_one_another(&[1, 2, 3], READER_STACK, double);
+        assert!(done.iter().zip([2, 4, 6]).all(|((n, thread), twice)| *n == twice && *thread != here));
+    }
+}

@@ -1,0 +1,172 @@
+//! The database's folder, which stays open. All its files are reached from this one open folder, never by its path once more.
+//!
+//! While a database is open, its folder can be moved, and another folder can take its path: a copy, another database, a mount. If some files
+//! were found by the path and others from what is open, a commit would be split between two folders: its frame in one, its name in the
+//! other. So this process goes on in the folder that it opened, wherever that is now. The next connection looks at the path, and opens
+//! what is there.
+
+use super::commits::Commits;
+use super::os::{OsStorage, is_stale, lock};
+use super::places::Place;
+use super::safely::{Folder, Use, look_at_open, unusable};
+use super::{Storage, home_of};
+use crate::ports::counters::Operation;
+use rustix::fs::FileType;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// What is open of the database's folder.
+#[derive(Default)]
+pub(super) struct Home {
+    /// The folder itself, …
+    folder: Option<Arc<Folder>>,
+    /// … and `commits/` in it.
+    commits: Option<Arc<Commits>>,
+    /// The database's home, once `id` was seen in this folder. It never changes.
+    number: Option<u64>,
+}
+
+impl Home {
+    /// Closes what the server has lost, so that it is opened by its path again. Not before the home is known: nothing would tell then
+    /// whether the path still means the same folder.
+    fn lose(&mut self) -> bool {
+        let is_known = self.number.is_some();
+        if is_known {
+            (self.folder, self.commits) = (None, None);
+        }
+        is_known
+    }
+}
+
+impl OsStorage {
+    /// The database's folder, open.
+    pub(super) fn database(&self) -> io::Result<Arc<Folder>> {
+        self.database_of(&mut lock(&self.home))
+    }
+
+    fn database_of(&self, home: &mut Home) -> io::Result<Arc<Folder>> {
+        if let Some(folder) = &home.folder {
+            return Ok(folder.clone());
+        }
+        let folder = self.folder_at_path(Use::Pass)?;
+        if let Some(known) = home.number {
+            must_be_home(&folder, known)?;
+        }
+        Ok(home.folder.insert(Arc::new(folder)).clone())
+    }
+
+    /// From now on the files are reached from `folder`, which an adoption has just made; from `None`: from what is found at the path.
+    pub(super) fn keep_folder(&self, folder: Option<Folder>) {
+        let mut home = lock(&self.home);
+        (home.folder, home.commits) = (folder.map(Arc::new), None);
+    }
+
+    /// `folder` is at the path, and has the `id` of the home `number`. The first such folder is this database's. Whether `folder` is the
+    /// one that the files are reached from, if it has that one's home number: on another file system the same numbers come again.
+    pub(super) fn keep_home(&self, number: u64, folder: Arc<Folder>) -> bool {
+        let mut home = lock(&self.home);
+        let is_kept = home.folder.as_ref().is_none_or(|kept| kept.is(folder.found()));
+        match home.number {
+            Some(known) => known != number || is_kept,
+            None => {
+                if !is_kept {
+                    home.commits = None;
+                }
+                (home.folder, home.number) = (Some(folder), Some(number));
+                true
+            }
+        }
+    }
+
+    /// Whether this folder is a copy of the one with the home number `home`.
+    pub(super) fn is_copy_of(&self, home: u64) -> bool {
+        lock(&self.home).number.is_some_and(|number| number != home)
+    }
+
+    /// Whether the database's folder, as it is open, lies in `parent`: the path may lead elsewhere by now.
+    pub(super) fn is_in(&self, parent: &Folder) -> io::Result<bool> {
+        let kept = lock(&self.home).folder.clone();
+        kept.map_or(Ok(true), |kept| Ok(parent.look(self.folder_name())?.is_some_and(|found| kept.is(&found))))
+    }
+
+    /// Does something in the database's folder. Where the server has lost the folder that is open, it is opened by its path, if that is
+    /// still the same home, and it is done again.
+    pub(super) fn in_database<T>(&self, act: impl Fn(&Arc<Folder>) -> io::Result<T>) -> io::Result<T> {
+        let folder = self.database()?;
+        match act(&folder) {
+            Err(error) if is_stale(&error) => {
+                let mut home = lock(&self.home);
+                let is_kept = home.folder.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &folder));
+                if is_kept && !home.lose() {
+                    return Err(error);
+                }
+                let folder = self.database_of(&mut home)?;
+                drop(home);
+                act(&folder)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_removed(folder.fd()) => Err(was_removed()),
+            done => done,
+        }
+    }
+
+    /// The open folder of versions.
+    pub(super) fn commits(&self) -> io::Result<Arc<Commits>> {
+        let mut home = lock(&self.home);
+        if let Some(commits) = &home.commits {
+            return Ok(commits.clone());
+        }
+        self.counters.count(Operation::Metadata);
+        let open = |database: Arc<Folder>| {
+            let opened = database.folder("commits".as_ref(), Use::List);
+            let place = Place { folder: database, name: "commits".into() };
+            opened.map_err(|error| self.explain(error, &place))
+        };
+        let folder = match open(self.database_of(&mut home)?) {
+            Err(error) if is_stale(&error) && home.lose() => open(self.database_of(&mut home)?),
+            opened => opened,
+        }?;
+        // Several overlays can show one folder, and each tells only of what was done through itself.
+        let watches = !self.network && self.describe() != "overlayfs";
+        Ok(home.commits.insert(Arc::new(Commits::open(folder, self.network, watches))).clone())
+    }
+
+    /// Asks `commits/`. Where the server has lost the folder that is open, it is opened by its path, and asked again. A publication
+    /// is never made so: whether the lost one took place, somebody must look first.
+    pub(super) fn ask<T>(&self, ask: impl Fn(&Commits) -> io::Result<T>) -> io::Result<T> {
+        let commits = self.commits()?;
+        match ask(&commits) {
+            Err(error) if is_stale(&error) => {
+                let mut home = lock(&self.home);
+                let is_kept = home.commits.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &commits));
+                if is_kept && !home.lose() {
+                    return Err(error);
+                }
+                drop(home);
+                ask(&*self.commits()?)
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// Whether a folder that is open is gone, as far as this kernel knows: no remote call.
+pub(super) fn is_removed(folder: BorrowedFd<'_>) -> bool {
+    look_at_open(folder).is_ok_and(|found| found.stx_nlink == 0)
+}
+
+pub(super) fn was_removed() -> io::Error {
+    unusable("the database's folder was removed while it was open here. Open it again")
+}
+
+/// Another database's folder, or a copy, may have taken the place of the one that was lost: it is not gone on in.
+fn must_be_home(folder: &Folder, known: u64) -> io::Result<()> {
+    let id = folder.look_for("id".as_ref(), FileType::RegularFile)?;
+    if id.is_some_and(|id| home_of(id.stx_ino, folder.inode()) == known) {
+        return Ok(());
+    }
+    Err(unusable(format!(
+        "{} is not the folder any more that it was when this database was opened. Open it again",
+        folder.path().display()
+    )))
+}

@@ -1,0 +1,230 @@
+//! `lease`: the file whose bytes are the locks of the `fs` coordinator, with a line for people in front.
+//!
+//! The open descriptor carries this process's locks, so it is kept, and given up only while this process has no lease. Locks are
+//! advice: a process that locks another file than the others is refused by their publications, and nothing is lost. It then
+//! opens the file by its name again.
+
+use super::Lock;
+use super::lease_file::LeaseFile;
+use super::rights::Rights;
+use super::safely::{Folder, is_unusable};
+use crate::format::ids::CommitId;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use rustix::fs::{OFlags, Statx};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The lease's locks are single bytes from here on; the lines are in front.
+const LOCKS_BEGIN: i64 = 4096;
+/// So many files that were replaced stay locked.
+const REPLACED: usize = 2;
+
+/// How a lock is taken or given back.
+type SetLock = fn(&fs::File, Lock, i32) -> Result<(), Errno>;
+
+/// The file as this process has it open.
+pub(super) struct Lease {
+    kept: Mutex<Kept>,
+    set_lock: SetLock,
+}
+
+impl Default for Lease {
+    fn default() -> Lease {
+        Lease { kept: Mutex::default(), set_lock }
+    }
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The file, and its inode number.
+    file: Option<(LeaseFile, u64)>,
+    held: Vec<Lock>,
+    /// Files that this process has replaced while it held locks there. The locks stay: who still asks there must see that it is
+    /// not free, read the line by the file's name, and so find out.
+    replaced: Vec<LeaseFile>,
+    /// The name may mean another file by now.
+    is_doubtful: bool,
+}
+
+impl Lease {
+    /// Takes a lock without waiting; `open` opens the file by its name.
+    pub(super) fn try_lock(&self, lock: Lock, open: impl Fn() -> io::Result<(fs::File, Statx)>) -> io::Result<bool> {
+        let mut kept = self.kept();
+        let has_lease = kept.held.iter().any(|lock| matches!(lock, Lock::Lease(_)));
+        if kept.is_doubtful && !has_lease {
+            *kept = Kept::default();
+        }
+        let mut is_new = false;
+        loop {
+            if kept.file.is_none() {
+                let (file, found) = open()?;
+                kept.file = Some((LeaseFile::new(file), found.stx_ino));
+                is_new = true;
+            }
+            let (file, _) = kept.file.as_ref().expect("it is open now");
+            match (self.set_lock)(file, lock, libc::F_WRLCK) {
+                Ok(()) => {
+                    kept.held.push(lock);
+                    return Ok(true);
+                }
+                Err(Errno::AGAIN | Errno::ACCESS) => return Ok(false),
+                // Without locks there is no lease to be polite with; the swap decides alone.
+                Err(Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => return Ok(true),
+                // The server has lost the file, and with it the locks there.
+                Err(Errno::STALE) if !is_new => *kept = Kept::default(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub(super) fn unlock(&self, lock: Lock) -> io::Result<()> {
+        let mut kept = self.kept();
+        kept.held.retain(|held| *held != lock);
+        let Some((file, _)) = &kept.file else { return Ok(()) };
+        match (self.set_lock)(file, lock, libc::F_UNLCK) {
+            Ok(()) | Err(Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => Ok(()),
+            // A lock there is none any more.
+            Err(Errno::STALE) => {
+                *kept = Kept::default();
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The file was just opened by its name, and is that one.
+    pub(super) fn is_named(&self, inode: u64) {
+        let mut kept = self.kept();
+        kept.is_doubtful |= kept.file.as_ref().is_some_and(|(_, kept)| *kept != inode);
+    }
+
+    /// Others do not keep to this process's locks: the name may mean another file by now.
+    pub(super) fn is_ignored(&self) {
+        self.kept().is_doubtful = true;
+    }
+
+    /// Writes a line. A file that has several names, or is none, is somebody else's, or another folder's as well: it is left as it
+    /// is, and a new one, which has this process's locks, takes the name.
+    pub(super) fn write(
+        &self,
+        at: u64,
+        bytes: &[u8],
+        open: impl Fn() -> io::Result<(fs::File, Statx)>,
+        replace: impl FnOnce(&dyn Fn(&fs::File) -> io::Result<()>) -> io::Result<fs::File>,
+    ) -> io::Result<()> {
+        let mut kept = self.kept();
+        let file = match open() {
+            Ok((file, found)) if found.stx_nlink <= 1 => file,
+            Err(error) if !is_unusable(&error) => return Err(error),
+            _ => {
+                let held = kept.held.clone();
+                let lock_all = |file: &fs::File| -> io::Result<()> {
+                    held.iter().try_for_each(|lock| match set_lock(file, *lock, libc::F_WRLCK) {
+                        Ok(()) | Err(Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => Ok(()),
+                        Err(error) => Err(error.into()),
+                    })
+                };
+                // The locks are those of this very opening of the new file: it is the one that is kept.
+                let file = replace(&lock_all)?;
+                let (copy, inode) = (file.try_clone()?, file.metadata()?.ino());
+                if let Some((old, _)) = kept.file.replace((LeaseFile::new(copy), inode)) {
+                    // Copies of hard links that are made every hour must not fill the process with descriptors.
+                    if kept.replaced.len() == REPLACED {
+                        kept.replaced.remove(0);
+                    }
+                    kept.replaced.push(old);
+                }
+                file
+            }
+        };
+        drop(kept);
+        file.write_all_at(bytes, at)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes the small file `name`, with these rights from the first moment that it has its name. One that is there stays if `keeps`,
+/// and is replaced otherwise: by its name, so that what is replaced keeps its content under its other names.
+pub(super) fn make(
+    folder: &Folder,
+    name: &OsStr,
+    rights: &Rights,
+    random: CommitId,
+    keeps: bool,
+    prepare: impl FnOnce(&fs::File) -> io::Result<()>,
+) -> io::Result<fs::File> {
+    let mut draft = OsString::from(name);
+    draft.push(format!(".{random}.draft"));
+    let file = folder.create(&draft, OFlags::RDWR | OFlags::DSYNC, rights)?;
+    let named =
+        prepare(&file).and_then(|()| if keeps { folder.link(&draft, name) } else { folder.rename(&draft, name) });
+    if keeps || named.is_err() {
+        // What is left of it costs a name, and goes with the database.
+        let _ = folder.unlink(&draft);
+    }
+    named.map(|()| file)
+}
+
+/// An open-file-description lock on one byte, asked for without waiting.
+fn set_lock(file: &fs::File, lock: Lock, kind: i32) -> Result<(), Errno> {
+    let byte = match lock {
+        Lock::Line => 0,
+        Lock::Lease(slot) => i64::from(slot) + 1,
+    };
+    let lock = libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: LOCKS_BEGIN + byte,
+        l_len: 1,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&lock)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Errno::from_raw_os_error(error as i32)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// The inode of a file that the server has lost.
+    static LOST: AtomicU64 = AtomicU64::new(0);
+
+    fn on_a_server(file: &fs::File, lock: Lock, kind: i32) -> Result<(), Errno> {
+        if file.metadata().unwrap().ino() == LOST.load(Ordering::Relaxed) {
+            return Err(Errno::STALE);
+        }
+        set_lock(file, lock, kind)
+    }
+
+    #[test]
+    fn a_file_that_the_server_lost_is_opened_by_its_name_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lease");
+        fs::write(&path, "").unwrap();
+        let name = Folder::at(folder.path(), super::super::safely::Use::Pass).unwrap();
+        let open = || name.open("lease".as_ref(), OFlags::RDWR);
+        let lease = Lease { kept: Mutex::default(), set_lock: on_a_server };
+        assert!(lease.try_lock(Lock::Lease(0), open).unwrap());
+        LOST.store(fs::metadata(&path).unwrap().ino(), Ordering::Relaxed);
+        assert!(lease.try_lock(Lock::Lease(1), open).is_err(), "the name still means the lost file");
+        fs::write(folder.path().join("new"), "").unwrap();
+        fs::rename(folder.path().join("new"), &path).unwrap();
+        lease.unlock(Lock::Lease(0)).unwrap();
+        assert!(lease.try_lock(Lock::Lease(0), open).unwrap());
+        let other = Lease::default();
+        assert!(!other.try_lock(Lock::Lease(0), open).unwrap(), "it is a lock in the new file");
+        lease.unlock(Lock::Lease(0)).unwrap();
+        assert!(other.try_lock(Lock::Lease(0), open).unwrap());
+    }
+}

@@ -1,0 +1,479 @@
+//! The storage of this machine: a local disk, or a network file system that it has mounted.
+//!
+//! What network file systems do was measured on NFSv4.1: a file that somebody else appends to must be read with
+//! O_DIRECT or opened anew; folders are synced everywhere, for on NFS that call costs nothing.
+
+use super::at_once::at_once;
+use super::commits::nanoseconds;
+use super::descriptors::{Kept, with_room};
+use super::home::Home;
+use super::lease::Lease;
+use super::places::{Place, inside};
+use super::remains::{self, Clear, FOLDERS, or_none};
+use super::rights::{self, Rights};
+use super::safely::{Folder, Use, is_unusable};
+use super::{Append, Begun, File, Lock, Look, Record, Scratch, Span, Stamp, Storage, home_of};
+use crate::error::Result;
+use crate::format::ids::Version;
+use crate::ports::counters::{Counters, Operation};
+use crate::ports::moment::Moment;
+use nix::libc;
+use nix::time::{ClockId, clock_gettime};
+use rustix::fs::{OFlags, Statx};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// How many reads are issued at once, at most.
+const AT_ONCE: usize = 16;
+/// Room for a longer read is only made as the file turns out to be so long: the length can come from a record that lies.
+const READ_STEP: usize = 8 << 20;
+
+/// File systems whose names and data are coherent on this machine, because it alone has them.
+const LOCAL: [(u64, &str); 9] = [
+    (0xef53, "ext4"),
+    (0x5846_5342, "xfs"),
+    (0x9123_683e, "btrfs"),
+    (0x0102_1994, "tmpfs"),
+    (0x794c_7630, "overlayfs"),
+    (0x2fc1_2fc1, "zfs"),
+    (0xf2f5_2010, "f2fs"),
+    (0xca45_1a4e, "bcachefs"),
+    (0x8584_58f6, "ramfs"),
+];
+const REMOTE: [(u64, &str); 5] =
+    [(0x6969, "nfs"), (0x6573_5546, "fuse"), (0xff53_4d42, "cifs"), (0xfe53_4d42, "smb2"), (0x0102_1997, "9p")];
+
+/// The files of one database on this machine.
+pub struct OsStorage {
+    pub(super) name: PathBuf,
+    pub(super) folder: PathBuf,
+    scratch: PathBuf,
+    pub(super) kind: String,
+    pub(super) network: bool,
+    /// Cleared when the file system turns out not to know O_DIRECT.
+    direct: AtomicBool,
+    pub(super) counters: Arc<Counters>,
+    open: Kept,
+    pub(super) home: Mutex<Home>,
+    pub(super) lease: Lease,
+    /// Whose NAME is and who may use it, as it was seen last.
+    pub(super) rights: Mutex<Option<Rights>>,
+}
+
+impl OsStorage {
+    /// The storage of the database NAME; its scratch files go to `scratch`. The folder that NAME lies in must be there.
+    pub fn new(name: &Path, scratch: &Path) -> io::Result<OsStorage> {
+        let kind = rustix::fs::statfs(parent_of(name))?.f_type as u64 & 0xffff_ffff;
+        let known = |list: &[(u64, &'static str)]| list.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name);
+        let mut folder = name.as_os_str().to_owned();
+        folder.push("-seawall");
+        Ok(OsStorage {
+            name: name.to_owned(),
+            folder: folder.into(),
+            scratch: scratch.to_owned(),
+            kind: known(&LOCAL).or(known(&REMOTE)).map_or_else(|| format!("unknown ({kind:#x})"), str::to_owned),
+            network: known(&LOCAL).is_none(),
+            direct: AtomicBool::new(true),
+            counters: Arc::default(),
+            open: Kept::new(),
+            home: Mutex::default(),
+            lease: Lease::default(),
+            rights: Mutex::default(),
+        })
+    }
+
+    /// Whether other machines may have the file system, too.
+    pub fn is_shared(&self) -> bool {
+        self.network
+    }
+
+    /// Only what never changes its content under its name stays open.
+    fn open_for_reading(&self, file: File) -> io::Result<(Arc<fs::File>, bool)> {
+        let keeps = matches!(file, File::Segment(_) | File::Base(_) | File::Sums(_));
+        if let Some(open) = Some(file).filter(|_| keeps).and_then(|file| self.open.get(file)) {
+            return Ok((open, false));
+        }
+        let direct = self.reads_directly(file);
+        let flags = if direct { OFlags::RDONLY | OFlags::DIRECT } else { OFlags::RDONLY };
+        let (opened, found) = match self.open_file(file, flags) {
+            Err(error) if direct && is_invalid(&error) => {
+                self.direct.store(false, Ordering::Relaxed);
+                self.open_file(file, OFlags::RDONLY)
+            }
+            opened => opened,
+        }?;
+        if file == File::Lease {
+            self.lease.is_named(found.stx_ino);
+        }
+        let opened = Arc::new(opened);
+        if keeps {
+            self.open.keep(file, opened.clone());
+        }
+        Ok((opened, true))
+    }
+
+    fn reads_directly(&self, file: File) -> bool {
+        self.network && matches!(file, File::Segment(_)) && self.direct.load(Ordering::Relaxed)
+    }
+
+    /// Reads; says whether a file had to be opened. What comes up short or stale is tried once more on a file opened anew.
+    fn read_uncounted(&self, span: Span) -> io::Result<(Vec<u8>, bool)> {
+        let (file, opened) = self.open_for_reading(span.file)?;
+        match read_at(&file, span) {
+            Ok(bytes) if bytes.len() == span.length || opened || !self.network => Ok((bytes, opened)),
+            // Some file systems take O_DIRECT, and then not the reads.
+            Err(error) if self.reads_directly(span.file) && is_invalid(&error) => {
+                self.direct.store(false, Ordering::Relaxed);
+                self.open.remove(span.file);
+                self.read_uncounted(span)
+            }
+            Err(error) if opened || !is_stale(&error) => Err(error),
+            _ => {
+                self.open.remove(span.file);
+                let (file, _) = self.open_for_reading(span.file)?;
+                Ok((read_at(&file, span)?, true))
+            }
+        }
+    }
+}
+
+impl Storage for OsStorage {
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn describe(&self) -> String {
+        self.kind.clone()
+    }
+
+    fn prepare(&self, orders_commits: bool) -> Result<bool> {
+        self.prepare_place(orders_commits)
+    }
+
+    fn create_folders(&self) -> io::Result<()> {
+        // NAME is there now, and its rights are asked for anew: they are those of all that is made. Without it, the umask says.
+        let rights = or_none(self.rights_now())?;
+        let parent = self.parent(Use::List)?;
+        let make = |folder: &Folder, name: &OsStr| {
+            self.counters.count(Operation::Metadata);
+            let made = folder.make_folder(name, rights.as_ref());
+            let made = made.map_err(|error| rights::explain(error, folder, name, &self.name))?;
+            if made { Ok(()) } else { self.take_folder(folder, name, rights.as_ref()) }
+        };
+        make(&parent, self.folder_name())?;
+        let database = parent.folder(self.folder_name(), Use::List)?;
+        FOLDERS.iter().try_for_each(|folder| make(&database, folder.as_ref()))?;
+        database.sync()?;
+        parent.sync()?;
+        self.keep_folder(Some(database));
+        Ok(())
+    }
+
+    fn begun(&self) -> io::Result<Begun> {
+        self.what_was_begun()
+    }
+
+    fn discard_folder(&self) {
+        self.keep_folder(None);
+        // One that is not empty stays, and one that stays harms nobody.
+        let _ = self.parent(Use::Pass).and_then(|parent| parent.remove_folder(self.folder_name()));
+    }
+
+    fn discard_folders(&self) {
+        let _ = self.discard();
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        self.keep_folder(None);
+        let parent = self.parent(Use::List)?;
+        remains::clear(&parent, self.folder_name(), Clear::MakingRoom)?;
+        parent.sync()
+    }
+
+    fn inode(&self, file: File) -> io::Result<Option<u64>> {
+        Ok(self.found_now(file)?.map(|found| found.file.stx_ino))
+    }
+
+    fn home(&self, file: File) -> io::Result<Option<u64>> {
+        let Some(found) = self.found_now(file)? else { return Ok(None) };
+        let home = home_of(found.file.stx_ino, found.folder.inode());
+        if file != File::Id {
+            return Ok(Some(home));
+        }
+        // Where a look-up costs a remote call, a folder tells of its mount once something in it is used.
+        if !self.network {
+            FOLDERS.iter().try_for_each(|name| found.folder.must_be_no_mount(name.as_ref()))?;
+        }
+        Ok(self.keep_home(home, found.folder).then_some(home))
+    }
+
+    fn stamp(&self, file: File) -> io::Result<Option<Stamp>> {
+        let stamp =
+            |found: Statx| Stamp { inode: found.stx_ino, size: found.stx_size, changed: nanoseconds(found.stx_ctime) };
+        Ok(self.found_now(file)?.map(|found| stamp(found.file)))
+    }
+
+    fn read(&self, span: Span) -> io::Result<Vec<u8>> {
+        self.counters.count(Operation::Read);
+        let (bytes, opened) = self.read_uncounted(span)?;
+        if opened {
+            self.counters.count(Operation::Metadata);
+        }
+        Ok(bytes)
+    }
+
+    fn read_many(&self, spans: &[Span]) -> Vec<io::Result<Vec<u8>>> {
+        let mut results = Vec::with_capacity(spans.len());
+        for spans in spans.chunks(AT_ONCE) {
+            self.counters.count(Operation::Read);
+            let answers = at_once(spans, self.network, |span| self.read_uncounted(*span));
+            if answers.iter().any(|answer| matches!(answer, Ok((_, true)))) {
+                self.counters.count(Operation::Metadata);
+            }
+            results.extend(answers.into_iter().map(|answer| answer.map(|(bytes, _)| bytes)));
+        }
+        results
+    }
+
+    fn create(&self, file: File) -> io::Result<Box<dyn Append>> {
+        self.counters.count(Operation::Metadata);
+        // A segment lives long and is seldom made: NAME's rights may have been changed since they were seen last.
+        let rights = if matches!(file, File::Segment(_)) { self.rights_now() } else { self.rights() }?;
+        let made = self.at(file, Use::List, |place| {
+            let made = place.folder.create(&place.name, OFlags::WRONLY | OFlags::DSYNC, &rights);
+            let made = made.map_err(|error| self.explain(error, place))?;
+            place.folder.sync()?;
+            Ok(made)
+        })?;
+        Ok(Box::new(OsAppend { file: made, counters: self.counters.clone() }))
+    }
+
+    fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        let open = || {
+            let opened = self.open_file(file, OFlags::WRONLY | OFlags::DSYNC);
+            match opened {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.make(file, true, |_| Ok(()))?;
+                    self.open_file(file, OFlags::WRONLY | OFlags::DSYNC)
+                }
+                opened => opened,
+            }
+        };
+        if file == File::Lease {
+            return self.lease.write(at, bytes, open, |lock_all| {
+                Ok(self.make(file, false, lock_all)?.expect("it replaces what is there"))
+            });
+        }
+        match open() {
+            Ok((opened, found)) if found.stx_nlink <= 1 => opened.write_all_at(bytes, at),
+            Err(error) if !is_unusable(&error) => Err(error),
+            // It is another folder's as well, or no file at all: it stays as it is, and a new one takes the name.
+            _ => self.make(file, false, |made| made.write_all_at(bytes, at)).map(drop),
+        }
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        if self.network { Ok(()) } else { self.database()?.again(Use::List)?.sync() }
+    }
+
+    fn link(&self, from: File, to: File) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        // Both names are in one folder.
+        let (_, name) = inside(to).ok_or(io::ErrorKind::InvalidInput)?;
+        self.at(from, Use::List, |from| {
+            from.folder.link(&from.name, &name)?;
+            from.folder.sync()
+        })
+    }
+
+    fn remove(&self, file: File) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        let removed = self.at(file, Use::Pass, |place| place.folder.unlink(&place.name));
+        or_none(removed).map(drop)
+    }
+
+    fn look(&self, known: Version) -> io::Result<Look> {
+        let look = self.ask(|commits| {
+            self.counters.count(Operation::Coordinator);
+            commits.look(known)
+        })?;
+        if look.next.is_some() {
+            self.counters.count(Operation::Metadata);
+        }
+        Ok(look)
+    }
+
+    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            at_once(versions, self.network, |version| commits.record(*version)).into_iter().collect()
+        })
+    }
+
+    fn versions(&self) -> io::Result<Vec<Version>> {
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            commits.versions()
+        })
+    }
+
+    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
+        let commits = self.commits()?;
+        self.counters.count(Operation::Coordinator);
+        let published = commits.publish(version, record);
+        match &published {
+            // Somebody went first though this process has the lease, or had it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.lease.is_ignored(),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let place = self.database().map(|folder| Place { folder, name: "commits".into() });
+                return published.map_err(|error| match place {
+                    Ok(place) => self.explain(error, &place),
+                    Err(_) => error,
+                });
+            }
+            _ => {}
+        }
+        published
+    }
+
+    fn sync_published(&self) -> io::Result<()> {
+        self.commits()?.sync()
+    }
+
+    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            commits.stamps(versions, anew)
+        })
+    }
+
+    fn bring_to_rest(&self, home: u64) -> io::Result<()> {
+        if !self.network || self.is_copy_of(home) {
+            return Ok(());
+        }
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            commits.bring_to_rest()
+        })
+    }
+
+    fn may_write(&self) -> io::Result<()> {
+        self.in_database(|folder| self.may_make_files(folder))
+    }
+
+    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
+        self.counters.count(Operation::Coordinator);
+        self.lease.try_lock(lock, || {
+            self.counters.count(Operation::Metadata);
+            self.open_lease()
+        })
+    }
+
+    fn unlock(&self, lock: Lock) -> io::Result<()> {
+        self.counters.count(Operation::Coordinator);
+        self.lease.unlock(lock)
+    }
+
+    fn now(&self) -> Moment {
+        now()
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn random(&self, into: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(into).map_err(io::Error::other)
+    }
+
+    fn process(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn label(&self) -> String {
+        let machine = rustix::system::uname();
+        format!("process {} on {}", self.process(), machine.nodename().to_string_lossy())
+    }
+
+    fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
+        with_room(|| tempfile::tempfile_in(&self.scratch)).map(|file| Box::new(OsScratch(file)) as Box<dyn Scratch>)
+    }
+}
+
+/// Both clocks of this machine.
+pub fn now() -> Moment {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let monotonic = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has this clock");
+    Moment { monotonic: monotonic.into(), wall }
+}
+
+struct OsAppend {
+    file: fs::File,
+    counters: Arc<Counters>,
+}
+
+impl Append for OsAppend {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        self.file.write_all(bytes)
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        self.file.set_len(length)
+    }
+}
+
+struct OsScratch(fs::File);
+
+impl Scratch for OsScratch {
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, at)
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(into, at)
+    }
+}
+
+pub(super) fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_at(file: &fs::File, span: Span) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut filled = 0;
+    while filled < span.length {
+        if filled == bytes.len() {
+            bytes.resize(span.length.min(filled + READ_STEP), 0);
+        }
+        match file.read_at(&mut bytes[filled..], span.at + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+pub(super) fn is_stale(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ESTALE)
+}
+
+fn is_invalid(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
+}

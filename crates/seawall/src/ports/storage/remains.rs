@@ -1,0 +1,223 @@
+//! Taking a database's folder away: what is Seawall's, known by its name, and nothing else. No link is followed.
+
+use super::rights::explain_removal;
+use super::safely::{Folder, Use, name_of, type_of};
+use crate::format::ids::{BaseName, CommitId, DatabaseId, SegmentName, parse_number};
+use rustix::fs::FileType;
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+/// The folders inside a database's folder.
+pub(super) const FOLDERS: [&str; 3] = ["bases", "segments", "commits"];
+/// What was `id`, while its database is being removed.
+pub(crate) const REMOVED: &str = "id.removed";
+/// What stock SQLite may have left beside NAME.
+pub(crate) const LEFT_BY_STOCK: [&str; 3] = ["-journal", "-wal", "-shm"];
+/// In front of the name of a folder in which an adoption tries something out.
+pub(super) const TRIAL: &str = "trial.";
+/// A trial is a folder in that folder, and has files only.
+const TRIAL_DEPTH: usize = 2;
+
+/// What is being done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clear {
+    /// A database is being removed: what was its `id` goes last, by the caller's hand.
+    Removing,
+    /// A new one is about to be made. Another process may be at a trial.
+    MakingRoom,
+}
+
+/// Before anything is removed: whether this process may remove all that is Seawall's in `folder`, and the folder. Nothing is changed.
+pub(crate) fn may_clear(parent: &Folder, folder: &OsStr) -> io::Result<()> {
+    may_remove(parent, folder)?;
+    let Some(opened) = open(parent, folder)? else { return Ok(()) };
+    for name in names(&opened)? {
+        let (name, text) = (name_of(name.to_bytes()), name.to_str().unwrap_or_default());
+        if !is_ours(text) && !is_trial(text) {
+            continue;
+        }
+        may_remove(&opened, name)?;
+        if FOLDERS.contains(&text) && is_folder(&opened, name)? {
+            let Some(inside) = open(&opened, name)? else { continue };
+            let names = names(&inside)?;
+            let ours = names.iter().filter(|name| is_ours_in(text, name.to_str().unwrap_or_default()));
+            ours.into_iter().try_for_each(|name| may_remove(&inside, name_of(name.to_bytes())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this process may remove `name`, if it is there.
+pub(crate) fn may_remove(folder: &Folder, name: &OsStr) -> io::Result<()> {
+    let Some(found) = folder.look(name)? else { return Ok(()) };
+    folder.may_remove(name, &found).map_err(|error| explain_removal(error, folder, name))
+}
+
+/// Removes what Seawall made in `folder`, and the folder itself, if nothing else is there. The names of what was left.
+pub(crate) fn clear(parent: &Folder, folder: &OsStr, what: Clear) -> io::Result<Vec<String>> {
+    let Some(opened) = open(parent, folder)? else { return Ok(Vec::new()) };
+    let mut left = Vec::new();
+    for name in names(&opened)? {
+        let (name, text) = (name_of(name.to_bytes()), name.to_str().unwrap_or_default());
+        let is_folder = is_folder(&opened, name)?;
+        if FOLDERS.contains(&text) && is_folder {
+            left.extend(clear_inside(&opened, text)?);
+        } else if is_trial(text) && is_folder {
+            if what == Clear::Removing && !remove_trial(&opened, name)? {
+                left.push(format!("{}", opened.path().join(name).display()));
+            }
+        } else if is_ours(text) && !is_folder {
+            if text == REMOVED && what == Clear::Removing {
+                continue;
+            }
+            unlink(&opened, name)?;
+        } else if !is_of_nfs(name) {
+            left.push(format!("{}", opened.path().join(name).display()));
+        }
+    }
+    remove_folder(parent, folder)?;
+    Ok(left)
+}
+
+fn clear_inside(parent: &Folder, folder: &str) -> io::Result<Vec<String>> {
+    let Some(opened) = open(parent, folder.as_ref())? else { return Ok(Vec::new()) };
+    let mut left = Vec::new();
+    for name in names(&opened)? {
+        let name = name_of(name.to_bytes());
+        if is_ours_in(folder, name.to_str().unwrap_or_default()) {
+            unlink(&opened, name)?;
+        } else if !is_of_nfs(name) {
+            left.push(format!("{}", opened.path().join(name).display()));
+        }
+    }
+    remove_folder(parent, folder.as_ref())?;
+    Ok(left)
+}
+
+/// Removes the folder of an adoption's trials; whether it is gone. Whatever lies deeper in it than trials make anything is somebody
+/// else's, and stays.
+pub(super) fn remove_trial(parent: &Folder, folder: &OsStr) -> io::Result<bool> {
+    remove_tree(parent, folder, TRIAL_DEPTH)?;
+    Ok(parent.look(folder)?.is_none())
+}
+
+fn remove_tree(parent: &Folder, folder: &OsStr, depth: usize) -> io::Result<()> {
+    let Some(opened) = open(parent, folder)? else { return Ok(()) };
+    for name in names(&opened)? {
+        let name = name_of(name.to_bytes());
+        match is_folder(&opened, name)? {
+            true if depth > 1 => remove_tree(&opened, name, depth - 1)?,
+            true => {}
+            false => unlink(&opened, name)?,
+        }
+    }
+    remove_folder(parent, folder)
+}
+
+fn open(parent: &Folder, folder: &OsStr) -> io::Result<Option<Folder>> {
+    or_none(parent.folder(folder, Use::List)).map_err(|error| explain_removal(error, parent, folder))
+}
+
+fn names(folder: &Folder) -> io::Result<Vec<CString>> {
+    folder.names().map_err(|error| explain_removal(error, folder, ".".as_ref()))
+}
+
+fn is_folder(folder: &Folder, name: &OsStr) -> io::Result<bool> {
+    Ok(folder.look(name)?.is_some_and(|found| type_of(&found) == FileType::Directory))
+}
+
+fn unlink(folder: &Folder, name: &OsStr) -> io::Result<()> {
+    gone(folder.unlink(name)).map_err(|error| explain_removal(error, folder, name))
+}
+
+pub(crate) fn remove_folder(parent: &Folder, folder: &OsStr) -> io::Result<()> {
+    gone_or_filled(parent.remove_folder(folder)).map_err(|error| explain_removal(error, parent, folder))
+}
+
+/// Whether an adoption gives such names to the folders of its trials.
+fn is_trial(name: &str) -> bool {
+    name.strip_prefix(TRIAL).is_some_and(|id| id.parse::<CommitId>().is_ok())
+}
+
+/// Whether Seawall gives such names in a database's folder.
+fn is_ours(name: &str) -> bool {
+    let draft_of = |file: &str| {
+        let random = name.strip_prefix(file).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".draft"));
+        random.is_some_and(|random| random.parse::<CommitId>().is_ok())
+    };
+    let is_id_draft = || name.strip_prefix("id.").is_some_and(|id| id.parse::<DatabaseId>().is_ok());
+    // A link or a file in the place of one of the folders was put there by somebody else; it goes with the name.
+    ["id", REMOVED, "high", "lease"].contains(&name)
+        || FOLDERS.contains(&name)
+        || ["high", "lease"].into_iter().any(draft_of)
+        || is_id_draft()
+}
+
+fn is_ours_in(folder: &str, name: &str) -> bool {
+    match folder {
+        "commits" => parse_number::<u64>(name).is_some(),
+        "segments" => name.strip_suffix(".seg").is_some_and(|name| name.parse::<SegmentName>().is_ok()),
+        _ => {
+            let name = name.strip_suffix(".draft").unwrap_or(name);
+            let name = name.strip_suffix(".sqlite3").or(name.strip_suffix(".sums"));
+            name.is_some_and(|name| name.parse::<BaseName>().is_ok())
+        }
+    }
+}
+
+/// What an NFS client calls a removed file that somebody still has open; it goes by itself.
+fn is_of_nfs(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b".nfs")
+}
+
+pub(crate) fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn gone_or_filled(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => gone(removed),
+    }
+}
+
+pub(crate) fn or_none<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_others_are_not_ours() {
+        let id = "00112233445566778899aabbccddeeff";
+        for name in ["id", "high", "lease", "bases", &format!("id.{id}"), &format!("lease.{id}.draft")] {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in ["", "id.x", "notes.txt", "lease.draft", ".htaccess", &format!("{id}.draft")] {
+            assert!(!is_ours(name), "{name}");
+        }
+        assert!(is_trial(&format!("trial.{id}")) && !is_trial("trial.notes") && !is_trial("trial."));
+        for (folder, name) in [
+            ("commits", "12"),
+            ("segments", "abababababababab-7.seg"),
+            ("bases", "0-0-01020304.sqlite3"),
+            ("bases", "0-0-01020304.sums.draft"),
+        ] {
+            assert!(is_ours_in(folder, name), "{folder}/{name}");
+        }
+        for (folder, name) in
+            [("commits", "012"), ("segments", "x"), ("bases", "0-0-01020304.sqlite3-journal"), ("bases", "")]
+        {
+            assert!(!is_ours_in(folder, name), "{folder}/{name}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Locks and threads: the standard library's.
+//!
+//! With the feature `simulation` they give way to a scheduler, on the threads that have one: there, one thread runs at a time, and
+//! whoever would wait tells the scheduler what for. Other threads find the standard library's behaviour.
+
+#[cfg(feature = "simulation")]
+pub(crate) use simulated::{Condvar, Mutex, MutexGuard, spawn};
+#[cfg(not(feature = "simulation"))]
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{PoisonError, TryLockError};
+
+/// Starts a thread that nobody joins.
+#[cfg(not(feature = "simulation"))]
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    crate::ports::threads::spawn(name, work)
+}
+
+/// What a lock or a wait gave, though a thread may have panicked while it held the lock. What is behind this crate's locks is whole
+/// whenever a thread can panic, or a guard repairs it: so one panic never becomes a chain of them, and ends writing for nobody.
+pub(crate) fn whole<T>(locked: Result<T, PoisonError<T>>) -> T {
+    locked.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a lock only if nobody holds it.
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// Does `work`; if it panics, says with what. A simulated thread's panic is the simulator's to see.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    #[cfg(feature = "simulation")]
+    if simulated::is_entered() {
+        return Ok(work());
+    }
+    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
+    })
+}
+
+/// A bound of the engine: `real`, or, with the feature `simulation`, so small that what it bounds happens all the time.
+pub(crate) const fn bound(real: usize, simulated: usize) -> usize {
+    if cfg!(feature = "simulation") { simulated } else { real }
+}
+
+/// What a simulator implements, and what stands in the place of the standard library's locks then.
+#[cfg(feature = "simulation")]
+pub mod simulated {
+    use std::cell::RefCell;
+    use std::io;
+    use std::ops::{Deref, DerefMut};
+    use std::sync::{self, Arc, PoisonError, TryLockError};
+    use std::time::Duration;
+
+    /// Decides which thread runs. It is called by the one that does.
+    pub trait Scheduler: Send + Sync {
+        /// Waits until `place` is woken, for `patience` at most if there is one; says whether it was.
+        fn wait(&self, place: usize, patience: Option<Duration>) -> bool;
+        /// Lets all go on that wait at `place`. The caller goes on, too.
+        fn wake(&self, place: usize);
+        /// This process's monotonic clock.
+        fn now(&self) -> Duration;
+        /// Starts a thread of the same process.
+        fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> io::Result<()>;
+    }
+
+    thread_local! {
+        static SCHEDULER: RefCell<Option<Arc<dyn Scheduler>>> = const { RefCell::new(None) };
+    }
+
+    /// From now on this thread runs when `scheduler` lets it.
+    pub fn enter(scheduler: Arc<dyn Scheduler>) {
+        SCHEDULER.set(Some(scheduler));
+    }
+
+    fn scheduler() -> Option<Arc<dyn Scheduler>> {
+        SCHEDULER.with_borrow(Clone::clone)
+    }
+
+    /// Whether a scheduler runs this thread.
+    pub(crate) fn is_entered() -> bool {
+        scheduler().is_some()
+    }
+
+    pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        match scheduler() {
+            Some(scheduler) => scheduler.spawn(Box::new(work)),
+            None => crate::ports::threads::spawn(name, work),
+        }
+    }
+
+    /// A place is where something is in memory: what is waited for stays there meanwhile.
+    fn place_of<T>(what: &T) -> usize {
+        std::ptr::from_ref(what).addr()
+    }
+
+    #[derive(Default)]
+    pub(crate) struct Mutex<T>(sync::Mutex<T>);
+
+    pub(crate) struct MutexGuard<'a, T> {
+        mutex: &'a Mutex<T>,
+        guard: Option<sync::MutexGuard<'a, T>>,
+    }
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(content: T) -> Mutex<T> {
+            Mutex(sync::Mutex::new(content))
+        }
+
+        /// A process that the simulator killed poisons nothing: whatever it held died with it.
+        pub(crate) fn lock(&self) -> sync::LockResult<MutexGuard<'_, T>> {
+            let held = |guard| MutexGuard { mutex: self, guard: Some(guard) };
+            let Some(scheduler) = scheduler() else {
+                return self.0.lock().map(held).map_err(|error| PoisonError::new(held(error.into_inner())));
+            };
+            loop {
+                match self.0.try_lock() {
+                    Ok(guard) => return Ok(held(guard)),
+                    Err(TryLockError::Poisoned(error)) => return Ok(held(error.into_inner())),
+                    Err(TryLockError::WouldBlock) => drop(scheduler.wait(place_of(self), None)),
+                }
+            }
+        }
+
+        /// Waits for nothing, so no scheduler need know.
+        pub(crate) fn try_lock(&self) -> sync::TryLockResult<MutexGuard<'_, T>> {
+            let held = |guard| MutexGuard { mutex: self, guard: Some(guard) };
+            match self.0.try_lock() {
+                Ok(guard) => Ok(held(guard)),
+                Err(TryLockError::Poisoned(error)) => {
+                    Err(TryLockError::Poisoned(PoisonError::new(held(error.into_inner()))))
+                }
+                Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
+            }
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.guard.as_ref().expect("it is held until it is dropped")
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.guard.as_mut().expect("it is held until it is dropped")
+        }
+    }
+
+    impl<T> Drop for MutexGuard<'_, T> {
+        fn drop(&mut self) {
+            self.guard = None;
+            if let Some(scheduler) = scheduler() {
+                scheduler.wake(place_of(self.mutex));
+            }
+        }
+    }
+
+    pub(crate) struct WaitTimeoutResult(bool);
+
+    impl WaitTimeoutResult {
+        pub(crate) fn timed_out(&self) -> bool {
+            self.0
+        }
+    }
+
+    type Waited<'a, T> = sync::LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)>;
+
+    #[derive(Default)]
+    pub(crate) struct Condvar(sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn notify_one(&self) {
+            self.notify_all();
+        }
+
+        /// Waking more than was asked for is allowed to every condition variable, and makes for more orders.
+        pub(crate) fn notify_all(&self) {
+            match scheduler() {
+                Some(scheduler) => scheduler.wake(place_of(self)),
+                None => self.0.notify_all(),
+            }
+        }
+
+        pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> sync::LockResult<MutexGuard<'a, T>> {
+            self.wait_for(guard, None).map(|(guard, _)| guard).map_err(|error| PoisonError::new(error.into_inner().0))
+        }
+
+        pub(crate) fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, patience: Duration) -> Waited<'a, T> {
+            self.wait_for(guard, Some(patience))
+        }
+
+        pub(crate) fn wait_timeout_while<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            patience: Duration,
+            mut condition: impl FnMut(&mut T) -> bool,
+        ) -> Waited<'a, T> {
+            let Some(scheduler) = scheduler() else {
+                let inner = guard.guard.take().expect("it is held until it is dropped");
+                let waited = self.0.wait_timeout_while(inner, patience, condition);
+                let (inner, result) = waited.unwrap_or_else(PoisonError::into_inner);
+                guard.guard = Some(inner);
+                return Ok((guard, WaitTimeoutResult(result.timed_out())));
+            };
+            let until = scheduler.now() + patience;
+            while condition(&mut guard) {
+                let left = until.saturating_sub(scheduler.now());
+                if left.is_zero() {
+                    return Ok((guard, WaitTimeoutResult(true)));
+                }
+                guard = self.wait_timeout(guard, left)?.0;
+            }
+            Ok((guard, WaitTimeoutResult(false)))
+        }
+
+        fn wait_for<'a, T>(&self, mut guard: MutexGuard<'a, T>, patience: Option<Duration>) -> Waited<'a, T> {
+            let mutex = guard.mutex;
+            if let Some(scheduler) = scheduler() {
+                drop(guard);
+                let woken = scheduler.wait(place_of(self), patience);
+                return mutex
+                    .lock()
+                    .map(|guard| (guard, WaitTimeoutResult(!woken)))
+                    .map_err(|error| PoisonError::new((error.into_inner(), WaitTimeoutResult(!woken))));
+            }
+            let inner = guard.guard.take().expect("it is held until it is dropped");
+            let patience = patience.unwrap_or(Duration::MAX);
+            let (inner, result) = self.0.wait_timeout(inner, patience).unwrap_or_else(PoisonError::into_inner);
+            guard.guard = Some(inner);
+            Ok((guard, WaitTimeoutResult(result.timed_out())))
+        }
+    }
+}

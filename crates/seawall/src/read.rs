@@ -1,0 +1,6 @@
+//! Reading: from a head to the pages of one version.
+
+pub(crate) mod catch_up;
+pub mod page_map;
+pub(crate) mod pages;
+pub(crate) mod snapshot;

@@ -1,0 +1,128 @@
+//! Catching up: from a head to the snapshot that it names, with a constant number of reads.
+
+use crate::error::{Error, Result};
+use crate::format::codec::Malformed;
+use crate::format::commit_frame::{CommitFrame, RunRef};
+use crate::format::frame::{self, Kind, UNIT};
+use crate::format::head::{CommitRef, Head, Place};
+use crate::format::ids::Version;
+use crate::format::index::IndexFrame;
+use crate::mutation::{self, Mutation};
+use crate::ports::moment::Moment;
+use crate::ports::storage::{File, Span};
+use crate::read::pages::{Pages, ReadError, frame_of};
+use crate::read::snapshot::{Snapshot, follows};
+use crate::to_come::{FROM_A_COPY, ToCome};
+
+/// A small commit's pages are read along with its frame.
+const READ_ALONG: u32 = 64 << 10;
+
+/// How much of what lies before a commit frame is read along with it: all of it, or nothing. A place comes from the head, which may say
+/// anything.
+fn lead_to_read(place: &Place) -> u32 {
+    let is_small = place.lead.checked_add(place.length).is_some_and(|both| both <= READ_ALONG);
+    let units = u64::from(place.lead) / UNIT;
+    let is_there = u64::from(place.lead).is_multiple_of(UNIT) && units <= u64::from(place.at);
+    if is_small && is_there { place.lead } else { 0 }
+}
+
+impl Pages {
+    /// The snapshot that `head` names: carried on from `known` where that is possible, else from the base.
+    pub(crate) fn snapshot_of(&self, head: Head, known: Option<&Snapshot>, sent: Moment) -> Result<Snapshot> {
+        if head.commit.place.is_none() {
+            return Ok(Snapshot::first(head, sent));
+        }
+        let frame = self.read_commit(&head.commit, head.version)?;
+        let earlier = known.filter(|known| known.head.epoch == head.epoch);
+        let direct = earlier.filter(|earlier| earlier.version().next() == head.version);
+        if direct.is_some_and(|earlier| !follows(&frame, &earlier.head)) {
+            return Err(Error::corrupt(
+                format!("the history at version {}", head.version.0),
+                "it does not follow what this process has seen",
+            ));
+        }
+        let base = head.base.map_or(Version(0), |base| base.name.version);
+        let runs = self.read_runs(&frame.runs, earlier.map_or(base, |earlier| earlier.version().max(base)))?;
+        let what = format!("the commit frame of version {}", head.version.0);
+        Snapshot::of_commit(head, frame, &runs, earlier, &self.segments, sent).map_err(|why| Error::corrupt(what, why))
+    }
+
+    /// The frame of `commit`, which is `version`; a small commit's pages come along and are cached.
+    pub(crate) fn read_commit(&self, commit: &CommitRef, version: Version) -> Result<CommitFrame> {
+        let no_frame = || Error::corrupt(format!("the history at version {}", version.0), "it names no commit frame");
+        let place = commit.place.ok_or_else(no_frame)?;
+        let begins_at = u64::from(place.at) * UNIT;
+        let lead = lead_to_read(&place);
+        let file = File::Segment(place.segment);
+        let at = begins_at - u64::from(lead);
+        let span = Span { file, at, length: (lead + place.length) as usize };
+        let files_are_older = |why: &dyn std::fmt::Display| {
+            Error::CannotOpen(format!(
+                "the files are older than the head: the commit frame of version {} ({file} at {}) cannot be read: {why}. Nothing was \
+                 changed. If an older folder took the place of the newest, bring that back; or run {}. {FROM_A_COPY}",
+                version.0,
+                begins_at,
+                ToCome::RECOVER
+            ))
+        };
+        let bytes = match self.read_whole(span) {
+            Ok(bytes) => bytes,
+            Err(error @ (ReadError::Missing(_) | ReadError::Short(..))) => return Err(files_are_older(&error)),
+            Err(error) => return Err(error.into()),
+        };
+        let (pages, frame) = bytes.split_at(lead as usize);
+        let parsed = frame_of(frame, Kind::Commit).map_err(|why| files_are_older(&why))?;
+        if parsed.digest != commit.digest && !mutation::is(Mutation::DigestUnchecked) {
+            return Err(files_are_older(&"another commit lies there"));
+        }
+        self.take_in_lead(pages, place, lead);
+        CommitFrame::decode(parsed.payload, &self.segments)
+            .map_err(|why| Error::corrupt(format!("{file} at {at}"), why))
+    }
+
+    /// What comes along with a commit frame is a favour: damage there is told when such a page is asked for.
+    fn take_in_lead(&self, mut bytes: &[u8], place: Place, lead: u32) {
+        let segment = self.segments.number(place.segment);
+        let mut at = place.at - lead / UNIT as u32;
+        while let Ok(frame) = frame::parse(bytes) {
+            if frame.kind == Kind::Pages && self.take_in_group(&frame, segment, at).is_err() {
+                return;
+            }
+            at += (frame.length as u64 / UNIT) as u32;
+            bytes = bytes.get(frame.length..).unwrap_or_default();
+        }
+    }
+
+    /// Those of `runs` that reach beyond `known`, oldest first, all read at once.
+    pub(crate) fn read_runs(&self, runs: &[RunRef], known: Version) -> Result<Vec<IndexFrame>> {
+        let runs: Vec<&RunRef> = runs.iter().filter(|run| run.up_to > known).collect();
+        let spans: Vec<Span> = (runs.iter())
+            .map(|run| Span {
+                file: File::Segment(run.place.segment),
+                at: u64::from(run.place.at) * UNIT,
+                length: run.place.length as usize,
+            })
+            .collect();
+        // Each is as long as the commit says, and all together as long as one frame may be, or they are read one after another: the first
+        // that is not what it should be ends it.
+        let total: u64 = spans.iter().map(|span| span.length as u64).sum();
+        let at_once = if total <= frame::MAX_PAYLOAD as u64 { spans.len().max(1) } else { 1 };
+        let decode = |((bytes, run), span): ((Vec<u8>, &&RunRef), &Span)| {
+            let damaged = |why| ReadError::Damaged(span.file, span.at, why);
+            let frame = frame_of(&bytes, Kind::Index).map_err(damaged)?;
+            let index = IndexFrame::decode(frame.payload, &self.segments).map_err(damaged)?;
+            if index.database != self.database || (index.after, index.up_to) != (run.after, run.up_to) {
+                return Err(Error::from(damaged(Malformed("it is another index than the commit names"))));
+            }
+            Ok(index)
+        };
+        let mut indexes = Vec::with_capacity(spans.len());
+        for (spans, runs) in spans.chunks(at_once).zip(runs.chunks(at_once)) {
+            let read = self.read_whole_many(spans)?;
+            for decoded in read.into_iter().zip(runs).zip(spans).map(decode) {
+                indexes.push(decoded?);
+            }
+        }
+        Ok(indexes)
+    }
+}

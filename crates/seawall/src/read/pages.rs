@@ -1,0 +1,307 @@
+//! Reading pages and frames: from the cache, else from a segment or the base, checked on the way in.
+
+use crate::error::{Error, Result};
+use crate::format::codec::Malformed;
+use crate::format::commit_frame::page_checksum;
+use crate::format::frame::{self, Frame, Kind, UNIT};
+use crate::format::group;
+use crate::format::head::BaseRef;
+use crate::format::ids::{BaseName, DatabaseId, PageNo, PageSize, SegmentName, Version};
+use crate::mutation::{self, Mutation};
+use crate::ports::storage::{File, Span, Storage};
+use crate::read::page_map::{Entry, SegmentNo, Segments};
+use crate::read::snapshot::{PagePlace, Snapshot};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use std::collections::HashMap;
+use std::io;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A page's image, shared.
+#[derive(Clone, Debug)]
+pub struct Page(pub(crate) Arc<[u8]>);
+
+impl Deref for Page {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The whole location, and which page was found there: names are never used twice, so what is under a key never changes; and a
+/// page map that is wrong about a place finds nothing under it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Key {
+    Segment { entry: Entry, page: PageNo },
+    Base { base: BaseName, page: PageNo },
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Page> for ByBytes {
+    fn weight(&self, _: &Key, page: &Page) -> u64 {
+        page.len() as u64 + 64
+    }
+}
+
+/// A scan of a base is read ahead this many bytes at a time …
+const READ_AHEAD: usize = 1 << 20;
+/// … and this many times at once.
+const READ_AHEAD_AT_ONCE: usize = 4;
+/// A checksum in a base's `.sums`.
+const SUM_BYTES: usize = 8;
+/// Older than the shortest retention: what such a snapshot lacks was collected, not lost.
+const RETENTION_MINIMUM_SECONDS: u64 = 15 * 60;
+/// No page is smaller: bounds how many the cache can hold.
+const SMALLEST_PAGE: u64 = 512;
+
+/// A database's pages, as this process knows them.
+pub(crate) struct Pages {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) segments: Segments,
+    pub(crate) database: DatabaseId,
+    cache: Cache<Key, Page, ByBytes>,
+    scans: Mutex<HashMap<BaseName, Scan>>,
+}
+
+/// How far the latest scan of a base has come.
+#[derive(Clone, Copy, Default)]
+struct Scan {
+    /// The page after the last one that was read.
+    next: u32,
+    /// How many pages to read at the next miss there.
+    pages: u32,
+}
+
+impl Pages {
+    pub(crate) fn new(storage: Arc<dyn Storage>, database: DatabaseId, cache_bytes: usize) -> Pages {
+        let items = (cache_bytes as u64 / (8 * SMALLEST_PAGE)).max(16) as usize;
+        let cache = Cache::with_weighter(items, cache_bytes as u64, ByBytes);
+        Pages { storage, segments: Segments::default(), database, cache, scans: Mutex::default() }
+    }
+
+    /// The image of `page` in `snapshot`, which has it.
+    pub(crate) fn read(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
+        let place = snapshot.place_of(page).ok_or_else(|| {
+            Error::corrupt(
+                format!("the page map of version {}", snapshot.version().0),
+                format!("page {} is missing", page.0),
+            )
+        })?;
+        let read = match place {
+            PagePlace::Segment(entry) => self.read_from_segment(entry, page),
+            PagePlace::Base(base) => self.read_from_base(base, page),
+        }
+        .map_err(|error| self.explain(error, snapshot))?;
+        if Some(read.len()) != snapshot.page_size().map(PageSize::bytes) {
+            let why = format!("page {} has {} bytes there, which is not its size", page.0, read.len());
+            return Err(Error::corrupt(format!("the page map of version {}", snapshot.version().0), why));
+        }
+        Ok(read)
+    }
+
+    /// How many bytes the page cache takes.
+    pub(crate) fn cached_bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    /// Remembers a page that was just committed.
+    pub(crate) fn remember(&self, page: PageNo, entry: Entry, image: Page) {
+        self.cache.insert(self.key_of(page, entry), image);
+    }
+
+    fn read_from_segment(&self, entry: Entry, page: PageNo) -> Result<Page, ReadError> {
+        if let Some(cached) = self.cache.get(&self.key_of(page, entry)) {
+            return Ok(cached);
+        }
+        let file = File::Segment(self.segments.name(entry.segment()));
+        let bytes = self.read_whole(Span { file, at: entry.offset(), length: entry.length() })?;
+        let damaged = |why: Malformed| ReadError::Damaged(file, entry.offset(), why);
+        let frame = frame_of(&bytes, Kind::Pages).map_err(damaged)?;
+        let group = self.take_in_group(&frame, entry.segment(), entry.at()).map_err(damaged)?;
+        let slot = usize::from(entry.slot());
+        let is_whole = frame.length == entry.length() && group.owner.version == entry.version();
+        if !is_whole || group.pages.get(slot) != Some(&page) {
+            return Err(damaged(Malformed("it holds other pages than the page map says")));
+        }
+        Ok(Page(image_of(&group, slot).into()))
+    }
+
+    /// The whole place; a mutation leaves something of it out.
+    fn key_of(&self, page: PageNo, entry: Entry) -> Key {
+        let partly = |segment, at, slot| Entry::new(Version(1), segment, at, 1, slot);
+        if mutation::is(Mutation::CacheWithoutN) {
+            let first = SegmentName { n: 0, ..self.segments.name(entry.segment()) };
+            let entry = partly(self.segments.number(first), entry.at(), entry.slot());
+            return Key::Segment { entry, page: PageNo(1) };
+        }
+        if mutation::is(Mutation::CacheByPage) {
+            return Key::Segment { entry: partly(SegmentNo(0), 0, 0), page };
+        }
+        Key::Segment { entry, page }
+    }
+
+    /// Puts every page of a group into the cache: they were read, and they are neighbours.
+    pub(crate) fn take_in_group(
+        &self,
+        frame: &Frame<'_>,
+        segment: SegmentNo,
+        at: u32,
+    ) -> Result<group::Group, Malformed> {
+        let group = group::decode(frame.payload)?;
+        if group.owner.database != self.database {
+            return Err(Malformed("it is of another database"));
+        }
+        let version = group.owner.version;
+        if version == Version(0) || version > Version::MAX {
+            return Err(Malformed("its version is impossible"));
+        }
+        let units = u16::try_from(frame.length as u64 / UNIT).map_err(|_| Malformed("it is longer than any group"))?;
+        for (slot, page) in group.pages.iter().enumerate() {
+            let entry = Entry::new(version, segment, at, units, slot as u8);
+            self.remember(*page, entry, Page(image_of(&group, slot).into()));
+        }
+        Ok(group)
+    }
+
+    fn read_from_base(&self, base: BaseRef, page: PageNo) -> Result<Page, ReadError> {
+        let key = Key::Base { base: base.name, page };
+        if let Some(cached) = self.cache.get(&key) {
+            return Ok(cached);
+        }
+        match self.how_far_ahead(&base, page) {
+            1 => self.read_on_from_base(base, page, 1),
+            ahead => match self.read_on_from_base(base, page, ahead) {
+                // What is missing behind the page that was asked for is told when it is asked for.
+                Err(ReadError::Short(..)) => self.read_on_from_base(base, page, 1),
+                read => read,
+            },
+        }
+    }
+
+    /// Reads `ahead` pages, from `page` on, into the cache; gives the first.
+    fn read_on_from_base(&self, base: BaseRef, page: PageNo, ahead: u32) -> Result<Page, ReadError> {
+        let (size, per_read) = (base.page_size.bytes(), (READ_AHEAD / base.page_size.bytes()) as u32);
+        let file = File::Base(base.name);
+        let mut spans: Vec<Span> = (0..ahead)
+            .step_by(per_read as usize)
+            .map(|first| Span {
+                file,
+                at: base.page_size.offset_of(PageNo(page.0 + first)),
+                length: (ahead - first).min(per_read) as usize * size,
+            })
+            .collect();
+        let sums = File::Sums(base.name);
+        spans.push(Span {
+            file: sums,
+            at: u64::from(page.0 - 1) * SUM_BYTES as u64,
+            length: ahead as usize * SUM_BYTES,
+        });
+        let mut read = self.read_whole_many(&spans)?;
+        let sums = read.pop().expect("as many answers as spans");
+        let images = read.iter().flat_map(|bytes| bytes.chunks_exact(size));
+        let mut first = None;
+        for (n, (image, sum)) in images.zip(sums.chunks_exact(SUM_BYTES)).enumerate() {
+            let this = PageNo(page.0 + n as u32);
+            if page_checksum(image) != sum {
+                let at = base.page_size.offset_of(this);
+                // Only the page that was asked for matters now; a damaged one read ahead is told when it is asked for.
+                if n == 0 {
+                    return Err(ReadError::Damaged(file, at, Malformed("its checksum does not fit")));
+                } else {
+                    break;
+                }
+            }
+            let image = Page(image.into());
+            self.cache.insert(Key::Base { base: base.name, page: this }, image.clone());
+            first.get_or_insert(image);
+        }
+        Ok(first.expect("at least one page was read"))
+    }
+
+    /// How many pages to read at once: one, unless the last misses were in a row; then ever more.
+    fn how_far_ahead(&self, base: &BaseRef, page: PageNo) -> u32 {
+        let most = (READ_AHEAD / base.page_size.bytes() * READ_AHEAD_AT_ONCE) as u32;
+        let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
+        let scan = scans.entry(base.name).or_default();
+        let pages = if page.0 == scan.next { (scan.pages * 8).clamp(1, most) } else { 1 };
+        let pages = pages.min(base.page_count - page.0 + 1);
+        *scan = Scan { next: page.0.saturating_add(pages), pages };
+        pages
+    }
+
+    pub(crate) fn read_whole(&self, span: Span) -> Result<Vec<u8>, ReadError> {
+        may_be_read(&span)?;
+        whole(self.storage.read(span), span)
+    }
+
+    pub(crate) fn read_whole_many(&self, spans: &[Span]) -> Result<Vec<Vec<u8>>, ReadError> {
+        spans.iter().try_for_each(may_be_read)?;
+        self.storage.read_many(spans).into_iter().zip(spans).map(|(read, span)| whole(read, *span)).collect()
+    }
+
+    /// A missing file is damage, unless the snapshot is so old that collection may have taken it.
+    fn explain(&self, error: ReadError, snapshot: &Snapshot) -> Error {
+        let age = snapshot.age(self.storage.now());
+        match error {
+            ReadError::Missing(_) if age.as_secs() >= RETENTION_MINIMUM_SECONDS => {
+                Error::SnapshotTooOld { version: snapshot.version(), age }
+            }
+            error => error.into(),
+        }
+    }
+}
+
+fn image_of(group: &group::Group, slot: usize) -> &[u8] {
+    &group.images[slot * group.page_size.bytes()..][..group.page_size.bytes()]
+}
+
+pub(crate) fn frame_of(bytes: &[u8], kind: Kind) -> Result<Frame<'_>, Malformed> {
+    let frame = frame::parse(bytes)?;
+    if frame.kind == kind { Ok(frame) } else { Err(Malformed("a frame of another kind lies there")) }
+}
+
+/// A length comes from a record that may say anything, and a sparse file has that many bytes: nothing longer than a frame is read.
+fn may_be_read(span: &Span) -> Result<(), ReadError> {
+    // The pages of a small commit come along with its frame.
+    if span.length <= frame::HEADER + frame::MAX_PAYLOAD + READ_AHEAD {
+        return Ok(());
+    }
+    Err(ReadError::Damaged(span.file, span.at, Malformed("what is to be read there is longer than any frame")))
+}
+
+fn whole(read: io::Result<Vec<u8>>, span: Span) -> Result<Vec<u8>, ReadError> {
+    match read {
+        Ok(bytes) if bytes.len() == span.length => Ok(bytes),
+        Ok(_) => Err(ReadError::Short(span.file, span.at)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ReadError::Missing(span.file)),
+        Err(error) => Err(ReadError::Failed(span.file, error)),
+    }
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("{0} is missing")]
+    Missing(File),
+    #[error("{0} ends before byte {1} and what must follow")]
+    Short(File, u64),
+    #[error("{0} at byte {1}: {2}")]
+    Damaged(File, u64, Malformed),
+    #[error("{0}: {1}")]
+    Failed(File, io::Error),
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Error {
+        match error {
+            ReadError::Missing(file) => Error::corrupt(file, "it is missing"),
+            ReadError::Short(file, at) => Error::corrupt(format!("{file} at byte {at}"), "it ends too early"),
+            ReadError::Damaged(file, at, why) => Error::corrupt(format!("{file} at byte {at}"), why),
+            ReadError::Failed(file, cause) => Error::io(format!("reading {file}"), cause),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A snapshot: one version of the database, whole, for as long as somebody holds it.
+
+use crate::format::codec::Malformed;
+use crate::format::commit_frame::{CommitFrame, RunRef};
+use crate::format::head::{BaseRef, CommitRef, Head};
+use crate::format::ids::{PageNo, PageSize, Version};
+use crate::format::index::{Entries, IndexFrame, merge};
+use crate::mutation::{self, Mutation};
+use crate::ports::moment::Moment;
+use crate::read::page_map::{Entry, PageMap, Segments};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Where a page's content is, in one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PagePlace {
+    /// In a segment.
+    Segment(Entry),
+    /// In the base.
+    Base(BaseRef),
+}
+
+/// What the next commit frame needs to say of the page map, as of this version.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trail {
+    /// Everything at or below this version is in the base.
+    pub(crate) runs_begin: Version,
+    /// The index frames, oldest first.
+    pub(crate) runs: Vec<RunRef>,
+    /// What changed since the last run, this version's own pages included.
+    pub(crate) recent: Entries,
+}
+
+/// One version of the database: which pages it has, and where they are.
+pub struct Snapshot {
+    pub(crate) head: Head,
+    pub(crate) page_size: Option<PageSize>,
+    pub(crate) page_count: u32,
+    pub(crate) map: PageMap,
+    pub(crate) trail: Trail,
+    /// Milliseconds since 1970 in this version's commit frame; 0 for version 0.
+    pub(crate) time: u64,
+    /// When the newest request was sent that showed this version to be the newest. All else here never changes.
+    shown: Mutex<Moment>,
+}
+
+impl Snapshot {
+    /// Version 0: what was adopted, or an empty database.
+    pub(crate) fn first(head: Head, sent: Moment) -> Snapshot {
+        let (page_size, page_count) = match head.base {
+            Some(base) => (Some(base.page_size), base.page_count),
+            None => (None, 0),
+        };
+        let trail = Trail { runs_begin: head.version, ..Trail::default() };
+        Snapshot { head, page_size, page_count, map: PageMap::default(), trail, time: 0, shown: Mutex::new(sent) }
+    }
+
+    /// A request that was sent at `sent` showed this version to be the newest, still.
+    pub(crate) fn was_shown(&self, sent: Moment) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if sent.monotonic > shown.monotonic {
+            *shown = sent;
+        }
+    }
+
+    /// How long ago this was certainly still the newest version: only since then can what it needs have been superseded, and collected.
+    pub(crate) fn age(&self, now: Moment) -> Duration {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).age(now)
+    }
+
+    /// The version that this is.
+    pub fn version(&self) -> Version {
+        self.head.version
+    }
+
+    /// The bytes of a page; `None` while the database is empty.
+    pub fn page_size(&self) -> Option<PageSize> {
+        self.page_size
+    }
+
+    /// The database's size in pages.
+    pub fn page_count(&self) -> u32 {
+        self.page_count
+    }
+
+    /// The head that this is the content of.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Where `page` is. An entry at or below the base's version is in the base: its segment may be gone.
+    pub fn place_of(&self, page: PageNo) -> Option<PagePlace> {
+        let base_version = self.head.base.map(|base| base.name.version);
+        match self.map.get(page) {
+            Some(entry) if Some(entry.version()) > base_version => Some(PagePlace::Segment(entry)),
+            _ => self.head.base.filter(|base| page.0 <= base.page_count).map(PagePlace::Base),
+        }
+    }
+
+    /// The snapshot after a commit whose frame is at hand. `earlier` is the snapshot that the page map is carried on from, if
+    /// it is of the same epoch; `runs` are those that it lacks, oldest first.
+    pub(crate) fn of_commit(
+        head: Head,
+        frame: CommitFrame,
+        runs: &[IndexFrame],
+        earlier: Option<&Snapshot>,
+        segments: &Segments,
+        sent: Moment,
+    ) -> Result<Snapshot, Malformed> {
+        check(&head, &frame)?;
+        let place = head.commit.place.ok_or(Malformed("a commit's place is missing"))?;
+        let own = frame.own_entries(place.segment, segments);
+        let base_version = head.base.map_or(Version(0), |base| base.name.version);
+        let mut map = match earlier {
+            Some(earlier) if earlier.head.base == head.base => earlier.map.clone(),
+            Some(earlier) => earlier.map.newer_than(base_version),
+            None => PageMap::default(),
+        };
+        let loses_recent = earlier.is_some() && mutation::is(Mutation::GapsLoseRecent);
+        let recent = if loses_recent { &[] } else { &frame.recent[..] };
+        let entries = runs.iter().flat_map(|run| &run.entries).chain(recent).chain(&own);
+        for (page, entry) in entries.filter(|(_, entry)| entry.version() > base_version) {
+            map.insert(*page, *entry);
+        }
+        let sizes = (earlier.and_then(|earlier| earlier.page_size), head.base.map(|base| base.page_size));
+        let is_cut_anew = sizes.0.or(sizes.1).is_some_and(|size| size != frame.page_size);
+        if is_cut_anew && !(1..=frame.page_count).all(|page| map.get(PageNo(page)).is_some()) {
+            return Err(Malformed("the page size was changed, and not every page was written in the new one"));
+        }
+        let recent = merge(&frame.recent, &own);
+        let trail = Trail { runs_begin: frame.runs_begin, runs: frame.runs, recent };
+        let (page_size, page_count) = (Some(frame.page_size), frame.page_count);
+        Ok(Snapshot { head, page_size, page_count, map, trail, time: frame.time, shown: Mutex::new(sent) })
+    }
+}
+
+/// Whether the frame is the one that the head names, and both fit the base: asserted before writing and after reading.
+fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {
+    let same = frame.database == head.database
+        && frame.epoch == head.epoch
+        && frame.version == head.version
+        && frame.commit == head.commit.id;
+    if !same {
+        return Err(Malformed("it is not the commit that the head names"));
+    }
+    // The runs begin where an earlier base ended: what they leave out must be in the base that is used now.
+    if head.base.map_or(Version(0), |base| base.name.version) < frame.runs_begin {
+        return Err(Malformed("the head's base is older than the index"));
+    }
+    Ok(())
+}
+
+/// Whether `frame` follows `previous`: versions rise by one, digests chain.
+pub(crate) fn follows(frame: &CommitFrame, previous: &Head) -> bool {
+    frame.previous.is(&previous.commit) && frame.version == previous.version.next()
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let CommitRef { id, .. } = self.head.commit;
+        write!(f, "version {} ({id}, {} pages)", self.head.version.0, self.page_count)
+    }
+}

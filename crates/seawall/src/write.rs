@@ -1,0 +1,10 @@
+//! Writing: from a transaction's first page to its version.
+
+pub(crate) mod background;
+pub(crate) mod begin;
+pub(crate) mod commit;
+pub(crate) mod overlay;
+pub(crate) mod queue;
+pub(crate) mod segment;
+pub(crate) mod settle;
+pub(crate) mod transaction;

@@ -1,0 +1,175 @@
+//! A write transaction: the newest snapshot, what was written over it, and the turn to publish it.
+
+use crate::database::{Database, FORKED};
+use crate::error::{Error, Result};
+use crate::format::ids::{PageNo, PageSize};
+use crate::mutation::{self, Mutation};
+use crate::ports::moment::Moment;
+use crate::read::pages::Page;
+use crate::read::snapshot::Snapshot;
+use crate::write::overlay::Overlay;
+use crate::write::queue::Turn;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// A write transaction. It holds the turn to write; dropping it rolls back, never blocks and never fails.
+pub struct Transaction {
+    database: Arc<Database>,
+    snapshot: Arc<Snapshot>,
+    turn: Turn,
+    overlay: Overlay,
+    page_count: u32,
+    /// When it began, if nobody was asked since.
+    unconfirmed: Option<Moment>,
+    /// The commit was tried: whatever came of it, this transaction publishes nothing more.
+    is_over: bool,
+}
+
+impl Transaction {
+    pub(crate) fn new(
+        database: Arc<Database>,
+        snapshot: Arc<Snapshot>,
+        turn: Turn,
+        unconfirmed: Option<Moment>,
+    ) -> Transaction {
+        let page_count = snapshot.page_count();
+        Transaction { database, snapshot, turn, overlay: Overlay::default(), page_count, unconfirmed, is_over: false }
+    }
+
+    /// When it began, if it began under a lease that its process had kept, without asking anybody: then what it read counts only
+    /// once it has committed, or, if it writes nothing, once [`Database::confirm`] says so. A lease is never proof.
+    pub fn unconfirmed(&self) -> Option<Moment> {
+        self.unconfirmed
+    }
+
+    /// What the transaction started from.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The bytes of a page; `None` while the database is empty and nothing was written.
+    pub fn page_size(&self) -> Option<PageSize> {
+        self.snapshot.page_size().or(self.overlay.page_size())
+    }
+
+    /// The size in pages, as far as it was written or truncated.
+    pub fn page_count(&self) -> u32 {
+        self.page_count
+    }
+
+    /// Writes a page, whole.
+    pub fn write_page(&mut self, size: PageSize, page: PageNo, bytes: &[u8]) -> Result<()> {
+        if self.page_size().is_some_and(|known| known != size) {
+            let why = std::io::Error::other(format!("the page size cannot become {} bytes", size.bytes()));
+            return Err(Error::io("writing a page", why));
+        }
+        self.overlay.write(&*self.database.storage, size, page, bytes)?;
+        self.page_count = self.page_count.max(page.0);
+        Ok(())
+    }
+
+    /// A page as this transaction sees it. What lies between the old end and what was written is zero.
+    pub fn read_page(&self, page: PageNo) -> Result<Page> {
+        read_through(&self.overlay, &self.database, &self.snapshot, page)
+    }
+
+    /// A page as it was when the transaction began; empty where there was none.
+    pub fn read_committed(&self, page: PageNo) -> Result<Page> {
+        let is_there = page.0 <= self.snapshot.page_count();
+        if is_there { self.database.read_page(&self.snapshot, page) } else { Ok(Page(Arc::default())) }
+    }
+
+    /// Whether nothing but `page` was written.
+    pub fn has_written_only(&self, page: PageNo) -> bool {
+        self.overlay.page_numbers() == [page] && self.page_count == self.snapshot.page_count()
+    }
+
+    /// Makes the database `pages` pages long; what follows is forgotten.
+    pub fn truncate(&mut self, pages: u32) {
+        self.overlay.truncate(pages);
+        self.page_count = pages;
+    }
+
+    /// Publishes what was written as the next version, `page_count` pages long. When it returns a snapshot, that version is
+    /// durable, on the file system and in the order. Whatever it returns, the transaction is over.
+    pub fn commit(&mut self, page_count: u32) -> Result<Arc<Snapshot>> {
+        let size = self.page_size().ok_or_else(|| Error::corrupt("the transaction", "nothing was written"))?;
+        self.commit_as(size, page_count)
+    }
+
+    /// The same, and the database's pages become `page_size` bytes long. It is the same file, cut into other pages: what was written in
+    /// pages of the size before, SQLite's VACUUM for example, is read at the same places of the file.
+    pub fn commit_as(&mut self, page_size: PageSize, page_count: u32) -> Result<Arc<Snapshot>> {
+        assert!(!self.is_over, "a transaction commits once");
+        if !self.database.is_current() {
+            return Err(Error::CannotOpen(FORKED.into()));
+        }
+        self.is_over = true;
+        if self.page_size().is_some_and(|written| written != page_size) {
+            return self.commit_cut_anew(page_size, page_count);
+        }
+        self.truncate(page_count);
+        let mut pages = self.overlay.page_numbers();
+        // What the database grew by is written whole, so that a page never shows what lay there before it was cut off.
+        let grown = (self.snapshot.page_count() + 1..=page_count).map(PageNo);
+        if !mutation::is(Mutation::RegrownNotWritten) {
+            pages.extend(grown.filter(|page| matches!(self.overlay.read(*page), Ok(None))).collect::<Vec<_>>());
+        }
+        pages.sort_unstable();
+        let Transaction { database, snapshot, turn, overlay, .. } = self;
+        let read = |page| read_through(overlay, database, snapshot, page);
+        database.publish(turn, snapshot, page_size, page_count, &pages, &read)
+    }
+
+    /// Publishes every page: no place that a page map knows of so far has a page of this size.
+    fn commit_cut_anew(&mut self, page_size: PageSize, page_count: u32) -> Result<Arc<Snapshot>> {
+        let mut pages: Vec<PageNo> = (1..=page_count).map(PageNo).collect();
+        let Transaction { database, snapshot, turn, overlay, page_count: written, .. } = self;
+        if mutation::is(Mutation::CutAnewInPart) {
+            pages.retain(|page| matches!(overlay.read(*page), Ok(Some(_))));
+        }
+        let old = overlay.page_size().or(snapshot.page_size()).expect("it is another size");
+        // Of a page that is cut into several, each of them needs the whole.
+        let last: RefCell<Option<(PageNo, Page)>> = RefCell::default();
+        let read_old = |page: PageNo| -> Result<Page> {
+            match &*last.borrow() {
+                Some((known, image)) if *known == page => return Ok(image.clone()),
+                _ => {}
+            }
+            let image = read_through(overlay, database, snapshot, page)?;
+            *last.borrow_mut() = Some((page, image.clone()));
+            Ok(image)
+        };
+        let read = |page: PageNo| -> Result<Page> {
+            let mut image = vec![0; page_size.bytes()];
+            let mut done = 0;
+            while done < image.len() {
+                let (page, within) = old.place_of(page_size.offset_of(page) + done as u64);
+                let Some(page) = page.filter(|page| page.0 <= *written) else { break };
+                let length = (old.bytes() - within).min(image.len() - done);
+                image[done..done + length].copy_from_slice(&read_old(page)?[within..within + length]);
+                done += length;
+            }
+            Ok(Page(image.into()))
+        };
+        database.publish(turn, snapshot, page_size, page_count, &pages, &read)
+    }
+}
+
+fn read_through(overlay: &Overlay, database: &Database, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
+    if let Some(image) = overlay.read(page)? {
+        return Ok(image);
+    }
+    if page.0 <= snapshot.page_count() {
+        return database.read_page(snapshot, page);
+    }
+    let size = overlay.page_size().or(snapshot.page_size());
+    let size = size.ok_or_else(|| Error::corrupt("the database", "it is empty"))?;
+    Ok(Page(vec![0; size.bytes()].into()))
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        self.database.end_turn(&mut self.turn);
+    }
+}
