@@ -3,6 +3,7 @@
 //! `cargo run --example seeds` in this folder; what is there already stays.
 
 use seawall::format::commit_frame::{CommitFrame, NewGroup, NewPage, RunRef, page_checksum};
+use seawall::format::entry::{Entry, Segments};
 use seawall::format::frame::{self, HEADER, Kind, UNIT};
 use seawall::format::group::{Encoder, Owner};
 use seawall::format::head::{BaseRef, CommitRef, Head, Place};
@@ -11,7 +12,6 @@ use seawall::format::identity::Identity;
 use seawall::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch};
 use seawall::format::index::IndexFrame;
 use seawall::format::mark::{Fate, Mark};
-use seawall::read::page_map::{Entry, Segments};
 use seawall::{PageNo, PageSize, Version};
 use seawall_dynamodb::item::{Value, item_of};
 use seawall_fuzz::reading::SEGMENT;

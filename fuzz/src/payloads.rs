@@ -5,12 +5,13 @@
 
 use seawall::Version;
 use seawall::format::commit_frame::CommitFrame;
+use seawall::format::entry::Segments;
 use seawall::format::frame::Kind;
 use seawall::format::group::{self, Encoder, pages_per_group};
 use seawall::format::ids::{SegmentName, WriterId};
 use seawall::format::index::{Entries, IndexFrame, merge};
 use seawall::format::mark::Mark;
-use seawall::read::page_map::{PageMap, Segments};
+use seawall::read::page_map::PageMap;
 
 /// The kinds of frames, as the first byte of an input names them.
 pub const KINDS: [Kind; 4] = [Kind::Pages, Kind::Commit, Kind::Index, Kind::Mark];

@@ -161,7 +161,7 @@ fn examine_name(name: &Path) -> (Option<Identity>, Vec<Finding>) {
     };
     let id = match id_of(name) {
         Ok(None) => None,
-        Ok(Some(bytes)) => Some(identity::parse(bytes)),
+        Ok(Some(bytes)) => Some(identity::parse(bytes).map_err(seawall::Error::damaged_id)),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
         Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
             let text =

@@ -11,13 +11,13 @@ use crate::plain::is_marked;
 use crate::process::ProcessId;
 use crate::stock::sums_of;
 use seawall::format::commit_frame::{CommitFrame, page_checksum};
+use seawall::format::entry::Segments;
 use seawall::format::frame::{self, Kind, UNIT};
 use seawall::format::group;
 use seawall::format::head::{Head, Place};
 use seawall::format::ids::{Digest, PageNo, PageSize, Version};
 use seawall::format::sqlite_header::HEADER;
 use seawall::ports::storage::File;
-use seawall::read::page_map::Segments;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 

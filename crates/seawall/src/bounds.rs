@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+/// A bound of the engine: `real`, or, with the feature `simulation`, so small that what it bounds happens all the time.
+pub(crate) const fn bound(real: usize, simulated: usize) -> usize {
+    if cfg!(feature = "simulation") { simulated } else { real }
+}
+
 /// What a number may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {

@@ -4,11 +4,11 @@
 //! translate kinds, never texts. Whatever a text is made of (labels, names, what servers and systems say) is made safe where it is
 //! shown, which is here: [`Shown`].
 
+use crate::format::codec::Malformed;
 use crate::format::ids::{CommitId, Version};
-use crate::ports::coordinator::CoordinatorError;
-use crate::ports::storage::Unusable;
 use crate::shown::Shown;
-use crate::to_come::{FROM_A_COPY, ToCome};
+use crate::to_come::ToCome;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,24 +146,19 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// A coordinator's error where nothing can have been written.
-    pub(crate) fn nothing_written(error: CoordinatorError) -> Error {
-        match error {
-            CoordinatorError::Unreachable(cause)
-            | CoordinatorError::Unclear(cause)
-            | CoordinatorError::Undurable(cause) => Error::Unreachable { cause },
-            CoordinatorError::Full(cause) => Error::Full(cause),
-            CoordinatorError::Permission(cause) => Error::Permission(cause),
-            CoordinatorError::Unusable(_) => Error::CannotOpen(format!("{error}. Nothing was written")),
-            CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::CannotOpen(format!(
-                "{error}. Nothing was written, and the data is in the files: bring the head back from the coordinator's backup; or run {}. \
-                 {FROM_A_COPY}",
-                ToCome::RECOVER
-            )),
-        }
-    }
+/// What is found under one of our names can never be used as it is; the text says what it is, and what to do.
+#[derive(Debug)]
+pub(crate) struct Unusable(pub(crate) String);
 
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+impl Error {
     /// Which row of the design's table this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -200,6 +195,15 @@ impl Error {
             }
             _ => Error::Io { what, cause: Arc::new(cause) },
         }
+    }
+
+    /// `id` cannot be used, for this reason; with the way out.
+    pub fn damaged_id(why: Malformed) -> Error {
+        Error::CannotOpen(format!(
+            "NAME-seawall/id cannot be used: {why}. Nothing was changed, and the data is in the files: write the content of id's backup into \
+             it; or run {}",
+            ToCome::RECOVER
+        ))
     }
 
     /// A damaged file, and what does not fit.

@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod commit_frame;
+pub mod entry;
 pub mod frame;
 pub mod group;
 pub mod head;

@@ -355,7 +355,7 @@ fn open_existing(
     let span = |file, length| Span { file, at: 0, length };
     let spans = [span(File::Id, identity::MAX_LENGTH), span(File::Name, HEADER), span(File::High, high::LENGTH)];
     let [id, header, high] = <[_; 3]>::try_from(storage.read_many(&spans)).expect("as many answers as spans");
-    let identity = identity::parse(id.map_err(|error| Error::io("reading id", error))?)?;
+    let identity = identity::parse(id.map_err(|error| Error::io("reading id", error))?).map_err(Error::damaged_id)?;
     let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
     check_coordinator(&identity.coordinator, &coordinator.name())?;
     check_name(&or_nothing(header).map_err(|error| Error::io("reading NAME", error))?)?;

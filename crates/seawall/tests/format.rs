@@ -4,6 +4,7 @@ mod common;
 
 use common::{Folder, PlainFile};
 use seawall::format::commit_frame::{CommitFrame, NewGroup, page_checksum};
+use seawall::format::entry::{Entry, Segments};
 use seawall::format::frame::{self, Frame, Kind};
 use seawall::format::group::{self, Encoder};
 use seawall::format::head::{CommitRef, Head, Place};
@@ -12,7 +13,6 @@ use seawall::format::index::IndexFrame;
 use seawall::format::mark::{Fate, Mark};
 use seawall::ports::storage::home_of;
 use seawall::ports::storage::os::OsStorage;
-use seawall::read::page_map::{Entry, Segments};
 use seawall::{Access, Database, Options, PageNo, PageSize, Version};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};

@@ -8,9 +8,9 @@ use crate::plan::Disaster;
 use crate::process::ProcessId;
 use seawall::Database;
 use seawall::format::commit_frame::CommitFrame;
+use seawall::format::entry::Segments;
 use seawall::format::frame::{self, Kind, UNIT};
 use seawall::ports::storage::File;
-use seawall::read::page_map::Segments;
 use seawall_dynamodb::item::Item;
 use std::time::Duration;
 

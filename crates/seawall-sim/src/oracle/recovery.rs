@@ -7,11 +7,11 @@ use super::{Number, Oracle, number_in};
 use crate::chronicle::Event;
 use crate::disk::Disk;
 use seawall::format::commit_frame::CommitFrame;
+use seawall::format::entry::Segments;
 use seawall::format::frame::{self, Frame, Kind, UNIT};
 use seawall::format::group;
 use seawall::format::ids::{Digest, Epoch, Version};
 use seawall::format::mark::{Fate, Mark};
-use seawall::read::page_map::Segments;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 const SEGMENTS: &str = "NAME-seawall/segments";

@@ -1,12 +1,12 @@
 //! The commit frame: what a transaction appended, and how a reader gets from there to a whole page map.
 
+use crate::bounds::bound;
 use crate::format::codec::{Malformed, Reader, put_varint};
+use crate::format::entry::{Entry, Segments};
 use crate::format::group::{page_number, pages_per_group};
 use crate::format::head::{CommitRef, Place};
 use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, PageNo, PageSize, SegmentName, Version, WriterId};
 use crate::format::index::{Entries, put_entries, read_entries};
-use crate::ports::sync::bound;
-use crate::read::page_map::{Entry, Segments};
 
 /// A committer whose `recent` would take more than this writes an index frame first.
 pub const RECENT_BYTES: usize = bound(16 << 10, 256);

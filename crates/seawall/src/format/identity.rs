@@ -1,11 +1,8 @@
 //! `id`: what a database's folder is. Made once; its inode number is the database's home.
 
-use crate::error::{Error, Result};
 use crate::format::codec::Malformed;
 use crate::format::head::checksum;
 use crate::format::ids::DatabaseId;
-use crate::ports::storage::File;
-use crate::to_come::ToCome;
 use std::fmt;
 use std::str::FromStr;
 
@@ -77,17 +74,9 @@ impl FromStr for Identity {
     }
 }
 
-/// What the bytes of `id` say; the error has the way out.
-pub fn parse(bytes: Vec<u8>) -> Result<Identity> {
-    let damaged = |why: &dyn std::fmt::Display| {
-        Error::CannotOpen(format!(
-            "{} cannot be used: {why}. Nothing was changed, and the data is in the files: write the content of id's backup into it; or run {}",
-            File::Id,
-            ToCome::RECOVER
-        ))
-    };
-    let text = String::from_utf8(bytes).map_err(|_| damaged(&"it is not text"))?;
-    text.parse().map_err(|why: Malformed| damaged(&why))
+/// What the bytes of `id` say.
+pub fn parse(bytes: Vec<u8>) -> Result<Identity, Malformed> {
+    String::from_utf8(bytes).map_err(|_| Malformed("it is not text"))?.parse()
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Index frames: runs of the page map; and how its entries are encoded, here and in commit frames.
 
 use crate::format::codec::{Malformed, Reader, put_varint};
+use crate::format::entry::{Entry, Segments};
 use crate::format::group::page_number;
 use crate::format::ids::{DatabaseId, PageNo, SegmentName, Version, WriterId};
-use crate::read::page_map::{Entry, Segments};
 
 /// Entries of the page map, by page number.
 pub type Entries = Vec<(PageNo, Entry)>;

@@ -2,7 +2,6 @@
 //!
 //! The offsets are those of SQLite's file format documentation, section 1.3.
 
-use crate::error::{Error, Result};
 use crate::format::ids::PageSize;
 
 /// The bytes of the header.
@@ -39,20 +38,19 @@ pub fn state_of(header: &[u8]) -> NameState {
 }
 
 /// Page size and page count of a plain SQLite file of `size` bytes.
-pub(crate) fn dimensions(header: &[u8; HEADER], size: u64) -> Result<(PageSize, u32)> {
+pub(crate) fn dimensions(header: &[u8; HEADER], size: u64) -> Result<(PageSize, u32), String> {
     let page_size = match u32::from(u16::from_be_bytes([header[16], header[17]])) {
         1 => 65_536,
         bytes => bytes,
     };
-    let page_size = PageSize::new(page_size).ok_or_else(|| Error::corrupt("NAME", "its page size is impossible"))?;
-    let in_file =
-        u32::try_from(size / page_size.bytes() as u64).map_err(|_| Error::corrupt("NAME", "it has too many pages"))?;
+    let page_size = PageSize::new(page_size).ok_or("its page size is impossible")?;
+    let in_file = u32::try_from(size / page_size.bytes() as u64).map_err(|_| "it has too many pages")?;
     let field = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
     // The count in the header counts only if the program that wrote it last knew of it.
     let in_header = field(PAGE_COUNT);
     let valid = in_header > 0 && field(CHANGE_COUNTER) == field(VERSION_VALID_FOR);
     if valid && in_header > in_file {
-        return Err(Error::corrupt("NAME", format!("it has {in_file} pages, and says that it has {in_header}")));
+        return Err(format!("it has {in_file} pages, and says that it has {in_header}"));
     }
     Ok((page_size, if valid { in_header } else { in_file }))
 }

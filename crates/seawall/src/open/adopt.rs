@@ -149,7 +149,8 @@ impl Adoption<'_> {
     /// Which database `id` says this is.
     fn adopted_as(&self) -> Result<DatabaseId> {
         let id = self.storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH });
-        Ok(identity::parse(id.map_err(|error| Error::io("reading id", error))?)?.database)
+        let identity = identity::parse(id.map_err(|error| Error::io("reading id", error))?);
+        Ok(identity.map_err(Error::damaged_id)?.database)
     }
 
     /// Marks NAME, if it is not: from now on nobody writes it. If this call marked it, the header that takes the mark away again.
@@ -236,7 +237,8 @@ impl Adoption<'_> {
         let size = held.size()?;
         let mut header = [0; HEADER];
         held.read(0, &mut header)?;
-        let (page_size, page_count) = sqlite_header::dimensions(&header, size)?;
+        let (page_size, page_count) =
+            sqlite_header::dimensions(&header, size).map_err(|why| Error::corrupt(File::Name, why))?;
         if self.is_empty_database(held, size)? {
             return Ok(None);
         }

@@ -9,10 +9,12 @@ pub mod conformance;
 pub mod fs;
 pub mod kinds;
 
+use crate::error::Error;
 use crate::format::head::Head;
 use crate::format::ids::{CommitId, Epoch, Token, Version};
 use crate::ports::moment::Moment;
 use crate::shown::Shown;
+use crate::to_come::{FROM_A_COPY, ToCome};
 use std::time::Duration;
 
 /// Why a coordinator did not do what it was asked.
@@ -49,6 +51,25 @@ impl CoordinatorError {
     pub fn is_certain(&self) -> bool {
         use CoordinatorError::{Full, Permission, Unreachable};
         matches!(self, Unreachable(_) | Full(_) | Permission(_))
+    }
+}
+
+impl Error {
+    /// A coordinator's error where nothing can have been written.
+    pub(crate) fn nothing_written(error: CoordinatorError) -> Error {
+        match error {
+            CoordinatorError::Unreachable(cause)
+            | CoordinatorError::Unclear(cause)
+            | CoordinatorError::Undurable(cause) => Error::Unreachable { cause },
+            CoordinatorError::Full(cause) => Error::Full(cause),
+            CoordinatorError::Permission(cause) => Error::Permission(cause),
+            CoordinatorError::Unusable(_) => Error::CannotOpen(format!("{error}. Nothing was written")),
+            CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::CannotOpen(format!(
+                "{error}. Nothing was written, and the data is in the files: bring the head back from the coordinator's backup; or run {}. \
+                 {FROM_A_COPY}",
+                ToCome::RECOVER
+            )),
+        }
     }
 }
 

@@ -20,8 +20,6 @@ pub mod rights;
 pub(crate) mod safely;
 pub mod trials;
 
-pub use safely::Unusable;
-
 pub use lease_file::lease_descriptors;
 
 use crate::error::Result;

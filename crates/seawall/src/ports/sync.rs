@@ -44,11 +44,6 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// A bound of the engine: `real`, or, with the feature `simulation`, so small that what it bounds happens all the time.
-pub(crate) const fn bound(real: usize, simulated: usize) -> usize {
-    if cfg!(feature = "simulation") { simulated } else { real }
-}
-
 /// What a simulator implements, and what stands in the place of the standard library's locks then.
 #[cfg(feature = "simulation")]
 pub mod simulated {

@@ -3,13 +3,13 @@
 use crate::error::{Error, Result};
 use crate::format::codec::Malformed;
 use crate::format::commit_frame::page_checksum;
+use crate::format::entry::{Entry, SegmentNo, Segments};
 use crate::format::frame::{self, Frame, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
 use crate::format::ids::{BaseName, DatabaseId, PageNo, PageSize, SegmentName, Version};
 use crate::mutation::{self, Mutation};
 use crate::ports::storage::{File, Span, Storage};
-use crate::read::page_map::{Entry, SegmentNo, Segments};
 use crate::read::snapshot::{PagePlace, Snapshot};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;

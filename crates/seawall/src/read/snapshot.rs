@@ -2,12 +2,13 @@
 
 use crate::format::codec::Malformed;
 use crate::format::commit_frame::{CommitFrame, RunRef};
+use crate::format::entry::{Entry, Segments};
 use crate::format::head::{BaseRef, CommitRef, Head};
 use crate::format::ids::{PageNo, PageSize, Version};
 use crate::format::index::{Entries, IndexFrame, merge};
 use crate::mutation::{self, Mutation};
 use crate::ports::moment::Moment;
-use crate::read::page_map::{Entry, PageMap, Segments};
+use crate::read::page_map::PageMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 //!
 //! Up to a budget it is in memory; what goes beyond lies in a scratch file on the local disk.
 
+use crate::bounds::bound;
 use crate::error::{Error, Result};
 use crate::format::ids::{PageNo, PageSize};
 use crate::ports::storage::{Scratch, Storage};
-use crate::ports::sync::bound;
 use crate::read::pages::Page;
 use std::collections::HashMap;
 

@@ -1,7 +1,9 @@
 //! Appending to this process's own segment: whole commits, durably, in one write.
 
+use crate::bounds::bound;
 use crate::error::{Error, Result};
 use crate::format::commit_frame::{CommitFrame, MAX_RUNS, NewGroup, NewPage, RECENT_BYTES, RunRef, page_checksum};
+use crate::format::entry::Segments;
 use crate::format::frame::{self, Kind, MAX_PAYLOAD, UNIT};
 use crate::format::group::{self, Encoder, GROUP_BYTES, Owner};
 use crate::format::head::{CommitRef, Place};
@@ -10,8 +12,6 @@ use crate::format::index::{self, IndexFrame};
 use crate::format::mark::{Fate, Mark};
 use crate::mutation::{self, Mutation};
 use crate::ports::storage::{Append, File, Storage};
-use crate::ports::sync::bound;
-use crate::read::page_map::Segments;
 use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
 use std::collections::BTreeMap;
@@ -374,10 +374,10 @@ fn divided(run: IndexFrame, most: usize) -> Vec<IndexFrame> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::entry::Entry;
     use crate::format::head::Head;
     use crate::format::ids::DatabaseId;
     use crate::ports::moment::Moment;
-    use crate::read::page_map::Entry;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 

@@ -7,27 +7,15 @@
 
 use super::descriptors::with_room;
 use super::rights::Rights;
+use crate::error::Unusable;
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawMode, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::ffi::{CString, OsStr};
-use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-/// What is found under one of our names can never be used as it is; the text says what it is, and what to do.
-#[derive(Debug)]
-pub struct Unusable(String);
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Unusable {}
 
 /// An error that says that what is there cannot be used.
 pub(crate) fn unusable(text: impl Into<String>) -> io::Error {
