@@ -94,6 +94,17 @@ impl SimAppend {
 impl Append for SimAppend {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.counters.count(Operation::Append);
+        #[cfg(feature = "mutations")]
+        let bytes = {
+            let (not_synced, synced) = bytes.split_at(crate::mistakes::not_synced(bytes));
+            if !not_synced.is_empty() {
+                self.append_unsynced(not_synced)?;
+            }
+            if synced.is_empty() {
+                return Ok(());
+            }
+            synced
+        };
         let (world, process) = (self.world.clone(), self.world.my_process());
         // A short write: a part of it is there, and the rest found no space.
         let short = world.by_chance(world.file_faults() / 4.0).then(|| world.pick(0..=bytes.len() as u64) as usize);
@@ -125,7 +136,10 @@ impl Append for SimAppend {
             Ok(())
         })
     }
+}
 
+impl SimAppend {
+    /// Appends, and nothing makes it durable.
     #[cfg(feature = "mutations")]
     fn append_unsynced(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (inode, at, bytes) = (self.inode, self.position, bytes.to_vec());

@@ -4,6 +4,7 @@
 //! - what the engine's traits meet: `storage.rs` (calls in `calls.rs`, on `disk.rs`, through a client's `names.rs` and `locks.rs`),
 //!   `table.rs` (on [`items`]), `plain.rs`
 //! - who acts: `actor.rs`, `stock.rs`, and `director.rs`, which makes things happen to the others
+//! - `mistakes.rs`: the deliberate ones (`docs/mutations.md`) that a storage or a coordinator can make
 //! - who checks: `oracle.rs`, and `oracle/recovery.rs` for what a recovery would find
 //! - [`run`]: one seed, from its [`plan`] to its verdict; [`campaign`]: many
 #![forbid(unsafe_code)]
@@ -17,6 +18,8 @@ mod disk;
 mod files;
 pub mod items;
 mod locks;
+#[cfg(feature = "mutations")]
+mod mistakes;
 mod names;
 mod oracle;
 mod plain;

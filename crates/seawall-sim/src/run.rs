@@ -7,7 +7,9 @@ use crate::plan::Plan;
 use crate::table::SimTable;
 use crate::transaction::Actor;
 use crate::world::World;
-use seawall::ports::coordinator::kinds;
+use seawall::format::ids::DatabaseId;
+use seawall::ports::coordinator::{Coordinator, kinds};
+use seawall::ports::storage::Storage;
 use seawall_dynamodb::DynamoCoordinator;
 use std::fmt;
 use std::sync::Arc;
@@ -43,7 +45,13 @@ impl fmt::Display for Verdict {
 /// Runs `seed` for `steps` steps, and then to its end. `tells`: with its trace.
 pub fn run(seed: u64, steps: u64, tells: bool) -> Verdict {
     kinds::add("dynamodb", |_, database, storage| {
-        Ok(Box::new(DynamoCoordinator::new(Arc::new(SimTable(World::here())), database, storage.clone())))
+        let coordinator = DynamoCoordinator::new(Arc::new(SimTable(World::here())), database, storage.clone());
+        Ok(with_mistakes(Box::new(coordinator), database, storage))
+    });
+    #[cfg(feature = "mutations")]
+    kinds::add("fs", |_, database, storage| {
+        let coordinator = seawall::ports::coordinator::fs::FsCoordinator::new(storage.clone());
+        Ok(with_mistakes(Box::new(coordinator), database, storage))
     });
     let world = World::new(seed, Plan::of(seed), tells);
     world.tell(|| format!("{:?}", world.plan()));
@@ -63,6 +71,18 @@ pub fn run(seed: u64, steps: u64, tells: bool) -> Verdict {
         violation: chronicle.violation(),
         trace: chronicle.take_trace(),
     }
+}
+
+/// The coordinator, or, if a deliberate mistake is asked for, one that makes it.
+fn with_mistakes(
+    coordinator: Box<dyn Coordinator>,
+    _database: DatabaseId,
+    _storage: &Arc<dyn Storage>,
+) -> Box<dyn Coordinator> {
+    #[cfg(feature = "mutations")]
+    let coordinator =
+        Box::new(crate::mistakes::Mistaken { coordinator, database: _database, storage: _storage.clone() });
+    coordinator
 }
 
 /// At the end: every byte of the history is as it was, and a newcomer reads it all, and writes at the price that the design names.

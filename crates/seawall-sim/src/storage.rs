@@ -303,11 +303,16 @@ impl Storage for SimStorage {
             }
         });
         world.with_process(process, |process| process.swapping -= 1);
-        if published.is_ok() && self.is_remote() && world.by_chance(world.file_faults()) {
+        let published = published.and_then(|()| {
+            if !self.is_remote() || !world.by_chance(world.file_faults()) {
+                return Ok(());
+            }
             // The server forgot this client after it had carried the request out: the repeated one meets its own success.
             world.met(Event::OwnSuccessExists);
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
+            Err(io::ErrorKind::AlreadyExists.into())
+        });
+        #[cfg(feature = "mutations")]
+        let published = crate::mistakes::published(version, published);
         published
     }
 
@@ -382,6 +387,10 @@ impl Storage for SimStorage {
     }
 
     fn process(&self) -> u32 {
+        #[cfg(feature = "mutations")]
+        if crate::mistakes::forks_go_unseen() {
+            return 0;
+        }
         self.world.my_process().0 as u32
     }
 

@@ -1,151 +1,91 @@
-//! What one process keeps for one database: the newest snapshot it knows, the caches, the writers' queue.
+//! What one process keeps for one database: the [`Tip`] that it reads by, the [`Committer`] that it writes by, with its chores.
 
 use crate::error::{Error, Result};
-use crate::format::head::Head;
-use crate::format::ids::{DatabaseId, PageNo};
-use crate::mutation::{self, Mutation};
+use crate::format::ids::PageNo;
 use crate::options::{Freshness, Options};
-use crate::ports::coordinator::{Coordinator, Known};
 use crate::ports::counters::Counts;
 use crate::ports::moment::Moment;
-use crate::ports::process::Process;
-use crate::ports::storage::{Stamp, Storage};
-use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
-use crate::read::pages::{Page, Pages};
+use crate::ports::storage::Stamp;
+use crate::ports::sync::Mutex;
+use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
-use crate::to_come::{FROM_A_COPY, ToCome};
-use crate::write::background::Bell;
-use crate::write::queue::Queue;
-use crate::write::segment::SegmentWriter;
-use crate::write::settle::{PATIENCE_LATER, Settlement};
+use crate::read::tip::Tip;
+use crate::write::committer::Committer;
+use crate::write::settle::PATIENCE_LATER;
+use crate::write::transaction::Transaction;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Half of the shortest retention: whoever reads an older version could lose it in the middle.
-const OLDEST_READ: Duration = Duration::from_secs(15 * 60 / 2);
-
-/// What a child is told that uses what its parent opened.
-pub(crate) const FORKED: &str =
-    "this process was forked from the one that opened the database. Nothing was written: open it anew";
-
-/// The same, in a transaction: there an inherited page map can be read.
-const FORKED_INSIDE: &str =
-    "this process was forked inside the transaction, which is its parent's. Nothing was written; roll back";
-
-/// How long the coordinator is asked before a transaction fails, or a commit's outcome is reported as unknown.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-
 /// One database, as this process knows it. There is one for each database and process; connections share it.
 pub struct Database {
     pub(crate) name: PathBuf,
     pub(crate) options: Options,
-    pub(crate) id: DatabaseId,
-    /// This folder's home, from the inode numbers of `id` and of the folder.
-    pub(crate) home: u64,
-    /// The home that the head names. It is another one where this folder is a copy, which may only be read.
-    pub(crate) original: u64,
+    pub(crate) tip: Arc<Tip>,
+    pub(crate) committer: Arc<Committer>,
     /// What NAME looked like when its mark was last seen; `None` before the second opening.
     pub(crate) name_stamp: Mutex<Option<Stamp>>,
-    /// Which process this is; after a fork it is another one, and must open anew.
-    pub(crate) process: u32,
-    /// The same, told apart without asking the kernel.
-    pub(crate) origin: Process,
     /// How many segments its first page map named.
     pub(crate) segments_at_first: usize,
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) coordinator: Box<dyn Coordinator>,
-    pub(crate) pages: Pages,
-    pub(crate) newest: Mutex<Newest>,
-    pub(crate) answered: Condvar,
-    pub(crate) queue: Arc<Queue>,
-    pub(crate) segment: Mutex<SegmentWriter>,
-    /// A commit whose outcome nobody knows yet: it is settled before anything else is done.
-    pub(crate) pending: Settlement,
-    pub(crate) unsettled: AtomicBool,
-    pub(crate) bell: Arc<Bell>,
-    pub(crate) requests: AtomicBool,
-}
-
-/// The newest snapshot that this process knows of, and how it asks for newer ones.
-pub(crate) struct Newest {
-    pub(crate) snapshot: Arc<Snapshot>,
-    /// When the newest request was sent whose answer is in `snapshot`.
-    pub(crate) sent: Moment,
-    /// A load is under way.
-    loading: bool,
-    /// How many threads wait for its answer: to wake nobody costs a system call, too.
-    waiting: u32,
-    /// How many loads failed, and the last of them: when it was sent, and why.
-    failures: u64,
-    failed: Option<(Moment, Error)>,
-}
-
-impl Newest {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, sent: Moment) -> Newest {
-        Newest { snapshot, sent, loading: false, waiting: 0, failures: 0, failed: None }
-    }
+    /// A connection wants its requests' freshness.
+    expects_requests: AtomicBool,
 }
 
 impl Database {
+    pub(crate) fn new(name: PathBuf, options: Options, tip: Tip) -> Arc<Database> {
+        let tip = Arc::new(tip);
+        Arc::new(Database {
+            name,
+            segments_at_first: tip.pages.segments.count(),
+            committer: Committer::new(tip.clone(), options.lease),
+            tip,
+            options,
+            name_stamp: Mutex::default(),
+            expects_requests: AtomicBool::new(false),
+        })
+    }
+
     /// Whether this process is still the one that opened it: not after a fork.
     pub fn is_current(&self) -> bool {
-        let is_same = self.origin.is_this() && self.storage.process() == self.process;
-        is_same || mutation::is(Mutation::ForkGoesOn)
+        self.tip.is_current()
     }
 
-    /// What a child inherited is its parent's: the locks, the queue of what the kernel tells of `commits/`, the lease. Asked at every
-    /// transaction and page, so without asking the kernel; whoever writes asks [`Database::is_current`].
-    fn check_origin(&self, otherwise: &str) -> Result<()> {
-        if self.origin.is_this() { Ok(()) } else { Err(Error::CannotOpen(otherwise.into())) }
+    /// Whether this folder is a copy of the database's: it can be read, and is never written.
+    pub fn is_copy(&self) -> bool {
+        self.tip.is_copy()
     }
 
-    /// The newest snapshot that this process knows of, without asking anybody.
+    /// A copy must never share its head with the original by writing.
+    pub fn must_be_original(&self) -> Result<()> {
+        self.tip.must_be_original()
+    }
+
+    /// Whether this process may write the database, as far as the kernel can tell that beforehand; the error says why it may not.
+    pub fn may_write(&self) -> Result<()> {
+        self.must_be_original()?;
+        self.tip.storage.may_write().map_err(|error| Error::io("writing the database", error))
+    }
+
+    /// The newest snapshot that this process knows of, without asking the coordinator.
     pub fn newest_known(&self) -> Arc<Snapshot> {
-        self.newest().snapshot.clone()
+        self.tip.known()
     }
 
     /// A snapshot that is as new as `freshness` demands. Asks the coordinator if it must; threads share loads. A failed
     /// refresh is an error, never a silent old read.
-    pub fn snapshot(self: &Arc<Self>, freshness: Freshness) -> Result<Arc<Snapshot>> {
+    pub fn snapshot(&self, freshness: Freshness) -> Result<Arc<Snapshot>> {
         self.snapshot_within(freshness, PATIENCE_LATER)
     }
 
-    /// The same, for a caller that waits at most `timeout` for what became of an earlier commit of this process.
-    pub fn snapshot_within(self: &Arc<Self>, freshness: Freshness, timeout: Duration) -> Result<Arc<Snapshot>> {
-        self.check_origin(FORKED)?;
-        if !mutation::is(Mutation::ReadersDoNotSettle) {
-            self.settle(timeout)?;
-        }
-        let now = self.storage.now();
-        let since = match freshness {
-            Freshness::Transaction => now,
-            // However long a request lasts, what it reads must not be collected under it.
-            Freshness::Since(moment) if self.newest().sent.age(now) < OLDEST_READ => moment,
-            Freshness::Since(_) => now,
-            Freshness::Request { began, age } => {
-                let (age, newest) = (age.min(OLDEST_READ), self.newest());
-                if newest.sent.monotonic >= began.monotonic && newest.sent.age(now) < age {
-                    return Ok(newest.snapshot.clone());
-                }
-                // The load that was sent when the request began may still be on its way.
-                if began.age(now) < age { began } else { now }
-            }
-            Freshness::Seconds(seconds) => {
-                let newest = self.newest();
-                if newest.sent.age(now) < seconds.min(OLDEST_READ) {
-                    return Ok(newest.snapshot.clone());
-                }
-                now
-            }
-        };
-        self.snapshot_since(since)
+    /// The same, for a caller that waits at most `timeout` for the outcome of an earlier commit of this process.
+    pub fn snapshot_within(&self, freshness: Freshness, timeout: Duration) -> Result<Arc<Snapshot>> {
+        self.committer.snapshot(freshness, timeout)
     }
 
-    /// Whether `snapshot` was the newest version at `since`, by the answer of somebody who was asked since then. If not, what was read
-    /// there must not be relied on: begin anew.
-    pub fn confirm(self: &Arc<Self>, snapshot: &Snapshot, since: Moment) -> Result<()> {
+    /// Whether `snapshot` was the newest version at `since`, by the answer to a request that was sent since then. If not, what was read
+    /// there must not be relied on: begin a new transaction.
+    pub fn confirm(&self, snapshot: &Snapshot, since: Moment) -> Result<()> {
         let newest = self.snapshot(Freshness::Since(since))?;
         if newest.head.commit.is(&snapshot.head.commit) {
             return Ok(());
@@ -153,204 +93,53 @@ impl Database {
         Err(Error::StaleSnapshot { mine: snapshot.version(), newest: newest.version() })
     }
 
-    /// A snapshot from the answer to a load that was sent at or after `since`. Nobody joins a load that was sent before; all
-    /// who wait then share the next one.
-    fn snapshot_since(&self, since: Moment) -> Result<Arc<Snapshot>> {
-        let mut newest = self.newest();
-        // One that failed before anybody waited for it here is no answer: things may be well again.
-        let earlier = newest.failures;
-        loop {
-            if newest.sent.monotonic >= since.monotonic {
-                return Ok(newest.snapshot.clone());
-            }
-            match &newest.failed {
-                Some((sent, error)) if newest.failures > earlier && sent.monotonic >= since.monotonic => {
-                    return Err(error.clone());
-                }
-                _ if newest.loading => {
-                    newest.waiting += 1;
-                    newest = whole(self.answered.wait(newest));
-                    newest.waiting -= 1;
-                    if mutation::is(Mutation::JoinsSentLoad) {
-                        return Ok(newest.snapshot.clone());
-                    }
-                }
-                _ => {
-                    newest.loading = true;
-                    let known = newest.snapshot.clone();
-                    drop(newest);
-                    let under_way = UnderWay(self);
-                    let sent = self.storage.now();
-                    let loaded = self.load(&known, PATIENCE);
-                    let sent = if mutation::is(Mutation::AgeFromAnswer) { self.storage.now() } else { sent };
-                    if let Err(error) = loaded.and_then(|head| self.catch_up(head, sent)) {
-                        let mut newest = self.newest();
-                        newest.failures += 1;
-                        newest.failed = Some((sent, error));
-                    }
-                    drop(under_way);
-                    newest = self.newest();
-                }
-            }
-        }
+    /// Begins a write transaction on the newest version: waits for the turn and the lease, at most `timeout`.
+    pub fn begin(&self, timeout: Duration) -> Result<Transaction> {
+        self.committer.begin(timeout)
     }
 
-    /// Asks for the head; refuses one that is older than what this process has seen.
-    pub(crate) fn load(&self, known: &Snapshot, patience: Duration) -> Result<Head> {
-        let head = self.coordinator.load(&Known::Head(&known.head), patience);
-        let head = head.map_err(Error::nothing_written)?;
-        self.accept(head, known)
-    }
-
-    /// A head that came in answer to a request that was sent when `known` was known.
-    pub(crate) fn accept(&self, head: Head, known: &Snapshot) -> Result<Head> {
-        self.check_head(&head)?;
-        let forked = head.order() == known.head.order() && !head.commit.is(&known.head.commit);
-        if head.order() < known.head.order() || forked {
-            return Err(Error::CannotOpen(format!(
-                "the head names version {} (epoch {}), and this process has already seen version {} (epoch {}): the head was set back. \
-                 Nothing was written. Stop all writers. If a backup of the head was restored, bring back the newest; or run {}",
-                head.version.0,
-                head.epoch.0,
-                known.head.version.0,
-                known.head.epoch.0,
-                ToCome::RECOVER
-            )));
-        }
-        Ok(head)
-    }
-
-    /// Whether `head` is this database's.
-    pub(crate) fn check_head(&self, head: &Head) -> Result<()> {
-        check_database(head, self.id)?;
-        check_home(head, self.original)
-    }
-
-    /// Whether this folder is a copy of the database's: it can be read, and is never written.
-    pub fn is_copy(&self) -> bool {
-        self.home != self.original
-    }
-
-    /// A copy must never share its head with the original by writing.
-    pub fn must_be_original(&self) -> Result<()> {
-        if self.is_copy() { check_home(&self.newest_known().head, self.home) } else { Ok(()) }
-    }
-
-    /// Whether this process may write the database, as far as the kernel can tell that beforehand; the error says why it may not.
-    pub fn may_write(&self) -> Result<()> {
-        self.must_be_original()?;
-        self.storage.may_write().map_err(|error| Error::io("writing the database", error))
-    }
-
-    /// An error of reading. In a copy, what is missing may be what the original has committed since it was made.
-    fn in_copy(&self, error: Error) -> Error {
-        in_copy(error, self.is_copy().then_some(self.id), &self.coordinator.name())
-    }
-
-    /// Makes the snapshot that `head` names, and knows it from now on. `sent` is when the request was sent that `head` answers.
-    pub(crate) fn catch_up(&self, head: Head, sent: Moment) -> Result<Arc<Snapshot>> {
-        let (known, order) = (self.newest_known(), head.order());
-        let snapshot = match order <= known.head.order() {
-            true => known,
-            false => {
-                let snapshot = self.pages.snapshot_of(head, Some(&known), sent);
-                Arc::new(snapshot.map_err(|error| self.in_copy(error))?)
-            }
-        };
-        let newest = self.raise(snapshot, sent);
-        if newest.head.order() == order {
-            newest.was_shown(sent);
-        }
-        Ok(newest)
-    }
-
-    /// What is known only rises, by epoch and version, whichever answer it came from.
-    pub(crate) fn raise(&self, snapshot: Arc<Snapshot>, sent: Moment) -> Arc<Snapshot> {
-        let mut newest = self.newest();
-        if snapshot.head.order() > newest.snapshot.head.order() || mutation::is(Mutation::KnownIsLast) {
-            newest.snapshot = snapshot;
-        }
-        if sent.monotonic > newest.sent.monotonic {
-            newest.sent = sent;
-        }
-        newest.snapshot.clone()
-    }
-
-    pub(crate) fn newest(&self) -> MutexGuard<'_, Newest> {
-        whole(self.newest.lock())
+    /// Lets a transaction write that has read `snapshot` so far. If that is not the newest version, it must start again: the
+    /// lease waits for it a moment.
+    pub fn upgrade(&self, snapshot: &Arc<Snapshot>, timeout: Duration) -> Result<Transaction> {
+        self.committer.upgrade(snapshot, timeout)
     }
 
     /// The image of `page`, which `snapshot` has.
     pub fn read_page(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
-        self.check_origin(FORKED_INSIDE)?;
-        self.pages.read(snapshot, page).map_err(|error| self.in_copy(error))
+        self.tip.read_page(snapshot, page)
     }
 
     /// Both clocks, as this database's storage has them.
     pub fn now(&self) -> Moment {
-        self.storage.now()
+        self.tip.storage.now()
     }
 
     /// How many remote operations this process made for this database.
     pub fn counts(&self) -> Counts {
-        self.storage.counters().counts()
+        self.tip.storage.counters().counts()
     }
 
     /// A connection of this database wants its requests' freshness: the beginning of a request asks for the head in the background.
     pub fn expect_requests(&self) {
-        self.requests.store(true, Ordering::Relaxed);
+        self.expects_requests.store(true, Ordering::Relaxed);
     }
-}
 
-/// A load under way: over when this is dropped, even by a panic, so that nobody waits for ever.
-struct UnderWay<'a>(&'a Database);
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        let mut newest = self.0.newest();
-        newest.loading = false;
-        if newest.waiting > 0 {
-            self.0.answered.notify_all();
-        }
+    pub(crate) fn expects_requests(&self) -> bool {
+        self.expects_requests.load(Ordering::Relaxed)
     }
-}
 
-/// Head and folder must be of one database.
-pub(crate) fn check_database(head: &Head, database: DatabaseId) -> Result<()> {
-    if head.database == database {
-        return Ok(());
+    /// Stops the background thread for good: nothing is renewed or given back any more, as in a frozen process. For tests.
+    #[cfg(feature = "testing")]
+    pub fn stop_background(&self) {
+        self.committer.chores.stop();
     }
-    Err(Error::CannotOpen(format!(
-        "the head is of database {}, and the folder of database {database}: they do not belong together. Nothing was written; \
-         bring back the one that belongs to the other; or run {}. {FROM_A_COPY}",
-        head.database,
-        ToCome::RECOVER
-    )))
-}
 
-/// A copied or restored folder has another inode for `id`: it must never share a head with its original by writing.
-pub(crate) fn check_home(head: &Head, home: u64) -> Result<()> {
-    if head.home == home {
-        return Ok(());
-    }
-    Err(Error::CannotOpen(format!(
-        "this folder is a copy: database {} lives in another one (its home is {}, this is {home}). Nothing was written. \
-         Use the original. This copy can be read: open it with mode=ro, or call seawall.copy. To make it a database of its own: {}. \
-         {FROM_A_COPY}",
-        head.database,
-        head.home,
-        ToCome::RECOVER_NEW_ID
-    )))
-}
-
-/// An error of reading; `copied` is the database of which the folder is a copy, if it is one.
-pub(crate) fn in_copy(error: Error, copied: Option<DatabaseId>, coordinator: &str) -> Error {
-    match (&error, copied) {
-        (Error::Corrupt { .. } | Error::CannotOpen(_), Some(database)) => Error::CannotOpen(format!(
-            "this folder is a copy of database {database}, and not all that the head in {coordinator} names is in it. What the original has \
-             committed since it was copied is missing here; so is what changed while it was copied. Nothing was changed. Read the original, \
-             or copy it again, with nobody writing. ({error})"
-        )),
-        _ => error,
+    /// A request begins, as [`crate::begin_request`] says it to the databases of the process's list. For the simulator, whose
+    /// databases are in none.
+    #[cfg(feature = "simulation")]
+    pub fn request_begins(&self) -> Moment {
+        let now = self.now();
+        self.committer.load_ahead(now);
+        now
     }
 }

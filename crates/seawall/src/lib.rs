@@ -72,6 +72,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bounds;
+mod chores;
 mod database;
 mod error;
 pub mod format;

@@ -1,12 +1,8 @@
 //! Deliberate mistakes, for the simulator: each is one that an earlier draft, a review or another project made.
 //!
-//! A check that never fails proves nothing, so each of these must make one fail. The places where they are made ask [`is`];
-//! without the feature `mutations` that is a constant, and nothing of them is left in the program. `docs/mutations.md` lists them.
+//! A check that never fails proves nothing, so each of these must make one fail. Those that are not in a storage or a coordinator
+//! of the simulator are a [`mistake!`](mistake) where they are made. `docs/mutations.md` lists them.
 
-#[cfg(feature = "mutations")]
-use crate::format::frame::{self, Kind};
-use crate::ports::storage::Append;
-use std::io;
 #[cfg(feature = "mutations")]
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -124,25 +120,23 @@ pub fn is(mutation: Mutation) -> bool {
     ACTIVE.load(Ordering::Relaxed) == mutation as u8 + 1
 }
 
-/// Whether this mistake is to be made: never.
-#[cfg(not(feature = "mutations"))]
-pub const fn is(_: Mutation) -> bool {
-    false
-}
-
+/// When a load is said to have been sent: truly at `sent`, by mistake when it was answered.
 #[cfg(feature = "mutations")]
-fn begins_with_pages(bytes: &[u8]) -> bool {
-    frame::parse(bytes).is_ok_and(|frame| frame.kind == Kind::Pages)
+pub(crate) fn age_from_answer<T>(sent: T, answered: impl Fn() -> T) -> T {
+    if is(Mutation::AgeFromAnswer) { answered() } else { sent }
 }
 
-/// Appends, durably, unless a mistake forbids it.
-pub(crate) fn append(file: &mut dyn Append, bytes: &[u8]) -> io::Result<()> {
-    #[cfg(feature = "mutations")]
-    if is(Mutation::AppendNotDurable) || is(Mutation::PagesNotDurable) && begins_with_pages(bytes) {
-        return file.append_unsynced(bytes);
-    }
-    file.append(bytes)
+/// Does what is wrong, if this mistake is to be made. Without the feature `mutations` nothing of it is compiled: a reader of the code may
+/// skip it.
+macro_rules! mistake {
+    ($name:ident, $what:expr) => {
+        #[cfg(feature = "mutations")]
+        if $crate::mutation::is($crate::mutation::Mutation::$name) {
+            $what
+        }
+    };
 }
+pub(crate) use mistake;
 
 #[cfg(all(test, feature = "mutations"))]
 mod tests {

@@ -8,25 +8,24 @@ mod status;
 use self::adopt::Adoption;
 pub use self::remove::remove;
 pub use self::status::Status;
-use crate::database::{Database, Newest, PATIENCE, check_database, check_home, in_copy};
+use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::format::head::Head;
 use crate::format::high::{self, High};
 use crate::format::identity;
-use crate::format::ids::{CommitId, DatabaseId};
+use crate::format::ids::DatabaseId;
 use crate::format::sqlite_header::{self, HEADER, NameState};
-use crate::mutation::{self, Mutation};
 use crate::options::{Access, Options};
+use crate::ports::coordinator::Known;
 use crate::ports::coordinator::kinds::coordinator_of;
-use crate::ports::coordinator::{CoordinatorError, Known};
 use crate::ports::moment::Moment;
-use crate::ports::process::{PerProcess, Process};
+use crate::ports::process::PerProcess;
 use crate::ports::stock_sqlite::PlainSqlite;
 use crate::ports::storage::os::{self, OsStorage};
 use crate::ports::storage::prepare::removal_was_cut_short;
 use crate::ports::storage::{Begun, File, Span, Storage};
 use crate::ports::sync::{self, whole};
 use crate::read::pages::Pages;
+use crate::read::tip::{PATIENCE, Tip, check_database, check_home, in_copy};
 use crate::to_come::{FROM_A_COPY, ToCome};
 use std::collections::HashMap;
 use std::io;
@@ -93,7 +92,7 @@ impl Entry {
         }
         match &*self.slot.try_hold()? {
             None => Some(0),
-            Some(database) if may_be_forgotten(database) => Some(database.pages.cached_bytes()),
+            Some(database) if may_be_forgotten(database) => Some(database.tip.pages.cached_bytes()),
             Some(_) => None,
         }
     }
@@ -102,8 +101,11 @@ impl Entry {
 /// Whether only the list has it, and nothing would be lost with it: a commit whose outcome is unknown is settled before this process reads
 /// there again, and a mark that is owed is written before it appends again.
 fn may_be_forgotten(database: &Arc<Database>) -> bool {
-    let owes_nothing = || sync::try_lock(&database.segment).is_some_and(|segment| !segment.owes());
-    Arc::strong_count(database) == 1 && !database.unsettled.load(Ordering::Acquire) && owes_nothing()
+    let committer = &database.committer;
+    let owes_nothing = || sync::try_lock(&committer.segment).is_some_and(|segment| !segment.owes());
+    // A transaction has the committer.
+    let is_unused = Arc::strong_count(database) == 1 && Arc::strong_count(committer) == 1;
+    is_unused && !committer.unsettled.is_there() && owes_nothing()
 }
 
 /// So many links are followed to NAME, as in the kernel.
@@ -144,11 +146,11 @@ impl Database {
         {
             if options.coordinator != database.options.coordinator {
                 // The same one may be named in another way.
-                let asked = coordinator_of(&options.coordinator, database.id, &database.storage)?;
-                check_coordinator(&database.coordinator.name(), &asked.name())?;
+                let asked = coordinator_of(&options.coordinator, database.tip.id, &database.tip.storage)?;
+                check_coordinator(&database.tip.coordinator.name(), &asked.name())?;
             }
             if access != Access::ReadOnly {
-                database.must_be_original()?;
+                database.tip.must_be_original()?;
             }
             return Ok(database.clone());
         }
@@ -159,7 +161,7 @@ impl Database {
     }
 
     fn knows_too_many_segments(&self) -> bool {
-        self.pages.segments.count() > self.segments_at_first + FORGOTTEN_SEGMENTS
+        self.tip.pages.segments.count() > self.segments_at_first + FORGOTTEN_SEGMENTS
     }
 
     /// A database on any storage, outside of the process's list: two of them are to each other what two machines are. For the
@@ -175,15 +177,26 @@ impl Database {
         open_or_adopt(name, storage, access, options, plain, began, &AtomicBool::new(false))
     }
 
+    /// A connection was closed, which may be the last thing that this process does: it leaves no lease behind that would outlive it.
+    pub fn connection_closed(&self) {
+        if !self.is_current() {
+            return;
+        }
+        if !self.tip.coordinator.lease_ends_with_process() {
+            self.committer.give_back_idle();
+        }
+        forget_idle();
+    }
+
     /// Whether NAME and `id` are what they were when this database was opened: two look-ups.
     fn is_still_there(&self) -> Result<bool> {
-        let home = self.storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
-        if home? != Some(self.home) {
+        let home = self.tip.storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
+        if home? != Some(self.tip.home) {
             return Ok(false);
         }
-        let stamp = self.storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
+        let stamp = self.tip.storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
         if stamp.is_none() || stamp != *whole(self.name_stamp.lock()) {
-            check_name(&read(&*self.storage, File::Name, HEADER)?)?;
+            check_name(&read(&*self.tip.storage, File::Name, HEADER)?)?;
             *whole(self.name_stamp.lock()) = stamp;
         }
         Ok(true)
@@ -214,8 +227,8 @@ pub fn begin_request() -> Moment {
     let began = os::now();
     // One that is being opened right now asks for the head in any case.
     for database in known_databases() {
-        if database.requests.load(Ordering::Relaxed) {
-            database.refresh_beside(began);
+        if database.expects_requests() {
+            database.committer.load_ahead(began);
         }
     }
     began
@@ -225,7 +238,7 @@ pub fn begin_request() -> Moment {
 pub fn end_request() {
     let sleeps_between = std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some();
     if sleeps_between {
-        known_databases().iter().for_each(|database| database.give_back_idle());
+        known_databases().iter().for_each(|database| database.committer.give_back_idle());
     }
 }
 
@@ -365,16 +378,9 @@ fn open_existing(
 
     let sent = storage.now();
     let known = high.map_or(Known::Nothing, |high| Known::Hint(high.version, high.commit));
-    let loaded = coordinator.load(&known, PATIENCE);
-    let loaded = match loaded {
-        Err(CoordinatorError::Lost(_)) if mutation::is(Mutation::OpenerMakesHead) => {
-            coordinator.create(&Head::first(identity.database, CommitId([0; 16]), None, home))
-        }
-        loaded => loaded,
-    };
-    let head = loaded.map_err(Error::nothing_written)?;
+    let head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
     check_database(&head, identity.database)?;
-    let (original, is_copy) = (head.home, head.home != home);
+    let is_copy = head.home != home;
     if access != Access::ReadOnly {
         check_home(&head, home)?;
     }
@@ -391,29 +397,8 @@ fn open_existing(
     let pages = Pages::new(storage.clone(), identity.database, options.page_cache);
     let copied = is_copy.then_some(identity.database);
     let first = pages.snapshot_of(head, None, sent).map_err(|error| in_copy(error, copied, &coordinator.name()))?;
-    let first = Arc::new(first);
-    Ok(Arc::new(Database {
-        name: name.to_owned(),
-        options: options.clone(),
-        id: identity.database,
-        home,
-        original,
-        name_stamp: Default::default(),
-        process: storage.process(),
-        origin: Process::this(),
-        segments_at_first: pages.segments.count(),
-        storage,
-        coordinator,
-        pages,
-        newest: sync::Mutex::new(Newest::new(first, sent)),
-        answered: Default::default(),
-        queue: Default::default(),
-        segment: Default::default(),
-        pending: Default::default(),
-        unsettled: Default::default(),
-        bell: Default::default(),
-        requests: Default::default(),
-    }))
+    let tip = Tip::new((identity.database, home), storage, coordinator, pages, (first, sent));
+    Ok(Database::new(name.to_owned(), options.clone(), tip))
 }
 
 fn check_coordinator(bound: &str, asked: &str) -> Result<()> {

@@ -4,3 +4,4 @@ pub(crate) mod catch_up;
 pub mod page_map;
 pub(crate) mod pages;
 pub(crate) mod snapshot;
+pub(crate) mod tip;

@@ -3,6 +3,8 @@
 pub(crate) mod background;
 pub(crate) mod begin;
 pub(crate) mod commit;
+pub(crate) mod committer;
+pub(crate) mod encode;
 pub(crate) mod overlay;
 pub(crate) mod queue;
 pub(crate) mod segment;

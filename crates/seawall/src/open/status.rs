@@ -4,7 +4,6 @@ use crate::database::Database;
 use crate::error::Result;
 use crate::options::Freshness;
 use crate::ports::counters::Counts;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A database, as of now.
@@ -48,14 +47,14 @@ pub struct Status {
 
 impl Database {
     /// The newest version's facts.
-    pub fn status(self: &Arc<Self>) -> Result<Status> {
+    pub fn status(&self) -> Result<Status> {
         let snapshot = self.snapshot(Freshness::Transaction)?;
         let head = snapshot.head();
         Ok(Status {
             name: self.name.display().to_string(),
-            database: self.id.to_string(),
-            coordinator: self.coordinator.name(),
-            file_system: self.storage.describe(),
+            database: self.tip.id.to_string(),
+            coordinator: self.tip.coordinator.name(),
+            file_system: self.tip.storage.describe(),
             is_copy: self.is_copy(),
             epoch: head.epoch.0,
             version: head.version.0,
@@ -67,7 +66,7 @@ impl Database {
             changed_pages: snapshot.map.iter().count() as u64,
             lease: self.options.lease,
             sweep: head.sweep,
-            trouble: self.trouble().or_else(|| self.coordinator.trouble()),
+            trouble: self.committer.chores.trouble().or_else(|| self.tip.coordinator.trouble()),
             counts: self.counts(),
         })
     }

@@ -68,11 +68,11 @@ fn a_database_that_knows_too_many_segments_is_made_anew_when_nobody_has_it_open(
     let database = open(&name).unwrap();
     let segment = |n| SegmentName { writer: WriterId([7; 8]), n };
     for n in 0..=FORGOTTEN_SEGMENTS as u32 {
-        database.pages.segments.number(segment(n));
+        database.tip.pages.segments.number(segment(n));
     }
     assert!(Arc::ptr_eq(&database, &open(&name).unwrap()), "its numbers are in use");
     drop(database);
-    assert_eq!(open(&name).unwrap().pages.segments.count(), 0);
+    assert_eq!(open(&name).unwrap().tip.pages.segments.count(), 0);
 }
 
 #[test]

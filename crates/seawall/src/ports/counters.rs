@@ -88,6 +88,6 @@ impl Counters {
 }
 
 /// From now on this thread's operations count as background.
-pub(crate) fn this_thread_runs_beside() {
+pub(crate) fn this_thread_runs_in_background() {
     IN_BACKGROUND.set(true);
 }

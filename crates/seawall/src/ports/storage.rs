@@ -170,11 +170,6 @@ pub trait Append: Send {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Gives the space back that lies behind the first `length` bytes. The file must not be appended to afterwards.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
-    /// The same, and nothing says that they are durable: what a mutation does instead.
-    #[cfg(feature = "mutations")]
-    fn append_unsynced(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.append(bytes)
-    }
 }
 
 /// A file on the local disk for what does not fit in memory; gone when dropped.

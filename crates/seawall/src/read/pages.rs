@@ -7,8 +7,8 @@ use crate::format::entry::{Entry, SegmentNo, Segments};
 use crate::format::frame::{self, Frame, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
-use crate::format::ids::{BaseName, DatabaseId, PageNo, PageSize, SegmentName, Version};
-use crate::mutation::{self, Mutation};
+use crate::format::ids::{BaseName, DatabaseId, PageNo, PageSize, Version};
+use crate::mutation::mistake;
 use crate::ports::storage::{File, Span, Storage};
 use crate::read::snapshot::{PagePlace, Snapshot};
 use quick_cache::Weighter;
@@ -130,18 +130,18 @@ impl Pages {
         Ok(Page(image_of(&group, slot).into()))
     }
 
-    /// The whole place; a mutation leaves something of it out.
+    /// The whole location.
     fn key_of(&self, page: PageNo, entry: Entry) -> Key {
-        let partly = |segment, at, slot| Entry::new(Version(1), segment, at, 1, slot);
-        if mutation::is(Mutation::CacheWithoutN) {
-            let first = SegmentName { n: 0, ..self.segments.name(entry.segment()) };
-            let entry = partly(self.segments.number(first), entry.at(), entry.slot());
-            return Key::Segment { entry, page: PageNo(1) };
-        }
-        if mutation::is(Mutation::CacheByPage) {
-            return Key::Segment { entry: partly(SegmentNo(0), 0, 0), page };
-        }
+        mistake!(CacheWithoutN, return self.key_without_n(entry));
+        mistake!(CacheByPage, return Key::Segment { entry: Entry::new(Version(1), SegmentNo(0), 0, 1, 0), page });
         Key::Segment { entry, page }
+    }
+
+    #[cfg(feature = "mutations")]
+    fn key_without_n(&self, entry: Entry) -> Key {
+        let first = crate::format::ids::SegmentName { n: 0, ..self.segments.name(entry.segment()) };
+        let entry = Entry::new(Version(1), self.segments.number(first), entry.at(), 1, entry.slot());
+        Key::Segment { entry, page: PageNo(1) }
     }
 
     /// Puts every page of a group into the cache: they were read, and they are neighbours.

@@ -6,7 +6,7 @@ use crate::format::entry::{Entry, Segments};
 use crate::format::head::{BaseRef, CommitRef, Head};
 use crate::format::ids::{PageNo, PageSize, Version};
 use crate::format::index::{Entries, IndexFrame, merge};
-use crate::mutation::{self, Mutation};
+use crate::mutation::mistake;
 use crate::ports::moment::Moment;
 use crate::read::page_map::PageMap;
 use std::sync::{Mutex, PoisonError};
@@ -117,9 +117,15 @@ impl Snapshot {
             Some(earlier) => earlier.map.newer_than(base_version),
             None => PageMap::default(),
         };
-        let loses_recent = earlier.is_some() && mutation::is(Mutation::GapsLoseRecent);
-        let recent = if loses_recent { &[] } else { &frame.recent[..] };
-        let entries = runs.iter().flat_map(|run| &run.entries).chain(recent).chain(&own);
+        let recent = || {
+            mistake!(GapsLoseRecent, {
+                if earlier.is_some() {
+                    return &[][..];
+                }
+            });
+            &frame.recent[..]
+        };
+        let entries = runs.iter().flat_map(|run| &run.entries).chain(recent()).chain(&own);
         for (page, entry) in entries.filter(|(_, entry)| entry.version() > base_version) {
             map.insert(*page, *entry);
         }

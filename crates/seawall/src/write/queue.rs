@@ -4,6 +4,7 @@
 //! then it goes back, so that other processes get theirs. Giving back happens in the background.
 
 use crate::format::ids::{Epoch, Version};
+use crate::mutation::mistake;
 use crate::ports::coordinator::Lease;
 use crate::ports::moment::Moment;
 use crate::ports::process::Process;
@@ -23,22 +24,28 @@ pub(crate) const GRACE: Duration = Duration::from_millis(200);
 
 /// A lease, with what this process decided about it. Times are monotonic.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldLease {
     pub(crate) lease: Lease,
     /// The head that it was granted on, or that its writer made since.
     pub(crate) on: (Epoch, Version),
-    /// Whether everybody knows who has it: by the coordinator, or by a commit that was made under it.
-    pub(crate) is_told: bool,
+    /// Whether every process can see who has it: by the coordinator, or by a commit that was made under it.
+    is_known: bool,
     /// When this process must let others have it.
     pub(crate) ends: Duration,
     /// When it goes back if nobody here wants it.
     release_at: Duration,
 }
 
-impl Held {
-    pub(crate) fn new(lease: Lease, on: (Epoch, Version), is_told: bool) -> Held {
+impl HeldLease {
+    /// Whether no process can have a lease beside this one without having seen it.
+    pub(crate) fn is_seen(&self) -> bool {
+        mistake!(KeptLeaseWithoutLook, return true);
+        self.is_known
+    }
+
+    pub(crate) fn new(lease: Lease, on: (Epoch, Version), is_known: bool) -> HeldLease {
         let ends = lease.since.monotonic + TURN;
-        Held { lease, on, is_told, ends, release_at: ends }
+        HeldLease { lease, on, is_known, ends, release_at: ends }
     }
 }
 
@@ -47,13 +54,20 @@ struct State {
     taken: bool,
     waiting: VecDeque<u64>,
     tickets: u64,
-    held: Option<Held>,
+    held: Option<HeldLease>,
     /// The lease of the writer whose turn it is, and when it must be renewed.
     active: Option<(Lease, Duration)>,
     /// When the last turn ended.
     last_end: Duration,
     /// Whether the writer whose turn it is came back soon after the last one ended.
     comes_back: bool,
+}
+
+impl State {
+    /// Whether a writer has the turn, or waits for it.
+    fn is_wanted(&self) -> bool {
+        self.taken || !self.waiting.is_empty()
+    }
 }
 
 /// The queue.
@@ -70,14 +84,6 @@ impl Default for Queue {
     }
 }
 
-/// What to do about a lease nobody is using, or that must be renewed.
-pub(crate) enum Due {
-    /// Give it back: the turn is taken until then.
-    Release(Turn, Lease),
-    /// Say that the holder is alive.
-    Renew(Lease),
-}
-
 impl Queue {
     /// Waits for the turn, first come, first served, at most `patience`.
     pub(crate) fn enter(self: &Arc<Self>, now: Duration, patience: Duration) -> Option<Turn> {
@@ -90,7 +96,7 @@ impl Queue {
         state.waiting.retain(|waiting| *waiting != ticket);
         if timeout.timed_out() {
             drop(state);
-            // Whoever waited behind this one may be first now.
+            // The writer that waited behind this one may be first now.
             self.changed.notify_all();
             return None;
         }
@@ -104,31 +110,39 @@ impl Queue {
         Turn { queue: self.clone(), held: state.held.take(), stays: None, passed_on: false }
     }
 
-    /// What is due at `now`, and otherwise when to look again.
-    pub(crate) fn due(self: &Arc<Self>, now: Duration, renew_every: Duration) -> Result<Due, Option<Duration>> {
-        let mut state = self.lock();
-        if let Some((lease, renew_at)) = &mut state.active {
-            if *renew_at <= now {
-                *renew_at = now + renew_every;
-                return Ok(Due::Renew(lease.clone()));
-            }
-            return Err(Some(*renew_at));
-        }
-        match &state.held {
-            None => Err(None),
-            Some(held) if held.release_at > now => Err(Some(held.release_at)),
-            // If somebody is about to take the turn, its end will ring the bell.
-            Some(_) => self.idle_lease(&mut state).map(|(turn, lease)| Due::Release(turn, lease)).ok_or(None),
-        }
+    /// When the lease of the writer at work must be renewed.
+    pub(crate) fn renewal_due(&self) -> Option<Duration> {
+        self.lock().active.as_ref().map(|(_, renew_at)| *renew_at)
     }
 
-    /// The lease that waits for this process's next writer, if nobody here wants it now. It is to be given back.
+    /// The lease of the writer at work, if it must be renewed by `now`. It is due again after `every`.
+    pub(crate) fn renew(&self, now: Duration, every: Duration) -> Option<Lease> {
+        let mut state = self.lock();
+        let (lease, renew_at) = state.active.as_mut().filter(|(_, renew_at)| *renew_at <= now)?;
+        *renew_at = now + every;
+        Some(lease.clone())
+    }
+
+    /// When the lease must be given back that no writer here uses. Not while a writer is about to take the turn: its end rings the bell.
+    pub(crate) fn release_due(&self) -> Option<Duration> {
+        let state = self.lock();
+        if state.is_wanted() { None } else { state.held.as_ref().map(|held| held.release_at) }
+    }
+
+    /// The lease that must be given back by `now`. The turn is taken until then.
+    pub(crate) fn overdue(self: &Arc<Self>, now: Duration) -> Option<(Turn, Lease)> {
+        let mut state = self.lock();
+        state.held.as_ref().filter(|held| held.release_at <= now)?;
+        self.idle_lease(&mut state)
+    }
+
+    /// The lease that waits for this process's next writer, if no writer here wants it now. It is to be given back.
     pub(crate) fn idle(self: &Arc<Self>) -> Option<(Turn, Lease)> {
         self.idle_lease(&mut self.lock())
     }
 
     fn idle_lease(self: &Arc<Self>, state: &mut State) -> Option<(Turn, Lease)> {
-        if state.taken || !state.waiting.is_empty() {
+        if state.is_wanted() {
             return None;
         }
         let held = state.held.take()?;
@@ -143,7 +157,7 @@ impl Queue {
 /// The turn to write, and the lease if there is one. Dropping it passes both on.
 pub(crate) struct Turn {
     queue: Arc<Queue>,
-    held: Option<Held>,
+    held: Option<HeldLease>,
     /// Keep the lease for at least so long.
     stays: Option<Duration>,
     /// It is over: somebody else may have it now.
@@ -152,12 +166,12 @@ pub(crate) struct Turn {
 
 impl Turn {
     /// The lease, taken out: it is to go back, or to be looked at.
-    pub(crate) fn take_lease(&mut self) -> Option<Held> {
+    pub(crate) fn take_lease(&mut self) -> Option<HeldLease> {
         self.held.take()
     }
 
     /// Puts a lease in, whose writer is at work from `now` on.
-    pub(crate) fn put_lease(&mut self, held: Held, renew_at: Duration) {
+    pub(crate) fn put_lease(&mut self, held: HeldLease, renew_at: Duration) {
         self.queue.lock().active = Some((held.lease.clone(), renew_at));
         self.held = Some(held);
     }
@@ -179,7 +193,7 @@ impl Turn {
         self.queue.lock().active = None;
         if let Some(held) = &mut self.held {
             held.on = on;
-            held.is_told = true;
+            held.is_known = true;
             held.lease.generation = generation;
             held.lease.since = since;
         }
@@ -199,7 +213,7 @@ impl Turn {
         }
     }
 
-    /// The lease waits a moment for whoever was told to try again.
+    /// The lease waits a moment for the writer that must try again.
     pub(crate) fn stay(&mut self, until: Duration) {
         self.stays = Some(until);
         if let Some(held) = &mut self.held {

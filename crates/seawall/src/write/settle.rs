@@ -1,16 +1,16 @@
-//! Settling: what became of a commit that got no clear answer. The head tells it, the number that `fs` gave it, or the chain.
+//! Settling: what became of a commit that got no clear answer. The head says it, or the number that `fs` gave it, or the chain.
 
-use crate::database::Database;
+use super::commit::{Outcome, Pending};
+use super::committer::Committer;
 use crate::error::{Error, Result};
 use crate::format::head::{CommitRef, Head};
 use crate::format::ids::{Epoch, Version};
-use crate::mutation::{self, Mutation};
+use crate::mutation::mistake;
 use crate::ports::coordinator::Lease;
 use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
 use crate::to_come::{FROM_A_COPY, ToCome};
-use crate::write::commit::{Outcome, Pending};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a later transaction asks before it reports that the outcome is still unknown.
@@ -35,9 +35,12 @@ pub(crate) struct Walked {
     commit: CommitRef,
 }
 
-/// A commit whose outcome nobody knows yet, and how this process's threads ask for it: one asks, all share the answer.
+/// A commit whose outcome is not known yet, and how this process's threads ask for it: one asks, all share the answer. It is settled
+/// before this process does anything else with the database.
 #[derive(Default)]
-pub(crate) struct Settlement {
+pub(crate) struct Unsettled {
+    /// Whether there is one: asked at every transaction, so without a lock.
+    is_there: AtomicBool,
     state: Mutex<State>,
     ended: Condvar,
 }
@@ -52,14 +55,19 @@ struct State {
     failed: Option<Error>,
 }
 
-impl Settlement {
+impl Unsettled {
+    /// Whether there is a commit whose outcome is not known yet.
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_there.load(Ordering::Acquire)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         whole(self.state.lock())
     }
 }
 
-/// A thread asks: over when this is dropped, even by a panic, so that nobody waits for it any longer.
-struct Asking<'a>(&'a Settlement);
+/// A thread asks: over when this is dropped, even by a panic, so that no thread waits for it any longer.
+struct Asking<'a>(&'a Unsettled);
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
@@ -78,15 +86,15 @@ impl Pending {
     }
 }
 
-impl Database {
+impl Committer {
     /// Settles what an earlier commit of this process left unknown. Every transaction begins with this, reading ones too: none may
     /// read past what is being settled. One thread asks; the others wait for its answer, at most `timeout`, and share it.
-    pub(crate) fn settle(self: &Arc<Self>, timeout: Duration) -> Result<()> {
-        if !self.unsettled.load(Ordering::Acquire) {
+    pub(crate) fn settle(&self, timeout: Duration) -> Result<()> {
+        if !self.unsettled.is_there() {
             return Ok(());
         }
-        let until = self.storage.now().monotonic + timeout;
-        let mut state = self.pending.state();
+        let until = self.tip.storage.now().monotonic + timeout;
+        let mut state = self.unsettled.state();
         let earlier = state.failures;
         loop {
             let Some(pending) = state.pending.clone() else { return Ok(()) };
@@ -99,33 +107,35 @@ impl Database {
                 drop(state);
                 return self.ask_for(&pending, timeout.min(PATIENCE_LATER));
             }
-            let left = until.saturating_sub(self.storage.now().monotonic);
+            let left = until.saturating_sub(self.tip.storage.now().monotonic);
             if left.is_zero() {
                 return Err(pending.unknown("another thread of this process asks, and has no answer yet"));
             }
-            state = whole(self.pending.ended.wait_timeout(state, left)).0;
+            state = whole(self.unsettled.ended.wait_timeout(state, left)).0;
         }
     }
 
     /// Asks what became of `pending`. The answer is everybody's who waits for it.
-    fn ask_for(self: &Arc<Self>, pending: &Arc<Pending>, patience: Duration) -> Result<()> {
-        let asking = Asking(&self.pending);
-        let settled = match self.conclude(pending, true, patience) {
+    fn ask_for(&self, pending: &Arc<Pending>, patience: Duration) -> Result<()> {
+        let asking = Asking(&self.unsettled);
+        let until = self.until(patience);
+        let answer = self.swap(pending, until);
+        let settled = match self.outcome_of(pending, answer, true, until) {
             Outcome::Committed => self.install_late(pending).map_err(|error| error.to_string()),
             Outcome::Refused => self.settle_refusal(pending, patience).map(drop),
             Outcome::Failed(error) => Err(error.to_string()),
             Outcome::Unknown(cause) => Err(cause),
             Outcome::Untold(cause) => {
-                let told = |()| self.note_trouble(Err(pending.untold(cause).to_string()));
+                let told = |()| self.chores.report(Err(pending.untold(cause).to_string()));
                 self.go_on_untold(pending, patience).map(told)
             }
         };
         let result = settled.map_err(|cause| pending.unknown(cause));
-        let mut state = self.pending.state();
+        let mut state = self.unsettled.state();
         match &result {
             Ok(()) => {
                 state.pending = None;
-                self.unsettled.store(false, Ordering::Release);
+                self.unsettled.is_there.store(false, Ordering::Release);
             }
             Err(error) => {
                 state.failures += 1;
@@ -139,10 +149,10 @@ impl Database {
 
     pub(crate) fn leave_unsettled(&self, pending: Pending, cause: String) -> Error {
         let error = pending.unknown(cause);
-        let mut state = self.pending.state();
-        assert!(state.pending.is_none(), "nobody commits before what was unknown is settled");
+        let mut state = self.unsettled.state();
+        assert!(state.pending.is_none(), "no writer commits before what was unknown is settled");
         state.pending = Some(Arc::new(pending));
-        self.unsettled.store(true, Ordering::Release);
+        self.unsettled.is_there.store(true, Ordering::Release);
         error
     }
 
@@ -150,8 +160,8 @@ impl Database {
     /// on it. The newest version is right in either case, so this process goes on there, and never reads an older one.
     pub(crate) fn go_on_untold(&self, pending: &Pending, patience: Duration) -> Result<(), String> {
         let look = || {
-            let sent = self.storage.now();
-            let newest = self.catch_up(self.load(&self.newest_known(), patience)?, sent)?;
+            let sent = self.tip.storage.now();
+            let newest = self.tip.catch_up(self.tip.load(&self.tip.known(), patience)?, sent)?;
             assert!(newest.head.order() > pending.previous.head.order(), "a head that was seen stays");
             Ok(())
         };
@@ -159,12 +169,12 @@ impl Database {
     }
 
     /// The commit is in the history, and its writer has long gone on: nobody here waits for its lease.
-    fn install_late(self: &Arc<Self>, pending: &Pending) -> Result<()> {
+    fn install_late(&self, pending: &Pending) -> Result<()> {
         self.install(pending)?;
-        if pending.keep && !self.coordinator.lease_survives_swap() {
+        if pending.keep && !self.tip.coordinator.lease_survives_swap() {
             let lease = Lease { generation: pending.next.generation, ..pending.lease.clone() };
-            let released = self.coordinator.release(&lease);
-            self.note_trouble(released.map_err(|error| format!("giving the lease back: {error}")));
+            let released = self.tip.coordinator.release(&lease);
+            self.chores.report(released.map_err(|error| format!("giving the lease back: {error}")));
         }
         Ok(())
     }
@@ -173,14 +183,15 @@ impl Database {
     /// the chain it is.
     pub(crate) fn judge(&self, pending: &Pending, head: &Head, until: Duration) -> Result<Verdict> {
         let Pending { next, previous, lease, .. } = pending;
-        self.check_head(head)?;
+        self.tip.check_head(head)?;
         if head.order() < previous.head.order() {
             return Err(Error::CannotOpen(format!("the head was set back: run {}. {FROM_A_COPY}", ToCome::RECOVER)));
         }
         if head.order() == previous.head.order() {
             // The swap names both: once either has moved on, it can never take place.
             let fenced = head.generation != lease.generation || head.sweep != lease.sweep;
-            return Ok(if fenced || mutation::is(Mutation::OpenIsRefused) { Verdict::Refused } else { Verdict::Open });
+            mistake!(OpenIsRefused, return Ok(Verdict::Refused));
+            return Ok(if fenced { Verdict::Refused } else { Verdict::Open });
         }
         if head.version < next.version {
             return Ok(Verdict::Refused);
@@ -189,8 +200,8 @@ impl Database {
             Ok(commit) => commit,
             Err(cause) => return Ok(Verdict::Untold(cause)),
         };
-        let mine = commit.is(&next.commit) || mutation::is(Mutation::MineByVersion);
-        Ok(if mine { Verdict::Committed } else { Verdict::Refused })
+        mistake!(MineByVersion, return Ok(Verdict::Committed));
+        Ok(if commit.is(&next.commit) { Verdict::Committed } else { Verdict::Refused })
     }
 
     /// Which commit the history of `head` has at the version of `pending`. The inner error: nothing will ever tell.
@@ -198,8 +209,8 @@ impl Database {
         let Pending { next, previous, .. } = pending;
         if head.version > next.version && head.epoch == next.epoch {
             // Where the coordinator cannot tell, the chain does.
-            if let Ok(Some(named)) = self.coordinator.successor(&previous.head) {
-                self.check_head(&named)?;
+            if let Ok(Some(named)) = self.tip.coordinator.successor(&previous.head) {
+                self.tip.check_head(&named)?;
                 assert_eq!(named.version, next.version, "a successor's version is the next");
                 return Ok(Ok(named.commit));
             }
@@ -209,13 +220,13 @@ impl Database {
         let mut at = walked.filter(|walked| walked.epoch == head.epoch).unwrap_or(begin);
         let mut read_one = false;
         while at.version > next.version {
-            if read_one && self.storage.now().monotonic >= until {
+            if read_one && self.tip.storage.now().monotonic >= until {
                 let left = at.version.0 - next.version.0;
                 let cause =
                     format!("the history has {left} more versions to be looked through, which goes on next time");
                 return Err(Error::Unreachable { cause });
             }
-            match self.pages.read_commit(&at.commit, at.version) {
+            match self.tip.pages.read_commit(&at.commit, at.version) {
                 Ok(frame) => {
                     let version = Version(at.version.0 - 1);
                     at = Walked { version, commit: frame.previous, ..at };

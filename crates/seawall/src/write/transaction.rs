@@ -1,12 +1,14 @@
-//! A write transaction: the newest snapshot, what was written over it, and the turn to publish it.
+//! A write transaction: the newest snapshot, what was written over it, and the turn to commit it.
 
-use crate::database::{Database, FORKED};
 use crate::error::{Error, Result};
 use crate::format::ids::{PageNo, PageSize};
-use crate::mutation::{self, Mutation};
+use crate::mutation::mistake;
 use crate::ports::moment::Moment;
 use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
+use crate::read::tip::{FORKED, Tip};
+use crate::write::committer::Committer;
+use crate::write::encode::Change;
 use crate::write::overlay::Overlay;
 use crate::write::queue::Turn;
 use std::cell::RefCell;
@@ -14,30 +16,30 @@ use std::sync::Arc;
 
 /// A write transaction. It holds the turn to write; dropping it rolls back, never blocks and never fails.
 pub struct Transaction {
-    database: Arc<Database>,
+    committer: Arc<Committer>,
     snapshot: Arc<Snapshot>,
     turn: Turn,
     overlay: Overlay,
     page_count: u32,
-    /// When it began, if nobody was asked since.
+    /// When it began, if the coordinator was not asked since.
     unconfirmed: Option<Moment>,
-    /// The commit was tried: whatever came of it, this transaction publishes nothing more.
+    /// The commit was tried: whatever came of it, this transaction commits nothing more.
     is_over: bool,
 }
 
 impl Transaction {
     pub(crate) fn new(
-        database: Arc<Database>,
+        committer: Arc<Committer>,
         snapshot: Arc<Snapshot>,
         turn: Turn,
         unconfirmed: Option<Moment>,
     ) -> Transaction {
         let page_count = snapshot.page_count();
-        Transaction { database, snapshot, turn, overlay: Overlay::default(), page_count, unconfirmed, is_over: false }
+        Transaction { committer, snapshot, turn, overlay: Overlay::default(), page_count, unconfirmed, is_over: false }
     }
 
-    /// When it began, if it began under a lease that its process had kept, without asking anybody: then what it read counts only
-    /// once it has committed, or, if it writes nothing, once [`Database::confirm`] says so. A lease is never proof.
+    /// When it began, if it began under a lease that its process had kept, without asking the coordinator: then what it read counts only
+    /// once it has committed, or, if it writes nothing, once [`Database::confirm`](crate::Database::confirm) says so. A lease is never proof.
     pub fn unconfirmed(&self) -> Option<Moment> {
         self.unconfirmed
     }
@@ -63,20 +65,20 @@ impl Transaction {
             let why = std::io::Error::other(format!("the page size cannot become {} bytes", size.bytes()));
             return Err(Error::io("writing a page", why));
         }
-        self.overlay.write(&*self.database.storage, size, page, bytes)?;
+        self.overlay.write(&*self.committer.tip.storage, size, page, bytes)?;
         self.page_count = self.page_count.max(page.0);
         Ok(())
     }
 
     /// A page as this transaction sees it. What lies between the old end and what was written is zero.
     pub fn read_page(&self, page: PageNo) -> Result<Page> {
-        read_through(&self.overlay, &self.database, &self.snapshot, page)
+        read_through(&self.overlay, &self.committer.tip, &self.snapshot, page)
     }
 
     /// A page as it was when the transaction began; empty where there was none.
     pub fn read_committed(&self, page: PageNo) -> Result<Page> {
         let is_there = page.0 <= self.snapshot.page_count();
-        if is_there { self.database.read_page(&self.snapshot, page) } else { Ok(Page(Arc::default())) }
+        if is_there { self.committer.tip.read_page(&self.snapshot, page) } else { Ok(Page(Arc::default())) }
     }
 
     /// Whether nothing but `page` was written.
@@ -90,7 +92,7 @@ impl Transaction {
         self.page_count = pages;
     }
 
-    /// Publishes what was written as the next version, `page_count` pages long. When it returns a snapshot, that version is
+    /// Commits what was written as the next version, `page_count` pages long. When it returns a snapshot, that version is
     /// durable, on the file system and in the order. Whatever it returns, the transaction is over.
     pub fn commit(&mut self, page_count: u32) -> Result<Arc<Snapshot>> {
         let size = self.page_size().ok_or_else(|| Error::corrupt("the transaction", "nothing was written"))?;
@@ -101,7 +103,7 @@ impl Transaction {
     /// pages of the size before, SQLite's VACUUM for example, is read at the same places of the file.
     pub fn commit_as(&mut self, page_size: PageSize, page_count: u32) -> Result<Arc<Snapshot>> {
         assert!(!self.is_over, "a transaction commits once");
-        if !self.database.is_current() {
+        if !self.committer.tip.is_current() {
             return Err(Error::CannotOpen(FORKED.into()));
         }
         self.is_over = true;
@@ -109,25 +111,19 @@ impl Transaction {
             return self.commit_cut_anew(page_size, page_count);
         }
         self.truncate(page_count);
-        let mut pages = self.overlay.page_numbers();
-        // What the database grew by is written whole, so that a page never shows what lay there before it was cut off.
-        let grown = (self.snapshot.page_count() + 1..=page_count).map(PageNo);
-        if !mutation::is(Mutation::RegrownNotWritten) {
-            pages.extend(grown.filter(|page| matches!(self.overlay.read(*page), Ok(None))).collect::<Vec<_>>());
-        }
-        pages.sort_unstable();
-        let Transaction { database, snapshot, turn, overlay, .. } = self;
-        let read = |page| read_through(overlay, database, snapshot, page);
-        database.publish(turn, snapshot, page_size, page_count, &pages, &read)
+        let pages = self.pages_to_commit();
+        let Transaction { committer, snapshot, turn, overlay, .. } = self;
+        let read = |page| read_through(overlay, &committer.tip, snapshot, page);
+        let change = Change { snapshot, page_size, page_count, pages: &pages, read: &read };
+        committer.commit(turn, snapshot, &change)
     }
 
-    /// Publishes every page: no place that a page map knows of so far has a page of this size.
+    /// Commits every page: no place that a page map knows of so far has a page of this size.
     fn commit_cut_anew(&mut self, page_size: PageSize, page_count: u32) -> Result<Arc<Snapshot>> {
+        #[cfg_attr(not(feature = "mutations"), expect(unused_mut, reason = "a mistake changes it"))]
         let mut pages: Vec<PageNo> = (1..=page_count).map(PageNo).collect();
-        let Transaction { database, snapshot, turn, overlay, page_count: written, .. } = self;
-        if mutation::is(Mutation::CutAnewInPart) {
-            pages.retain(|page| matches!(overlay.read(*page), Ok(Some(_))));
-        }
+        let Transaction { committer, snapshot, turn, overlay, page_count: written, .. } = self;
+        mistake!(CutAnewInPart, pages.retain(|page| matches!(overlay.read(*page), Ok(Some(_)))));
         let old = overlay.page_size().or(snapshot.page_size()).expect("it is another size");
         // Of a page that is cut into several, each of them needs the whole.
         let last: RefCell<Option<(PageNo, Page)>> = RefCell::default();
@@ -136,7 +132,7 @@ impl Transaction {
                 Some((known, image)) if *known == page => return Ok(image.clone()),
                 _ => {}
             }
-            let image = read_through(overlay, database, snapshot, page)?;
+            let image = read_through(overlay, &committer.tip, snapshot, page)?;
             *last.borrow_mut() = Some((page, image.clone()));
             Ok(image)
         };
@@ -152,16 +148,28 @@ impl Transaction {
             }
             Ok(Page(image.into()))
         };
-        database.publish(turn, snapshot, page_size, page_count, &pages, &read)
+        let change = Change { snapshot, page_size, page_count, pages: &pages, read: &read };
+        committer.commit(turn, snapshot, &change)
+    }
+
+    /// The pages that a commit of this transaction has, rising. What the database grew by is written whole, so that a page never shows
+    /// what lay there before it was cut off.
+    fn pages_to_commit(&self) -> Vec<PageNo> {
+        let mut pages = self.overlay.page_numbers();
+        mistake!(RegrownNotWritten, return pages);
+        let grown = (self.snapshot.page_count() + 1..=self.page_count).map(PageNo);
+        pages.extend(grown.filter(|page| matches!(self.overlay.read(*page), Ok(None))).collect::<Vec<_>>());
+        pages.sort_unstable();
+        pages
     }
 }
 
-fn read_through(overlay: &Overlay, database: &Database, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
+fn read_through(overlay: &Overlay, tip: &Tip, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
     if let Some(image) = overlay.read(page)? {
         return Ok(image);
     }
     if page.0 <= snapshot.page_count() {
-        return database.read_page(snapshot, page);
+        return tip.read_page(snapshot, page);
     }
     let size = overlay.page_size().or(snapshot.page_size());
     let size = size.ok_or_else(|| Error::corrupt("the database", "it is empty"))?;
@@ -170,6 +178,6 @@ fn read_through(overlay: &Overlay, database: &Database, snapshot: &Snapshot, pag
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        self.database.end_turn(&mut self.turn);
+        self.committer.end_turn(&mut self.turn);
     }
 }

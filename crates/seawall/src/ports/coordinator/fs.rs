@@ -8,7 +8,7 @@ mod names;
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::format::head::{Head, MAX_TEXT};
-use crate::mutation::{self, Mutation};
+use crate::mutation::mistake;
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{File, Lock, Span, Storage};
 use crate::ports::sync::whole;
@@ -129,9 +129,9 @@ impl Coordinator for FsCoordinator {
 
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
         self.publish(head)?;
-        self.names.first(head.version).map_err(|failed| match failed {
-            failed if mutation::is(Mutation::CreateLookIsCertain) => failed.before_anything_was_sent(),
-            failed => failed.after_a_request(),
+        self.names.first(head.version).map_err(|failed| {
+            mistake!(CreateLookIsCertain, return failed.before_anything_was_sent());
+            failed.after_a_request()
         })
     }
 
@@ -196,10 +196,7 @@ impl Coordinator for FsCoordinator {
         assert_eq!(lease.generation, previous.generation, "the lease is that of the predecessor");
         assert_eq!(next.version, previous.version.next(), "versions rise by one");
         let refused = |head| Swapped::Refused(Box::new(head));
-        if !self.publish(next)? && !mutation::is(Mutation::SwapUnconditional) {
-            if mutation::is(Mutation::TakenIsFailure) {
-                return Err(CoordinatorError::Unreachable("the number is taken".into()));
-            }
+        if !self.publish(next)? {
             // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
             return self.names.newest_since(previous).map(refused).map_err(LookFailed::after_a_request);
         }

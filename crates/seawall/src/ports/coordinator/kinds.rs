@@ -1,6 +1,6 @@
 //! Which coordinators there are, by the scheme of their URL.
 //!
-//! The engine knows its own; whoever links another one in says so once, before it opens a database.
+//! The engine knows its own, `fs:`. A program that links another one in adds it once, before it opens a database.
 
 use super::Coordinator;
 use super::fs::FsCoordinator;
@@ -33,12 +33,12 @@ pub(crate) fn coordinator_of(
     database: DatabaseId,
     storage: &Arc<dyn Storage>,
 ) -> Result<Box<dyn Coordinator>> {
-    if url == "fs:" {
-        return Ok(Box::new(FsCoordinator::new(storage.clone())));
-    }
     let scheme = url.split(':').next().unwrap_or_default();
     let added = ADDED.load();
     let make = added.as_ref().and_then(|added| added.iter().find(|(known, _)| *known == scheme).map(|kind| kind.1));
+    if url == "fs:" && make.is_none() {
+        return Ok(Box::new(FsCoordinator::new(storage.clone())));
+    }
     let make = make.ok_or_else(|| {
         Error::CannotOpen(format!(
             "there is no coordinator \"{}\" here: fs: is the embedded one, dynamodb://TABLE is in Amazon DynamoDB. Nothing was touched",

@@ -3,7 +3,7 @@
 use crate::format::codec;
 use crate::format::head::Head;
 use crate::format::ids::{CommitId, Version};
-use crate::mutation::{self, Mutation};
+use crate::mutation::mistake;
 use crate::ports::coordinator::CoordinatorError;
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{AT_REST, Look, Record, Stamp, Storage};
@@ -74,7 +74,11 @@ impl Names {
     pub(super) fn is_published(&self, next: &Head, previous: Version) -> Result<bool, LookFailed> {
         let version = next.version;
         let stamps = self.storage.stamps(&[version, previous], false).map_err(reading)?;
-        if !self.is_still(previous, stamps[1]) && !mutation::is(Mutation::PublishUnchecked) {
+        let predecessor_is_still_there = || {
+            mistake!(PublishUnchecked, return true);
+            self.is_still(previous, stamps[1])
+        };
+        if !predecessor_is_still_there() {
             return Ok(false);
         }
         stamps[0].into_iter().for_each(|stamp| self.remember(version, stamp));
@@ -109,8 +113,11 @@ impl Names {
             let listed: BTreeSet<Version> = list()?;
             let before = newest.previous().unwrap_or(newest);
             let last = listed.last().copied().map_or(newest, |last| last.max(newest));
-            let are_all_there = (before.0..=last.0).all(|version| listed.contains(&Version(version)));
-            if are_all_there || mutation::is(Mutation::OneListingIsEnough) {
+            let are_all_there = || {
+                mistake!(OneListingIsEnough, return true);
+                (before.0..=last.0).all(|version| listed.contains(&Version(version)))
+            };
+            if are_all_there() {
                 self.bring_to_rest(&named.0)?;
                 return Ok(self.seen_first(named));
             }
@@ -124,8 +131,11 @@ impl Names {
         let Some(before) = version.previous() else { return Ok(None) };
         let look = self.storage.look(before).map_err(reading)?;
         let Some((hinted, stamp)) = parse(look.next, version)? else { return Ok(None) };
-        let is_good = look.known.is_some() && hinted.commit.id == commit;
-        if !is_good && !mutation::is(Mutation::HintUnchecked) {
+        let is_good = || {
+            mistake!(HintUnchecked, return true);
+            look.known.is_some() && hinted.commit.id == commit
+        };
+        if !is_good() {
             return Ok(None);
         }
         let hinted = self.seen_first((hinted, stamp));
@@ -164,7 +174,10 @@ impl Names {
     /// One search for what came after `known`; `None` if that was collected, so that what is missing proves nothing.
     fn found_after(&self, known: &Head) -> Result<Option<Found>, LookFailed> {
         let Look { next, after_next, known: known_is, changed } = self.storage.look(known.version).map_err(reading)?;
-        let was_collected = |stamp| !self.is_still(known.version, stamp) && !mutation::is(Mutation::GapIsEnd);
+        let was_collected = |stamp| {
+            mistake!(GapIsEnd, return false);
+            !self.is_still(known.version, stamp)
+        };
         if was_collected(known_is) {
             return Ok(None);
         }
@@ -240,7 +253,8 @@ impl Names {
         // What is asked about is remembered longest: it may be the last that an unsettled commit stands on.
         seen.extend(first);
         let first = first.map(|(_, stamp)| stamp);
-        stamp.is_some() && (first == stamp || mutation::is(Mutation::KnownByNumber))
+        mistake!(KnownByNumber, return stamp.is_some());
+        stamp.is_some() && first == stamp
     }
 
     /// Where this process may not do it, what it finds may be old until the folder changes again: `status` tells that.
@@ -271,7 +285,8 @@ impl Names {
 /// Whether the folder has not changed since `newest` was named. Otherwise something may have been named after it that the server does not
 /// find yet, though its folder has changed already; and the client would remember that it is not there.
 fn shows_all(changed: Option<i128>, newest: Stamp) -> bool {
-    changed.is_none_or(|changed| changed <= newest.changed + AT_ONCE) || mutation::is(Mutation::MissingBelieved)
+    mistake!(MissingBelieved, return true);
+    changed.is_none_or(|changed| changed <= newest.changed + AT_ONCE)
 }
 
 /// Whether somebody who knows the version before `newest` can tell by the folder's time that it has changed since.
@@ -280,7 +295,8 @@ fn can_be_told(changed: Option<i128>, newest: Stamp, before: Option<Stamp>) -> b
 }
 
 fn is_apart(newest: Stamp, before: Option<Stamp>) -> bool {
-    before.is_some_and(|before| newest.changed > before.changed + AT_ONCE) || mutation::is(Mutation::TimesTold)
+    mistake!(TimesTold, return true);
+    before.is_some_and(|before| newest.changed > before.changed + AT_ONCE)
 }
 
 /// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be missing).

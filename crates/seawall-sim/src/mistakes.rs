@@ -1,0 +1,130 @@
+//! Deliberate mistakes that a storage or a coordinator makes: the engine meets them as it would meet real ones.
+
+use seawall::Result;
+use seawall::Version;
+use seawall::format::frame::{self, Kind};
+use seawall::format::head::Head;
+use seawall::format::ids::{CommitId, DatabaseId};
+use seawall::mutation::{Mutation, is};
+use seawall::ports::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
+use seawall::ports::storage::{File, Storage};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many of the bytes that a segment is appended are not made durable: all, or a commit's pages without its frame.
+pub(crate) fn not_synced(bytes: &[u8]) -> usize {
+    if is(Mutation::AppendNotDurable) {
+        return bytes.len();
+    }
+    let mut pages = 0;
+    if is(Mutation::PagesNotDurable) {
+        while let Ok(frame) = frame::parse(&bytes[pages..]) {
+            if frame.kind != Kind::Pages {
+                break;
+            }
+            pages += frame.length;
+        }
+    }
+    pages
+}
+
+/// What the naming of a version says. Version 0 is named when a database is adopted; all others by swaps.
+pub(crate) fn published(version: Version, published: io::Result<()>) -> io::Result<()> {
+    let is_taken = published.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
+    if version > Version(0) && is_taken && is(Mutation::SwapUnconditional) {
+        return Ok(());
+    }
+    if version > Version(0) && is_taken && is(Mutation::TakenIsFailure) {
+        // Of this kind the engine knows that nothing was carried out.
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    published
+}
+
+/// Whether a forked process is taken for its parent.
+pub(crate) fn forks_go_unseen() -> bool {
+    is(Mutation::ForkGoesOn)
+}
+
+/// A coordinator whose answers are changed by mistake.
+pub(crate) struct Mistaken {
+    pub(crate) coordinator: Box<dyn Coordinator>,
+    pub(crate) database: DatabaseId,
+    pub(crate) storage: Arc<dyn Storage>,
+}
+
+impl Coordinator for Mistaken {
+    fn load(&self, known: &Known<'_>, patience: Duration) -> Result<Head, CoordinatorError> {
+        match self.coordinator.load(known, patience) {
+            // An opener knows no head.
+            Err(CoordinatorError::Lost(_)) if is(Mutation::OpenerMakesHead) && !matches!(known, Known::Head(_)) => {
+                let home = self.storage.home(File::Id).ok().flatten().expect("an opener has just seen it");
+                self.coordinator.create(&Head::first(self.database, CommitId([0; 16]), None, home))
+            }
+            loaded => loaded,
+        }
+    }
+
+    fn swap(
+        &self,
+        lease: &Lease,
+        previous: &Head,
+        next: &Head,
+        keep: bool,
+        patience: Duration,
+    ) -> Result<Swapped, CoordinatorError> {
+        let failed = |why: &str| Err(CoordinatorError::Unreachable(why.into()));
+        match self.coordinator.swap(lease, previous, next, keep, patience) {
+            Ok(Swapped::Refused(_)) if is(Mutation::RefusalIsFailure) => failed("the swap was refused"),
+            Err(CoordinatorError::Unclear(why)) if is(Mutation::TimeoutIsFailure) => failed(&why),
+            swapped => swapped,
+        }
+    }
+
+    fn name(&self) -> String {
+        self.coordinator.name()
+    }
+    fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
+        self.coordinator.create(head)
+    }
+    fn forget(&self, home: u64) -> Result<(), CoordinatorError> {
+        self.coordinator.forget(home)
+    }
+    fn shut_out(&self, name: &str) -> Result<Option<String>, CoordinatorError> {
+        self.coordinator.shut_out(name)
+    }
+    fn let_in(&self, name: &str) -> Result<(), CoordinatorError> {
+        self.coordinator.let_in(name)
+    }
+    fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
+        self.coordinator.acquire(claim, known)
+    }
+    fn give_up(&self) -> Result<(), CoordinatorError> {
+        self.coordinator.give_up()
+    }
+    fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
+        self.coordinator.holder(known)
+    }
+    fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
+        self.coordinator.renew(lease, label)
+    }
+    fn successor(&self, previous: &Head) -> Result<Option<Head>, CoordinatorError> {
+        self.coordinator.successor(previous)
+    }
+    fn trouble(&self) -> Option<String> {
+        self.coordinator.trouble()
+    }
+    fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {
+        self.coordinator.release(lease)
+    }
+    fn lease_survives_swap(&self) -> bool {
+        self.coordinator.lease_survives_swap()
+    }
+    fn takeover_is_told(&self) -> bool {
+        self.coordinator.takeover_is_told()
+    }
+    fn lease_ends_with_process(&self) -> bool {
+        self.coordinator.lease_ends_with_process()
+    }
+}

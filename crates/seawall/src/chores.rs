@@ -1,0 +1,164 @@
+//! Chores: what is done in the background, one after the other.
+//!
+//! One thread for each database, started when there is something to do, in the process that has it to do. It does what is due,
+//! and sleeps until the next chore is due or a bell rings. When nothing was due for a while, it ends.
+
+use crate::ports::counters::this_thread_runs_in_background;
+use crate::ports::storage::Storage;
+use crate::ports::sync::{Condvar, Mutex, MutexGuard, caught, spawn, whole};
+use crate::shown::Shown;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A chore. Times are monotonic.
+pub(crate) trait Chore: Send + Sync {
+    /// When it is due; `None`: not before [`Chores::ring_at`] says that this has changed.
+    fn due(&self) -> Option<Duration>;
+    /// Does it. Afterwards it is not due any more, or it is at a later time. What went wrong is for `status`.
+    fn run(&self) -> Result<(), String>;
+}
+
+/// A chore that panicked is put off so long.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// When nothing was due for so long, the thread ends; the next chore starts another. A process should be alone with its own threads
+/// when it forks.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// The chores of one database, and the thread that does them.
+pub(crate) struct Chores {
+    storage: Arc<dyn Storage>,
+    /// The first that is due is done first, and again before those behind it: what others wait for comes first.
+    list: Vec<Box<dyn Chore>>,
+    state: Mutex<State>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// There is a thread.
+    runs: bool,
+    /// When the thread will wake by itself; `None`: only when the bell rings.
+    wakes_at: Option<Duration>,
+    /// Nothing is done any more: the thread ends.
+    closing: bool,
+    /// What went wrong in the background, for `status`.
+    trouble: Option<String>,
+    /// Why the thread could not be started the last time, if it could not.
+    no_thread: Option<String>,
+}
+
+impl Chores {
+    pub(crate) fn new(storage: Arc<dyn Storage>, list: Vec<Box<dyn Chore>>) -> Arc<Chores> {
+        Arc::new(Chores { storage, list, state: Mutex::default(), bell: Condvar::default() })
+    }
+
+    /// A chore is due at `time`, or sooner than it was. `false`: there is no thread to do it, and none can be started now. A thread that
+    /// could not be started is tried again each time.
+    pub(crate) fn ring_at(self: &Arc<Self>, time: Duration) -> bool {
+        let mut state = self.state();
+        let is_sooner = state.wakes_at.is_none_or(|wakes_at| time < wakes_at);
+        if is_sooner {
+            state.wakes_at = Some(time);
+        }
+        if !state.runs {
+            let chores = self.clone();
+            let started = spawn("seawall", move || chores.work());
+            state.runs = started.is_ok();
+            state.no_thread = started.err().map(|error| format!("no background thread can be started: {error}"));
+        }
+        let runs = state.runs;
+        drop(state);
+        if is_sooner {
+            self.bell.notify_one();
+        }
+        runs
+    }
+
+    /// No chore is begun any more: the database is gone.
+    pub(crate) fn close(&self) {
+        self.state().closing = true;
+        self.bell.notify_all();
+    }
+
+    /// Stops the thread for good: nothing is done any more, as in a frozen process.
+    #[cfg(feature = "testing")]
+    pub(crate) fn stop(&self) {
+        let mut state = self.state();
+        state.closing = true;
+        state.runs = true;
+        drop(state);
+        self.bell.notify_all();
+    }
+
+    /// What went wrong in the background last.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let state = self.state();
+        state.no_thread.as_ref().or(state.trouble.as_ref()).map(|trouble| Shown::message(trouble).into())
+    }
+
+    /// What goes wrong beside the point is reported by `status`.
+    pub(crate) fn report(&self, result: Result<(), String>) {
+        if let Err(trouble) = result {
+            self.state().trouble = Some(trouble);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        whole(self.state.lock())
+    }
+
+    /// The thread.
+    fn work(&self) {
+        this_thread_runs_in_background();
+        let mut put_off = vec![Duration::ZERO; self.list.len()];
+        loop {
+            {
+                let mut state = self.state();
+                if state.closing {
+                    return;
+                }
+                state.wakes_at = None;
+            }
+            let next = self.do_what_is_due(&mut put_off);
+            if !self.sleep_until(next) {
+                return;
+            }
+        }
+    }
+
+    /// Does the first chore that is due, until none is; says when the next one will be.
+    fn do_what_is_due(&self, put_off: &mut [Duration]) -> Option<Duration> {
+        loop {
+            let now = self.storage.now().monotonic;
+            let mut next: Option<Duration> = None;
+            let first = self.list.iter().zip(&*put_off).position(|(chore, put_off)| {
+                let due = chore.due().map(|due| due.max(*put_off));
+                next = due.into_iter().chain(next).min();
+                due.is_some_and(|due| due <= now)
+            });
+            let Some(first) = first else { return next };
+            let done = caught(|| self.list[first].run()).unwrap_or_else(|panic| {
+                put_off[first] = self.storage.now().monotonic + AFTER_PANIC;
+                Err(format!("the background thread failed, and goes on: {panic}"))
+            });
+            self.report(done);
+        }
+    }
+
+    /// Sleeps until `next`, or until the bell rings for something sooner. `false`: the thread ends.
+    fn sleep_until(&self, next: Option<Duration>) -> bool {
+        let mut state = self.state();
+        state.wakes_at = next.into_iter().chain(state.wakes_at).min();
+        let ends_at = self.storage.now().monotonic + IDLE;
+        while !state.closing {
+            let patience = state.wakes_at.unwrap_or(ends_at).saturating_sub(self.storage.now().monotonic);
+            if patience.is_zero() {
+                state.runs = state.wakes_at.is_some();
+                return state.runs;
+            }
+            state = whole(self.bell.wait_timeout(state, patience.min(Duration::from_secs(3600)))).0;
+        }
+        true
+    }
+}

@@ -1,0 +1,321 @@
+//! The tip: what this process knows of the newest version, and how it asks for a newer one.
+
+use crate::error::{Error, Result};
+use crate::format::head::Head;
+use crate::format::ids::{DatabaseId, PageNo};
+use crate::mutation::mistake;
+use crate::options::Freshness;
+use crate::ports::coordinator::{Coordinator, Known};
+use crate::ports::moment::Moment;
+use crate::ports::process::Process;
+use crate::ports::storage::Storage;
+use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
+use crate::read::pages::{Page, Pages};
+use crate::read::snapshot::Snapshot;
+use crate::to_come::{FROM_A_COPY, ToCome};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the coordinator is asked before a transaction fails, or a commit's outcome is reported as unknown.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Half of the shortest retention: a reader of an older version could lose it in the middle.
+const OLDEST_READ: Duration = Duration::from_secs(15 * 60 / 2);
+
+/// The error in a child that uses what its parent opened.
+pub(crate) const FORKED: &str =
+    "this process was forked from the one that opened the database. Nothing was written: open it anew";
+
+/// The same, in a transaction: there an inherited page map can be read.
+const FORKED_INSIDE: &str =
+    "this process was forked inside the transaction, which is its parent's. Nothing was written; roll back";
+
+/// What this process knows of the newest version of one database.
+pub(crate) struct Tip {
+    pub(crate) id: DatabaseId,
+    /// This folder's home, from the inode numbers of `id` and of the folder.
+    pub(crate) home: u64,
+    /// The home that the head names. It is another one where this folder is a copy, which may only be read.
+    original: u64,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) coordinator: Box<dyn Coordinator>,
+    pub(crate) pages: Pages,
+    /// Which process opened the database; after a fork it is another one, and must open it itself.
+    process: u32,
+    /// The same, told apart without asking the kernel.
+    origin: Process,
+    newest: Mutex<Newest>,
+    /// A load was answered, or failed.
+    answered: Condvar,
+}
+
+/// The newest snapshot that this process knows of, and how its threads ask for newer ones.
+struct Newest {
+    snapshot: Arc<Snapshot>,
+    /// When the newest request was sent whose answer is in `snapshot`.
+    sent: Moment,
+    /// A load is in flight.
+    loading: bool,
+    /// How many threads wait for its answer: to wake nobody costs a system call, too.
+    waiting: u32,
+    /// How many loads failed, and the last of them: when it was sent, and why.
+    failures: u64,
+    failed: Option<(Moment, Error)>,
+}
+
+impl Tip {
+    /// The tip of a database whose newest version is `first`, by the answer to a load that was sent at `sent`.
+    pub(crate) fn new(
+        (id, home): (DatabaseId, u64),
+        storage: Arc<dyn Storage>,
+        coordinator: Box<dyn Coordinator>,
+        pages: Pages,
+        (first, sent): (Snapshot, Moment),
+    ) -> Tip {
+        let original = first.head.home;
+        let newest = Newest { snapshot: Arc::new(first), sent, loading: false, waiting: 0, failures: 0, failed: None };
+        let (process, origin) = (storage.process(), Process::this());
+        let (newest, answered) = (Mutex::new(newest), Condvar::default());
+        Tip { id, home, original, storage, coordinator, pages, process, origin, newest, answered }
+    }
+
+    /// Whether this process is still the one that opened the database: not after a fork.
+    pub(crate) fn is_current(&self) -> bool {
+        self.origin.is_this() && self.storage.process() == self.process
+    }
+
+    /// What a child inherited is its parent's: the locks, the queue in which the kernel reports changes of `commits/`, the lease. Asked at
+    /// every transaction and page, so without asking the kernel; a writer asks [`Tip::is_current`].
+    pub(crate) fn check_origin(&self) -> Result<()> {
+        self.must_be_ours(FORKED)
+    }
+
+    fn must_be_ours(&self, otherwise: &str) -> Result<()> {
+        if self.origin.is_this() { Ok(()) } else { Err(Error::CannotOpen(otherwise.into())) }
+    }
+
+    /// The newest snapshot that this process knows of, without asking the coordinator.
+    pub(crate) fn known(&self) -> Arc<Snapshot> {
+        self.newest().snapshot.clone()
+    }
+
+    /// When the newest request was sent whose answer is in [`Tip::known`].
+    pub(crate) fn asked_at(&self) -> Moment {
+        self.newest().sent
+    }
+
+    /// A snapshot that is as new as `freshness` demands. Asks the coordinator if it must; threads share loads. A failed
+    /// refresh is an error, never a silent old read.
+    pub(crate) fn snapshot(&self, freshness: Freshness) -> Result<Arc<Snapshot>> {
+        let now = self.storage.now();
+        let since = match freshness {
+            Freshness::Transaction => now,
+            // However long a request lasts, what it reads must not be collected under it.
+            Freshness::Since(moment) if self.newest().sent.age(now) < OLDEST_READ => moment,
+            Freshness::Since(_) => now,
+            Freshness::Request { began, age } => {
+                let (age, newest) = (age.min(OLDEST_READ), self.newest());
+                if newest.sent.monotonic >= began.monotonic && newest.sent.age(now) < age {
+                    return Ok(newest.snapshot.clone());
+                }
+                // The load that was sent when the request began may still be in flight.
+                if began.age(now) < age { began } else { now }
+            }
+            Freshness::Seconds(seconds) => {
+                let newest = self.newest();
+                if newest.sent.age(now) < seconds.min(OLDEST_READ) {
+                    return Ok(newest.snapshot.clone());
+                }
+                now
+            }
+        };
+        self.snapshot_since(since)
+    }
+
+    /// A snapshot from the answer to a load that was sent at or after `since`. Threads share loads. A thread never joins a load that was
+    /// sent before; all threads that wait for it share the next one.
+    fn snapshot_since(&self, since: Moment) -> Result<Arc<Snapshot>> {
+        let mut newest = self.newest();
+        // A load that failed before any thread waited for it here is no answer: the coordinator may be well again.
+        let earlier = newest.failures;
+        loop {
+            if newest.sent.monotonic >= since.monotonic {
+                return Ok(newest.snapshot.clone());
+            }
+            match &newest.failed {
+                Some((sent, error)) if newest.failures > earlier && sent.monotonic >= since.monotonic => {
+                    return Err(error.clone());
+                }
+                _ if newest.loading => {
+                    newest.waiting += 1;
+                    newest = whole(self.answered.wait(newest));
+                    newest.waiting -= 1;
+                    mistake!(JoinsSentLoad, return Ok(newest.snapshot.clone()));
+                }
+                _ => {
+                    newest.loading = true;
+                    let known = newest.snapshot.clone();
+                    drop(newest);
+                    let in_flight = InFlight(self);
+                    let sent = self.storage.now();
+                    let loaded = self.load(&known, PATIENCE);
+                    #[cfg(feature = "mutations")]
+                    let sent = crate::mutation::age_from_answer(sent, || self.storage.now());
+                    if let Err(error) = loaded.and_then(|head| self.catch_up(head, sent)) {
+                        let mut newest = self.newest();
+                        newest.failures += 1;
+                        newest.failed = Some((sent, error));
+                    }
+                    drop(in_flight);
+                    newest = self.newest();
+                }
+            }
+        }
+    }
+
+    /// Asks for the head; refuses one that is older than what this process has seen.
+    pub(crate) fn load(&self, known: &Snapshot, patience: Duration) -> Result<Head> {
+        let head = self.coordinator.load(&Known::Head(&known.head), patience);
+        let head = head.map_err(Error::nothing_written)?;
+        self.accept(head, known)
+    }
+
+    /// A head that came in answer to a request that was sent when `known` was known.
+    pub(crate) fn accept(&self, head: Head, known: &Snapshot) -> Result<Head> {
+        self.check_head(&head)?;
+        let forked = head.order() == known.head.order() && !head.commit.is(&known.head.commit);
+        if head.order() < known.head.order() || forked {
+            return Err(Error::CannotOpen(format!(
+                "the head names version {} (epoch {}), and this process has already seen version {} (epoch {}): the head was set back. \
+                 Nothing was written. Stop all writers. If a backup of the head was restored, bring back the newest; or run {}",
+                head.version.0,
+                head.epoch.0,
+                known.head.version.0,
+                known.head.epoch.0,
+                ToCome::RECOVER
+            )));
+        }
+        Ok(head)
+    }
+
+    /// Whether `head` is this database's.
+    pub(crate) fn check_head(&self, head: &Head) -> Result<()> {
+        check_database(head, self.id)?;
+        check_home(head, self.original)
+    }
+
+    /// Whether this folder is a copy of the database's: it can be read, and is never written.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.home != self.original
+    }
+
+    /// A copy must never share its head with the original by writing.
+    pub(crate) fn must_be_original(&self) -> Result<()> {
+        if self.is_copy() { check_home(&self.known().head, self.home) } else { Ok(()) }
+    }
+
+    /// An error of reading. In a copy, what is missing may be what the original has committed since it was made.
+    fn in_copy(&self, error: Error) -> Error {
+        in_copy(error, self.is_copy().then_some(self.id), &self.coordinator.name())
+    }
+
+    /// Makes the snapshot that `head` names, and knows it from now on. `sent` is when the request was sent that `head` answers.
+    pub(crate) fn catch_up(&self, head: Head, sent: Moment) -> Result<Arc<Snapshot>> {
+        let (known, order) = (self.known(), head.order());
+        let snapshot = match order <= known.head.order() {
+            true => known,
+            false => {
+                let snapshot = self.pages.snapshot_of(head, Some(&known), sent);
+                Arc::new(snapshot.map_err(|error| self.in_copy(error))?)
+            }
+        };
+        let newest = self.raise(snapshot, sent);
+        if newest.head.order() == order {
+            newest.was_shown(sent);
+        }
+        Ok(newest)
+    }
+
+    /// What is known only rises, by epoch and version, whichever answer it came from.
+    pub(crate) fn raise(&self, snapshot: Arc<Snapshot>, sent: Moment) -> Arc<Snapshot> {
+        let mut newest = self.newest();
+        mistake!(KnownIsLast, newest.snapshot = snapshot.clone());
+        if snapshot.head.order() > newest.snapshot.head.order() {
+            newest.snapshot = snapshot;
+        }
+        if sent.monotonic > newest.sent.monotonic {
+            newest.sent = sent;
+        }
+        newest.snapshot.clone()
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        whole(self.newest.lock())
+    }
+
+    /// The image of `page`, which `snapshot` has.
+    pub(crate) fn read_page(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
+        self.must_be_ours(FORKED_INSIDE)?;
+        self.pages.read(snapshot, page).map_err(|error| self.in_copy(error))
+    }
+
+    /// Bytes that no other process has.
+    pub(crate) fn random<const N: usize>(&self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.storage.random(&mut bytes).map_err(|error| Error::io("asking for randomness", error))?;
+        Ok(bytes)
+    }
+}
+
+/// A load in flight: over when this is dropped, even by a panic, so that no thread waits for ever.
+struct InFlight<'a>(&'a Tip);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut newest = self.0.newest();
+        newest.loading = false;
+        if newest.waiting > 0 {
+            self.0.answered.notify_all();
+        }
+    }
+}
+
+/// Head and folder must be of one database.
+pub(crate) fn check_database(head: &Head, database: DatabaseId) -> Result<()> {
+    if head.database == database {
+        return Ok(());
+    }
+    Err(Error::CannotOpen(format!(
+        "the head is of database {}, and the folder of database {database}: they do not belong together. Nothing was written; \
+         bring back the one that belongs to the other; or run {}. {FROM_A_COPY}",
+        head.database,
+        ToCome::RECOVER
+    )))
+}
+
+/// A copied or restored folder has another inode for `id`: it must never share a head with its original by writing.
+pub(crate) fn check_home(head: &Head, home: u64) -> Result<()> {
+    if head.home == home {
+        return Ok(());
+    }
+    Err(Error::CannotOpen(format!(
+        "this folder is a copy: database {} lives in another one (its home is {}, this is {home}). Nothing was written. \
+         Use the original. This copy can be read: open it with mode=ro, or call seawall.copy. To make it a database of its own: {}. \
+         {FROM_A_COPY}",
+        head.database,
+        head.home,
+        ToCome::RECOVER_NEW_ID
+    )))
+}
+
+/// An error of reading; `copied` is the database of which the folder is a copy, if it is one.
+pub(crate) fn in_copy(error: Error, copied: Option<DatabaseId>, coordinator: &str) -> Error {
+    match (&error, copied) {
+        (Error::Corrupt { .. } | Error::CannotOpen(_), Some(database)) => Error::CannotOpen(format!(
+            "this folder is a copy of database {database}, and not all that the head in {coordinator} names is in it. What the original has \
+             committed since it was copied is missing here; so is what changed while it was copied. Nothing was changed. Read the original, \
+             or copy it again, with nobody writing. ({error})"
+        )),
+        _ => error,
+    }
+}

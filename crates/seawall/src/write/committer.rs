@@ -1,0 +1,63 @@
+//! The committer: what this process writes a database with.
+
+use super::background::{Asked, chores_of};
+use super::queue::Queue;
+use super::segment::SegmentWriter;
+use super::settle::Unsettled;
+use crate::chores::Chores;
+use crate::error::Result;
+use crate::format::group;
+use crate::mutation::mistake;
+use crate::options::Freshness;
+use crate::ports::sync::Mutex;
+use crate::read::snapshot::Snapshot;
+use crate::read::tip::Tip;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What one process writes one database with: its queue of writers, its segment, and what it has not settled yet.
+pub(crate) struct Committer {
+    pub(crate) tip: Arc<Tip>,
+    /// A lease's length.
+    pub(crate) lease: Duration,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) segment: Mutex<SegmentWriter>,
+    /// Keeps its working memory. Only the writer whose turn it is compresses pages.
+    pub(crate) compressor: std::sync::Mutex<group::Encoder>,
+    pub(crate) unsettled: Unsettled,
+    pub(crate) asked: Asked,
+    pub(crate) chores: Arc<Chores>,
+}
+
+impl Committer {
+    pub(crate) fn new(tip: Arc<Tip>, lease: Duration) -> Arc<Committer> {
+        Arc::new_cyclic(|committer| Committer {
+            chores: Chores::new(tip.storage.clone(), chores_of(committer)),
+            tip,
+            lease,
+            queue: Arc::default(),
+            segment: Mutex::default(),
+            compressor: std::sync::Mutex::default(),
+            unsettled: Unsettled::default(),
+            asked: Asked::default(),
+        })
+    }
+
+    /// A snapshot that is as new as `freshness` demands. It waits at most `timeout` for the outcome of an earlier commit of this process,
+    /// for no reader may read past that.
+    pub(crate) fn snapshot(&self, freshness: Freshness, timeout: Duration) -> Result<Arc<Snapshot>> {
+        self.tip.check_origin()?;
+        mistake!(ReadersDoNotSettle, return self.tip.snapshot(freshness));
+        self.settle(timeout)?;
+        self.tip.snapshot(freshness)
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        // In a child after a fork there is no thread, and a lock may have been held at that moment.
+        if self.tip.is_current() {
+            self.chores.close();
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! Encoding: from what a transaction has written to the frames of its commit, piece by piece. It reads pages, and writes nothing.
+
+use crate::bounds::bound;
+use crate::error::{Error, Result};
+use crate::format::commit_frame::{CommitFrame, MAX_RUNS, NewGroup, NewPage, RECENT_BYTES, RunRef, page_checksum};
+use crate::format::entry::Segments;
+use crate::format::frame::{self, Kind, MAX_PAYLOAD, UNIT};
+use crate::format::group::{self, Encoder, GROUP_BYTES, Owner};
+use crate::format::head::{CommitRef, Place};
+use crate::format::ids::{CommitId, Digest, PageNo, PageSize, SegmentName, Version};
+use crate::format::index::{self, IndexFrame};
+use crate::format::mark::{Fate, Mark};
+use crate::mutation::mistake;
+use crate::read::pages::Page;
+use crate::read::snapshot::Snapshot;
+use std::collections::BTreeMap;
+use std::vec;
+
+/// A transaction is encoded, and appended, in pieces of this size. The commit frame comes last.
+const PIECE: usize = bound(8 << 20, 8 << 10);
+
+/// The most pages that a commit may have. So its frame fits, and so does the index of it, at 18 bytes a page.
+const MOST_PAGES: usize = (MAX_PAYLOAD - (64 << 10)) / 18;
+
+/// A run of the page map that has so many entries, of 28 bytes at most, is left as it is.
+const RUN_ENTRIES: usize = bound(MAX_PAYLOAD / 28, 48);
+
+const _: () = assert!(MOST_PAGES * 18 + (64 << 10) <= MAX_PAYLOAD && RUN_ENTRIES * 28 <= MAX_PAYLOAD);
+
+/// What a transaction commits: pages over a snapshot.
+pub(crate) struct Change<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) page_size: PageSize,
+    pub(crate) page_count: u32,
+    /// The pages that it writes, rising.
+    pub(crate) pages: &'a [PageNo],
+    /// The image of one of them.
+    pub(crate) read: &'a dyn Fn(PageNo) -> Result<Page>,
+}
+
+/// What a commit is to say. Where its frames will lie, and so its page list and its digest, comes from encoding it.
+pub(crate) struct Draft<'a> {
+    pub(crate) change: &'a Change<'a>,
+    pub(crate) commit: CommitId,
+    /// Milliseconds since 1970.
+    pub(crate) time: u64,
+}
+
+/// A commit that is encoded, whole.
+pub(crate) struct Encoded {
+    pub(crate) commit: CommitRef,
+    pub(crate) frame: CommitFrame,
+}
+
+/// Frames that lie one behind the other in a segment: the bytes of one piece, and where they will lie.
+pub(crate) struct Frames {
+    segment: SegmentName,
+    /// Where `bytes` begin in the segment.
+    position: u64,
+    /// Where the append begins, as far as a reader of its last frame is concerned.
+    begin: u64,
+    bytes: Vec<u8>,
+}
+
+impl Frames {
+    /// None yet; the first will lie at `position` of `segment`.
+    pub(crate) fn at(segment: SegmentName, position: u64) -> Frames {
+        Frames { segment, position, begin: position, bytes: Vec::new() }
+    }
+
+    fn end(&self) -> u64 {
+        self.position + self.bytes.len() as u64
+    }
+
+    /// Adds marks. What comes behind them begins there, as far as its reader is concerned.
+    pub(crate) fn put_marks(&mut self, marks: &[Mark]) -> Result<()> {
+        marks.iter().try_for_each(|mark| self.put(Kind::Mark, &mark.encode()).map(drop))?;
+        self.begin = self.end();
+        Ok(())
+    }
+
+    /// Adds a frame; `lead` of its place says how much of this append lies before it.
+    pub(crate) fn put(&mut self, kind: Kind, payload: &[u8]) -> Result<(Digest, Place)> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(Error::Full(format!(
+                "a part of the transaction takes {} bytes, and {MAX_PAYLOAD} are the most: write it in several transactions",
+                payload.len()
+            )));
+        }
+        let at = self.end();
+        let units = u32::try_from(at / UNIT).map_err(|_| Error::Full("a transaction is larger than 64 GiB".into()))?;
+        let digest = frame::put(&mut self.bytes, kind, payload);
+        let length = frame::length_of(payload.len()) as u32;
+        let lead = u32::try_from(at - self.begin).unwrap_or(u32::MAX - length);
+        Ok((digest, Place { segment: self.segment, at: units, length, lead }))
+    }
+
+    fn is_a_piece(&self) -> bool {
+        self.bytes.len() >= PIECE
+    }
+
+    /// The piece that is to be appended now.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The piece was appended: the next one begins behind it.
+    pub(crate) fn next_piece(&mut self) {
+        self.position = self.end();
+        self.bytes.clear();
+    }
+}
+
+/// What an encoder has added to the frames.
+pub(crate) enum Piece<T> {
+    /// A whole piece; more follow.
+    More,
+    /// The last piece, and what all of them are.
+    Last {
+        encoded: T,
+        /// Says that the commit was refused: it is to be written if this piece is lost, for its bytes may arrive late.
+        if_lost: Option<Mark>,
+    },
+}
+
+/// Encodes one commit: its pages, then index frames if they are needed, and its commit frame last.
+pub(crate) struct CommitEncoder<'a> {
+    draft: &'a Draft<'a>,
+    segments: &'a Segments,
+    compressor: &'a mut Encoder,
+    /// The pages that are not encoded yet.
+    pages: &'a [PageNo],
+    groups: Vec<NewGroup>,
+    images: Vec<u8>,
+    /// Once all pages are encoded: the commit frame, and the index frames that are to lie before it.
+    ending: Option<(CommitFrame, vec::IntoIter<IndexFrame>)>,
+}
+
+impl<'a> CommitEncoder<'a> {
+    /// An encoder of `draft`; an error if no commit can be so large.
+    pub(crate) fn new(
+        draft: &'a Draft<'a>,
+        segments: &'a Segments,
+        compressor: &'a mut Encoder,
+    ) -> Result<CommitEncoder<'a>> {
+        let pages = draft.change.pages;
+        check_size(pages.len(), MOST_PAGES)?;
+        let groups = Vec::with_capacity(pages.len().div_ceil(group::pages_per_group(draft.change.page_size)));
+        let images = Vec::with_capacity(GROUP_BYTES);
+        Ok(CommitEncoder { draft, segments, compressor, pages, groups, images, ending: None })
+    }
+
+    /// Adds the next piece of the commit to `frames`.
+    pub(crate) fn encode_piece(&mut self, frames: &mut Frames) -> Result<Piece<Encoded>> {
+        while !self.pages.is_empty() {
+            self.encode_group(frames)?;
+            if frames.is_a_piece() {
+                return Ok(Piece::More);
+            }
+        }
+        let mut ending = match self.ending.take() {
+            Some(ending) => ending,
+            None => self.ending()?,
+        };
+        while let Some(index) = ending.1.next() {
+            let (after, up_to, entries) = (index.after, index.up_to, index.entries.len() as u32);
+            let (_, place) = frames.put(Kind::Index, &index.encode(self.segments))?;
+            ending.0.runs.push(RunRef { after, up_to, entries, place });
+            if frames.is_a_piece() {
+                self.ending = Some(ending);
+                return Ok(Piece::More);
+            }
+        }
+        let frame = ending.0;
+        let (digest, place) = frames.put(Kind::Commit, &frame.encode(self.segments))?;
+        let commit = CommitRef { id: frame.commit, digest, place: Some(place) };
+        let if_lost = refused_if_lost(&frame, digest);
+        Ok(Piece::Last { encoded: Encoded { commit, frame }, if_lost })
+    }
+
+    /// Adds the next group of pages.
+    fn encode_group(&mut self, frames: &mut Frames) -> Result<()> {
+        let Change { snapshot, page_size, read, .. } = *self.draft.change;
+        let at_most = group::pages_per_group(page_size).min(self.pages.len());
+        let (pages, rest) = self.pages.split_at(at_most);
+        self.images.clear();
+        let mut new_pages = Vec::with_capacity(pages.len());
+        for page in pages {
+            let image = read(*page)?;
+            new_pages.push(NewPage { page: *page, checksum: page_checksum(&image) });
+            self.images.extend_from_slice(&image);
+        }
+        let head = &snapshot.head;
+        let owner = Owner { database: head.database, version: head.version.next(), commit: self.draft.commit };
+        let payload = self.compressor.encode(&owner, page_size, pages, &self.images);
+        let (_, place) = frames.put(Kind::Pages, &payload)?;
+        let units = u16::try_from(u64::from(place.length) / UNIT).expect("a group is at most 64 KiB and a little");
+        self.groups.push(NewGroup { at: place.at, units, pages: new_pages });
+        self.pages = rest;
+        Ok(())
+    }
+
+    /// The commit frame, and the index frames that come before it when `recent` would grow too long.
+    fn ending(&mut self) -> Result<(CommitFrame, vec::IntoIter<IndexFrame>)> {
+        let Draft { change, commit, time } = *self.draft;
+        let snapshot = change.snapshot;
+        let head = &snapshot.head;
+        let mut frame = CommitFrame {
+            database: head.database,
+            epoch: head.epoch,
+            version: head.version.next(),
+            commit,
+            page_size: change.page_size,
+            page_count: change.page_count,
+            previous: head.commit,
+            settled: (head.version, head.commit.digest),
+            group: (head.version.next(), head.version.next()),
+            time: time.max(snapshot.time),
+            pages: std::mem::take(&mut self.groups),
+            runs_begin: snapshot.trail.runs_begin,
+            runs: snapshot.trail.runs.clone(),
+            recent: snapshot.trail.recent.clone(),
+        };
+        let mut indexes = Vec::new();
+        if index::encoded_length(&frame.recent, self.segments) > RECENT_BYTES {
+            indexes = next_runs(snapshot, &mut frame, RUN_ENTRIES);
+            let runs = frame.runs.len() + indexes.len();
+            if runs > MAX_RUNS {
+                return Err(Error::Full(format!("the page map needs {runs} runs, and {MAX_RUNS} are the most")));
+            }
+            frame.recent.clear();
+        }
+        Ok((frame, indexes.into_iter()))
+    }
+}
+
+/// The mark of a commit whose frame may arrive though its append failed.
+fn refused_if_lost(frame: &CommitFrame, digest: Digest) -> Option<Mark> {
+    mistake!(NoMarkAfterFailedAppend, return None);
+    let CommitFrame { database, epoch, version, commit, .. } = *frame;
+    Some(Mark { fate: Fate::Refused, database, epoch, version, commit, digest })
+}
+
+/// Whether a commit of so many pages is possible. The error comes before anything of it is written.
+fn check_size(pages: usize, most: usize) -> Result<()> {
+    if pages <= most {
+        return Ok(());
+    }
+    Err(Error::Full(format!(
+        "the transaction changes {pages} pages, and {most} are the most for one: write it in several transactions"
+    )))
+}
+
+/// The runs that take `recent` in, and every older run that is not at least twice as large: so that there are few runs, and every entry
+/// is written again only O(log n) times. Runs that the base has made superfluous go. A run of about `most` entries is large enough: it
+/// stays as it is until there are too many of them, and what was merged is divided again by version, into runs of about that size.
+fn next_runs(snapshot: &Snapshot, frame: &mut CommitFrame, most: usize) -> Vec<IndexFrame> {
+    let head = &snapshot.head;
+    let base = head.base.map_or(Version(0), |base| base.name.version);
+    while frame.runs.first().is_some_and(|run| run.up_to <= base) {
+        frame.runs_begin = frame.runs.remove(0).up_to;
+    }
+    let are_too_many = frame.runs.len() > MAX_RUNS / 2;
+    let mut after = frame.runs_end();
+    let mut count = frame.recent.len();
+    let mut merges = false;
+    let is_merged = |last: &RunRef, count: usize| {
+        let entries = last.entries as usize;
+        are_too_many || entries <= 2 * count && entries + count <= most
+    };
+    while let Some(last) = frame.runs.pop_if(|last| is_merged(last, count)) {
+        after = last.after;
+        count += last.entries as usize;
+        merges = true;
+    }
+    let entries = if merges {
+        snapshot.map.iter().filter(|(_, entry)| entry.version() > after).collect()
+    } else {
+        std::mem::take(&mut frame.recent)
+    };
+    divided(IndexFrame { database: head.database, after, up_to: head.version, entries }, most)
+}
+
+/// Divides a run by version, into such of at most `most` entries; one version's entries stay together.
+fn divided(run: IndexFrame, most: usize) -> Vec<IndexFrame> {
+    if run.entries.len() <= most {
+        return vec![run];
+    }
+    let mut of_version = BTreeMap::<Version, usize>::new();
+    run.entries.iter().for_each(|(_, entry)| *of_version.entry(entry.version()).or_default() += 1);
+    // Where each run ends, oldest first; the last one reaches as far as the whole did.
+    let (mut ends, mut count) = (Vec::new(), 0);
+    let mut last = run.after;
+    for (version, entries) in of_version {
+        if count > 0 && count + entries > most {
+            ends.push(last);
+            count = 0;
+        }
+        count += entries;
+        last = version;
+    }
+    ends.push(run.up_to);
+    let mut runs: Vec<IndexFrame> = Vec::with_capacity(ends.len());
+    for up_to in &ends {
+        let after = runs.last().map_or(run.after, |run| run.up_to);
+        runs.push(IndexFrame { database: run.database, after, up_to: *up_to, entries: Vec::new() });
+    }
+    for (page, entry) in run.entries {
+        let place = ends.partition_point(|end| *end < entry.version());
+        runs[place].entries.push((page, entry));
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::entry::Entry;
+    use crate::format::head::Head;
+    use crate::format::ids::{DatabaseId, WriterId};
+    use crate::ports::moment::Moment;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const DATABASE: DatabaseId = DatabaseId([1; 16]);
+
+    #[test]
+    fn a_commit_that_is_too_large_is_refused_before_anything_is_written() {
+        assert!(check_size(10, 10).is_ok());
+        let error = check_size(11, 10).unwrap_err().to_string();
+        assert!(error.contains("11 pages") && error.contains("several transactions"), "{error}");
+        // What is allowed fits: its frame, and an index of it, at what an entry takes at most there.
+        let segments = Segments::default();
+        let segment = segments.number(SegmentName { writer: WriterId([1; 8]), n: u32::MAX });
+        let long = |page| (PageNo(page), Entry::new(Version(1), segment, u32::MAX, u16::MAX, u8::MAX));
+        let one = index::encoded_length(&[long(u32::MAX)], &segments);
+        assert!(one <= 18 + 64, "{one} bytes for an entry and its segment's name");
+    }
+
+    proptest! {
+        /// Commits of a few pages each, with an index at each of them: what the runs say, oldest first, is what the map says.
+        #[test]
+        fn divided_runs_say_what_the_map_says(commits in prop::collection::vec(prop::collection::btree_set(1..40_u32, 1..8), 1..90), most in 1..30_usize) {
+            let head = Head::first(DATABASE, CommitId([1; 16]), None, 5);
+            let mut snapshot = Snapshot::first(head, Moment::default());
+            let segments = Segments::default();
+            let segment = segments.number(SegmentName { writer: WriterId([1; 8]), n: 0 });
+            let mut written: Vec<IndexFrame> = Vec::new();
+            let mut runs: Vec<RunRef> = Vec::new();
+            for (commit, n) in commits.iter().zip(1..) {
+                let version = Version(n);
+                snapshot.head.version = version;
+                let entries = commit.iter().map(|page| (PageNo(*page), Entry::new(version, segment, n as u32, 1, 0)));
+                let recent: Vec<_> = entries.collect();
+                recent.iter().for_each(|(page, entry)| snapshot.map.insert(*page, *entry));
+                let mut frame = frame_with(&snapshot, runs.clone(), recent);
+                let new = next_runs(&snapshot, &mut frame, most);
+                written.retain(|index| frame.runs.iter().any(|run| (run.after, run.up_to) == (index.after, index.up_to)));
+                runs = frame.runs;
+                for index in new {
+                    let payload = index.encode(&segments);
+                    prop_assert_eq!(&IndexFrame::decode(&payload, &segments).unwrap(), &index);
+                    let one_version = index.entries.iter().all(|(_, entry)| entry.version() == index.entries[0].1.version());
+                    prop_assert!(index.entries.len() <= most || one_version, "{} entries", index.entries.len());
+                    let place = Place { segment: segments.name(segment), at: 0, length: 0, lead: 0 };
+                    runs.push(RunRef { after: index.after, up_to: index.up_to, entries: index.entries.len() as u32, place });
+                    written.push(index);
+                }
+                prop_assert!(runs.len() <= MAX_RUNS, "{} runs", runs.len());
+                // As a commit frame's reader demands.
+                let mut after = Version(0);
+                for run in &runs {
+                    prop_assert!(run.after == after && run.up_to > after && run.up_to <= version);
+                    after = run.up_to;
+                }
+                prop_assert_eq!(after, version);
+                let merged: BTreeMap<PageNo, Entry> = written.iter().flat_map(|index| index.entries.clone()).collect();
+                prop_assert_eq!(merged, snapshot.map.iter().collect::<BTreeMap<_, _>>());
+            }
+        }
+    }
+
+    fn frame_with(snapshot: &Snapshot, runs: Vec<RunRef>, recent: crate::format::index::Entries) -> CommitFrame {
+        let head = &snapshot.head;
+        CommitFrame {
+            database: head.database,
+            epoch: head.epoch,
+            version: head.version.next(),
+            commit: CommitId([2; 16]),
+            page_size: PageSize::new(4096).expect("it is one"),
+            page_count: 40,
+            previous: head.commit,
+            settled: (head.version, head.commit.digest),
+            group: (head.version.next(), head.version.next()),
+            time: 0,
+            pages: Vec::new(),
+            runs_begin: Version(0),
+            runs,
+            recent,
+        }
+    }
+}
