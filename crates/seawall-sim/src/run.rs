@@ -50,7 +50,7 @@ pub fn run(seed: u64, steps: u64, tells: bool) -> Verdict {
     });
     #[cfg(feature = "mutations")]
     kinds::add("fs", |_, database, storage| {
-        let coordinator = seawall::ports::coordinator::fs::FsCoordinator::new(storage.clone());
+        let coordinator = seawall::ports::coordinator::fs::FsCoordinator::new(storage.clone().order());
         Ok(with_mistakes(Box::new(coordinator), database, storage))
     });
     let world = World::new(seed, Plan::of(seed), tells);

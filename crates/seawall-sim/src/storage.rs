@@ -14,7 +14,7 @@ use seawall::Moment;
 use seawall::format::head::Head;
 use seawall::format::ids::Version;
 use seawall::ports::counters::{Counters, Operation};
-use seawall::ports::storage::{Append, Begun, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
+use seawall::ports::storage::{Append, Begun, File, FsOrder, Lock, Look, Record, Scratch, Span, Stamp, Storage};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,6 +247,53 @@ impl Storage for SimStorage {
         })
     }
 
+    fn now(&self) -> Moment {
+        let now = self.world.now();
+        self.world.with_process(self.world.my_process(), |process| process.now(now))
+    }
+
+    fn sleep(&self, time: Duration) {
+        let process = self.world.my_process();
+        let (is_dead, time) = self.world.with_process(process, |process| (process.is_dead, process.true_time(time)));
+        if !is_dead {
+            self.world.sleep(time);
+        }
+    }
+
+    fn random(&self, into: &mut [u8]) -> io::Result<()> {
+        let process = self.world.my_process();
+        let shared = self
+            .world
+            .with_process(process, |process| process.shared_chance.as_mut().map(|chance| chance.fill(into)).is_some());
+        if !shared {
+            self.world.random_bytes(into);
+        }
+        Ok(())
+    }
+
+    fn process(&self) -> u32 {
+        #[cfg(feature = "mutations")]
+        if crate::mistakes::forks_go_unseen() {
+            return 0;
+        }
+        self.world.my_process().0 as u32
+    }
+
+    fn label(&self) -> String {
+        format!("process {} on machine {}", self.world.my_process(), self.machine())
+    }
+
+    fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
+        self.world.met(Event::Spilled);
+        Ok(Box::new(SimScratch::new(&self.world)))
+    }
+
+    fn order(self: Arc<Self>) -> Arc<dyn FsOrder> {
+        self
+    }
+}
+
+impl FsOrder for SimStorage {
     fn look(&self, known: Version) -> io::Result<Look> {
         self.counters.count(Operation::Coordinator);
         let changed = self.look_anew()?;
@@ -360,47 +407,6 @@ impl Storage for SimStorage {
             world.locks().give_back(lock, process);
             Ok(())
         })
-    }
-
-    fn now(&self) -> Moment {
-        let now = self.world.now();
-        self.world.with_process(self.world.my_process(), |process| process.now(now))
-    }
-
-    fn sleep(&self, time: Duration) {
-        let process = self.world.my_process();
-        let (is_dead, time) = self.world.with_process(process, |process| (process.is_dead, process.true_time(time)));
-        if !is_dead {
-            self.world.sleep(time);
-        }
-    }
-
-    fn random(&self, into: &mut [u8]) -> io::Result<()> {
-        let process = self.world.my_process();
-        let shared = self
-            .world
-            .with_process(process, |process| process.shared_chance.as_mut().map(|chance| chance.fill(into)).is_some());
-        if !shared {
-            self.world.random_bytes(into);
-        }
-        Ok(())
-    }
-
-    fn process(&self) -> u32 {
-        #[cfg(feature = "mutations")]
-        if crate::mistakes::forks_go_unseen() {
-            return 0;
-        }
-        self.world.my_process().0 as u32
-    }
-
-    fn label(&self) -> String {
-        format!("process {} on machine {}", self.world.my_process(), self.machine())
-    }
-
-    fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
-        self.world.met(Event::Spilled);
-        Ok(Box::new(SimScratch::new(&self.world)))
     }
 }
 

@@ -37,7 +37,7 @@ static FENCES: Fences = Fences { now: AtomicU64::new(0), next: AtomicU64::new(0)
 
 fn newest_only(url: &str, _: DatabaseId, storage: &Arc<dyn Storage>) -> Result<Box<dyn Coordinator>, String> {
     let fences = if url == "fenced:" { &FENCES } else { &NONE };
-    Ok(Box::new(NewestOnly(FsCoordinator::new(storage.clone()), fences)))
+    Ok(Box::new(NewestOnly(FsCoordinator::new(storage.clone().order()), fences)))
 }
 
 impl NewestOnly {

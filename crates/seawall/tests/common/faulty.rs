@@ -5,7 +5,9 @@ use seawall::Version;
 use seawall::format::ids;
 use seawall::ports::counters::{Counters, Operation};
 use seawall::ports::storage::os::OsStorage;
-use seawall::ports::storage::{AT_REST, Append, Begun, File, Lock, Look, Record, Scratch, Span, Stamp, Storage};
+use seawall::ports::storage::{
+    AT_REST, Append, Begun, File, FsOrder, Lock, Look, Record, Scratch, Span, Stamp, Storage,
+};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -231,44 +233,6 @@ impl Append for FaultyAppend {
 }
 
 impl Storage for Faulty {
-    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
-        self.call(Call::Publish, || {
-            self.inner.publish(version, record)?;
-            if let Some(server) = &self.server {
-                *server.changed.lock().unwrap() = server.time_of(version);
-            }
-            Ok(())
-        })
-    }
-    fn look(&self, known: Version) -> io::Result<Look> {
-        let look = self.call(Call::Look, || self.inner.look(known))?;
-        let Some(server) = &self.server else { return Ok(look) };
-        let next = server.record(known.next(), look.next);
-        let after_next = server.record(known.next().next(), look.after_next);
-        let changed = Some(*server.changed.lock().unwrap());
-        Ok(Look { next, after_next, known: server.stamp(known, look.known), changed })
-    }
-    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
-        let records = self.call(Call::Records, || self.inner.records(versions))?;
-        let Some(server) = &self.server else { return Ok(records) };
-        Ok(versions.iter().zip(records).map(|(version, record)| server.record(*version, record)).collect())
-    }
-    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
-        let stamps = self.call(Call::Named, || self.inner.stamps(versions, anew))?;
-        let Some(server) = &self.server else { return Ok(stamps) };
-        Ok(versions.iter().zip(stamps).map(|(version, stamp)| server.stamp(*version, stamp)).collect())
-    }
-    fn bring_to_rest(&self, home: u64) -> io::Result<()> {
-        let Some(server) = &self.server else { return self.inner.bring_to_rest(home) };
-        self.counters().count(Operation::Metadata);
-        self.call(Call::BringToRest, || {
-            *server.changed.lock().unwrap() = AT_REST;
-            Ok(())
-        })
-    }
-    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
-        self.call(Call::Lock, || self.inner.try_lock(lock))
-    }
     fn read(&self, span: Span) -> io::Result<Vec<u8>> {
         self.call(Call::Read, || self.inner.read(span))
     }
@@ -288,7 +252,6 @@ impl Storage for Faulty {
         }
         self.clock.pass(time);
     }
-
     fn counters(&self) -> &Counters {
         self.inner.counters()
     }
@@ -331,9 +294,6 @@ impl Storage for Faulty {
     fn may_write(&self) -> io::Result<()> {
         self.inner.may_write()
     }
-    fn sync_published(&self) -> io::Result<()> {
-        self.call(Call::SyncPublished, || self.inner.sync_published())
-    }
     fn sync_names(&self) -> io::Result<()> {
         self.call(Call::SyncNames, || self.inner.sync_names())
     }
@@ -343,12 +303,6 @@ impl Storage for Faulty {
     fn remove(&self, file: File) -> io::Result<()> {
         self.inner.remove(file)
     }
-    fn versions(&self) -> io::Result<Vec<ids::Version>> {
-        self.inner.versions()
-    }
-    fn unlock(&self, lock: Lock) -> io::Result<()> {
-        self.inner.unlock(lock)
-    }
     fn random(&self, into: &mut [u8]) -> io::Result<()> {
         self.inner.random(into)
     }
@@ -357,5 +311,58 @@ impl Storage for Faulty {
     }
     fn label(&self) -> String {
         self.inner.label()
+    }
+    fn order(self: Arc<Self>) -> Arc<dyn FsOrder> {
+        self
+    }
+}
+
+impl FsOrder for Faulty {
+    fn look(&self, known: Version) -> io::Result<Look> {
+        let look = self.call(Call::Look, || self.inner.look(known))?;
+        let Some(server) = &self.server else { return Ok(look) };
+        let next = server.record(known.next(), look.next);
+        let after_next = server.record(known.next().next(), look.after_next);
+        let changed = Some(*server.changed.lock().unwrap());
+        Ok(Look { next, after_next, known: server.stamp(known, look.known), changed })
+    }
+    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
+        let records = self.call(Call::Records, || self.inner.records(versions))?;
+        let Some(server) = &self.server else { return Ok(records) };
+        Ok(versions.iter().zip(records).map(|(version, record)| server.record(*version, record)).collect())
+    }
+    fn versions(&self) -> io::Result<Vec<ids::Version>> {
+        self.inner.versions()
+    }
+    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
+        self.call(Call::Publish, || {
+            self.inner.publish(version, record)?;
+            if let Some(server) = &self.server {
+                *server.changed.lock().unwrap() = server.time_of(version);
+            }
+            Ok(())
+        })
+    }
+    fn sync_published(&self) -> io::Result<()> {
+        self.call(Call::SyncPublished, || self.inner.sync_published())
+    }
+    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
+        let stamps = self.call(Call::Named, || self.inner.stamps(versions, anew))?;
+        let Some(server) = &self.server else { return Ok(stamps) };
+        Ok(versions.iter().zip(stamps).map(|(version, stamp)| server.stamp(*version, stamp)).collect())
+    }
+    fn bring_to_rest(&self, home: u64) -> io::Result<()> {
+        let Some(server) = &self.server else { return self.inner.bring_to_rest(home) };
+        self.counters().count(Operation::Metadata);
+        self.call(Call::BringToRest, || {
+            *server.changed.lock().unwrap() = AT_REST;
+            Ok(())
+        })
+    }
+    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
+        self.call(Call::Lock, || self.inner.try_lock(lock))
+    }
+    fn unlock(&self, lock: Lock) -> io::Result<()> {
+        self.inner.unlock(lock)
     }
 }

@@ -10,7 +10,7 @@ use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease
 use crate::format::head::{Head, MAX_TEXT};
 use crate::mutation::mistake;
 use crate::ports::storage::safely::is_unusable;
-use crate::ports::storage::{File, Lock, Span, Storage};
+use crate::ports::storage::{File, FsOrder, Lock, Span};
 use crate::ports::sync::whole;
 use crate::shown::Shown;
 use names::{LookFailed, Names};
@@ -30,7 +30,7 @@ const FIRST_RENEWAL: Duration = Duration::from_millis(100);
 
 /// The `fs` coordinator of one database.
 pub struct FsCoordinator {
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn FsOrder>,
     /// Whether this process has the place at the front of the line. Only one of its threads asks for the lease at a time.
     in_line: AtomicBool,
     /// The lock that this process moved on to, and the generation of the head at that time: whoever took it before may have died
@@ -41,7 +41,7 @@ pub struct FsCoordinator {
 
 impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
-    pub fn new(storage: Arc<dyn Storage>) -> FsCoordinator {
+    pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
         let names = Names::new(storage.clone());
         FsCoordinator { storage, in_line: AtomicBool::new(false), moved_on: Mutex::default(), names }
     }

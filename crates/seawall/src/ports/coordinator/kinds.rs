@@ -37,7 +37,7 @@ pub(crate) fn coordinator_of(
     let added = ADDED.load();
     let make = added.as_ref().and_then(|added| added.iter().find(|(known, _)| *known == scheme).map(|kind| kind.1));
     if url == "fs:" && make.is_none() {
-        return Ok(Box::new(FsCoordinator::new(storage.clone())));
+        return Ok(Box::new(FsCoordinator::new(storage.clone().order())));
     }
     let make = make.ok_or_else(|| {
         Error::CannotOpen(format!(

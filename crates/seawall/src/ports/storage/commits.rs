@@ -6,12 +6,16 @@
 //! change is in its queue before the call returns that made it, so an empty queue is as good as a look, and a
 //! quarter of its price.
 
+use super::at_once::at_once;
 use super::descriptors::Watching;
 use super::home::{is_removed, was_removed};
+use super::os::OsStorage;
+use super::places::Place;
 use super::safely::Folder;
-use super::{AT_REST, Look, Record, Stamp};
+use super::{AT_REST, FsOrder, Lock, Look, Record, Stamp};
 use crate::format::head::MAX_TEXT;
 use crate::format::ids::{Version, parse_number};
+use crate::ports::counters::Operation;
 use crate::ports::process::Process;
 use rustix::fs::{
     AtFlags, RawDir, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, UTIME_OMIT, futimens, inotify,
@@ -230,4 +234,84 @@ fn watch_of(open: &fs::File) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", open.as_raw_fd());
     inotify::add_watch(&queue, path, names | folder | inotify::WatchFlags::ONLYDIR)?;
     Ok(queue)
+}
+
+impl FsOrder for OsStorage {
+    fn look(&self, known: Version) -> io::Result<Look> {
+        let look = self.ask(|commits| {
+            self.counters.count(Operation::Coordinator);
+            commits.look(known)
+        })?;
+        if look.next.is_some() {
+            self.counters.count(Operation::Metadata);
+        }
+        Ok(look)
+    }
+
+    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            at_once(versions, self.network, |version| commits.record(*version)).into_iter().collect()
+        })
+    }
+
+    fn versions(&self) -> io::Result<Vec<Version>> {
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            commits.versions()
+        })
+    }
+
+    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
+        let commits = self.commits()?;
+        self.counters.count(Operation::Coordinator);
+        let published = commits.publish(version, record);
+        match &published {
+            // Somebody went first though this process has the lease, or had it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.lease.is_ignored(),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let place = self.database().map(|folder| Place { folder, name: "commits".into() });
+                return published.map_err(|error| match place {
+                    Ok(place) => self.explain(error, &place),
+                    Err(_) => error,
+                });
+            }
+            _ => {}
+        }
+        published
+    }
+
+    fn sync_published(&self) -> io::Result<()> {
+        self.commits()?.sync()
+    }
+
+    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            commits.stamps(versions, anew)
+        })
+    }
+
+    fn bring_to_rest(&self, home: u64) -> io::Result<()> {
+        if !self.network || self.is_copy_of(home) {
+            return Ok(());
+        }
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            commits.bring_to_rest()
+        })
+    }
+
+    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
+        self.counters.count(Operation::Coordinator);
+        self.lease.try_lock(lock, || {
+            self.counters.count(Operation::Metadata);
+            self.open_lease()
+        })
+    }
+
+    fn unlock(&self, lock: Lock) -> io::Result<()> {
+        self.counters.count(Operation::Coordinator);
+        self.lease.unlock(lock)
+    }
 }

@@ -8,13 +8,12 @@ use super::commits::nanoseconds;
 use super::descriptors::{Kept, with_room};
 use super::home::Home;
 use super::lease::Lease;
-use super::places::{Place, inside};
+use super::places::inside;
 use super::remains::{self, Clear, FOLDERS, or_none};
 use super::rights::{self, Rights};
 use super::safely::{Folder, Use, is_unusable};
-use super::{Append, Begun, File, Lock, Look, Record, Scratch, Span, Stamp, Storage, home_of};
+use super::{Append, Begun, File, FsOrder, Scratch, Span, Stamp, Storage, home_of};
 use crate::error::Result;
-use crate::format::ids::Version;
 use crate::ports::counters::{Counters, Operation};
 use crate::ports::moment::Moment;
 use nix::libc;
@@ -300,86 +299,8 @@ impl Storage for OsStorage {
         or_none(removed).map(drop)
     }
 
-    fn look(&self, known: Version) -> io::Result<Look> {
-        let look = self.ask(|commits| {
-            self.counters.count(Operation::Coordinator);
-            commits.look(known)
-        })?;
-        if look.next.is_some() {
-            self.counters.count(Operation::Metadata);
-        }
-        Ok(look)
-    }
-
-    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
-        self.ask(|commits| {
-            self.counters.count(Operation::Metadata);
-            at_once(versions, self.network, |version| commits.record(*version)).into_iter().collect()
-        })
-    }
-
-    fn versions(&self) -> io::Result<Vec<Version>> {
-        self.ask(|commits| {
-            self.counters.count(Operation::Metadata);
-            commits.versions()
-        })
-    }
-
-    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
-        let commits = self.commits()?;
-        self.counters.count(Operation::Coordinator);
-        let published = commits.publish(version, record);
-        match &published {
-            // Somebody went first though this process has the lease, or had it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.lease.is_ignored(),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let place = self.database().map(|folder| Place { folder, name: "commits".into() });
-                return published.map_err(|error| match place {
-                    Ok(place) => self.explain(error, &place),
-                    Err(_) => error,
-                });
-            }
-            _ => {}
-        }
-        published
-    }
-
-    fn sync_published(&self) -> io::Result<()> {
-        self.commits()?.sync()
-    }
-
-    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
-        self.ask(|commits| {
-            self.counters.count(Operation::Metadata);
-            commits.stamps(versions, anew)
-        })
-    }
-
-    fn bring_to_rest(&self, home: u64) -> io::Result<()> {
-        if !self.network || self.is_copy_of(home) {
-            return Ok(());
-        }
-        self.ask(|commits| {
-            self.counters.count(Operation::Metadata);
-            commits.bring_to_rest()
-        })
-    }
-
     fn may_write(&self) -> io::Result<()> {
         self.in_database(|folder| self.may_make_files(folder))
-    }
-
-    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
-        self.counters.count(Operation::Coordinator);
-        self.lease.try_lock(lock, || {
-            self.counters.count(Operation::Metadata);
-            self.open_lease()
-        })
-    }
-
-    fn unlock(&self, lock: Lock) -> io::Result<()> {
-        self.counters.count(Operation::Coordinator);
-        self.lease.unlock(lock)
     }
 
     fn now(&self) -> Moment {
@@ -405,6 +326,10 @@ impl Storage for OsStorage {
 
     fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
         with_room(|| tempfile::tempfile_in(&self.scratch)).map(|file| Box::new(OsScratch(file)) as Box<dyn Scratch>)
+    }
+
+    fn order(self: Arc<Self>) -> Arc<dyn FsOrder> {
+        self
     }
 }
 

@@ -205,7 +205,7 @@ impl OsStorage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Span;
+    use super::super::{FsOrder, Span};
     use super::*;
     use crate::format::ids::{SegmentName, Version, WriterId};
     use nix::libc;

@@ -6,7 +6,7 @@ use crate::format::ids::{CommitId, Version};
 use crate::mutation::mistake;
 use crate::ports::coordinator::CoordinatorError;
 use crate::ports::storage::safely::is_unusable;
-use crate::ports::storage::{AT_REST, Look, Record, Stamp, Storage};
+use crate::ports::storage::{AT_REST, FsOrder, Look, Record, Stamp};
 use crate::ports::sync::whole;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -21,7 +21,7 @@ const AT_ONCE: i128 = 1_000_000;
 
 /// The names, and what this process has seen of them.
 pub(super) struct Names {
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn FsOrder>,
     /// Which files the last names were when they were seen first, each at a time when it was certain that it had not been collected.
     seen: Mutex<VecDeque<(Version, Stamp)>>,
     /// Why this process may not bring the folder to rest, if it tried last and may not.
@@ -58,7 +58,7 @@ struct Found {
 }
 
 impl Names {
-    pub(super) fn new(storage: Arc<dyn Storage>) -> Names {
+    pub(super) fn new(storage: Arc<dyn FsOrder>) -> Names {
         Names { storage, seen: Mutex::default(), may_not_rest: Mutex::default() }
     }
 
