@@ -197,7 +197,7 @@ fn lay_out(folder: &Folder, database: DatabaseId, base: Option<(BaseRef, &[u8], 
     // Of NAME only the mark is looked at.
     let mut name = vec![0; 100];
     name[..16].copy_from_slice(b"SQLite format 3\0");
-    name[18] = sqlite_header::MARK;
+    name[18] = sqlite_header::PROTECTED;
     fs::write(folder.name(), name).expect("a file");
     if let Some((base, bytes, sums)) = base {
         fs::write(folder.inside(&format!("bases/{}.sqlite3", base.name)), bytes).expect("a file");

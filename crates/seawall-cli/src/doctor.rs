@@ -178,10 +178,10 @@ fn examine_name(name: &Path) -> (Option<Identity>, Vec<Finding>) {
         (NameState::Plain, None) => {
             Finding::good(CHECK, "a plain SQLite file: the first to open it adopts it where it lies")
         }
-        (NameState::Marked, None) => {
+        (NameState::Protected, None) => {
             Finding::note(CHECK, "an adoption is under way, or was cut short: the first to open it finishes it")
         }
-        (NameState::Marked, Some(Ok(identity))) => {
+        (NameState::Protected, Some(Ok(identity))) => {
             Finding::good(CHECK, format!("Seawall's database {}", identity.database))
         }
         (_, Some(Err(error))) => Finding::problem(CHECK, error.to_string(), AS_IT_SAYS),

@@ -267,7 +267,7 @@ impl Coordinator for DynamoCoordinator {
             }
         }
         let again_in = self.wait(claim, known, &item, &holder);
-        Ok(Acquired::Held { again_in, seen: Some((Box::new(head), holder)) })
+        Ok(Acquired::Refused { again_in, seen: Some((Box::new(head), holder)) })
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {

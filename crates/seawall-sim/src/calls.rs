@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     /// … it lists all, …
     List,
     /// … or it brings their folder to rest. These three have that folder to themselves.
-    BringToRest,
+    Quiesce,
 }
 
 /// How a call fails.
@@ -129,7 +129,7 @@ fn deliver<T: Send + 'static>(world: &World, mut call: Call<T>) {
 
 /// A call has come to whoever carries it out.
 fn arrive<T: Send + 'static>(world: &World, call: Call<T>) {
-    let has_folder = matches!(call.kind, Kind::Name(_) | Kind::List | Kind::BringToRest);
+    let has_folder = matches!(call.kind, Kind::Name(_) | Kind::List | Kind::Quiesce);
     if has_folder && world.disk().naming().is_some() {
         return world.after(world.plan().call, move |world| arrive(world, call));
     }

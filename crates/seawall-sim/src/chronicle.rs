@@ -66,7 +66,7 @@ events! {
     OwnSuccessExists: "one's own publication was answered with EEXIST",
     StaleNegative: "a name was looked up in a cache that held it for missing",
     MissedWhileMade: "a name was looked up while it was being made, and its folder showed that already",
-    BroughtToRest: "the folder of versions was brought to rest",
+    Quiesced: "the folder of versions was quiesced",
     Torn: "a crash tore a write",
     NameLost: "a crash lost a name that was not synced",
     PowerLoss: "a machine lost its power",

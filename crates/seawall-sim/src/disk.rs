@@ -1,6 +1,6 @@
 //! The file system's own side: what is there, and what of it would outlast a loss of power.
 
-use seawall::ports::storage::AT_REST;
+use seawall::ports::storage::QUIESCED;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
@@ -101,7 +101,7 @@ impl Disk {
         self.changes.get(folder).map_or(0, |change| change.number)
     }
 
-    /// When a name in the folder was last made or removed, or [`AT_REST`].
+    /// When a name in the folder was last made or removed, or [`QUIESCED`].
     pub(crate) fn time_of(&self, folder: &str) -> Duration {
         self.changes.get(folder).map_or(Duration::ZERO, |change| change.time)
     }
@@ -112,8 +112,8 @@ impl Disk {
     }
 
     /// Sets the folder's time back, which is a change as well.
-    pub(crate) fn bring_to_rest(&mut self, folder: &str) {
-        self.change(folder, Duration::from_nanos(AT_REST as u64));
+    pub(crate) fn quiesce(&mut self, folder: &str) {
+        self.change(folder, Duration::from_nanos(QUIESCED as u64));
     }
 
     /// A name begins to be made: its folder shows that.

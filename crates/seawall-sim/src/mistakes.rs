@@ -121,8 +121,8 @@ impl Coordinator for Mistaken {
     fn lease_survives_swap(&self) -> bool {
         self.coordinator.lease_survives_swap()
     }
-    fn takeover_is_told(&self) -> bool {
-        self.coordinator.takeover_is_told()
+    fn takeover_is_visible(&self) -> bool {
+        self.coordinator.takeover_is_visible()
     }
     fn lease_ends_with_process(&self) -> bool {
         self.coordinator.lease_ends_with_process()

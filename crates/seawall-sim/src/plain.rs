@@ -53,7 +53,7 @@ pub(crate) fn open_name(world: &World, create: bool) -> io::Result<usize> {
 /// Whether the file has Seawall's mark.
 pub(crate) fn is_marked(disk: &Disk, inode: usize) -> bool {
     let bytes = &disk.inode(inode).bytes;
-    state_of(&bytes[..HEADER.min(bytes.len())]) == NameState::Marked
+    state_of(&bytes[..HEADER.min(bytes.len())]) == NameState::Protected
 }
 
 /// Tries to take the lock that stock SQLite takes: EXCLUSIVE to write, and SHARED where the mark lets it only read. `None`: others have it,

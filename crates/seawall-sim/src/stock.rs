@@ -113,7 +113,7 @@ fn may_be_written(disk: &Disk, inode: usize) -> bool {
 fn is_torn(bytes: &[u8]) -> bool {
     const ROOT_PAGE_TYPE: usize = 100;
     let page_size = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
-    state_of(&bytes[..HEADER]) == NameState::Marked && (bytes.len() < page_size || bytes[ROOT_PAGE_TYPE] == 0)
+    state_of(&bytes[..HEADER]) == NameState::Protected && (bytes.len() < page_size || bytes[ROOT_PAGE_TYPE] == 0)
 }
 
 /// A file that says that it is unchanged must be.

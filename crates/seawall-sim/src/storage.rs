@@ -375,17 +375,17 @@ impl FsOrder for SimStorage {
         versions.iter().map(|version| self.stamp_of(*version)).collect()
     }
 
-    fn bring_to_rest(&self, _home: u64) -> io::Result<()> {
+    fn quiesce(&self, _home: u64) -> io::Result<()> {
         if !self.is_remote() {
             return Ok(());
         }
         self.counters.count(Operation::Metadata);
         let machine = self.machine();
-        call(&self.world, "bring to rest", Kind::BringToRest, move |world| {
+        call(&self.world, "quiesce", Kind::Quiesce, move |world| {
             let (mut disk, now) = (world.disk(), world.now());
-            disk.bring_to_rest(COMMITS);
+            disk.quiesce(COMMITS);
             world.names(machine).asked(COMMITS, disk.change_of(COMMITS), now);
-            world.met(Event::BroughtToRest);
+            world.met(Event::Quiesced);
             Ok(())
         })
     }

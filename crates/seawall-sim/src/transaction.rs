@@ -5,7 +5,7 @@ use crate::oracle::{Number, Sum};
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::format::commit_frame::page_checksum;
-use seawall::{Database, Error, ErrorKind, Freshness, Moment, PageNo, PagePlace, PageSize, Snapshot, Transaction};
+use seawall::{Database, Error, ErrorKind, Freshness, Moment, PageNo, PageSize, PageSource, Snapshot, Transaction};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,9 +167,9 @@ impl<'a> Actor<'a> {
             false => (0..some).map(|_| self.world.pick(1..=count.into()) as u32).collect(),
         };
         for page in pages {
-            let writer = match snapshot.place_of(PageNo(page)) {
-                Some(PagePlace::Segment(entry)) => Some(entry.version().0),
-                Some(PagePlace::Base(_)) => Some(0),
+            let writer = match snapshot.source_of(PageNo(page)) {
+                Some(PageSource::Segment(entry)) => Some(entry.version().0),
+                Some(PageSource::Base(_)) => Some(0),
                 None => None,
             };
             let written = self.world.oracle().written(snapshot.version(), page);

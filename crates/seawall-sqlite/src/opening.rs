@@ -128,7 +128,7 @@ unsafe fn what_lies_at(
             let plain = unsafe { look(host, name, flags & !abi::OPEN_CREATE) };
             match state_of(&plain.beginning) {
                 // Where its folder is there, without `id`, another process may be making a database: that is waited for at the first use.
-                NameState::Marked if !beside(path, "").is_dir() => Lies::Seawalls,
+                NameState::Protected if !beside(path, "").is_dir() => Lies::Seawalls,
                 _ if is_named && access == Access::ReadOnly => Lies::Unusable,
                 _ => Lies::Plain(plain),
             }

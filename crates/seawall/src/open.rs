@@ -298,13 +298,13 @@ fn check_adoptable(
     if !there {
         return Ok(false);
     }
-    let length = sqlite_header::empty_marked().len();
+    let length = sqlite_header::empty_protected().len();
     let beginning = by_sqlite(length).map_or_else(|| read(storage, File::Name, length), Ok)?;
     let state = sqlite_header::state_of(&beginning[..HEADER.min(beginning.len())]);
     if state == NameState::Other && !sqlite_header::is_torn_empty(&beginning) {
         return Err(Error::NotADatabase("NAME is not a SQLite database. It was not touched".into()));
     }
-    check_begun(storage, state == NameState::Marked)?;
+    check_begun(storage, state == NameState::Protected)?;
     Ok(true)
 }
 
@@ -321,14 +321,14 @@ pub fn may_be_adopted(name: &Path, storage: &dyn Storage) -> Result<()> {
 
 /// An adoption may only begin, or go on, where nothing was committed. An adopter makes the whole folder before it marks NAME, `id` is
 /// durable before the first commit, and a segment is there before that is acknowledged.
-fn check_begun(storage: &dyn Storage, is_marked: bool) -> Result<()> {
+fn check_begun(storage: &dyn Storage, is_protected: bool) -> Result<()> {
     let looking = |error| Error::io("looking into the folder", error);
     let has_folder = storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error))?.is_some();
     let begun = if has_folder { Some(storage.begun().map_err(looking)?) } else { None };
     let why = match begun {
         // A removal that was cut short has an error of its own.
         Some(Begun::Adoption | Begun::Removal) => return Ok(()),
-        None | Some(Begun::Less) if !is_marked => return Ok(()),
+        None | Some(Begun::Less) if !is_protected => return Ok(()),
         None => "its folder NAME-seawall is not there",
         Some(Begun::Less) => "its folder NAME-seawall is empty, or has only a part of what belongs there",
         Some(Begun::Commits) => return already_there(storage)?.ok_or_else(id_is_gone),
@@ -415,7 +415,7 @@ fn check_coordinator(bound: &str, asked: &str) -> Result<()> {
 /// NAME must be the marked copy that Seawall left there.
 fn check_name(header: &[u8]) -> Result<()> {
     let what = match sqlite_header::state_of(header) {
-        NameState::Marked => return Ok(()),
+        NameState::Protected => return Ok(()),
         NameState::Empty => "NAME was removed or emptied",
         NameState::Plain | NameState::Other => "NAME was overwritten with another file",
     };

@@ -90,7 +90,7 @@ fn histories_longer_than_an_index_read_back_whole() {
     for page in 1..=cold.page_count() {
         assert_eq!(byte(&c, &cold, page), model[page as usize], "page {page}");
         assert_eq!(byte(&b, &followed, page), model[page as usize], "page {page}");
-        assert_eq!(own.place_of(PageNo(page)).is_some(), cold.place_of(PageNo(page)).is_some());
+        assert_eq!(own.source_of(PageNo(page)).is_some(), cold.source_of(PageNo(page)).is_some());
     }
 }
 

@@ -91,11 +91,11 @@ fn a_reader_that_cannot_bring_it_to_rest_fails_and_one_that_may_not_goes_on() {
     let scene = scene(APART);
     let Scene { server, a, .. } = &scene;
     server.change();
-    a.storage.fail(Call::BringToRest, Fault::Before(EIO), 1);
+    a.storage.fail(Call::Quiesce, Fault::Before(EIO), 1);
     assert_eq!(a.database.snapshot(Freshness::Transaction).err().unwrap().kind(), ErrorKind::Unreachable);
-    a.storage.fail(Call::BringToRest, Fault::Before(EACCES), 1);
+    a.storage.fail(Call::Quiesce, Fault::Before(EACCES), 1);
     assert_eq!(newest(&a.database).version(), Version(1));
-    a.storage.fail(Call::BringToRest, Fault::Before(EACCES), 1);
+    a.storage.fail(Call::Quiesce, Fault::Before(EACCES), 1);
     let trouble = a.database.status().unwrap().trouble.expect("what may not be done is told");
     assert!(trouble.contains("NAME-seawall/commits") && trouble.contains("can be missed"), "{trouble}");
     assert_eq!(cost(&a.database, || newest(&a.database)).0, BROUGHT_TO_REST, "nobody has brought it to rest yet");
@@ -107,7 +107,7 @@ fn a_commit_whose_folder_cannot_be_brought_to_rest_is_committed_once() {
     for fault in [Fault::Before(EIO), Fault::After(EIO), Fault::Before(EACCES)] {
         let scene = scene(AT_ONCE);
         let Scene { a, b, .. } = &scene;
-        a.storage.fail(Call::BringToRest, fault, 1);
+        a.storage.fail(Call::Quiesce, fault, 1);
         assert_eq!(commit(&a.database, &[(1, 2)]).unwrap().version(), Version(2), "{fault:?}");
         let mut transaction = b.database.begin(PATIENCE).unwrap();
         assert_eq!(transaction.snapshot().version(), Version(2), "{fault:?}");

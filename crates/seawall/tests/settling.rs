@@ -71,7 +71,7 @@ impl Coordinator for NewestOnly {
                 let head = self.outside(*head);
                 Acquired::Granted(Lease { generation: head.generation, ..lease }, Box::new(head))
             }
-            held @ Acquired::Held { .. } => held,
+            held @ Acquired::Refused { .. } => held,
         })
     }
     fn give_up(&self) -> Result<(), CoordinatorError> {
@@ -107,7 +107,7 @@ impl Coordinator for NewestOnly {
     fn lease_survives_swap(&self) -> bool {
         true
     }
-    fn takeover_is_told(&self) -> bool {
+    fn takeover_is_visible(&self) -> bool {
         false
     }
     fn lease_ends_with_process(&self) -> bool {

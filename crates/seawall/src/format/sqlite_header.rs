@@ -7,7 +7,7 @@ use crate::format::ids::PageSize;
 /// The bytes of the header.
 pub const HEADER: usize = 100;
 /// In byte 18 of page 1: every stock SQLite then reads the file and refuses to write it, already open handles included (measured).
-pub const MARK: u8 = 3;
+pub const PROTECTED: u8 = 3;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const WRITE_VERSION: usize = 18;
 const CHANGE_COUNTER: usize = 24;
@@ -22,7 +22,7 @@ pub enum NameState {
     /// A plain SQLite file that any tool can write.
     Plain,
     /// A plain SQLite file with Seawall's mark.
-    Marked,
+    Protected,
     /// No SQLite file.
     Other,
 }
@@ -32,7 +32,7 @@ pub fn state_of(header: &[u8]) -> NameState {
     match header {
         [] => NameState::Empty,
         _ if header.len() < HEADER || header[..16] != MAGIC[..] => NameState::Other,
-        _ if header[WRITE_VERSION] == MARK => NameState::Marked,
+        _ if header[WRITE_VERSION] == PROTECTED => NameState::Protected,
         _ => NameState::Plain,
     }
 }
@@ -74,18 +74,18 @@ pub(crate) fn with_write_version(header: &[u8; HEADER], write_version: u8) -> [u
     header
 }
 
-/// Whether these bytes, of a file no longer than that, are what a torn write of [`empty_marked`] leaves: what did not come is missing, or zero.
+/// Whether these bytes, of a file no longer than that, are what a torn write of [`empty_protected`] leaves: what did not come is missing, or zero.
 pub(crate) fn is_torn_empty(bytes: &[u8]) -> bool {
-    bytes.iter().zip(empty_marked()).all(|(there, whole)| *there == whole || *there == 0)
+    bytes.iter().zip(empty_protected()).all(|(there, whole)| *there == whole || *there == 0)
 }
 
 /// An empty database with the mark: what lies at NAME while the database began empty and was never checkpointed.
-pub(crate) fn empty_marked() -> Vec<u8> {
+pub(crate) fn empty_protected() -> Vec<u8> {
     const SIZE: usize = 4096;
     let mut page = vec![0; SIZE];
     page[..16].copy_from_slice(MAGIC);
     page[16..18].copy_from_slice(&(SIZE as u16).to_be_bytes());
-    page[WRITE_VERSION] = MARK;
+    page[WRITE_VERSION] = PROTECTED;
     page[19] = 1; // read version: a rollback journal
     page[21..24].copy_from_slice(&[64, 32, 32]); // payload fractions, fixed by the format
     page[CHANGE_COUNTER..CHANGE_COUNTER + 4].copy_from_slice(&1_u32.to_be_bytes());

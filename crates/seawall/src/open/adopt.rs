@@ -10,7 +10,7 @@ use crate::format::commit_frame::page_checksum;
 use crate::format::head::{BaseRef, Head};
 use crate::format::identity::{self, Identity};
 use crate::format::ids::{BaseName, CommitId, DatabaseId, Epoch, PageSize, Version};
-use crate::format::sqlite_header::{self, HEADER, MARK, NameState};
+use crate::format::sqlite_header::{self, HEADER, NameState, PROTECTED};
 use crate::open::id_is_gone;
 use crate::options::Options;
 use crate::ports::coordinator::kinds::coordinator_of;
@@ -127,12 +127,12 @@ impl Adoption<'_> {
         };
         let made = self.storage.create_folders().inspect_err(|_| discard());
         made.map_err(|error| Error::io("making the database's folder", error))?;
-        let marked_now = self.mark(&mut *held)?;
+        let protected_now = self.protect(&mut *held)?;
         let put = self.draft(database, coordinator, &mut *held).and_then(|head| match coordinator.create(&head) {
             Err(error) if error.is_certain() => Err(not_taken(&error)),
             answer => Ok((head, answer)),
         });
-        if let (Err(_), Some(header)) = (&put, marked_now) {
+        if let (Err(_), Some(header)) = (&put, protected_now) {
             // No head of this adoption will ever come to be, and nobody can have written since: the lock is still held. What was
             // there before is there again, and may be written. Its change counter goes on: a stock SQLite that has read NAME while it
             // was marked keeps its pages for as long as the counter stays.
@@ -154,9 +154,9 @@ impl Adoption<'_> {
     }
 
     /// Marks NAME, if it is not: from now on nobody writes it. If this call marked it, the header that takes the mark away again.
-    fn mark(&self, held: &mut dyn HeldFile) -> Result<Option<[u8; HEADER]>> {
+    fn protect(&self, held: &mut dyn HeldFile) -> Result<Option<[u8; HEADER]>> {
         let size = held.size()?;
-        let empty = sqlite_header::empty_marked();
+        let empty = sqlite_header::empty_protected();
         let mut content = vec![0; empty.len().min(size as usize)];
         held.read(0, &mut content)?;
         // What a loss of power left of an empty database in the making has no content to lose.
@@ -166,14 +166,14 @@ impl Adoption<'_> {
             return Ok(None);
         }
         match sqlite_header::state_of(&content[..HEADER.min(content.len())]) {
-            NameState::Marked => {
+            NameState::Protected => {
                 // Whoever wrote the mark may have died before it was durable, and everything from here on stands on it.
                 held.sync()?;
                 Ok(None)
             }
             NameState::Plain => {
                 let header = content.first_chunk().expect("a plain file has a whole header");
-                let marked = sqlite_header::with_write_version(header, MARK);
+                let marked = sqlite_header::with_write_version(header, PROTECTED);
                 held.write(0, &marked)?;
                 held.sync()?;
                 Ok(Some(sqlite_header::with_write_version(&marked, sqlite_header::write_version(header))))
@@ -274,7 +274,7 @@ impl Adoption<'_> {
 
     /// NAME as an adoption leaves it that found nothing: no base is needed, and the first commit may choose the page size.
     fn is_empty_database(&self, held: &mut dyn HeldFile, size: u64) -> Result<bool> {
-        let empty = sqlite_header::empty_marked();
+        let empty = sqlite_header::empty_protected();
         if size != empty.len() as u64 {
             return Ok(false);
         }

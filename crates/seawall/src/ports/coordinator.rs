@@ -132,7 +132,7 @@ pub enum Acquired {
     /// The lease is ours, and this is the head.
     Granted(Lease, Box<Head>),
     /// Somebody else has it.
-    Held {
+    Refused {
         /// When to ask again.
         again_in: Duration,
         /// What the head was then, and who has the lease, where the refusal told it.
@@ -214,7 +214,7 @@ pub trait Coordinator: Send + Sync {
     /// Whether the lease outlives the commit even where it was not to be kept: then it must be given back.
     fn lease_survives_swap(&self) -> bool;
     /// Whether everybody sees at once that a lease was taken over; otherwise the next commit tells it.
-    fn takeover_is_told(&self) -> bool {
+    fn takeover_is_visible(&self) -> bool {
         true
     }
     /// Whether the lease ends when its process does, without a word; otherwise others wait until it runs out.

@@ -8,13 +8,13 @@ mod at_once;
 pub mod chosen;
 mod commits;
 mod descriptors;
+mod entries;
 mod home;
 pub mod inspect;
 mod lease;
 mod lease_file;
 mod order;
 pub mod os;
-mod places;
 pub(crate) mod prepare;
 pub(crate) mod remains;
 pub mod rights;
@@ -22,7 +22,7 @@ pub(crate) mod safely;
 pub mod trials;
 
 pub use lease_file::lease_descriptors;
-pub use order::{AT_REST, FsOrder, Lock, Look, Record};
+pub use order::{FsOrder, Lock, Look, QUIESCED, Record};
 
 use crate::error::Result;
 use crate::format::ids::{BaseName, DatabaseId, SegmentName};

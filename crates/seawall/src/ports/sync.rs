@@ -91,7 +91,7 @@ pub mod simulated {
     }
 
     /// A place is where something is in memory: what is waited for stays there meanwhile.
-    fn place_of<T>(what: &T) -> usize {
+    fn address_of<T>(what: &T) -> usize {
         std::ptr::from_ref(what).addr()
     }
 
@@ -118,7 +118,7 @@ pub mod simulated {
                 match self.0.try_lock() {
                     Ok(guard) => return Ok(held(guard)),
                     Err(TryLockError::Poisoned(error)) => return Ok(held(error.into_inner())),
-                    Err(TryLockError::WouldBlock) => drop(scheduler.wait(place_of(self), None)),
+                    Err(TryLockError::WouldBlock) => drop(scheduler.wait(address_of(self), None)),
                 }
             }
         }
@@ -154,7 +154,7 @@ pub mod simulated {
         fn drop(&mut self) {
             self.guard = None;
             if let Some(scheduler) = scheduler() {
-                scheduler.wake(place_of(self.mutex));
+                scheduler.wake(address_of(self.mutex));
             }
         }
     }
@@ -180,7 +180,7 @@ pub mod simulated {
         /// Waking more than was asked for is allowed to every condition variable, and makes for more orders.
         pub(crate) fn notify_all(&self) {
             match scheduler() {
-                Some(scheduler) => scheduler.wake(place_of(self)),
+                Some(scheduler) => scheduler.wake(address_of(self)),
                 None => self.0.notify_all(),
             }
         }
@@ -221,7 +221,7 @@ pub mod simulated {
             let mutex = guard.mutex;
             if let Some(scheduler) = scheduler() {
                 drop(guard);
-                let woken = scheduler.wait(place_of(self), patience);
+                let woken = scheduler.wait(address_of(self), patience);
                 return mutex
                     .lock()
                     .map(|guard| (guard, WaitTimeoutResult(!woken)))

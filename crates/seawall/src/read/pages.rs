@@ -10,7 +10,7 @@ use crate::format::head::BaseRef;
 use crate::format::ids::{BaseName, DatabaseId, PageNo, PageSize, Version};
 use crate::mutation::mistake;
 use crate::ports::storage::{File, Span, Storage};
-use crate::read::snapshot::{PagePlace, Snapshot};
+use crate::read::snapshot::{PageSource, Snapshot};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
@@ -85,15 +85,15 @@ impl Pages {
 
     /// The image of `page` in `snapshot`, which has it.
     pub(crate) fn read(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
-        let place = snapshot.place_of(page).ok_or_else(|| {
+        let place = snapshot.source_of(page).ok_or_else(|| {
             Error::corrupt(
                 format!("the page map of version {}", snapshot.version().0),
                 format!("page {} is missing", page.0),
             )
         })?;
         let read = match place {
-            PagePlace::Segment(entry) => self.read_from_segment(entry, page),
-            PagePlace::Base(base) => self.read_from_base(base, page),
+            PageSource::Segment(entry) => self.read_from_segment(entry, page),
+            PageSource::Base(base) => self.read_from_base(base, page),
         }
         .map_err(|error| self.explain(error, snapshot))?;
         if Some(read.len()) != snapshot.page_size().map(PageSize::bytes) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Where a page's content is, in one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PagePlace {
+pub enum PageSource {
     /// In a segment.
     Segment(Entry),
     /// In the base.
@@ -90,11 +90,11 @@ impl Snapshot {
     }
 
     /// Where `page` is. An entry at or below the base's version is in the base: its segment may be gone.
-    pub fn place_of(&self, page: PageNo) -> Option<PagePlace> {
+    pub fn source_of(&self, page: PageNo) -> Option<PageSource> {
         let base_version = self.head.base.map(|base| base.name.version);
         match self.map.get(page) {
-            Some(entry) if Some(entry.version()) > base_version => Some(PagePlace::Segment(entry)),
-            _ => self.head.base.filter(|base| page.0 <= base.page_count).map(PagePlace::Base),
+            Some(entry) if Some(entry.version()) > base_version => Some(PageSource::Segment(entry)),
+            _ => self.head.base.filter(|base| page.0 <= base.page_count).map(PageSource::Base),
         }
     }
 

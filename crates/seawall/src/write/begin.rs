@@ -118,7 +118,7 @@ impl Committer {
             let acquired = self.tip.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)?;
             let (again_in, seen) = match acquired {
                 Acquired::Granted(lease, head) => {
-                    let held = HeldLease::new(lease, head.order(), self.tip.coordinator.takeover_is_told());
+                    let held = HeldLease::new(lease, head.order(), self.tip.coordinator.takeover_is_visible());
                     let caught_up = self.tip.accept(*head, &known).and_then(|head| self.tip.catch_up(head, sent));
                     match caught_up {
                         Ok(snapshot) if snapshot.head.order() == held.on => return Ok((held, snapshot)),
@@ -132,7 +132,7 @@ impl Committer {
                         }
                     }
                 }
-                Acquired::Held { again_in, seen } => (again_in, seen),
+                Acquired::Refused { again_in, seen } => (again_in, seen),
             };
             let waited = self.tip.storage.now().monotonic.saturating_sub(began);
             claim.refusals += 1;

@@ -6,7 +6,7 @@ use seawall::format::ids;
 use seawall::ports::counters::{Counters, Operation};
 use seawall::ports::storage::os::OsStorage;
 use seawall::ports::storage::{
-    AT_REST, Append, Begun, File, FsOrder, Lock, Look, Record, Scratch, Span, Stamp, Storage,
+    Append, Begun, File, FsOrder, Lock, Look, QUIESCED, Record, Scratch, Span, Stamp, Storage,
 };
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +24,7 @@ pub enum Call {
     SyncNames,
     Link,
     Named,
-    BringToRest,
+    Quiesce,
     Lock,
     Read,
     Create,
@@ -107,16 +107,16 @@ pub struct Server {
 
 impl Server {
     pub fn new(apart: Duration) -> Arc<Server> {
-        Arc::new(Server { apart: apart.as_nanos() as i128, changed: Mutex::new(AT_REST) })
+        Arc::new(Server { apart: apart.as_nanos() as i128, changed: Mutex::new(QUIESCED) })
     }
 
     fn time_of(&self, version: Version) -> i128 {
-        1_000 * AT_REST + i128::from(version.0) * self.apart
+        1_000 * QUIESCED + i128::from(version.0) * self.apart
     }
 
     /// The folder changes, long after its newest name was made: something is being made there, or was removed.
     pub fn change(&self) {
-        *self.changed.lock().unwrap() = 1_000_000 * AT_REST;
+        *self.changed.lock().unwrap() = 1_000_000 * QUIESCED;
     }
 
     fn stamp(&self, version: Version, stamp: Option<Stamp>) -> Option<Stamp> {
@@ -351,11 +351,11 @@ impl FsOrder for Faulty {
         let Some(server) = &self.server else { return Ok(stamps) };
         Ok(versions.iter().zip(stamps).map(|(version, stamp)| server.stamp(*version, stamp)).collect())
     }
-    fn bring_to_rest(&self, home: u64) -> io::Result<()> {
-        let Some(server) = &self.server else { return self.inner.bring_to_rest(home) };
+    fn quiesce(&self, home: u64) -> io::Result<()> {
+        let Some(server) = &self.server else { return self.inner.quiesce(home) };
         self.counters().count(Operation::Metadata);
-        self.call(Call::BringToRest, || {
-            *server.changed.lock().unwrap() = AT_REST;
+        self.call(Call::Quiesce, || {
+            *server.changed.lock().unwrap() = QUIESCED;
             Ok(())
         })
     }

@@ -32,7 +32,7 @@ pub fn check(fresh: &dyn Fn() -> Box<dyn Setting>) {
     the_lease_is_one_machine_s(&*fresh());
     a_silent_holder_is_passed_over_and_a_live_one_is_not(&*fresh());
     a_lease_that_was_kept_outlives_the_swap(&*fresh());
-    whoever_had_a_turn_lets_the_first_in_line_go_first(&*fresh());
+    a_process_that_had_a_turn_lets_the_first_waiter_go_first(&*fresh());
     whoever_is_behind_finds_the_newest(&*fresh());
     of_many_that_swap_at_once_one_wins(&*fresh());
     what_was_sent_was_never_certainly_not_carried_out(fresh);
@@ -65,7 +65,7 @@ fn acquire(machine: &dyn Coordinator, token: u8) -> (Lease, Head) {
     let known = machine.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
     match machine.acquire(&claim(token), &known).expect("the lease can be asked for") {
         Acquired::Granted(lease, head) => (lease, *head),
-        Acquired::Held { .. } => panic!("nobody holds the lease, and it was not granted"),
+        Acquired::Refused { .. } => panic!("nobody holds the lease, and it was not granted"),
     }
 }
 
@@ -158,7 +158,7 @@ fn the_lease_is_one_machine_s(setting: &dyn Setting) {
     a.create(&first).expect("the first head is taken");
     let (lease, head) = acquire(&*a, 1);
     let asked = b.acquire(&claim(2), &head).expect("the lease can be asked for");
-    assert!(matches!(asked, Acquired::Held { .. }), "a lease that is held is not granted");
+    assert!(matches!(asked, Acquired::Refused { .. }), "a lease that is held is not granted");
     a.renew(&lease, "machine 1").expect("a lease can be renewed");
     assert!(b.holder(&head).expect("the holder can be asked for").label.contains("machine 1"));
     a.release(&lease).expect("a lease can be given back");
@@ -173,7 +173,7 @@ fn a_silent_holder_is_passed_over_and_a_live_one_is_not(setting: &dyn Setting) {
     a.renew(&silent, "machine 1 is alive").expect("a lease can be renewed");
     let pass_over = |holder| Claim { pass_over: Some(holder), ..claim(2) };
     let asked = b.acquire(&pass_over(seen), &head).expect("the lease can be asked for");
-    assert!(matches!(asked, Acquired::Held { .. }), "a holder that renewed is not passed over");
+    assert!(matches!(asked, Acquired::Refused { .. }), "a holder that renewed is not passed over");
     let seen = b.holder(&head).expect("the holder can be asked for");
     let Acquired::Granted(lease, head) = b.acquire(&pass_over(seen), &head).expect("the lease can be asked for") else {
         panic!("a holder that did nothing is passed over");
@@ -202,31 +202,31 @@ fn a_lease_that_was_kept_outlives_the_swap(setting: &dyn Setting) {
         lease.generation = next.generation;
         head = next;
         let asked = b.acquire(&claim(2), &head).expect("the lease can be asked for");
-        assert!(matches!(asked, Acquired::Held { .. }), "a lease that was kept is held");
+        assert!(matches!(asked, Acquired::Refused { .. }), "a lease that was kept is held");
     }
     assert_eq!(b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded").generation, lease.generation);
     a.release(&lease).expect("a lease can be given back");
     acquire(&*b, 2);
 }
 
-fn whoever_had_a_turn_lets_the_first_in_line_go_first(setting: &dyn Setting) {
+fn a_process_that_had_a_turn_lets_the_first_waiter_go_first(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
     a.create(&first_head(setting)).expect("the first head is taken");
     let (lease, head) = acquire(&*a, 1);
     for refusals in 0..2 {
         let asked = b.acquire(&Claim { refusals, ..claim(2) }, &head).expect("the lease can be asked for");
-        assert!(matches!(asked, Acquired::Held { .. }));
+        assert!(matches!(asked, Acquired::Refused { .. }));
     }
     a.release(&lease).expect("a lease can be given back");
     let again = Claim { had_turn: true, ..claim(3) };
     let asked = a.acquire(&again, &head).expect("the lease can be asked for");
-    assert!(matches!(asked, Acquired::Held { .. }), "another one is in line");
+    assert!(matches!(asked, Acquired::Refused { .. }), "another one waits");
     let Acquired::Granted(lease, _) = b.acquire(&claim(2), &head).expect("the lease can be asked for") else {
-        panic!("whoever is first in line is granted a free lease");
+        panic!("the first waiter is granted a free lease");
     };
     b.release(&lease).expect("a lease can be given back");
     let asked = a.acquire(&again, &head).expect("the lease can be asked for");
-    assert!(matches!(asked, Acquired::Granted(..)), "nobody is in line any more");
+    assert!(matches!(asked, Acquired::Granted(..)), "nobody waits any more");
 }
 
 fn whoever_is_behind_finds_the_newest(setting: &dyn Setting) {

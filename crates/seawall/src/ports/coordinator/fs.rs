@@ -31,8 +31,8 @@ const FIRST_RENEWAL: Duration = Duration::from_millis(100);
 /// The `fs` coordinator of one database.
 pub struct FsCoordinator {
     storage: Arc<dyn FsOrder>,
-    /// Whether this process has the place at the front of the line. Only one of its threads asks for the lease at a time.
-    in_line: AtomicBool,
+    /// Whether this process is the first waiter for the lease. Only one of its threads asks for the lease at a time.
+    is_first_waiter: AtomicBool,
     /// The lock that this process moved on to, and the generation of the head at that time: whoever took it before may have died
     /// before a record of his could name it.
     moved_on: Mutex<(u64, u32)>,
@@ -43,15 +43,15 @@ impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
         let names = Names::new(storage.clone());
-        FsCoordinator { storage, in_line: AtomicBool::new(false), moved_on: Mutex::default(), names }
+        FsCoordinator { storage, is_first_waiter: AtomicBool::new(false), moved_on: Mutex::default(), names }
     }
 
-    /// Whether this process has the place at the front of the line now.
-    fn stand_in_line(&self) -> Result<bool, CoordinatorError> {
-        if !self.in_line.load(Ordering::Relaxed) {
-            self.in_line.store(self.storage.try_lock(Lock::Line).map_err(asking)?, Ordering::Relaxed);
+    /// Whether this process is the first waiter now.
+    fn become_first_waiter(&self) -> Result<bool, CoordinatorError> {
+        if !self.is_first_waiter.load(Ordering::Relaxed) {
+            self.is_first_waiter.store(self.storage.try_lock(Lock::Waiter).map_err(asking)?, Ordering::Relaxed);
         }
-        Ok(self.in_line.load(Ordering::Relaxed))
+        Ok(self.is_first_waiter.load(Ordering::Relaxed))
     }
 
     /// Names the head's version with its record; `false` if it was named already. Either way the name is durable then.
@@ -92,7 +92,7 @@ impl FsCoordinator {
     fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32) -> Result<Acquired, CoordinatorError> {
         let since = self.storage.now();
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
-            return Ok(held(claim));
+            return Ok(refused(claim));
         }
         match self.names.newest_since(known).map_err(LookFailed::before_anything_was_sent) {
             // Whoever commits under the lock that was passed over is at work after all: his is the lease.
@@ -111,7 +111,7 @@ impl FsCoordinator {
             }
             Ok(_) => {
                 self.storage.unlock(Lock::Lease(slot)).map_err(asking)?;
-                Ok(held(claim))
+                Ok(refused(claim))
             }
             Err(error) => {
                 // The answer that counts is the load's; a lock that cannot be given back ends with its process.
@@ -146,9 +146,9 @@ impl Coordinator for FsCoordinator {
     }
 
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
-        // Whoever comes back from a turn must first find nobody at the front of the line.
-        if claim.had_turn && !self.stand_in_line()? {
-            return Ok(held(claim));
+        // A process that comes back from a turn must first find that no other one waits.
+        if claim.had_turn && !self.become_first_waiter()? {
+            return Ok(refused(claim));
         }
         let slot = match &claim.pass_over {
             // The holder was watched up to now; a last look, for it may have moved since.
@@ -162,14 +162,14 @@ impl Coordinator for FsCoordinator {
         let acquired = self.acquire_slot(claim, known, slot)?;
         match acquired {
             Acquired::Granted(..) => self.give_up()?,
-            Acquired::Held { .. } => drop(self.stand_in_line()?),
+            Acquired::Refused { .. } => drop(self.become_first_waiter()?),
         }
         Ok(acquired)
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {
-        if self.in_line.swap(false, Ordering::Relaxed) {
-            self.storage.unlock(Lock::Line).map_err(asking)?;
+        if self.is_first_waiter.swap(false, Ordering::Relaxed) {
+            self.storage.unlock(Lock::Waiter).map_err(asking)?;
         }
         Ok(())
     }
@@ -223,7 +223,7 @@ impl Coordinator for FsCoordinator {
         true
     }
 
-    fn takeover_is_told(&self) -> bool {
+    fn takeover_is_visible(&self) -> bool {
         false
     }
 
@@ -232,8 +232,8 @@ impl Coordinator for FsCoordinator {
     }
 }
 
-fn held(claim: &Claim) -> Acquired {
-    Acquired::Held { again_in: Duration::from_millis(1 << claim.refusals.min(LONGEST_WAIT)), seen: None }
+fn refused(claim: &Claim) -> Acquired {
+    Acquired::Refused { again_in: Duration::from_millis(1 << claim.refusals.min(LONGEST_WAIT)), seen: None }
 }
 
 fn label_at(slot: u32) -> u64 {

@@ -8,11 +8,11 @@
 
 use super::at_once::at_once;
 use super::descriptors::Watching;
+use super::entries::FolderEntry;
 use super::home::{is_removed, was_removed};
 use super::os::OsStorage;
-use super::places::Place;
 use super::safely::Folder;
-use super::{AT_REST, FsOrder, Lock, Look, Record, Stamp};
+use super::{FsOrder, Lock, Look, QUIESCED, Record, Stamp};
 use crate::format::head::MAX_TEXT;
 use crate::format::ids::{Version, parse_number};
 use crate::ports::counters::Operation;
@@ -147,9 +147,9 @@ impl Commits {
     }
 
     /// Sets the folder's time back: the server does it under the folder's lock, and it is a change that all clients notice.
-    pub(super) fn bring_to_rest(&self) -> io::Result<()> {
+    pub(super) fn quiesce(&self) -> io::Result<()> {
         let leave = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-        let at_rest = Timespec { tv_sec: (AT_REST / SECOND) as i64, tv_nsec: 0 };
+        let at_rest = Timespec { tv_sec: (QUIESCED / SECOND) as i64, tv_nsec: 0 };
         Ok(futimens(&self.folder, &Timestamps { last_access: leave, last_modification: at_rest })?)
     }
 
@@ -270,7 +270,7 @@ impl FsOrder for OsStorage {
             // Somebody went first though this process has the lease, or had it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.lease.is_ignored(),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let place = self.database().map(|folder| Place { folder, name: "commits".into() });
+                let place = self.database().map(|folder| FolderEntry { folder, name: "commits".into() });
                 return published.map_err(|error| match place {
                     Ok(place) => self.explain(error, &place),
                     Err(_) => error,
@@ -292,13 +292,13 @@ impl FsOrder for OsStorage {
         })
     }
 
-    fn bring_to_rest(&self, home: u64) -> io::Result<()> {
+    fn quiesce(&self, home: u64) -> io::Result<()> {
         if !self.network || self.is_copy_of(home) {
             return Ok(());
         }
         self.ask(|commits| {
             self.counters.count(Operation::Metadata);
-            commits.bring_to_rest()
+            commits.quiesce()
         })
     }
 

@@ -6,8 +6,8 @@
 //! what is there.
 
 use super::commits::Commits;
+use super::entries::FolderEntry;
 use super::os::{OsStorage, is_stale, lock};
-use super::places::Place;
 use super::safely::{Folder, Use, look_at_open, unusable};
 use super::{Storage, home_of};
 use crate::ports::counters::Operation;
@@ -119,7 +119,7 @@ impl OsStorage {
         self.counters.count(Operation::Metadata);
         let open = |database: Arc<Folder>| {
             let opened = database.folder("commits".as_ref(), Use::List);
-            let place = Place { folder: database, name: "commits".into() };
+            let place = FolderEntry { folder: database, name: "commits".into() };
             opened.map_err(|error| self.explain(error, &place))
         };
         let folder = match open(self.database_of(&mut home)?) {

@@ -176,7 +176,7 @@ pub(super) fn make(
 /// An open-file-description lock on one byte, asked for without waiting.
 fn set_lock(file: &fs::File, lock: Lock, kind: i32) -> Result<(), Errno> {
     let byte = match lock {
-        Lock::Line => 0,
+        Lock::Waiter => 0,
         Lock::Lease(slot) => i64::from(slot) + 1,
     };
     let lock = libc::flock {

@@ -4,16 +4,16 @@ use super::{Stamp, Storage};
 use crate::format::ids::Version;
 use std::io;
 
-/// The modification time of `commits/`, in nanoseconds, from when it is brought to rest until its next change: it is before all others.
-pub const AT_REST: i128 = 1_000_000_000;
+/// The modification time of `commits/`, in nanoseconds, from when it is quiesced until its next change: it is before all others.
+pub const QUIESCED: i128 = 1_000_000_000;
 
 /// A lock in the lease file. Locks are advice: nothing is ever safe because of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
     /// The lease; which of them counts now is in the head.
     Lease(u32),
-    /// The place at the front of those who wait for the lease.
-    Line,
+    /// The place of the first waiter for the lease.
+    Waiter,
 }
 
 /// What `commits/` has under a number. Numbers are collected from below, and somebody who slept can name one anew: whether it is the
@@ -36,7 +36,7 @@ pub struct Look {
     /// What the caller knows, if it is still named, asked for after all else: only if it was not collected is what was missing not yet
     /// there.
     pub known: Option<Stamp>,
-    /// When a name was last made or removed there, in nanoseconds of the server's clock; [`AT_REST`] if none was since it was brought to rest;
+    /// When a name was last made or removed there, in nanoseconds of the server's clock; [`QUIESCED`] if none was since it was quiesced;
     /// `None`: on this file system nobody can miss a name.
     pub changed: Option<i128>,
 }
@@ -61,7 +61,7 @@ pub trait FsOrder: Storage {
     /// On a network file system: waits until whoever is making a name in `commits/` is done, and has every client look names up anew.
     /// A server may tell of a change before it finds the new name, and a client that looked in between remembers that there is none.
     /// `home` is the one that the head names: in a copy of that folder nobody makes names, and nothing is changed.
-    fn bring_to_rest(&self, home: u64) -> io::Result<()>;
+    fn quiesce(&self, home: u64) -> io::Result<()>;
     /// Takes a lock without waiting. `false`: another process has it.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;
     /// Gives a lock back.

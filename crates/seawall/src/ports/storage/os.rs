@@ -6,9 +6,9 @@
 use super::at_once::at_once;
 use super::commits::nanoseconds;
 use super::descriptors::{Kept, with_room};
+use super::entries::inside;
 use super::home::Home;
 use super::lease::Lease;
-use super::places::inside;
 use super::remains::{self, Clear, FOLDERS, or_none};
 use super::rights::{self, Rights};
 use super::safely::{Folder, Use, is_unusable};

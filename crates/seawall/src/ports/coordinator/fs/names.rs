@@ -6,7 +6,7 @@ use crate::format::ids::{CommitId, Version};
 use crate::mutation::mistake;
 use crate::ports::coordinator::CoordinatorError;
 use crate::ports::storage::safely::is_unusable;
-use crate::ports::storage::{AT_REST, FsOrder, Look, Record, Stamp};
+use crate::ports::storage::{FsOrder, Look, QUIESCED, Record, Stamp};
 use crate::ports::sync::whole;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -25,7 +25,7 @@ pub(super) struct Names {
     /// Which files the last names were when they were seen first, each at a time when it was certain that it had not been collected.
     seen: Mutex<VecDeque<(Version, Stamp)>>,
     /// Why this process may not bring the folder to rest, if it tried last and may not.
-    may_not_rest: Mutex<Option<String>>,
+    may_not_quiesce: Mutex<Option<String>>,
 }
 
 /// A look at `commits/` that failed. A look changes nothing; but what its failure says of the *operation* depends on whether a request
@@ -53,13 +53,13 @@ struct Found {
     is_sure: bool,
     /// Whether there is nothing newer; otherwise the server may have been about to find one.
     is_all: bool,
-    /// Whether the folder was brought to rest and had not changed since, when the search began.
-    is_at_rest: bool,
+    /// Whether the folder was quiesced and had not changed since, when the search began.
+    is_quiescent: bool,
 }
 
 impl Names {
     pub(super) fn new(storage: Arc<dyn FsOrder>) -> Names {
-        Names { storage, seen: Mutex::default(), may_not_rest: Mutex::default() }
+        Names { storage, seen: Mutex::default(), may_not_quiesce: Mutex::default() }
     }
 
     /// The head of version 0, which was just put in place.
@@ -83,7 +83,7 @@ impl Names {
         }
         stamps[0].into_iter().for_each(|stamp| self.remember(version, stamp));
         if !stamps[0].is_some_and(|stamp| is_apart(stamp, stamps[1])) {
-            self.bring_to_rest(next)?;
+            self.quiesce(next)?;
         }
         Ok(true)
     }
@@ -118,7 +118,7 @@ impl Names {
                 (before.0..=last.0).all(|version| listed.contains(&Version(version)))
             };
             if are_all_there() {
-                self.bring_to_rest(&named.0)?;
+                self.quiesce(&named.0)?;
                 return Ok(self.seen_first(named));
             }
         }
@@ -145,13 +145,13 @@ impl Names {
         if shows_all(look.changed, stamp) && can_be_told(look.changed, stamp, look.known) {
             return Ok(Some(hinted));
         }
-        self.bring_to_rest(&hinted)?;
+        self.quiesce(&hinted)?;
         self.newest_after(hinted, true)
     }
 
-    /// The newest head from `known` on, which nobody misses; `None` if that was collected. `was_brought_to_rest`: the folder was, since
+    /// The newest head from `known` on, which nobody misses; `None` if that was collected. `was_quiesced`: the folder was, since
     /// this was asked for.
-    fn newest_after(&self, mut known: Head, mut was_brought_to_rest: bool) -> Result<Option<Head>, LookFailed> {
+    fn newest_after(&self, mut known: Head, mut was_quiesced: bool) -> Result<Option<Head>, LookFailed> {
         // Whether nobody can miss `known`: whoever was told of it made sure of that.
         let mut is_sure = true;
         loop {
@@ -160,13 +160,13 @@ impl Names {
                 Some(newest) => (known, is_sure) = (self.seen_first(newest), found.is_sure),
                 None => is_sure |= found.is_sure,
             }
-            if is_sure && (found.is_all || was_brought_to_rest) {
+            if is_sure && (found.is_all || was_quiesced) {
                 return Ok(Some(known));
             }
-            // At rest, and still so in the next search, it was brought there after the newest was named.
-            if !found.is_at_rest {
-                self.bring_to_rest(&known)?;
-                (is_sure, was_brought_to_rest) = (true, true);
+            // Quiesced, and still so in the next search, it was so after the newest was named.
+            if !found.is_quiescent {
+                self.quiesce(&known)?;
+                (is_sure, was_quiesced) = (true, true);
             }
         }
     }
@@ -181,14 +181,14 @@ impl Names {
         if was_collected(known_is) {
             return Ok(None);
         }
-        let is_at_rest = changed == Some(AT_REST);
+        let is_quiescent = changed == Some(QUIESCED);
         let found = |newest: (Head, Stamp), before| {
             let (is_sure, is_all) = (can_be_told(changed, newest.1, before), shows_all(changed, newest.1));
-            Found { newest: Some(newest), is_sure, is_all, is_at_rest }
+            Found { newest: Some(newest), is_sure, is_all, is_quiescent }
         };
         let Some(next) = parse(next, known.version.next())? else {
             let is_all = known_is.is_none_or(|known| shows_all(changed, known));
-            return Ok(Some(Found { newest: None, is_sure: is_at_rest, is_all, is_at_rest }));
+            return Ok(Some(Found { newest: None, is_sure: is_quiescent, is_all, is_quiescent }));
         };
         let Some(after_next) = parse(after_next, next.0.version.next())? else {
             return Ok(Some(found(next, known_is)));
@@ -258,8 +258,8 @@ impl Names {
     }
 
     /// Where this process may not do it, what it finds may be old until the folder changes again: `status` tells that.
-    fn bring_to_rest(&self, head: &Head) -> Result<(), LookFailed> {
-        let refusal = match self.storage.bring_to_rest(head.home) {
+    fn quiesce(&self, head: &Head) -> Result<(), LookFailed> {
+        let refusal = match self.storage.quiesce(head.home) {
             Ok(()) => None,
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
@@ -268,13 +268,13 @@ impl Names {
             }
             Err(error) => return Err(reading(error)),
         };
-        *whole(self.may_not_rest.lock()) = refusal;
+        *whole(self.may_not_quiesce.lock()) = refusal;
         Ok(())
     }
 
     /// What follows from not being permitted that, and what to do.
     pub(super) fn trouble(&self) -> Option<String> {
-        let refusal = whole(self.may_not_rest.lock()).clone()?;
+        let refusal = whole(self.may_not_quiesce.lock()).clone()?;
         Some(format!(
             "the modification time of NAME-seawall/commits cannot be set: {refusal}. A commit of another machine can be missed until the \
              next one. Run all that use the database as the user who owns that folder"

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A file's place: the open folder that it lies in, and its name there.
-pub(super) struct Place {
+pub(super) struct FolderEntry {
     pub(super) folder: Arc<Folder>,
     pub(super) name: OsString,
 }
@@ -58,11 +58,11 @@ impl OsStorage {
     }
 
     /// Does something at the place of `file`, whose folder is opened for `use_`.
-    pub(super) fn at<T>(&self, file: File, use_: Use, act: impl Fn(&Place) -> io::Result<T>) -> io::Result<T> {
+    pub(super) fn at<T>(&self, file: File, use_: Use, act: impl Fn(&FolderEntry) -> io::Result<T>) -> io::Result<T> {
         let Some((folder, name)) = inside(file) else {
             let whole = if file == File::Folder { &self.folder } else { &self.name };
             let name = whole.file_name().unwrap_or_default().to_owned();
-            return act(&Place { folder: Arc::new(self.parent(use_)?), name });
+            return act(&FolderEntry { folder: Arc::new(self.parent(use_)?), name });
         };
         self.in_database(|database| {
             let folder = match (&folder, use_) {
@@ -70,7 +70,7 @@ impl OsStorage {
                 (None, Use::Pass) => database.clone(),
                 (None, Use::List) => Arc::new(database.again(use_)?),
             };
-            act(&Place { folder, name: name.clone() })
+            act(&FolderEntry { folder, name: name.clone() })
         })
     }
 
@@ -93,12 +93,12 @@ impl OsStorage {
             return Ok(());
         }
         self.counters.count(Operation::Metadata);
-        let place = Place { folder: database.clone(), name: "segments".into() };
+        let place = FolderEntry { folder: database.clone(), name: "segments".into() };
         database.may(&place.name, wanted).map_err(|error| self.explain(error, &place))
     }
 
     /// A refused permission, with what puts it right.
-    pub(super) fn explain(&self, error: io::Error, place: &Place) -> io::Error {
+    pub(super) fn explain(&self, error: io::Error, place: &FolderEntry) -> io::Error {
         rights::explain(error, &place.folder, &place.name, &self.name)
     }
 
@@ -169,14 +169,14 @@ impl OsStorage {
     /// What lies there; the caller counts it. `id` is looked for at the path: whether the database is still there.
     fn found(&self, file: File) -> io::Result<Option<Found>> {
         let wanted = if file == File::Folder { FileType::Directory } else { FileType::RegularFile };
-        let look = |place: &Place| {
+        let look = |place: &FolderEntry| {
             let found = place.folder.look_for(&place.name, wanted).map_err(|error| self.explain(error, place))?;
             Ok(found.map(|file| Found { file, folder: place.folder.clone() }))
         };
         let found = match file {
             File::Id => self
                 .folder_at_path(Use::Pass)
-                .and_then(|folder| look(&Place { folder: Arc::new(folder), name: "id".into() })),
+                .and_then(|folder| look(&FolderEntry { folder: Arc::new(folder), name: "id".into() })),
             file => self.at(file, Use::Pass, look),
         };
         let found = or_none(found)?.flatten();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_not_brought_to_rest() {
+    fn a_copy_is_not_quiesced() {
         let folder = tempfile::tempdir().unwrap();
         let storage = on_a_network(folder.path());
         drop(storage.create(File::Id).unwrap());
@@ -234,9 +234,9 @@ mod tests {
         let commits = folder.path().join("db.sqlite3-seawall/commits");
         let changed = || fs::metadata(&commits).unwrap().modified().unwrap();
         let before = changed();
-        storage.bring_to_rest(home ^ 1).unwrap();
+        storage.quiesce(home ^ 1).unwrap();
         assert_eq!(changed(), before);
-        storage.bring_to_rest(home).unwrap();
+        storage.quiesce(home).unwrap();
         assert_ne!(changed(), before);
     }
 
