@@ -1,11 +1,13 @@
-//! Opening: this process's one `Database` for NAME, made when it is first asked for.
+//! Opening: what lies at NAME is checked, adopted if need be, and becomes a `Database`.
 
 mod adopt;
 mod export;
+mod list;
 mod remove;
 mod status;
 
 use self::adopt::Adoption;
+pub use self::list::{begin_request, end_request};
 pub use self::remove::remove;
 pub use self::status::Status;
 use crate::database::Database;
@@ -17,153 +19,24 @@ use crate::format::sqlite_header::{self, HEADER, NameState};
 use crate::options::{Access, Options};
 use crate::ports::coordinator::Known;
 use crate::ports::coordinator::kinds::coordinator_of;
-use crate::ports::moment::Moment;
-use crate::ports::process::PerProcess;
 use crate::ports::stock_sqlite::PlainSqlite;
-use crate::ports::storage::os::{self, OsStorage};
+use crate::ports::storage::os::OsStorage;
 use crate::ports::storage::prepare::removal_was_cut_short;
 use crate::ports::storage::{Begun, File, Span, Storage};
-use crate::ports::sync::{self, whole};
+use crate::ports::sync::whole;
 use crate::read::pages::Pages;
 use crate::read::tip::{PATIENCE, Tip, check_database, check_home, in_copy};
 use crate::to_come::{FROM_A_COPY, ToCome};
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
-
-/// This process's databases. One is opened at a time for each path; different paths do not wait for one another. A forked child has a list of
-/// its own.
-static DATABASES: PerProcess<Mutex<HashMap<PathBuf, Entry>>> = PerProcess::new();
-
-/// Where a path's database is, held while it is opened.
-#[derive(Default)]
-struct Slot {
-    database: Mutex<Option<Arc<Database>>>,
-    /// The thread that opens it adopts NAME, and may wait for other programs.
-    adopts: AtomicBool,
-}
-
-impl Slot {
-    fn try_hold(&self) -> Option<MutexGuard<'_, Option<Arc<Database>>>> {
-        match self.database.try_lock() {
-            Ok(held) => Some(held),
-            // What is behind it is whole, whatever panicked.
-            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// Holds it. A thread that opens the database is waited for; one that adopts NAME only as long as `patience`, as any other adopter.
-    fn hold(&self, patience: Duration) -> Result<MutexGuard<'_, Option<Arc<Database>>>> {
-        let began = os::now().monotonic;
-        loop {
-            if let Some(held) = self.try_hold() {
-                self.adopts.store(false, Ordering::Relaxed);
-                return Ok(held);
-            }
-            let waited = os::now().monotonic.saturating_sub(began);
-            if self.adopts.load(Ordering::Relaxed) && waited >= patience {
-                let holder = "another thread of this process, which is adopting NAME".into();
-                return Err(Error::Busy { holder, waited });
-            }
-            std::thread::sleep(POLL);
-        }
-    }
-}
-
-/// How soon it is looked again whether another thread has opened a database.
-const POLL: Duration = Duration::from_millis(1);
-
-#[derive(Default)]
-struct Entry {
-    slot: Arc<Slot>,
-    /// When it was opened last.
-    opened: Moment,
-}
-
-impl Entry {
-    /// If only this list has it, and it may be forgotten: the bytes of its page cache.
-    fn idle_bytes(&self) -> Option<u64> {
-        if Arc::strong_count(&self.slot) > 1 {
-            return None;
-        }
-        match &*self.slot.try_hold()? {
-            None => Some(0),
-            Some(database) if may_be_forgotten(database) => Some(database.tip.pages.cached_bytes()),
-            Some(_) => None,
-        }
-    }
-}
-
-/// Whether only the list has it, and nothing would be lost with it: a commit whose outcome is unknown is settled before this process reads
-/// there again, and a mark that is owed is written before it appends again.
-fn may_be_forgotten(database: &Arc<Database>) -> bool {
-    let committer = &database.committer;
-    let owes_nothing = || sync::try_lock(&committer.segment).is_some_and(|segment| !segment.owes());
-    // A transaction has the committer.
-    let is_unused = Arc::strong_count(database) == 1 && Arc::strong_count(committer) == 1;
-    is_unused && !committer.unsettled.is_there() && owes_nothing()
-}
 
 /// So many links are followed to NAME, as in the kernel.
 const LINKS: usize = 40;
 
-/// Databases that nobody has open are forgotten beyond this many, for each has a few descriptors, …
-const KEPT_IDLE: usize = 8;
-/// … and beyond so many bytes in their page caches together, but for the one that was open last.
-const KEPT_IDLE_BYTES: u64 = 64 << 20;
-/// A database that nobody has open is made anew when it knows so many more segments than its page map named at first: the table of their
-/// names only grows.
-const FORGOTTEN_SEGMENTS: usize = 1 << 16;
-
 impl Database {
-    /// This process's database for NAME. A plain SQLite file is adopted, an absent one made, as `access` allows. A
-    /// database that is known already is looked at again: NAME and `id` must be what they were.
-    pub fn open(name: &Path, access: Access, options: &Options, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
-        options.check()?;
-        let name = absolute(name)?;
-        let opened = Database::open_listed(&name, access, options, plain);
-        forget_idle();
-        opened
-    }
-
-    fn open_listed(name: &Path, access: Access, options: &Options, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
-        let slot = {
-            let mut databases = databases();
-            let entry = databases.entry(name.to_owned()).or_default();
-            entry.opened = os::now();
-            entry.slot.clone()
-        };
-        let began = os::now().monotonic;
-        let mut held = slot.hold(options.adoption_timeout)?;
-        if let Some(database) = &*held
-            && database.is_current()
-            && !(database.knows_too_many_segments() && may_be_forgotten(database))
-            && database.is_still_there()?
-        {
-            if options.coordinator != database.options.coordinator {
-                // The same one may be named in another way.
-                let asked = coordinator_of(&options.coordinator, database.tip.id, &database.tip.storage)?;
-                check_coordinator(&database.tip.coordinator.name(), &asked.name())?;
-            }
-            if access != Access::ReadOnly {
-                database.tip.must_be_original()?;
-            }
-            return Ok(database.clone());
-        }
-        let storage = storage_of(name, options)?;
-        let database = open_or_adopt(name, storage, access, options, plain, began, &slot.adopts)?;
-        *held = Some(database.clone());
-        Ok(database)
-    }
-
-    fn knows_too_many_segments(&self) -> bool {
-        self.tip.pages.segments.count() > self.segments_at_first + FORGOTTEN_SEGMENTS
-    }
-
     /// A database on any storage, outside of the process's list: two of them are to each other what two machines are. For the
     /// simulator and for tests.
     pub fn on(
@@ -175,17 +48,6 @@ impl Database {
     ) -> Result<Arc<Database>> {
         let began = storage.now().monotonic;
         open_or_adopt(name, storage, access, options, plain, began, &AtomicBool::new(false))
-    }
-
-    /// A connection was closed, which may be the last thing that this process does: it leaves no lease behind that would outlive it.
-    pub fn connection_closed(&self) {
-        if !self.is_current() {
-            return;
-        }
-        if !self.tip.coordinator.lease_ends_with_process() {
-            self.committer.give_back_idle();
-        }
-        forget_idle();
     }
 
     /// Whether NAME and `id` are what they were when this database was opened: two look-ups.
@@ -220,39 +82,6 @@ fn storage_of(name: &Path, options: &Options) -> Result<Arc<dyn Storage>> {
         Ok(storage) => Ok(Arc::new(storage)),
         Err(error) => Err(Error::CannotOpen(format!("{}: {error}", name.display()))),
     }
-}
-
-/// A request begins: databases whose connections share one load for each request send it now, in the background.
-pub fn begin_request() -> Moment {
-    let began = os::now();
-    // One that is being opened right now asks for the head in any case.
-    for database in known_databases() {
-        if database.expects_requests() {
-            database.committer.load_ahead(began);
-        }
-    }
-    began
-}
-
-/// A request is over. Where the machine sleeps between requests (AWS Lambda), no lease is left behind for others to wait for.
-pub fn end_request() {
-    let sleeps_between = std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some();
-    if sleeps_between {
-        known_databases().iter().for_each(|database| database.committer.give_back_idle());
-    }
-}
-
-/// This process's databases, but for those that are being opened right now.
-fn known_databases() -> Vec<Arc<Database>> {
-    let slots: Vec<_> = databases().values().map(|entry| entry.slot.clone()).collect();
-    let open = slots.iter().filter_map(|slot| slot.try_hold()?.clone());
-    open.filter(|database| database.is_current()).collect()
-}
-
-/// This process's database for NAME, if it has one, is no more.
-pub(crate) fn forget(name: &Path) {
-    let known = databases().remove(name);
-    drop(known);
 }
 
 fn open_or_adopt(
@@ -465,30 +294,3 @@ pub(crate) fn beside(name: &Path) -> Result<PathBuf> {
     let file = name.file_name().ok_or_else(|| failed(io::Error::other("it names no file")))?;
     Ok(parent.canonicalize().map_err(failed)?.join(file))
 }
-
-fn databases() -> MutexGuard<'static, HashMap<PathBuf, Entry>> {
-    whole(DATABASES.get().lock())
-}
-
-/// Forgets what was opened longest ago, of that which nobody has open.
-pub(crate) fn forget_idle() {
-    let mut databases = databases();
-    let idle = |entry: &Entry| Some((entry.opened.monotonic, entry.idle_bytes()?));
-    let mut idle_ones: Vec<(Duration, u64)> = databases.values().filter_map(idle).collect();
-    idle_ones.sort_unstable_by(|a, b| b.cmp(a));
-    let mut bytes = 0;
-    let goes = |(n, (_, of_this)): &(usize, (Duration, u64))| {
-        bytes += of_this;
-        *n > 0 && (*n >= KEPT_IDLE || bytes > KEPT_IDLE_BYTES)
-    };
-    let Some((_, (newest_that_goes, _))) = idle_ones.into_iter().enumerate().find(goes) else { return };
-    let forgotten: Vec<_> = databases
-        .extract_if(|_, entry| entry.opened.monotonic <= newest_that_goes && entry.idle_bytes().is_some())
-        .collect();
-    // Closing files can take a while on a network.
-    drop(databases);
-    drop(forgotten);
-}
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,8 @@
 use crate::error::{Error, Result};
 use crate::format::identity::{self, Identity};
 use crate::open::adopt::legacy_names;
-use crate::open::{beside, forget};
+use crate::open::beside;
+use crate::open::list::forget;
 use crate::ports::coordinator::Coordinator;
 use crate::ports::coordinator::kinds::coordinator_of;
 use crate::ports::storage::os::OsStorage;
