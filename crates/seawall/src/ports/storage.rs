@@ -131,7 +131,7 @@ pub fn home_of(id: u64, folder: u64) -> u64 {
 
 /// A file that is being written, by this process only, front to back.
 pub trait Append: Send {
-    /// Appends `bytes`; when this returns they are durable. After an error the file's end is unknown: it must not be
+    /// Appends `bytes`; when this returns they are durable, as after an fsync. After an error the file's end is unknown: it must not be
     /// appended to again.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Gives the space back that lies behind the first `length` bytes. The file must not be appended to afterwards.

@@ -175,7 +175,7 @@ impl Pages {
         match self.how_far_ahead(&base, page) {
             1 => self.read_on_from_base(base, page, 1),
             ahead => match self.read_on_from_base(base, page, ahead) {
-                // What is missing behind the page that was asked for is told when it is asked for.
+                // What is missing behind the page that was asked for is reported when it is read itself.
                 Err(ReadError::Short(..)) => self.read_on_from_base(base, page, 1),
                 read => read,
             },
@@ -208,7 +208,7 @@ impl Pages {
             let this = PageNo(page.0 + n as u32);
             if page_checksum(image) != sum {
                 let at = base.page_size.offset_of(this);
-                // Only the page that was asked for matters now; a damaged one read ahead is told when it is asked for.
+                // Only the page that was asked for matters now; a damaged one that is read ahead is reported when it is read itself.
                 if n == 0 {
                     return Err(ReadError::Damaged(file, at, Malformed("its checksum does not fit")));
                 } else {

@@ -1,4 +1,4 @@
-//! A snapshot: one version of the database, whole, for as long as somebody holds it.
+//! A snapshot: one version of the database, whole, for as long as a reader holds it.
 
 use crate::format::codec::Malformed;
 use crate::format::commit_frame::{CommitFrame, RunRef};
@@ -89,7 +89,8 @@ impl Snapshot {
         &self.head
     }
 
-    /// Where `page` is. An entry at or below the base's version is in the base: its segment may be gone.
+    /// Where the newest image of `page` is, as of this version. (Invariant 4.) An entry at or below the base's version is in the base: its
+    /// segment may be gone.
     pub fn source_of(&self, page: PageNo) -> Option<PageSource> {
         let base_version = self.head.base.map(|base| base.name.version);
         match self.map.get(page) {
@@ -99,7 +100,8 @@ impl Snapshot {
     }
 
     /// The snapshot after a commit whose frame is at hand. `earlier` is the snapshot that the page map is carried on from, if
-    /// it is of the same epoch; `runs` are those that it lacks, oldest first.
+    /// it is of the same epoch; `runs` are those that it lacks, oldest first. Carried on or from the base, the page map is the same.
+    /// (Invariant 8.)
     pub(crate) fn of_commit(
         head: Head,
         frame: CommitFrame,
@@ -141,7 +143,7 @@ impl Snapshot {
     }
 }
 
-/// Whether the frame is the one that the head names, and both fit the base: asserted before writing and after reading.
+/// Whether the frame is the one that the head names, and both fit the base: asserted before writing and after reading. (Invariants 1, 7.)
 fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {
     let same = frame.database == head.database
         && frame.epoch == head.epoch
@@ -157,7 +159,7 @@ fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Whether `frame` follows `previous`: versions rise by one, digests chain.
+/// Whether `frame` follows `previous`: versions rise by 1, digests chain. (Invariant 2.)
 pub(crate) fn follows(frame: &CommitFrame, previous: &Head) -> bool {
     frame.previous.is(&previous.commit) && frame.version == previous.version.next()
 }

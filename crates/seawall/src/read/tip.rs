@@ -180,7 +180,8 @@ impl Tip {
         self.accept(head, known)
     }
 
-    /// A head that came in answer to a request that was sent when `known` was known.
+    /// A head that came in answer to a request that was sent when `known` was known. An acknowledged commit is in every later head's chain,
+    /// so an older head, or another one of the same version, is refused. (Invariants 5, 9.)
     pub(crate) fn accept(&self, head: Head, known: &Snapshot) -> Result<Head> {
         self.check_head(&head)?;
         let forked = head.order() == known.head.order() && !head.commit.is(&known.head.commit);
@@ -236,7 +237,7 @@ impl Tip {
         Ok(newest)
     }
 
-    /// What is known only rises, by epoch and version, whichever answer it came from.
+    /// What is known only rises, by epoch and version, whichever answer it came from. (Invariant 9.)
     pub(crate) fn raise(&self, snapshot: Arc<Snapshot>, sent: Moment) -> Arc<Snapshot> {
         let mut newest = self.newest();
         mistake!(KnownIsLast, newest.snapshot = snapshot.clone());

@@ -1,8 +1,8 @@
 //! A commit, from top to bottom:
 //!
 //! 1. *Encode*: a [`Draft`] becomes pages, and a commit frame behind them (`encode.rs`). Nothing is written by that.
-//! 2. *Append*: these bytes go to this process's segment, and are durable when that returns: this is where a commit is synced
-//!    (`segment.rs`, [`Append::append`](crate::ports::storage::Append::append): O_DSYNC). No reader knows of them yet.
+//! 2. *Append*: these bytes go to this process's segment, and are durable when that returns: this is the fsync of a commit
+//!    (`segment.rs`, [`Append::append`](crate::ports::storage::Append::append); the real one has O_DSYNC). No reader knows of them yet.
 //! 3. *Swap*: one compare-and-swap of the head, by the coordinator, decides whether they are the next version.
 //! 4. *Conclude*: any answer but success is resolved by looking at the head, and swapped again where the request may still take place.
 //!
@@ -135,7 +135,8 @@ impl Committer {
     }
 
     /// Step 3: asks the coordinator once to put the commit's head in the place of its predecessor. Each time with the same frame and
-    /// the same commit id: so it can take place only once, however often it is asked.
+    /// the same commit id: so it can take place only once, however often it is asked. Only if it does is the commit frame reachable from a
+    /// head. (Invariant 1.)
     pub(crate) fn swap(&self, pending: &Pending, until: Duration) -> Result<Swapped, CoordinatorError> {
         let Pending { lease, previous, next, keep, .. } = pending;
         self.tip.coordinator.swap(lease, &previous.head, next, *keep, self.left(until))
@@ -265,7 +266,8 @@ impl Committer {
     }
 
     /// The commit was refused: a mark says so, for recovery; then the head is looked at once more, for recovery may have been at
-    /// work before it could see the mark. A snapshot, if the commit is in the history after all; an error, if the head cannot be had.
+    /// work before it could see the mark. (Invariant 6.) A snapshot, if the commit is in the history after all; an error, if the head cannot
+    /// be had.
     pub(crate) fn settle_refusal(
         &self,
         pending: &Pending,
@@ -297,8 +299,8 @@ impl Committer {
         failed.error
     }
 
-    /// Marks the commit of `pending` as refused. Without its mark the frame is refused all the same: the head decides, and the mark only
-    /// helps where the head is lost.
+    /// Marks the commit of `pending` as refused, before that is reported. (Invariant 6.) Without its mark the frame is refused all the
+    /// same: the head decides, and the mark only helps where the head is lost.
     fn mark_refused(&self, pending: &Pending) {
         let sweep = pending.lease.sweep;
         mistake!(NoMarkAfterFailedSwap, return self.mark_owed(sweep));

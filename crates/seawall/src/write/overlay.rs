@@ -1,4 +1,4 @@
-//! What a transaction has written and nobody else can see yet.
+//! What a transaction has written, and no other one can see yet.
 //!
 //! Up to a budget it is in memory; what goes beyond lies in a scratch file on the local disk.
 
@@ -14,7 +14,7 @@ pub(crate) const IN_MEMORY: usize = bound(64 << 20, 8 << 10);
 
 enum Slot {
     Memory(Page),
-    /// The how-many-eth page of the scratch file.
+    /// The index of the page in the scratch file.
     Spilled(u64),
 }
 

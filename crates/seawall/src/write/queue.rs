@@ -32,7 +32,7 @@ pub(crate) struct HeldLease {
     is_known: bool,
     /// When this process must let others have it.
     pub(crate) ends: Duration,
-    /// When it goes back if nobody here wants it.
+    /// When it goes back if no writer of this process wants it.
     release_at: Duration,
 }
 
@@ -105,7 +105,7 @@ impl Queue {
     }
 
     fn take(self: &Arc<Self>, state: &mut State) -> Turn {
-        assert!(!state.taken, "one writer at a time");
+        assert!(!state.taken, "one thread at a time writes the process's segment (invariant 3)");
         state.taken = true;
         Turn { queue: self.clone(), held: state.held.take(), stays: None, passed_on: false }
     }
@@ -160,7 +160,7 @@ pub(crate) struct Turn {
     held: Option<HeldLease>,
     /// Keep the lease for at least so long.
     stays: Option<Duration>,
-    /// It is over: somebody else may have it now.
+    /// It is over: another writer may have it now.
     passed_on: bool,
 }
 
@@ -181,7 +181,7 @@ impl Turn {
         self.held.as_ref().map(|held| &held.lease)
     }
 
-    /// Whether the lease is to outlive the commit: somebody here wants it next, and this process's turn is not over.
+    /// Whether the lease is to outlive the commit: a writer of this process wants it next, and this process's turn is not over.
     pub(crate) fn goes_on(&self, now: Duration) -> bool {
         let state = self.queue.lock();
         let wanted = state.comes_back || !state.waiting.is_empty();

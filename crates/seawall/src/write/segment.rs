@@ -12,7 +12,8 @@ use crate::ports::storage::{Append, File, Storage};
 /// A segment that is longer than this is left for a new one.
 const ROTATE_AFTER: u64 = bound(64 << 20, 64 << 10) as u64;
 
-/// Where this process appends. Only one thread at a time does: the writer whose turn it is, or the background between turns.
+/// Where this process appends. No other process does, and nothing that was appended changes. (Invariant 3.) Only one thread at a time
+/// appends: the writer whose turn it is, or the background between turns.
 #[derive(Default)]
 pub(crate) struct SegmentWriter {
     writer: Option<WriterId>,
@@ -47,7 +48,7 @@ struct Open {
 
 impl SegmentWriter {
     /// Appends what `encode` adds, piece by piece, behind the marks that are owed. When it returns, all of it is durable
-    /// ([`Append::append`] is what an fsync is elsewhere). After an error nothing of it counts, and the next append begins
+    /// ([`Append::append`] is the fsync of a commit). After an error nothing of it counts, and the next append begins
     /// another segment. If the last piece was encoded by then, its bytes may still arrive: then its mark is owed.
     pub(crate) fn append<T>(
         &mut self,

@@ -150,7 +150,7 @@ impl Committer {
     pub(crate) fn leave_unsettled(&self, pending: Pending, cause: String) -> Error {
         let error = pending.unknown(cause);
         let mut state = self.unsettled.state();
-        assert!(state.pending.is_none(), "no writer commits before what was unknown is settled");
+        assert!(state.pending.is_none(), "no writer commits before what was unknown is settled (invariant 10)");
         state.pending = Some(Arc::new(pending));
         self.unsettled.is_there.store(true, Ordering::Release);
         error
@@ -162,13 +162,13 @@ impl Committer {
         let look = || {
             let sent = self.tip.storage.now();
             let newest = self.tip.catch_up(self.tip.load(&self.tip.known(), patience)?, sent)?;
-            assert!(newest.head.order() > pending.previous.head.order(), "a head that was seen stays");
+            assert!(newest.head.order() > pending.previous.head.order(), "a head that was seen stays (invariant 9)");
             Ok(())
         };
         look().map_err(|error: Error| error.to_string())
     }
 
-    /// The commit is in the history, and its writer has long gone on: nobody here waits for its lease.
+    /// The commit is in the history, and its writer has long gone on: no writer here waits for its lease.
     fn install_late(&self, pending: &Pending) -> Result<()> {
         self.install(pending)?;
         if pending.keep && !self.tip.coordinator.lease_survives_swap() {
@@ -211,7 +211,7 @@ impl Committer {
             // Where the coordinator cannot tell, the chain does.
             if let Ok(Some(named)) = self.tip.coordinator.successor(&previous.head) {
                 self.tip.check_head(&named)?;
-                assert_eq!(named.version, next.version, "a successor's version is the next");
+                assert_eq!(named.version, next.version, "versions along the chain rise by 1 (invariant 2)");
                 return Ok(Ok(named.commit));
             }
         }

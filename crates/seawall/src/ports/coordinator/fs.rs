@@ -194,7 +194,7 @@ impl Coordinator for FsCoordinator {
         _patience: Duration,
     ) -> Result<Swapped, CoordinatorError> {
         assert_eq!(lease.generation, previous.generation, "the lease is that of the predecessor");
-        assert_eq!(next.version, previous.version.next(), "versions rise by one");
+        assert_eq!(next.version, previous.version.next(), "versions along the chain rise by 1 (invariant 2)");
         let refused = |head| Swapped::Refused(Box::new(head));
         if !self.publish(next)? {
             // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.

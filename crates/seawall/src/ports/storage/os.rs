@@ -348,6 +348,7 @@ struct OsAppend {
 impl Append for OsAppend {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.counters.count(Operation::Append);
+        // The file is open with O_DSYNC: each write is durable when it returns, without an fsync of its own.
         self.file.write_all(bytes)
     }
 
