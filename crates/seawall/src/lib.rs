@@ -58,12 +58,12 @@
 //!
 //! # Inside
 //!
-//! Pages go to append-only segments; the order comes from one compare-and-swap of a small head. `docs/design.md` is the contract:
+//! Pages go to append-only segments; one compare-and-swap of a small head decides their order. `docs/design.md` is the contract:
 //! its words are used here, and mean the same.
 //!
 //! One folder is one layer, and each uses only those above it in this list:
 //!
-//! - [`format`]: what is in the files and in the head. Pure data and encodings.
+//! - [`mod@format`]: what is in the files and in the head. Pure data and encodings.
 //! - [`ports`]: the traits through which all I/O goes ([`ports::storage`], [`ports::coordinator`]), and their implementations
 //! - [`read`]: from a head to a [`Snapshot`] and its pages
 //! - `write`: from the writers' queue to the commit of a [`Transaction`]

@@ -1,7 +1,7 @@
 //! Deliberate mistakes, for the simulator: each is one that an earlier draft, a review or another project made.
 //!
 //! A check that never fails proves nothing, so each of these must make one fail. Those that are not in a storage or a coordinator
-//! of the simulator are a [`mistake!`](mistake) where they are made. `docs/mutations.md` lists them.
+//! of the simulator are one line, `mistake!(…)`, where they are made. `docs/mutations.md` lists them.
 
 #[cfg(feature = "mutations")]
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -40,9 +40,9 @@ mutations! {
     RefusalIsFailure "5" "A swap that was refused is reported failed without a look at the head."
     OpenIsRefused "6" "A swap that may still take place is taken for refused."
     UnknownIsFailure "8" "An unknown outcome is reported failed, not settled, and the next commit goes on under the same lease."
-    ReleaseUnconditional "9a" "A release ends any lease, whose it may be (dynamodb)."
-    RenewTakesAny "9b" "A renewal takes the lease, whether it is free or another's (dynamodb)."
-    AcquireTakesAny "9c" "An acquire takes the lease, whoever has it (dynamodb)."
+    ReleaseUnconditional "9a" "A release ends any lease, no matter whose (dynamodb)."
+    RenewTakesAny "9b" "A renewal takes the lease, even if it is free or another process's (dynamodb)."
+    AcquireTakesAny "9c" "An acquire takes the lease, no matter which process has it (dynamodb)."
     NoEpoch "10" "No update names the epoch, so that an acquire makes an item where the head is lost (dynamodb)."
     AppendNotDurable "13" "What was appended is not durable when the swap is sent."
     PagesNotDurable "14" "A commit's pages are a write of their own before the frame's, and only the frame's is durable."
@@ -52,10 +52,10 @@ mutations! {
     OpenerMakesHead "23" "An opener makes a head where none is."
     KnownIsLast "24a" "What is known of the head is what was learned last, not the maximum."
     JoinsSentLoad "24b" "A reader joins a load that was sent before it began."
-    PublishUnchecked "25" "Nobody looks, after publishing, whether its predecessor is still named (fs)."
+    PublishUnchecked "25" "After publishing, the writer does not check whether its predecessor is still named (fs)."
     GapIsEnd "26a" "A reader stops at a missing number without a look whether its own is still there (fs)."
     HintUnchecked "26b" "A hint is believed, whatever became of its number (fs)."
-    KnownByNumber "26c" "A number that is named is taken for what was there before, though it was named anew (fs)."
+    KnownByNumber "26c" "A number that is named is taken for what was there before, though it was named again (fs)."
     MissingBelieved "26d" "What is missing in a folder that has changed since the newest name was made is missing (fs)."
     TimesTold "26e" "A name is used though its time is that of the name before it, and its folder was not quiesced (fs)."
     ForkGoesOn "30" "A forked process goes on with its parent's writer and segment."
@@ -65,8 +65,8 @@ mutations! {
     RegrownNotWritten "34" "Pages that were cut off come back when the database grows again."
     CutAnewInPart "45" "A commit that changes the page size has only what was written in it."
     ReadersDoNotSettle "35" "A reader goes on past a commit whose outcome is unknown."
-    TakenIsFailure "36" "A number that is named already is reported as a failure, without a look whose it is (fs)."
-    GapsLoseRecent "37" "Whoever catches up over several versions takes in the last one's pages only."
+    TakenIsFailure "36" "A number that is named already is reported as a failure, without a look whether it is this commit's (fs)."
+    GapsLoseRecent "37" "A reader that catches up over several versions takes in the last one's pages only."
     MineByVersion "38" "Any commit at my version is taken for mine."
     StaleUpgrades "39" "A transaction that has read an older version may write all the same."
     CreateLookIsCertain "40" "An error of the look after the first head was put is taken for certain (fs)."

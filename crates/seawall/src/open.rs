@@ -201,7 +201,7 @@ fn open_existing(
     let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
     check_coordinator(&identity.coordinator, &coordinator.name())?;
     check_name(&or_nothing(header).map_err(|error| Error::io("reading NAME", error))?)?;
-    // A hint that cannot be read is no hint, and neither is a note of another database, which was here before or is reached by mistake.
+    // A note that cannot be read is no hint, and neither is one of another database, which was here before or is reached by mistake.
     let high: Option<High> = high.ok().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
     let high = high.filter(|high| high.database == identity.database);
 

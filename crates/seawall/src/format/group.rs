@@ -1,7 +1,7 @@
 //! `pages` frames: up to 64 KiB of page images, compressed together.
 //!
 //! One read brings a small commit's pages, and one page never costs a large read. A group names its database,
-//! commit and version, and the pages that it holds: whoever reads it finds out when it is not what was looked for.
+//! commit and version, and the pages that it holds: a reader finds out if it is not what it looked for.
 
 use crate::format::codec::{Malformed, Reader, put_varint};
 use crate::format::ids::{CommitId, DatabaseId, PageNo, PageSize, Version};

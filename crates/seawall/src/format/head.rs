@@ -75,11 +75,11 @@ pub struct Head {
     /// Raised by garbage collection before it deletes segments.
     pub sweep: u64,
     /// Which lock stands for the lease. A waiter that takes over from a holder who does not answer moves on to
-    /// the next, so that nobody waits for the old one again.
+    /// the next, so that no waiter waits for the old one again.
     pub lease_slot: u32,
 }
 
-/// The last version and the last generation that a head may have. No database ever comes near them; whoever forges a head must not bring
+/// The last version and the last generation that a head may have. No database ever comes near them; a forged head must not bring
 /// a process to where numbers end.
 const LAST_VERSION: Version = Version(Version::MAX.0 - 2);
 const LAST_GENERATION: u64 = u64::MAX >> 1;

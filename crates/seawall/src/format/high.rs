@@ -1,4 +1,4 @@
-//! `high`: a lazy note of the newest commit that somebody saw acknowledged.
+//! `high`: a lazy note of the newest commit that a writer saw acknowledged.
 //!
 //! A hint for cold opens, and a witness: a head that is older than it was set back. It can be old, never wrong: it is
 //! written only after an acknowledgement. It says whose it is: a note of another database says nothing.

@@ -115,10 +115,10 @@ random_id!(
 #[error("malformed {0}")]
 pub struct MalformedId(pub(crate) &'static str);
 
-/// Names a segment: its writer, and the how-many-eth of that writer.
+/// Names a segment: its writer, and which one of that writer's it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
-    /// Who writes it; nobody else ever does.
+    /// The writer. No other one ever writes it.
     pub writer: WriterId,
     /// Counted from 0.
     pub n: u32,

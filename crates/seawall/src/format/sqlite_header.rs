@@ -6,7 +6,8 @@ use crate::format::ids::PageSize;
 
 /// The bytes of the header.
 pub const HEADER: usize = 100;
-/// In byte 18 of page 1: every stock SQLite then reads the file and refuses to write it, already open handles included (measured).
+/// In byte 18 of page 1, the file format's write version: stock SQLite then reads the file and refuses to write it, through handles
+/// that were open before, too (measured).
 pub const PROTECTED: u8 = 3;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const WRITE_VERSION: usize = 18;
@@ -17,11 +18,11 @@ const VERSION_VALID_FOR: usize = 92;
 /// What lies at NAME.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameState {
-    /// Nothing, or a file without content: an empty database to SQLite.
+    /// Nothing, or a file without content, which is an empty database to SQLite.
     Empty,
     /// A plain SQLite file that any tool can write.
     Plain,
-    /// A plain SQLite file with Seawall's mark.
+    /// A plain SQLite file that Seawall protects from being written.
     Protected,
     /// No SQLite file.
     Other,
@@ -79,7 +80,7 @@ pub(crate) fn is_torn_empty(bytes: &[u8]) -> bool {
     bytes.iter().zip(empty_protected()).all(|(there, whole)| *there == whole || *there == 0)
 }
 
-/// An empty database with the mark: what lies at NAME while the database began empty and was never checkpointed.
+/// An empty database, protected: what lies at NAME while the database began empty and was never checkpointed.
 pub(crate) fn empty_protected() -> Vec<u8> {
     const SIZE: usize = 4096;
     let mut page = vec![0; SIZE];

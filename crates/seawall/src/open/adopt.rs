@@ -1,9 +1,9 @@
 //! Adopting NAME where it lies, or making an empty database.
 //!
-//! The order is what makes a crash at any point harmless: NAME is marked before it is copied, so that nobody changes it afterwards;
-//! the head is put before `id` has its name, so that an `id` without a head always means a lost head; whoever comes
-//! to a folder without `id` finishes what was begun. Of several that adopt at once, the head's put-if-absent chooses
-//! one; the others join it.
+//! The order makes a crash at any point harmless. NAME is protected (byte 18) before it is copied, so that no program changes it
+//! afterwards. The head is put before `id` has its name, so that an `id` without a head always means a lost head. An opener that finds a
+//! folder without `id` finishes the adoption. Of several processes that adopt at once, the head's put-if-absent chooses one; the others
+//! join it.
 
 use crate::error::{Error, Result};
 use crate::format::commit_frame::page_checksum;
@@ -49,7 +49,7 @@ impl Adoption<'_> {
         });
         match adopted {
             Ok(adopted) if adopted == database => Ok(()),
-            // Another one was quicker: what keeps the old clients out is to bear its name.
+            // Another process was first: what keeps the old clients out is to bear its database's id.
             Ok(adopted) => self.shut_out(&*self.coordinator_of(adopted)?),
             Err(error) => {
                 if made_folder {
@@ -116,7 +116,7 @@ impl Adoption<'_> {
         if self.home(File::Id)?.is_some() {
             return self.adopted_as();
         }
-        // Only now is it certain that nobody is making a database here: that would be under this lock, and NAME would be marked.
+        // Only now is it certain that no process is making a database here: it would have this lock, and NAME would be protected.
         if self.was_removed && held.size()? == 0 {
             self.storage.clear().map_err(|error| Error::io("clearing away what a removal left", error))?;
         }
@@ -139,7 +139,7 @@ impl Adoption<'_> {
             held.write(0, &header).and_then(|()| held.sync())?;
             discard();
         }
-        // From here on a head may be there that names this copy: NAME stays marked, and if need be the next opener finishes this.
+        // From here on a head may be there that names this copy: NAME stays protected, and if need be the next opener finishes this.
         let (head, answer) = put?;
         let winner = answer.map_err(|error| not_taken(&error))?;
         self.name(&head, &winner, coordinator)?;
@@ -153,7 +153,7 @@ impl Adoption<'_> {
         Ok(identity.map_err(Error::damaged_id)?.database)
     }
 
-    /// Marks NAME, if it is not: from now on nobody writes it. If this call marked it, the header that takes the mark away again.
+    /// Protects NAME, if it is not: from now on no stock SQLite writes it. If this call did it, the header that takes that back.
     fn protect(&self, held: &mut dyn HeldFile) -> Result<Option<[u8; HEADER]>> {
         let size = held.size()?;
         let empty = sqlite_header::empty_protected();
@@ -167,7 +167,7 @@ impl Adoption<'_> {
         }
         match sqlite_header::state_of(&content[..HEADER.min(content.len())]) {
             NameState::Protected => {
-                // Whoever wrote the mark may have died before it was durable, and everything from here on stands on it.
+                // The process that protected it may have died before that was durable, and all that follows rests on it.
                 held.sync()?;
                 Ok(None)
             }
@@ -196,12 +196,12 @@ impl Adoption<'_> {
         Ok(Head::first(database, commit, base, home))
     }
 
-    /// Gives `id` its name: that of `winner`, whoever's head it is. Then the adoption is done.
+    /// Gives `id` its name: that of `winner`, which process's head it may be. Then the adoption is done.
     fn name(&self, mine: &Head, winner: &Head, coordinator: &dyn Coordinator) -> Result<()> {
         if winner.database != mine.database {
             self.clear(mine);
         }
-        // Whoever won: its `id` gets its name, by whoever is first.
+        // The winner's `id` gets its name, by the process that comes first.
         let linked = self.storage.link(File::IdDraft(winner.database), File::Id);
         match self.home(File::Id)? {
             Some(home) if home == winner.home => {}
@@ -292,7 +292,7 @@ impl Adoption<'_> {
         }
     }
 
-    /// Removes what nobody will ever look at: where that fails, it costs its space, and nothing else.
+    /// Removes what no process will ever look at: where that fails, it costs its space, and nothing else.
     fn discard(&self, file: File) {
         let _ = self.storage.remove(file);
     }

@@ -2,7 +2,7 @@
 //!
 //! Operations are the table of the design's "The head", each one request. An implementation says honestly what an
 //! error means: [`CoordinatorError::Unreachable`] only if the request was certainly not carried out.
-//! Whatever answer but success a swap gets, the engine looks at the head before it says what happened.
+//! After any answer to a swap but success, the engine looks at the head before it says what happened.
 
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -94,7 +94,7 @@ pub struct Claim {
     pub had_turn: bool,
 }
 
-/// A lease that was granted: a politeness, and the generation that fences its writer.
+/// A lease that was granted: a claim to be the next writer, which saves wasted work, and the generation that fences its writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The head's epoch, as of the grant.
@@ -131,7 +131,7 @@ pub struct Holder {
 pub enum Acquired {
     /// The lease is ours, and this is the head.
     Granted(Lease, Box<Head>),
-    /// Somebody else has it.
+    /// Another process has it, or waits in front of this one.
     Refused {
         /// When to ask again.
         again_in: Duration,
@@ -154,7 +154,7 @@ pub enum Swapped {
 pub enum Known<'a> {
     /// A head that it has seen.
     Head(&'a Head),
-    /// A note of a version that somebody saw; it may be old, or of another history.
+    /// A note of a version that some process saw; it may be old, or of another history.
     Hint(Version, CommitId),
     /// Nothing.
     Nothing,
@@ -170,8 +170,8 @@ pub trait Coordinator: Send + Sync {
     fn forget(&self, _home: u64) -> Result<(), CoordinatorError> {
         Ok(())
     }
-    /// Keeps out for good whoever orders writes of the plain file NAME by this coordinator's service without being Seawall; tells who
-    /// is at work there right now, if somebody is: then nothing was changed. Here nobody does.
+    /// Keeps other programs out for good that order writes of the plain file NAME by this coordinator's service (django-sqlite-efs). The
+    /// answer is which of them is writing right now; then nothing was changed. By default there are no such programs.
     fn shut_out(&self, _name: &str) -> Result<Option<String>, CoordinatorError> {
         Ok(None)
     }
@@ -183,14 +183,14 @@ pub trait Coordinator: Send + Sync {
     fn load(&self, known: &Known<'_>, patience: Duration) -> Result<Head, CoordinatorError>;
     /// Asks for the lease, without waiting.
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError>;
-    /// Ends an attempt that was not granted: whoever waits behind it may come to the front.
+    /// Ends an attempt that was not granted: the waiter behind it becomes the first.
     fn give_up(&self) -> Result<(), CoordinatorError>;
     /// Who holds the lease, as of the head `known`, which was just loaded.
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError>;
     /// Says that the holder is alive. A lease that is no more is not renewed; its swap will be refused.
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError>;
     /// Puts `next` in the place of `previous`, if that is still the head and no generation came between. `keep`: the lease is
-    /// renewed by the way, for the next transaction. Repeated, with the same arguments, it takes place once. What was certainly
+    /// renewed in the same request, for the next transaction. Repeated, with the same arguments, it takes place once. What was certainly
     /// not carried out may be repeated within `patience`; what may have been is an error at once, for the caller to look.
     fn swap(
         &self,

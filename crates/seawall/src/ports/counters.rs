@@ -1,6 +1,6 @@
 //! Every remote operation is counted.
 //!
-//! What the engine's own background thread does is counted apart: it runs beside, and nobody waits for it.
+//! What the engine's own background thread does is counted apart: no caller waits for it.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};

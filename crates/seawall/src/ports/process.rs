@@ -13,7 +13,7 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 /// Whether every fork by way of the C library is counted.
 static COUNTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on [`forked`] is called in every child, so that nobody needs to ask the kernel which process this is.
+/// From now on [`forked`] is called in every child, so that the kernel need not be asked which process this is.
 pub fn forks_are_counted() {
     COUNTED.store(true, Relaxed);
 }
@@ -41,7 +41,7 @@ impl Process {
         Process { id: std::process::id(), forks: forks() }
     }
 
-    /// Whether this process runs this. Where forks are counted this asks nobody.
+    /// Whether this process runs this. Where forks are counted this does not ask the kernel.
     pub fn is_this(self) -> bool {
         self.forks == forks() && (COUNTED.load(Relaxed) || self.id == std::process::id())
     }

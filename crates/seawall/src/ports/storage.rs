@@ -54,7 +54,7 @@ pub enum File {
     Sums(BaseName),
     /// The checksums before they have their name.
     SumsDraft(BaseName),
-    /// A lazy note of the newest commit that somebody saw acknowledged.
+    /// A lazy note of the newest commit that a writer saw acknowledged.
     High,
     /// The `fs` coordinator's lock, and the label of who has it.
     Lease,
@@ -164,14 +164,14 @@ pub trait Storage: Send + Sync {
     fn begun(&self) -> io::Result<Begun>;
     /// Removes the database's folder, if there is nothing in it: an adoption came to nothing.
     fn discard_folder(&self);
-    /// The same, and first those inside it that are empty. NAME is held, so that they are nobody else's.
+    /// The same, and first those inside it that are empty. NAME is held, so that no other adopter uses them.
     fn discard_folders(&self);
     /// Removes what is left of a database whose removal was cut short. NAME is held, and `id` is gone.
     fn clear(&self) -> io::Result<()> {
         Ok(())
     }
-    /// The inode number of a file, `None` if it is not there now: that it was looked for in vain once, which an NFS client remembers
-    /// for half a minute, is no answer.
+    /// The inode number of a file, `None` if it is not there now: an earlier miss, which an NFS client remembers for half a minute, is
+    /// no answer.
     fn inode(&self, file: File) -> io::Result<Option<u64>>;
     /// The home of the database whose `id` is `file`: a number that a copy of the folder does not have, be it made of hard links.
     fn home(&self, file: File) -> io::Result<Option<u64>> {

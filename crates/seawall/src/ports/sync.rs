@@ -1,7 +1,7 @@
 //! Locks and threads: the standard library's.
 //!
 //! With the feature `simulation` they give way to a scheduler, on the threads that have one: there, one thread runs at a time, and
-//! whoever would wait tells the scheduler what for. Other threads find the standard library's behaviour.
+//! a thread that would wait tells the scheduler what for. Other threads find the standard library's behaviour.
 
 #[cfg(feature = "simulation")]
 pub(crate) use simulated::{Condvar, Mutex, MutexGuard, spawn};
@@ -11,19 +11,19 @@ pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 use std::panic::AssertUnwindSafe;
 use std::sync::{PoisonError, TryLockError};
 
-/// Starts a thread that nobody joins.
+/// Starts a thread that is not joined.
 #[cfg(not(feature = "simulation"))]
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     crate::ports::threads::spawn(name, work)
 }
 
 /// What a lock or a wait gave, though a thread may have panicked while it held the lock. What is behind this crate's locks is whole
-/// whenever a thread can panic, or a guard repairs it: so one panic never becomes a chain of them, and ends writing for nobody.
+/// whenever a thread can panic, or a guard repairs it: so one panic never becomes a chain of them, and no other thread is kept from writing.
 pub(crate) fn whole<T>(locked: Result<T, PoisonError<T>>) -> T {
     locked.unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes a lock only if nobody holds it.
+/// Takes a lock only if no thread holds it.
 pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Some(guard),

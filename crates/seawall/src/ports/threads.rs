@@ -1,4 +1,4 @@
-//! Threads in somebody else's process. Signals are the program's: the kernel gives one that is meant for the process to any thread that does
+//! Threads in a process that is a program's, not ours. Signals are the program's: the kernel gives one that is meant for the process to any thread that does
 //! not block it, and a program that blocks SIGTERM in its only thread must find it blocked. So threads of ours block all signals but those
 //! that a thread brings upon itself.
 
@@ -28,7 +28,7 @@ pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     start()
 }
 
-/// Starts a thread that nobody joins.
+/// Starts a thread that is not joined.
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     without_signals(|| Builder::new().name(name.into()).spawn(work).map(drop))
 }

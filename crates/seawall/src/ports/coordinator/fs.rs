@@ -2,7 +2,7 @@
 //!
 //! symlink() creates a name and its content in one atomic, durable, put-if-absent step. The generation is the version
 //! itself. The lease is a lock on one byte of a file, asked for without waiting; a holder that was watched doing
-//! nothing for a whole lease is passed over by taking the next byte, and the next commit's record tells everybody.
+//! nothing for a whole lease is passed over by taking the next byte, and the next commit's record shows that to all.
 
 mod names;
 
@@ -33,8 +33,8 @@ pub struct FsCoordinator {
     storage: Arc<dyn FsOrder>,
     /// Whether this process is the first waiter for the lease. Only one of its threads asks for the lease at a time.
     is_first_waiter: AtomicBool,
-    /// The lock that this process moved on to, and the generation of the head at that time: whoever took it before may have died
-    /// before a record of his could name it.
+    /// The lock that this process moved on to, and the generation of the head at that time: a process that took it before may have died
+    /// before a record of its own could name it.
     moved_on: Mutex<(u64, u32)>,
     names: Names,
 }
@@ -64,7 +64,7 @@ impl FsCoordinator {
         if published.as_ref().is_err_and(CoordinatorError::is_certain) {
             return published;
         }
-        // After an unclear error, too: whoever looks, and finds the name there, takes it for durable.
+        // After an unclear error, too: a reader that finds the name takes it for durable.
         self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(error.to_string()))?;
         published
     }
@@ -95,7 +95,7 @@ impl FsCoordinator {
             return Ok(refused(claim));
         }
         match self.names.newest_since(known).map_err(LookFailed::before_anything_was_sent) {
-            // Whoever commits under the lock that was passed over is at work after all: his is the lease.
+            // If the holder that was passed over has committed, it is at work after all: it has the lease.
             Ok(head) if self.slot(&head) == slot => {
                 let lease = Lease {
                     epoch: head.epoch,
@@ -197,7 +197,7 @@ impl Coordinator for FsCoordinator {
         assert_eq!(next.version, previous.version.next(), "versions along the chain rise by 1 (invariant 2)");
         let refused = |head| Swapped::Refused(Box::new(head));
         if !self.publish(next)? {
-            // Somebody was first, or this very request was, and its reply was lost: the engine decides by identity.
+            // Another commit was first, or this very request was, and its reply was lost: the engine decides by identity.
             return self.names.newest_since(previous).map(refused).map_err(LookFailed::after_a_request);
         }
         if self.names.is_published(next, previous.version).map_err(LookFailed::after_a_request)? {

@@ -16,8 +16,8 @@ pub enum Lock {
     Waiter,
 }
 
-/// What `commits/` has under a number. Numbers are collected from below, and somebody who slept can name one anew: whether it is the
-/// one that was there before, the stamp tells, for it is another file.
+/// What `commits/` has under a number. Numbers are collected from below, and a writer that slept can name one again: the stamp shows
+/// whether it is the one that was there before, for it is another file.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Its text.
@@ -37,7 +37,7 @@ pub struct Look {
     /// there.
     pub known: Option<Stamp>,
     /// When a name was last made or removed there, in nanoseconds of the server's clock; [`QUIESCED`] if none was since it was quiesced;
-    /// `None`: on this file system nobody can miss a name.
+    /// `None`: on this file system no reader can miss a name.
     pub changed: Option<i128>,
 }
 
@@ -51,16 +51,16 @@ pub trait FsOrder: Storage {
     /// Every version that `commits/` names.
     fn versions(&self) -> io::Result<Vec<Version>>;
     /// Names `version` with `record` in one atomic step, durable on a network file system. `AlreadyExists` if it is named: by
-    /// somebody else, or by this very call, whose reply was lost.
+    /// another process, or by this very call, whose reply was lost.
     fn publish(&self, version: Version, record: &str) -> io::Result<()>;
     /// Makes what was published durable on a local disk; costs no call on a network file system.
     fn sync_published(&self) -> io::Result<()>;
     /// The stamps of `versions`, one after the other; as of a moment after this call began if `anew`, and otherwise as of the last look
     /// or publication, or later.
     fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>>;
-    /// On a network file system: waits until whoever is making a name in `commits/` is done, and has every client look names up anew.
+    /// On a network file system: waits until every name that is being made in `commits/` is there, and has every client look names up again.
     /// A server may tell of a change before it finds the new name, and a client that looked in between remembers that there is none.
-    /// `home` is the one that the head names: in a copy of that folder nobody makes names, and nothing is changed.
+    /// `home` is the one that the head names: in a copy of that folder no names are made, and nothing is changed.
     fn quiesce(&self, home: u64) -> io::Result<()>;
     /// Takes a lock without waiting. `false`: another process has it.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;

@@ -49,7 +49,7 @@ impl LookFailed {
 struct Found {
     /// `None`: nothing.
     newest: Option<(Head, Stamp)>,
-    /// Whether this search shows that nobody can miss the newest; or `known`, if nothing was found.
+    /// Whether this search shows that no reader can miss the newest; or `known`, if nothing was found.
     is_sure: bool,
     /// Whether there is nothing newer; otherwise the server may have been about to find one.
     is_all: bool,
@@ -69,8 +69,8 @@ impl Names {
         Ok(self.seen_first(named))
     }
 
-    /// Whether `next`, which this process just named, is the commit after `previous`; if so, everybody finds it from now on.
-    /// A sleeper may have named a number anew that was collected long ago: then its predecessor is not what it was.
+    /// Whether `next`, which this process just named, is the commit after `previous`; if so, every reader finds it from now on.
+    /// A writer that slept may have named a number again that was collected long ago: then its predecessor is not what it was.
     pub(super) fn is_published(&self, next: &Head, previous: Version) -> Result<bool, LookFailed> {
         let version = next.version;
         let stamps = self.storage.stamps(&[version, previous], false).map_err(reading)?;
@@ -89,19 +89,19 @@ impl Names {
     }
 
     /// The head whose number comes after `previous`. It says something only while `previous`, asked for afterwards, is still the same
-    /// file: numbers are collected from below, so then this one was not, and nobody can have named it anew.
+    /// file: numbers are collected from below, so then this one was not, and cannot have been named again.
     pub(super) fn successor(&self, previous: &Head) -> Result<Option<Head>, LookFailed> {
         let Some((head, _)) = self.named(previous.version.next())? else { return Ok(None) };
         let stamps = self.storage.stamps(&[previous.version], true).map_err(reading)?;
         Ok(self.is_still(previous.version, stamps[0]).then_some(head))
     }
 
-    /// The newest head, for whoever knows one.
+    /// The newest head, for a reader that knows one.
     pub(super) fn newest_since(&self, known: &Head) -> Result<Head, LookFailed> {
         self.newest_after(known.clone(), false)?.map_or_else(|| self.newest_listed(), Ok)
     }
 
-    /// From the list of the folder: for whoever knows nothing, or only what was collected meanwhile.
+    /// The newest head, from the list of the folder: for a reader that knows none, or only one that was collected meanwhile.
     pub(super) fn newest_listed(&self) -> Result<Head, LookFailed> {
         let list = || self.storage.versions().map(BTreeSet::from_iter).map_err(reading);
         // Collection can take the number that was listed; then newer ones are there.
@@ -149,10 +149,10 @@ impl Names {
         self.newest_after(hinted, true)
     }
 
-    /// The newest head from `known` on, which nobody misses; `None` if that was collected. `was_quiesced`: the folder was, since
+    /// The newest head from `known` on, which no reader misses; `None` if that was collected. `was_quiesced`: the folder was, since
     /// this was asked for.
     fn newest_after(&self, mut known: Head, mut was_quiesced: bool) -> Result<Option<Head>, LookFailed> {
-        // Whether nobody can miss `known`: whoever was told of it made sure of that.
+        // Whether no reader can miss `known`: the process that learned of it made sure of that.
         let mut is_sure = true;
         loop {
             let Some(found) = self.found_after(&known)? else { return Ok(None) };
@@ -200,7 +200,7 @@ impl Names {
     }
 
     /// The newest head, from `low`, which is there: of several numbers at once, further and further away, then ever more closely.
-    /// Numbers above `low` have no gaps, for they are collected from below; whoever calls looks afterwards whether they still were not.
+    /// Numbers above `low` have no gaps, for they are collected from below; the caller checks afterwards that they still were not.
     fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), LookFailed> {
         let mut missing: Option<Version> = None;
         while missing != Some(low.0.version.next()) {
@@ -233,7 +233,7 @@ impl Names {
         head
     }
 
-    /// Remembers which file a name is. Whoever calls has made sure that it is the one that was there first.
+    /// Remembers which file a name is. The caller has made sure that it is the one that was there first.
     fn remember(&self, version: Version, stamp: Stamp) {
         let mut seen = whole(self.seen.lock());
         if seen.contains(&(version, stamp)) {
@@ -289,7 +289,7 @@ fn shows_all(changed: Option<i128>, newest: Stamp) -> bool {
     changed.is_none_or(|changed| changed <= newest.changed + AT_ONCE)
 }
 
-/// Whether somebody who knows the version before `newest` can tell by the folder's time that it has changed since.
+/// Whether a reader that knows the version before `newest` can see by the folder's time that it has changed since.
 fn can_be_told(changed: Option<i128>, newest: Stamp, before: Option<Stamp>) -> bool {
     changed.is_none() || is_apart(newest, before)
 }
@@ -302,7 +302,7 @@ fn is_apart(newest: Stamp, before: Option<Stamp>) -> bool {
 /// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be missing).
 fn probes(low: Version, missing: Option<Version>) -> Vec<Version> {
     let Some(missing) = missing else {
-        // 1, 2, 3, 4, then 8, 16 …: whoever is a few versions behind is done in one step.
+        // 1, 2, 3, 4, then 8, 16 …: a reader that is a few versions behind is done in one step.
         return (0..PROBES as u32)
             .map(|n| Version(low.0 + if n < 4 { u64::from(n) + 1 } else { 1 << (n - 1) }))
             .collect();
