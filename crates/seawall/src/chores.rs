@@ -2,6 +2,8 @@
 //!
 //! One thread for each database, started when there is something to do, in the process that has it to do. It does what is due,
 //! and sleeps until the next chore is due or a bell rings. When nothing was due for a while, it ends.
+//!
+//! To add a chore: implement [`Chore`], and put it into the list that a database's committer makes (`write/background.rs`).
 
 use crate::ports::counters::this_thread_runs_in_background;
 use crate::ports::storage::Storage;
@@ -160,5 +162,85 @@ impl Chores {
             state = whole(self.bell.wait_timeout(state, patience.min(Duration::from_secs(3600)))).0;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::storage::os::{self, OsStorage};
+
+    /// A chore that is due at once when it is asked for, and writes down that it was done.
+    struct Recorded {
+        name: &'static str,
+        asked: Arc<Mutex<Vec<&'static str>>>,
+        done: Arc<Mutex<Vec<&'static str>>>,
+        does: fn(&Recorded),
+    }
+
+    impl Chore for Recorded {
+        fn due(&self) -> Option<Duration> {
+            whole(self.asked.lock()).contains(&self.name).then_some(Duration::ZERO)
+        }
+
+        fn run(&self) -> Result<(), String> {
+            whole(self.done.lock()).push(self.name);
+            (self.does)(self);
+            whole(self.asked.lock()).retain(|name| *name != self.name);
+            Ok(())
+        }
+    }
+
+    fn chores(
+        asked: &Arc<Mutex<Vec<&'static str>>>,
+        done: &Arc<Mutex<Vec<&'static str>>>,
+        does: [fn(&Recorded); 2],
+    ) -> Arc<Chores> {
+        let folder = std::env::temp_dir();
+        let storage = Arc::new(OsStorage::new(&folder.join("chores"), &folder).unwrap());
+        let one = |(name, does)| -> Box<dyn Chore> {
+            Box::new(Recorded { name, asked: asked.clone(), done: done.clone(), does })
+        };
+        Chores::new(storage, ["first", "second"].into_iter().zip(does).map(one).collect())
+    }
+
+    #[test]
+    fn what_comes_first_in_the_list_is_done_first_and_again_before_the_others() {
+        let asked = Arc::new(Mutex::new(vec!["second", "first"]));
+        let done = Arc::default();
+        let asks_for_the_first = |this: &Recorded| whole(this.asked.lock()).push("first");
+        let chores = chores(&asked, &done, [|_| (), asks_for_the_first]);
+        assert_eq!(chores.do_what_is_due(&mut [Duration::ZERO; 2]), None);
+        assert_eq!(*whole(done.lock()), ["first", "second", "first"]);
+    }
+
+    #[test]
+    fn a_chore_that_panics_is_reported_and_put_off_and_the_others_go_on() {
+        let asked = Arc::new(Mutex::new(vec!["first", "second"]));
+        let done = Arc::default();
+        let chores = chores(&asked, &done, [|_| panic!("a mistake"), |_| ()]);
+        let began = os::now().monotonic;
+        let next = chores.do_what_is_due(&mut [Duration::ZERO; 2]).unwrap();
+        assert!(next >= began + AFTER_PANIC);
+        assert_eq!(*whole(done.lock()), ["first", "second"]);
+        assert!(chores.trouble().unwrap().contains("a mistake"));
+    }
+
+    #[test]
+    fn the_thread_does_what_it_is_rung_for_and_nothing_once_it_is_closed() {
+        let (asked, done) = (Arc::default(), Arc::default());
+        let chores = chores(&asked, &done, [|_| (), |_| ()]);
+        for n in 1..=2 {
+            whole(asked.lock()).push("second");
+            assert!(chores.ring_at(Duration::ZERO), "a thread can be started");
+            while whole(done.lock()).len() < n {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        chores.close();
+        whole(asked.lock()).push("second");
+        chores.ring_at(Duration::ZERO);
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(*whole(done.lock()), ["second", "second"]);
     }
 }

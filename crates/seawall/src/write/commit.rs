@@ -61,15 +61,10 @@ pub(crate) enum Outcome {
 }
 
 impl Committer {
-    /// Commits `change` as the next version after `snapshot`, which it was made over.
-    pub(crate) fn commit(
-        &self,
-        turn: &mut Turn,
-        snapshot: &Arc<Snapshot>,
-        change: &Change<'_>,
-    ) -> Result<Arc<Snapshot>> {
+    /// Commits `change` as the next version.
+    pub(crate) fn commit(&self, turn: &mut Turn, change: &Change<'_>) -> Result<Arc<Snapshot>> {
         let lease = turn.lease().expect("a writer has the lease").clone();
-        self.check_that_a_commit_can_follow(snapshot, &lease)?;
+        self.check_that_a_commit_can_follow(change.snapshot, &lease)?;
 
         // 1. Encode. The encoder is asked for one piece after the other while they are appended, so that no commit is in memory whole.
         let draft = self.draft(change)?;
@@ -81,7 +76,7 @@ impl Committer {
         drop(compressor);
 
         // 3. Swap. After a panic in it, or in what follows from its answer, the outcome is unknown.
-        let pending = self.pend(encoded, turn, snapshot, lease);
+        let pending = self.pend(encoded, turn, change.snapshot, lease);
         let until = self.until(PATIENCE);
         let outcome = caught(|| {
             let answer = self.swap(&pending, until);

@@ -14,6 +14,7 @@ use crate::mutation::mistake;
 use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::vec;
 
 /// A transaction is encoded, and appended, in pieces of this size. The commit frame comes last.
@@ -29,7 +30,8 @@ const _: () = assert!(MOST_PAGES * 18 + (64 << 10) <= MAX_PAYLOAD && RUN_ENTRIES
 
 /// What a transaction commits: pages over a snapshot.
 pub(crate) struct Change<'a> {
-    pub(crate) snapshot: &'a Snapshot,
+    /// The version that it was made over.
+    pub(crate) snapshot: &'a Arc<Snapshot>,
     pub(crate) page_size: PageSize,
     pub(crate) page_count: u32,
     /// The pages that it writes, rising.

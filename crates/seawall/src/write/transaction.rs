@@ -115,7 +115,7 @@ impl Transaction {
         let Transaction { committer, snapshot, turn, overlay, .. } = self;
         let read = |page| read_through(overlay, &committer.tip, snapshot, page);
         let change = Change { snapshot, page_size, page_count, pages: &pages, read: &read };
-        committer.commit(turn, snapshot, &change)
+        committer.commit(turn, &change)
     }
 
     /// Commits every page: no place that a page map knows of so far has a page of this size.
@@ -149,7 +149,7 @@ impl Transaction {
             Ok(Page(image.into()))
         };
         let change = Change { snapshot, page_size, page_count, pages: &pages, read: &read };
-        committer.commit(turn, snapshot, &change)
+        committer.commit(turn, &change)
     }
 
     /// The pages that a commit of this transaction has, rising. What the database grew by is written whole, so that a page never shows
