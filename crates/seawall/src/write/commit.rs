@@ -75,16 +75,15 @@ impl Committer {
         let encoded = self.append(encoder, lease.sweep)?;
         drop(compressor);
 
-        // 3. Swap. After a panic in it, or in what follows from its answer, the outcome is unknown.
+        // 3. Swap. One request: if the coordinator puts the head in the place of its predecessor, this is the next version.
         let pending = self.pend(encoded, turn, change.snapshot, lease);
         let until = self.until(PATIENCE);
-        let outcome = caught(|| {
-            let answer = self.swap(&pending, until);
-            self.outcome_of(&pending, answer, false, until)
-        });
-        let outcome = outcome.unwrap_or_else(|panic| Outcome::Unknown(format!("concluding it failed: {panic}")));
+        let answer = caught(|| self.swap(&pending, until));
 
-        // 4. Conclude: install, or mark and report.
+        // 4. Conclude what became of the commit, and then install it, or mark it as refused and report that. After a panic in steps 3 and 4
+        // the outcome is unknown.
+        let outcome = answer.and_then(|answer| caught(|| self.outcome_of(&pending, answer, false, until)));
+        let outcome = outcome.unwrap_or_else(|panic| Outcome::Unknown(format!("concluding it failed: {panic}")));
         self.conclude(turn, pending, outcome, change)
     }
 
