@@ -116,6 +116,7 @@ def plain_content(path: Path) -> Content:
 
 def adopted(name: Path) -> seawall.Connection:
     connection = seawall.connect(name, isolation_level=None)
+    connection.execute("SELECT 1 FROM metadata").close()
     assert seawall.status(name).base_version == 0
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     return connection

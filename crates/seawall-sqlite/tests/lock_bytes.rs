@@ -37,6 +37,8 @@ fn what_lies_behind_the_lock_bytes_is_kept_in_any_page_size() {
         let plain = Connection::open(place.path().join(format!("plain{n}"))).expect("a plain file");
         let ours = sqlite::open(&place.path().join(format!("ours{n}"))).expect("a database");
         let other = sqlite::open(&place.path().join(format!("ours{n}"))).expect("a database");
+        // The background may be giving the lease back.
+        told(&ours, "PRAGMA busy_timeout = 5000");
         for (connection, page_size) in [(&plain, source), (&ours, target)] {
             told(connection, &format!("PRAGMA page_size = {page_size}"));
             told(connection, "CREATE TABLE t (id INTEGER PRIMARY KEY, a)");
