@@ -1,8 +1,8 @@
 //! A process of the simulation: it opens the database, and its threads read and write as long as they are let.
 
-use crate::chronicle::Event;
-use crate::oracle::path_of;
-use crate::plain::SimSqlite;
+use crate::event::Event;
+use crate::locked_name::SimSqlite;
+use crate::paths::path_of;
 use crate::storage::SimStorage;
 use crate::transaction::Actor;
 use crate::world::World;

@@ -1,7 +1,7 @@
 //! Calls to the file system: they take time, fail, hang, and arrive after their caller is dead.
 
-use crate::chronicle::Event;
-use crate::oracle::record_path;
+use crate::event::Event;
+use crate::paths::record_path;
 use crate::process::ProcessId;
 use crate::world::{Phase, Reply, World};
 use seawall::format::ids::Version;

@@ -6,9 +6,9 @@ mod disasters;
 mod numbers;
 
 use crate::actor::{live, live_as_child};
-use crate::chronicle::Event;
 use crate::disk::Disk;
-use crate::oracle::path_of;
+use crate::event::Event;
+use crate::paths::path_of;
 use crate::plan::Disaster;
 use crate::process::{Clock, Process, ProcessId};
 use crate::stock::{PAGE, first_page, sums_of, use_name};

@@ -1,5 +1,6 @@
 //! The file system's own side: what is there, and what of it would outlast a loss of power.
 
+use crate::paths::folder_of;
 use seawall::ports::storage::QUIESCED;
 use std::collections::BTreeMap;
 use std::io;
@@ -64,11 +65,6 @@ pub(crate) struct Disk {
 pub(crate) struct Loss {
     pub(crate) torn: u64,
     pub(crate) names: u64,
-}
-
-/// The folder that `path` lies in.
-pub(crate) fn folder_of(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 impl Disk {

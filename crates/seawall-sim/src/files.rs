@@ -1,7 +1,7 @@
 //! Files that are written: segments front to back, small ones in place, scratch files on the local disk.
 
 use crate::calls::{Kind, call};
-use crate::chronicle::Event;
+use crate::event::Event;
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::ports::counters::{Counters, Operation};

@@ -1,12 +1,15 @@
 //! Seawall's simulator: the real engine, many machines, in one process, on simulated files, coordinators and clocks.
 //!
-//! - [`world`](self): virtual time and who runs (`world.rs`), processes and clocks (`process.rs`), what happened (`chronicle.rs`)
-//! - what the engine's traits meet: `storage.rs` (calls in `calls.rs`, on `disk.rs`, through a client's `names.rs` and `locks.rs`),
-//!   `table.rs` (on [`items`]), `plain.rs`
-//! - who acts: `actor.rs`, `stock.rs`, and `director.rs`, which makes things happen to the others
-//! - `mistakes.rs`: the deliberate ones (`docs/mutations.md`) that a storage or a coordinator can make
-//! - who checks: `oracle.rs`, and `oracle/recovery.rs` for what a recovery would find
-//! - [`run`]: one seed, from its [`plan`] to its verdict; [`campaign`]: many
+//! - The world: virtual time and the order of threads (`world.rs`), processes and their clocks (`process.rs`), what can
+//!   happen ([`Event`]) and what happened (`chronicle.rs`).
+//! - The implementations of the engine's traits: `storage.rs` is its storage, by the calls of `calls.rs` on `disk.rs`
+//!   (with the paths of `paths.rs`, through a client's `names.rs` and the server's `locks.rs`). `service.rs` is DynamoDB,
+//!   on [`items`]. `locked_name.rs` is stock SQLite's part in an adoption.
+//! - The actors: `actor.rs` runs Seawall's transactions (`transaction.rs`), `stock.rs` those of stock SQLite, and
+//!   `director.rs` makes things happen to both.
+//! - The deliberate mistakes that a storage or a coordinator can make (`docs/mutations.md`): `mistakes.rs`.
+//! - The checks: `oracle.rs`, with `oracle/recovery.rs` for what a recovery would find, and `leases.rs`.
+//! - [`run`] takes one seed from its [`plan`] to its verdict. [`campaign`] runs many.
 #![forbid(unsafe_code)]
 
 mod actor;
@@ -15,21 +18,24 @@ pub mod campaign;
 mod chronicle;
 mod director;
 mod disk;
+mod event;
 mod files;
 pub mod items;
+mod leases;
+mod locked_name;
 mod locks;
 #[cfg(feature = "mutations")]
 mod mistakes;
 mod names;
 mod oracle;
-mod plain;
+mod paths;
 pub mod plan;
 mod process;
 pub mod run;
+mod service;
 mod stock;
 mod storage;
-mod table;
 mod transaction;
 mod world;
 
-pub use chronicle::Event;
+pub use event::Event;

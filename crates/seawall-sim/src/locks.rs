@@ -1,6 +1,6 @@
 //! The file server's locks: advice, nothing more.
 
-use crate::chronicle::Event;
+use crate::leases::took_over;
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::ports::storage::Lock;
@@ -88,16 +88,4 @@ impl Locks {
         self.held.retain(|(_, holder)| *holder != process);
         self.name.retain(|held| held.process != process);
     }
-}
-
-/// A lease was taken over from `holder`.
-pub(crate) fn took_over(world: &World, holder: ProcessId) {
-    let (is_dead, appending, swapping) =
-        world.with_process(holder, |process| (process.is_dead, process.appending, process.swapping));
-    let met = [
-        (Event::Takeover, !is_dead),
-        (Event::TakeoverDuringAppend, !is_dead && appending > 0),
-        (Event::TakeoverDuringSwap, !is_dead && swapping > 0),
-    ];
-    met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| world.met(event));
 }

@@ -1,7 +1,7 @@
 //! What a machine's NFS client remembers of names: as measured on Linux 6.1, names that were once found missing above all.
 
-use crate::disk::{Disk, folder_of};
-use crate::oracle::COMMITS;
+use crate::disk::Disk;
+use crate::paths::{COMMITS, folder_of};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -5,9 +5,10 @@
 
 mod recovery;
 
-use crate::chronicle::Event;
 use crate::disk::Disk;
-use crate::plain::is_marked;
+use crate::event::Event;
+use crate::locked_name::is_marked;
+use crate::paths::path_of;
 use crate::process::ProcessId;
 use crate::stock::sums_of;
 use seawall::format::commit_frame::{CommitFrame, page_checksum};
@@ -83,18 +84,6 @@ pub(crate) struct Oracle {
 pub(crate) fn number_in(image: &[u8]) -> Number {
     u64::from_le_bytes(image[..8].try_into().expect("a page has more than eight bytes"))
 }
-
-/// Where a file of the database lies.
-pub(crate) fn path_of(file: File) -> String {
-    file.to_string()
-}
-
-/// Where a version's record lies.
-pub(crate) fn record_path(version: Version) -> String {
-    format!("{COMMITS}/{}", version.0)
-}
-
-pub(crate) const COMMITS: &str = "NAME-seawall/commits";
 
 impl Oracle {
     pub(crate) fn newest(&self) -> Option<Version> {

@@ -4,7 +4,7 @@ use crate::actor::open;
 use crate::director::{Director, SERVER_LEASE};
 use crate::oracle::Recovery;
 use crate::plan::Plan;
-use crate::table::SimTable;
+use crate::service::SimTable;
 use crate::transaction::Actor;
 use crate::world::World;
 use seawall::format::ids::DatabaseId;

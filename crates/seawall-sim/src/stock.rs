@@ -4,11 +4,12 @@
 //! the file: at the mark, and at the change counter, which says whether its cache is still good.
 
 use crate::calls::Kind;
-use crate::chronicle::Event;
 use crate::disk::Disk;
+use crate::event::Event;
+use crate::locked_name::{LockedName, is_marked, open_name, try_lock};
 use crate::locks::NameMode;
-use crate::oracle::{Sum, path_of};
-use crate::plain::{Held, is_marked, open_name, try_hold};
+use crate::oracle::Sum;
+use crate::paths::path_of;
 use crate::world::World;
 use seawall::format::commit_frame::page_checksum;
 use seawall::format::sqlite_header::{HEADER, NameState, state_of};
@@ -78,17 +79,17 @@ pub(crate) fn use_name(world: &World) {
         }
         // As with any program: what fails is tried again.
         let Ok(inode) = open_name(world, true) else { continue };
-        if let Ok(Some(held)) = try_hold(world, inode) {
-            transact(world, &held, &mut cache);
+        if let Ok(Some(locked)) = try_lock(world, inode) {
+            transact(world, &locked, &mut cache);
         }
     }
 }
 
 /// One transaction: it writes where it may, and reads otherwise.
-fn transact(world: &World, held: &Held, cache: &mut Option<Cache>) {
+fn transact(world: &World, locked: &LockedName, cache: &mut Option<Cache>) {
     let known = cache.take();
     let dice = world.pick(0..=u64::MAX);
-    let done = held.with_disk("transaction on NAME", Kind::Write, move |world, disk, inode, mode| {
+    let done = locked.with_disk("transaction on NAME", Kind::Write, move |world, disk, inode, mode| {
         check_cache(world, disk, inode, known.as_ref());
         if mode == NameMode::Shared || !may_be_written(disk, inode) {
             world.met(Event::StockRefused);

@@ -3,12 +3,12 @@
 mod lookups;
 
 use crate::calls::{Kind, call};
-use crate::chronicle::Event;
-use crate::disk::{Disk, folder_of};
+use crate::disk::Disk;
+use crate::event::Event;
 use crate::files::{SimAppend, SimScratch, append_failed, write_durably};
-use crate::oracle::{COMMITS, path_of, record_path};
+use crate::paths::{BASES, COMMITS, FOLDER, FOLDERS, SEGMENTS, folder_of, path_of, record_path};
 use crate::process::ProcessId;
-use crate::table::adopted;
+use crate::service::adopted;
 use crate::world::World;
 use seawall::Moment;
 use seawall::format::head::Head;
@@ -21,8 +21,6 @@ use std::time::Duration;
 
 /// So many publications are remembered.
 const SLEEPERS: usize = 256;
-/// The database's folder, and those inside it.
-const FOLDERS: [&str; 4] = ["NAME-seawall", "NAME-seawall/bases", "NAME-seawall/segments", COMMITS];
 
 /// A process's way to the database's files.
 pub(crate) struct SimStorage {
@@ -83,9 +81,9 @@ impl SimStorage {
     fn sync_folder_of(&self, file: File) -> io::Result<()> {
         self.sync_folder(match file {
             File::Name | File::Folder => "",
-            File::Segment(_) => "NAME-seawall/segments",
-            File::Base(_) | File::BaseDraft(_) | File::Sums(_) | File::SumsDraft(_) => "NAME-seawall/bases",
-            File::Id | File::IdDraft(_) | File::High | File::Lease => "NAME-seawall",
+            File::Segment(_) => SEGMENTS,
+            File::Base(_) | File::BaseDraft(_) | File::Sums(_) | File::SumsDraft(_) => BASES,
+            File::Id | File::IdDraft(_) | File::High | File::Lease => FOLDER,
         })
     }
 
@@ -135,15 +133,14 @@ impl Storage for SimStorage {
                 _ => {}
             }
         }
-        self.sync_folder("NAME-seawall")?;
+        self.sync_folder(FOLDER)?;
         self.sync_folder("")
     }
 
     fn begun(&self) -> io::Result<Begun> {
         call(&self.world, "what was begun", Kind::Look, |world| {
             let disk = world.disk();
-            let has_commits =
-                disk.find(&path_of(File::High)).is_some() || disk.list("NAME-seawall/segments").next().is_some();
+            let has_commits = disk.find(&path_of(File::High)).is_some() || disk.list(SEGMENTS).next().is_some();
             let has_all = FOLDERS.iter().all(|folder| disk.find(folder).is_some());
             Ok(if has_commits {
                 Begun::Commits
@@ -157,7 +154,7 @@ impl Storage for SimStorage {
 
     fn discard_folder(&self) {
         // One that is not empty stays, as does one where the call fails.
-        let _ = self.remove_folder(FOLDERS[0]);
+        let _ = self.remove_folder(FOLDER);
     }
 
     fn discard_folders(&self) {
@@ -221,7 +218,7 @@ impl Storage for SimStorage {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        self.sync_folder("NAME-seawall")
+        self.sync_folder(FOLDER)
     }
 
     fn link(&self, from: File, to: File) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! One thread's transactions: each is compared with the oracle, step by step.
 
-use crate::chronicle::Event;
+use crate::event::Event;
 use crate::oracle::{Number, Sum};
 use crate::process::ProcessId;
 use crate::world::World;

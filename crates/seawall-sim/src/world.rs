@@ -5,15 +5,16 @@
 mod processes;
 mod turns;
 
-use crate::chronicle::{Chronicle, Event};
+use crate::chronicle::Chronicle;
 use crate::disk::Disk;
+use crate::event::Event;
 use crate::items::Items;
+use crate::leases::Leases;
 use crate::locks::Locks;
 use crate::names::Names;
 use crate::oracle::{Number, Oracle};
 use crate::plan::{Plan, Setting};
 use crate::process::ProcessId;
-use crate::table::Leases;
 use seawall::{Database, Version};
 use std::cell::RefCell;
 use std::collections::VecDeque;

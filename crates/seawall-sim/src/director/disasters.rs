@@ -1,9 +1,9 @@
 //! What befalls the head, or what it names: nobody who looks may go on as if nothing had happened.
 
 use super::Director;
-use crate::chronicle::Event;
 use crate::disk::Disk;
-use crate::oracle::path_of;
+use crate::event::Event;
+use crate::paths::path_of;
 use crate::plan::Disaster;
 use crate::process::ProcessId;
 use seawall::Database;

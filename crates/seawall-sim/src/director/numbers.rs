@@ -1,8 +1,8 @@
 //! What befalls the numbers of versions in the `fs` coordinator's folder: they are collected, and come back.
 
 use super::Director;
-use crate::chronicle::Event;
-use crate::oracle::{COMMITS, path_of, record_path};
+use crate::event::Event;
+use crate::paths::{COMMITS, path_of, record_path};
 use crate::storage::versions_on;
 use seawall::format::high::High;
 use seawall::format::ids::Version;

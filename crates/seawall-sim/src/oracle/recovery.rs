@@ -4,8 +4,9 @@
 //! reaches a segment, whether or not its writer was told that it did.
 
 use super::{Number, Oracle, number_in};
-use crate::chronicle::Event;
 use crate::disk::Disk;
+use crate::event::Event;
+use crate::paths::SEGMENTS;
 use seawall::format::commit_frame::CommitFrame;
 use seawall::format::entry::Segments;
 use seawall::format::frame::{self, Frame, Kind, UNIT};
@@ -13,8 +14,6 @@ use seawall::format::group;
 use seawall::format::ids::{Digest, Epoch, Version};
 use seawall::format::mark::{Fate, Mark};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-
-const SEGMENTS: &str = "NAME-seawall/segments";
 
 /// What a frame says to a recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use super::{SimStorage, stamp_of};
 use crate::calls::{EIO, Kind, call};
-use crate::chronicle::Event;
-use crate::oracle::{COMMITS, record_path};
+use crate::event::Event;
+use crate::paths::{COMMITS, FOLDER, record_path};
 use crate::world::Phase;
 use seawall::format::ids::Version;
 use seawall::ports::storage::{Record, Stamp};
@@ -55,7 +55,7 @@ impl SimStorage {
         let machine = self.machine();
         call(&self.world, "look anew", Kind::Look, move |world| {
             let (disk, mut names, now) = (world.disk(), world.names(machine), world.now());
-            ["", "NAME-seawall"].into_iter().for_each(|folder| names.asked(folder, disk.change_of(folder), now));
+            ["", FOLDER].into_iter().for_each(|folder| names.asked(folder, disk.change_of(folder), now));
             Ok(())
         })?;
         self.find(path)

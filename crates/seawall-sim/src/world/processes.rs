@@ -2,7 +2,8 @@
 
 use super::turns::{Baton, Due, Here, Killed, ME, Thread, me};
 use super::{HERE, World};
-use crate::chronicle::{Event, last_panic};
+use crate::chronicle::last_panic;
+use crate::event::Event;
 use crate::process::{Process, ProcessId};
 use seawall::ports::sync::simulated::enter;
 use std::io;

@@ -1,19 +1,18 @@
 //! A table in the cloud: requests are lost, doubled, late, refused, and carried out after their sender is dead.
 
 use crate::calls::on_the_way;
-use crate::chronicle::Event;
-use crate::oracle::path_of;
+use crate::event::Event;
+use crate::leases::check_lease;
+use crate::paths::path_of;
 use crate::process::ProcessId;
 use crate::world::{Reply, World};
 use seawall::format::head::Head;
 use seawall::format::identity;
 use seawall::format::ids::DatabaseId;
 use seawall::ports::storage::File;
-use seawall_dynamodb::item::{Item, Value, head_of, key_of, names, text_of};
-use seawall_dynamodb::request::{Answer, Change, Request, Values};
+use seawall_dynamodb::item::{Item, head_of, key_of, names, text_of};
+use seawall_dynamodb::request::{Answer, Request};
 use seawall_dynamodb::table::{Failure, FailureKind, Table};
-use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
 const NAME: &str = "locks";
@@ -295,50 +294,4 @@ fn follow(world: &World, before: &Item, after: &Item, process: ProcessId) {
     let (version, now) = (after.version, world.now());
     let observed = world.oracle().observe(after, &world.disk(), now);
     world.observed(observed, version, process);
-}
-
-/// Whose lease is which generation's.
-#[derive(Default)]
-pub(crate) struct Leases {
-    owners: Mutex<HashMap<u64, (String, ProcessId)>>,
-}
-
-/// The lease is a politeness, and politeness has rules: whoever holds one that has not run out is not robbed of it. (m1 C5)
-fn check_lease(world: &World, change: &Change, values: &Values, process: ProcessId, before: &Item, after: &Item) {
-    let lease = |item: &Item| text_of(item, names::LEASE).map(str::to_owned);
-    let number = |value: Option<&Value>| match value {
-        Some(Value::Number(number)) => number.parse::<u64>().ok(),
-        _ => None,
-    };
-    let generation = |item: &Item| number(item.get(names::GEN)).unwrap_or_default();
-    let mut owners = world.leases().owners.lock().expect("no panic while locked");
-    let meant =
-        number(values.get("gen")).and_then(|generation| owners.get(&generation)).map(|(token, _)| token.clone());
-    let held = lease(before);
-    let robbed = match change.name {
-        "acquire" => {
-            let runs_out = number(before.get(names::LEASE_UNTIL)).unwrap_or_default();
-            let is_over = number(values.get("now")).is_none_or(|now| runs_out < now);
-            let passes_over = values.contains_key("seen_until");
-            let again = held == lease(after);
-            let holder = owners.get(&generation(before)).map(|(_, holder)| *holder);
-            if let Some(holder) = holder.filter(|holder| held.is_some() && *holder != process) {
-                crate::locks::took_over(world, holder);
-            }
-            held.is_some() && !is_over && !passes_over && !again
-        }
-        "swap" | "release" | "renew" => held.is_some() && held != meant || change.name == "renew" && held.is_none(),
-        _ => held != lease(after),
-    };
-    if let Some(token) = lease(after) {
-        let owner =
-            if change.name == "acquire" { process } else { owners.get(&generation(before)).map_or(process, |o| o.1) };
-        owners.insert(generation(after), (token, owner));
-    }
-    drop(owners);
-    if robbed {
-        world.violation(|| {
-            format!("{} of {process} touched a lease that is another's: {held:?}, meant was {meant:?}", change.name)
-        });
-    }
 }

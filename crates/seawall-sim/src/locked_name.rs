@@ -1,10 +1,10 @@
 //! Stock SQLite's part in an adoption: NAME, held under its lock.
 
 use crate::calls::{EIO, Kind, call};
-use crate::chronicle::Event;
 use crate::disk::Disk;
+use crate::event::Event;
 use crate::locks::{NameKey, NameMode};
-use crate::oracle::path_of;
+use crate::paths::path_of;
 use crate::world::World;
 use seawall::format::sqlite_header::{HEADER, NameState, state_of};
 use seawall::ports::storage::File;
@@ -19,7 +19,7 @@ const BUSY_SLEEP: Duration = Duration::from_millis(100);
 pub(crate) struct SimSqlite(pub(crate) World);
 
 /// NAME under one of stock SQLite's locks. It is given back when this is dropped.
-pub(crate) struct Held {
+pub(crate) struct LockedName {
     world: World,
     inode: usize,
     key: NameKey,
@@ -58,15 +58,15 @@ pub(crate) fn is_marked(disk: &Disk, inode: usize) -> bool {
 
 /// Tries to take the lock that stock SQLite takes: EXCLUSIVE to write, and SHARED where the mark lets it only read. `None`: others have it,
 /// or gave NAME back in between.
-pub(crate) fn try_hold(world: &World, inode: usize) -> io::Result<Option<Held>> {
+pub(crate) fn try_lock(world: &World, inode: usize) -> io::Result<Option<LockedName>> {
     let process = world.my_process();
     let looks = || call(world, "look for the mark", Kind::Look, move |world| Ok(is_marked(&world.disk(), inode)));
     let mode = if looks()? { NameMode::Shared } else { NameMode::Exclusive };
     // Whoever gets an error closes the file, and with it the lock goes.
     let key = call(world, "lock NAME", Kind::Look, move |world| Ok(world.locks().take_name(world, process, mode)))?;
     let Some(key) = key else { return Ok(None) };
-    let held = Held { world: world.clone(), inode, key };
-    Ok((mode == NameMode::Exclusive || looks()?).then_some(held))
+    let locked = LockedName { world: world.clone(), inode, key };
+    Ok((mode == NameMode::Exclusive || looks()?).then_some(locked))
 }
 
 impl PlainSqlite for SimSqlite {
@@ -75,8 +75,8 @@ impl PlainSqlite for SimSqlite {
         let inode = open_name(world, create).map_err(failed("opening"))?;
         let began = world.now();
         loop {
-            if let Some(held) = try_hold(world, inode).map_err(failed("locking"))? {
-                return Ok(Box::new(held));
+            if let Some(locked) = try_lock(world, inode).map_err(failed("locking"))? {
+                return Ok(Box::new(locked));
             }
             let waited = world.now() - began;
             if waited > patience {
@@ -87,7 +87,7 @@ impl PlainSqlite for SimSqlite {
     }
 }
 
-impl Held {
+impl LockedName {
     /// Does something with the file, at the server, if it still knows of the lock: a client whose lock it forgot can do nothing any more by
     /// the file that it locked (measured).
     pub(crate) fn with_disk<T: Send + 'static>(
@@ -105,7 +105,7 @@ impl Held {
     }
 }
 
-impl HeldFile for Held {
+impl HeldFile for LockedName {
     fn size(&mut self) -> Result<u64> {
         let size = self.with_disk("look at NAME", Kind::Look, |_, disk, inode, _| disk.inode(inode).bytes.len() as u64);
         size.map_err(failed("looking at"))
@@ -140,7 +140,7 @@ impl HeldFile for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for LockedName {
     fn drop(&mut self) {
         self.world.locks().give_back_name(self.key);
     }
