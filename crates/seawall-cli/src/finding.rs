@@ -60,6 +60,13 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// Wrong, in the engine's own words. Its texts say what to do.
+    pub(crate) fn refusal(check: &'static str, error: impl fmt::Display) -> Finding {
+        Finding::problem(check, error.to_string(), "do what this says, and leave the files as they are until then")
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {

@@ -1,16 +1,18 @@
 //! Seawall's command line. The program `seawall` runs it, and so does the Python package, which has no second copy of it.
 //!
-//! - [`finding`]: what was looked at and found, as data
-//! - `file_system`, `table`: looking
-//! - `doctor`, `init`: the commands
+//! - [`finding`]: a check and its result, as data.
+//! - The checks: `file_system` (with `mounts`) examines the folder, `name` what lies at NAME, and [`coordinators`], the
+//!   list of coordinators, examines one of them.
+//! - The commands: `doctor` runs the checks, `init` makes a table.
 #![forbid(unsafe_code)]
 
+pub mod coordinators;
 mod doctor;
 mod file_system;
 pub mod finding;
 mod init;
 mod mounts;
-mod table;
+mod name;
 
 use clap::{Parser, Subcommand};
 use seawall::Shown;

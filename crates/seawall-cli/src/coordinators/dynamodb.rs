@@ -1,10 +1,9 @@
 //! What a DynamoDB coordinator needs: the table, its key, the four permissions, a clock that is right, a short way.
 
-use crate::doctor::bound_to;
+use super::kind::{Kind, Subject, bound_to};
 use crate::finding::Finding;
-use seawall::{Shown, ToCome};
-
 use seawall::format::identity::Identity;
+use seawall::{Shown, ToCome};
 use seawall_dynamodb::Verdict;
 use seawall_dynamodb::address::{Address, unencrypted_host};
 use seawall_dynamodb::admin::{self, Key};
@@ -28,22 +27,41 @@ const CLOCK_REFUSED_MILLIS: u64 = 5 * 60 * 1000;
 /// Where the SDK looks for an endpoint that the URL does not name.
 const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
 
-/// Looks at the table that `url` names.
-pub(crate) fn examine(url: &str, identity: Option<&Identity>) -> Vec<Finding> {
+/// How its URL is written.
+const USAGE: &str = "dynamodb://TABLE?region=REGION";
+
+/// The setting is django-sqlite-efs's.
+pub(super) const KIND: Kind = Kind {
+    url: "dynamodb://TABLE",
+    usage: USAGE,
+    settings: &[("SQLITE_LOCK_DYNAMODB_TABLE", "dynamodb://")],
+    is_same_head,
+    examine,
+};
+
+/// Whether both URLs name one table. The environment may leave the region out.
+fn is_same_head(bound: &str, environment: &str) -> bool {
+    let (Ok(bound), Ok(environment)) = (Address::parse(bound), Address::parse(environment)) else { return false };
+    bound.table == environment.table && (environment.region.is_none() || environment.region == bound.region)
+}
+
+/// Examines the table that `url` names.
+fn examine(url: &str, subject: &Subject<'_>) -> Vec<Finding> {
+    let identity = subject.identity;
     let address = match Address::parse(url) {
         Ok(address) => address,
         Err(why) => {
             return vec![Finding::problem(
                 "coordinator",
                 format!("{}: {why}", Shown::url(url)),
-                "use dynamodb://TABLE?region=REGION",
+                format!("use {USAGE}"),
             )];
         }
     };
     let table = match sdk::table(&address) {
         Ok(table) => table,
         Err(why) => {
-            return vec![Finding::problem("region", why, "say dynamodb://TABLE?region=REGION, or set AWS_REGION")];
+            return vec![Finding::problem("region", why, format!("say {USAGE}, or set AWS_REGION"))];
         }
     };
     let name = table.url();

@@ -1,0 +1,86 @@
+//! What lies at NAME, and what its folder says about it.
+
+use crate::finding::Finding;
+use seawall::format::identity::{self, Identity};
+use seawall::format::sqlite_header::{HEADER, NameState, state_of};
+use seawall::ports::storage::{File, Span, Storage, os::OsStorage};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// What lies at NAME, and what its folder says.
+pub(crate) fn examine(name: &Path) -> (Option<Identity>, Vec<Finding>) {
+    const CHECK: &str = "NAME";
+    let header = match beginning(name, HEADER) {
+        Ok(header) => header.unwrap_or_default(),
+        Err(error) => {
+            let found = Finding::problem(
+                CHECK,
+                format!("{} cannot be read: {error}", name.display()),
+                "give this process's user the right to read and write it; it must be a file",
+            );
+            return (None, vec![found]);
+        }
+    };
+    let id = match id_of(name) {
+        Ok(None) => None,
+        Ok(Some(bytes)) => Some(identity::parse(bytes).map_err(seawall::Error::damaged_id)),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
+            let text =
+                format!("{} is too long: with -seawall behind it, it is to be the folder's name", name.display());
+            return (None, vec![Finding::problem(CHECK, text, "choose a shorter name")]);
+        }
+        Err(error) => Some(Err(seawall::Error::CannotOpen(format!("NAME-seawall/id: {error}")))),
+    };
+    let why_not = if id.is_none() { not_adoptable(name) } else { None };
+    let there = match (state_of(&header), &id) {
+        (NameState::Other, None) => Finding::problem(CHECK, "it is no SQLite database", "name another file"),
+        (_, None) if why_not.is_some() => Finding::refusal(CHECK, why_not.unwrap_or_default()),
+        (NameState::Empty, None) => Finding::good(CHECK, "nothing is there yet: the first to open it makes it"),
+        (NameState::Plain, None) => {
+            Finding::good(CHECK, "a plain SQLite file: the first to open it adopts it where it lies")
+        }
+        (NameState::Protected, None) => {
+            Finding::note(CHECK, "an adoption is under way, or was cut short: the first to open it finishes it")
+        }
+        (NameState::Protected, Some(Ok(identity))) => {
+            Finding::good(CHECK, format!("Seawall's database {}", identity.database))
+        }
+        (_, Some(Err(error))) => Finding::refusal(CHECK, error),
+        (NameState::Empty | NameState::Plain | NameState::Other, Some(Ok(_))) => Finding::problem(
+            CHECK,
+            "it was removed or overwritten from outside; all that was committed is in NAME-seawall",
+            "put the marked copy back from a backup of NAME, of any age; or seawall.remove(NAME), to start afresh",
+        ),
+    };
+    (id.and_then(Result::ok), vec![there])
+}
+
+/// Why NAME, which has no `id`, is not adopted by being opened.
+fn not_adoptable(name: &Path) -> Option<String> {
+    let storage = OsStorage::new(name, &std::env::temp_dir()).ok()?;
+    seawall::may_be_adopted(name, &storage).err().map(|error| error.to_string())
+}
+
+/// How a file begins; `None`, if it is not there. Nothing else is opened: a pipe would be waited for, a device might act.
+fn beginning(path: &Path, length: usize) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found if !found.as_ref().is_ok_and(std::fs::Metadata::is_file) => {
+            return Err(found.err().unwrap_or_else(|| io::Error::other("it is no file")));
+        }
+        _ => {}
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(length as u64).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// What `id` has, read as the engine reads it: through no link.
+fn id_of(name: &Path) -> io::Result<Option<Vec<u8>>> {
+    let storage = OsStorage::new(name, &std::env::temp_dir())?;
+    match storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
