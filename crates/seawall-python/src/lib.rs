@@ -47,6 +47,13 @@ mod _native {
         seawall::bounds::ALL.iter().map(|of| (of.name, of.least, of.most, of.to_string())).collect()
     }
 
+    /// The coordinators that ship with Seawall: the shortest form of each one's URL, and the settings of other programs
+    /// that stand for it, each with the text that makes a URL of the setting's value.
+    #[pyfunction]
+    fn coordinators() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
+        seawall_cli::coordinators::KINDS.iter().map(|kind| (kind.url, kind.settings.to_vec())).collect()
+    }
+
     /// Takes the last failure of this thread's SQLite calls: code, kind, commit id, text.
     #[pyfunction]
     fn take_failure() -> Option<Told> {

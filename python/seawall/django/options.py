@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +21,10 @@ from seawall import _native
 
 _BOUNDS = {option: (least, most, expected) for option, least, most, expected in _native.bounds()}
 """What each number may be: the engine's own table."""
+
+_COORDINATORS = _native.coordinators()
+"""The coordinators: the form of each one's URL, with capitals for what the user fills in, and the settings of other
+programs that stand for it, each with what comes before its value in the URL."""
 
 TRANSACTION_MODES = ("DEFERRED", "IMMEDIATE", "EXCLUSIVE")
 """How SQLite can begin a transaction."""
@@ -154,15 +159,23 @@ def _number(value: Any) -> float | None:
 
 
 def _coordinator(value: Any) -> str:
-    if isinstance(value, str) and (value == "fs:" or re.match("dynamodb://[^/?#]", value)):
+    forms = [form for form, _ in _COORDINATORS]
+    if isinstance(value, str) and any(_has_form(value, form) for form in forms):
         return value
     # What follows the scheme may hold a password.
     shown = f"{value.partition(':')[0]}:…" if isinstance(value, str) and ":" in value else value
-    raise ValueError(f"is {shown!r}, which names no coordinator: use 'fs:' or 'dynamodb://TABLE'")
+    raise ValueError(f"is {shown!r}, which names no coordinator: use {' or '.join(map(repr, forms))}")
 
 
-def _table(value: Any) -> str:
-    return _coordinator(f"dynamodb://{value}")
+def _has_form(url: str, form: str) -> bool:
+    """Whether a coordinator's URL is what `form` says. What capitals stand for is not empty."""
+    fixed = form.rstrip(ascii_uppercase)
+    return url == fixed if fixed == form else re.match(f"{re.escape(fixed)}[^/?#]", url) is not None
+
+
+def _after(prefix: str) -> Callable[[Any], str]:
+    """Read a coordinator from what follows `prefix` in its URL."""
+    return lambda value: _coordinator(f"{prefix}{value}")
 
 
 # Each of Seawall's options, and how it is read.
@@ -180,7 +193,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 # The settings, and environment variables, that stand for an option: Seawall's own before those
 # of django-sqlite-efs. (Its SQLITE_LOCK_MAX_ATTEMPTS may stay: the timeout decides, not the tries.)
 _SETTINGS: dict[str, dict[str, Callable[[Any], Any]]] = {
-    "coordinator": {"SEAWALL_COORDINATOR": _coordinator, "SQLITE_LOCK_DYNAMODB_TABLE": _table},
+    "coordinator": {
+        "SEAWALL_COORDINATOR": _coordinator,
+        **{name: _after(prefix) for _, names in _COORDINATORS for name, prefix in names},
+    },
     "lease": {"SQLITE_LOCK_EXPIRATION": _expiration},
 }
 
