@@ -5,7 +5,8 @@ use crate::item::{
 };
 use crate::legacy;
 use crate::request::{Answer, Change, IF_ABSENT, IF_HOME, Request, Values, changes};
-use crate::table::{Repeats, Table, by_chance, send};
+use crate::retry::{Repeats, send, with_jitter};
+use crate::table::Table;
 use seawall::format::head::Head;
 use seawall::format::ids::{DatabaseId, Epoch, Token};
 use seawall::ports::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
@@ -192,7 +193,7 @@ impl DynamoCoordinator {
         if stands || is_free {
             return WAIT_IN_LINE;
         }
-        by_chance(&*self.storage, FIRST_WAIT * (1 << claim.refusals.min(DOUBLINGS)))
+        with_jitter(&*self.storage, FIRST_WAIT * (1 << claim.refusals.min(DOUBLINGS)))
     }
 
     fn granted(&self, claim: &Claim, item: Option<&Item>, since: Moment) -> Result<Acquired, CoordinatorError> {

@@ -20,7 +20,7 @@
 //! # Inside
 //!
 //! - pure: [`address`], [`item`], [`request`] (with the one table of conditions), `legacy`
-//! - [`table`]: the trait of what requests are sent to, and the loop that repeats them
+//! - [`table`]: the trait of what requests are sent to; `retry`: the loop that sends them, again where an attempt failed
 //! - [`DynamoCoordinator`]: what the engine asks, as requests
 //! - [`sdk`]: the table behind Amazon's SDK, the only part that does I/O
 #![forbid(unsafe_code)]
@@ -33,6 +33,7 @@ mod legacy;
 #[cfg(feature = "mutations")]
 mod mutation;
 pub mod request;
+mod retry;
 pub mod sdk;
 pub mod table;
 mod wire;

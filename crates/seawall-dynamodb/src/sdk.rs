@@ -1,6 +1,6 @@
 //! The table behind Amazon's SDK: the only part of this crate that does I/O.
 //!
-//! One client for each address and process, shared by its databases. The SDK repeats nothing ([`crate::table`] does).
+//! One client for each address and process, shared by its databases. The SDK repeats nothing (`retry.rs` does).
 //! Connections that lay idle are not trusted: a Lambda function that was frozen finds them dead, and would wait for nothing.
 //!
 //! All that the SDK does runs on the runtime's own threads, which block signals: what starts further threads (a look-up of a name does) never
