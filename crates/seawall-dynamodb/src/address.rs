@@ -1,16 +1,16 @@
-//! Where a head is: `dynamodb://TABLE?region=REGION&endpoint=URL`.
+//! The address of a table: `dynamodb://TABLE?region=REGION&endpoint=URL`.
 
 use seawall::Shown;
 use url::{Host, Url};
 
-/// A table, and how it is reached.
+/// A table, and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
     /// The table's name.
     pub table: String,
     /// The AWS region; by default that of the environment or the profile.
     pub region: Option<String>,
-    /// Another endpoint than the region's own: DynamoDB Local, for example.
+    /// An endpoint other than the region's own, for example DynamoDB Local.
     pub endpoint: Option<String>,
 }
 
@@ -54,13 +54,14 @@ impl Address {
 }
 
 const NO_USER: &str =
-    "no user and no password belong there: credentials come from the environment, a profile, or the role";
+    "no user and no password belong there, because credentials come from the environment, a profile, or the role";
 
 fn has_user(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// A region becomes part of the host's name that requests are sent to: it is letters, digits and '-'.
+/// A region becomes part of the name of the host that requests are sent to. Therefore only letters, digits and '-' are
+/// accepted.
 pub(crate) fn check_region(region: &str) -> Result<(), String> {
     if (1..=63).contains(&region.len()) && region.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
         return Ok(());
@@ -82,7 +83,8 @@ fn check_endpoint(endpoint: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The host of an endpoint to which requests go over a network, not encrypted: then everybody on the way reads the session's token.
+/// The host of an endpoint that receives requests over a network without encryption. Everybody on the way can then read the
+/// session token.
 pub fn unencrypted_host(endpoint: &str) -> Option<String> {
     let url = Url::parse(endpoint).ok().filter(|url| url.scheme() == "http")?;
     let is_here = match url.host()? {
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_say_what_is_wrong() {
         for (url, why) in [
             ("dynamodb:", "cannot be a table's name"),
             ("dynamodb://ab", "cannot be a table's name"),
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn no_password_is_taken_or_told() {
+    fn no_password_is_accepted_or_shown() {
         for url in [
             "dynamodb://user:sesame@locks",
             "dynamodb://:sesame@locks",

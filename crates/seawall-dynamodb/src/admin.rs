@@ -1,4 +1,4 @@
-//! The table itself: what it is like, and making one. For the command line; no database needs these permissions.
+//! The table itself: describing one and creating one. For the command line; a database does not need these permissions.
 
 use crate::item::names;
 use crate::sdk::SdkTable;
@@ -24,7 +24,7 @@ impl ServiceFailure for UpdateContinuousBackupsError {}
 /// How long a new table may take to become active.
 const CREATION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// DynamoDB's code for that.
+/// DynamoDB's code for a table that is too new for that.
 const NOT_YET: &str = "ContinuousBackupsUnavailableException";
 
 /// The table's key, as Seawall needs it.
@@ -32,11 +32,11 @@ const NOT_YET: &str = "ContinuousBackupsUnavailableException";
 pub enum Key {
     /// One string key named `pk`.
     Right,
-    /// Another; this is what it is, for people.
+    /// Another key: its description, for people.
     Wrong(String),
 }
 
-/// What a table is like.
+/// A table's key and state.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Its key.
@@ -45,7 +45,7 @@ pub struct Facts {
     pub active: bool,
 }
 
-/// What kind of key and state the table has (`DescribeTable`).
+/// The table's key and state (`DescribeTable`).
 pub fn facts(table: &SdkTable) -> Result<Facts, Verdict> {
     let name = || Some(table.address().table.clone());
     let described = table.run(|client: Client| client.describe_table().set_table_name(name()).send())?;
@@ -68,25 +68,25 @@ pub fn facts(table: &SdkTable) -> Result<Facts, Verdict> {
 /// The attribute by whose time the table deletes items (`DescribeTimeToLive`).
 pub fn time_to_live(table: &SdkTable) -> Result<Option<String>, Verdict> {
     let name = || Some(table.address().table.clone());
-    let told = table.run(|client: Client| client.describe_time_to_live().set_table_name(name()).send())?;
-    let told = told.time_to_live_description.filter(|told| {
-        matches!(told.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
+    let answer = table.run(|client: Client| client.describe_time_to_live().set_table_name(name()).send())?;
+    let described = answer.time_to_live_description.filter(|described| {
+        matches!(described.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
     });
-    Ok(told.and_then(|told| told.attribute_name))
+    Ok(described.and_then(|described| described.attribute_name))
 }
 
 /// Whether the table can be restored to a point in time (`DescribeContinuousBackups`).
 pub fn point_in_time_recovery(table: &SdkTable) -> Result<bool, Verdict> {
     let name = || Some(table.address().table.clone());
-    let told = table.run(|client: Client| client.describe_continuous_backups().set_table_name(name()).send())?;
-    let status = told
+    let answer = table.run(|client: Client| client.describe_continuous_backups().set_table_name(name()).send())?;
+    let status = answer
         .continuous_backups_description
-        .and_then(|told| told.point_in_time_recovery_description)
-        .and_then(|told| told.point_in_time_recovery_status);
+        .and_then(|described| described.point_in_time_recovery_description)
+        .and_then(|described| described.point_in_time_recovery_status);
     Ok(status == Some(PointInTimeRecoveryStatus::Enabled))
 }
 
-/// Makes the table: on demand, with the key that Seawall and django-sqlite-efs need; waits until it can be used.
+/// Creates the table, on demand, with the key that Seawall and django-sqlite-efs need, and waits until it can be used.
 pub fn create(table: &SdkTable) -> Result<(), Verdict> {
     let name = || Some(table.address().table.clone());
     let invalid = |error: aws_sdk_dynamodb::error::BuildError| Verdict::Other(error.to_string());
@@ -100,14 +100,14 @@ pub fn create(table: &SdkTable) -> Result<(), Verdict> {
     let began = Instant::now();
     while !is_active(table)? {
         if began.elapsed() > CREATION_TIMEOUT {
-            return Err(Verdict::Other("it was made, and is not active after a minute: look again later".into()));
+            return Err(Verdict::Other("it was made, and is not active after a minute. Look again later".into()));
         }
         std::thread::sleep(Duration::from_millis(500));
     }
     Ok(())
 }
 
-/// Whether the table can be used. One that was just made may not be known everywhere yet.
+/// Whether the table can be used. A new table may not be known everywhere yet.
 fn is_active(table: &SdkTable) -> Result<bool, Verdict> {
     match facts(table) {
         Err(Verdict::NoTable(_)) => Ok(false),
@@ -128,7 +128,7 @@ pub fn keep_points_in_time(table: &SdkTable) -> Result<(), Verdict> {
     let began = Instant::now();
     loop {
         match table.run(update) {
-            // A table that was just made has no backups yet that could be continuous.
+            // A new table has no backups yet.
             Err(Verdict::Other(why)) if why.starts_with(NOT_YET) && began.elapsed() < CREATION_TIMEOUT => {
                 std::thread::sleep(Duration::from_millis(500));
             }

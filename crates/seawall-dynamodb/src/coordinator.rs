@@ -1,7 +1,7 @@
-//! The coordinator: what the engine asks, as requests to a table.
+//! The coordinator: the engine's questions, as requests to a table.
 
 use crate::item::{
-    Item, NO_TERM, first_in_line, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of,
+    Item, NO_TERM, first_waiter, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of,
 };
 use crate::legacy;
 use crate::request::{Answer, Change, IF_ABSENT, IF_HOME, Request, Values, changes};
@@ -16,23 +16,24 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A label is no longer than this, so that the item stays within one write unit.
+/// The longest label. With it the item stays within one write unit.
 pub(crate) const LABEL_BYTES: usize = 96;
-/// A lease is taken for run out only so long after its end: clocks differ.
+/// A lease counts as expired this long after its end, because clocks differ.
 const SLACK_MILLIS: u64 = 1000;
-/// What is not waited for by a transaction is repeated for so long.
+/// How long a request is repeated that no transaction waits for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Whoever is first in line asks again after this: each refusal costs a write unit, and the lease is free after some milliseconds.
-const WAIT_IN_LINE: Duration = Duration::from_millis(8);
-/// Others wait for so long, twice as long after each refusal …
+/// The first waiter asks again after this time. Each refusal costs a write unit, and the lease is free after some
+/// milliseconds.
+const FIRST_WAITER_WAIT: Duration = Duration::from_millis(8);
+/// The other waiters' first wait. It doubles after each refusal …
 const FIRST_WAIT: Duration = Duration::from_millis(16);
 /// … this often.
 const DOUBLINGS: u32 = 3;
-/// Whoever has waited so much longer than the first in line, in milliseconds, takes his place: two turns.
+/// A waiter that has waited this much longer than the first waiter, in milliseconds, takes the waiting place: two turns.
 const MUCH_LONGER_MILLIS: u64 = 200;
-/// Whoever stands in line and does not take a free lease for so long is passed by: he asks every few milliseconds, if he is alive.
-const LINE_TIMEOUT: Duration = Duration::from_millis(40);
-/// So many of this process's attempts are remembered, for a late copy of one must not keep anybody waiting.
+/// A first waiter that does not take a free lease for this long is passed over. A live one asks every few milliseconds.
+const WAITER_TIMEOUT: Duration = Duration::from_millis(40);
+/// How many of this process's attempts are remembered. A late copy of one must not make other writers wait.
 const REMEMBERED_TOKENS: usize = 16;
 
 /// The `dynamodb` coordinator of one database.
@@ -40,24 +41,24 @@ pub struct DynamoCoordinator {
     table: Arc<dyn Table>,
     storage: Arc<dyn Storage>,
     database: DatabaseId,
-    line: Mutex<Line>,
-    /// The attempts that this process made: a lease of an earlier one is nobody's.
+    waiting: Mutex<WaitingPlace>,
+    /// The attempts that this process made. A lease that belongs to an earlier one has no holder.
     attempts: Mutex<VecDeque<Token>>,
 }
 
-/// What this process knows of the line. Only one of its threads asks for the lease at a time.
+/// What this process knows about the waiting place. Only one of its threads asks for the lease at a time.
 #[derive(Default)]
-struct Line {
-    /// The attempt of this process that stands in it.
+struct WaitingPlace {
+    /// The attempt of this process that has the waiting place.
     mine: Option<(Epoch, Token)>,
-    /// Who was seen not to take a lease that was free, and since when (monotonic).
+    /// The first waiter that did not take a free lease, and since when (monotonic).
     asleep: Option<(String, Duration)>,
 }
 
 impl DynamoCoordinator {
     /// The coordinator of `database`, whose head is in `table`. `storage` has the clocks, and counts.
     pub fn new(table: Arc<dyn Table>, database: DatabaseId, storage: Arc<dyn Storage>) -> DynamoCoordinator {
-        DynamoCoordinator { table, storage, database, line: Mutex::default(), attempts: Mutex::default() }
+        DynamoCoordinator { table, storage, database, waiting: Mutex::default(), attempts: Mutex::default() }
     }
 
     fn send(&self, request: &Request, patience: Duration, repeats: Repeats) -> Result<Answer, CoordinatorError> {
@@ -87,7 +88,7 @@ impl DynamoCoordinator {
         let mut holder = holder_of(item, head.generation);
         holder.label = match holder.term {
             0 => holder.label,
-            NO_TERM => Shown::message(format_args!("{}; until when is not said", holder.label)),
+            NO_TERM => Shown::message(format_args!("{}; it does not say until when", holder.label)),
             term => {
                 let until = Moment { wall: Duration::from_millis(term), ..Moment::default() };
                 Shown::message(format_args!("{}, until {}", holder.label, until.clock()))
@@ -126,14 +127,14 @@ impl DynamoCoordinator {
                 values.extend([("gen", number(holder.generation)), ("seen_until", number(holder.term))]);
                 if holder.term == NO_TERM { changes::PASS_OVER_TIMELESS } else { changes::PASS_OVER }
             }
-            None if self.line_sleeps() => changes::ACQUIRE_PAST_LINE,
+            None if self.first_waiter_sleeps() => changes::ACQUIRE_PAST_WAITER,
             None => changes::ACQUIRE,
         };
         self.update(change, values, claim.patience, Repeats::Freely)
     }
 
-    /// Whether `item`'s lease is that of an earlier attempt of this process: of a copy that came late.
-    fn is_a_ghost(&self, item: &Item, claim: &Claim) -> bool {
+    /// Whether `item`'s lease belongs to an earlier attempt of this process, whose request arrived late.
+    fn is_late_copy(&self, item: &Item, claim: &Claim) -> bool {
         let Some(token) = text_of(item, names::LEASE).and_then(|token| token.parse::<Token>().ok()) else {
             return false;
         };
@@ -150,54 +151,54 @@ impl DynamoCoordinator {
         }
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, WaitingPlace> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether whoever stands in line was seen asleep.
-    fn line_sleeps(&self) -> bool {
+    /// Whether the first waiter does not take a free lease.
+    fn first_waiter_sleeps(&self) -> bool {
         let now = self.storage.now().monotonic;
-        self.line().asleep.as_ref().is_some_and(|(_, since)| now.saturating_sub(*since) >= LINE_TIMEOUT)
+        self.waiting().asleep.as_ref().is_some_and(|(_, since)| now.saturating_sub(*since) >= WAITER_TIMEOUT)
     }
 
-    /// After a refusal: when to ask again. Whoever is refused twice takes the place in line, if it is free, or if whoever has it has
-    /// waited much less.
+    /// After a refusal: when to ask again. An attempt that is refused twice takes the waiting place if that is free, or if
+    /// the first waiter has waited much less.
     fn wait(&self, claim: &Claim, known: &Head, item: &Item, holder: &Holder) -> Duration {
-        let first = first_in_line(item);
+        let first = first_waiter(item);
         let is_mine = first.is_some_and(|(first, _)| first == claim.token.to_string());
         let is_free = holder.term < self.now().saturating_sub(SLACK_MILLIS);
         let waited = claim.waited.as_millis() as u64;
         let less = waited.saturating_sub(MUCH_LONGER_MILLIS);
-        let stands = if !is_mine && !is_free && claim.refusals > 0 && first.is_none_or(|(_, waited)| waited < less) {
+        let has_place = if !is_mine && !is_free && claim.refusals > 0 && first.is_none_or(|(_, waited)| waited < less) {
             let values = Values::from([
                 ("epoch", number(known.epoch.0)),
                 ("token", text(claim.token)),
                 ("waited", number(waited)),
                 ("less", number(less)),
             ]);
-            // Whoever cannot be told to wait in line waits all the same.
-            let stands = self.update(changes::STAND_IN_LINE, values, Duration::ZERO, Repeats::Freely);
-            matches!(stands, Ok(Answer::Done(_)))
+            // An attempt that cannot take the waiting place waits all the same.
+            let taken = self.update(changes::TAKE_WAITING_PLACE, values, Duration::ZERO, Repeats::Freely);
+            matches!(taken, Ok(Answer::Done(_)))
         } else {
             is_mine
         };
-        let mut line = self.line();
-        line.mine = stands.then_some((known.epoch, claim.token));
+        let mut waiting = self.waiting();
+        waiting.mine = has_place.then_some((known.epoch, claim.token));
         match first {
             Some((first, _)) if is_free && !is_mine => {
-                let seen_before = line.asleep.take().filter(|(asleep, _)| asleep == first);
-                line.asleep = seen_before.or_else(|| Some((first.to_owned(), self.storage.now().monotonic)));
+                let seen_before = waiting.asleep.take().filter(|(asleep, _)| asleep == first);
+                waiting.asleep = seen_before.or_else(|| Some((first.to_owned(), self.storage.now().monotonic)));
             }
-            _ => line.asleep = None,
+            _ => waiting.asleep = None,
         }
-        if stands || is_free {
-            return WAIT_IN_LINE;
+        if has_place || is_free {
+            return FIRST_WAITER_WAIT;
         }
         with_jitter(&*self.storage, FIRST_WAIT * (1 << claim.refusals.min(DOUBLINGS)))
     }
 
     fn granted(&self, claim: &Claim, item: Option<&Item>, since: Moment) -> Result<Acquired, CoordinatorError> {
-        *self.line() = Line::default();
+        *self.waiting() = WaitingPlace::default();
         let head = self.head(item)?;
         let lease = Lease {
             epoch: head.epoch,
@@ -231,7 +232,7 @@ impl Coordinator for DynamoCoordinator {
     fn forget(&self, home: u64) -> Result<(), CoordinatorError> {
         let values = Values::from([("home", number(home))]);
         let delete = Request::Delete { key: key_of(self.database), condition: IF_HOME, values };
-        // Refused: it is gone, or it is not that folder's.
+        // Refused: the item is gone, or belongs to another folder.
         self.send(&delete, PATIENCE, Repeats::Freely).map(drop)
     }
 
@@ -261,7 +262,7 @@ impl Coordinator for DynamoCoordinator {
         let head = self.head(item.as_ref())?;
         let item = item.expect("a head was read from it");
         let holder = self.seen(&item, &head);
-        if self.is_a_ghost(&item, claim) {
+        if self.is_late_copy(&item, claim) {
             let claim = Claim { pass_over: Some(holder.clone()), ..claim.clone() };
             if let Ok(Answer::Done(item)) = self.ask(&claim, &head) {
                 return self.granted(&claim, item.as_ref(), since);
@@ -272,9 +273,9 @@ impl Coordinator for DynamoCoordinator {
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {
-        let Some((epoch, token)) = self.line().mine.take() else { return Ok(()) };
+        let Some((epoch, token)) = self.waiting().mine.take() else { return Ok(()) };
         let values = Values::from([("epoch", number(epoch.0)), ("token", text(token))]);
-        self.update(changes::LEAVE_LINE, values, Duration::ZERO, Repeats::Freely).map(drop)
+        self.update(changes::LEAVE_WAITING_PLACE, values, Duration::ZERO, Repeats::Freely).map(drop)
     }
 
     fn holder(&self, _known: &Head) -> Result<Holder, CoordinatorError> {
@@ -329,7 +330,7 @@ impl Coordinator for DynamoCoordinator {
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {
         let values =
             Values::from([("epoch", number(lease.epoch.0)), ("gen", number(lease.generation)), ("one", number(1))]);
-        // Refused: it is no more.
+        // Refused: the lease has ended already.
         self.update(changes::RELEASE, values, PATIENCE, Repeats::Freely).map(drop)
     }
 

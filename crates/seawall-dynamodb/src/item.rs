@@ -49,19 +49,19 @@ pub mod names {
     pub const GEN: &str = "gen";
     /// Raised by garbage collection.
     pub const SWEEP: &str = "sweep";
-    /// Who has the lease: the token of the attempt that got it; absent while it is free.
+    /// The holder of the lease: the token of the attempt that acquired it. Absent while the lease is free.
     pub const LEASE: &str = "lease";
-    /// The same, for people.
+    /// The holder, for people.
     pub const LEASE_LABEL: &str = "lease_label";
-    /// When it runs out, in milliseconds since 1970.
+    /// When the lease expires, in milliseconds since 1970.
     pub const LEASE_UNTIL: &str = "lease_until";
-    /// Who waits at the front of the line.
+    /// The first waiter: the token of its attempt.
     pub const WAITING: &str = "waiting";
-    /// How long he had waited when he took that place, in milliseconds.
+    /// How long the first waiter had waited when it took the waiting place, in milliseconds.
     pub const WAITED: &str = "waited";
-    /// django-sqlite-efs's lock: who has it.
+    /// The holder of django-sqlite-efs's lock.
     pub const LOCK_ID: &str = "lock_id";
-    /// django-sqlite-efs's lock: until when, in seconds since 1970.
+    /// When django-sqlite-efs's lock expires, in seconds since 1970.
     pub const EXPIRES_AT: &str = "expires_at";
 
     /// All of them.
@@ -88,14 +88,14 @@ pub mod names {
     ];
 }
 
-/// The place of version 0's frame, which has none.
+/// The place of version 0, which has no frame.
 const NOWHERE: &str = "-";
 /// The format of the head's item that this program writes and reads.
 const FORMAT_VERSION: u32 = 1;
 
-/// The term of a lease that does not say when it ends, or says it in a way that no program of ours does.
+/// The term of a lease that does not say when it ends, or says so in a way that Seawall never writes.
 pub const NO_TERM: u64 = u64::MAX;
-/// No counter comes so far by counting: a million a second need 292,000 years.
+/// No counter reaches this by counting: at a million a second that takes 292,000 years.
 const COUNTER_LIMIT: u64 = 1 << 63;
 
 /// The key of a database's head.
@@ -146,7 +146,7 @@ pub fn item_of(head: &Head, table: &str) -> Item {
 pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, String> {
     let format: u32 = read(item, FORMAT)?;
     if format != FORMAT_VERSION {
-        return Err(format!("its format is {format}, and this program knows {FORMAT_VERSION}: use a newer Seawall"));
+        return Err(format!("its format is {format}, and this program knows {FORMAT_VERSION}. Use a newer Seawall"));
     }
     let key: String = read(item, PK)?;
     if key != key_of(database) {
@@ -155,8 +155,8 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
     let made_in: String = read(item, TABLE)?;
     if made_in != table {
         return Err(format!(
-            "it was made in the table \"{}\", and this is {table:?}: a table that was restored or copied has old heads, and writing \
-             on with one would lose what came after it",
+            "it was made in the table \"{}\", and this is {table:?}. A table that was restored or copied has old heads, and a \
+             commit over an old head would lose the commits after it",
             Shown::new(made_in)
         ));
     }
@@ -179,8 +179,8 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
     Ok(head)
 }
 
-/// Who has the lease, as an item tells. A lease that is free has a term of 0, one that does not say when it ends [`NO_TERM`]. The lease is
-/// a politeness: nothing that stands there is an error.
+/// The holder of the lease, according to an item. A free lease has a term of 0. A lease that does not say when it ends
+/// has the term [`NO_TERM`]. The lease is advisory. Therefore nothing in these attributes is an error.
 pub fn holder_of(item: &Item, generation: u64) -> Holder {
     if !item.contains_key(LEASE) {
         return Holder { generation, term: 0, label: Shown::default() };
@@ -190,8 +190,9 @@ pub fn holder_of(item: &Item, generation: u64) -> Holder {
     Holder { generation, term: read_optional(item, LEASE_UNTIL).ok().flatten().unwrap_or(NO_TERM), label }
 }
 
-/// Who stands in line: the token, and how long it had waited then, in milliseconds. What is no token stands there all the same.
-pub fn first_in_line(item: &Item) -> Option<(&str, u64)> {
+/// The first waiter: its token, and how long it had waited, in milliseconds. Any value has the waiting place, even one
+/// that is not a token.
+pub fn first_waiter(item: &Item) -> Option<(&str, u64)> {
     let token = match item.get(WAITING)? {
         Value::Text(token) | Value::Number(token) => token,
         Value::Other => "",
@@ -220,15 +221,15 @@ fn read_optional<T: Attribute>(item: &Item, name: &str) -> Result<Option<T>, Str
     T::from_value(value).map(Some).ok_or_else(malformed)
 }
 
-/// A counter that only ever rises by one. One that could not rise any more would end all writing.
+/// A counter that only ever rises by one. A counter at its end would stop all writers.
 fn read_counter(item: &Item, name: &str) -> Result<u64, String> {
     let counter = read(item, name)?;
     if counter < COUNTER_LIMIT {
         return Ok(counter);
     }
     Err(format!(
-        "its attribute {name} is {counter}, and no counter comes so far by counting: somebody wrote it there. Stop all writers, and set it \
-         to what it was"
+        "its attribute {name} is {counter}, which no counter reaches by counting, so another program wrote it. Stop all writers, and set it \
+         to its earlier value"
     ))
 }
 
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_at_its_end_and_a_number_of_38_digits_are_told_and_not_counted_on() {
+    fn a_counter_at_its_end_and_a_number_of_38_digits_are_reported_and_not_counted_on() {
         for name in [EPOCH, GEN, SWEEP] {
             for value in [COUNTER_LIMIT, u64::MAX - 1, u64::MAX] {
                 let mut item = item_of(&a_head(), "locks");
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_stands_in_a_lease_is_a_holder_and_its_label_is_bounded() {
+    fn any_value_in_a_lease_is_a_holder_and_its_label_is_bounded() {
         let held = |until: Option<Value>| {
             let mut item = Item::from([(LEASE.to_owned(), text("x"))]);
             item.insert(LEASE_LABEL.into(), text("a\n\u{1b}[2J".repeat(50_000)));
@@ -381,7 +382,7 @@ mod tests {
     }
 
     proptest! {
-        /// Items are hostile input: whatever an attribute becomes, it is read or refused, never a panic.
+        /// Items are hostile input. Any value of an attribute is read or refused, and never causes a panic.
         #[test]
         fn no_item_panics(at: prop::sample::Index, content in ".{0,80}", kind in 0..3, removed: bool) {
             let mut item = item_of(&a_head(), "locks");

@@ -1,27 +1,27 @@
-//! The table of conditions with one deliberate mistake in it: see `seawall::mutation`.
+//! The list of conditions with one deliberate mistake in it: see `seawall::mutation`.
 
 use crate::item::text;
 use crate::request::{Change, Values};
 use seawall::mutation::{self, Mutation};
 use seawall::ports::coordinator::Lease;
 
-/// Only this.
+/// The whole condition of some mistakes.
 const EPOCH: &str = "#epoch = :epoch";
 /// What each change's condition begins with.
 const EPOCH_AND: &str = "#epoch = :epoch AND ";
 
-/// The change, with the mistake that is made now.
+/// The change, with the mistake that is active now.
 pub(crate) fn active(change: Change) -> Change {
     mutation::active().map_or(change, |mutation| with(mutation, change))
 }
 
-/// The values, and the lease's token with them: the mistakes name it, and no request has it in vain.
+/// The values, and the lease's token, which the mistakes name. A request is sent with only the values that it names.
 pub(crate) fn with_token(mut values: Values, lease: &Lease) -> Values {
     values.insert("token", text(lease.token));
     values
 }
 
-/// The change with a mistake, if that one concerns it.
+/// The change, with `mutation`'s mistake if it concerns this change.
 fn with(mutation: Mutation, change: Change) -> Change {
     let condition = match (change.name, mutation) {
         ("swap", Mutation::SwapUnconditional) => EPOCH,

@@ -1,29 +1,29 @@
-//! What is asked of the table, and the one table of conditions.
+//! The requests to the table, and the one list of conditions.
 //!
-//! A request is data: it is sent by the SDK in [`crate::sdk`], and a simulator may carry it out by itself.
+//! A request is data. The SDK sends it ([`crate::sdk`]); a simulator can carry it out by itself.
 
 use crate::item::{Item, Value, names::*};
 use std::collections::BTreeMap;
 
-/// One conditional change of an item: the rows of the design's table "The head", in DynamoDB's expressions. `#name` is an attribute,
-/// `:name` a value of the request.
+/// One conditional change of an item: a row of the design's table "The head", in DynamoDB's expressions. `#name` is an
+/// attribute, `:name` a value of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The operation's name in the design.
     pub name: &'static str,
-    /// When it takes place. Each names the epoch, so that none ever makes an item.
+    /// Its condition. Each condition names the epoch. Therefore no change ever creates an item.
     pub condition: &'static str,
-    /// What it does.
+    /// Its update expression.
     pub effect: &'static str,
-    /// Whether the answer is to bring the item as it is then.
+    /// Whether the answer contains the changed item.
     pub returns_item: bool,
 }
 
-/// The design's table. A late or repeated request finds another generation, and is dead: `gen` only ever rises.
+/// The design's table. A late or repeated request finds another generation and is refused, because `gen` only ever rises.
 pub mod changes {
     use super::Change;
 
-    /// The lease is free, or ran out, or is this very attempt's; and nobody else stands in line.
+    /// The lease is free, has expired, or belongs to this very attempt, and no other waiter has the waiting place.
     pub const ACQUIRE: Change = Change {
         name: "acquire",
         condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token) \
@@ -31,14 +31,14 @@ pub mod changes {
         effect: GRANT,
         returns_item: true,
     };
-    /// The same past whoever stands in line and was seen not to take a lease that was free.
-    pub const ACQUIRE_PAST_LINE: Change = Change {
+    /// The same, past a first waiter that did not take a free lease.
+    pub const ACQUIRE_PAST_WAITER: Change = Change {
         name: "acquire",
         condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token)",
         effect: GRANT,
         returns_item: true,
     };
-    /// The same over a holder that was watched doing nothing for a whole lease: neither generation nor term moved.
+    /// The same, past a holder that did nothing for a whole lease: neither its generation nor its term changed.
     pub const PASS_OVER: Change = Change {
         name: "acquire",
         condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token \
@@ -46,8 +46,8 @@ pub mod changes {
         effect: GRANT,
         returns_item: true,
     };
-    /// The same over a holder whose lease does not say when it ends: such a one cannot be renewed, so that its generation alone tells whether
-    /// it is alive.
+    /// The same, past a holder whose lease does not say when it ends. Such a lease cannot be renewed. Therefore only its
+    /// generation shows whether the holder is alive.
     pub const PASS_OVER_TIMELESS: Change = Change {
         name: "acquire",
         condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token \
@@ -58,28 +58,28 @@ pub mod changes {
     const GRANT: &str =
         "SET #lease = :token, #lease_label = :label, #lease_until = :until REMOVE #waiting, #waited ADD #gen :one";
 
-    /// The place in line is free, or whoever has it had waited much less.
-    pub const STAND_IN_LINE: Change = Change {
-        name: "stand in line",
+    /// The waiting place is free, or its waiter had waited much less.
+    pub const TAKE_WAITING_PLACE: Change = Change {
+        name: "take the waiting place",
         condition: "#epoch = :epoch AND attribute_exists(#lease) AND (attribute_not_exists(#waiting) OR #waited < :less)",
         effect: "SET #waiting = :token, #waited = :waited",
         returns_item: false,
     };
-    /// Whoever stands in line leaves.
-    pub const LEAVE_LINE: Change = Change {
-        name: "leave the line",
+    /// The first waiter leaves the waiting place.
+    pub const LEAVE_WAITING_PLACE: Change = Change {
+        name: "leave the waiting place",
         condition: "#epoch = :epoch AND #waiting = :token",
         effect: "REMOVE #waiting, #waited",
         returns_item: false,
     };
-    /// A lease is only ever made longer.
+    /// A renewal only ever makes a lease longer.
     pub const RENEW: Change = Change {
         name: "renew",
         condition: "#epoch = :epoch AND #gen = :gen AND #lease_until < :until",
         effect: "SET #lease_until = :until, #lease_label = :label",
         returns_item: false,
     };
-    /// The next commit takes the place of its predecessor; the lease ends. Never the base.
+    /// The next commit replaces its predecessor, and the lease ends. A swap never changes the base.
     pub const SWAP: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
@@ -87,7 +87,7 @@ pub mod changes {
                  REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
         returns_item: false,
     };
-    /// The same, and the lease goes on.
+    /// The same, and the writer keeps the lease.
     pub const SWAP_AND_KEEP: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
@@ -109,11 +109,11 @@ pub mod changes {
     /// All of them.
     pub const EVERY: [Change; 10] = [
         ACQUIRE,
-        ACQUIRE_PAST_LINE,
+        ACQUIRE_PAST_WAITER,
         PASS_OVER,
         PASS_OVER_TIMELESS,
-        STAND_IN_LINE,
-        LEAVE_LINE,
+        TAKE_WAITING_PLACE,
+        LEAVE_WAITING_PLACE,
         RENEW,
         SWAP,
         SWAP_AND_KEEP,
@@ -121,19 +121,19 @@ pub mod changes {
     ];
 }
 
-/// When an item may be put.
+/// The condition of a put: no such item exists.
 pub const IF_ABSENT: &str = "attribute_not_exists(#pk)";
-/// When a head may be removed: it is that of the folder that is no more.
+/// The condition of a head's removal: it belongs to the folder that was removed.
 pub const IF_HOME: &str = "#home = :home";
-/// When django-sqlite-efs's lock may be taken for good: nobody has it, or it ran out, or it is Seawall's already.
+/// The condition to take django-sqlite-efs's lock for good: it is free, has expired, or is Seawall's already.
 pub const IF_LOCK_FREE: &str = "attribute_not_exists(#pk) OR #expires_at < :now OR begins_with(#lock_id, :seawall)";
-/// When it may be given back: it is this database's.
+/// The condition to give that lock back: it is this database's.
 pub const IF_LOCK_MINE: &str = "#lock_id = :lock_id";
 
 /// Values of a request, by name (without the colon).
 pub type Values = BTreeMap<&'static str, Value>;
 
-/// What is asked of the table.
+/// A request to the table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// The item, strongly consistent.
@@ -145,7 +145,7 @@ pub enum Request {
     Put {
         /// The item, its key included.
         item: Item,
-        /// When.
+        /// Its condition.
         condition: &'static str,
         /// The condition's values.
         values: Values,
@@ -154,7 +154,7 @@ pub enum Request {
     Update {
         /// Its key.
         key: String,
-        /// How.
+        /// The change.
         change: Change,
         /// The values of its expressions.
         values: Values,
@@ -163,7 +163,7 @@ pub enum Request {
     Delete {
         /// Its key.
         key: String,
-        /// When.
+        /// Its condition.
         condition: &'static str,
         /// The condition's values.
         values: Values,
@@ -171,7 +171,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// DynamoDB's name for it: what a policy must allow.
+    /// DynamoDB's name for it, which a policy must allow.
     pub fn action(&self) -> &'static str {
         match self {
             Request::Get { .. } => "GetItem",
@@ -185,9 +185,9 @@ impl Request {
 /// The answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// It was done; the item, if it was asked for and is there.
+    /// It was carried out. The item, if the request returns it and it exists.
     Done(Option<Item>),
-    /// The condition did not hold; this was the item then, if there was one.
+    /// The condition did not hold. The item at that time, if it existed.
     Refused(Option<Item>),
 }
 

@@ -10,20 +10,20 @@ use std::time::Duration;
 /// Whether a request may be repeated where an attempt of it was unclear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeats {
-    /// Its repetition harms nothing and tells as much.
+    /// Repeating it is harmless, and its answer says as much.
     Freely,
-    /// The caller must look first.
+    /// The caller must load the head first.
     OnlyIfNotDone,
 }
 
-/// The first wait between two attempts; it doubles, and is cut by chance, so that those who were throttled together do not come
-/// back together …
+/// The first wait between two attempts. It doubles, with random jitter, so that clients that were throttled together do
+/// not come back together …
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 /// … up to this.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// Sends `request` until it is answered, for `patience` at most, once at least. The SDK repeats nothing: an error says "not
-/// carried out" only if that is true of every attempt.
+/// Sends `request` until it is answered, for `patience` at most, once at least. The SDK repeats nothing. Therefore an
+/// error says "not carried out" only if that is true of every attempt.
 pub(crate) fn send(
     table: &dyn Table,
     storage: &dyn Storage,
@@ -47,7 +47,7 @@ pub(crate) fn send(
             FailureKind::Unclear => repeats == Repeats::Freely,
             FailureKind::Permission | FailureKind::Hopeless => false,
         };
-        // A connection that was dead all along is the likeliest reason of all: the next attempt, which opens one, need not wait.
+        // The likeliest reason is a connection that was already dead. The next attempt opens a new one and need not wait.
         let pause = if first_unclear { Duration::ZERO } else { with_jitter(storage, wait) };
         let waited = storage.now().monotonic.saturating_sub(began);
         if !may_repeat || waited + pause >= patience {
@@ -66,7 +66,7 @@ fn error_of(failure: Failure, unclear: bool) -> CoordinatorError {
     }
 }
 
-/// Between half of `wait` and all of it.
+/// `wait` with random jitter: between half of it and all of it.
 pub(crate) fn with_jitter(storage: &dyn Storage, wait: Duration) -> Duration {
     let mut byte = [0];
     // Without randomness there is still a wait.
@@ -81,12 +81,12 @@ mod tests {
     use seawall::ports::storage::os::OsStorage;
     use std::sync::Mutex;
 
-    /// Answers each attempt as it was told, from the front; then well.
-    struct Told(Mutex<Vec<FailureKind>>);
+    /// Fails the attempts with these kinds, in order; then succeeds.
+    struct Scripted(Mutex<Vec<FailureKind>>);
 
-    impl Table for Told {
+    impl Table for Scripted {
         fn name(&self) -> &str {
-            "told"
+            "scripted"
         }
 
         fn region(&self) -> &str {
@@ -94,11 +94,11 @@ mod tests {
         }
 
         fn attempt(&self, _request: &Request) -> Result<Answer, Failure> {
-            let mut told = self.0.lock().unwrap();
-            if told.is_empty() {
+            let mut failures = self.0.lock().unwrap();
+            if failures.is_empty() {
                 return Ok(Answer::Done(None));
             }
-            let kind = told.remove(0);
+            let kind = failures.remove(0);
             Err(Failure { kind, why: format!("{kind:?}") })
         }
 
@@ -107,13 +107,18 @@ mod tests {
         }
     }
 
-    fn sent(told: &[FailureKind], repeats: Repeats, patience: Duration) -> Result<Answer, CoordinatorError> {
+    fn sent(failures: &[FailureKind], repeats: Repeats, patience: Duration) -> Result<Answer, CoordinatorError> {
         let folder = tempfile::tempdir().unwrap();
         let storage = OsStorage::new(&folder.path().join("db.sqlite3"), folder.path()).unwrap();
-        let answer =
-            send(&Told(Mutex::new(told.to_vec())), &storage, &Request::Get { key: "x".into() }, patience, repeats);
+        let answer = send(
+            &Scripted(Mutex::new(failures.to_vec())),
+            &storage,
+            &Request::Get { key: "x".into() },
+            patience,
+            repeats,
+        );
         let attempts = storage.counters().counts().coordinator as usize;
-        assert!(attempts <= told.len() + 1, "every attempt is counted, and none is made in vain");
+        assert!(attempts <= failures.len() + 1, "every attempt is counted, and none is superfluous");
         answer
     }
 

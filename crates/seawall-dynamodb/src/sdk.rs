@@ -1,10 +1,11 @@
 //! The table behind Amazon's SDK: the only part of this crate that does I/O.
 //!
-//! One client for each address and process, shared by its databases. The SDK repeats nothing (`retry.rs` does).
-//! Connections that lay idle are not trusted: a Lambda function that was frozen finds them dead, and would wait for nothing.
+//! A process has one client for each address, which its databases share. The SDK repeats nothing (`retry.rs` does).
+//! Idle connections are not trusted, because a Lambda function that was frozen finds them dead and would wait for an
+//! answer that never comes.
 //!
-//! All that the SDK does runs on the runtime's own threads, which block signals: what starts further threads (a look-up of a name does) never
-//! runs in a thread of the program.
+//! The SDK runs on the runtime's own threads only, which block signals. Threads that it starts itself (for name lookups)
+//! inherit that.
 
 use crate::address::{Address, check_region};
 use crate::request::{Answer, Request, attributes, used};
@@ -29,22 +30,23 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Runtime;
 
-/// A connection that was idle for longer is not used again.
+/// A connection that was idle for longer than this is not used again.
 const TRUSTED_IDLE: Duration = Duration::from_secs(5);
-/// How long an answer may take on a connection that is there: DynamoDB answers in milliseconds, so it is dead.
+/// How long an answer may take on an open connection. DynamoDB answers in milliseconds, so that a slower connection is
+/// dead.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(700);
-/// How long it may take when everything must be made first, on a machine with a small share of a processor.
+/// How long an answer may take if the connection must be opened first, on a machine with a small share of a processor.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long whoever asks for the credentials alone waits: a machine that has none is asked for them in vain, several times.
+/// How long to wait for the credentials alone. On a machine that has none the SDK tries several sources, several times.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// This process's tables. After a fork the child makes its own: the parent's threads are not there.
+/// This process's tables. After a fork the child makes its own, because it does not have the parent's threads.
 static TABLES: PerProcess<Mutex<Tables>> = PerProcess::new();
 
 type Tables = HashMap<Address, Arc<SdkTable>>;
 
-/// The table at `address`. Nobody is asked yet; the error tells what is missing in the settings.
+/// The table at `address`. This sends no request. The error says what is missing in the settings.
 pub fn table(address: &Address) -> Result<Arc<SdkTable>, String> {
     let mut tables = TABLES.get().lock().expect("no panic while locked");
     if let Some(table) = tables.get(address) {
@@ -55,19 +57,20 @@ pub fn table(address: &Address) -> Result<Arc<SdkTable>, String> {
     Ok(table)
 }
 
-/// A table that is reached by the SDK.
+/// A table behind the SDK.
 pub struct SdkTable {
     address: Address,
     region: String,
     runtime: Runtime,
     link: Mutex<Link>,
-    /// Held by the thread that reads settings and credentials anew; those whose credentials are good do not wait for it.
+    /// Held by the thread that reloads settings and credentials. Threads whose credentials are good do not wait for it.
     reloading: Mutex<()>,
     /// By how many milliseconds the server's clock is ahead.
     ahead: Arc<AtomicI64>,
 }
 
-/// The client, and when it was used last, by both clocks: a frozen machine stops the one, an operator can set the other.
+/// The client, and when it was last used, by both clocks. The monotonic clock stops while a machine is frozen, and an
+/// operator can set the wall clock.
 struct Link {
     config: SdkConfig,
     client: Client,
@@ -76,12 +79,12 @@ struct Link {
     loads: u32,
 }
 
-/// What a request is sent with.
+/// The client for one request.
 struct Sender {
     client: Client,
     /// Whether it has connections that can be trusted.
     trusted: bool,
-    /// Which reading of the credentials it has.
+    /// The number of the load that its credentials come from.
     load: u32,
 }
 
@@ -122,7 +125,7 @@ impl SdkTable {
         self.link.lock().expect("no panic while locked")
     }
 
-    /// What to send with.
+    /// The client for the next request.
     fn sender(&self) -> Sender {
         let mut link = self.link();
         let trusted = link.used.is_some_and(|(instant, wall)| {
@@ -136,15 +139,15 @@ impl SdkTable {
         Sender { client: link.client.clone(), trusted, load: link.loads }
     }
 
-    /// Lets all connections go.
+    /// Closes all connections.
     fn reconnect(&self, link: &mut Link) {
         link.config = link.config.to_builder().http_client(http_client()).build();
         link.client = wire::client(&link.config, &self.ahead);
         link.used = None;
     }
 
-    /// Reads settings and credentials anew, unless another thread did since `load`: they may have been rotated. That can take seconds, in
-    /// which others go on with what they have.
+    /// Reloads settings and credentials, which may have been rotated, unless another thread did since `load`. That can take
+    /// seconds. Meanwhile other threads use what they have.
     fn reload(&self, load: u32) -> Result<(), String> {
         let _one_at_a_time = self.reloading.lock().expect("no panic while locked");
         if self.link().loads != load {
@@ -177,7 +180,7 @@ impl SdkTable {
                 Err(why) => Verdict::NoAnswer(why),
             };
             match &verdict {
-                // They were refused before anything was done: with fresh ones it can be asked again, once.
+                // The service refused the credentials before it did anything. One more attempt with fresh ones is safe.
                 Verdict::Credentials(_) if !renewed => {
                     renewed = true;
                     if self.reload(load).is_err() {
@@ -209,7 +212,7 @@ impl SdkTable {
         Failure { kind, why: format!("{} on {place}: {}", request.action(), verdict.advice()) }
     }
 
-    /// Sends a request, once; the error says what its failure means.
+    /// Sends a request, once. The error says what its failure means.
     pub fn send(&self, request: &Request) -> Result<Answer, Verdict> {
         let table = || Some(self.address.table.clone());
         match request {
@@ -277,7 +280,7 @@ impl Table for SdkTable {
 fn on<T: Send + 'static>(runtime: &Runtime, work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
     let (answer, answered) = mpsc::sync_channel(1);
     runtime.spawn(async move {
-        // Nobody has gone away: the caller waits.
+        // The receiver still exists, because the caller waits.
         let _ = answer.send(work.await);
     });
     answered.recv().map_err(|_| NO_ANSWER.to_owned())
@@ -285,20 +288,21 @@ fn on<T: Send + 'static>(runtime: &Runtime, work: impl Future<Output = T> + Send
 
 const NO_ANSWER: &str = "an error inside the SDK: its task ended without an answer";
 
-/// Reads the settings in a thread of their own: the SDK waits for files in the thread that asks, where requests of others may run.
+/// Reads the settings in a thread of its own, because the SDK blocks the thread on files, and other requests may run in
+/// the runtime's.
 fn settings(runtime: &Runtime, address: &Address) -> Result<SdkConfig, String> {
     let (answer, answered) = mpsc::sync_channel(1);
     let (handle, address) = (runtime.handle().clone(), address.clone());
     threads::without_signals(|| {
         runtime.spawn_blocking(move || {
-            // Nobody has gone away: the caller waits.
+            // The receiver still exists, because the caller waits.
             let _ = answer.send(handle.block_on(configuration(address)));
         })
     });
     answered.recv().map_err(|_| NO_ANSWER.to_owned())
 }
 
-/// Region, endpoint and credentials by the SDK's standard chain; what `address` says goes first.
+/// Region, endpoint and credentials by the SDK's standard chain. `address` takes precedence.
 async fn configuration(address: Address) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())

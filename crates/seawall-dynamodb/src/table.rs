@@ -2,41 +2,41 @@
 
 use crate::request::{Answer, Request};
 
-/// A table. [`crate::sdk`] has the real one; a simulator may have another.
+/// A table. [`crate::sdk`] has the real one; a simulator can have another.
 pub trait Table: Send + Sync {
     /// Its name.
     fn name(&self) -> &str;
-    /// The region that it is in.
+    /// Its region.
     fn region(&self) -> &str;
-    /// The URL that `id` binds a database to. An endpoint is only how the table is reached.
+    /// The URL that `id` binds a database to. It has no endpoint, which only says how to reach the table.
     fn url(&self) -> String {
         format!("dynamodb://{}?region={}", self.name(), self.region())
     }
     /// Sends a request, once.
     fn attempt(&self, request: &Request) -> Result<Answer, Failure>;
-    /// By how much its clock is ahead of this machine's, in milliseconds; 0 while that is not known, or not worth a word.
+    /// By how much its clock is ahead of this machine's, in milliseconds; 0 while that is not known, or too little to report.
     fn clock_ahead(&self) -> i64;
 }
 
-/// Why an attempt got no answer that counts.
+/// Why an attempt got no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Failure {
-    /// What to make of it.
+    /// What it means.
     pub kind: FailureKind,
     /// What happened, for people.
     pub why: String,
 }
 
-/// What to make of a failed attempt.
+/// What a failed attempt means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// It was certainly not carried out, and a repetition may be: throttled, not connected.
+    /// It was certainly not carried out, and a repetition may succeed: throttled, not connected.
     NotYet,
-    /// It may have been carried out, or may be yet: no answer, a cut connection, a server's error.
+    /// It may have been carried out, or may still be: no answer, a cut connection, a server's error.
     Unclear,
-    /// This may not be done.
+    /// The credentials do not allow it.
     Permission,
-    /// It was refused, and would be again: no such table, another key, wrong settings.
+    /// It was refused, and a repetition would be as well: no such table, another key, wrong settings.
     Hopeless,
 }

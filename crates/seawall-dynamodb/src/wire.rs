@@ -1,4 +1,4 @@
-//! Between our words and the SDK's: values, and what its errors mean.
+//! The SDK's types in Seawall's: values, and what the SDK's errors mean.
 
 use crate::item::{Item, Value};
 use aws_sdk_dynamodb::Client;
@@ -27,13 +27,13 @@ pub enum Verdict {
     ConditionFailed(Option<Item>),
     /// Nothing was sent: there was no connection.
     NotConnected(String),
-    /// It may have been carried out, or may be yet.
+    /// It may have been carried out, or may still be.
     NoAnswer(String),
-    /// The server failed: it may have been carried out.
+    /// The server failed. The request may have been carried out.
     ServerError(String),
     /// Refused for now.
     Throttled(String),
-    /// The credentials are missing, ran out, or were signed by a wrong clock.
+    /// The credentials are missing or have expired, or the clock that signed them is wrong.
     Credentials(String),
     /// The credentials do not allow it.
     Forbidden(String),
@@ -67,7 +67,7 @@ impl Verdict {
             ),
             Verdict::ConditionFailed(_) | Verdict::NoAnswer(_) | Verdict::ServerError(_) => self.why().to_owned(),
             Verdict::Throttled(why) => {
-                format!("{why} (the table's throughput is used up: on-demand capacity is the cure)")
+                format!("{why} (the table's throughput is used up; use on-demand capacity)")
             }
             Verdict::Credentials(why) => {
                 format!(
@@ -78,7 +78,7 @@ impl Verdict {
             Verdict::NoTable(_) => {
                 "there is no such table there. Is the region right? seawall init --create-table makes one".into()
             }
-            Verdict::Other(why) => format!("{why}. seawall doctor tells what is wrong with the table"),
+            Verdict::Other(why) => format!("{why}. seawall doctor says what is wrong with the table"),
         }
     }
 }
@@ -127,7 +127,7 @@ pub(crate) fn verdict<E: ServiceFailure>(error: SdkFailure<E>) -> Verdict {
             } else if failure.is_io() || failure.is_timeout() {
                 Verdict::NoAnswer(why)
             } else {
-                // Before anything is sent it is signed: what fails there is the credentials.
+                // A request is signed before it is sent, so that this is a failure of the credentials.
                 Verdict::Credentials(why)
             }
         }
@@ -163,14 +163,14 @@ fn of_code(status: u16, code: &str, message: &str) -> Verdict {
     }
 }
 
-/// Whether nothing can have been sent. What this does not recognize counts as sent, which is the safe side.
+/// Whether nothing can have been sent. An error that this does not recognize counts as sent, which is safe.
 fn never_connected(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
             return error.is_connect();
         }
-        // The connector's own time limit has no public type; this is its text.
+        // The connector's own time limit has no public type, only this text.
         if error.to_string().starts_with("HTTP connect timeout") {
             return true;
         }
@@ -179,7 +179,7 @@ fn never_connected(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// The innermost cause, which is what people need.
+/// The innermost cause, which is the useful one.
 pub(crate) fn reason(error: &(dyn Error + 'static)) -> String {
     let whole = DisplayErrorContext(error).to_string();
     let mut innermost = error;
@@ -202,8 +202,8 @@ pub(crate) fn client(config: &aws_config::SdkConfig, ahead: &Arc<AtomicI64>) -> 
 #[derive(Debug)]
 struct ClockWatch(Arc<AtomicI64>);
 
-/// The header is in whole seconds, and the answer was on its way: less than this says nothing.
-const WORTH_A_WORD_MILLIS: i64 = 2000;
+/// Smaller differences mean nothing, because the header has whole seconds and the answer took time to arrive.
+const REPORTED_MILLIS: i64 = 2000;
 
 impl Intercept for ClockWatch {
     fn name(&self) -> &'static str {
@@ -220,7 +220,7 @@ impl Intercept for ClockWatch {
         if let Some(date) = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok()) {
             let here = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
             let ahead = date.secs() * 1000 - i64::try_from(here).unwrap_or(i64::MAX);
-            self.0.store(if ahead.abs() < WORTH_A_WORD_MILLIS { 0 } else { ahead }, Ordering::Relaxed);
+            self.0.store(if ahead.abs() < REPORTED_MILLIS { 0 } else { ahead }, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -242,7 +242,7 @@ pub(crate) fn attributes(item: &Item) -> HashMap<String, AttributeValue> {
     item.iter().map(|(name, content)| (name.clone(), value(content))).collect()
 }
 
-/// What an item holds. That an attribute is there counts, whatever its type: conditions look for it.
+/// The attributes of an item. An attribute of any type is kept, because conditions ask whether it exists.
 pub(crate) fn item(attributes: HashMap<String, AttributeValue>) -> Item {
     let value = |value| match value {
         AttributeValue::S(text) => Value::Text(text),

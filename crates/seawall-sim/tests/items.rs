@@ -74,14 +74,14 @@ const MAKES_AN_ITEM: Change = Change {
     ..ACQUIRE
 };
 const MAKES_AN_EMPTY_ITEM: Change =
-    Change { name: "leave the line unasked", condition: "attribute_not_exists(#waiting)", ..LEAVE_LINE };
+    Change { name: "leave the line unasked", condition: "attribute_not_exists(#waiting)", ..LEAVE_WAITING_PLACE };
 const CHANGES: [Change; 12] = [
     ACQUIRE,
-    ACQUIRE_PAST_LINE,
+    ACQUIRE_PAST_WAITER,
     PASS_OVER,
     PASS_OVER_TIMELESS,
-    STAND_IN_LINE,
-    LEAVE_LINE,
+    TAKE_WAITING_PLACE,
+    LEAVE_WAITING_PLACE,
     RENEW,
     SWAP,
     SWAP_AND_KEEP,
