@@ -37,14 +37,18 @@ fn examine(name: &Path, asked: Option<String>) -> Vec<Finding> {
     findings
 }
 
-/// NAME as the engine takes it: absolute, and what a link leads to.
+/// NAME as the engine uses it: absolute, and with links resolved.
 fn whole(name: &Path) -> Result<PathBuf, Finding> {
     let absolute = std::path::absolute(name).unwrap_or_else(|_| name.to_owned());
     let text = name.to_string_lossy();
     if (text.starts_with("file:") || text == ":memory:") && !absolute.exists() {
-        return Err(Finding::problem("NAME", format!("{text} is a URI of SQLite's"), "name the file by its path"));
+        return Err(Finding::problem(
+            "NAME",
+            format!("{text} is one of SQLite's URIs, or a database in memory"),
+            "name the file by its path",
+        ));
     }
     let of_parent = || Some(absolute.parent()?.canonicalize().ok()?.join(absolute.file_name()?));
-    // What is not there, or cannot be reached, is told of under the name that was given.
+    // If NAME does not exist or cannot be reached, the findings show it as the user gave it.
     Ok(absolute.canonicalize().ok().or_else(of_parent).unwrap_or_else(|| absolute.clone()))
 }

@@ -1,4 +1,4 @@
-//! What a database's folder can do: tried out in a folder of its own beside NAME, which is removed afterwards.
+//! Examines a database's folder. The trials run in a folder of their own beside NAME, which is removed afterwards.
 
 use crate::finding::Finding;
 use crate::mounts;
@@ -12,11 +12,11 @@ use std::path::Path;
 /// With less free space than this a database soon stops growing.
 const LITTLE_SPACE: u64 = 100 << 20;
 
-/// What helps when a disk is full: nothing that is done in the database.
-const MAKE_ROOM: &str = "enlarge the file system or the quota, or delete or move other files on it. Nothing that SQL does gives space back: \
-                         DELETE and VACUUM are commits, and take more; what was committed can be read all the time";
+/// What to do when a disk is full. Nothing that SQL does helps.
+const MAKE_ROOM: &str = "enlarge the file system or the quota, or delete or move other files on it. No SQL statement frees space: \
+                         DELETE and VACUUM are commits, and need more of it. What was committed can be read meanwhile";
 
-/// Looks at the folder that NAME lies in.
+/// Examines the folder that NAME is in.
 pub(crate) fn examine(name: &Path) -> Vec<Finding> {
     const CHECK: &str = "folder";
     let folder = name.parent().unwrap_or(Path::new("/"));
@@ -25,12 +25,12 @@ pub(crate) fn examine(name: &Path) -> Vec<Finding> {
         Err(error) => {
             let is_refused =
                 matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
-            // Who only reads, and who writes what is there already, need not write beside NAME.
+            // A reader, and a writer of what exists already, need not write beside NAME.
             let mut findings = vec![if is_refused && is_adopted(name) {
                 let folder = folder.display();
                 Finding::note(
                     CHECK,
-                    format!("{folder} cannot be written by this user ({error}): what is tried out there was not"),
+                    format!("this user cannot write {folder} ({error}), so the trials there did not run"),
                 )
             } else {
                 cannot_be_used(CHECK, folder, &error)
@@ -51,7 +51,7 @@ pub(crate) fn examine(name: &Path) -> Vec<Finding> {
     }));
     findings.push(space(folder));
     if let Err(error) = trial.close() {
-        findings.push(Finding::note(CHECK, format!("what was tried out there could not be removed: {error}")));
+        findings.push(Finding::note(CHECK, format!("the trials' folder could not be removed: {error}")));
     }
     findings
 }
@@ -62,14 +62,14 @@ fn is_adopted(name: &Path) -> bool {
 
 fn cannot_be_used(check: &'static str, folder: &Path, error: &io::Error) -> Finding {
     let remedy = match error.kind() {
-        io::ErrorKind::NotFound => "make the folder, or mount the file system that it is on",
+        io::ErrorKind::NotFound => "make the folder, or mount its file system",
         io::ErrorKind::ReadOnlyFilesystem => "mount it for writing (in IAM: elasticfilesystem:ClientWrite)",
         io::ErrorKind::PermissionDenied => {
             "give this process's user the right to write there (on EFS: the access point's user and permissions)"
         }
         io::ErrorKind::NotADirectory => "name a file in a folder",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => MAKE_ROOM,
-        _ => "look into the system's log",
+        _ => "see the system's log",
     };
     Finding::problem(check, format!("{} cannot be written: {error}", folder.display()), remedy)
 }
@@ -77,9 +77,9 @@ fn cannot_be_used(check: &'static str, folder: &Path, error: &io::Error) -> Find
 fn judge(trial: &Trial, result: io::Result<()>) -> Finding {
     match result {
         Ok(()) => Finding::good(trial.check, trial.good),
-        // It says nothing of what the file system can do.
+        // This error says nothing about what the file system can do.
         Err(error) if says_nothing(&error) => {
-            Finding::unknown(trial.check, format!("it could not be tried out: {error}"))
+            Finding::unknown(trial.check, format!("the trial could not run: {error}"))
         }
         Err(error) => Finding::problem(trial.check, error.to_string(), trial.remedy),
     }
@@ -95,7 +95,7 @@ fn kind(name: &Path, folder: &Path) -> Vec<Finding> {
     let mut findings = vec![if storage.is_shared() {
         Finding::good(CHECK, format!("{kind}: many machines can share it"))
     } else {
-        Finding::note(CHECK, format!("{kind}: a disk of this machine only, shared by its processes"))
+        Finding::note(CHECK, format!("{kind}: a disk of this machine only, which its processes can share"))
     }];
     findings.extend(mounts::of(folder).map(|mount| mount.examine()).unwrap_or_default());
     findings.extend(inspect::files(&storage).into_iter().map(|seen| match seen.remedy {
@@ -105,19 +105,19 @@ fn kind(name: &Path, folder: &Path) -> Vec<Finding> {
     findings
 }
 
-/// On a file server readers set the modification time of `commits/`, which is its owner's to do. Only looked at, by whose the folder is that
-/// was made for the trials.
+/// On a file server readers set the modification time of `commits/`, which only its owner may do. This compares that owner
+/// with the owner of the trials' folder, and changes nothing.
 fn owner_of_commits(name: &Path, trial: &Path) -> Option<Finding> {
     OsStorage::new(name, &std::env::temp_dir()).ok().filter(OsStorage::is_shared)?;
     let mut commits = name.as_os_str().to_owned();
     commits.push("-seawall/commits");
-    // Another coordinator names nothing there.
+    // Under another coordinator this folder is empty.
     fs::read_dir(&commits).ok()?.next()?.ok()?;
     let (owner, ours) = (fs::metadata(&commits).ok()?.uid(), fs::metadata(trial).ok()?.uid());
-    Some(may_rest(owner, ours))
+    Some(may_quiesce(owner, ours))
 }
 
-fn may_rest(owner: u32, ours: u32) -> Finding {
+fn may_quiesce(owner: u32, ours: u32) -> Finding {
     const CHECK: &str = "owner of commits/";
     if owner == ours || ours == 0 {
         return Finding::good(CHECK, "this user may set its modification time, so that no reader misses a commit");
@@ -125,10 +125,10 @@ fn may_rest(owner: u32, ours: u32) -> Finding {
     Finding::problem(
         CHECK,
         format!(
-            "user {ours} may not set its modification time, for user {owner} owns it: a commit of another machine can be missed until \
-             the next one"
+            "user {ours} may not set its modification time, because user {owner} owns it. A reader can miss a commit of another machine \
+             until the next one"
         ),
-        "run all that use the database as one user (on EFS: by an access point with a user of its own)",
+        "run all programs that use the database as one user (on EFS: by an access point with a user of its own)",
     )
 }
 
@@ -140,7 +140,7 @@ fn space(folder: &Path) -> Finding {
             let free = found.f_bavail.saturating_mul(found.f_frsize);
             let text = format!("{} MiB are free", free >> 20);
             if free < LITTLE_SPACE {
-                Finding::problem(CHECK, format!("{text}; a full disk refuses commits"), MAKE_ROOM)
+                Finding::problem(CHECK, format!("{text}; on a full disk commits fail"), MAKE_ROOM)
             } else {
                 Finding::good(CHECK, text)
             }
@@ -166,9 +166,9 @@ mod tests {
 
     #[test]
     fn readers_that_may_miss_a_commit_are_a_problem() {
-        assert_eq!(may_rest(1000, 1000).state, State::Good);
-        assert_eq!(may_rest(1000, 0).state, State::Good);
-        assert_eq!(may_rest(1000, 1001).state, State::Problem);
+        assert_eq!(may_quiesce(1000, 1000).state, State::Good);
+        assert_eq!(may_quiesce(1000, 0).state, State::Good);
+        assert_eq!(may_quiesce(1000, 1001).state, State::Problem);
     }
 
     #[test]

@@ -1,29 +1,29 @@
-//! What was looked at, and what was found.
+//! A check and its result.
 
 use seawall::Shown;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// What a look found.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// As it must be.
     Good,
-    /// Not wrong, and worth knowing.
+    /// Not wrong, but worth knowing.
     Note,
-    /// It could not be looked at.
+    /// It could not be checked.
     Unknown,
     /// Wrong.
     Problem,
 }
 
-/// One look.
+/// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at: a short, fixed name.
+    /// The check: a short, fixed name.
     pub check: &'static str,
-    /// What was found.
+    /// Its result.
     pub state: State,
     /// The same, for people.
     #[serde(serialize_with = "as_text")]
@@ -39,12 +39,12 @@ impl Finding {
         Finding { check, state: State::Good, text: Shown::message(text.into()), remedy: None }
     }
 
-    /// Not wrong, and worth knowing.
+    /// Not wrong, but worth knowing.
     pub fn note(check: &'static str, text: impl Into<String>) -> Finding {
         Finding { state: State::Note, ..Finding::good(check, text) }
     }
 
-    /// It could not be looked at.
+    /// It could not be checked.
     pub fn unknown(check: &'static str, text: impl Into<String>) -> Finding {
         Finding { state: State::Unknown, ..Finding::good(check, text) }
     }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_is_one_line_and_commands_no_terminal() {
+    fn a_finding_is_one_line_without_control_characters() {
         let shown = Finding::problem("NAME", "a\u{1b}[31m\nb\u{202e}c \u{e9}", "d\re").to_string();
         assert_eq!(shown.lines().count(), 2);
         assert!(shown.contains(r"a\u{1b}[31m\nb\u{202e}c é") && shown.contains(r"d\re"), "{shown}");

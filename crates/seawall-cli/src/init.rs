@@ -9,10 +9,10 @@ use seawall_dynamodb::sdk::{self, SdkTable};
 use seawall_dynamodb::table::Table;
 use serde_json::{Value, json};
 
-/// What DynamoDB Local says to what it does not have.
+/// DynamoDB Local's code for an operation that it does not have.
 const UNKNOWN: &str = "UnknownOperationException";
 
-/// Prints the policy, and makes the table if it is to; whether all went well.
+/// Prints the policy, and makes the table if `create_table`. Returns whether everything went well.
 pub(crate) fn run(url: &str, create_table: bool, account: &str, as_json: bool) -> bool {
     let opened = Address::parse(url).and_then(|address| sdk::table(&address));
     let table = match opened {
@@ -40,15 +40,15 @@ pub(crate) fn run(url: &str, create_table: bool, account: &str, as_json: bool) -
     made.is_ok()
 }
 
-/// Makes the table, or looks at the one that is there; what was done.
+/// Makes the table, or examines the existing one. Returns what was done.
 fn make(table: &SdkTable) -> Result<Vec<String>, String> {
     let place = format!("the table {} in {}", table.name(), table.region());
     match admin::facts(table) {
         Ok(facts) => match facts.key {
-            Key::Right => return Ok(vec![format!("{place} is there already, with the right key; it was not touched")]),
+            Key::Right => return Ok(vec![format!("{place} exists already, with the right key; it was not touched")]),
             Key::Wrong(key) => {
                 return Err(format!(
-                    "{place} is there already, and its key is {key}: it must be one string named pk. Choose another name"
+                    "{place} exists already, and its key is {key}. It must be one string named pk. Choose another name"
                 ));
             }
         },
@@ -56,23 +56,23 @@ fn make(table: &SdkTable) -> Result<Vec<String>, String> {
         Err(verdict) => return Err(format!("{place}: {}. Nothing was made", verdict.advice())),
     }
     admin::create(table).map_err(|verdict| match verdict {
-        Verdict::Forbidden(why) => format!("{place}: {why}. Nothing was made; whoever may is to make it, or give this role dynamodb:CreateTable for the while"),
-        verdict => format!("{place}: {}. Look whether it was made", verdict.advice()),
+        Verdict::Forbidden(why) => format!("{place}: {why}. Nothing was made. Let a role that may make it, or give this role dynamodb:CreateTable meanwhile"),
+        verdict => format!("{place}: {}. Check whether it was made", verdict.advice()),
     })?;
     let made = format!("{place} was made: on demand, with a string key pk");
     match admin::keep_points_in_time(table) {
         Ok(()) => Ok(vec![made, "it can be restored to any second of the last 35 days".to_owned()]),
         Err(Verdict::Other(why)) if why.starts_with(UNKNOWN) => {
-            Ok(vec![made, "this server knows no point-in-time recovery".to_owned()])
+            Ok(vec![made, "this server has no point-in-time recovery".to_owned()])
         }
         Err(verdict) => Err(format!(
-            "{made}; its point-in-time recovery could not be switched on: {}. The table can be used; switch that on in the AWS console",
+            "{made}; its point-in-time recovery could not be switched on: {}. The table can be used. Switch the recovery on in the AWS console",
             verdict.why()
         )),
     }
 }
 
-/// What a role needs, and no more.
+/// The policy with exactly the permissions that a role needs.
 fn policy(table: &str, region: &str, account: &str) -> Value {
     json!({
         "Version": "2012-10-17",
@@ -85,7 +85,7 @@ fn policy(table: &str, region: &str, account: &str) -> Value {
     })
 }
 
-/// Which of Amazon's separate worlds a region is in.
+/// The AWS partition of a region.
 fn partition(region: &str) -> &'static str {
     match region {
         _ if region.starts_with("cn-") => "aws-cn",

@@ -1,4 +1,4 @@
-//! Seawall's command line. The program `seawall` runs it, and so does the Python package, which has no second copy of it.
+//! Seawall's command line. The program `seawall` and the Python package both run it.
 //!
 //! - [`finding`]: a check and its result, as data.
 //! - The checks: `file_system` (with `mounts`) examines the folder, `name` what lies at NAME, and [`coordinators`], the
@@ -41,11 +41,11 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tell what is wrong with a database's place and its coordinator, and what to do about it. Changes nothing.
+    /// Say what is wrong with a database's place and its coordinator, and what to do about it. Changes nothing.
     Doctor {
-        /// The database's path; it need not be there yet.
+        /// The database's path; it need not exist yet.
         name: PathBuf,
-        /// fs: or dynamodb://TABLE?region=REGION; by default what the database is bound to, or what the environment says.
+        /// fs: or dynamodb://TABLE?region=REGION. The default is the coordinator that the database is bound to, or the environment's.
         #[arg(long, value_name = "URL")]
         coordinator: Option<String>,
         /// Print JSON.
@@ -57,7 +57,7 @@ enum Command {
         /// dynamodb://TABLE?region=REGION
         #[arg(long, value_name = "URL")]
         coordinator: String,
-        /// Make the table, if it is not there: on demand, with point-in-time recovery.
+        /// Make the table if it does not exist: on demand, with point-in-time recovery.
         #[arg(long)]
         create_table: bool,
         /// The AWS account, for the policy.
@@ -69,12 +69,12 @@ enum Command {
     },
 }
 
-/// Runs a command; `args` begin with the program's name. The answer is the exit code: 0 good, 1 a problem was found, 2 usage.
+/// Runs a command; `args` begin with the program's name. Returns the exit code: 0 good, 1 a problem was found, 2 usage.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let command = match CommandLine::try_parse_from(args) {
         Ok(line) => line.command,
         Err(error) => {
-            // Help that was asked for is no error. What cannot be printed has nobody to read it.
+            // Help that the user asked for is not an error. If printing fails, nothing more can be reported.
             let _ = error.print();
             return if error.use_stderr() { USAGE } else { GOOD };
         }
@@ -88,12 +88,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     if good { GOOD } else { PROBLEM }
 }
 
-/// Prints a line. Whoever has closed the pipe reads no more of it, and what was found is told by the exit code all the same.
+/// Prints a line. A reader that closed the pipe does not get it, but the exit code says the same.
 fn print(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// The same for what is no result.
+/// Prints a line that is not a result.
 fn remark(line: impl Display) {
     let _ = writeln!(io::stderr(), "{}", Shown::message(line));
 }

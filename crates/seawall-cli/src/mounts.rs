@@ -1,22 +1,22 @@
-//! How a folder is mounted, from `/proc/self/mountinfo` (proc(5)), and what of an NFS mount's options matters.
+//! A folder's mount, from `/proc/self/mountinfo` (proc(5)), and the options of an NFS mount that matter.
 
 use crate::finding::Finding;
 use std::path::Path;
 
-/// A mount, as far as it matters here.
+/// A mount: its type and options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
     pub(crate) kind: String,
     options: Vec<String>,
 }
 
-/// The mount that `folder` lies on.
+/// The mount that `folder` is on.
 pub(crate) fn of(folder: &Path) -> Option<Mount> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     find(&table, &folder.canonicalize().ok()?)
 }
 
-/// Of the mounts that `folder` is below, the innermost; of several there, the last, which hides the others.
+/// The innermost mount that contains `folder`. If several are mounted there, the last one, which hides the others.
 fn find(table: &str, folder: &Path) -> Option<Mount> {
     let mounts = table.lines().filter_map(|line| {
         let (before, after) = line.split_once(" - ")?;
@@ -47,22 +47,22 @@ impl Mount {
         if !version.starts_with('4') || version == "4" || version == "4.0" {
             findings.push(Finding::problem(
                 CHECK,
-                format!("it is NFS {version}: what a client keeps of names is coherent, and sessions survive a lost reply, only from 4.1 on"),
+                format!("it is NFS {version}. Only from 4.1 on are a client's cached names coherent, and do sessions survive a lost reply"),
                 "mount it with vers=4.1 (the EFS mount helper does)",
             ));
         }
         if self.option("nolock").is_some() || self.option("local_lock").is_some_and(|kind| kind != "none") {
             findings.push(Finding::problem(
                 CHECK,
-                "its locks are local to each machine: writers on different machines do not see each other's lease, and refuse each other's \
-                 commits instead of waiting",
+                "its locks are local to each machine. Writers on different machines do not see each other's lease. Therefore their commits \
+                 are refused instead of waiting",
                 "mount it without nolock and local_lock",
             ));
         }
         if self.option("soft").is_some() || self.option("softerr").is_some() {
             findings.push(Finding::note(
                 CHECK,
-                "it is soft: while the server cannot be reached, transactions fail instead of waiting. Nothing is lost by it",
+                "it is soft: while the server cannot be reached, transactions fail instead of waiting. Nothing is lost",
             ));
         }
         if findings.is_empty() {

@@ -16,7 +16,7 @@ pub(crate) fn examine(name: &Path) -> (Option<Identity>, Vec<Finding>) {
             let found = Finding::problem(
                 CHECK,
                 format!("{} cannot be read: {error}", name.display()),
-                "give this process's user the right to read and write it; it must be a file",
+                "give this process's user the right to read and write it. It must be a regular file",
             );
             return (None, vec![found]);
         }
@@ -27,47 +27,51 @@ pub(crate) fn examine(name: &Path) -> (Option<Identity>, Vec<Finding>) {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
         Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
             let text =
-                format!("{} is too long: with -seawall behind it, it is to be the folder's name", name.display());
+                format!("{} is too long, because the folder's name is NAME with -seawall behind it", name.display());
             return (None, vec![Finding::problem(CHECK, text, "choose a shorter name")]);
         }
         Err(error) => Some(Err(seawall::Error::CannotOpen(format!("NAME-seawall/id: {error}")))),
     };
     let why_not = if id.is_none() { not_adoptable(name) } else { None };
     let there = match (state_of(&header), &id) {
-        (NameState::Other, None) => Finding::problem(CHECK, "it is no SQLite database", "name another file"),
+        (NameState::Other, None) => Finding::problem(CHECK, "it is not a SQLite database", "name another file"),
         (_, None) if why_not.is_some() => Finding::refusal(CHECK, why_not.unwrap_or_default()),
-        (NameState::Empty, None) => Finding::good(CHECK, "nothing is there yet: the first to open it makes it"),
+        (NameState::Empty, None) => {
+            Finding::good(CHECK, "nothing is there yet; the first process that opens it creates it")
+        }
         (NameState::Plain, None) => {
-            Finding::good(CHECK, "a plain SQLite file: the first to open it adopts it where it lies")
+            Finding::good(CHECK, "a plain SQLite file; the first process that opens it adopts it where it is")
         }
-        (NameState::Protected, None) => {
-            Finding::note(CHECK, "an adoption is under way, or was cut short: the first to open it finishes it")
-        }
+        (NameState::Protected, None) => Finding::note(
+            CHECK,
+            "an adoption is under way or was cut short; the next process that opens it finishes it",
+        ),
         (NameState::Protected, Some(Ok(identity))) => {
             Finding::good(CHECK, format!("Seawall's database {}", identity.database))
         }
         (_, Some(Err(error))) => Finding::refusal(CHECK, error),
         (NameState::Empty | NameState::Plain | NameState::Other, Some(Ok(_))) => Finding::problem(
             CHECK,
-            "it was removed or overwritten from outside; all that was committed is in NAME-seawall",
-            "put the marked copy back from a backup of NAME, of any age; or seawall.remove(NAME), to start afresh",
+            "another program removed or overwrote it; everything that was committed is in NAME-seawall",
+            "restore NAME from a backup of any age that Seawall has marked; or call seawall.remove(NAME) to start afresh",
         ),
     };
     (id.and_then(Result::ok), vec![there])
 }
 
-/// Why NAME, which has no `id`, is not adopted by being opened.
+/// Why opening NAME, which has no `id`, does not adopt it.
 fn not_adoptable(name: &Path) -> Option<String> {
     let storage = OsStorage::new(name, &std::env::temp_dir()).ok()?;
     seawall::may_be_adopted(name, &storage).err().map(|error| error.to_string())
 }
 
-/// How a file begins; `None`, if it is not there. Nothing else is opened: a pipe would be waited for, a device might act.
+/// The first bytes of a file, or `None` if it does not exist. Only files are opened, because opening a pipe can block and
+/// opening a device can have effects.
 fn beginning(path: &Path, length: usize) -> io::Result<Option<Vec<u8>>> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         found if !found.as_ref().is_ok_and(std::fs::Metadata::is_file) => {
-            return Err(found.err().unwrap_or_else(|| io::Error::other("it is no file")));
+            return Err(found.err().unwrap_or_else(|| io::Error::other("it is not a file")));
         }
         _ => {}
     }
@@ -76,7 +80,7 @@ fn beginning(path: &Path, length: usize) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// What `id` has, read as the engine reads it: through no link.
+/// The content of `id`, read as the engine reads it, which follows no link.
 fn id_of(name: &Path) -> io::Result<Option<Vec<u8>>> {
     let storage = OsStorage::new(name, &std::env::temp_dir())?;
     match storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {

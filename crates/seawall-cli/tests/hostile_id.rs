@@ -1,4 +1,4 @@
-//! Everybody who can write the folder can write `id`: it never says where signed requests go.
+//! Any user who can write the folder can write `id`. Therefore `id` never says where signed requests go.
 
 use seawall::format::identity::Identity;
 use seawall::format::ids::DatabaseId;
@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A server that keeps what it is sent, and answers nothing of use.
+/// A server that keeps the requests that it receives, and answers each with an error.
 struct Listener {
     port: u16,
     heard: Arc<Mutex<Vec<String>>>,
@@ -40,7 +40,7 @@ fn hear(mut stream: TcpStream, kept: &Mutex<Vec<String>>) {
     let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
 }
 
-/// A database's folder with an `id` that names `coordinator`, rightly summed.
+/// A database's folder with an `id` that names `coordinator`, with a correct checksum.
 fn folder(name: &Path, coordinator: &str) {
     let folder = name.with_file_name("db.sqlite3-seawall");
     fs::create_dir_all(&folder).unwrap();
@@ -62,8 +62,12 @@ fn no_request_goes_where_a_file_says() {
         child.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
         child.env("AWS_SESSION_TOKEN", "the-session-token").env("AWS_REGION", "us-east-1");
         let done = child.output().unwrap();
-        let told = String::from_utf8_lossy(&done.stdout);
-        assert!(done.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&done.stderr));
+        let printed = String::from_utf8_lossy(&done.stdout);
+        assert!(
+            done.status.success() && printed.contains("1 passed"),
+            "{printed}{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
         return;
     }
     seawall_dynamodb::register();
@@ -73,7 +77,7 @@ fn no_request_goes_where_a_file_says() {
     let path = name.to_str().unwrap();
     let endpoint = format!("http://127.0.0.1:{}", listener.port);
 
-    // The server hears what it is sent: an endpoint that the user names is used.
+    // An endpoint that the user names is used. This also shows that the server keeps its requests.
     let asked = format!("dynamodb://locks?region=us-east-1&endpoint={endpoint}");
     assert_eq!(seawall(&["doctor", path, "--coordinator", &asked]), 1);
     assert!(listener.heard().iter().any(|request| request.contains("the-session-token")), "the listener works");

@@ -1,4 +1,4 @@
-//! The native half of the Python module: `seawall._native`. The other half, `python/seawall`, gives it its shape.
+//! The native half of the Python module: `seawall._native`. The other half, `python/seawall`, is its public form.
 #![forbid(unsafe_code)]
 
 use pyo3::prelude::*;
@@ -11,20 +11,20 @@ pyo3::create_exception!(
 );
 
 /// A failure in Python's types.
-type Told = (i32, Option<String>, Option<String>, String);
+type Reported = (i32, Option<String>, Option<String>, String);
 
-fn told(failure: seawall_sqlite::Failure) -> Told {
+fn reported(failure: seawall_sqlite::Failure) -> Reported {
     let kind = failure.kind.map(|kind| format!("{kind:?}"));
     (failure.code, kind, failure.commit.map(|commit| commit.to_string()), failure.text)
 }
 
 fn raised(failure: seawall_sqlite::Failure) -> PyErr {
-    Failed::new_err(told(failure))
+    Failed::new_err(reported(failure))
 }
 
 #[pymodule]
 mod _native {
-    use super::{Told, raised, told};
+    use super::{Reported, raised, reported};
     use pyo3::exceptions::PyOSError;
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
@@ -41,7 +41,7 @@ mod _native {
         py.detach(|| seawall_sqlite::register_in(&path)).map_err(|failure| PyOSError::new_err(failure.text))
     }
 
-    /// What each number may be that somebody sets: its option's name, the least and the most, and how to say that.
+    /// The bounds of each number that can be set: its option's name, the least and the most, and the same in words.
     #[pyfunction]
     fn bounds() -> Vec<(&'static str, f64, f64, String)> {
         seawall::bounds::ALL.iter().map(|of| (of.name, of.least, of.most, of.to_string())).collect()
@@ -56,8 +56,8 @@ mod _native {
 
     /// Takes the last failure of this thread's SQLite calls: code, kind, commit id, text.
     #[pyfunction]
-    fn take_failure() -> Option<Told> {
-        seawall_sqlite::take_failure().map(told)
+    fn take_failure() -> Option<Reported> {
+        seawall_sqlite::take_failure().map(reported)
     }
 
     /// A request begins on this thread.
@@ -66,7 +66,7 @@ mod _native {
         py.detach(seawall_sqlite::begin_request);
     }
 
-    /// The request of this thread is over.
+    /// The request of this thread ends.
     #[pyfunction]
     fn end_request(py: Python<'_>) {
         py.detach(seawall_sqlite::end_request);
@@ -104,7 +104,7 @@ mod _native {
         counted(py, counts)
     }
 
-    /// Runs a command of the command line, whose arguments begin with the program's name; the answer is its exit code.
+    /// Runs a command of the command line, whose arguments begin with the program's name. Returns its exit code.
     #[pyfunction]
     fn command_line(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
         py.detach(|| seawall_cli::run(arguments))

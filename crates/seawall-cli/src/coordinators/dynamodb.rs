@@ -1,4 +1,4 @@
-//! What a DynamoDB coordinator needs: the table, its key, the four permissions, a clock that is right, a short way.
+//! Examines a DynamoDB coordinator: the table, its key, the four permissions, this machine's clock, the latency.
 
 use super::kind::{Kind, Subject, bound_to};
 use crate::finding::Finding;
@@ -14,14 +14,14 @@ use seawall_dynamodb::table::{Failure, FailureKind, Table};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Keys that no database has, one of each prefix that a policy must allow.
+/// Keys that no database has: one for each prefix that a policy must allow.
 const TRIAL_KEYS: [&str; 2] = ["seawall#doctor", "database#seawall-doctor"];
-/// It never holds: what is tried with it is only allowed or not.
+/// A condition that never holds. A request with it changes nothing and shows only whether it is allowed.
 const NEVER: &str = "attribute_exists(#pk) AND attribute_not_exists(#pk)";
 const LOOKS: usize = 10;
-/// DynamoDB in the same region answers within a few milliseconds.
+/// A longer latency means another region. DynamoDB in the same region answers within a few milliseconds.
 const FAR: Duration = Duration::from_millis(20);
-/// Signatures are refused from here on.
+/// From this difference on DynamoDB refuses signatures.
 const CLOCK_REFUSED_MILLIS: u64 = 5 * 60 * 1000;
 
 /// Where the SDK looks for an endpoint that the URL does not name.
@@ -67,7 +67,7 @@ fn examine(url: &str, subject: &Subject<'_>) -> Vec<Finding> {
     let name = table.url();
     let mut findings = vec![bound_to(&name, identity).unwrap_or_else(|| Finding::good("coordinator", name.clone()))];
     findings.extend(unencrypted(&address));
-    // Asked for first: while they are looked for in vain, the table would seem not to answer.
+    // Before the table, because a request without credentials looks like a table that does not answer.
     let credentials = match table.credentials() {
         Ok(credentials) => credentials,
         Err(why) => {
@@ -86,23 +86,24 @@ fn examine(url: &str, subject: &Subject<'_>) -> Vec<Finding> {
         findings
             .extend(identity.filter(|identity| identity.coordinator == name).map(|identity| head(&table, identity)));
     }
-    // A refusal tells the time, too: a clock that is far off is the reason for it.
+    // A refusal has the server's time as well. A clock that is far off can be the reason for the refusal.
     if reached || table.clock_ahead() != 0 {
         findings.push(clock(table.clock_ahead()));
     }
     findings
 }
 
-/// An endpoint that requests go to in clear text. The user chose it: a file cannot.
+/// An endpoint that receives requests in clear text. Only the user can have chosen it, because `id` cannot name one.
 fn unencrypted(address: &Address) -> Option<Finding> {
     let of_environment = || ENDPOINTS.iter().find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()));
     let host = unencrypted_host(&address.endpoint.clone().or_else(of_environment)?)?;
-    let text =
-        format!("requests to {host} are not encrypted: everybody on the way can read the session token, and the item");
+    let text = format!(
+        "requests to {host} are not encrypted, so everybody on the way can read the session token and the item"
+    );
     Some(Finding::note("encryption", format!("{text}; an endpoint that begins with https:// keeps them secret")))
 }
 
-/// Whether the table can be asked any more, and what it is like.
+/// Whether the table answers further requests, and the findings about it.
 fn examine_table(table: &Arc<SdkTable>) -> (bool, Vec<Finding>) {
     const CHECK: &str = "table";
     let place = format!("{} in {}", table.name(), table.region());
@@ -117,9 +118,9 @@ fn examine_table(table: &Arc<SdkTable>) -> (bool, Vec<Finding>) {
                 ),
             };
             let table = if facts.active {
-                Finding::good(CHECK, format!("{place} is there"))
+                Finding::good(CHECK, format!("{place} exists"))
             } else {
-                Finding::problem(CHECK, format!("{place} is not active"), "wait until it is made, or updated")
+                Finding::problem(CHECK, format!("{place} is not active"), "wait until DynamoDB has made or updated it")
             };
             (true, vec![table, key])
         }
@@ -136,17 +137,17 @@ fn of_verdict(check: &'static str, place: &str, verdict: &Verdict) -> Finding {
         Verdict::NoTable(_) => Finding::problem(
             check,
             format!("there is no table {place}"),
-            "is it in another region (region= in the URL, AWS_REGION)? Or make it: seawall init --create-table",
+            "check the region (region= in the URL, AWS_REGION), or make the table with seawall init --create-table",
         ),
         Verdict::NotConnected(_) | Verdict::NoAnswer(_) => Finding::problem(
             "endpoint",
             format!("{place} cannot be reached: {}", verdict.why()),
-            "is the endpoint right? In a VPC without internet DynamoDB needs a gateway endpoint, and the subnet's route table its route",
+            "check the endpoint. In a VPC without internet, DynamoDB needs a gateway endpoint and a route to it in the subnet's route table",
         ),
         Verdict::Credentials(_) => Finding::problem(
             "credentials",
             verdict.why(),
-            "set AWS_ACCESS_KEY_ID and the like, or a profile, or give the function or instance a role; and mind this machine's clock",
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or give the function or instance a role; and check this machine's clock",
         ),
         _ => Finding::problem(check, format!("{place}: {}", verdict.why()), "look at the table in the AWS console"),
     }
@@ -161,7 +162,7 @@ fn time_to_live(table: &SdkTable) -> Finding {
         }
         Ok(Some(attribute)) if names::ALL.contains(&attribute.as_str()) => Finding::problem(
             CHECK,
-            format!("the table deletes items by {attribute}, which Seawall's items have: it would delete a head"),
+            format!("the table deletes items by {attribute}, which Seawall's items have. It would delete a head"),
             "switch the table's TTL off, or to expires_at, at once",
         ),
         Ok(Some(attribute)) => Finding::good(CHECK, format!("on {attribute}, which no item of Seawall has")),
@@ -175,13 +176,13 @@ fn points_in_time(table: &SdkTable) -> Finding {
         Ok(true) => Finding::good(CHECK, "on"),
         Ok(false) => Finding::note(
             CHECK,
-            "off: an item that is lost by accident cannot be had back (the data is in the files all the same)",
+            "off, so an item that is lost by accident cannot be restored (the data is in the files all the same)",
         ),
         Err(verdict) => Finding::unknown(CHECK, verdict.why()),
     }
 }
 
-/// Each action that a database needs, tried on keys that nobody has, with a condition that never holds.
+/// Tries each action that a database needs, on keys that no database has, with a condition that never holds.
 fn permissions(table: &SdkTable) -> Vec<Finding> {
     let requests = TRIAL_KEYS.iter().flat_map(|key| {
         let (condition, values) = (NEVER, Values::new());
@@ -197,18 +198,18 @@ fn permissions(table: &SdkTable) -> Vec<Finding> {
     });
     let failures: Vec<(&str, Failure)> =
         requests.filter_map(|request| Some((request.action(), table.attempt(&request).err()?))).collect();
-    let mut told: Vec<Finding> = failures.iter().map(|(action, failure)| of_failure(action, failure)).collect();
-    told.dedup();
-    if told.is_empty() {
-        told.push(Finding::good("permissions", "GetItem, PutItem, UpdateItem and DeleteItem are allowed"));
+    let mut findings: Vec<Finding> = failures.iter().map(|(action, failure)| of_failure(action, failure)).collect();
+    findings.dedup();
+    if findings.is_empty() {
+        findings.push(Finding::good("permissions", "GetItem, PutItem, UpdateItem and DeleteItem are allowed"));
     }
-    told
+    findings
 }
 
 fn of_failure(action: &str, failure: &Failure) -> Finding {
     const CHECK: &str = "permissions";
     if failure.kind == FailureKind::Permission {
-        let remedy = format!("allow dynamodb:{action}: seawall init prints the policy");
+        let remedy = format!("allow dynamodb:{action}; seawall init prints the policy");
         Finding::problem(CHECK, format!("dynamodb:{action} is not allowed"), remedy)
     } else {
         Finding::unknown(CHECK, failure.why.clone())
@@ -231,7 +232,7 @@ fn latency(table: &SdkTable) -> Finding {
     if median <= FAR {
         Finding::good(CHECK, text)
     } else {
-        let remedy = format!("is the table in this machine's region? It is in {}", table.region());
+        let remedy = format!("check that the table is in this machine's region. The table is in {}", table.region());
         Finding::problem(CHECK, text, remedy)
     }
 }
@@ -242,15 +243,15 @@ fn clock(ahead: i64) -> Finding {
         return Finding::good(CHECK, "within 2 s of DynamoDB's");
     }
     let text =
-        format!("DynamoDB's is {:.0} s {}", ahead.abs() as f64 / 1e3, if ahead > 0 { "ahead" } else { "behind" });
+        format!("DynamoDB's clock is {:.0} s {}", ahead.abs() as f64 / 1e3, if ahead > 0 { "ahead" } else { "behind" });
     if ahead.unsigned_abs() >= CLOCK_REFUSED_MILLIS {
         Finding::problem(
             CHECK,
             text,
-            "set this machine's clock (chrony, systemd-timesyncd): signatures are refused from 5 minutes on",
+            "set this machine's clock (chrony, systemd-timesyncd). From 5 minutes on, DynamoDB refuses signatures",
         )
     } else {
-        Finding::note(CHECK, format!("{text}; leases are judged by DynamoDB's"))
+        Finding::note(CHECK, format!("{text}; Seawall judges leases by DynamoDB's clock"))
     }
 }
 
@@ -262,25 +263,25 @@ fn head(table: &SdkTable, identity: &Identity) -> Finding {
         Ok(_) => {
             return Finding::problem(
                 CHECK,
-                format!("the item {key} is not there: the head is lost. The data is in the files"),
+                format!("the item {key} does not exist, so the head is lost. The data is in the files"),
                 format!(
-                    "stop all writers, and restore the item; or run {}, which makes it anew from the files",
+                    "stop all writers, and restore the item; or run {}, which makes it again from the files",
                     ToCome::RECOVER
                 ),
             );
         }
         Err(failure) => return Finding::unknown(CHECK, failure.why),
     };
-    let told =
+    let found =
         head_of(&item, identity.database, table.name()).map(|head| (head.version.0, holder_of(&item, head.generation)));
-    match told {
+    match found {
         Ok((version, holder)) if holder.term == 0 => {
-            Finding::good(CHECK, format!("version {version}; nobody is writing"))
+            Finding::good(CHECK, format!("version {version}; no writer holds the lease"))
         }
         Ok((version, holder)) if holder.term == NO_TERM => Finding::note(
             CHECK,
             format!(
-                "version {version}; the item has a lease that does not say when it ends ({}): a writer that waits goes ahead after it has watched it for a whole lease",
+                "version {version}; the item has a lease that does not say when it ends ({}). A waiting writer takes it over after a whole lease without a change",
                 holder.label
             ),
         ),

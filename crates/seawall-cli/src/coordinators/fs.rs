@@ -18,7 +18,7 @@ fn examine(url: &str, subject: &Subject<'_>) -> Vec<Finding> {
     [binding].into_iter().chain(opening).collect()
 }
 
-/// Opens the database as a reader does: its head, and the newest commit. Makes nothing.
+/// Opens the database as a reader does, which loads its head and the newest commit. Creates nothing.
 fn opened(name: &Path) -> Finding {
     const CHECK: &str = "opening";
     let opened = OsStorage::new(name, &std::env::temp_dir())
@@ -33,7 +33,7 @@ fn opened(name: &Path) -> Finding {
                     format!(
                         "this folder is a copy of the database's: version {version} can be read, nothing can be written"
                     ),
-                    "use the original; or read this one with mode=ro, or seawall.copy, whose copy is a database of its own",
+                    "use the original; or read this one with mode=ro; or make a database of its own from it with seawall.copy",
                 )
             } else {
                 Finding::good(CHECK, format!("version {version} can be read"))
