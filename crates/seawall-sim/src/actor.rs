@@ -1,4 +1,4 @@
-//! A process of the simulation: it opens the database, and its threads read and write as long as they are let.
+//! A process of the simulation: it opens the database, and its threads read and write until the run ends.
 
 use crate::event::Event;
 use crate::locked_name::SimSqlite;
@@ -12,31 +12,31 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// After the faults, this many tries must be enough for a transaction.
+/// After the faults a transaction must succeed within this many tries.
 const TRIES: u32 = 400;
 
-/// What a process does, from its first thread's beginning to its end.
+/// A process's life, from its first thread's beginning to its end.
 pub(crate) fn live(world: &World) {
     let Some(database) = open(world) else { return };
     let process = world.my_process();
     world.open_databases().push((process, database.clone()));
     for _ in 1..world.plan().threads {
         let (world, database) = (world.clone(), database.clone());
-        // A killed process starts none.
+        // A killed process starts no thread.
         let _ = world.clone().start_thread(process, Box::new(move || act(&world, &database)), false);
     }
     act(world, &database);
-    // The last one to close it ends its background, too.
+    // The last connection that closes ends the database's background, too.
     world.open_databases().retain(|(of, _)| *of != process);
 }
 
-/// A child begins with its parent's memory: it must not use the parent's database.
+/// A forked child begins with its parent's memory. It must not use the parent's database.
 pub(crate) fn live_as_child(world: &World, parents: Arc<Database>) {
     world.met(Event::Forked);
     if parents.is_current() {
         world.violation(|| "a child takes its parent's database for its own".into());
     }
-    // What a program does that does not look: it is refused, or the segment's guard sees two writers.
+    // Like a program that does not check, the child writes. Either that is refused, or the segment's guard finds two writers.
     let mut actor = Actor::new(world, &parents);
     actor.expects_refusal();
     actor.write();
@@ -56,7 +56,7 @@ fn act(world: &World, database: &Arc<Database>) {
     if world.plan().disaster.is_some() {
         return;
     }
-    // Now whatever was begun must come right: this thread writes, and reads what it wrote.
+    // Now everything that was begun must end well: this thread writes, and reads what it wrote.
     for n in 0.. {
         if actor.write() && actor.read() {
             break;
@@ -72,7 +72,7 @@ fn act(world: &World, database: &Arc<Database>) {
     world.met(Event::Settled);
 }
 
-/// Opens the database, as often as it takes. `None` after a disaster: then it may not be had at all.
+/// Opens the database, with as many tries as that takes. After a disaster it may be impossible: `None`.
 pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
     let options = Options {
         coordinator: if world.is_on_table() { "dynamodb:".into() } else { "fs:".into() },
@@ -106,7 +106,7 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
         world.sleep(world.between(Duration::from_millis(1), Duration::from_secs(2)));
     }
     if world.plan().disaster.is_none() {
-        world.violation(|| "it cannot be opened, however often it is tried".into());
+        world.violation(|| "it cannot be opened, after any number of tries".into());
     }
     None
 }
@@ -115,10 +115,10 @@ fn may_fail_to_open(world: &World, error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Busy => true,
         ErrorKind::Full => world.plan().has_file_faults(),
-        // Or a file server forgot the lock of an adoption.
+        // Or a file server forgot an adoption's lock.
         ErrorKind::Io => world.plan().has_file_faults() || world.is_remote(),
         ErrorKind::Unreachable => world.plan().has_file_faults() || world.is_on_table(),
-        // What a client remembers of names can be stale; and an adoption that another one overtook, or that met an error, says so.
+        // A client's cached names can be stale. An adoption that another one overtook, or that met an error, reports that.
         ErrorKind::CannotOpen => {
             let text = error.to_string();
             world.is_struck()

@@ -11,20 +11,20 @@ use std::time::Duration;
 pub(crate) const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
-/// What a call does, so that trouble fits it.
+/// A call's kind, which decides the faults that it can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It changes nothing.
+    /// Changes nothing.
     Look,
-    /// It takes space.
+    /// Takes space.
     Write,
-    /// It changes a name or a lock.
+    /// Changes a name or a lock.
     Change,
-    /// It names a version …
+    /// Names a version. This kind and the next two exclude each other in the folder of versions.
     Name(Version),
-    /// … it lists all, …
+    /// Lists all versions.
     List,
-    /// … or it brings their folder to rest. These three have that folder to themselves.
+    /// Quiesces the folder of versions.
     Quiesce,
 }
 
@@ -33,11 +33,11 @@ pub(crate) enum Kind {
 enum Fault {
     Before(i32),
     After(i32),
-    /// An error now, and it takes place later.
+    /// An error now, and the effect later.
     Late,
 }
 
-/// How long a call is on its way, one way.
+/// How long a call or its reply takes, one way.
 pub(crate) fn on_the_way(world: &World) -> Duration {
     let plan = world.plan();
     if world.phase() == Phase::Trouble && world.by_chance(plan.slow) {
@@ -46,8 +46,8 @@ pub(crate) fn on_the_way(world: &World) -> Duration {
     plan.call.mul_f64(0.25 + world.pick(0..=1000) as f64 / 2000.0)
 }
 
-/// Has `effect` carried out at the far end, and waits for its result. `effect` runs without giving way. It runs once, but where
-/// the caller dies meanwhile: then later, or never.
+/// Has `effect` carried out at the far end, and waits for its result. No other thread runs during `effect`. It runs once. If
+/// the caller dies meanwhile, it runs later or never.
 pub(crate) fn call<T: Send + 'static>(
     world: &World,
     what: &'static str,
@@ -87,7 +87,7 @@ pub(crate) fn call<T: Send + 'static>(
 
 type Boxed<T> = Box<dyn FnOnce(&World) -> io::Result<T> + Send>;
 
-/// A call on its way.
+/// A call that was sent.
 struct Call<T> {
     what: &'static str,
     kind: Kind,
@@ -98,7 +98,7 @@ struct Call<T> {
     may_be_late: bool,
 }
 
-/// A call has come as far as the network or the local kernel.
+/// A call reaches the network or the local kernel.
 fn deliver<T: Send + 'static>(world: &World, mut call: Call<T>) {
     let now = world.now();
     let is_remote = world.is_remote();
@@ -107,7 +107,7 @@ fn deliver<T: Send + 'static>(world: &World, mut call: Call<T>) {
     if is_gone {
         return;
     }
-    // A hard mount waits, and sends again.
+    // A hard mount waits, and sends the call again.
     if is_remote && cut_until > now {
         let again = cut_until - now;
         let healed = again + world.between(Duration::from_millis(1), again.max(Duration::from_millis(2)));
@@ -127,7 +127,7 @@ fn deliver<T: Send + 'static>(world: &World, mut call: Call<T>) {
     arrive(world, call);
 }
 
-/// A call has come to whoever carries it out.
+/// A call reaches the server or the disk that carries it out.
 fn arrive<T: Send + 'static>(world: &World, call: Call<T>) {
     let has_folder = matches!(call.kind, Kind::Name(_) | Kind::List | Kind::Quiesce);
     if has_folder && world.disk().naming().is_some() {

@@ -8,10 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// So many lines of a trace are printed with a finding.
+/// How many of a trace's lines are printed with a finding.
 const TAIL: usize = 40;
 
-/// What many seeds came to.
+/// The result of many seeds.
 #[derive(Default)]
 pub struct Campaign {
     /// How many seeds were run, …
@@ -24,13 +24,13 @@ pub struct Campaign {
     took: Duration,
     /// How often each of [`Event::ALL`] happened.
     pub events: Vec<u64>,
-    /// The seeds that found something.
+    /// The seeds that found a violation.
     pub found: Vec<Verdict>,
 }
 
 impl Campaign {
-    /// Runs the seeds, each for `steps`, `jobs` at once. A finding ends it, after the seeds under way; `tells`: it is repeated with its
-    /// trace, and progress is shown.
+    /// Runs the seeds, each for `steps`, `jobs` at once. After a finding no further seed begins. With `tells` progress is
+    /// shown, and a finding's seed runs once more with its trace.
     pub fn run(seeds: impl Iterator<Item = u64>, steps: u64, jobs: usize, tells: bool) -> Campaign {
         let began = Instant::now();
         let seeds: Vec<u64> = seeds.collect();
@@ -75,7 +75,7 @@ impl Campaign {
         }
     }
 
-    /// What did not happen once.
+    /// The events that did not happen once.
     pub fn never_met(&self) -> Vec<&'static str> {
         let never = |((_, text), count): (&(Event, &'static str), &u64)| (*count == 0).then_some(*text);
         Event::ALL.iter().zip(&self.events).filter_map(never).collect()

@@ -15,7 +15,7 @@ pub(crate) struct Chronicle {
 }
 
 impl Chronicle {
-    /// `tells`: the trace is kept.
+    /// With `tells` the trace is kept.
     pub(crate) fn new(tells: bool) -> Chronicle {
         quiet_panics();
         Chronicle {
@@ -40,7 +40,7 @@ impl Chronicle {
         }
     }
 
-    /// Whether this is the first.
+    /// Records a violation. Returns whether it is the first.
     pub(crate) fn violated(&self, what: String) -> bool {
         let mut violation = self.violation.lock().expect("no panic while locked");
         let is_first = violation.is_none();
@@ -63,12 +63,12 @@ thread_local! {
     static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// What this thread panicked with last, and where.
+/// This thread's last panic, and its place.
 pub(crate) fn last_panic() -> String {
     LAST_PANIC.take()
 }
 
-/// A panic on a simulated thread is a finding, told with the run's seed; others are told as ever.
+/// A panic on a simulated thread is a finding, which the verdict reports with its seed. Other panics are printed as usual.
 fn quiet_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,6 +1,7 @@
-//! What befalls the processes: frost, death, loss of power, cuts, clocks that jump, forks, copies; and the end of it all.
+//! The director causes what happens to the processes: freezes, kills, losses of power, cuts, clocks that jump, forks and copies.
+//! It also ends the run.
 //!
-//! What befalls the head is in `disasters.rs`, and what the numbers of versions in `numbers.rs`.
+//! `disasters.rs` has what happens to the head, and `numbers.rs` what happens to the numbers of versions.
 
 mod disasters;
 mod numbers;
@@ -18,15 +19,15 @@ use seawall::ports::storage::File;
 use seawall_dynamodb::item::Item;
 use std::time::Duration;
 
-/// A file server keeps a silent client's locks for so long.
+/// How long a file server keeps a silent client's locks.
 pub(crate) const SERVER_LEASE: Duration = Duration::from_secs(90);
-/// After the faults a run must come to its end within this many steps: a call that hangs in a cut can take ten minutes to come back, and
-/// who waits for the lease of its caller asks for it many times a second.
+/// After the faults a run must end within this many steps. There are many, because a call that hangs in a cut can take ten minutes
+/// to return, and a waiter for its caller's lease asks many times a second.
 const STEPS_TO_SETTLE: u64 = 2_000_000;
 
 type Blow = fn(&mut Director<'_>);
 
-/// What can befall, in the order of the bits of [`crate::plan::Plan::blow_kinds`].
+/// The blows, in the order of the bits of [`crate::plan::Plan::blow_kinds`].
 const BLOWS: [Blow; 13] = [
     |director| director.freeze(Duration::from_millis(1), Duration::from_secs(1)),
     |director| director.freeze(Duration::from_millis(300), Duration::from_secs(30)),
@@ -46,10 +47,10 @@ const BLOWS: [Blow; 13] = [
 pub(crate) struct Director<'a> {
     world: &'a World,
     live: Vec<ProcessId>,
-    /// Those that know nothing of Seawall.
+    /// The programs with stock SQLite.
     stock: Vec<ProcessId>,
     clocks: Vec<Clock>,
-    /// The table's head as it once was …
+    /// An earlier state of the table's head …
     older: Option<(String, Item)>,
     /// … and the files.
     older_files: Option<Disk>,
@@ -87,7 +88,7 @@ impl Director<'_> {
         director.settle();
     }
 
-    /// NAME as somebody left it who knows nothing of Seawall, if there is to be one.
+    /// Writes NAME as stock SQLite would have left it, if the plan has such a file.
     fn write_name(&self) {
         let pages = self.world.plan().adopted;
         if pages == 0 {
@@ -173,7 +174,7 @@ impl Director<'_> {
         met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| world.met(event));
     }
 
-    /// A process is no more, and another one comes in its place.
+    /// A process is killed, and another one takes its place.
     fn kill(&mut self) {
         if let Some(process) = self.any() {
             let machine = self.machine_of(process);
@@ -201,8 +202,8 @@ impl Director<'_> {
         self.world.open_databases().retain(|(of, _)| *of != process);
     }
 
-    /// A machine stops, with all that runs on it. The file server notices only when its lease runs out; on a local disk, what was
-    /// not synced goes.
+    /// A machine stops, with all its processes. The file server notices only when its lease expires. On a local disk, writes that
+    /// were not synced are lost.
     fn lose_power(&mut self) {
         let Some(machine) = self.any().map(|process| self.machine_of(process)) else { return };
         self.world.met(Event::PowerLoss);
@@ -246,7 +247,7 @@ impl Director<'_> {
         world.check_recovery();
     }
 
-    /// A machine cannot reach the file server. After a while the server takes its locks for forgotten.
+    /// A machine cannot reach the file server. After a while the server drops the machine's locks.
     fn cut_off(&mut self) {
         let Some(machine) = self.any().map(|process| self.machine_of(process)) else { return };
         if !self.world.is_remote() {
@@ -285,7 +286,7 @@ impl Director<'_> {
         }
     }
 
-    /// The file server starts anew: locks are gone, until somebody takes them again.
+    /// The file server restarts. Its locks are gone until clients take them again.
     fn server_forgets(&mut self) {
         if self.world.is_remote() {
             self.world.met(Event::ServerForgot);
@@ -305,8 +306,8 @@ impl Director<'_> {
         self.live.push(child);
     }
 
-    /// Two processes go on from one memory: they opened the database as one, and what the operating system's randomness said until
-    /// then is the same. Neither has written yet: until its first append a process has no segment.
+    /// Two processes continue from one copied memory. They opened the database as one process, and the operating system's
+    /// randomness until then is the same. Neither has written yet, so neither has a segment.
     fn copy(&mut self) {
         if self.world.disk().find(&path_of(File::Id)).is_none() {
             return;
@@ -337,7 +338,7 @@ impl Director<'_> {
         }
     }
 
-    /// No more trouble: whoever is left must come to a good end, when he is thawed.
+    /// The faults end. Every process that is left must end well, once it is thawed.
     fn settle(&mut self) {
         let world = self.world;
         let now = world.now();

@@ -1,4 +1,4 @@
-//! The file system's own side: what is there, and what of it would outlast a loss of power.
+//! The file system itself: its files, and which part of them would survive a loss of power.
 
 use crate::paths::folder_of;
 use seawall::ports::storage::QUIESCED;
@@ -11,9 +11,9 @@ use std::time::Duration;
 struct Write {
     at: usize,
     length: usize,
-    /// How long the file was.
+    /// The file's length before it.
     end: usize,
-    /// What was there, shorter where the file ended.
+    /// The bytes before it, fewer where the file ended.
     before: Vec<u8>,
 }
 
@@ -21,9 +21,9 @@ struct Write {
 #[derive(Clone, Default)]
 pub(crate) struct Inode {
     pub(crate) bytes: Vec<u8>,
-    /// What was written and not synced.
+    /// The writes that were not synced.
     unsynced: Vec<Write>,
-    /// What was cut off and not synced: where, and what it was.
+    /// The truncations that were not synced: where, and the bytes.
     cut: Vec<(usize, Vec<u8>)>,
     /// Raised by every change.
     pub(crate) changed: u64,
@@ -31,14 +31,14 @@ pub(crate) struct Inode {
     pub(crate) made: Duration,
 }
 
-/// A name that was given or taken and whose folder was not synced since: what it meant before.
+/// A name that was made or removed and whose folder was not synced since, with what it meant before.
 #[derive(Clone)]
 struct Unsynced {
     path: String,
     before: Option<usize>,
 }
 
-/// What a file system tells of a folder.
+/// A folder's change number and time.
 #[derive(Clone, Default)]
 struct Change {
     /// Raised by every change of a name.
@@ -50,17 +50,17 @@ struct Change {
 /// The file system.
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
-    /// What its clock says.
+    /// The time by its clock.
     pub(crate) now: Duration,
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
     unsynced: Vec<Unsynced>,
     changes: BTreeMap<String, Change>,
-    /// The name that is being made, and since when: its folder has changed already, and it cannot be found yet.
+    /// The name that is being made, and since when. Its folder has changed already, but the name cannot be found yet.
     naming: Option<(String, Duration)>,
 }
 
-/// What a loss of power did.
+/// The effects of a loss of power.
 #[derive(Default)]
 pub(crate) struct Loss {
     pub(crate) torn: u64,
@@ -112,13 +112,13 @@ impl Disk {
         self.change(folder, Duration::from_nanos(QUIESCED as u64));
     }
 
-    /// A name begins to be made: its folder shows that.
+    /// A name begins to be made, and its folder shows that.
     pub(crate) fn begin_naming(&mut self, path: &str) {
         self.change(folder_of(path), self.now);
         self.naming = Some((path.to_owned(), self.now));
     }
 
-    /// What it was that was being made is done, or came to nothing.
+    /// The name is made, or its making failed.
     pub(crate) fn end_naming(&mut self) {
         self.naming = None;
     }
@@ -170,14 +170,14 @@ impl Disk {
         }
     }
 
-    /// Everybody sees it from now on; a loss of power may take it back.
+    /// Every process sees the write from now on. A loss of power may undo it.
     pub(crate) fn write(&mut self, inode: usize, at: usize, bytes: &[u8]) {
         let file = &mut self.inodes[inode];
         let end = at + bytes.len();
         let before = file.bytes.get(at.min(file.bytes.len())..end.min(file.bytes.len())).unwrap_or_default().to_vec();
         file.changed += 1;
         if before == bytes {
-            // Whatever becomes of this write, the bytes are these.
+            // Whether this write survives or not, the bytes are the same.
             return;
         }
         file.unsynced.push(Write { at, length: bytes.len(), end: file.bytes.len(), before });
@@ -187,7 +187,7 @@ impl Disk {
         file.bytes[at..end].copy_from_slice(bytes);
     }
 
-    /// The file ends at `length`, if it was longer; a loss of power may bring back what came after.
+    /// The file ends at `length`, if it was longer. A loss of power may bring back the rest.
     pub(crate) fn truncate(&mut self, inode: usize, length: usize) {
         let file = &mut self.inodes[inode];
         if file.bytes.len() > length {
@@ -197,13 +197,13 @@ impl Disk {
         }
     }
 
-    /// What was written to the file is durable, and so is its length.
+    /// The file's bytes and its length are durable.
     pub(crate) fn sync(&mut self, inode: usize) {
         self.inodes[inode].unsynced.clear();
         self.inodes[inode].cut.clear();
     }
 
-    /// What was written there is durable, and nothing else.
+    /// The writes in this range are durable, and nothing else.
     pub(crate) fn sync_range(&mut self, inode: usize, at: usize, length: usize) {
         self.inodes[inode].unsynced.retain(|write| write.at < at || write.at >= at + length);
     }
@@ -225,7 +225,7 @@ impl Disk {
         file.bytes.len() >= at + length && !file.unsynced.iter().any(touches)
     }
 
-    /// The power is lost: what was not synced stays, goes, or stays in part, each sector by itself.
+    /// The power is lost. A write that was not synced stays, is lost, or stays in part, each sector by itself.
     pub(crate) fn lose_power(&mut self, chance: &mut impl FnMut() -> u64) -> Loss {
         let mut loss = Loss::default();
         for file in &mut self.inodes {
@@ -242,7 +242,7 @@ impl Disk {
                 file.changed += 1;
             }
         }
-        // A journal keeps the order of what happened in a folder: what is lost there is the last of it.
+        // A journal keeps the order of a folder's changes. Therefore the last ones are lost.
         let mut kept: Vec<String> = Vec::new();
         for Unsynced { path, before } in std::mem::take(&mut self.unsynced).into_iter().rev() {
             if kept.iter().any(|folder| folder == folder_of(&path)) {
@@ -263,13 +263,13 @@ impl Disk {
     }
 }
 
-/// Takes a write back in part: all after some byte, or some sectors of it.
+/// Undoes a write in part: everything after some byte, or some sectors of it.
 fn tear(bytes: &mut Vec<u8>, write: &Write, dice: u64) {
     const SECTOR: usize = 512;
     let at = write.at;
     let end = bytes.len().min(at + write.length);
     let written = end.saturating_sub(at);
-    // What was there, and zeros where the file grew.
+    // The earlier bytes, and zeros where the file grew.
     let mut before = write.before.clone();
     before.resize(written, 0);
     let mut take_back = |from: usize, to: usize| {

@@ -9,7 +9,7 @@ use seawall::ports::storage::{Append, File, Scratch};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-/// A write that is durable when it returns: on a local disk that takes two steps, and the power can go between them.
+/// A write that is durable when it returns. On a local disk that takes two steps, and the power can fail between them.
 pub(crate) fn write_durably(
     world: &World,
     what: &'static str,
@@ -51,12 +51,12 @@ pub(crate) struct SimAppend {
 }
 
 impl SimAppend {
-    /// A file that was just made by this process.
+    /// A file that this process has just made.
     pub(crate) fn new(world: &World, counters: Arc<Counters>, file: File, inode: usize) -> SimAppend {
         SimAppend { world: world.clone(), counters, file, inode, maker: world.my_process(), position: 0 }
     }
 
-    /// One process writes a segment, front to back, and what was written stays as it is. (Invariant 3.)
+    /// One process writes a segment, front to back, and its bytes never change. (Invariant 3.)
     fn guard(&self) -> impl Fn(&World, &[u8]) + Send + 'static {
         let (maker, writer) = (self.maker, self.world.my_process());
         let (inode, at, file) = (self.inode, self.position, self.file);
@@ -66,7 +66,7 @@ impl SimAppend {
             }
             let disk = world.disk();
             let there = &disk.inode(inode).bytes;
-            // Behind the end: what lay there was given back after an append that failed, and this write of it comes late.
+            // A difference behind the end is allowed: a failed append gave its space back, and this write of it is late.
             let changes = there.get(at..).unwrap_or_default().iter().zip(bytes).any(|(old, new)| old != new);
             drop(disk);
             if changes {
@@ -79,7 +79,7 @@ impl SimAppend {
         matches!(self.file, File::Segment(_))
     }
 
-    /// What is in a segment, a recovery finds; whatever its writer knows of it.
+    /// A recovery finds what is in a segment, whether its writer knows about it or not.
     fn arrived(&self, bytes: Vec<u8>) -> impl Fn(&World) + Send + 'static {
         let (inode, at, is_segment) = (self.inode, self.position, self.is_segment());
         move |world| {
@@ -106,7 +106,7 @@ impl Append for SimAppend {
             synced
         };
         let (world, process) = (self.world.clone(), self.world.my_process());
-        // A short write: a part of it is there, and the rest found no space.
+        // A short write: a part of it is written, and the rest found no space.
         let short = world.by_chance(world.file_faults() / 4.0).then(|| world.pick(0..=bytes.len() as u64) as usize);
         let written = bytes[..short.unwrap_or(bytes.len())].to_vec();
         let guard = self.guard();
@@ -139,7 +139,7 @@ impl Append for SimAppend {
 }
 
 impl SimAppend {
-    /// Appends, and nothing makes it durable.
+    /// Appends without making the bytes durable.
     #[cfg(feature = "mutations")]
     fn append_unsynced(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (inode, at, bytes) = (self.inode, self.position, bytes.to_vec());
@@ -153,7 +153,7 @@ impl SimAppend {
     }
 }
 
-/// An append to a segment failed, for all that its writer knows; or its segment could not be made.
+/// An append to a segment failed as far as its writer knows, or its segment could not be made.
 pub(crate) fn append_failed(world: &World) {
     world.with_process(world.my_process(), |process| process.failed_appends += 1);
 }

@@ -1,7 +1,7 @@
 //! DynamoDB's items, and what its requests do to them.
 //!
-//! A small reader of DynamoDB's own expressions, as far as `seawall_dynamodb::request` has them: so that the very text which
-//! Amazon is sent decides here, too. `tests/items.rs` compares every answer with that of Amazon's DynamoDB Local.
+//! It interprets those of DynamoDB's expressions that `seawall_dynamodb::request` has, so that the text that Amazon receives
+//! decides here as well. `tests/items.rs` compares every answer with that of Amazon's DynamoDB Local.
 
 use seawall_dynamodb::item::{Item, Value, names, number, text};
 use seawall_dynamodb::request::{Answer, Request, Values};
@@ -15,7 +15,7 @@ use std::vec::IntoIter;
 pub struct Items(pub BTreeMap<String, Item>);
 
 impl Items {
-    /// Carries a request out, in one step. Panics where DynamoDB would call it invalid: that is a mistake of the program.
+    /// Carries a request out, in one step. Panics if DynamoDB would refuse it as invalid, because that is a mistake in the program.
     pub fn apply(&mut self, request: &Request) -> Answer {
         match request {
             Request::Get { key } => Answer::Done(self.0.get(key).cloned()),
@@ -27,7 +27,7 @@ impl Items {
                 })
             }
             Request::Update { key, change, values } => self.change(key, change.condition, values, |items, old| {
-                // Where there is none, an item is made: so every condition must name what only a real one has.
+                // As in DynamoDB, an update makes an item that does not exist. Therefore every condition names an attribute of a head.
                 let mut item = old.unwrap_or_else(|| Item::from([(names::PK.to_owned(), text(key))]));
                 Expression::new(change.effect, values).take_effect(&mut item);
                 items.insert(key.clone(), item.clone());
@@ -40,7 +40,7 @@ impl Items {
         }
     }
 
-    /// Lets `effect` take place if `condition` holds for the item of `key`, which it is given; it tells what to answer.
+    /// Runs `effect` with the item of `key` if `condition` holds for it. `effect` returns the item for the answer.
     fn change(
         &mut self,
         key: &str,
@@ -54,7 +54,7 @@ impl Items {
     }
 }
 
-/// A condition or an update, read from front to back. Both sides of AND and OR are read, whatever the first one says.
+/// A condition or an update, read from front to back. Both sides of AND and OR are read in any case.
 struct Expression<'a> {
     text: &'a str,
     tokens: Peekable<IntoIter<&'a str>>,
@@ -200,7 +200,7 @@ fn tokens(text: &str) -> Vec<&str> {
     tokens
 }
 
-/// How two values compare; those of different types do not.
+/// How two values compare. Values of different types do not.
 fn compared(a: &Value, b: &Value) -> Option<Ordering> {
     match (a, b) {
         (Value::Text(a), Value::Text(b)) => Some(a.cmp(b)),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_no_texts_and_what_is_missing_is_like_nothing() {
+    fn numbers_are_no_texts_and_a_missing_attribute_equals_nothing() {
         assert!(holds("#gen < :ten AND #lease = :text AND begins_with(#lease, :text)"));
         for none in ["#lease < :ten", "#lease = :nine", "#gen = :text", "#sweep = :nine", "#sweep < :nine"] {
             assert!(!holds(none), "{none}");
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "\"BETWEEN\" is not understood, in \"#gen BETWEEN :nine\"")]
-    fn what_is_not_understood_is_told() {
+    fn an_unknown_expression_panics() {
         holds("#gen BETWEEN :nine");
     }
 }

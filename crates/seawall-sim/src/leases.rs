@@ -1,4 +1,4 @@
-//! Who holds the lease, as the simulator sees it: when it was taken over, and that nobody takes one that has not run out.
+//! The holders of leases: the simulator counts takeovers, and checks that no request takes a lease that has not expired.
 
 use crate::event::Event;
 use crate::process::ProcessId;
@@ -8,13 +8,13 @@ use seawall_dynamodb::request::{Change, Values};
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-/// Whose lease is which generation's.
+/// The holder of each generation's lease.
 #[derive(Default)]
 pub(crate) struct Leases {
     owners: Mutex<HashMap<u64, (String, ProcessId)>>,
 }
 
-/// The lease is a politeness, and politeness has rules: whoever holds one that has not run out is not robbed of it. (m1 C5)
+/// The lease is advisory, but no request may take it from a holder before it expires, nor touch one that is not its own. (m1 C5)
 pub(crate) fn check_lease(
     world: &World,
     change: &Change,
@@ -61,7 +61,7 @@ pub(crate) fn check_lease(
     }
 }
 
-/// A lease was taken over from `holder`.
+/// Another process took the lease over from `holder`.
 pub(crate) fn took_over(world: &World, holder: ProcessId) {
     let (is_dead, appending, swapping) =
         world.with_process(holder, |process| (process.is_dead, process.appending, process.swapping));

@@ -13,12 +13,12 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long it sleeps between two tries in the end. A holder that is frozen keeps the lock for hours, and steps are counted.
+/// The sleep between two tries. It is long, because a frozen holder keeps the lock for hours and steps are counted.
 const BUSY_SLEEP: Duration = Duration::from_millis(100);
 
 pub(crate) struct SimSqlite(pub(crate) World);
 
-/// NAME under one of stock SQLite's locks. It is given back when this is dropped.
+/// NAME under one of stock SQLite's locks, which dropping this gives back.
 pub(crate) struct LockedName {
     world: World,
     inode: usize,
@@ -29,7 +29,7 @@ fn failed(what: &str) -> impl Fn(io::Error) -> Error {
     move |error| Error::io(format!("{what} NAME"), error)
 }
 
-/// Opens NAME; `create`: makes it, empty, if it is absent.
+/// Opens NAME. With `create` it makes an empty NAME if there is none.
 pub(crate) fn open_name(world: &World, create: bool) -> io::Result<usize> {
     let is_remote = world.is_remote();
     let machine = world.with_process(world.my_process(), |process| process.machine);
@@ -56,13 +56,13 @@ pub(crate) fn is_marked(disk: &Disk, inode: usize) -> bool {
     state_of(&bytes[..HEADER.min(bytes.len())]) == NameState::Protected
 }
 
-/// Tries to take the lock that stock SQLite takes: EXCLUSIVE to write, and SHARED where the mark lets it only read. `None`: others have it,
-/// or gave NAME back in between.
+/// Tries to take stock SQLite's lock: EXCLUSIVE to write, or SHARED where the mark allows only reading. `None` if others have it, or
+/// gave NAME back in between.
 pub(crate) fn try_lock(world: &World, inode: usize) -> io::Result<Option<LockedName>> {
     let process = world.my_process();
     let looks = || call(world, "look for the mark", Kind::Look, move |world| Ok(is_marked(&world.disk(), inode)));
     let mode = if looks()? { NameMode::Shared } else { NameMode::Exclusive };
-    // Whoever gets an error closes the file, and with it the lock goes.
+    // After an error SQLite closes the file, which gives the lock back.
     let key = call(world, "lock NAME", Kind::Look, move |world| Ok(world.locks().take_name(world, process, mode)))?;
     let Some(key) = key else { return Ok(None) };
     let locked = LockedName { world: world.clone(), inode, key };
@@ -88,8 +88,8 @@ impl PlainSqlite for SimSqlite {
 }
 
 impl LockedName {
-    /// Does something with the file, at the server, if it still knows of the lock: a client whose lock it forgot can do nothing any more by
-    /// the file that it locked (measured).
+    /// Does something with the file, at the server, if the server still has the lock. A client whose lock the server forgot can do
+    /// nothing more with the file that it locked (measured).
     pub(crate) fn with_disk<T: Send + 'static>(
         &self,
         what: &'static str,

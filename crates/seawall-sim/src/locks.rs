@@ -1,17 +1,17 @@
-//! The file server's locks: advice, nothing more.
+//! The file server's locks, which are only advisory.
 
 use crate::leases::took_over;
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::ports::storage::Lock;
 
-/// Who has which.
+/// The locks and their holders.
 #[derive(Default)]
 pub(crate) struct Locks {
     held: Vec<(Lock, ProcessId)>,
     /// Stock SQLite's locks on NAME.
     name: Vec<NameLock>,
-    /// How many there have been.
+    /// How many locks on NAME there have been.
     names: u64,
 }
 
@@ -22,16 +22,16 @@ struct NameLock {
     mode: NameMode,
 }
 
-/// Tells a lock on NAME from every other one, past and to come: what was sent under one is refused under the next.
+/// Identifies one lock on NAME among all, past and future. A request that was sent under one lock is refused under the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NameKey(u64);
 
-/// What a lock on NAME is for.
+/// The mode of a lock on NAME.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NameMode {
-    /// Others read as well, and nobody writes.
+    /// Others can read as well, and no process can write.
     Shared,
-    /// Nobody else reads or writes.
+    /// No other process can read or write.
     Exclusive,
 }
 
@@ -46,7 +46,7 @@ impl Locks {
         {
             took_over(world, passed_over);
         }
-        // A dead process's locks are given back when its machine closes its files: it gets no more.
+        // A dead process gets no more locks: its machine closes its files, which gives its locks back.
         if is_free && !world.with_process(process, |process| process.is_dead) {
             self.held.retain(|(held, _)| *held != lock);
             self.held.push((lock, process));
@@ -59,7 +59,7 @@ impl Locks {
         self.held.retain(|held| *held != (lock, process));
     }
 
-    /// Takes NAME's lock, if those who have it let others in.
+    /// Takes NAME's lock, if its holders' modes allow that.
     pub(crate) fn take_name(&mut self, world: &World, process: ProcessId, mode: NameMode) -> Option<NameKey> {
         let is_free = match mode {
             NameMode::Shared => self.name.iter().all(|held| held.mode == NameMode::Shared),
@@ -74,7 +74,7 @@ impl Locks {
         Some(key)
     }
 
-    /// Whether this lock is still held, and lets its holder write.
+    /// The mode of this lock, if it is still held.
     pub(crate) fn holds_name(&self, key: NameKey) -> Option<NameMode> {
         self.name.iter().find(|held| held.key == key).map(|held| held.mode)
     }
@@ -83,7 +83,7 @@ impl Locks {
         self.name.retain(|held| held.key != key);
     }
 
-    /// The server forgot the process, or its machine said that it is dead.
+    /// Drops the process's locks: the server forgot it, or its machine reported that it is dead.
     pub(crate) fn forget(&mut self, process: ProcessId) {
         self.held.retain(|(_, holder)| *holder != process);
         self.name.retain(|held| held.process != process);

@@ -1,4 +1,4 @@
-//! `seawall-sim`: runs many seeds and prints what they met; or one seed, with its trace.
+//! `seawall-sim`: runs many seeds and prints the events that they met, or runs one seed and prints its trace.
 
 #[cfg(feature = "mutations")]
 mod mutants;
@@ -8,32 +8,32 @@ use seawall_sim::campaign::Campaign;
 use seawall_sim::run::run;
 use std::process::ExitCode;
 
-/// Runs Seawall's engine on simulated machines: every fault on demand, one seed, one order of events.
+/// Runs Seawall's engine on simulated machines, with every kind of fault. The same seed gives the same order of events.
 #[derive(Parser)]
 struct Arguments {
-    /// Runs this seed alone, and prints its trace.
+    /// Run this seed alone, and print its trace.
     #[arg(long)]
     seed: Option<u64>,
     /// How many seeds to run.
     #[arg(long, default_value_t = 330)]
     seeds: u64,
-    /// The first of them.
+    /// The first seed.
     #[arg(long, default_value_t = 1)]
     first: u64,
-    /// A seed has so many steps of trouble; then it comes to its end.
+    /// How many steps with faults a seed has before it ends.
     #[arg(long, default_value_t = 30_000)]
     steps: u64,
     /// How many seeds run at once.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Fails if anything that a full campaign must meet was not met.
+    /// Fail if the campaign did not meet every event.
     #[arg(long)]
     complete: bool,
-    /// Runs each mutation of the engine until a check catches it.
+    /// Run each mutation of the engine until a check catches it.
     #[cfg(feature = "mutations")]
     #[arg(long)]
     mutants: bool,
-    /// Only the mutation of this number.
+    /// Run only the mutation with this number.
     #[cfg(feature = "mutations")]
     #[arg(long)]
     mutant: Option<String>,
@@ -56,7 +56,10 @@ fn main() -> ExitCode {
     println!("{campaign}");
     let is_complete = !arguments.complete || campaign.never_met().is_empty();
     if !is_complete {
-        println!("FAILED: a full campaign must meet everything, and it never met: {}", campaign.never_met().join("; "));
+        println!(
+            "FAILED: a full campaign must meet every event, and this one never met: {}",
+            campaign.never_met().join("; ")
+        );
     }
     if campaign.found.is_empty() && is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,4 +1,4 @@
-//! Deliberate mistakes that a storage or a coordinator makes: the engine meets them as it would meet real ones.
+//! Deliberate mistakes of a storage or a coordinator. To the engine they look like real ones.
 
 use seawall::Result;
 use seawall::Version;
@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many of the bytes that a segment is appended are not made durable: all, or a commit's pages without its frame.
+/// How many of the bytes that are appended to a segment are not made durable: all, or a commit's pages without its frame.
 pub(crate) fn not_synced(bytes: &[u8]) -> usize {
     if is(Mutation::AppendNotDurable) {
         return bytes.len();
@@ -29,20 +29,20 @@ pub(crate) fn not_synced(bytes: &[u8]) -> usize {
     pages
 }
 
-/// What the naming of a version says. Version 0 is named when a database is adopted; all others by swaps.
+/// The answer to the naming of a version. An adoption names version 0, and swaps name all others.
 pub(crate) fn published(version: Version, published: io::Result<()>) -> io::Result<()> {
     let is_taken = published.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
     if version > Version(0) && is_taken && is(Mutation::SwapUnconditional) {
         return Ok(());
     }
     if version > Version(0) && is_taken && is(Mutation::TakenIsFailure) {
-        // Of this kind the engine knows that nothing was carried out.
+        // After an error of this kind the engine assumes that nothing was carried out.
         return Err(io::ErrorKind::StorageFull.into());
     }
     published
 }
 
-/// Whether a forked process is taken for its parent.
+/// Whether a forked process counts as its parent.
 pub(crate) fn forks_go_unseen() -> bool {
     is(Mutation::ForkGoesOn)
 }

@@ -7,14 +7,14 @@ use seawall_sim::plan::{Disaster, Plan, Setting};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// So many seeds a mutation may live through.
+/// How many seeds a mutation may survive.
 const SEEDS: usize = 1000;
 /// These change the coordinator in DynamoDB …
 const ON_TABLE: [&str; 7] = ["2", "3", "9a", "9b", "9c", "10", "22"];
 /// … and these that in the file system.
 const ON_FILES: [&str; 10] = ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43"];
 
-/// Whether a run of this plan has the code at work that the mutation changes, and often what it takes to show.
+/// Whether a run of this plan executes the code that the mutation changes, and often has the circumstances that expose it.
 fn concerns(number: &str, plan: &Plan) -> bool {
     let is_concerned = match plan.setting {
         Setting::Dynamo => !ON_FILES.contains(&number),
@@ -35,7 +35,7 @@ fn concerns(number: &str, plan: &Plan) -> bool {
         }
 }
 
-/// Whether an acquire is often doubled and the swap after it late, with time for another's whole turn between the three.
+/// Whether an acquire often arrives twice and the swap after it late, with time for another process's whole turn in between.
 fn overtakes(plan: &Plan) -> bool {
     let (second, ten) = (Duration::from_secs(1), Duration::from_secs(10));
     plan.request_faults >= 0.3 && plan.fates == u32::MAX && plan.latest <= ten && plan.rest >= second
@@ -46,23 +46,23 @@ fn leaves_unknown(plan: &Plan) -> bool {
     plan.setting == Setting::Dynamo && plan.request_faults >= 0.6 && plan.fates == u32::MAX
 }
 
-/// Whether processes are often frozen while they write, until their numbers are collected.
+/// Whether processes are often frozen while they write, until their numbers are garbage-collected.
 fn oversleeps(plan: &Plan) -> bool {
     let second = Duration::from_secs(1);
     plan.retention <= second && plan.rest <= second / 10 && plan.blows.is_some_and(|longest| longest <= 5 * second)
 }
 
-/// Whether processes often begin to write again while they still have their last lease.
+/// Whether processes often begin to write again while they still hold their last lease.
 fn comes_back(plan: &Plan) -> bool {
     plan.threads > 1 && plan.rest <= Duration::from_millis(10) && plan.blows.is_some()
 }
 
-/// Whether names are often looked up while they are made, and many are made at once by the server's clock.
+/// Whether names are often looked up while they are made, and the server's clock often gives many the same time.
 fn shows_early(plan: &Plan) -> bool {
     plan.shows_early >= 0.5 && plan.tick >= Duration::from_millis(100)
 }
 
-/// Runs the mutations that were asked for, if any were.
+/// Runs the mutations that the arguments ask for, if any.
 pub(crate) fn asked(arguments: &Arguments) -> Option<ExitCode> {
     let wanted = |mutation: &Mutation| arguments.mutant.as_deref().is_none_or(|number| mutation.number() == number);
     if !arguments.mutants && arguments.mutant.is_none() {

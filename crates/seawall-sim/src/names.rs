@@ -1,37 +1,37 @@
-//! What a machine's NFS client remembers of names: as measured on Linux 6.1, names that were once found missing above all.
+//! The name cache of a machine's NFS client, as measured on Linux 6.1. Above all it keeps names that were once missing.
 
 use crate::disk::Disk;
 use crate::paths::{COMMITS, folder_of};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// For so long a client believes what it knows of a folder (`acdirmin`).
+/// How long a client trusts its cache of a folder (`acdirmin`).
 const BELIEVES: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 struct Folder {
-    /// The folder's change number when it was asked for last, and when that was.
+    /// The folder's change number when the client last asked for it, and when that was.
     change: u64,
     asked: Duration,
-    /// Which names mean what; `None`: nothing.
+    /// What each name means; `None`: there is no such name.
     known: BTreeMap<String, Option<usize>>,
 }
 
-/// A client's memory.
+/// A client's cache.
 #[derive(Default)]
 pub(crate) struct Names {
     folders: BTreeMap<String, Folder>,
 }
 
 impl Names {
-    /// What `path` means, without asking. `None`: it must be asked.
+    /// What `path` means, without asking the server. `None`: the client must ask.
     pub(crate) fn remembered(&self, path: &str, now: Duration) -> Option<Option<usize>> {
         let folder = self.folders.get(folder_of(path))?;
         (now - folder.asked < BELIEVES).then(|| folder.known.get(path).copied()).flatten()
     }
 
-    /// The same, from folder to folder: where one is remembered as missing, so is what lies in it. The folder of versions is held
-    /// open: its names are looked up in it.
+    /// The same, from folder to folder. If a folder is cached as missing, so are the names in it. The folder of versions is held
+    /// open, so its names are looked up in it directly.
     pub(crate) fn followed(&self, path: &str, now: Duration) -> Option<Option<usize>> {
         if folder_of(path) == COMMITS {
             return self.remembered(path, now);
@@ -54,7 +54,7 @@ impl Names {
         found
     }
 
-    /// The server said that the folder's change number is `change`: another one than before voids everything.
+    /// The server said that the folder's change number is `change`. If it differs from before, the folder's cache is void.
     pub(crate) fn asked(&mut self, folder: &str, change: u64, now: Duration) {
         let known = self.folders.entry(folder.to_owned()).or_default();
         if known.change != change {
@@ -70,7 +70,7 @@ impl Names {
         self.folders.entry(folder_of(path).to_owned()).or_default().known.insert(path.to_owned(), inode);
     }
 
-    /// This client itself made `path` mean that. If nobody else changed the folder meanwhile, the rest stays known.
+    /// This client itself gave `path` that meaning. If no other client changed the folder meanwhile, the rest stays cached.
     pub(crate) fn made(&mut self, path: &str, inode: Option<usize>, change: u64, now: Duration) {
         let folder = self.folders.entry(folder_of(path).to_owned()).or_default();
         if folder.change + 1 == change {

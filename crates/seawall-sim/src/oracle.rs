@@ -1,7 +1,7 @@
-//! What is true, whatever the processes believe: the chain of commits as the durable bytes have it, and what was told to whom.
+//! The oracle knows what is true: the chain of commits according to the durable bytes, and what each process was answered.
 //!
-//! The oracle reads each commit when its head is put in place, by itself, from the disk; from then on every page that anybody
-//! reads is compared with a plain model. Its checks are the design's invariants; each says which.
+//! It reads each commit from the disk by itself when its head is put in place. From then on it compares every page that a process
+//! reads with a plain model. Its checks are the design's invariants, and each check says which.
 
 mod recovery;
 
@@ -24,19 +24,19 @@ use std::time::Duration;
 
 pub(crate) use recovery::Recovery;
 
-/// Numbers a transaction of the run. It is written into every page that the transaction writes.
+/// A transaction's number in the run. The transaction writes it into each of its pages.
 pub(crate) type Number = u64;
 
 /// A page's content, as far as the model knows it.
 pub(crate) type Sum = [u8; 8];
 
-/// A page that a commit wrote, by which transaction, and its content.
+/// A page that a commit wrote, the transaction that wrote it, and its content.
 type Written = (PageNo, Number, Sum);
 
-/// A writer whose append failed marks what it appended; if that fails as well, it can only say so.
+/// A writer whose append failed appends a mark that refuses it. If that fails as well, it can only report the failure.
 const TOO_MANY: u32 = 2;
 
-/// A version that is in the order.
+/// A version in the order of commits.
 struct Link {
     head: Head,
     page_count: u32,
@@ -46,7 +46,7 @@ struct Link {
     since: Duration,
 }
 
-/// A transaction whose outcome its process could not tell.
+/// A transaction whose outcome its process does not know.
 struct Unknown {
     process: ProcessId,
     since: Duration,
@@ -59,24 +59,24 @@ struct Unknown {
 pub(crate) struct Oracle {
     chain: Vec<Link>,
     segments: Segments,
-    /// What each page is since which version.
+    /// Each page's contents, and since which version it has each.
     pages: BTreeMap<u32, Vec<(u64, Sum)>>,
     committed: HashMap<Number, u64>,
     refused: HashSet<Number>,
-    /// Those of them whose mark could not be written: two writes to segments failed, or more.
+    /// The refused ones whose mark could not be written, because two or more writes to segments failed.
     unmarked: HashSet<Number>,
-    /// Whose outcome its process could not tell.
+    /// The transactions whose outcome their process does not know.
     unknown: Vec<Unknown>,
-    /// The newest version that was acknowledged or read to the end, and since when: it only ever rises.
+    /// The newest version that was acknowledged or read to the end, and since when. It only ever rises.
     floors: Vec<(Duration, u64)>,
     acknowledged: u64,
-    /// Versions that a loss of power took, which nobody had been told of. Somebody may have built on one, and said so, before that.
+    /// Versions that a loss of power took before they were acknowledged. A writer may have committed over one before that.
     taken: HashSet<Digest>,
-    /// What stock SQLite has committed to NAME: each page's sum.
+    /// The pages that stock SQLite has committed to NAME, by their sums.
     name: Vec<Sum>,
     /// What a recovery would find.
     pub(crate) recovery: Recovery,
-    /// After a disaster the head does not move any more.
+    /// After a disaster the head no longer moves.
     is_over: bool,
 }
 
@@ -103,7 +103,7 @@ impl Oracle {
         self.chain.get(version.0 as usize + 1).map(|link| link.since)
     }
 
-    /// The head is another one now. (Invariants 1, 2, 7; and that a swap never writes the base.)
+    /// The head has changed. (Invariants 1, 2, 7; and a swap never writes the base.)
     pub(crate) fn observe(&mut self, head: Head, disk: &Disk, now: Duration) -> Result<Vec<Event>, String> {
         if self.is_over {
             return Err(format!("the head was moved to version {} after a disaster", head.version.0));
@@ -120,13 +120,13 @@ impl Oracle {
             return Err(format!("version {} does not follow version {}", head.version.0, last.head.version.0));
         }
         let mut events = Vec::new();
-        let is_cut_anew = last.page_size.is_some_and(|size| size != frame.page_size);
-        if is_cut_anew {
+        let changes_page_size = last.page_size.is_some_and(|size| size != frame.page_size);
+        if changes_page_size {
             let numbers = pages.iter().map(|(page, ..)| page.0);
             if !numbers.eq(1..=frame.page_count) {
                 return Err(format!("version {} has another page size, and not every page", head.version.0));
             }
-            events.push(Event::CutAnew);
+            events.push(Event::PageSizeChanged);
         } else if frame.page_count < last.page_count {
             events.push(Event::Shrank);
         } else if self.chain.iter().any(|link| link.page_count > last.page_count) && frame.page_count > last.page_count
@@ -150,8 +150,8 @@ impl Oracle {
         }
         for (page, number, sum) in pages {
             if Some(number) != transaction {
-                // What the database grew by without being written is zero; what is only cut anew was written by others.
-                if number != 0 && !is_cut_anew {
+                // Pages by which the database grew unwritten are zero. A commit that only changes the page size has others' pages.
+                if number != 0 && !changes_page_size {
                     return Err(format!("version {} has pages of two transactions", head.version.0));
                 }
             }
@@ -162,7 +162,7 @@ impl Oracle {
         Ok(events)
     }
 
-    /// Stock SQLite committed to NAME; now it has these pages. After the adoption that is a commit which no version has.
+    /// Stock SQLite committed to NAME, which has these pages now. After the adoption, no version would contain that commit.
     pub(crate) fn name_written(&mut self, pages: Vec<Sum>) -> Result<(), String> {
         self.name = pages;
         if self.chain.is_empty() {
@@ -172,7 +172,7 @@ impl Oracle {
         }
     }
 
-    /// Version 0 has what stock SQLite committed to NAME, all of it, and nobody can write it any more.
+    /// Version 0 has everything that stock SQLite committed to NAME, and stock SQLite can no longer write NAME.
     fn check_adopted(&self, head: &Head, disk: &Disk) -> Result<(), String> {
         let base = head
             .base
@@ -205,7 +205,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// The head's commit frame and pages, from what is durable.
+    /// The head's commit frame and pages, from the durable bytes.
     fn read(&self, head: &Head, disk: &Disk) -> Result<(CommitFrame, Vec<Written>), String> {
         let version = head.version.0;
         let place = head.commit.place.ok_or_else(|| format!("version {version} names no frame"))?;
@@ -251,8 +251,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// A loss of power left `newest` as the newest version: what was acknowledged must be there. (Invariant 5.)
-    /// Version 0 is nobody's before the adoption `is_done`.
+    /// A loss of power left `newest` as the newest version. Every acknowledged version must be there. (Invariant 5.)
+    /// Version 0 may be lost until the adoption `is_done`.
     pub(crate) fn power_lost(&mut self, newest: Option<Version>, is_done: bool) -> Result<(), String> {
         let Some(newest) = newest else {
             if is_done || self.chain.len() > 1 {
@@ -267,24 +267,24 @@ impl Oracle {
         }
         while self.chain.len() as u64 > newest.0 + 1 {
             let link = self.chain.pop().expect("there are more than it shall be");
-            // Nobody was told, and nobody who saw it is left: it may come again, or never.
+            // It was not acknowledged, and no process that saw it is left. It may come again or never.
             link.transaction.map(|number| self.committed.remove(&number));
             self.taken.insert(link.head.commit.digest);
             self.pages.values_mut().for_each(|sums| sums.retain(|(version, _)| *version < link.head.version.0));
         }
-        // What was read and not acknowledged was never promised to anybody who comes now.
+        // A version that was read but not acknowledged was never promised to later processes.
         self.floors.iter_mut().for_each(|(_, floor)| *floor = newest.0.min(*floor));
         Ok(())
     }
 
-    /// The head was lost or set back, or what it names was forged: from now on nobody may move it.
+    /// The head was lost or set back, or its commit was forged. From now on no process may move the head.
     pub(crate) fn disaster(&mut self) {
         self.is_over = true;
     }
 
-    // What is told to actors.
+    // What actors ask and report.
 
-    /// The version that whoever begins now must see at least. (Invariant 9.)
+    /// The oldest version that a transaction that begins now may see. (Invariant 9.)
     pub(crate) fn floor(&self) -> u64 {
         self.floors.last().map_or(0, |(_, floor)| *floor)
     }
@@ -326,7 +326,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// A transaction was reported as failed: it is not in the order, and never will be. (Invariant 6.) Meanwhile so many appends failed.
+    /// A transaction was reported as failed. It is not in the order of commits, and never will be. (Invariant 6.) During it so many
+    /// appends failed.
     pub(crate) fn failed(&mut self, number: Number, failed_appends: u32) -> Result<(), String> {
         self.refuse(number, failed_appends);
         match self.committed.get(&number) {
@@ -342,12 +343,12 @@ impl Oracle {
         }
     }
 
-    /// The outcome of a transaction is unknown; `failed_appends` of its process had failed before it.
+    /// The outcome of a transaction is unknown. Before it, `failed_appends` of its process had failed.
     pub(crate) fn unknown(&mut self, process: ProcessId, number: Number, since: Duration, failed_appends: u32) {
         self.unknown.push(Unknown { process, since, number, failed_appends });
     }
 
-    /// A transaction of the process that began at `began` went well: whatever was unknown before is settled. (Invariant 10.)
+    /// A transaction of the process that began at `began` succeeded. That settles every earlier unknown outcome. (Invariant 10.)
     pub(crate) fn settled(&mut self, process: ProcessId, began: Duration, failed_appends: u32) -> Vec<Event> {
         let is_settled = |unknown: &mut Unknown| unknown.process == process && unknown.since < began;
         let settled: Vec<Unknown> = self.unknown.extract_if(.., is_settled).collect();
@@ -361,7 +362,7 @@ impl Oracle {
         settled.into_iter().map(settle).collect()
     }
 
-    /// A read transaction got this version, and must have got `least`. (Invariants 4, 9.)
+    /// A read transaction got this version, and must have got at least `least`. (Invariants 4, 9.)
     pub(crate) fn check_version(&self, version: Version, page_count: u32, least: u64, why: &str) -> Result<(), String> {
         match self.page_count(version) {
             None => Err(format!("version {} was read, and the order has no such version", version.0)),
@@ -375,7 +376,7 @@ impl Oracle {
         }
     }
 
-    /// A read transaction of this version came to its end: whoever begins now must not see an older one.
+    /// A read transaction of this version ended. A transaction that begins now must not see an older one.
     pub(crate) fn was_read(&mut self, version: Version, now: Duration) {
         self.raise(version.0, now);
     }
@@ -387,18 +388,18 @@ impl Oracle {
             Some((since, _)) => {
                 Err(format!("page {page} at version {} is not what version {since} made it", version.0))
             }
-            None => Err(format!("page {page} was read at version {}, and nobody ever wrote it", version.0)),
+            None => Err(format!("page {page} was read at version {}, and no transaction ever wrote it", version.0)),
         }
     }
 
-    /// The version that wrote what `page` is at `version`, and what it wrote.
+    /// The version that wrote the content of `page` at `version`, and that content.
     pub(crate) fn written(&self, version: Version, page: u32) -> Option<(u64, Sum)> {
         let sums = self.pages.get(&page)?;
         let after = sums.partition_point(|(since, _)| *since <= version.0);
         after.checked_sub(1).map(|at| sums[at])
     }
 
-    /// Every acknowledged transaction's version, and what is in the order otherwise, for the end.
+    /// How many commits there are in the order.
     pub(crate) fn commits(&self) -> u64 {
         self.committed.len() as u64
     }

@@ -1,8 +1,8 @@
-//! What one seed's run is: where the database lies, who is at work, and how much goes wrong.
+//! One seed's plan: where the database lies, which processes there are, and how often faults happen.
 
 use std::time::Duration;
 
-/// What the database lies on, and what orders it.
+/// The database's file system and coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
     /// One machine's local disk, several processes, the `fs` coordinator.
@@ -13,21 +13,21 @@ pub enum Setting {
     Dynamo,
 }
 
-/// What can become of the head, or of what it names.
+/// A disaster: what happens to the head, or to its commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disaster {
     /// The head is lost.
     Lost,
     /// The head is set back to an older state.
     SetBack,
-    /// The files are set back: a backup was brought back, and the head is not in them.
+    /// The files are set back: a backup of them was restored, and the head is newer.
     FilesSetBack,
-    /// Where the head's commit was, another whole frame lies that says it is that commit.
+    /// The head's commit frame is replaced by another whole frame that claims to be that commit.
     Forged,
 }
 
-/// A run, as drawn from its seed. Each run has some kinds of trouble and lacks others: what is rare beside everything else
-/// comes often where it is nearly alone.
+/// A run, as drawn from its seed. Each run has some kinds of faults and lacks others, because an event that is rare among all
+/// faults is frequent among few.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Where the database lies.
@@ -40,49 +40,49 @@ pub struct Plan {
     pub threads: usize,
     /// How many pages the database has, about.
     pub pages: u32,
-    /// The adopted file's pages; none: it begins empty.
+    /// The adopted file's pages; 0: the database begins empty.
     pub adopted: u32,
     /// How long an actor rests between two transactions, at most.
     pub rest: Duration,
     /// How long a lease is.
     pub lease: Duration,
-    /// The page cache's size: none, or enough for everything, so that what is evicted is no matter of chance.
+    /// The page cache's size: none, or enough for everything, so that evictions are not random.
     pub page_cache: usize,
-    /// A call takes so long, most often …
+    /// How long a call usually takes …
     pub call: Duration,
-    /// … and, with this probability, up to so long.
+    /// … and, with this probability, up to [`Plan::slowest`].
     pub slow: f64,
-    /// See above.
+    /// How long a slow call takes at most.
     pub slowest: Duration,
     /// A file operation fails with this probability.
     pub file_faults: f64,
-    /// A request to the table meets trouble with this probability.
+    /// A request to the table meets a fault with this probability.
     pub request_faults: f64,
-    /// Which troubles there are: a bit for each of a request's fates.
+    /// Which faults there are: a bit for each of a request's fates.
     pub fates: u32,
-    /// What arrives late does so up to so much later.
+    /// How much later a late call or request arrives at most.
     pub latest: Duration,
-    /// How long until the next blow, at most; none: no blows.
+    /// The longest time until the next blow; `None`: no blows.
     pub blows: Option<Duration>,
     /// Which blows there are: a bit for each.
     pub blow_kinds: u32,
-    /// Whether machines' clocks go at other rates, and tell other times.
+    /// Whether machines' clocks have different rates and times.
     pub clocks_differ: bool,
     /// A transaction that has written rolls back with this probability.
     pub rollbacks: f64,
-    /// A version's number is collected so long after it was superseded: shorter than Seawall ever will, for no sleeper may be harmed
-    /// however short it is.
+    /// How long after it was superseded a version's number is garbage-collected. It is shorter than Seawall's retention will ever be,
+    /// because no late publication may do harm, however short the retention.
     pub retention: Duration,
-    /// The file system's clock goes on by so much at once.
+    /// The resolution of the file system's clock.
     pub tick: Duration,
     /// A file server shows a folder as changed some time before it finds the new name there, with this probability.
     pub shows_early: f64,
-    /// What befalls the database in the end, if anything.
+    /// The disaster at the end, if any.
     pub disaster: Option<Disaster>,
     /// How many programs have NAME open and write it by stock SQLite's rules, without knowing of Seawall.
     pub stock: usize,
-    /// While a process opens the database, a file operation fails with this probability, if it is the higher one: a run has one adoption
-    /// that succeeds, and with this many that fail before it.
+    /// While a process opens the database, a file operation fails with this probability, if it is the higher one. A run has only one
+    /// adoption that succeeds. This makes others fail before it.
     pub opening_faults: f64,
     /// A process that has listed the folder of versions sleeps before it goes on, with this probability.
     pub lister_sleeps: f64,
@@ -132,7 +132,7 @@ impl Plan {
             opening_faults: 0.0,
             lister_sleeps: 0.0,
         };
-        // Drawn last: the seeds from before there was this keep the rest of their plans.
+        // Drawn last, so that seeds keep the rest of their earlier plans.
         let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
         plan.stock = one_of(&[0.0, 1.0, 2.0]) as usize;
         plan.opening_faults = one_of(&[0.0, 0.02, 0.05, 0.1]);

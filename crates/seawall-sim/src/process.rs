@@ -4,10 +4,10 @@ use seawall::{Moment, Version};
 use std::fmt;
 use std::time::Duration;
 
-/// What 1970 was so long ago when the run begins.
+/// The time since 1970 when the run begins.
 const EPOCH: Duration = Duration::from_secs(1_795_000_000);
 
-/// Numbers a process; never used again.
+/// A process's number, which is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ProcessId(pub(crate) usize);
 
@@ -17,10 +17,10 @@ impl fmt::Display for ProcessId {
     }
 }
 
-/// How a machine's clocks go.
+/// A machine's clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    /// Both go so fast.
+    /// The rate of both clocks.
     pub(crate) rate: f64,
     /// The wall clock is ahead by so many nanoseconds.
     pub(crate) ahead: i64,
@@ -31,37 +31,37 @@ pub(crate) struct Process {
     /// The machine that it runs on.
     pub(crate) machine: usize,
     pub(crate) is_dead: bool,
-    /// Its machine lost its power: nothing of what it had begun takes place any more.
+    /// Its machine lost its power. Nothing that it began takes place any more.
     pub(crate) is_gone: bool,
-    /// Nothing of it runs until then.
+    /// It does not run until then.
     pub(crate) frozen_until: Duration,
     pub(crate) clock: Clock,
-    /// When it began; its monotonic clock runs from there.
+    /// When it began. Its monotonic clock runs from there.
     began: Duration,
-    /// So much of the time its monotonic clock stood still.
+    /// How long its monotonic clock stood still.
     stood_still: Duration,
     /// It cannot reach the file server until then …
     pub(crate) cut_until: Duration,
     /// … nor the table.
     pub(crate) table_cut_until: Duration,
-    /// How many appends and swaps of it are on their way.
+    /// How many of its appends and swaps are in flight.
     pub(crate) appending: u32,
     pub(crate) swapping: u32,
-    /// A swap of it took place, and the reply was lost: it waits for an answer that will not come.
-    pub(crate) waits_in_vain: bool,
-    /// Its clocks jumped or stood still: its ages mean nothing.
+    /// Its swap took place, and the reply was lost. It waits for an answer that will not come.
+    pub(crate) misses_its_reply: bool,
+    /// Its clocks jumped or stood still, so that its ages mean nothing.
     pub(crate) clock_troubled: bool,
     /// It has no database yet.
     pub(crate) is_opening: bool,
-    /// Its lease is one under which it has named a version: all others know who has it.
+    /// It has named a version under its lease. Therefore all others know its holder.
     pub(crate) is_lease_told: bool,
-    /// The newest version in a list that it was given and has not looked up yet.
+    /// The newest version of its last listing, until it looks that version up.
     pub(crate) listed: Option<Version>,
-    /// How many of its appends to segments have failed; a segment that could not be made counts as well.
+    /// How many of its appends to segments have failed. A segment that could not be made counts as well.
     pub(crate) failed_appends: u32,
     /// The newest version that a transaction of it has seen to the end.
     pub(crate) seen: u64,
-    /// What the operating system's randomness says until the process was copied: the same to its twin.
+    /// The operating system's randomness until the process was copied, which its twin shares.
     pub(crate) shared_chance: Option<fastrand::Rng>,
 }
 
@@ -79,7 +79,7 @@ impl Process {
             table_cut_until: Duration::ZERO,
             appending: 0,
             swapping: 0,
-            waits_in_vain: false,
+            misses_its_reply: false,
             clock_troubled: false,
             is_opening: false,
             is_lease_told: false,
@@ -90,12 +90,12 @@ impl Process {
         }
     }
 
-    /// The one that is in no machine, and directs the others.
+    /// The director, which is on no machine.
     pub(crate) fn director() -> Process {
         Process::new(usize::MAX, Clock { rate: 1.0, ahead: 0 }, Duration::ZERO)
     }
 
-    /// What its clocks say at the true time `now`.
+    /// Its clocks at the true time `now`.
     pub(crate) fn now(&self, now: Duration) -> Moment {
         let monotonic = now.saturating_sub(self.began).saturating_sub(self.stood_still).mul_f64(self.clock.rate);
         let wall = EPOCH + now.mul_f64(self.clock.rate);
@@ -103,12 +103,12 @@ impl Process {
         Moment { monotonic, wall: Duration::from_nanos(nanos as u64) }
     }
 
-    /// How long `time` by its clock takes.
+    /// The true length of `time` by its clock.
     pub(crate) fn true_time(&self, time: Duration) -> Duration {
         time.min(Duration::from_secs(1 << 30)).div_f64(self.clock.rate)
     }
 
-    /// Nothing of it runs between the two true times. A machine that sleeps stops its monotonic clock, too.
+    /// It does not run between the two true times. A machine that sleeps also stops its monotonic clock.
     pub(crate) fn freeze(&mut self, now: Duration, until: Duration, clock_stops: bool) {
         if until > self.frozen_until {
             let more = until - self.frozen_until.max(now);

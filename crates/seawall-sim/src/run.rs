@@ -15,22 +15,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a run came to.
+/// A run's result.
 #[derive(Debug)]
 pub struct Verdict {
     /// The seed that repeats it.
     pub seed: u64,
-    /// How many times something happened.
+    /// How many steps it had.
     pub steps: u64,
-    /// How much time passed in it.
+    /// Its virtual time.
     pub time: Duration,
     /// How many commits there are in the order.
     pub commits: u64,
     /// How often each of [`crate::Event::ALL`] happened.
     pub events: Vec<u64>,
-    /// What was wrong first.
+    /// The first violation.
     pub violation: Option<String>,
-    /// What happened, if it was to be told.
+    /// The trace, if it was asked for.
     pub trace: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Runs `seed` for `steps` steps, and then to its end. `tells`: with its trace.
+/// Runs `seed` for `steps` steps, and then to its end. With `tells` the verdict has the trace.
 pub fn run(seed: u64, steps: u64, tells: bool) -> Verdict {
     kinds::add("dynamodb", |_, database, storage| {
         let coordinator = DynamoCoordinator::new(Arc::new(SimTable(World::here())), database, storage.clone());
@@ -73,7 +73,7 @@ pub fn run(seed: u64, steps: u64, tells: bool) -> Verdict {
     }
 }
 
-/// The coordinator, or, if a deliberate mistake is asked for, one that makes it.
+/// The coordinator; with the feature `mutations`, wrapped in one that makes the active deliberate mistake.
 fn with_mistakes(
     coordinator: Box<dyn Coordinator>,
     _database: DatabaseId,
@@ -85,16 +85,16 @@ fn with_mistakes(
     coordinator
 }
 
-/// At the end: every byte of the history is as it was, and a newcomer reads it all, and writes at the price that the design names.
+/// At the end every byte of the history is unchanged, and a new process reads all of it and writes within the design's budget.
 fn look_back(world: &World) {
-    // Whatever is still on its way arrives, and what dead machines held is given back.
+    // Everything in flight arrives, and the server drops dead machines' locks.
     world.sleep(world.plan().latest + SERVER_LEASE);
     let intact = world.oracle().verify(&world.disk());
     world.check(intact);
     let mut scanned = Recovery::default();
     scanned.scan(&world.disk());
     if !world.oracle().recovery.agrees(&scanned) {
-        world.violation(|| "what is in the segments is not what came to them".into());
+        world.violation(|| "the segments' bytes are not those that reached them".into());
     }
     world.check_recovery();
     let newcomer = world.clone();

@@ -1,4 +1,4 @@
-//! A table in the cloud: requests are lost, doubled, late, refused, and carried out after their sender is dead.
+//! The simulated DynamoDB: requests are lost, duplicated, late, refused, and carried out after their sender is dead.
 
 use crate::calls::on_the_way;
 use crate::event::Event;
@@ -16,15 +16,15 @@ use seawall_dynamodb::table::{Failure, FailureKind, Table};
 use std::time::Duration;
 
 const NAME: &str = "locks";
-/// An attempt without an answer is given up after this.
+/// How long an attempt waits for an answer.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// What becomes of a request.
+/// A request's fate.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Lost,
     ReplyLost,
-    /// It is carried out when nobody waits for it any more.
+    /// It is carried out when no process waits for it any more.
     Late,
     /// It is carried out once more, later.
     Again,
@@ -48,7 +48,7 @@ const FATES: [Fate; 9] = [
     Fate::ServerErrorAfter,
 ];
 
-/// The way of one process to the table.
+/// A process's connection to the table.
 pub(crate) struct SimTable(pub(crate) World);
 
 impl Table for SimTable {
@@ -79,14 +79,14 @@ impl Table for SimTable {
             false => None,
         };
         if let Some(fate) = fate {
-            world.tell(|| format!("{} is to fare ill: {fate:?}", name_of(request)));
+            world.tell(|| format!("{} is to fail: {fate:?}", name_of(request)));
         }
         let is_swap = name_of(request) == "swap";
         world.with_process(process, |process| process.swapping += u32::from(is_swap));
         let answer = world.ask(|reply| send(world, request, process, fate, reply));
         world.with_process(process, |process| {
             process.swapping -= u32::from(is_swap);
-            process.waits_in_vain &= !is_swap;
+            process.misses_its_reply &= !is_swap;
         });
         answer
     }
@@ -130,7 +130,7 @@ fn send(world: &World, request: &Request, process: ProcessId, fate: Option<Fate>
             }
             world.after(there, move |world| {
                 if world.with_process(process, |process| process.is_dead) {
-                    // It was on its way when its sender died: it arrives now, later, or never.
+                    // It was in flight when its sender died. It arrives now, later, or never.
                     match world.pick(0..=2) {
                         0 => drop(arrive(world, &request, process, true)),
                         1 => {
@@ -150,7 +150,7 @@ fn send(world: &World, request: &Request, process: ProcessId, fate: Option<Fate>
                             world.met(Event::HeadUnseen);
                         }
                         let is_in_place = name_of(&request) == "swap" && matches!(answer, Answer::Done(_));
-                        world.with_process(process, |process| process.waits_in_vain |= is_in_place);
+                        world.with_process(process, |process| process.misses_its_reply |= is_in_place);
                         return reply.answer(world, failure(FailureKind::Unclear, "no answer"), ATTEMPT);
                     }
                     Some(Fate::ServerErrorAfter) => {
@@ -174,7 +174,7 @@ fn send(world: &World, request: &Request, process: ProcessId, fate: Option<Fate>
     }
 }
 
-/// The table carries the request out; the oracle looks on.
+/// The table carries the request out, and the oracle checks it.
 fn arrive(world: &World, request: &Request, process: ProcessId, is_late: bool) -> Answer {
     let key = match request {
         Request::Get { key } | Request::Update { key, .. } | Request::Delete { key, .. } => key.clone(),
@@ -201,7 +201,7 @@ fn arrive(world: &World, request: &Request, process: ProcessId, is_late: bool) -
         met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| world.met(event));
     }
     if took_place {
-        look_on(world, request, process, before.as_ref(), after.as_ref(), is_late);
+        check_effect(world, request, process, before.as_ref(), after.as_ref(), is_late);
     }
     answer
 }
@@ -215,7 +215,7 @@ fn name_of(request: &Request) -> &'static str {
     }
 }
 
-fn look_on(
+fn check_effect(
     world: &World,
     request: &Request,
     process: ProcessId,
@@ -238,13 +238,13 @@ fn look_on(
         {
             world.violation(|| "the head of the database was removed".into());
         }
-        // Adopters that come too late each put their own, and take it back. A late copy of a put can come after all; then `high` tells.
+        // An adopter that comes too late puts its own head, and removes it. A late copy of a put can still arrive; then `high` shows it.
         (Request::Put { item, .. }, None, Some(_))
             if !is_late
                 && world.oracle().head().is_some()
                 && database_in_id(world).is_some_and(|id| is_head_of(item, id)) =>
         {
-            world.violation(|| "a lost head was put anew".into());
+            world.violation(|| "a lost head was put again".into());
         }
         _ => {}
     }
@@ -264,7 +264,7 @@ fn database_in_id(world: &World) -> Option<DatabaseId> {
     identity::parse(id).ok().map(|identity| identity.database)
 }
 
-/// `id` has its name: from now on the head of its database is the head.
+/// `id` has its name. From now on the head of its database is the head.
 pub(crate) fn adopted(world: &World) {
     let Some(database) = database_in_id(world) else {
         return world.violation(|| "id has its name, and cannot be read".into());

@@ -1,7 +1,7 @@
-//! A program that knows nothing of Seawall: it has NAME open, and writes it by stock SQLite's rules for as long as it is let.
+//! A program with stock SQLite: it has NAME open, and writes it by stock SQLite's rules until the mark forbids that.
 //!
-//! What stock SQLite does in a rollback journal's protection is one step here. Under its lock it looks at page 1 first, whatever it remembers of
-//! the file: at the mark, and at the change counter, which says whether its cache is still good.
+//! A transaction that stock SQLite protects by a rollback journal is one step here. Under its lock it always reads page 1 first: the mark, and
+//! the change counter, which says whether its cache is still valid.
 
 use crate::calls::Kind;
 use crate::disk::Disk;
@@ -17,15 +17,15 @@ use seawall::ports::storage::File;
 use std::time::Duration;
 
 pub(crate) const PAGE: usize = 512;
-/// Where page 1 has the write version, the change counter, the page count, and the counter as of which that is right.
+/// The offsets in page 1 of the write version, the change counter, the page count, and the counter for which that count is valid.
 const WRITE_VERSION: usize = 18;
 const CHANGE_COUNTER: std::ops::Range<usize> = 24..28;
 const PAGE_COUNT: std::ops::Range<usize> = 28..32;
 const VERSION_VALID_FOR: std::ops::Range<usize> = 92..96;
-/// What stock SQLite compares to tell whether its cache is still good.
+/// The bytes that stock SQLite compares to see whether its cache is still valid.
 const FILE_VERSION: std::ops::Range<usize> = 24..40;
 
-/// What a connection keeps of the file between two transactions.
+/// A connection's cache of the file between two transactions.
 struct Cache {
     version: Vec<u8>,
     pages: Vec<u8>,
@@ -42,7 +42,7 @@ pub(crate) fn first_page(world: &World) -> Vec<u8> {
     page
 }
 
-/// A page's content, without what an adoption changes of it.
+/// A page's content, without the bytes that an adoption changes.
 pub(crate) fn sum_of(page: u32, image: &[u8]) -> Sum {
     let mut image = image.to_vec();
     if page == 1 {
@@ -58,7 +58,7 @@ pub(crate) fn sums_of(bytes: &[u8]) -> Vec<Sum> {
     (1..).zip(bytes.chunks(PAGE)).map(|(page, image)| sum_of(page, image)).collect()
 }
 
-/// Writes NAME again and again, until the end. Most often as soon as it may be written: what an adoption leaves open for a moment is found so.
+/// Writes NAME again and again, until the end. It usually writes as soon as it may, which finds the moments that an adoption leaves open.
 pub(crate) fn use_name(world: &World) {
     let mut cache = None;
     let mut rest = Duration::from_millis(1);
@@ -77,7 +77,7 @@ pub(crate) fn use_name(world: &World) {
         if !is_worth_it {
             continue;
         }
-        // As with any program: what fails is tried again.
+        // Like any program, it tries again after a failure.
         let Ok(inode) = open_name(world, true) else { continue };
         if let Ok(Some(locked)) = try_lock(world, inode) {
             transact(world, &locked, &mut cache);
@@ -103,13 +103,13 @@ fn transact(world: &World, locked: &LockedName, cache: &mut Option<Cache>) {
     *cache = done.ok().flatten();
 }
 
-/// Whether stock SQLite takes the file for a database, or for an empty one, that it may write.
+/// Whether the file is, to stock SQLite, a database that it may write, or an empty one.
 fn may_be_written(disk: &Disk, inode: usize) -> bool {
     let bytes = &disk.inode(inode).bytes;
     matches!(state_of(&bytes[..HEADER.min(bytes.len())]), NameState::Empty | NameState::Plain)
 }
 
-/// Whether an empty database is only half there, as a failed adoption can leave it. To stock SQLite that is no database, and it keeps nothing
+/// Whether an empty database is incomplete, as a failed adoption can leave it. To stock SQLite that is not a database, so it caches nothing
 /// of it.
 fn is_torn(bytes: &[u8]) -> bool {
     const ROOT_PAGE_TYPE: usize = 100;
@@ -117,7 +117,7 @@ fn is_torn(bytes: &[u8]) -> bool {
     state_of(&bytes[..HEADER]) == NameState::Protected && (bytes.len() < page_size || bytes[ROOT_PAGE_TYPE] == 0)
 }
 
-/// A file that says that it is unchanged must be.
+/// A file whose change counter is unchanged must be unchanged.
 fn check_cache(world: &World, disk: &Disk, inode: usize, known: Option<&Cache>) {
     let bytes = &disk.inode(inode).bytes;
     if let Some(known) = known
@@ -125,7 +125,7 @@ fn check_cache(world: &World, disk: &Disk, inode: usize, known: Option<&Cache>) 
         && *bytes != known.pages
     {
         world.violation(|| {
-            "NAME has changed, and its change counter says that it has not: stock SQLite would use old pages".into()
+            "NAME has changed, and its change counter has not, so stock SQLite would use old pages".into()
         });
     }
 }

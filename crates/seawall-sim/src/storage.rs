@@ -1,4 +1,4 @@
-//! The engine's storage, on the simulated disk: call by call what `OsStorage` does on a local disk and on NFS.
+//! The engine's storage, on the simulated disk. It makes the same calls as `OsStorage` on a local disk and on NFS.
 
 mod lookups;
 
@@ -19,10 +19,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many publications are remembered.
+/// How many publications are remembered.
 const SLEEPERS: usize = 256;
 
-/// A process's way to the database's files.
+/// A process's access to the database's files.
 pub(crate) struct SimStorage {
     world: World,
     counters: Arc<Counters>,
@@ -42,7 +42,7 @@ impl SimStorage {
         self.world.with_process(process, |process| process.machine)
     }
 
-    /// Changes a name; on NFS that is durable at once, and the client knows what it did.
+    /// Changes a name. On NFS that is durable at once, and the client's cache has the change.
     fn rename(
         &self,
         what: &'static str,
@@ -153,7 +153,7 @@ impl Storage for SimStorage {
     }
 
     fn discard_folder(&self) {
-        // One that is not empty stays, as does one where the call fails.
+        // A folder stays if it is not empty, or if the call fails.
         let _ = self.remove_folder(FOLDER);
     }
 
@@ -228,7 +228,7 @@ impl Storage for SimStorage {
         self.rename("link", Kind::Write, path_of(to), move |disk, path| {
             disk.link(&from, path)?;
             if to == File::Id && world.is_on_table() {
-                // After this effect: the disk is lent out now.
+                // After this effect, because the disk is locked now.
                 world.after(Duration::ZERO, adopted);
             }
             Ok(())
@@ -293,7 +293,7 @@ impl Storage for SimStorage {
 impl FsOrder for SimStorage {
     fn look(&self, known: Version) -> io::Result<Look> {
         self.counters.count(Operation::Coordinator);
-        let changed = self.look_anew()?;
+        let changed = self.look_again()?;
         let next = self.record(known.next())?;
         let mut after_next = None;
         if next.is_some() {
@@ -315,14 +315,14 @@ impl FsOrder for SimStorage {
         let list = || {
             call(&self.world, "list", Kind::List, move |world| {
                 let disk = world.disk();
-                // Whoever lists looks at the folder anew.
+                // A listing asks for the folder's change number.
                 if let Some(machine) = machine {
                     world.names(machine).asked(COMMITS, disk.change_of(COMMITS), world.now());
                 }
                 Ok(versions_on(&disk))
             })
         };
-        // A listing is not of one moment: some names are as of its beginning, and some as of its end.
+        // A listing is not of one moment. Some names are as of its beginning, and some as of its end.
         let is_of_beginning = |version: &Version| version.0.is_multiple_of(2);
         let begin = list()?.into_iter().filter(is_of_beginning);
         let listed: Vec<Version> =
@@ -351,7 +351,7 @@ impl FsOrder for SimStorage {
             if !self.is_remote() || !world.by_chance(world.file_faults()) {
                 return Ok(());
             }
-            // The server forgot this client after it had carried the request out: the repeated one meets its own success.
+            // The server forgot this client after it had carried the request out. The repeated request finds its own success.
             world.met(Event::OwnSuccessExists);
             Err(io::ErrorKind::AlreadyExists.into())
         });
@@ -364,10 +364,10 @@ impl FsOrder for SimStorage {
         self.sync_folder(COMMITS)
     }
 
-    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
+    fn stamps(&self, versions: &[Version], again: bool) -> io::Result<Vec<Option<Stamp>>> {
         self.counters.count(Operation::Metadata);
-        if anew {
-            self.look_anew()?;
+        if again {
+            self.look_again()?;
         }
         versions.iter().map(|version| self.stamp_of(*version)).collect()
     }
@@ -407,12 +407,12 @@ impl FsOrder for SimStorage {
     }
 }
 
-/// A link's stamp: it never changes, and no other has the same.
+/// A link's stamp. It never changes, and no two links have the same one.
 fn stamp_of(disk: &Disk, inode: usize) -> Stamp {
     Stamp { inode: Disk::number(inode), size: 0, changed: disk.inode(inode).made.as_nanos() as i128 }
 }
 
-/// Remembers a publication that was sent: it may come again, long after.
+/// Remembers a publication that was sent. It may arrive again, long after.
 fn sleeps(world: &World, version: Version, record: &str) {
     let mut sleepers = world.sleepers();
     if sleepers.len() == SLEEPERS {
@@ -421,7 +421,7 @@ fn sleeps(world: &World, version: Version, record: &str) {
     sleepers.push_back((version, record.to_owned()));
 }
 
-/// A head was put in place by naming its version. A number that was collected and is named anew is no head.
+/// A head was put in place by naming its version. A garbage-collected number that is named again is not a head.
 fn published(world: &World, disk: &Disk, head: Head, process: ProcessId) {
     let mut oracle = world.oracle();
     if oracle.newest().is_some_and(|newest| head.version <= newest) {
@@ -434,7 +434,7 @@ fn published(world: &World, disk: &Disk, head: Head, process: ProcessId) {
     world.observed(observed, version, process);
 }
 
-/// The versions that are named.
+/// The versions that have names.
 pub(crate) fn versions_on(disk: &Disk) -> Vec<Version> {
     disk.list(COMMITS).filter_map(|name| name.parse().ok().map(Version)).collect()
 }

@@ -1,4 +1,4 @@
-//! One thread's transactions: each is compared with the oracle, step by step.
+//! One thread's transactions. Each is compared with the oracle, step by step.
 
 use crate::event::Event;
 use crate::oracle::{Number, Sum};
@@ -19,13 +19,13 @@ pub(crate) struct Actor<'a> {
     world: &'a World,
     database: &'a Arc<Database>,
     process: ProcessId,
-    /// A web request that began then, by its process's clocks and truly.
+    /// When a web request began, by its process's clocks and by the true time.
     request: Option<(Moment, Duration)>,
     expects_refusal: bool,
     last_error: String,
 }
 
-/// When a transaction began, and what it must see.
+/// When a transaction began, and the version that it must see at least.
 #[derive(Clone, Copy)]
 struct Begun {
     at: Duration,
@@ -40,7 +40,7 @@ impl<'a> Actor<'a> {
         Actor { world, database, process, request: None, expects_refusal: false, last_error: String::new() }
     }
 
-    /// It has another process's database: that must be refused.
+    /// It has another process's database. Its write must be refused.
     pub(crate) fn expects_refusal(&mut self) {
         self.expects_refusal = true;
     }
@@ -69,7 +69,7 @@ impl<'a> Actor<'a> {
         Begun { at: self.world.now(), least, why: "strict", is_after_disaster }
     }
 
-    /// Reads at some freshness; whether that went well.
+    /// Reads at some freshness. Returns whether that succeeded.
     pub(crate) fn read(&mut self) -> bool {
         if self.world.is_calm() {
             return self.read_as(Freshness::Transaction);
@@ -128,7 +128,7 @@ impl<'a> Actor<'a> {
         }
     }
 
-    /// A transaction got a snapshot: what was unknown to this process before is settled, and the version is new enough.
+    /// A transaction got a snapshot. That settles this process's earlier unknown outcomes, and the version must be new enough.
     fn sees(&self, snapshot: &Snapshot, begun: Begun) {
         let failed_appends = self.failed_appends();
         let mut oracle = self.world.oracle();
@@ -148,14 +148,14 @@ impl<'a> Actor<'a> {
         self.world.with_process(self.process, |process| process.failed_appends)
     }
 
-    /// A read came to its end: nobody who begins now may see an older version.
+    /// A read ended. A transaction that begins now must not see an older version.
     fn over(&self, snapshot: &Snapshot) {
         let (version, now) = (snapshot.version(), self.world.now());
         self.world.with_process(self.process, |process| process.seen = process.seen.max(version.0));
         self.world.oracle().was_read(version, now);
     }
 
-    /// Reads some pages, or all; whether that went well. The page map says of each which version wrote it. (Invariants 4, 8.)
+    /// Reads some pages, or all. Returns whether that succeeded. The page map says which version wrote each. (Invariants 4, 8.)
     fn read_pages(&mut self, snapshot: &Snapshot, all: bool) -> bool {
         let count = snapshot.page_count();
         if count == 0 {
@@ -176,7 +176,7 @@ impl<'a> Actor<'a> {
             if writer != written.map(|(version, _)| version) {
                 let version = snapshot.version().0;
                 self.world.violation(|| {
-                    format!("the map of version {version} says of page {page}: {writer:?}, and {written:?} is true")
+                    format!("the map of version {version} has {writer:?} for page {page}, and {written:?} is true")
                 });
             }
             match self.database.read_page(snapshot, PageNo(page)) {
@@ -206,7 +206,7 @@ impl<'a> Actor<'a> {
         }
     }
 
-    /// Writes; whether it was acknowledged.
+    /// Writes. Returns whether the commit was acknowledged.
     pub(crate) fn write(&mut self) -> bool {
         let begun = self.begun();
         let timeout = self.timeout();
@@ -218,8 +218,9 @@ impl<'a> Actor<'a> {
                 if self.world.by_chance(0.15) && !self.world.is_calm() {
                     return self.only_read(&transaction, begun);
                 }
-                // What it reads is certain once it has committed: then its version follows what it read. Only a lease that a commit told
-                // everybody of lets it begin without a look; otherwise it would often be refused, though it was told to try again.
+                // Its reads are certain once it has committed, because its version then follows the one that it read. It may begin without a
+                // look only under a lease that an earlier commit made known. Otherwise it would often be refused after it was advised to
+                // try again.
                 let is_told =
                     self.world.with_process(self.process, |process| process.is_lease_told) || self.world.is_on_table();
                 let is_kept = transaction.unconfirmed().is_some();
@@ -239,7 +240,7 @@ impl<'a> Actor<'a> {
         }
     }
 
-    /// Reads every page of the newest version; whether that went well.
+    /// Reads every page of the newest version. Returns whether that succeeded.
     pub(crate) fn read_all(&mut self) -> bool {
         let begun = self.begun();
         let Some(snapshot) = self.snapshot(Freshness::Transaction, begun) else { return false };
@@ -248,9 +249,9 @@ impl<'a> Actor<'a> {
         read
     }
 
-    /// Commits when nothing else happens: one append, and the coordinator's trips, as the design's budget has them.
+    /// Commits when nothing else happens. That costs one append and the coordinator's trips of the design's budget.
     pub(crate) fn write_at_its_price(&mut self) {
-        // The first append makes the segment, and what lingers of the turn before is over after this.
+        // The first append makes the segment, and the turn before has ended after this sleep.
         self.world.sleep(Duration::from_secs(5));
         let before = self.database.counts();
         let number = self.world.next_transaction();
@@ -263,12 +264,12 @@ impl<'a> Actor<'a> {
         let trips = if self.world.is_on_table() { 2 } else { 3 };
         if committed.is_err() || cost.appends != 1 || cost.coordinator > trips {
             self.world.violation(|| {
-                format!("a write costs {cost:?}, and one append and {trips} trips are its price: {committed:?}")
+                format!("a write costs {cost:?}, and the budget is one append and {trips} trips: {committed:?}")
             });
         }
     }
 
-    /// A write transaction that writes nothing after all.
+    /// A write transaction that writes nothing.
     fn only_read(&mut self, transaction: &Transaction, begun: Begun) -> bool {
         let snapshot = transaction.snapshot();
         if !self.read_pages(snapshot, false) {
@@ -294,7 +295,7 @@ impl<'a> Actor<'a> {
         let timeout = self.timeout();
         match self.database.upgrade(&snapshot, timeout) {
             Ok(transaction) => {
-                // Between what was read and what is written nothing happened.
+                // No other commit may come between what it read and what it writes.
                 if transaction.snapshot().version() != snapshot.version() {
                     self.world.violation(|| "a transaction read one version and writes over another".into());
                 }
@@ -312,7 +313,7 @@ impl<'a> Actor<'a> {
         self.world.between(Duration::from_millis(50), Duration::from_secs(30))
     }
 
-    /// Reads and writes in a transaction, and commits it or not; whether it was acknowledged.
+    /// Reads and writes in a transaction, and commits it or not. Returns whether a commit was acknowledged.
     fn fill(&mut self, mut transaction: Transaction) -> bool {
         let (world, number) = (self.world, self.world.next_transaction());
         let size = page_size(&transaction);
@@ -337,7 +338,7 @@ impl<'a> Actor<'a> {
             written.insert(page, page_checksum(&image));
         }
         if world.by_chance(0.05) {
-            // Longer than its lease, now and then.
+            // Sometimes for longer than its lease.
             world.sleep(world.between(Duration::from_millis(1), world.plan().lease * 3));
         }
         if world.by_chance(world.plan().rollbacks) {
@@ -345,7 +346,7 @@ impl<'a> Actor<'a> {
             return false;
         }
         if world.by_chance(0.05) {
-            return self.cut_anew(transaction, number, &snapshot);
+            return self.change_page_size(transaction, number, &snapshot);
         }
         let page_count = match world.pick(0..=9) {
             0 if transaction.page_count() > 1 => world.pick(1..=transaction.page_count().into()) as u32,
@@ -362,8 +363,8 @@ impl<'a> Actor<'a> {
         self.conclude(number, &snapshot, committed, &written, failed_before)
     }
 
-    /// Commits, and the pages become larger or smaller: the same bytes, cut anew.
-    fn cut_anew(&mut self, mut transaction: Transaction, number: Number, before: &Snapshot) -> bool {
+    /// Commits with another page size: the same bytes, in larger or smaller pages.
+    fn change_page_size(&mut self, mut transaction: Transaction, number: Number, before: &Snapshot) -> bool {
         let (world, old) = (self.world, page_size(&transaction));
         let bytes: Result<Vec<u8>, Error> = (1..=transaction.page_count()).try_fold(Vec::new(), |mut bytes, page| {
             bytes.extend_from_slice(&transaction.read_page(PageNo(page))?);
@@ -430,7 +431,7 @@ impl<'a> Actor<'a> {
         }
     }
 
-    /// A page's content: whose it is, and something to compare.
+    /// A page's content: its transaction's number, and random bytes to compare.
     fn image(&self, number: Number, page: u32, size: PageSize) -> Vec<u8> {
         let mut image = vec![0; size.bytes()];
         image[..8].copy_from_slice(&number.to_le_bytes());
@@ -439,7 +440,7 @@ impl<'a> Actor<'a> {
         image
     }
 
-    /// Whether a failure is one that this run's troubles can cause.
+    /// Checks that this run's faults can cause the failure.
     fn failed(&mut self, error: &Error, what: &str) {
         let (world, plan) = (self.world, self.world.plan());
         self.last_error = error.to_string();
@@ -456,12 +457,12 @@ impl<'a> Actor<'a> {
         };
         event.into_iter().for_each(|event| world.met(event));
         if !may_be {
-            world.violation(|| format!("{what} failed as nothing here can make it fail: {error}"));
+            world.violation(|| format!("{what} failed, and no fault of this run can cause that: {error}"));
         }
     }
 }
 
-/// The bytes of a page that `transaction` writes in.
+/// The page size of `transaction`.
 fn page_size(transaction: &Transaction) -> PageSize {
     transaction.page_size().unwrap_or(PageSize::new(PAGE).expect("a page size"))
 }

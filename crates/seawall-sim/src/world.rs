@@ -1,6 +1,6 @@
-//! A run's world: the plan, the time, the chance, and everything that is simulated in it.
+//! A run's world: its plan, time, randomness, and everything that is simulated in it.
 //!
-//! Who runs next is in `turns.rs`, how processes begin and end in `processes.rs`.
+//! `turns.rs` decides which thread runs next. `processes.rs` begins and ends processes.
 
 mod processes;
 mod turns;
@@ -29,17 +29,17 @@ thread_local! {
     static HERE: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
-/// What the file system's clock says when a run begins.
+/// The file system's time when a run begins.
 const CLOCK_BEGINS: Duration = Duration::from_secs(1000);
 
-/// How far a run has come.
+/// A run's phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Things go wrong.
+    /// There are faults.
     Trouble,
-    /// Nothing goes wrong any more; everybody goes on.
+    /// There are no more faults, and the processes continue.
     Quiet,
-    /// Everybody comes to an end: what is left must come right.
+    /// The processes end, and everything that was begun must end well.
     Calm,
 }
 
@@ -54,12 +54,12 @@ struct Shared {
     items: Mutex<Items>,
     locks: Mutex<Locks>,
     leases: Leases,
-    /// The databases that processes have open, for whoever forks.
+    /// The databases that processes have open, for forks.
     open: Mutex<Vec<(ProcessId, Arc<Database>)>>,
     transactions: AtomicU64,
-    /// Publications that were sent, the newest last: each can come once more, whenever its sender's client has lost its session.
+    /// Publications that were sent, the newest last. Each can arrive once more after its sender's client has lost its session.
     sleepers: Mutex<VecDeque<(Version, String)>>,
-    /// What each machine's file system client remembers of names.
+    /// The name cache of each machine's file system client.
     names: Vec<Mutex<Names>>,
     phase: Mutex<Phase>,
     is_struck: AtomicBool,
@@ -68,7 +68,7 @@ struct Shared {
 }
 
 impl World {
-    /// A new world; the calling thread directs it.
+    /// A new world. The calling thread directs it.
     pub(crate) fn new(seed: u64, plan: Plan, tells: bool) -> World {
         let shared = Shared {
             core: Mutex::new(Core::new(seed)),
@@ -140,7 +140,7 @@ impl World {
     }
 
     pub(crate) fn enter(&self, phase: Phase) {
-        self.tell(|| format!("now comes: {phase:?}"));
+        self.tell(|| format!("the phase is now {phase:?}"));
         *self.0.phase.lock().expect("no panic while locked") = phase;
     }
 
@@ -152,7 +152,7 @@ impl World {
         self.phase() == Phase::Calm
     }
 
-    /// A disaster has happened: whoever looks must notice.
+    /// A disaster has happened. Every process that looks must notice.
     pub(crate) fn strike(&self) {
         self.0.is_struck.store(true, Ordering::Relaxed);
         self.oracle().disaster();
@@ -183,7 +183,7 @@ impl World {
         self.plan().file_faults.max(opening_faults)
     }
 
-    /// How likely a request to the table is to meet trouble now.
+    /// How likely a request to the table is to meet a fault now.
     pub(crate) fn request_faults(&self) -> f64 {
         if self.phase() == Phase::Trouble { self.plan().request_faults } else { 0.0 }
     }
@@ -205,12 +205,12 @@ impl World {
         self.core().now
     }
 
-    /// How many times something happened.
+    /// How many steps the run has had.
     pub(crate) fn steps(&self) -> u64 {
         self.core().steps
     }
 
-    /// Something that a full run must have met.
+    /// Counts an event.
     pub(crate) fn met(&self, event: Event) {
         self.0.chronicle.count(event);
     }
@@ -226,7 +226,7 @@ impl World {
         });
     }
 
-    /// Something is not as it must be: the run ends.
+    /// A check found a violation. The run ends.
     pub(crate) fn violation(&self, what: impl FnOnce() -> String) {
         let what = what();
         self.tell(|| format!("VIOLATION: {what}"));
@@ -237,7 +237,7 @@ impl World {
         }
     }
 
-    /// Reports what the oracle says of a new head, which a request of `process` put in place.
+    /// Reports the oracle's verdict on a new head, which a request of `process` put in place.
     pub(crate) fn observed(&self, observed: Result<Vec<Event>, String>, version: Version, process: ProcessId) {
         self.tell(|| format!("version {} is the head now, by {process}", version.0));
         match observed {
@@ -246,7 +246,7 @@ impl World {
         }
     }
 
-    /// Looks whether a recovery would be right, were the head lost now.
+    /// Checks whether a recovery would be right if the head were lost now.
     pub(crate) fn check_recovery(&self) {
         let checked = self.oracle().check_recovery(&self.disk());
         match checked {
@@ -255,16 +255,16 @@ impl World {
         }
     }
 
-    /// Reports whatever a check found.
+    /// Reports a check's violation, if it found one.
     pub(crate) fn check(&self, checked: Result<(), String>) {
         if let Err(what) = checked {
             self.violation(|| what);
         }
     }
 
-    // Chance.
+    // Randomness.
 
-    /// Whether something happens that has this probability.
+    /// Draws whether an event with this probability happens.
     pub(crate) fn by_chance(&self, probability: f64) -> bool {
         probability > 0.0 && self.core().chance.f64() < probability
     }

@@ -1,5 +1,5 @@
-//! Items that somebody else wrote into: a lease or a place in line that says nothing of its end, or nonsense, keeps nobody waiting for
-//! ever; a counter at its end is told; no label is endless. On the simulator's items, and on Amazon's DynamoDB Local.
+//! Items that another program wrote into. No writer waits for ever for a lease or a waiting place that says nothing about its end, or
+//! nonsense; a counter at its end is reported; no label is endless. On the simulator's items, and on Amazon's DynamoDB Local.
 
 #[path = "../../seawall-dynamodb/tests/common/mod.rs"]
 mod common;
@@ -57,7 +57,7 @@ struct Victim {
 }
 
 impl Victim {
-    /// In memory, and where DynamoDB Local is, there, too.
+    /// One in memory, and one in DynamoDB Local if there is one.
     fn all() -> Vec<Victim> {
         kinds::add("memory", in_memory);
         let local = common::url().map(|url| {
@@ -76,7 +76,7 @@ impl Victim {
         self.folder.try_machine_with(&self.options)
     }
 
-    /// What `attributes` say stands in the item from now on.
+    /// Writes `attributes` into the item.
     fn write(&self, database: &Arc<Database>, attributes: &[(&str, Value)]) {
         self.write_at(&key_of(database), attributes);
     }
@@ -109,7 +109,7 @@ fn digits(text: &str) -> Value {
 }
 
 #[test]
-fn no_lease_and_no_place_in_line_lasts_for_ever() {
+fn no_lease_and_no_waiting_place_lasts_for_ever() {
     let lease = |more: &[(&'static str, Value)]| [&[(names::LEASE, text("x"))], more].concat();
     let mut cases = vec![
         lease(&[]),
@@ -137,7 +137,7 @@ fn no_lease_and_no_place_in_line_lasts_for_ever() {
             cases.push(lease(&[(names::LEASE_UNTIL, digits("99999999999999999999.5"))]));
         }
         for case in &cases {
-            // Another process's: this one's lease is kept for a moment.
+            // The lease is to be another process's. This process keeps its own for a moment.
             std::thread::sleep(Duration::from_millis(60));
             victim.write(&database, case);
             let shown: Vec<_> = case.iter().map(|(name, value)| format!("{name} {value:.40?}")).collect();
@@ -151,7 +151,7 @@ fn no_lease_and_no_place_in_line_lasts_for_ever() {
 }
 
 #[test]
-fn a_holder_that_is_alive_and_says_no_time_is_waited_for() {
+fn a_writer_waits_for_a_live_holder_that_gives_no_time() {
     for victim in Victim::all() {
         let database = victim.open().unwrap();
         commit(&database, &[(1, 1)]).unwrap();
@@ -174,7 +174,7 @@ fn a_holder_that_is_alive_and_says_no_time_is_waited_for() {
 }
 
 #[test]
-fn a_label_of_390_000_bytes_is_told_in_a_line() {
+fn a_label_of_390_000_bytes_is_shown_in_one_line() {
     for victim in Victim::all() {
         let database = victim.open().unwrap();
         commit(&database, &[(1, 1)]).unwrap();
@@ -185,14 +185,14 @@ fn a_label_of_390_000_bytes_is_told_in_a_line() {
             &database,
             &[(names::LEASE, text("x")), (names::LEASE_LABEL, text(label)), (names::LEASE_UNTIL, until)],
         );
-        let told = database.begin(Duration::from_millis(30)).map(drop).unwrap_err().to_string();
-        assert!(told.len() < 1000 && told.contains("until") && !told.chars().any(char::is_control), "{told}");
-        assert!(told.contains(r"\u{1b}]0;title\u{7}\nroot: xxx"), "{told}");
+        let text = database.begin(Duration::from_millis(30)).map(drop).unwrap_err().to_string();
+        assert!(text.len() < 1000 && text.contains("until") && !text.chars().any(char::is_control), "{text}");
+        assert!(text.contains(r"\u{1b}]0;title\u{7}\nroot: xxx"), "{text}");
     }
 }
 
 #[test]
-fn a_counter_at_its_end_is_told_and_keeps_nobody_waiting() {
+fn a_counter_at_its_end_is_reported_and_no_writer_waits() {
     for victim in Victim::all() {
         for name in [names::GEN, names::SWEEP, names::EPOCH] {
             for value in [u64::MAX.to_string(), (u64::MAX - 1).to_string(), "9".repeat(38)] {
@@ -205,9 +205,9 @@ fn a_counter_at_its_end_is_told_and_keeps_nobody_waiting() {
                 let began = Instant::now();
                 for error in [commit(&database, &[(1, 2)]).map(drop).unwrap_err(), fresh.open().map(drop).unwrap_err()]
                 {
-                    let told = error.to_string();
-                    assert!(told.contains(&format!("its attribute {name} is")), "{told}");
-                    assert!(told.contains("Nothing was written"), "{told}");
+                    let text = error.to_string();
+                    assert!(text.contains(&format!("its attribute {name} is")), "{text}");
+                    assert!(text.contains("Nothing was written"), "{text}");
                 }
                 assert!(began.elapsed() < IN_TIME);
             }

@@ -1,5 +1,5 @@
-//! The simulated items are DynamoDB's: they pass the suite that every coordinator must pass, and answer as Amazon's own
-//! DynamoDB Local does.
+//! The simulated items behave like DynamoDB's: they pass every coordinator's suite, and give the same answers as Amazon's
+//! DynamoDB Local.
 
 #[path = "../../seawall-dynamodb/tests/common/mod.rs"]
 mod common;
@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Items that never fail. No two requests come in one millisecond: a lease that was renewed is a longer one.
+/// Items that never fail. No two requests come in one millisecond, so that a renewed lease is a longer one.
 #[derive(Clone, Default)]
 struct Perfect(Arc<Mutex<Items>>);
 
@@ -67,14 +67,18 @@ fn a_coordinator_on_items_passes_the_suite() {
     check(&|| Box::new(OneItem { table: Perfect::default(), folder: tempfile::tempdir().unwrap() }));
 }
 
-/// What no coordinator may ask: without the epoch an update makes an item. A broken one must find that here as it would there.
+/// Changes that no coordinator may request, because without the epoch an update makes an item. The simulated items must make it,
+/// too.
 const MAKES_AN_ITEM: Change = Change {
     name: "acquire without the epoch",
     condition: "attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token",
     ..ACQUIRE
 };
-const MAKES_AN_EMPTY_ITEM: Change =
-    Change { name: "leave the line unasked", condition: "attribute_not_exists(#waiting)", ..LEAVE_WAITING_PLACE };
+const MAKES_AN_EMPTY_ITEM: Change = Change {
+    name: "leave the waiting place unasked",
+    condition: "attribute_not_exists(#waiting)",
+    ..LEAVE_WAITING_PLACE
+};
 const CHANGES: [Change; 12] = [
     ACQUIRE,
     ACQUIRE_PAST_WAITER,

@@ -1,4 +1,4 @@
-//! What befalls the head, or what it names: nobody who looks may go on as if nothing had happened.
+//! Disasters: what happens to the head, or to the files that it names. A process that looks must notice.
 
 use super::Director;
 use crate::disk::Disk;
@@ -25,13 +25,13 @@ impl Director<'_> {
         }
     }
 
-    /// The head is lost in the middle of everything; then somebody new opens the database.
+    /// The head is lost while processes are at work. Then a new process opens the database.
     pub(super) fn lose_head(&mut self) {
         let world = self.world;
         self.end_those_without(|_| true);
-        // If it can be had, at the moment when a commit is in place and its writer does not know.
+        // If possible, at a moment when a commit is in place and its writer does not know.
         for _ in 0..2000 {
-            if self.live.iter().any(|process| world.with_process(*process, |process| process.waits_in_vain)) {
+            if self.live.iter().any(|process| world.with_process(*process, |process| process.misses_its_reply)) {
                 break;
             }
             world.sleep(Duration::from_millis(50));
@@ -44,7 +44,7 @@ impl Director<'_> {
         world.sleep(Duration::from_secs(30));
     }
 
-    /// The head is set back, when everybody who is left has seen the newest.
+    /// The head is set back when every process that is left has seen the newest version.
     pub(super) fn set_head_back(&mut self) {
         let world = self.world;
         world.sleep(world.plan().latest + Duration::from_secs(30));
@@ -57,7 +57,7 @@ impl Director<'_> {
         world.sleep(Duration::from_secs(30));
     }
 
-    /// All files are as they once were; then somebody new opens the database.
+    /// All files are set back to an earlier state. Then a new process opens the database.
     pub(super) fn set_files_back(&mut self) {
         let world = self.world;
         self.end_all();
@@ -72,13 +72,13 @@ impl Director<'_> {
         world.sleep(Duration::from_secs(30));
     }
 
-    /// Nobody is left, and what was on its way has arrived.
+    /// Ends every process, and waits until everything in flight has arrived.
     fn end_all(&mut self) {
         self.live.clone().into_iter().for_each(|process| self.end_process(process));
         self.world.sleep(self.world.plan().latest + Duration::from_secs(1800));
     }
 
-    /// The newest commit's frame is replaced by one that differs, and is whole; then somebody new opens the database.
+    /// The newest commit's frame is replaced by another whole frame. Then a new process opens the database.
     pub(super) fn forge(&mut self) {
         let world = self.world;
         self.end_all();
@@ -103,7 +103,7 @@ impl Director<'_> {
         world.sleep(Duration::from_secs(30));
     }
 
-    /// Whoever has not opened the database, or knows too little, could not notice what happens now.
+    /// Ends the processes that could not notice the disaster: those that have not opened the database, or know too little.
     fn end_those_without(&mut self, knows: impl Fn(&Database) -> bool) {
         let knowing: Vec<ProcessId> = (self.world.open_databases().iter())
             .filter(|(_, database)| knows(database))

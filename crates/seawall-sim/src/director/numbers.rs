@@ -1,4 +1,4 @@
-//! What befalls the numbers of versions in the `fs` coordinator's folder: they are collected, and come back.
+//! What happens to the numbers of versions in the `fs` coordinator's folder: they are garbage-collected, and come back.
 
 use super::Director;
 use crate::event::Event;
@@ -10,7 +10,8 @@ use seawall::ports::storage::File;
 use std::collections::BTreeSet;
 
 impl Director<'_> {
-    /// What garbage collection will do with the numbers of versions: upward, the two newest never, each long after it was superseded.
+    /// Removes numbers as garbage collection will: from the oldest upward, never the two newest, each long after it was
+    /// superseded.
     pub(super) fn collect(&mut self) {
         let (world, now) = (self.world, self.world.now());
         if world.is_on_table() {
@@ -29,8 +30,9 @@ impl Director<'_> {
         world.disk().sync_folder(COMMITS);
     }
 
-    /// A publication comes once more, after its number was collected: one that somebody's memory or the hint names, if there is one.
-    /// Never two neighbours: whoever opens the database by a hint has only the neighbour to tell by.
+    /// A publication arrives once more, after its number was garbage-collected. If there is one that a process remembers or the hint
+    /// names, it is that one. Two neighbours never come back, because a process that opens the database by a hint can check
+    /// only the neighbour.
     pub(super) fn wake_sleeper(&mut self) {
         let world = self.world;
         let Some(newest) = world.oracle().newest().filter(|_| !world.is_on_table()) else { return };
@@ -52,7 +54,7 @@ impl Director<'_> {
             return;
         }
         let (version, record) = choice[world.pick(0..=choice.len() as u64 - 1) as usize];
-        world.tell(|| format!("a sleeper names version {} anew", version.0));
+        world.tell(|| format!("a sleeper names version {} again", version.0));
         world.met(Event::SleeperRecreated);
         let mut disk = world.disk();
         disk.create(&record_path(*version), record.clone().into_bytes()).expect("it is not named");

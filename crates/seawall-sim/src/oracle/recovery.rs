@@ -1,7 +1,7 @@
-//! What a recovery would find, were the head lost at this moment: the design's "Recover", over what the segments say.
+//! What a recovery would find if the head were lost at this moment: the design's "Recover", over the segments' frames.
 //!
-//! There is no recovery yet, and what writers leave behind for it must be right today. The index here follows every byte that
-//! reaches a segment, whether or not its writer was told that it did.
+//! There is no recovery yet, but writers must already leave the right frames for it. The index here follows every byte that
+//! reaches a segment, whether its writer learned that or not.
 
 use super::{Number, Oracle, number_in};
 use crate::disk::Disk;
@@ -15,7 +15,7 @@ use seawall::format::ids::{Digest, Epoch, Version};
 use seawall::format::mark::{Fate, Mark};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// What a frame says to a recovery.
+/// A frame's meaning to a recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Says {
     Commit { commit: Candidate, epoch: Epoch, previous: Digest, settled: (Version, Digest) },
@@ -33,7 +33,7 @@ struct Candidate {
     pages_at: usize,
 }
 
-/// The newest commit that is proven to be in the history.
+/// A commit that is proven to be in the history. The greatest is the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Tip {
     epoch: Epoch,
@@ -44,17 +44,17 @@ struct Tip {
 #[derive(Default)]
 pub(crate) struct Recovery {
     segments: Segments,
-    /// What each segment's frames say, by where they are.
+    /// Each segment's frames and their meaning, by their place.
     said: HashMap<usize, BTreeMap<usize, Says>>,
-    /// What is said to be committed.
+    /// The commits that some frame proves.
     proven: BTreeSet<Tip>,
-    /// Which commits sit on which.
+    /// The commits that follow each commit.
     on: HashMap<Digest, Vec<Candidate>>,
     refused: HashSet<Digest>,
 }
 
 impl Recovery {
-    /// Bytes came to a segment, at `at`: whole frames, but for a torn last one.
+    /// Bytes reached a segment, at `at`: whole frames, except that the last one may be torn.
     pub(crate) fn arrived(&mut self, inode: usize, mut at: usize, mut bytes: &[u8]) {
         while let Ok(frame) = frame::parse(bytes) {
             if let Some(says) = self.read(inode, &frame)
@@ -68,7 +68,7 @@ impl Recovery {
         }
     }
 
-    /// A segment ends at `length` from now on.
+    /// A segment was cut off at `length`.
     pub(crate) fn cut(&mut self, inode: usize, length: usize) {
         let Some(said) = self.said.get_mut(&inode) else { return };
         if !said.split_off(&length).is_empty() {
@@ -79,7 +79,7 @@ impl Recovery {
         }
     }
 
-    /// Begins anew, from what is on the disk.
+    /// Begins again, from the segments on the disk.
     pub(crate) fn scan(&mut self, disk: &Disk) {
         *self = Recovery { segments: std::mem::take(&mut self.segments), ..Recovery::default() };
         for name in disk.list(SEGMENTS) {
@@ -126,7 +126,7 @@ impl Recovery {
         self.proven.insert(tip);
     }
 
-    /// Whether it says the same as `other`, which learned it in another way.
+    /// Whether it agrees with `other`, which learned it in another way.
     pub(crate) fn agrees(&self, other: &Recovery) -> bool {
         let commits = |of: &Recovery| of.on.values().flatten().map(|commit| commit.digest).collect::<HashSet<_>>();
         (&self.proven, &self.refused) == (&other.proven, &other.refused) && commits(self) == commits(other)
@@ -134,7 +134,7 @@ impl Recovery {
 }
 
 impl Candidate {
-    /// Whose it is.
+    /// The transaction that wrote it.
     fn transaction(&self, disk: &Disk) -> Option<Number> {
         let pages = frame::parse(disk.inode(self.inode).bytes.get(self.pages_at..)?).ok()?;
         let group = group::decode(pages.payload).ok()?;
@@ -143,7 +143,7 @@ impl Candidate {
 }
 
 impl Oracle {
-    /// Were the head lost now, a recovery would lose nothing that was acknowledged, and revive nothing that was reported as failed: the
+    /// If the head were lost now, a recovery would lose no acknowledged commit and revive none that was reported as failed: the
     /// design's "Recover". (P5, and invariant 6.)
     pub(crate) fn check_recovery(&self, disk: &Disk) -> Result<Vec<Event>, String> {
         let Some(first) = self.chain.first().filter(|_| !self.is_over) else { return Ok(Vec::new()) };
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_commit_stands_on_is_proven_until_that_commit_is_cut_off() {
+    fn a_later_commit_proves_its_predecessor_until_it_is_cut_off() {
         let mut recovery = Recovery::default();
         let (first, one) = commit(1, Digest([9; 32]));
         let (second, two) = commit(2, one);

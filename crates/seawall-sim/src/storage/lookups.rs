@@ -1,4 +1,4 @@
-//! Looking names up: what a machine's client remembers, and what it asks the server for.
+//! Name lookups: what a machine's client has cached, and what it asks the server.
 
 use super::{SimStorage, stamp_of};
 use crate::calls::{EIO, Kind, call};
@@ -11,7 +11,7 @@ use std::io;
 use std::time::Duration;
 
 impl SimStorage {
-    /// What `path` means: on NFS, as the client may remember it.
+    /// What `path` means. On NFS the answer may come from the client's cache.
     pub(super) fn find(&self, path: &str) -> io::Result<Option<usize>> {
         self.find_all(vec![path.to_owned()]).map(|found| found[0])
     }
@@ -46,14 +46,14 @@ impl SimStorage {
         })
     }
 
-    /// The same, but that a remembered miss is no answer: as `OsStorage`, which looks at the folders anew then.
+    /// The same, but a cached miss does not count. Then it asks for the folders' change numbers again, as `OsStorage` does.
     pub(super) fn find_now(&self, path: &str) -> io::Result<Option<usize>> {
         let found = self.find(path)?;
         if found.is_some() || !self.is_remote() {
             return Ok(found);
         }
         let machine = self.machine();
-        call(&self.world, "look anew", Kind::Look, move |world| {
+        call(&self.world, "look again", Kind::Look, move |world| {
             let (disk, mut names, now) = (world.disk(), world.names(machine), world.now());
             ["", FOLDER].into_iter().for_each(|folder| names.asked(folder, disk.change_of(folder), now));
             Ok(())
@@ -61,8 +61,8 @@ impl SimStorage {
         self.find(path)
     }
 
-    /// Makes the client ask for the change number of the folder of versions; when that was, by the server's clock.
-    pub(super) fn look_anew(&self) -> io::Result<Option<i128>> {
+    /// Makes the client ask for the change number of the folder of versions. Returns when the folder changed, by the server's clock.
+    pub(super) fn look_again(&self) -> io::Result<Option<i128>> {
         if !self.is_remote() {
             return Ok(None);
         }
@@ -74,7 +74,7 @@ impl SimStorage {
         })
     }
 
-    /// What `version` is named as.
+    /// The stamp of the version's name, if it has one.
     pub(super) fn stamp_of(&self, version: Version) -> io::Result<Option<Stamp>> {
         Ok(self.find(&record_path(version))?.map(|inode| stamp_of(&self.world.disk(), inode)))
     }
@@ -100,7 +100,7 @@ impl SimStorage {
     }
 
     fn record_in(&self, inode: usize) -> io::Result<Record> {
-        // What a name means may be remembered here; what the link says must be asked for.
+        // The client may have the name in its cache, but must ask for the link's text.
         if self.is_remote() && self.world.by_chance(self.world.file_faults()) {
             return Err(io::Error::from_raw_os_error(EIO));
         }
@@ -110,7 +110,8 @@ impl SimStorage {
         Ok(Record { text, stamp: stamp_of(&disk, inode) })
     }
 
-    /// Whoever has listed the versions may sleep before he looks at the newest of them, until it was collected and has come back.
+    /// A process that has listed the versions may be frozen before it looks at the newest of them, until that was garbage-collected and
+    /// has come back.
     pub(super) fn sleeps_over(&self, listed: Option<Version>) {
         let world = &self.world;
         let process = world.my_process();

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Of the operating system's stack, for each simulated thread.
+/// The size of each simulated thread's stack, in bytes.
 const STACK: usize = 512 << 10;
 
 impl World {
@@ -25,7 +25,7 @@ impl World {
         self.core().threads[me].process
     }
 
-    /// A process with one thread that does `work`.
+    /// Starts a process with one thread that does `work`.
     pub(crate) fn start(
         &self,
         make: impl FnOnce(ProcessId) -> Process,
@@ -41,16 +41,16 @@ impl World {
         id
     }
 
-    /// Another thread of a process.
+    /// Starts another thread of a process.
     pub(crate) fn start_thread(
         &self,
         process: ProcessId,
         work: Box<dyn FnOnce() + Send>,
-        is_beside: bool,
+        is_background: bool,
     ) -> io::Result<()> {
         let baton = Arc::new(Baton::default());
         let (world, waits) = (self.clone(), baton.clone());
-        // It takes its first turn when somebody hands it over; then its number is known.
+        // It takes its first turn when another thread hands over. By then its number is known.
         let number = Arc::new(Mutex::new(None));
         let mine = number.clone();
         let handle = std::thread::Builder::new().stack_size(STACK).spawn(move || {
@@ -79,7 +79,7 @@ impl World {
         *number.lock().expect("no panic while locked") = Some(me);
         let mut core = self.core();
         core.threads[me].baton = baton;
-        core.threads[me].is_beside = is_beside;
+        core.threads[me].is_background = is_background;
         core.handles.push(handle);
         core.schedule(Duration::from_micros(1), Due::Thread(me, 0));
         Ok(())
@@ -89,7 +89,7 @@ impl World {
         let thread = Thread {
             process,
             ticket: 0,
-            is_beside: false,
+            is_background: false,
             woken: false,
             is_done: false,
             baton: Arc::default(),
@@ -100,7 +100,7 @@ impl World {
         core.threads.len() - 1
     }
 
-    /// Nothing of the process happens any more; what it sent may still arrive.
+    /// The process stops. Calls that it sent may still arrive.
     pub(crate) fn kill(&self, process: ProcessId) {
         let mut core = self.core();
         core.processes[process.0].is_dead = true;
@@ -113,12 +113,12 @@ impl World {
         }
     }
 
-    /// Whether an append or a swap is on its way.
+    /// Whether an append or a swap is in flight.
     pub(crate) fn is_anybody_writing(&self) -> bool {
         self.core().processes.iter().any(|process| !process.is_dead && process.appending + process.swapping > 0)
     }
 
-    /// A process begins to open the database, or has done with it; `adopts`: there is none yet.
+    /// A process begins to open the database, or has opened it. With `adopts` there is no database yet.
     pub(crate) fn opens(&self, process: ProcessId, adopts: bool) {
         let mut core = self.core();
         core.processes[process.0].is_opening = adopts;
@@ -129,9 +129,9 @@ impl World {
         }
     }
 
-    /// Whether a process has come to its end: all its threads are done but for those that the engine began.
+    /// Whether a process has ended: all its threads are done, except those that the engine began.
     pub(crate) fn is_over(&self, process: ProcessId) -> bool {
-        self.core().threads.iter().all(|thread| thread.process != process || thread.is_done || thread.is_beside)
+        self.core().threads.iter().all(|thread| thread.process != process || thread.is_done || thread.is_background)
     }
 
     /// Whether no thread of any process but the director is left.
@@ -164,7 +164,7 @@ impl World {
         }
         self.open_databases().clear();
         let handles = std::mem::take(&mut self.core().handles);
-        // Whatever came to be due later holds on to this world.
+        // Entries of the agenda keep this world alive.
         self.core().agenda.clear();
         for handle in handles {
             handle.join().expect("a simulated thread catches its panics");

@@ -1,8 +1,8 @@
-//! Virtual time, and who runs next: many processes on many machines in one program, one thread at a time.
+//! Virtual time, and the order of threads: many processes on many machines in one program, one thread at a time.
 //!
-//! Every simulated thread is a thread of the operating system that waits for its turn, so that the engine runs as it is. What is
-//! due is in one agenda, by virtual time; whoever waits looks there himself for who is next, and hands over. All chance comes
-//! from one generator: the same seed makes the same run.
+//! Every simulated thread is a thread of the operating system that waits for its turn, so that the engine runs unchanged. One
+//! agenda has everything that is due, by virtual time. A thread that begins to wait looks there for the next thread and hands
+//! over to it. All randomness comes from one generator. Therefore the same seed makes the same run.
 
 use super::World;
 use crate::process::{Process, ProcessId};
@@ -17,26 +17,26 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The thread that began the run: it makes things happen to the others, and nothing happens to it.
+/// The thread that began the run. It causes what happens to the others, and nothing happens to it.
 pub(super) const DIRECTOR: usize = 0;
 
 thread_local! {
     pub(super) static ME: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// What a killed thread unwinds with.
+/// The payload with which a killed thread unwinds.
 pub(super) struct Killed;
 
-/// What happens at the far end of a call, when it is due.
+/// The effect of a call at its far end, when it is due.
 type Effect = Box<dyn FnOnce(&World) + Send>;
 
 pub(super) enum Due {
-    /// A thread goes on, if it still waits with this ticket.
+    /// A thread continues, if it still waits with this ticket.
     Thread(usize, u64),
     Effect(Effect),
 }
 
-/// By time; what is due at one time comes in any order.
+/// Ordered by time. Entries of one time come in random order.
 pub(super) struct Entry {
     at: Duration,
     order: (u32, u64),
@@ -69,11 +69,11 @@ pub(super) struct Baton(AtomicBool);
 
 pub(super) struct Thread {
     pub(super) process: ProcessId,
-    /// Raised whenever the thread goes on: what was to wake it before is void.
+    /// Raised whenever the thread continues, which voids every earlier entry that would wake it.
     pub(super) ticket: u64,
-    /// The engine began it, and nobody waits for its end.
-    pub(super) is_beside: bool,
-    /// Somebody woke it where it waited.
+    /// The engine began it, and the run does not wait for its end.
+    pub(super) is_background: bool,
+    /// Another thread woke it.
     pub(super) woken: bool,
     pub(super) is_done: bool,
     pub(super) baton: Arc<Baton>,
@@ -87,7 +87,7 @@ pub(super) struct Core {
     pub(super) agenda: BinaryHeap<Reverse<Entry>>,
     pub(super) chance: fastrand::Rng,
     pub(super) threads: Vec<Thread>,
-    /// Which threads wait to be woken, and where.
+    /// The threads that wait to be woken, each with its place.
     pub(super) waiting: Vec<(usize, usize)>,
     pub(super) processes: Vec<Process>,
     pub(super) handles: Vec<JoinHandle<()>>,
@@ -109,7 +109,7 @@ impl World {
         self.core().schedule(delay, Due::Effect(Box::new(effect)));
     }
 
-    /// Waits for an answer: `ask` gets what is to be called, once, with the answer and how long it is on its way back.
+    /// Waits for an answer. `ask` gets a reply, and calls it once with the answer and how long that takes to arrive.
     pub(crate) fn ask<T: Send + 'static>(&self, ask: impl FnOnce(Reply<T>)) -> T {
         let me = me();
         let ticket = self.core().threads[me].ticket;
@@ -117,10 +117,10 @@ impl World {
         ask(Reply { answer: answer.clone(), thread: me, ticket });
         self.give_way(me);
         let answer = answer.lock().expect("no panic while locked").take();
-        answer.expect("whoever is woken has his answer")
+        answer.expect("a thread that is woken has its answer")
     }
 
-    /// Hands over to whoever is next, and goes on when it is this thread's turn again.
+    /// Hands over to the next thread, and continues when it is this thread's turn again.
     fn give_way(&self, me: usize) {
         let next = self.next();
         if next != me {
@@ -148,12 +148,12 @@ impl World {
         system.unpark();
     }
 
-    /// Lets happen what is due until it is a thread's turn.
+    /// Runs the effects that are due, until it is a thread's turn.
     pub(super) fn next(&self) -> usize {
         loop {
             let mut core = self.core();
             let Some(Reverse(entry)) = core.agenda.pop() else {
-                unreachable!("the director is always awake some time");
+                unreachable!("the director always has an entry in the agenda");
             };
             match entry.due {
                 Due::Effect(effect) => {
@@ -222,7 +222,7 @@ pub(crate) struct Reply<T> {
 }
 
 impl<T> Reply<T> {
-    /// The answer, after `delay`. Later ones are for nobody.
+    /// Delivers the answer, after `delay`. Only the first answer counts.
     pub(crate) fn answer(&self, world: &World, answer: T, delay: Duration) {
         self.answer.lock().expect("no panic while locked").get_or_insert(answer);
         world.core().schedule(delay, Due::Thread(self.thread, self.ticket));
@@ -244,7 +244,7 @@ pub(super) fn me() -> usize {
     ME.get().expect("this thread belongs to a simulated world")
 }
 
-/// The engine's locks and threads, in a world. A process that is dead waits for nothing: it only unwinds.
+/// The engine's locks and threads, in a world. A dead process never waits, because it only unwinds.
 pub(super) struct Here(pub(super) World);
 
 impl Here {
@@ -257,7 +257,7 @@ impl Here {
 impl Scheduler for Here {
     fn wait(&self, place: usize, patience: Option<Duration>) -> bool {
         if self.is_dead() {
-            assert!(!std::thread::panicking(), "what a killed process does last waits for nobody");
+            assert!(!std::thread::panicking(), "a killed process does not wait while it unwinds");
             resume_unwind(Box::new(Killed));
         }
         let me = me();
