@@ -1,7 +1,7 @@
 """Seawall: one SQLite database on a shared file system, safe and fast for many machines at once.
 
-`seawall.connect("db.sqlite3")` gives a `sqlite3.Connection`. After `seawall.register()`, whatever uses `sqlite3` can
-open `file:db.sqlite3?vfs=seawall`.
+`seawall.connect("db.sqlite3")` gives a `sqlite3.Connection`. After `seawall.register()`, any code that uses
+`sqlite3` can open `file:db.sqlite3?vfs=seawall`.
 """
 
 from .connection import Connection, Cursor, connect, connection_class, uri

@@ -1,4 +1,4 @@
-"""The command line: `seawall`, or `python -m seawall`. Its commands are Rust's; `ext-path` is this package's own."""
+"""The command line: `seawall`, or `python -m seawall`. Its commands are in Rust, except `ext-path`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from . import _native, extension_path
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; tell its exit code: 0 good, 1 a problem was found, 2 usage."""
+    """Run a command. Return its exit code: 0 good, 1 a problem was found, 2 usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments == ["ext-path"]:
         return _print_extension_path()
     line = ["seawall", *arguments]
     if threading.current_thread() is not threading.main_thread():
         return _native.command_line(line)
-    # Rust's code looks at no flag of Python's: Ctrl-C is to end it as any program.
+    # Rust code does not check Python's signal flags, so Ctrl-C must end it as it ends any program.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return _native.command_line(line)

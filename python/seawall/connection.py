@@ -1,4 +1,4 @@
-"""Connections: Python's own `sqlite3.Connection`, on a Seawall database, with Seawall's words in its errors."""
+"""Connections: Python's own `sqlite3.Connection`, on a Seawall database, with Seawall's explanations in its errors."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .registration import register
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _METHODS = ("__init__", "__exit__", "commit", "rollback", "backup", "blobopen", "executemany", "executescript")
-"""Where connections meet the database, but for `execute`, which is a cursor's."""
+"""The methods that use the database, except `execute`, which is a cursor's."""
 
 
 @functools.cache
 def connection_class(module: ModuleType = sqlite3) -> type[sqlite3.Connection]:
-    """The connection class for a module like `sqlite3`, to be its `connect()`'s factory."""
+    """The connection class for a module like `sqlite3`, for use as its `connect()`'s factory."""
     default, own_cursor = cursor_class(module.Cursor), module.Connection.cursor
 
     def cursor(self: Any, factory: Any = default) -> Any:
-        """Make a cursor; of a class like `factory`, whose errors tell what Seawall knows about them."""
+        """Make a cursor of a class like `factory`, with Seawall's explanations in its errors."""
         own = isinstance(factory, type) and issubclass(factory, module.Cursor)
         cls = cursor_class(factory) if own else factory
         return own_cursor(self, cls)
@@ -52,10 +52,10 @@ def connection_class(module: ModuleType = sqlite3) -> type[sqlite3.Connection]:
 if TYPE_CHECKING:
 
     class Cursor(sqlite3.Cursor):
-        """A cursor whose errors tell what Seawall knows about them."""
+        """A cursor with Seawall's explanations in its errors."""
 
     class Connection(sqlite3.Connection):
-        """A connection whose errors tell what Seawall knows about them."""
+        """A connection with Seawall's explanations in its errors."""
 else:
     Connection = connection_class(sqlite3)
     Cursor = cursor_class(sqlite3.Cursor)
@@ -75,8 +75,8 @@ def uri(
 ) -> str:
     """Build the URI that opens `database` through Seawall.
 
-    What is left out keeps its default. `database` may be such a URI already (`file:…`): what it says itself goes
-    before what is given here.
+    A parameter that is left out keeps its default. `database` may be such a URI already (`file:…`). Then the URI's own
+    parameters take precedence over those given here.
     """
     given = {
         "vfs": "seawall",
@@ -95,7 +95,7 @@ def uri(
         path, _, query = os.fsdecode(name).removeprefix("file:").partition("?")
         own = dict(parse_qsl(query.partition("#")[0], keep_blank_values=True))
     elif path.startswith("//"):
-        # Two slashes would begin a host's name.
+        # Two slashes would begin a host name.
         path = "/" + path.lstrip("/")
     parameters = {key: value for key, value in given.items() if value is not None} | own
     return f"file:{path}?{urlencode(parameters, quote_via=quote)}"
@@ -116,24 +116,23 @@ def connect(
 ) -> Connection:
     """Open a database that many machines share, as a `sqlite3.Connection`.
 
-    A plain SQLite file is adopted where it lies; a file that does not exist is created. `:memory:` and `""` are left to
-    SQLite.
+    A plain SQLite file is adopted where it is. A file that does not exist is created. SQLite itself handles `:memory:`
+    and `""`.
 
-    - `coordinator` holds the order of commits: `fs:` is the file system itself, `dynamodb://TABLE?region=REGION` an
-      item in an Amazon DynamoDB table.
+    - `coordinator` orders the commits: `fs:` is the file system itself, `dynamodb://TABLE?region=REGION` an item in an
+      Amazon DynamoDB table.
     - `timeout`: for how many seconds a writer waits for others.
-    - `freshness`: `"transaction"`: every transaction sees all that is committed when it begins; `"request"`: all that
-      was committed when the request began (`begin_request`), and, in a request that lasts, all that is older than
-      `request_age`; a number: what is at most so many seconds old.
-    - `request_age`: in a request, what was asked for longer ago than so many seconds is asked for again (1 unless told
-      otherwise).
-    - `lease`: after how many seconds of silence a writer is taken for dead, from 0.1 to 3600.
-    - `legacy_names`: other paths by which clients of django-sqlite-efs know the database: once it is adopted, their
-      writes are refused.
-    - `page_cache`: bytes of pages that this process keeps for the database.
+    - `freshness`: with `"transaction"` every transaction sees all commits from before it began. With `"request"` it
+      sees all commits from before the request began (`begin_request`), and, in a long request, all that are older than
+      `request_age`. With a number it may miss commits of at most that many last seconds.
+    - `request_age`: in a request, an answer of the coordinator serves for this many seconds (default 1).
+    - `lease`: after how many seconds of silence a writer counts as dead, from 0.1 to 3600.
+    - `legacy_names`: other paths by which clients of django-sqlite-efs know the database. Once the database is adopted,
+      their writes are refused.
+    - `page_cache`: how many bytes of the database's pages this process keeps in memory.
     - `factory`: another connection class; `connection_class(module)` makes one for a module like `sqlite3`.
 
-    All else is as in `sqlite3.connect`.
+    Other arguments are as in `sqlite3.connect`.
     """
     factory = Connection if factory is None else factory
     if _is_for_sqlite(database):

@@ -1,4 +1,4 @@
-"""Cursors: Python's own, with Seawall's words in their errors, and no commit that fails unheard."""
+"""Cursors: Python's own, with Seawall's explanations in their errors. Every failed commit raises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import errors
 
 
 def explained(method: Callable[..., Any]) -> Callable[..., Any]:
-    """`method`, whose errors tell what Seawall knows about them."""
+    """`method`, with Seawall's explanations in its errors."""
 
     @functools.wraps(method)
     def explained(*args: Any, **kwargs: Any) -> Any:
@@ -28,7 +28,7 @@ def explained(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def cursor_class(base: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
-    """A cursor class like `base` whose errors tell what Seawall knows about them."""
+    """A cursor class like `base`, with Seawall's explanations in its errors."""
     if hasattr(base, "_returned"):
         return base
     cls = type(base.__name__, (base,), {"__module__": base.__module__, "__doc__": base.__doc__, "_returned": None})
@@ -38,12 +38,12 @@ def cursor_class(base: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
 
 
 def _methods(base: Any) -> dict[str, Callable[..., Any]]:
-    """The methods that meet the database.
+    """The methods that use the database.
 
-    `INSERT … RETURNING` outside of a transaction is committed when SQLite resets the statement, which is after its last
-    row. Python's sqlite3 drops the error of a reset that is not its step to the end: a program that reads the first
-    row only, or none, would take a commit that failed for one that succeeded. So these rows, which SQLite itself
-    collects before the first one comes, are read by `execute()`, and kept in `_returned` for those who fetch them.
+    SQLite commits `INSERT … RETURNING` outside of a transaction when it resets the statement, after the last row.
+    Python's sqlite3 reports the error of that reset only to a program that reads all rows. A program that reads the
+    first row only, or none, would not notice that the commit failed. Therefore `execute()` reads these rows, which
+    SQLite itself collects before it returns the first one, and keeps them in `_returned` for the fetch methods.
     """
     executes = base.execute
 
@@ -80,7 +80,7 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
             yield from self._returned
             return
         try:
-            # A step that raises StopIteration ends it; the second argument is a row that never comes.
+            # StopIteration from a step ends it. The second argument is a value that no row equals.
             yield from iter(functools.partial(base.__next__, self), _methods)
         except Exception as error:
             if explanation := errors.explained(error):
@@ -104,12 +104,12 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
 
 
 def _may_write(cursor: Any, sql: str) -> bool:
-    # Python's sqlite3 counts the rows of INSERT, UPDATE, DELETE and REPLACE, and knows them by their first word.
+    # Python's sqlite3 counts the rows of INSERT, UPDATE, DELETE and REPLACE, which it recognizes by their first word.
     return cursor.rowcount >= 0 or sql.lstrip()[:4].upper() == "WITH"
 
 
 def _fetching(method: Callable[..., Any], kept: Callable[..., Any]) -> Callable[..., Any]:
-    """`method`, whose errors are explained; `kept` where the rows are here already."""
+    """`method`, with explained errors; or `kept`, if `execute()` has read the rows already."""
 
     @functools.wraps(method)
     def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:

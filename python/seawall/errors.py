@@ -1,8 +1,8 @@
-"""What can go wrong, as exceptions: the design's table "Errors".
+"""Seawall's exceptions: the design's table "Errors".
 
 Each class is also the class that Python's `sqlite3` raises for the same SQLite code, and has the same
-`sqlite_errorcode` and `sqlite_errorname`: code that catches `sqlite3.OperationalError` goes on working. The text begins
-with SQLite's own ("database is locked") and goes on with what happened, what was kept and what to do.
+`sqlite_errorcode` and `sqlite_errorname`. Therefore code that catches `sqlite3.OperationalError` keeps working. The
+text begins with SQLite's own ("database is locked"). Then it says what happened, what was kept and what to do.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from . import _native
 
 
 class SeawallError(sqlite3.DatabaseError):
-    """Any error that Seawall has words for."""
+    """Any error that Seawall explains."""
 
 
 class DatabaseBusy(SeawallError, sqlite3.OperationalError):
-    """The lease was not had within the timeout. Nothing was written; try again."""
+    """The writer did not get the lease within the timeout. Nothing was written; try again."""
 
 
 class StaleSnapshot(DatabaseBusy):
-    """The first write of a transaction that has read an older version. Nothing was written; begin anew."""
+    """A transaction that has read an older version tried to write. Nothing was written; begin it again."""
 
 
 class Superseded(SeawallError, sqlite3.OperationalError):
-    """The lease was lost, and another commit went first. Nothing was written; try again."""
+    """The writer lost its lease, and another commit came first. Nothing was written; try again."""
 
 
 class CoordinatorUnreachable(SeawallError, sqlite3.OperationalError):
-    """The coordinator could not be asked. Nothing was written."""
+    """The coordinator cannot be reached. Nothing was written."""
 
 
 class OutcomeUnknown(SeawallError, sqlite3.OperationalError):
-    """A commit was sent, and no answer says whether it took place."""
+    """A commit was sent, and the reply was lost. The commit may have taken place or not."""
 
     commit_id: str | None = None
-    """The commit's id: it is in the history, or it is not."""
+    """The commit's id. The commit is in the history exactly if it took place."""
 
 
 class SnapshotTooOld(SeawallError, sqlite3.OperationalError):
-    """A read transaction outlived the retention. Nothing is lost; begin a new one."""
+    """A read transaction lasted longer than the retention. Nothing is lost; begin a new one."""
 
 
 class DatabaseDamaged(SeawallError):
@@ -53,11 +53,11 @@ class DiskFull(SeawallError, sqlite3.OperationalError):
 
 
 class CannotOpen(SeawallError, sqlite3.OperationalError):
-    """The database cannot be opened, or not like this; the text has the way out."""
+    """The database cannot be opened, or not in this way. The text says what to do."""
 
 
 class NotADatabase(SeawallError):
-    """What lies there is no SQLite database. It was not touched."""
+    """The file is not a SQLite database. It was not touched."""
 
 
 class PermissionDenied(SeawallError, sqlite3.OperationalError):
@@ -87,14 +87,14 @@ _CLASSES: dict[str, type[SeawallError]] = {
     "ReadOnly": DatabaseReadOnly,
     "Io": StorageFailed,
 }
-"""The engine's kinds."""
+"""The class for each of the engine's kinds of errors."""
 
 _PRIMARY_CODE = 0xFF
 
 
 @functools.cache
 def _class_for(kind: str, like: type[Exception]) -> type[Exception]:
-    """The class for `kind` that is also a `like`: other modules than `sqlite3` have exceptions of their own."""
+    """The class for `kind` that is also a `like`, because modules other than `sqlite3` have exceptions of their own."""
     own = _CLASSES[kind]
     if issubclass(own, like):
         return own
@@ -109,7 +109,7 @@ def explained(error: Exception) -> Exception | None:
         return None
     code, kind, commit, text = failure
     if seen & _PRIMARY_CODE != code & _PRIMARY_CODE:
-        # The memory of an earlier failure, which SQLite itself got over.
+        # The kept failure is an earlier one, from which SQLite itself recovered.
         return None
     cls = type(error) if kind is None else _class_for(kind, type(error))  # type: ignore[arg-type]  # classes are hashable
     explanation = cls(f"{error}: {text}")

@@ -1,4 +1,4 @@
-"""What can be told of a database, and done to it as a whole, without a connection."""
+"""A database's facts, and operations on it as a whole, without a connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .registration import register
 
 @dataclass(frozen=True)
 class Counts:
-    """How many remote operations of each kind this process has waited for, by the letters of the design's budget."""
+    """How many remote operations of each kind this process has waited for, as in the design's budget."""
 
     coordinator: int
     """Coordinator round trips."""
@@ -24,16 +24,16 @@ class Counts:
     metadata: int
     """Other metadata calls."""
     background: int
-    """All that the background thread did; nobody waited for these."""
+    """The background thread's operations, for which no transaction waited."""
 
     def __sub__(self, earlier: Counts) -> Counts:
-        """What has come since `earlier`."""
+        """The operations since `earlier`."""
         return Counts(*(getattr(self, field.name) - getattr(earlier, field.name) for field in fields(self)))
 
 
 @dataclass(frozen=True)
 class Status:
-    """A database, as of now."""
+    """A database's present state."""
 
     name: str
     """NAME's absolute path."""
@@ -42,7 +42,7 @@ class Status:
     coordinator: str
     """The coordinator's URL."""
     file_system: str
-    """The file system that it lies on."""
+    """Its file system."""
     is_copy: bool
     """Whether its folder is a copy of the database's, which can only be read."""
     epoch: int
@@ -62,43 +62,43 @@ class Status:
     changed_pages: int
     """How many pages changed since that base."""
     lease: float
-    """After how many seconds of silence a writer is taken for dead."""
+    """After how many seconds of silence a writer counts as dead."""
     sweep: int
     """How often garbage was collected."""
     trouble: str | None
-    """What went wrong in the background last."""
+    """The last failure in the background."""
     counts: Counts
     """This process's remote operations."""
 
 
 def status(database: Path, *, coordinator: str = "fs:") -> Status:
-    """Tell the facts about a Seawall database."""
-    told: dict[str, Any] = _ask(_native.status, database, coordinator)
-    return Status(**{**told, "counts": Counts(**told["counts"])})
+    """Return the facts about a Seawall database."""
+    facts: dict[str, Any] = _ask(_native.status, database, coordinator)
+    return Status(**{**facts, "counts": Counts(**facts["counts"])})
 
 
 def counts(database: Path, *, coordinator: str = "fs:") -> Counts:
-    """Count this process's remote operations for a database; asks nobody."""
+    """Count this process's remote operations for a database. Sends no request."""
     return Counts(**_ask(_native.counts, database, coordinator))
 
 
 def remove(database: Path, *, coordinator: str | None = None) -> None:
-    """Remove a database and all that belongs to it, its head included. There is no way back.
+    """Remove a database with everything that belongs to it, including its head. This cannot be undone.
 
-    That is the file itself, what stock SQLite may have left beside it (`-journal`, `-wal`, `-shm`), and in its folder
-    what Seawall made; other files there are left, and the error names them. Links are refused, not followed. A removal
-    that was cut short is finished by another one.
+    It removes the file itself, the files that stock SQLite may have left beside it (`-journal`, `-wal`, `-shm`), and
+    Seawall's files in its folder. Other files there stay, and the error names them. A link is refused, not followed. If
+    a removal is cut short, another one finishes it.
 
-    The coordinator is the one that the database is bound to; `coordinator` says how to reach it, where that takes more
-    than its name (an endpoint).
+    The database knows its coordinator. `coordinator` says how to reach it if that takes more than its name (an
+    endpoint).
     """
     _ask(_native.remove, database, coordinator)
 
 
 def copy(source: Path, target: Path, *, coordinator: str = "fs:") -> None:
-    """Write the newest version of `source` as a plain SQLite file at `target`, where nothing may lie yet.
+    """Write the newest version of `source` as a plain SQLite file at `target`, which must not exist yet.
 
-    It is a backup that any tool can read, and a database that Seawall adopts when it is opened.
+    Any tool can read this backup, and Seawall adopts it when it opens it.
     """
     _ask(_native.copy, source, os.fsdecode(target), coordinator)
 

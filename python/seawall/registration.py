@@ -13,7 +13,7 @@ from . import _native
 
 _registered: set[str] = set()
 _registering = threading.Lock()
-# A child must not find it taken by a thread that it does not have.
+# In a child, no thread that does not exist there may hold it.
 os.register_at_fork(
     before=_registering.acquire, after_in_parent=_registering.release, after_in_child=_registering.release
 )
@@ -22,8 +22,8 @@ os.register_at_fork(
 def register(module: ModuleType = sqlite3) -> None:
     """Register the VFS `seawall` in the SQLite of `module`: `sqlite3`, or one that is like it (`pysqlite3`).
 
-    From then on every connection of that module can open `file:…?vfs=seawall`. A process may use several such modules;
-    each has its own copy of SQLite, and is registered on its own. Registering twice is no error.
+    From then on every connection of that module can open `file:…?vfs=seawall`. A process can use several such modules.
+    Each has its own copy of SQLite and needs its own registration. Registering twice is not an error.
     """
     with _registering:
         if module.__name__ not in _registered:
@@ -32,15 +32,16 @@ def register(module: ModuleType = sqlite3) -> None:
 
 
 def extension_path() -> str:
-    """The loadable extension, free of Python: for the `sqlite3` shell (`.load`) and for other languages' drivers.
+    """Return the loadable extension's path, for the `sqlite3` shell (`.load`) and other languages' drivers.
 
-    It is a `str`, because that is what `sqlite3.Connection.load_extension` and apsw accept.
+    The extension does not need Python. The path is a `str`, because `sqlite3.Connection.load_extension` and apsw accept
+    only that.
     """
     path = Path(__file__).with_name("libseawall.so")
     if not path.exists():
         raise FileNotFoundError(
-            f"{path} is not there: install Seawall with pip (`pip install .` in a clone), or build the extension with "
-            "`cargo build --locked --release -p seawall-sqlite` and put it there"
+            f"{path} does not exist. Install Seawall with pip (`pip install .` in a clone), or build the extension "
+            "with `cargo build --locked --release -p seawall-sqlite` and put it there"
         )
     return str(path)
 
@@ -57,13 +58,13 @@ def _register(module: ModuleType) -> None:
             return
     raise ImportError(
         f"Seawall found no way into the SQLite of {module.__name__} (SQLite {module.sqlite_version}): "
-        f"{'; '.join(reasons)}. Install pysqlite3-binary and use that in the place of sqlite3, or use a Python whose "
+        f"{'; '.join(reasons)}. Install pysqlite3-binary and use it instead of sqlite3, or use a Python whose "
         "sqlite3 can load extensions"
     )
 
 
 def _through_its_library(module: ModuleType) -> None:
-    """By the open library that the module calls SQLite in: works where loading extensions is compiled out."""
+    """Register by the library in which the module calls SQLite. Works even if loading extensions is compiled out."""
     native = sys.modules[module.connect.__module__]
     path = getattr(native, "__file__", None)
     if path is None:
@@ -72,7 +73,7 @@ def _through_its_library(module: ModuleType) -> None:
 
 
 def _as_an_extension(module: ModuleType) -> None:
-    """By SQLite's own loading of extensions. It loads this very library: there is one engine in a process."""
+    """Register by loading an extension: this very library, so that the process has only one engine."""
     with_extensions = module.connect(":memory:")
     try:
         if not hasattr(with_extensions, "enable_load_extension"):
@@ -84,5 +85,5 @@ def _as_an_extension(module: ModuleType) -> None:
 
 
 def _verify(module: ModuleType) -> None:
-    """SQLite itself says whether it knows the VFS now: the library may have led to another copy."""
+    """Check that this SQLite has the VFS now, because the library may have led to another copy."""
     module.connect("file:?mode=memory&vfs=seawall", uri=True).close()

@@ -1,4 +1,4 @@
-"""Requests, for connections with `freshness="request"`: one question to the coordinator serves a whole request."""
+"""Requests, for connections with `freshness="request"`: one load of the head serves a whole request."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from . import _native
 def begin_request() -> None:
     """Mark the beginning of a request on this thread.
 
-    Its connections with freshness `"request"` see all that is committed by now, and what they themselves commit. The
-    question for it is on its way when this returns.
+    Its connections with freshness `"request"` see all commits up to now, and their own. When this returns, the load of
+    the head is in flight.
     """
     _native.begin_request()
 
 
 def end_request() -> None:
-    """Mark the end of this thread's request: outside of requests every transaction asks.
+    """Mark the end of this thread's request. Outside of requests every transaction asks the coordinator.
 
-    On AWS Lambda, where the process sleeps afterwards, the writer's lease is given back first, if there is one left.
+    On AWS Lambda, where the process sleeps afterwards, this first gives back the writer's lease, if it still has one.
     """
     _native.end_request()

@@ -6,9 +6,9 @@ from django.apps import AppConfig
 
 
 class SeawallConfig(AppConfig):
-    """An app without models; what it brings is the management command."""
+    """An app without models, for the management command."""
 
     name = "seawall.django"
-    # By default it would be the last part of the name, and an app that is called "django" says nothing.
+    # The default is the last part of the name, and "django" would be a bad label.
     label = "seawall"
     verbose_name = "Seawall"

@@ -28,7 +28,7 @@ from .options import OWN, Options, cache_dir
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """One connection of Django's to a Seawall database, or to a stock one in memory."""
+    """Django's connection to a Seawall database, or to a stock one in memory."""
 
     display_name = "Seawall (SQLite)"
 
@@ -37,8 +37,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     features_class = DatabaseFeatures
 
     def get_connection_params(self) -> dict[str, Any]:
-        """Say what `sqlite3.connect()` is given: Seawall's own options go into the URI."""
-        # Who sets the mode for one transaction does it before Django connects for it, too.
+        """Return the arguments for `sqlite3.connect()`. Seawall's own options go into the URI."""
+        # A program may set the mode for one transaction before Django connects for it.
         set_from_outside = getattr(self, "transaction_mode", None) == "EXCLUSIVE"
         params: dict[str, Any] = super().get_connection_params()
         for wrong in chain(wrong_values(self.settings_dict), unknown_options(self.settings_dict)):
@@ -52,7 +52,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.exclusive_mode = options.exclusive_mode
         name = os.fspath(self.settings_dict["NAME"])
         if "transaction_mode" not in self.settings_dict["OPTIONS"] and not _is_read_only(name):
-            # The writer's lease is asked for first: nothing is refused half way.
+            # The transaction asks for the writer's lease first, so that it is not refused half way.
             self.transaction_mode = "IMMEDIATE"
         if set_from_outside:
             self.transaction_mode = "EXCLUSIVE"
@@ -63,7 +63,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             coordinator=options.coordinator,
             freshness=options.freshness,
             lease=options.lease,
-            # By this very name clients of django-sqlite-efs lock it.
+            # Clients of django-sqlite-efs lock it by this very name.
             legacy_names=[name, *options.legacy_names],
             page_cache=options.page_cache,
             request_age=options.request_age,
@@ -80,14 +80,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return super().get_new_connection(conn_params)
 
     def _set_autocommit(self, autocommit: bool) -> None:
-        # Outside atomic(), sqlite3 itself begins the transactions: as atomic() would.
+        # Outside of atomic(), sqlite3 itself begins the transactions, in the mode that atomic() would use.
         with self.wrap_database_errors:
             self.connection.isolation_level = None if autocommit else self.transaction_mode or ""
 
     def _start_transaction_under_autocommit(self) -> None:
         mode = self.transaction_mode
         if mode == "EXCLUSIVE":
-            # As those set it that poll a queue. For Seawall it is IMMEDIATE by another name: readers never wait.
+            # Workers that poll a queue set it. To Seawall it means the same as IMMEDIATE, because readers never wait.
             mode = self.exclusive_mode
         self.cursor().execute("BEGIN" if mode is None else f"BEGIN {mode}")
 
@@ -102,9 +102,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return True
 
     def newest_version(self) -> int:
-        """Tell the number of the newest version."""
+        """Return the number of the newest version."""
         with self.cursor() as cursor:
-            # It asks the coordinator; the PRAGMA tells what is known.
+            # The query asks the coordinator. The PRAGMA reports what is known.
             cursor.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
             ((version,),) = cursor.execute("PRAGMA seawall_version").fetchall()
         return int(version)
@@ -118,7 +118,7 @@ def _is_read_only(name: str) -> bool:
 
 @register
 def check_databases(**kwargs: Any) -> list[CheckMessage]:
-    """System check: the settings of each database that this backend serves."""
+    """System check: the settings of each database that uses this backend."""
     messages = []
     for connection in connections.all():
         if isinstance(connection, DatabaseWrapper):
@@ -139,12 +139,12 @@ def say_version(sender: AppConfig, using: str, verbosity: int, **signal: Any) ->
     if not isinstance(connection, DatabaseWrapper) or connection.is_in_memory_db():
         return
     if connection.creation.is_test_database():  # type: ignore[attr-defined]  # of creation_class
-        # Nobody goes back there.
+        # A test database is never restored to an earlier version.
         return
     try:
         version = connection.newest_version()
     except Exception:
-        # What is the matter with the database the migration itself will tell.
+        # The migration itself will report what is wrong with the database.
         return
     stdout: TextIO = signal.get("stdout") or sys.stdout
     stdout.write(f"  before this: version {version} (database {using!r})\n")

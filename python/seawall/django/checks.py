@@ -1,6 +1,6 @@
 """System checks: settings that are wrong, unknown, or in the wrong place.
 
-They read the settings only, so every `manage.py` command can run them.
+They read only the settings, so that every `manage.py` command can run them.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def wrong_values(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 
 def unknown_options(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Keys of OPTIONS that mean nothing to Seawall, Django or sqlite3."""
+    """Keys of OPTIONS that neither Seawall, Django nor sqlite3 knows."""
     for key in settings_dict["OPTIONS"]:
         if key in _KNOWN:
             continue
         if key == "pool":
-            hint = "SQLite connections need no pool: CONN_MAX_AGE keeps them open."
+            hint = "SQLite connections need no pool, because CONN_MAX_AGE keeps them open."
         elif key in SETTINGS:
             hint = f"{key} is a setting or an environment variable of its own."
         elif close := difflib.get_close_matches(str(key).lower(), _KNOWN, n=1):
@@ -57,11 +57,11 @@ def unknown_options(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
 def _misplaced_options(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessage]:
     for place, entry in (("", settings_dict), ("TEST", settings_dict["TEST"])):
         for key, value in entry.items():
-            # AUTOCOMMIT is Django's; sqlite3 has an option of that name.
+            # AUTOCOMMIT is Django's, and sqlite3 has an option of the same name.
             if key.lower() in _KNOWN and key != "AUTOCOMMIT":
                 where = f"{place}[{key!r}]" if place else repr(key)
                 yield Error(
-                    f"{where} has no effect where it is: it is an option.",
+                    f"{where} has no effect where it is, because it is an option.",
                     hint=f"Move it into OPTIONS: {{{key.lower()!r}: {value!r}}}.",
                     id="seawall.E003",
                 )
@@ -71,7 +71,8 @@ def _doubtful_settings(settings_dict: Mapping[str, Any]) -> Iterator[CheckMessag
     mode = settings_dict["OPTIONS"].get("transaction_mode", "IMMEDIATE")
     if settings_dict["ATOMIC_REQUESTS"] and mode is not None and mode.upper() != "DEFERRED":
         yield Doubt(
-            "ATOMIC_REQUESTS makes every request a write transaction: requests that only read wait for each other too.",
+            "ATOMIC_REQUESTS makes every request a write transaction. Therefore requests that only read wait for each "
+            "other, too.",
             hint="Use atomic() where a view writes, or transaction_mode 'DEFERRED'.",
             id="seawall.W001",
         )

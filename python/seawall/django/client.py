@@ -15,13 +15,13 @@ from .options import Options, cache_dir
 
 
 class DatabaseClient(client.DatabaseClient):
-    """Loads Seawall into the shell before it opens NAME: the plain file is a mere copy."""
+    """Loads Seawall into the shell before that opens NAME, because the plain file is only a copy."""
 
     @classmethod
     def settings_to_cmd_args_env(  # type: ignore[override]
         cls, settings_dict: dict[str, Any], parameters: Iterable[str]
     ) -> tuple[list[str], dict[str, str] | None]:
-        """Build the shell's command line; what follows `--` goes to the shell as it is."""
+        """Build the shell's command line. Arguments after `--` go to the shell unchanged."""
         name = settings_dict["NAME"]
         if DatabaseCreation.is_in_memory_db(name):
             return super().settings_to_cmd_args_env(settings_dict, parameters)
@@ -35,14 +35,14 @@ class DatabaseClient(client.DatabaseClient):
         try:
             extension = seawall.extension_path()
         except FileNotFoundError as error:
-            # Django would take this for a missing shell.
+            # To Django this error would mean a missing shell.
             raise CommandError(str(error)) from None
         commands = [
             f".load {_quoted(extension)}",
             f".open {_quoted(uri)}",
             f".timeout {round(options.timeout * 1000)}",
         ]
-        # The shell opens what it is given before it runs a command, so it is given no file.
+        # The shell opens its argument before it runs a command, so the argument is not the file.
         args = [cls.executable_name, ":memory:"]
         for command in commands:
             args += ["-cmd", command]

@@ -1,6 +1,6 @@
-"""Test databases: made, cloned for parallel workers, kept and removed.
+"""Test databases: creating, cloning for parallel workers, keeping and removing them.
 
-The hooks are Django's, though django-stubs does not know those with an underscore.
+The hooks are Django's, although django-stubs does not declare those with an underscore.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from .options import Options
 
 
 class DatabaseCreation(creation.DatabaseCreation):
-    """Test databases are files, on the embedded coordinator; those in memory are stock SQLite's.
+    """Test databases are files, on the embedded coordinator. Those in memory are stock SQLite's.
 
     A test database is TEST["NAME"], or lies beside NAME with `test_` before its name. For engines that pytest-django
-    does not know it makes TEST["NAME"] of `test_`, NAME and the worker's suffix, as for a server's database. Where NAME
-    has folders that is no path: the test database lies beside NAME then too, and the suffix ends its stem.
+    does not know it makes TEST["NAME"] of `test_`, NAME and the worker's suffix, as for a server's database. If NAME
+    has folders, that is not a path. Then the test database lies beside NAME as well, and the suffix ends its stem.
     """
 
-    # The test databases of this run. A run inside a test gets a database of its own: it must
-    # neither ask to delete the outer run's nor do it.
+    # The test databases of this run. A run inside a test gets a database of its own, so that it
+    # neither asks to delete the outer run's database nor deletes it.
     _live: ClassVar[set[str]] = set()
 
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)
-        # NAME and OPTIONS before each test database that is there now; the first are the real database's.
+        # NAME and OPTIONS before each test database that exists now. The first are the real database's.
         self._before: list[tuple[str | Path, dict[str, Any]]] = []
 
     def is_test_database(self) -> bool:
@@ -70,7 +70,7 @@ class DatabaseCreation(creation.DatabaseCreation):
                 self._ask_to_replace(name)
             self._remove(name, verbosity)
         self._live.add(name)
-        # Tests need no service, whatever coordinator the real database is bound to.
+        # Tests need no service, whatever the real database's coordinator is.
         options = self.connection.settings_dict["OPTIONS"]
         self._before.append((self.connection.settings_dict["NAME"], options))
         self.connection.settings_dict["OPTIONS"] = {**options, "coordinator": "fs:"}
@@ -139,7 +139,7 @@ class DatabaseCreation(creation.DatabaseCreation):
 
     def _forget(self, name: str) -> None:
         if Path(name).is_symlink():
-            # As stock Django does: what the link leads to may be the real database.
+            # As stock Django does, because the link may lead to the real database.
             Path(name).unlink()
             return
         seawall.remove(name, coordinator=Options.of(self.connection.settings_dict).coordinator)
@@ -151,8 +151,8 @@ class DatabaseCreation(creation.DatabaseCreation):
             )
         except EOFError:
             self.log(
-                f"The test database '{name}' exists, and nobody is there to ask. Use --noinput "
-                "to replace it, or --keepdb to go on with it."
+                f"The test database '{name}' exists, and standard input is closed. Use --noinput "
+                "to replace it, or --keepdb to use it again."
             )
             answer = "no"
         if answer != "yes":
@@ -177,7 +177,7 @@ def path_of(name: str | Path) -> Path:
 
 
 def _derived_suffix(given: str | Path | None, name: str | Path) -> str | None:
-    """Tell what follows `test_` and NAME in a TEST["NAME"] that was derived; None for one that somebody chose."""
+    """Return what follows `test_` and NAME in a derived TEST["NAME"]; None for one that a user chose."""
     if not given:
         return ""
     derived, chosen = f"test_{name}", str(given)

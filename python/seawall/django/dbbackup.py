@@ -22,7 +22,7 @@ from .options import Options
 
 
 class SeawallConnector(BaseDBConnector):
-    """Copies the newest version out; puts a backup in as a new version."""
+    """Copies the newest version out, and restores a backup as a new version."""
 
     extension = "sqlite3"
 
@@ -31,11 +31,11 @@ class SeawallConnector(BaseDBConnector):
         with _folder() as folder:
             copy = Path(folder, "copy.sqlite3")
             seawall.copy(path_of(settings["NAME"]), copy, coordinator=Options.of(settings).coordinator)
-            # An open file is still read after its name is gone.
+            # The open file can still be read after its name is gone.
             return copy.open("rb")
 
     def _restore_dump(self, dump: Any) -> None:
-        """Write what `dump` holds in one transaction. Other processes go on, and see it when it is committed."""
+        """Write what `dump` holds in one transaction. Other processes continue, and see it when it is committed."""
         self.connection.ensure_connection()
         with _folder() as folder:
             plain = Path(folder, "dump.sqlite3")
@@ -51,7 +51,7 @@ class SeawallConnector(BaseDBConnector):
 
     def _write(self, source: sqlite3.Connection) -> None:
         try:
-            # Whatever is no database is refused here.
+            # A file that is not a database is refused here.
             source.execute("SELECT 1 FROM sqlite_master").fetchall()
             source.backup(self.connection.connection)
         except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""What Django may rely on, where it is more than stock SQLite gives."""
+"""The features that Django can use, where they differ from stock SQLite's."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class DatabaseFeatures(features.DatabaseFeatures):
     def supports_json_field(self) -> bool:  # type: ignore[override]
         """Whether this SQLite has the JSON functions.
 
-        System checks ask this, also `manage.py check` and `runserver`. So a database in memory is asked: the stock
-        backend begins a transaction on the real one, which would be adopted by it.
+        System checks ask this, for example in `manage.py check` and `runserver`. Therefore it uses a database in
+        memory. The stock backend begins a transaction on the real database, which would adopt it.
         """
         memory = self.connection.Database.connect(":memory:")
         try:
@@ -37,14 +37,14 @@ class DatabaseFeatures(features.DatabaseFeatures):
         """List the tests of Django's own suite that do not apply here, by reason."""
         skips = {
             **super().django_test_skips,
-            "Seawall begins transactions with BEGIN IMMEDIATE unless told otherwise.": {
+            "By default Seawall begins transactions with BEGIN IMMEDIATE.": {
                 "backends.base.test_base.DatabaseWrapperLoggingTests.test_commit_debug_log",
                 "backends.sqlite.tests.TestTransactionMode.test_default_transaction_mode",
             },
             "It looks for the name of the stock backend in a text.": {
                 "backends.sqlite.tests.Tests.test_check_database_version_supported",
             },
-            "Whether there are JSON functions is asked of a database in memory.": {
+            "Seawall looks for the JSON functions in a database in memory.": {
                 "backends.sqlite.test_features.FeaturesTests.test_supports_json_field_operational_error",
             },
             "It closes the connection that the tests after it use, if no test before it left one open (with any "
@@ -57,7 +57,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
             },
         }
         if django.VERSION >= (6, 1):
-            # Django takes it for a mistake if one that it has not is listed.
+            # Django rejects a list that names a test which it does not have.
             skips["A worker that was spawned uses its clone where it lies, and copies nothing."] = {
                 "backends.sqlite.test_creation.TestDbSignatureTests."
                 "test_setup_worker_connection_respects_test_database_name",

@@ -1,6 +1,6 @@
-"""What `DATABASES`, the settings and the environment say about one database.
+"""One database's options, from `DATABASES`, the settings and the environment.
 
-The first that speaks wins: OPTIONS, then the settings, then the environment. The dictionaries
+OPTIONS take precedence over the settings, and the settings over the environment. The dictionaries
 of `DATABASES` are read and never written.
 """
 
@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from seawall import _native
 
 _BOUNDS = {option: (least, most, expected) for option, least, most, expected in _native.bounds()}
-"""What each number may be: the engine's own table."""
+"""The bounds of each number: the engine's own table."""
 
 _COORDINATORS = _native.coordinators()
 """The coordinators: the form of each one's URL, with capitals for what the user fills in, and the settings of other
@@ -48,7 +48,7 @@ class Options:
 
     @classmethod
     def of(cls, settings_dict: Mapping[str, Any]) -> Options:
-        """Read them; ImproperlyConfigured, for the first that is wrong."""
+        """Read the options. Raise ImproperlyConfigured for the first that is wrong."""
         given: dict[str, Any] = {}
         for found in find(settings_dict):
             try:
@@ -60,7 +60,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Found:
-    """An option that is given, where, and what must be made of it."""
+    """An option that is given, its place, and how to read it."""
 
     option: str
     place: str
@@ -68,12 +68,12 @@ class Found:
     reader: Callable[[Any], Any]
 
     def read(self) -> Any:
-        """Return the value to use; ValueError says what is wrong with the one given."""
+        """Return the value to use. A ValueError says what is wrong with the given one."""
         return self.reader(self.value)
 
 
 def find(settings_dict: Mapping[str, Any]) -> Iterator[Found]:
-    """For each of Seawall's options that is given, the place that counts."""
+    """For each of Seawall's options that is given, the place that takes precedence."""
     for option in _READERS:
         found = next(_places(option, settings_dict), None)
         if found is not None:
@@ -95,7 +95,7 @@ def _places(option: str, settings_dict: Mapping[str, Any]) -> Iterator[Found]:
 
 
 def cache_dir() -> str | None:
-    """Where Seawall may keep files on local disk, if the settings say it."""
+    """Return the folder on local disk that the settings give Seawall for its files, if any."""
     folder: str | os.PathLike[str] | None = getattr(settings, "SEAWALL_CACHE_DIR", None)
     return os.fspath(folder) if folder else None
 
@@ -114,7 +114,7 @@ def _bounded(option: str) -> Callable[[Any], float]:
 
 
 def _expiration(value: Any) -> float:
-    """Read how long a lock lasts that is not renewed. A lease is: a longer one only makes others wait for the dead."""
+    """Read how long django-sqlite-efs's lock lasts. A lease can be shorter, because it is renewed."""
     number = _number(value)
     return _bounded("lease")(value if number is None else min(number, DEFAULT_LEASE))
 
@@ -148,7 +148,7 @@ def _mode(value: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """Read a finite number, also one written as text, as environment variables bring it."""
+    """Read a finite number, which may be text, as in environment variables."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -162,7 +162,7 @@ def _coordinator(value: Any) -> str:
     forms = [form for form, _ in _COORDINATORS]
     if isinstance(value, str) and any(_has_form(value, form) for form in forms):
         return value
-    # What follows the scheme may hold a password.
+    # The text after the scheme may contain a password.
     shown = f"{value.partition(':')[0]}:…" if isinstance(value, str) and ":" in value else value
     raise ValueError(f"is {shown!r}, which names no coordinator: use {' or '.join(map(repr, forms))}")
 
@@ -190,8 +190,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "exclusive_mode": _mode,
 }
 
-# The settings, and environment variables, that stand for an option: Seawall's own before those
-# of django-sqlite-efs. (Its SQLITE_LOCK_MAX_ATTEMPTS may stay: the timeout decides, not the tries.)
+# The settings, and environment variables, that stand for an option. Seawall's own take precedence
+# over django-sqlite-efs's. (Its SQLITE_LOCK_MAX_ATTEMPTS is ignored, because the timeout decides.)
 _SETTINGS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "coordinator": {
         "SEAWALL_COORDINATOR": _coordinator,
@@ -218,5 +218,5 @@ STOCK = frozenset(
     }
 )
 
-# Settings that are taken from the environment as well.
+# Settings that may also be environment variables.
 SETTINGS = frozenset({"SEAWALL_CACHE_DIR", "SQLITE_LOCK_MAX_ATTEMPTS"}.union(*_SETTINGS.values()))

@@ -13,7 +13,7 @@ import seawall
 
 
 def watch() -> None:
-    """Tell Seawall of every request from now on."""
+    """Mark the beginning and end of every request from now on."""
     request_started.connect(_begin, dispatch_uid="seawall.begin_request")
     request_finished.connect(_end, dispatch_uid="seawall.end_request")
 
