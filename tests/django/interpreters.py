@@ -27,10 +27,10 @@ def find(number: str) -> Path | None:
     """A CPython of this version: this one, one on the PATH, or one that pyenv has installed."""
     for candidate in _candidates(number):
         try:
-            told = subprocess.run([candidate, "-c", _PROBE], capture_output=True, text=True, check=False)
+            probe = subprocess.run([candidate, "-c", _PROBE], capture_output=True, text=True, check=False)
         except OSError:
             continue
-        if told.stdout.strip() == number:
+        if probe.stdout.strip() == number:
             return Path(candidate)
     return None
 

@@ -45,7 +45,7 @@ NEEDED = """
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one engine's run came to."""
+    """The result of one engine's run."""
 
     engine: str
     tests: int
@@ -64,7 +64,7 @@ class Outcome:
 
 
 def main() -> int:
-    """Run what the command line asks for; 1 if Seawall fails where stock SQLite passes."""
+    """Run the suites of the command line. Return 1 if Seawall fails where stock SQLite passes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("labels", nargs="*", default=LABELS, metavar="LABEL")
     parser.add_argument("--django", choices=DJANGOS, action="append")
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def compare(suite: Suite, args: argparse.Namespace) -> int:
-    """Run a suite with the engines that were asked for; 1 if Seawall fails where stock SQLite passes."""
+    """Run a suite with the given engines. Return 1 if Seawall fails where stock SQLite passes."""
     print(f"{suite.source.name}, by {suite.python}", flush=True)
     engines = list(ENGINES) if args.engine == "both" else [args.engine]
     outcomes = {}
@@ -149,7 +149,7 @@ def pip(python: Path, *arguments: str) -> None:
 
 
 def run(engine: str, labels: list[str], parallel: int, start_method: str, suite: Suite) -> Outcome | None:
-    """One run of the suite; None, and said why, if it did not come to its end."""
+    """One run of the suite. If it does not end properly, print why and return None."""
     log = CACHE / f"{suite.source.name}-{engine}.log"
     runtests = suite.source / "tests" / "runtests.py"
     options = ["--settings=suite_settings", f"--parallel={parallel}", "--noinput"]
@@ -182,7 +182,7 @@ def run(engine: str, labels: list[str], parallel: int, start_method: str, suite:
 
 
 def report(outcomes: dict[str, Outcome]) -> int:
-    """Print what differs between the engines; 1 if Seawall fails where stock passes."""
+    """Print the differences between the engines. Return 1 if Seawall fails where stock SQLite passes."""
     seawall, stock = outcomes.get("seawall"), outcomes.get("stock")
     if seawall is None:
         return 0

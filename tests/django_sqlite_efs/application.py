@@ -1,4 +1,4 @@
-"""A process of a Django application: it does one step for each line that it is sent, and answers with one.
+"""A process of a Django application: it does one step for each line that it receives, and answers with one.
 
     application.py SETTINGS
 
@@ -22,12 +22,12 @@ from django.db import connection, transaction
 from django.db.models import F, Sum
 from polls.models import Choice, Question
 """
-"""What steps can speak of."""
+"""The names that steps can use."""
 DEFAULTS = {"INSTALLED_APPS": ["polls"], "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField", "USE_TZ": True}
 
 
 def main(given: str) -> None:
-    """Set Django up, and do what is asked."""
+    """Set Django up, and do the steps."""
     settings.configure(**{**DEFAULTS, **json.loads(given)})
     django.setup()
     known: dict[str, Any] = {}

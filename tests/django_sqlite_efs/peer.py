@@ -1,4 +1,4 @@
-"""django-sqlite-efs as its registry has it, in an environment of its own; and applications that run there.
+"""django-sqlite-efs as its registry has it, in an environment of its own, and applications that run there.
 
 It is a peer to test and measure beside, no dependency. Seawall is run in the same environment, from this tree: the
 same Python, the same Django, another ENGINE.
@@ -25,12 +25,12 @@ SEED, SEAWALL = "django_sqlite_efs", "seawall.django"
 
 
 class Absent(Exception):
-    """It cannot be had here, for this reason."""
+    """It is not available. The text says why."""
 
 
 @functools.cache
 def interpreter() -> Path:
-    """The environment's Python; the environment is made when it is not there, or another was asked for."""
+    """The environment's Python. The environment is made if it does not exist or the requirements have changed."""
     wanted = (HERE / "requirements.txt").read_text()
     stamp, python = ENVIRONMENT / "installed.txt", ENVIRONMENT / "bin" / "python"
     ENVIRONMENT.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ class Failed(Exception):
     def __init__(self, error: str, kinds: list[str], text: str) -> None:
         super().__init__(f"{error}: {text}")
         self.error, self.kinds = error, kinds
-        """The name of its class; and those of all its classes, and of what it was raised from."""
+        """The name of its class, and the names of all its base classes and causes."""
 
 
 class Application:
@@ -76,7 +76,7 @@ class Application:
         )
 
     def do(self, step: str) -> Any:
-        """The value of an expression, after it was computed; None for statements. Raises Failed."""
+        """Compute an expression and return its value; None for statements. Raises Failed."""
         self.ask(step)
         return self.answer()
 
@@ -87,22 +87,22 @@ class Application:
         self.process.stdin.flush()
 
     def answer(self) -> Any:
-        """What became of the step."""
+        """The result of the step."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
             raise Failed("ended", [], f"the process ended, with {self.process.wait()}")
-        told: dict[str, Any] = json.loads(line)
-        if "error" in told:
-            raise Failed(**told)
-        return told["value"]
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise Failed(**answer)
+        return answer["value"]
 
     def freeze(self) -> None:
-        """Stop it where it is."""
+        """Freeze it."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:

@@ -25,7 +25,7 @@ class Site:
     name: Path
     endpoint: str = ""
     table: str = ""
-    """Where the order, or the lock, is kept in DynamoDB; empty: the order is kept in the file system."""
+    """The table in DynamoDB that has the order, or the lock. Empty: the file system has the order."""
     processes: list[Application] = field(default_factory=list)
 
     def start(
@@ -57,13 +57,13 @@ class Site:
         return process
 
     def item(self, key: str | None = None) -> dict[str, Any] | None:
-        """The item that is django-sqlite-efs's lock of this database, if it is there."""
+        """The item that is django-sqlite-efs's lock of this database, if there is one."""
         pk = {"pk": {"S": key or f"database#{self.name}"}}
         found = client(self.endpoint).get_item(TableName=self.table, Key=pk, ConsistentRead=True)
         return {name: next(iter(value.values())) for name, value in found["Item"].items()} if "Item" in found else None
 
     def votes_on_disk(self) -> list[int]:
-        """What stock SQLite reads."""
+        """The rows that stock SQLite reads."""
         connection = sqlite3.connect(self.name)
         try:
             return [votes for (votes,) in connection.execute("SELECT votes FROM polls_choice ORDER BY id")]

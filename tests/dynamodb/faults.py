@@ -1,4 +1,4 @@
-"""What can befall a request to DynamoDB. Each is a coroutine function of an `Exchange`, for `Proxy.fault`."""
+"""The faults of a request to DynamoDB. Each is a coroutine function of an `Exchange`, for `Proxy.fault`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dynamodb.proxy import Exchange, Fault, Message
 DYNAMODB = "com.amazonaws.dynamodb.v20120810"
 CORAL = "com.amazon.coral.service"
 
-# The server answers, but not what one would like.
+# The server answers with an error.
 
 
 def refusal(kind: str, message: str, status: int = 400) -> Message:
@@ -42,18 +42,18 @@ async def throughput_exceeded(exchange: Exchange) -> None:
 
 
 async def server_error(exchange: Exchange) -> None:
-    """A 500; the server did nothing."""
+    """A 500, and the server did nothing."""
     await exchange.answer(_SERVER_ERROR)
 
 
 async def server_error_after_acting(exchange: Exchange) -> None:
-    """A 500; but the server acted."""
+    """A 500, but the server carried the request out."""
     await exchange.deliver()
     await exchange.answer(_SERVER_ERROR)
 
 
 async def access_denied(exchange: Exchange) -> None:
-    """The role may not do this."""
+    """The role does not have the permission."""
     text = (
         "User: arn:aws:sts::123456789012:assumed-role/polls/polls is not authorized to perform: "
         f"dynamodb:{exchange.operation} on resource: "
@@ -64,13 +64,13 @@ async def access_denied(exchange: Exchange) -> None:
 
 
 async def token_expired(exchange: Exchange) -> None:
-    """The credentials were good once."""
+    """The credentials have expired."""
     text = "The security token included in the request is expired"
     await exchange.answer(refusal(f"{CORAL}#ExpiredTokenException", text))
 
 
 def clock_off(seconds: float) -> Fault:
-    """The server's clock, as its `Date` tells it, is this much ahead of ours."""
+    """The server's clock, according to its `Date`, is this many seconds ahead of ours."""
 
     async def clock_off(exchange: Exchange) -> None:
         answer = await exchange.deliver()
@@ -85,7 +85,7 @@ def clock_off(seconds: float) -> Fault:
 
 
 def delayed(before: float = 0.0, after: float = 0.0) -> Fault:
-    """It takes so many seconds to get there, and so many to come back."""
+    """The request and its answer each take so many seconds to arrive."""
 
     async def delayed(exchange: Exchange) -> None:
         await asyncio.sleep(before)
@@ -106,12 +106,12 @@ def dripping(seconds_per_byte: float) -> Fault:
 
 
 async def lost(exchange: Exchange) -> None:
-    """It never arrives, and nobody says so."""
+    """The request never arrives, and no answer comes."""
     await exchange.silence()
 
 
 async def answer_lost(exchange: Exchange) -> None:
-    """The server acted; its answer never arrives, and nobody says so."""
+    """The server carries the request out, and its answer never arrives."""
     await exchange.deliver()
     await exchange.silence()
 
@@ -122,13 +122,13 @@ async def cut(exchange: Exchange) -> None:
 
 
 async def cut_after_acting(exchange: Exchange) -> None:
-    """The server acted; the connection is reset instead of its answer."""
+    """The server carries the request out, and the connection is reset before its answer."""
     await exchange.deliver()
     exchange.cut()
 
 
 def late(seconds: float) -> Fault:
-    """The connection is reset, and the request arrives all the same, so much later."""
+    """The connection is reset, and the request arrives so many seconds later."""
 
     async def late(exchange: Exchange) -> None:
         exchange.cut()
@@ -139,7 +139,7 @@ def late(seconds: float) -> Fault:
 
 
 def twice(seconds: float) -> Fault:
-    """It is answered as ever, and so much later it arrives once more."""
+    """The request is answered as usual, and arrives once more so many seconds later."""
 
     async def twice(exchange: Exchange) -> None:
         async def again() -> None:

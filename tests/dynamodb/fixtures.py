@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def dynamodb() -> Iterator[str]:
-    """The endpoint of a DynamoDB Local: the one that `local.py` runs the tests beside, or one of this session's own."""
+    """The endpoint of a DynamoDB Local: the one that `local.py` started, or this session's own."""
     if find_spec("boto3") is None:
         pytest.skip("SKIPPED: no boto3 to look at the table with (requirements-dev.txt)")
     with pytest.MonkeyPatch.context() as patch:
@@ -40,7 +40,7 @@ def dynamodb() -> Iterator[str]:
 
 @pytest.fixture
 def table(dynamodb: str) -> str:
-    """An empty table, as django-sqlite-efs and Seawall have it."""
+    """An empty table with the key that django-sqlite-efs and Seawall need."""
     return make_table(dynamodb)
 
 
@@ -57,7 +57,7 @@ def make_table(endpoint: str, name: str | None = None) -> str:
 
 
 def client(endpoint: str, timeout: float = 5.0) -> DynamoDBClient:
-    """A boto3 client that tries once, so that a test sees what was answered."""
+    """A boto3 client that never repeats a request, so that a test sees each answer."""
     import boto3
     from botocore.config import Config
 

@@ -3,8 +3,8 @@
     python tests/dynamodb/local.py [--] COMMAND ...     # runs the command beside it; its exit code is the command's
     python tests/dynamodb/local.py                      # runs it till Ctrl-C
 
-The command finds it in SEAWALL_DYNAMODB_ENDPOINT, with made-up credentials in AWS_… beside it. Without Java or Maven
-the command runs all the same, without the variable: then its tests skip, loudly.
+The command finds its endpoint in SEAWALL_DYNAMODB_ENDPOINT, and made-up credentials in AWS_…. Without Java or Maven the
+command runs without that variable, and its tests print that they are skipped.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",  # boto3 knows only this one
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""DynamoDB Local takes any; without them an SDK would look for some on the network."""
+"""DynamoDB Local accepts any credentials. Without them an SDK would look for some on the network."""
 JAVA = ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-Djava.net.preferIPv4Stack=true"]
-"""What starts quickest and leaves the two cores of a small machine to the tests."""
+"""The options that start quickest and leave the two cores of a small machine to the tests."""
 
 
 class Absent(Exception):
-    """There is no DynamoDB Local to be had here; the text says why."""
+    """DynamoDB Local is not available. The text says why."""
 
 
 class DynamoDBLocal:
@@ -68,7 +68,7 @@ class DynamoDBLocal:
 
 
 def fetch() -> Path:
-    """The folder with its jars and native libraries; Maven fills it when it is empty, or of another version."""
+    """The folder with its jars and native libraries. Maven fills it if it is empty or of another version."""
     for program in ("java", "mvn"):
         if shutil.which(program) is None:
             raise Absent(f"DynamoDB Local needs {program}, which is not installed (a JDK from 17 on, and Maven)")
@@ -101,12 +101,12 @@ def main(command: list[str]) -> int:
                 return 0
             return _run(command, {**os.environ, **CREDENTIALS, ENDPOINT: server.endpoint})
     except Absent as absent:
-        print(f"\n*** NO DYNAMODB LOCAL: {absent}\n*** What needs it is skipped.\n", file=sys.stderr, flush=True)
+        print(f"\n*** NO DYNAMODB LOCAL: {absent}\n*** Tests that need it are skipped.\n", file=sys.stderr, flush=True)
         return _run(command, dict(os.environ)) if command else 1
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:
-    """The command's exit code, a shell's number for one that a signal ended. Ctrl-C is the command's business."""
+    """Run the command. Return its exit code, or the shell's number for a signal. The command handles Ctrl-C."""
     process = subprocess.Popen(command, env=environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))

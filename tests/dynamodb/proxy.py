@@ -1,4 +1,4 @@
-"""A proxy in front of DynamoDB that counts every request and, where told, does to it what networks and servers do.
+"""A proxy in front of DynamoDB that counts every request and can cause the faults of networks and servers.
 
     python tests/dynamodb/proxy.py --upstream http://127.0.0.1:PORT [--latency-ms 4] [--port PORT]
 
@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 T = TypeVar("T")
 KEPT = 10.0
-"""Seconds that an idle connection to the server is used again: fewer than the server keeps it."""
+"""For how many seconds an idle connection to the server is used again. The server keeps it longer."""
 
 
 @dataclass(frozen=True)
@@ -340,11 +340,11 @@ async def _read(reader: asyncio.StreamReader) -> Message:
 
 
 def main() -> None:
-    """Run until told to end."""
+    """Run until a signal ends it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--upstream", required=True, help="the endpoint of DynamoDB (Local)")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="added to each round trip")
-    parser.add_argument("--port", type=int, default=0, help="any that is free, unless given")
+    parser.add_argument("--port", type=int, default=0, help="the default is any free port")
     args = parser.parse_args()
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)

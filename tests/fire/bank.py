@@ -1,11 +1,11 @@
 """The processes of the fire test: a bank whose clerks write, and auditors who read.
 
     bank.py open NAME ACCOUNTS BALANCE
-    bank.py clerk NAME LOG STOP SEED LIFE    moves money until the file STOP is there
-    bank.py auditor NAME LOG STOP LOGS...    checks sums, and that nothing goes back, until STOP is there
+    bank.py clerk NAME LOG STOP SEED LIFE    moves money until the file STOP exists
+    bank.py auditor NAME LOG STOP LOGS...    checks sums, and that nothing goes back, until STOP exists
 
-A clerk writes down each transfer's id before it begins, and what became of it afterwards, in a local file that only it
-appends to: what is in that file survives its death.
+A clerk logs each transfer's id before it begins, and its outcome afterwards, in a local file to which only this clerk
+appends. The log survives the clerk's death.
 """
 
 import json
@@ -26,7 +26,7 @@ COORDINATOR = os.environ.get("SEAWALL_COORDINATOR", "fs:")
 
 
 class Log:
-    """A file of JSON lines; each is whole or absent, whenever its process dies."""
+    """A file of JSON lines. Each line is whole or absent, whenever its process dies."""
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -55,7 +55,7 @@ def open_bank(name: str, accounts: str, balance: str) -> None:
 
 
 def transfer(connection: seawall.Connection, chance: random.Random, number: str) -> None:
-    """One transfer, up to its COMMIT; it takes a while, so that death and frost meet it half way."""
+    """One transfer, up to its COMMIT. It takes a while, so that kills and freezes interrupt it half way."""
     connection.execute("BEGIN IMMEDIATE")
     accounts = connection.execute("SELECT count(*) FROM account").fetchone()[0]
     source, target = chance.sample(range(1, accounts + 1), 2)
@@ -90,15 +90,15 @@ def clerk(name: str, log_path: str, stop: str, seed: str, life: str) -> None:
 
 
 def last_acknowledged(log: str) -> str | None:
-    """The last id that a clerk was told to be committed, as far as it has written that down."""
+    """The id of the clerk's last acknowledged transfer, according to its log."""
     try:
         with Path(log).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
             lines = file.read().split(b"\n")[1:-1]
     except FileNotFoundError:
         return None
-    told = (json.loads(line) for line in reversed(lines))
-    return next((fact["id"] for fact in told if fact["what"] == "acknowledged"), None)
+    facts = (json.loads(line) for line in reversed(lines))
+    return next((fact["id"] for fact in facts if fact["what"] == "acknowledged"), None)
 
 
 AUDIT = """

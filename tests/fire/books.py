@@ -1,4 +1,4 @@
-"""What the bank's processes wrote down, and whether it agrees with what the database holds."""
+"""Compares the logs of the bank's processes with the database."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ ACCOUNTS, BALANCE = 50, 10_000
 
 
 def run(*arguments: object, within: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """Start a process of the bank; `within`: by way of this command, which becomes it."""
+    """Start a process of the bank, with the command `within` before it, if any."""
     command = [*within, sys.executable, str(BANK), *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    """Wait for a process that is told to stop."""
+    """Wait for a process that must stop by itself."""
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
 
 
 def open_bank(name: Path, coordinator: str) -> int:
-    """Make a bank; tell the version that it begins with."""
+    """Make a bank. Return its first version."""
     finish(run("open", name, ACCOUNTS, BALANCE))
     return seawall.status(name, coordinator=coordinator).version
 
@@ -45,7 +45,7 @@ def read(log: Path) -> Iterator[dict[str, Any]]:
 
 @dataclass
 class Books:
-    """What the clerks say, and what is there."""
+    """The clerks' logs, and the transfers in the database."""
 
     acknowledged: set[str]
     failed: set[str]
@@ -68,7 +68,7 @@ class Books:
 
 
 def close_books(name: Path, coordinator: str, clerks: Sequence[Path], auditors: Sequence[Path], opened: int) -> Books:
-    """Read all logs, and assert what must be so whatever happened."""
+    """Read all logs, and assert what must hold after any faults."""
     facts = [fact for log in clerks for fact in read(log)]
 
     def ids(what: str) -> set[str]:
@@ -85,11 +85,11 @@ def close_books(name: Path, coordinator: str, clerks: Sequence[Path], auditors: 
     )
     assert books.acknowledged <= present, f"lost: {sorted(books.acknowledged - present)}"
     assert not books.failed & present, f"reported as failed, and there: {sorted(books.failed & present)}"
-    assert present <= books.begun, f"nobody wrote: {sorted(present - books.begun)}"
+    assert present <= books.begun, f"no clerk wrote: {sorted(present - books.begun)}"
     broken = [fact for audit in audits for fact in audit if fact["what"] == "broken"]
     assert broken == [], f"{len(broken)} audits did not hold: {broken[:10]}"
     version = seawall.status(name, coordinator=coordinator).version
-    assert version == opened + len(present), "each transfer is a version, and nothing else is"
+    assert version == opened + len(present), "each transfer is one version, and there are no others"
     _check_accounts(connection)
     connection.close()
     _check_plain_copy(name, coordinator, present)

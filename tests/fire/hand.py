@@ -1,4 +1,4 @@
-"""A writer that does one step for each line it is sent, and answers with one: so that a test decides what is when.
+"""A writer that does one step for each line that it receives, and answers with one. The test decides the order.
 
     hand.py NAME LEASE
 

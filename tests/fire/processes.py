@@ -1,4 +1,4 @@
-"""Processes for those who start them: one that works on its own, and one that does a step at a time."""
+"""Handles of processes: a clerk that works on its own, and a hand that does one step at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HAND = Path(__file__).with_name("hand.py")
 
 
 class Clerk:
-    """A writer that is started again when it was killed; its log and the file that stops it are in `folder`."""
+    """A writer that starts again after it was killed. Its log and the file that stops it are in `folder`."""
 
     def __init__(self, name: Path, folder: Path, number: int, seed: object, within: Sequence[str] = ()) -> None:
         self.name, self.log, self.stop = name, folder / f"clerk{number}.log", folder / "stop"

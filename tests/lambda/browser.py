@@ -15,7 +15,7 @@ HOST = "a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
 
 @dataclass(frozen=True)
 class Page:
-    """What came back."""
+    """The response."""
 
     status: int
     text: str
@@ -24,7 +24,7 @@ class Page:
 
 @dataclass
 class Browser:
-    """It can talk to any instance: which one serves it is not its choice."""
+    """A browser. Any instance may serve its requests."""
 
     cookies: dict[str, str] = field(default_factory=dict)
 
@@ -33,7 +33,7 @@ class Browser:
         return self.send(instance, "GET", path)
 
     def vote(self, instance: Instance, question: int, choice: int) -> Page:
-        """Send the form of a question; `open` must have been there before."""
+        """Send the form of a question; call `open` first."""
         form = {"choice": choice, "csrfmiddlewaretoken": self.cookies["csrftoken"]}
         return self.send(instance, "POST", f"/polls/{question}/vote/", form)
 

@@ -18,7 +18,7 @@ LAYER = os.environ.get("SEAWALL_LAMBDA_LAYER")
 
 
 class FunctionError(Exception):
-    """The handler raised, or its process ended; the text says what."""
+    """The handler raised, or its process ended. The text says which."""
 
 
 class Instance:
@@ -69,12 +69,12 @@ class Instance:
         self.process.communicate()
 
     def freeze(self) -> None:
-        """No thread of it runs any more."""
+        """Freeze it: no thread of it runs any more."""
         self.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self) -> None:
-        """On from where it was."""
+        """Let it continue."""
         self.process.send_signal(signal.SIGCONT)
 
     def invoke(self, event: dict[str, Any], **environment: str) -> Any:

@@ -40,7 +40,7 @@ class Context:
 
 def main() -> None:
     """Serve until standard input ends."""
-    # A stopped process does not see that its input ended: it is to die with the test that froze it.
+    # A frozen process does not notice that its input ended, and must die with the test that froze it.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

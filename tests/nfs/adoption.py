@@ -1,7 +1,7 @@
 """Clients that open one name at once for the first time: an existing SQLite file, or none. One database comes of it.
 
 python3 -m nfs.adoption ROUNDS RESULTS    in the guest, beside the server
-python3 -m nfs.adoption open              on a client: opens and writes what it is told
+python3 -m nfs.adoption open              on a client: opens NAME and writes the given rows
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from nfs import guest
 from nfs.lab import CLIENTS
 
 SOON = 0.15
-"""When all begin, in seconds from when they are told; they have one clock."""
+"""How many seconds after the request all clients begin. They have one clock."""
 APART = (0.0, 0.002, 0.01, 0.03, 0.3)
-"""By how much each begins later than the one before it, in turn."""
+"""By how much each client begins later than the one before it; the rounds take turns."""
 ROWS = 500
 """In an existing file."""
 WRITES = 3
@@ -44,7 +44,7 @@ def open_and_write(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def miss(task: dict[str, Any]) -> dict[str, Any]:
-    """Looks for the database before it is one: the kernel will remember for 30 s that its names were missing."""
+    """Looks for the database before it exists, so that the kernel caches for 30 s that its names are missing."""
     try:
         seawall.connect(f"file:{task['name']}?mode=ro", timeout=30).execute("SELECT 1 FROM entry")
     except seawall.CannotOpen as error:
@@ -53,7 +53,7 @@ def miss(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def look(task: dict[str, Any]) -> dict[str, Any]:
-    """What is there, on a new connection."""
+    """The database's rows, on a new connection."""
     connection = seawall.connect(task["name"], timeout=30, isolation_level=None)
     rows = sorted(who for (who,) in connection.execute("SELECT who FROM entry"))
     (sound,) = connection.execute("PRAGMA integrity_check").fetchone()
@@ -67,7 +67,7 @@ def answer(question: tuple[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def make_plain(name: Path) -> list[str]:
-    """An existing database; the server makes it, with stock SQLite."""
+    """An existing database, which the server makes with stock SQLite."""
     connection = sqlite3.connect(guest.on_server(name))
     connection.execute("CREATE TABLE entry (id INTEGER PRIMARY KEY, who TEXT)")
     rows = [f"before.{n}" for n in range(ROWS)]
@@ -78,7 +78,7 @@ def make_plain(name: Path) -> list[str]:
 
 
 def run(name: Path, number: int, workers: list[guest.Worker]) -> dict[str, Any]:
-    """One round: an existing file every other time."""
+    """One round. Every other round has an existing file."""
     adopts = number % 2 == 0
     expected = make_plain(name) if adopts else []
     if number % 3 == 0:
@@ -87,17 +87,17 @@ def run(name: Path, number: int, workers: list[guest.Worker]) -> dict[str, Any]:
     for place, worker in enumerate(workers):
         worker.ask(("open", {"name": str(name), "at": at + place * apart, "who": f"client{place}"}))
         expected += [f"client{place}.{n}" for n in range(WRITES)]
-    told = [worker.answer() for worker in workers]
-    errors = [opened["error"] for opened in told if "error" in opened]
+    opened = [worker.answer() for worker in workers]
+    errors = [one["error"] for one in opened if "error" in one]
     assert not errors, f"round {number}, {apart} s apart: {errors}"
     views = [worker.do(("look", {"name": str(name)})) for worker in workers]
-    ids = {view["id"] for view in [*told, *views]}
+    ids = {view["id"] for view in [*opened, *views]}
     assert len(ids) == 1, f"one database: {ids}"
     for view in views:
-        assert view["rows"] == sorted(expected), f"what everybody wrote: {Counter(expected) - Counter(view['rows'])}"
+        assert view["rows"] == sorted(expected), f"all clients' rows: {Counter(expected) - Counter(view['rows'])}"
         assert view["sound"] == "ok"
     assert (guest.commits(name).parent / "id").read_text().split()[3] == ids.pop()
-    return {"adopts": adopts, "clients": len(workers), "seconds": max(opened["seconds"] for opened in told)}
+    return {"adopts": adopts, "clients": len(workers), "seconds": max(one["seconds"] for one in opened)}
 
 
 def main(rounds: str, results: str) -> None:

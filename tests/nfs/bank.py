@@ -25,10 +25,10 @@ from nfs.faults import FAULTS, Fault
 CLERKS = 2
 """On each client; and one auditor."""
 RECOVERY = 150
-"""Seconds within which every clerk must be at work again: TCP waits about as long again as a cut lasted."""
+"""Seconds within which every clerk must work again. TCP waits about as long again as a cut lasted."""
 BUSY = "SQLITE_BUSY"
 EXPECTED_ERRORS = {"SQLITE_BUSY_SNAPSHOT", BUSY}
-"""Another commit went first; or the clerk's client was away for so long that its time to wait was over."""
+"""Another commit came first, or the clerk's client was cut off for longer than the clerk waits."""
 
 
 class Bank:
@@ -64,7 +64,7 @@ class Bank:
         return sum(tally(clerk)["acknowledged"] for clerk in self.clerks[client])
 
     def befall(self, fault: Fault) -> dict[str, Any]:
-        """One kind of fault, as often as it is to be done, each time until everybody works again."""
+        """Cause one kind of fault `times` times. After each, wait until every clerk works again."""
         before, recoveries = self.tally(), []
         for _ in range(fault.times):
             earlier = {client: self.busy(client) for client in self.clients}
@@ -72,16 +72,16 @@ class Bank:
             recoveries.append(self.recover(fault.name))
             for client in set(self.clients) - set(hit):
                 starved = [fact for fact in self.busy(client) if fact not in earlier[client]]
-                assert not starved, f"nobody starves whom {fault.name} did not hit: {starved}"
-        told = self.tally() - before
-        outcomes = {what: told[what] for what in ("acknowledged", "failed", "unknown")}
+                assert not starved, f"clerks starved that {fault.name} did not hit: {starved}"
+        counted = self.tally() - before
+        outcomes = {what: counted[what] for what in ("acknowledged", "failed", "unknown")}
         return {"fault": fault.name, "times": fault.times, "recovery": max(recoveries), **outcomes}
 
     def tally(self) -> Counter[str]:
         return sum((tally(clerk) for clerk in self.everyone), Counter())
 
     def busy(self, client: int) -> list[dict[str, Any]]:
-        """The transfers that failed because a clerk there waited for its turn in vain."""
+        """The transfers that failed because a clerk there did not get its turn."""
         facts = (fact for clerk in self.clerks[client] for fact in facts_since(clerk.log, 0))
         return [fact for fact in facts if fact.get("error") == BUSY]
 
@@ -94,7 +94,7 @@ class Bank:
             begun = {fact["id"] for fact in facts if fact["what"] == "begun"}
             return any(fact["what"] == "acknowledged" and fact["id"] in begun for fact in facts)
 
-        return guest.wait_for(f"everybody works after {after}", lambda: all(map(works, sizes)), RECOVERY)
+        return guest.wait_for(f"every clerk works after {after}", lambda: all(map(works, sizes)), RECOVERY)
 
     def stop(self) -> None:
         (self.logs / "stop").touch()
@@ -102,7 +102,7 @@ class Bank:
             books.finish(process)
 
     def close(self) -> list[str]:
-        """Each client closes the books by itself, and says what is in them."""
+        """Each client closes the books by itself, and reports them."""
         logs, audits = [str(clerk.log) for clerk in self.everyone], list(map(str, self.audits))
         task = json.dumps({"name": str(self.name), "opened": self.opened, "clerks": logs, "auditors": audits})
         return [self.close_on(client, task) for client in self.clients]

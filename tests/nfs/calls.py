@@ -80,8 +80,8 @@ class Setting:
         time.sleep(0 if self.engine == "stock" else REST)
 
     def ask(self, worker: guest.Worker, way: str, *statements: str) -> dict[str, Any]:
-        told: dict[str, Any] = worker.do([way, self.engine, str(self.name), statements])
-        return told
+        costs: dict[str, Any] = worker.do([way, self.engine, str(self.name), statements])
+        return costs
 
     def open(self, worker: guest.Worker, *statements: str) -> dict[str, Any]:
         return self.ask(worker, "open", *statements)
@@ -94,8 +94,8 @@ class Setting:
     def cold(self, statement: str) -> dict[str, Any]:
         """In a new process."""
         command = guest.command(HERE, "teller", self.engine, self.name, statement)
-        told: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-        return told
+        costs: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        return costs
 
     def end(self) -> None:
         self.here.end()

@@ -15,10 +15,10 @@ from nfs.bank import EXPECTED_ERRORS
 
 
 def main(task: str) -> None:
-    told = json.loads(task)
-    name = Path(told["name"])
-    clerks, auditors = ([Path(log) for log in told[who]] for who in ("clerks", "auditors"))
-    books = close_books(name, "fs:", clerks, auditors, told["opened"])
+    given = json.loads(task)
+    name = Path(given["name"])
+    clerks, auditors = ([Path(log) for log in given[group]] for group in ("clerks", "auditors"))
+    books = close_books(name, "fs:", clerks, auditors, given["opened"])
     name.with_name("copy.sqlite3").unlink()
     assert set(books.errors) <= EXPECTED_ERRORS, books.failures
     assert books.unanswered == [], books.unanswered

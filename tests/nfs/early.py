@@ -1,4 +1,4 @@
-"""A server that shows its folder as changed before it finds the new name: is a commit visible at once all the same?
+"""A server shows its folder as changed before it finds a new name: commits must be visible at once all the same.
 
 python3 -m nfs.early SECONDS RESULTS             in the guest, beside the server
 python3 -m nfs.early write NAME SHARED           on a client: commits, until the time is over
@@ -45,18 +45,18 @@ def write(name: str, path: str) -> None:
 
 
 def check(path: str, look: Callable[[], int]) -> None:
-    """Look again and again; tell how often there was something new to see, and how often it was not seen."""
+    """Look repeatedly. Report how often there was a new commit to see, and how often it was not seen."""
     shared, chance = Shared(path), random.Random(os.getpid())
-    told: Counter[str] = Counter(looks=0, checks=0, misses=0)
+    counts: Counter[str] = Counter(looks=0, checks=0, misses=0)
     seen = 0
     while not shared.done:
         expected = shared.acknowledged
         value = look()
-        told.update(looks=1, checks=expected > seen, misses=value < expected)
-        assert value >= seen, "nobody goes back"
+        counts.update(looks=1, checks=expected > seen, misses=value < expected)
+        assert value >= seen, "a reader never goes back"
         seen = value
         time.sleep(chance.uniform(0, 0.002))
-    print(json.dumps(told))
+    print(json.dumps(counts))
 
 
 def read(name: str, path: str) -> None:
@@ -79,8 +79,8 @@ def plain(first: str, commits: str, path: str) -> None:
 
 def force(folder: int) -> None:
     """A forced look, as the engine does it."""
-    told = ctypes.create_string_buffer(STRUCT_STATX)
-    if LIBC.statx(folder, b"", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, told) != 0:
+    buffer = ctypes.create_string_buffer(STRUCT_STATX)
+    if LIBC.statx(folder, b"", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, buffer) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
@@ -132,7 +132,7 @@ def main(seconds: str, results: str) -> None:
     facts = {"seawall": seawall, "alone": alone, "commits": commits, "set_back": set_back, "seconds": float(seconds)}
     print(f"  {facts}")
     assert seawall["misses"] == 0
-    assert seawall["checks"] > commits / 10, "mostly they see a commit before it is acknowledged; but not always"
+    assert seawall["checks"] > commits / 10, "readers see most commits before they are acknowledged, but not all"
     Path(results).write_text(json.dumps(facts))
 
 

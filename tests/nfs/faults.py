@@ -1,4 +1,4 @@
-"""What befalls the bank: each fault is one function, which heals what it broke."""
+"""The faults of the bank. Each is one function, which repairs what it broke."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from nfs.lab import CLIENT_LEASE
 
 
 class Bank(Protocol):
-    """What a fault knows of it."""
+    """The bank, as far as a fault needs it."""
 
     clients: Sequence[int]
     chance: random.Random
 
     def clerks_of(self, client: int) -> Sequence[Clerk]:
-        """Who works there."""
+        """The clerks on that client."""
 
     def acknowledged(self, client: int) -> int:
         """How many transfers of that client's clerks have been acknowledged."""
@@ -32,7 +32,7 @@ class Bank(Protocol):
 
 @dataclass
 class Fault:
-    """A kind of fault, how often it is done, and one time of it, which tells what clients it hit."""
+    """A kind of fault, how often it is caused, and the function that causes it and returns the clients that it hit."""
 
     name: str
     times: int
@@ -49,7 +49,7 @@ def _lost(client: int, what: str) -> Iterator[None]:
 
 
 def cut(seconds: float) -> Callable[[Bank], Sequence[int]]:
-    """Nothing reaches the client, and nothing comes from it."""
+    """Nothing reaches the client, and nothing leaves it."""
 
     def strike(bank: Bank) -> Sequence[int]:
         victim = bank.chance.choice(bank.clients)
@@ -64,25 +64,25 @@ def cut(seconds: float) -> Callable[[Bank], Sequence[int]]:
 
 
 def lose_replies(bank: Bank) -> Sequence[int]:
-    """What the client asks is done, and it is not told; it connects anew and asks again."""
+    """The server carries the client's calls out, and the replies are lost. The client reconnects and asks again."""
     victim = bank.chance.choice(bank.clients)
     connects = guest.connects(victim)
     with _lost(victim, "cutreply"):
         time.sleep(bank.chance.uniform(0.1, 1))
         guest.net(victim, "rst")
-    guest.wait_for("the client connects anew", lambda: guest.connects(victim) > connects, 60)
+    guest.wait_for("the client reconnects", lambda: guest.connects(victim) > connects, 60)
     return [victim]
 
 
 def lose_replies_and_forget(bank: Bank) -> Sequence[int]:
-    """The same, and the server has forgotten that it was ever asked."""
+    """The same, and the server has forgotten the client and its calls."""
     victim = bank.chance.choice(bank.clients)
     introduced = _introduced(victim)
     with _lost(victim, "cutreply"):
         time.sleep(bank.chance.uniform(0.1, 1))
         guest.net(victim, "rst")
         guest.forget(victim)
-    guest.wait_for("the client introduces itself anew", partial(_introduced_since, victim, introduced), 60)
+    guest.wait_for("the client introduces itself again", partial(_introduced_since, victim, introduced), 60)
     return [victim]
 
 
@@ -94,7 +94,7 @@ def restart_server(bank: Bank) -> Sequence[int]:
         time.sleep(bank.chance.uniform(0.1, 0.5))
         guest.restart()
     for client, before in introduced.items():
-        guest.wait_for("the client introduces itself anew", partial(_introduced_since, client, before), 120)
+        guest.wait_for("the client introduces itself again", partial(_introduced_since, client, before), 120)
     return bank.clients
 
 
@@ -130,7 +130,7 @@ def freeze(shortest: float, longest: float) -> Callable[[Bank], Sequence[int]]:
             clerk.freeze(seconds)
         before = bank.acknowledged(victim)
         time.sleep(seconds)
-        assert bank.acknowledged(victim) == before, "nothing is acknowledged to whoever stands still"
+        assert bank.acknowledged(victim) == before, "nothing is acknowledged to a frozen clerk"
         for clerk in bank.clerks_of(victim):
             clerk.thaw()
         return [victim]

@@ -1,4 +1,4 @@
-"""A commit is visible on another client as soon as it was acknowledged: a writer, and a reader that checks it.
+"""A commit is visible on another client as soon as it is acknowledged: a writer, and a reader that checks that.
 
     python3 -m nfs.fresh CHECKS RESULTS           in the guest, beside the server
     python3 -m nfs.fresh write NAME SHARED        on a client: commits in bursts, until the reader is done
@@ -33,9 +33,9 @@ WRITER, READER = 1, 2
 BURSTS = (1, 1, 2, 3, 8)
 PAUSE = 0.01
 TURN = 0.15
-"""A pause after which the writer has no lease left: its next commit asks for everything."""
+"""A pause after which the writer has no lease left, so that its next commit acquires one."""
 AT_ONCE_AT_LEAST = 0.1
-"""The share of commits in the same tick of the server's clock as the one before: times cannot tell them apart."""
+"""The share of commits in the same tick of the server's clock as the one before: times do not distinguish them."""
 
 
 class Shared:
@@ -120,9 +120,9 @@ def main(checks: str, results: str) -> None:
     first = guest.newest(name)
     with fast(WRITER, READER):
         reader, writer = start(READER, "read", name, shared, checks), start(WRITER, "write", name, shared)
-        told, _ = reader.communicate()
+        answer, _ = reader.communicate()
         assert (writer.wait(), reader.returncode) == (0, 0)
-    facts: dict[str, Any] = json.loads(told)
+    facts: dict[str, Any] = json.loads(answer)
     # On the server: which commits it made within one tick of its clock.
     versions = range(first + 1, guest.newest(name) + 1)
     times = [(guest.commits(name) / str(version)).lstat().st_ctime_ns for version in versions]

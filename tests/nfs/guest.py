@@ -44,7 +44,7 @@ def on_server(path: Path) -> Path:
 
 
 def net(client: int, *what: object) -> None:
-    """`delay MS` (one way), `loss PERCENT`, `cut`, `cutreply`, `rst` (the client connects anew), `heal`."""
+    """`delay MS` (one way), `loss PERCENT`, `cut`, `cutreply`, `rst` (the client reconnects), `heal`."""
     subprocess.run(["/lab/guest-net", str(client), *map(str, what)], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -134,7 +134,7 @@ def commits(name: Path) -> Path:
 
 
 def newest(name: Path) -> int:
-    """The newest version of a database, as the server has it."""
+    """The newest version of a database, on the server."""
     return max(int(version.name) for version in commits(name).iterdir())
 
 
@@ -146,7 +146,7 @@ def folder(name: str) -> Path:
 
 
 def wait_for(what: str, so: Callable[[], bool], seconds: float) -> float:
-    """Wait until it is so; return how long that took."""
+    """Wait until the condition holds. Return how long that took."""
     began = time.monotonic()
     while not so():
         assert time.monotonic() - began < seconds, f"{what}: not within {seconds} s"

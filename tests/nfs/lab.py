@@ -22,7 +22,7 @@ OLDEST_PYTHON = (3, 11)
 
 
 class Absent(Exception):
-    """There is no lab to be had here; the text says why."""
+    """The lab is not available. The text says why."""
 
 
 class Lab:
@@ -37,7 +37,7 @@ class Lab:
         if os.geteuid() != 0:
             raise Absent("the lab must be started by root")
         if self._script("run", "0", "--", "true", quiet=True) == 0:
-            raise Absent("a lab is up already, and somebody may be using it")
+            raise Absent("a lab is running already, and may be in use")
         try:
             self._boot()
             self._check_python()

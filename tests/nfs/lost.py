@@ -1,4 +1,4 @@
-"""One publication whose request or reply is lost, step by step: what is the writer told, and is it true?
+"""One publication whose request or reply is lost, step by step: the writer's answer must be true.
 
     python3 -m nfs.lost RESULTS      in the guest, beside the server
 
@@ -111,7 +111,7 @@ def run(name: Path, writer: Hand, other: Hand, case: Case) -> dict[str, Any]:
     if case.other_commits:
         assert other.do("INSERT INTO entry (text) VALUES ('other')") == ACKNOWLEDGED
     case.then()
-    assert not writer.has_answered(), "nobody has told the writer yet"
+    assert not writer.has_answered(), "the writer has no answer yet"
     mend()
     healed = time.monotonic()
     answer = writer.answer()
@@ -121,7 +121,7 @@ def run(name: Path, writer: Hand, other: Hand, case: Case) -> dict[str, Any]:
 
 
 def wake_after_collection(name: Path, writer: Hand, other: Hand, what: str, one_comes_back: bool) -> dict[str, Any]:
-    """A writer sleeps while others commit and the number that it is about to name is collected.
+    """A writer is frozen while others commit and the number that it is about to name is garbage-collected.
 
     So it can name it, and must find out that this counts for nothing, even where the name before it is there again.
     """

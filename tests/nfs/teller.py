@@ -1,7 +1,7 @@
-"""Does on one client what it is told, and counts what its kernel asks the server meanwhile.
+"""Runs statements on one client, and counts its kernel's calls to the server meanwhile.
 
 python3 -m nfs.teller                    answers lines
-python3 -m nfs.teller ENGINE NAME SQL    opens NAME in this new process, asks once, and tells the costs
+python3 -m nfs.teller ENGINE NAME SQL    opens NAME in this new process, runs SQL once, and prints the costs
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import seawall
 from nfs import guest
 
 COUNTING = 2
-"""Metadata calls: to tell the counts, NAME and `id` are looked at."""
+"""Metadata calls, because asking for the counts looks at NAME and `id`."""
 OPEN: dict[str, sqlite3.Connection] = {}
 """A connection for each engine that stays open."""
 
@@ -73,8 +73,8 @@ WAYS: dict[str, Callable[[str, str, Sequence[str]], None]] = {"open": on_open, "
 def counts(engine: str, name: str) -> dict[str, int]:
     if not is_ours(engine) or not Path(f"{name}-seawall", "id").exists():
         return {}
-    told = asdict(seawall.counts(name))
-    return {what: told[what] for what in ("coordinator", "reads", "appends", "metadata")}
+    counts = asdict(seawall.counts(name))
+    return {what: counts[what] for what in ("coordinator", "reads", "appends", "metadata")}
 
 
 def measure(engine: str, name: str, act: Callable[[], None], before: dict[str, int]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def measure(engine: str, name: str, act: Callable[[], None], before: dict[str, i
 def answer(question: tuple[str, str, str, list[str]]) -> dict[str, Any]:
     way, engine, name, statements = question
     if way == "again":
-        # Only then is the measured one within the same turn: here, for a line that comes and goes takes longer.
+        # In this process, because a line to another one and back takes longer than a turn.
         on_open(engine, name, statements * 2)
     return measure(engine, name, lambda: WAYS[way](engine, name, statements), counts(engine, name))
 

@@ -21,7 +21,7 @@ _PLACE = "OUTSIDE_RECORDED"
 
 
 def environment(recorded: Path) -> dict[str, str]:
-    """What a suite's process needs to be told."""
+    """The parameters of a suite's process."""
     return {_PLACE: str(recorded)}
 
 
@@ -47,7 +47,7 @@ class _Test:
 
 
 class Recorder(unittest.TextTestResult):
-    """Writes down what unittest tells."""
+    """Records unittest's results."""
 
     before: Callable[[], None]
     _test: _Test | None = None

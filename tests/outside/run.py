@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def compare(suite: Suite) -> Run | None:
-    """One suite on both engines, told on the way; None if it could not be run."""
+    """Run one suite on both engines, and print its progress. Return None if it could not be run."""
     outcomes, seconds = {}, {}
     try:
         suite.prepare()

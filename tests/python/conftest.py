@@ -1,4 +1,4 @@
-"""What all tests share: a place for a database, and connections that are closed after the test."""
+"""The fixtures of all tests: a path for a database, and connections that are closed after the test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def db(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def connect(db: Path) -> Iterator[Connect]:
-    """Open the test's database through Seawall, in autocommit mode unless told otherwise."""
+    """Open the test's database through Seawall, in autocommit mode by default."""
     opened: list[sqlite3.Connection] = []
 
     def connect(path: Path = db, **kwargs: Any) -> sqlite3.Connection:
@@ -51,5 +51,5 @@ def version(connection: sqlite3.Connection) -> int:
 
 
 def intact(connection: sqlite3.Connection) -> bool:
-    """Whether SQLite finds nothing wrong with the database."""
+    """Whether SQLite's integrity check finds nothing wrong."""
     return rows(connection, "PRAGMA integrity_check") == [("ok",)]

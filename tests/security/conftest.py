@@ -1,4 +1,4 @@
-"""What these tests share."""
+"""The fixtures of these tests."""
 
 from __future__ import annotations
 

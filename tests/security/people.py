@@ -1,4 +1,4 @@
-"""Doing something as another user, in a process of its own, with a time limit."""
+"""Runs work as another user, in a process of its own, with a time limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: needs root")
 
 
 class Outcome(NamedTuple):
-    """What became of it: its value, or its error's text."""
+    """The result of the work: its value, or its error's text."""
 
     value: Any
     error: str | None
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
 def as_user(
     user: int, work: Callable[[], Any], *, groups: Iterable[int] = (), umask: int = 0o022, limit: float = 30
 ) -> Outcome:
-    """Do `work` as `user`, in a fork that is killed when it lasts too long."""
+    """Do `work` as `user`, in a fork that is killed after `limit` seconds."""
     end, begin = os.pipe()
     process = os.fork()
     if process == 0:
@@ -46,7 +46,7 @@ def as_user(
         os.write(begin, json.dumps(outcome, default=str).encode())
         os._exit(0)
     os.close(begin)
-    told = b""
+    answer = b""
     until = time.monotonic() + limit
     with os.fdopen(end, "rb", buffering=0) as pipe:
         while time.monotonic() < until:
@@ -54,17 +54,17 @@ def as_user(
                 piece = pipe.read(65536)
                 if not piece:
                     break
-                told += piece
+                answer += piece
         else:
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
             return Outcome(None, f"it hung for {limit} s")
     os.waitpid(process, 0)
-    return Outcome(*json.loads(told))
+    return Outcome(*json.loads(answer))
 
 
 def folder_of(owner: int, path: Path, mode: int = 0o755, group: int | None = None) -> Path:
-    """Make a folder that belongs to somebody."""
+    """Make a folder that belongs to `owner`."""
     path.mkdir()
     os.chown(path, owner, owner if group is None else group)
     path.chmod(mode)
@@ -72,10 +72,10 @@ def folder_of(owner: int, path: Path, mode: int = 0o755, group: int | None = Non
 
 
 def everything(folder: Path) -> list[Path]:
-    """The folder, and all files and folders in it; links, which have no permissions, are left out."""
+    """The folder, and all files and folders in it, without links, which have no permissions."""
     return [folder, *(path for path in sorted(folder.rglob("*")) if not path.is_symlink())]
 
 
 def permissions(path: Path) -> int:
-    """Who may do what, without the bits that are no permission."""
+    """The permission bits."""
     return stat.S_IMODE(path.stat().st_mode) & 0o777
