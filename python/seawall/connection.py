@@ -116,8 +116,8 @@ def connect(
 ) -> Connection:
     """Open a database that many machines share, as a `sqlite3.Connection`.
 
-    A plain SQLite file is adopted where it is. A file that does not exist is created. SQLite itself handles `:memory:`
-    and `""`.
+    The first use adopts a plain SQLite file where it is, and creates a file that does not exist. SQLite itself handles
+    `:memory:` and `""`.
 
     - `coordinator` orders the commits: `fs:` is the file system itself, `dynamodb://TABLE?region=REGION` an item in an
       Amazon DynamoDB table.

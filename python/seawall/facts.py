@@ -98,7 +98,7 @@ def remove(database: Path, *, coordinator: str | None = None) -> None:
 def copy(source: Path, target: Path, *, coordinator: str = "fs:") -> None:
     """Write the newest version of `source` as a plain SQLite file at `target`, which must not exist yet.
 
-    Any tool can read this backup, and Seawall adopts it when it opens it.
+    Any tool can read this backup, and Seawall adopts it at its first use.
     """
     _ask(_native.copy, source, os.fsdecode(target), coordinator)
 

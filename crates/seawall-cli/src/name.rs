@@ -36,16 +36,11 @@ pub(crate) fn examine(name: &Path) -> (Option<Identity>, Vec<Finding>) {
     let there = match (state_of(&header), &id) {
         (NameState::Other, None) => Finding::problem(CHECK, "it is not a SQLite database", "name another file"),
         (_, None) if why_not.is_some() => Finding::refusal(CHECK, why_not.unwrap_or_default()),
-        (NameState::Empty, None) => {
-            Finding::good(CHECK, "nothing is there yet; the first process that opens it creates it")
+        (NameState::Empty, None) => Finding::good(CHECK, "nothing is there yet; its first use creates it"),
+        (NameState::Plain, None) => Finding::good(CHECK, "a plain SQLite file; its first use adopts it where it is"),
+        (NameState::Protected, None) => {
+            Finding::note(CHECK, "an adoption is under way or was cut short; the next use finishes it")
         }
-        (NameState::Plain, None) => {
-            Finding::good(CHECK, "a plain SQLite file; the first process that opens it adopts it where it is")
-        }
-        (NameState::Protected, None) => Finding::note(
-            CHECK,
-            "an adoption is under way or was cut short; the next process that opens it finishes it",
-        ),
         (NameState::Protected, Some(Ok(identity))) => {
             Finding::good(CHECK, format!("Seawall's database {}", identity.database))
         }
