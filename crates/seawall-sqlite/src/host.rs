@@ -15,7 +15,7 @@ pub(crate) struct Host {
     pub(crate) default_vfs: *mut Vfs,
     /// The methods of an open database file of Seawall's.
     pub(crate) methods: &'static IoMethods,
-    /// The function table of this SQLite, which tells it from other copies.
+    /// The function table of this SQLite, which distinguishes it from other copies.
     routines: *const Routines,
 }
 

@@ -32,7 +32,7 @@
 //! This crate only translates: SQLite's calls into the engine's transactions, and the engine's errors into SQLite's codes.
 //! It holds all of the project's `unsafe` code. It uses SQLite's frozen C interface, and takes the functions from the
 //! table that each SQLite hands to its extensions. Therefore it serves every copy of SQLite in a process, and links
-//! none of them unless the feature `linked` asks for it.
+//! none of them without the feature `linked`.
 //!
 //! Each module uses only those below it in this list (`tests/layers.rs` checks that):
 //!
@@ -48,7 +48,9 @@
 //! | `fork` | forks, counted |
 //! | `connection` | one connection: its settings, its statements, how long it waits |
 //! | `writing`, `journal`, `parameters`, `unshared` | a write transaction; rollback journals in memory; the URI; `cache=shared` |
-//! | `host`, `api`, `abi` | the copies of SQLite in the process, their functions, their binary interface |
+//! | `host` | the copies of SQLite in the process |
+//! | `api`, `failure` | the functions of one copy; errors as SQLite's codes |
+//! | `abi`, `header`, `request`, `sync`, `uri` | SQLite's binary interface; the fields of a header; and other small things |
 //!
 //! `docs/design.md`, "SQLite", has the table of which side does what.
 

@@ -18,7 +18,7 @@ use std::ffi::{CStr, c_char, c_double, c_int, c_void};
 pub(crate) fn register(host: &'static Host) -> Result<(), String> {
     // SAFETY: the default VFS stays registered, and does not change.
     let vfs = Box::leak(Box::new(describe(unsafe { &*host.default_vfs }, host)));
-    // SAFETY: every field of the structure is set, and it lives for ever.
+    // SAFETY: every field of the structure is set, and it lives forever.
     if unsafe { (host.api.vfs_register)(vfs, 0) } != abi::OK {
         return Err("this SQLite did not accept the VFS".into());
     }
@@ -56,7 +56,7 @@ fn describe(defaults: &Vfs, host: &'static Host) -> Vfs {
 /// # Safety
 /// `vfs` was made by [`register`].
 unsafe fn host_of(vfs: *mut Vfs) -> &'static Host {
-    // SAFETY: `app_data` is the host, which lives for ever and does not change.
+    // SAFETY: `app_data` is the host, which lives forever and does not change.
     unsafe { &*(*vfs).app_data.cast::<Host>() }
 }
 

@@ -1,4 +1,4 @@
-//! How long a connection waits for a lock, between SQLite's busy handlers and ours.
+//! How long a connection waits for a lock, between SQLite's busy handler and Seawall's.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 //! NAME's locks in a forked child. SQLite records, for each file, the locks of all connections of the process, and the child inherits
-//! the record. If a connection of the parent had locked a file at the fork, the child's SQLite believes for ever that the file is
+//! the record. If a connection of the parent had locked a file at the fork, the child's SQLite believes forever that the file is
 //! locked, though the kernel gives the child none of the parent's locks.
 //!
 //! Therefore, where stock SQLite says that NAME is busy, a child takes the same locks from the kernel directly. Only SQLite can finish
