@@ -50,7 +50,7 @@
 //! | `writing`, `journal`, `parameters`, `unshared` | a write transaction; rollback journals in memory; the URI; `cache=shared` |
 //! | `host` | the copies of SQLite in the process |
 //! | `api`, `failure` | the functions of one copy; errors as SQLite's codes |
-//! | `abi`, `header`, `request`, `sync`, `uri` | SQLite's binary interface; the fields of a header; and other small things |
+//! | `abi`, `header`, `request`, `sync`, `uri` | SQLite's binary interface; header fields; requests; locks; URIs |
 //!
 //! `docs/design.md`, "SQLite", has the table of which side does what.
 

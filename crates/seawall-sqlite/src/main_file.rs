@@ -37,7 +37,7 @@ pub(crate) struct MainFile {
     access: Access,
     parameters: Parameters,
     backing: Backing,
-    /// How it may still become a plain file, unless it turns out to be main.
+    /// What the file needs to become a plain file, if it may. It becomes one if it turns out to be attached.
     maybe_plain: Option<MaybePlain>,
     _journal_names: JournalNames,
     _unshared: Option<Unshared>,
@@ -59,8 +59,8 @@ pub(crate) struct MainFile {
     /// A backup from a database in WAL mode has left a page 1 in SQLite's cache that says WAL mode, unlike the committed one. Therefore
     /// SQLite's next check for changes must find one, so that SQLite reads page 1 again.
     must_reread: bool,
-    /// When the current transaction took the lease without a request for the head. Its snapshot is not certain to be the newest until
-    /// it has committed.
+    /// When the current transaction took the lease without a request for the head. Until it has committed, it is not certain that its
+    /// snapshot is the newest.
     unconfirmed: Option<Moment>,
 }
 
@@ -222,7 +222,7 @@ impl MainFile {
         }
     }
 
-    /// How it becomes a plain file, if it still may. After this call it may not.
+    /// What the file needs to become a plain file, if it may. After this call it may not.
     pub(crate) fn take_maybe_plain(&mut self) -> Option<MaybePlain> {
         self.maybe_plain.take()
     }

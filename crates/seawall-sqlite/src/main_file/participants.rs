@@ -96,9 +96,8 @@ pub(crate) unsafe fn check(
     unsafe { write_temporary(host, connection, &temporary) }
 }
 
-/// Lets SQLite write the temporary tables, which are committed with the rest. Where they are in a file, their commit may have to write to
-/// the disk. Written now, a full disk makes the whole transaction fail, and nothing is lost. (SQLite has already written the
-/// changes in other databases.)
+/// Lets SQLite write the temporary tables, which are committed with the rest. Where they are in a file, their commit may have to write
+/// to the disk. SQLite writes them now, because a full disk still fails the whole transaction now, and nothing is lost.
 ///
 /// # Safety
 /// As for [`check`]; the connection has these schemas, with open files.
@@ -173,7 +172,7 @@ unsafe fn keep_room_for_page_one(file: NonNull<File>) -> c_int {
 /// # Safety
 /// `statement` is one of `host`'s SQLite.
 unsafe fn is_vacuum(host: &'static Host, statement: *mut abi::Statement) -> bool {
-    // SAFETY: the caller's; its text ends in NUL, if it has one.
+    // SAFETY: the caller's; the text ends in NUL, if there is one.
     unsafe {
         let sql = (host.api.sql)(statement);
         !sql.is_null() && Intent::of(&CStr::from_ptr(sql).to_string_lossy()) == Intent::Vacuums
@@ -201,7 +200,7 @@ fn refusal(schema: &str) -> Failure {
         abi::IOERR_COMMIT_ATOMIC,
         format!(
             "a transaction may write one Seawall database and nothing beside it, and this one has written {schema} as well, or \
-             may have. They could not be committed together, therefore nothing was written to Seawall's. Use a transaction for \
+             may have. They could not be committed together, therefore nothing was written to the Seawall database. Use a transaction for \
              each, and begin it with plain BEGIN, because BEGIN IMMEDIATE locks all attached databases for writing, and writes a \
              database that is still empty. (SQLite does not say whether a plain database in WAL mode or without a journal was \
              written, only that it is locked for writing. Seawall knows whether it has a journal only where main is Seawall's \
