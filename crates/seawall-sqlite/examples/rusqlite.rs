@@ -22,8 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 pub(crate) fn visit(name: &Path) -> rusqlite::Result<i64> {
     // The URI asks for a database of Seawall's. Its first use creates it.
     let mut connection = Connection::open(seawall_sqlite::uri(name, &[("timeout", "5")]))?;
-    // IMMEDIATE waits for other writers when the transaction begins. A transaction that reads first and writes later fails
-    // if another writer committed in between.
+    // IMMEDIATE waits for other writers when the transaction begins. A transaction that reads first and writes later
+    // fails if another writer committed in between.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch("CREATE TABLE IF NOT EXISTS visit (at TEXT)")?;
     transaction.execute("INSERT INTO visit VALUES (datetime())", ())?;
@@ -33,7 +33,8 @@ pub(crate) fn visit(name: &Path) -> rusqlite::Result<i64> {
     Ok(visits)
 }
 
-/// SQLite drops the text of a VFS's error. Seawall keeps it for the thread. It says what happened, what was kept and what to do.
+/// SQLite drops the text of a VFS's error. Seawall keeps it for the thread. It says what happened, what was kept and
+/// what to do.
 pub(crate) fn explain(error: rusqlite::Error) -> Box<dyn Error> {
     match seawall_sqlite::take_failure() {
         Some(failure) => failure.into(),

@@ -1,7 +1,7 @@
 //! SQLite's binary interface, as far as a VFS and a loadable extension touch it.
 //!
-//! SQLite has frozen all of this: structures grow only at their end, and numbers never change their meaning. Therefore it is
-//! written down here, and this crate needs no SQLite to build or to link.
+//! SQLite has frozen all of this: structures grow only at their end, and numbers never change their meaning. Therefore
+//! it is written down here, and this crate needs no SQLite to build or to link.
 
 use std::ffi::{CStr, c_char, c_double, c_int, c_void};
 
@@ -29,7 +29,8 @@ pub(crate) struct File {
     pub(crate) methods: *const IoMethods,
 }
 
-/// `sqlite3_io_methods`, version 1. It has no shared memory for WAL and no memory maps, therefore SQLite never asks for them.
+/// `sqlite3_io_methods`, version 1. It has no shared memory for WAL and no memory maps, therefore SQLite never asks for
+/// them.
 #[repr(C)]
 pub(crate) struct IoMethods {
     pub(crate) version: c_int,
@@ -134,8 +135,8 @@ pub(crate) const TXN_NONE: c_int = 0;
 /// … and for one with a transaction that has asked to write.
 pub(crate) const TXN_WRITE: c_int = 2;
 
-/// SAFE_APPEND, SEQUENTIAL and POWERSAFE_OVERWRITE. With them SQLite omits precautions that Seawall's commit does not need. IMMUTABLE
-/// is not among them, because it would turn off locks and the check for newer commits.
+/// SAFE_APPEND, SEQUENTIAL and POWERSAFE_OVERWRITE. With them SQLite omits precautions that Seawall's commit does not
+/// need. IMMUTABLE is not among them, because it would turn off locks and the check for newer commits.
 pub(crate) const IOCAP: c_int = 0x1600;
 
 /// xSync's ordinary flag.

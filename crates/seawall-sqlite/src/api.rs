@@ -1,8 +1,8 @@
 //! The functions of one copy of SQLite.
 //!
-//! A process can contain several copies (the system's, one inside a Python wheel, one inside an application), each with its own
-//! list of VFSes. Therefore the functions are not looked up by name in the process. They come from the table that each copy
-//! hands to its extensions.
+//! A process can contain several copies (the system's, one inside a Python wheel, one inside an application), each with
+//! its own list of VFSes. Therefore the functions are not looked up by name in the process. They come from the table
+//! that each copy hands to its extensions.
 
 use crate::abi::{self, BusyHandler, Entry, File, Function, Routines, Row, Sqlite3, Statement, Trace, Vfs};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -126,7 +126,8 @@ impl SqliteApi {
     /// # Safety
     /// `db` is an open connection of this SQLite, and its mutex is this thread's.
     pub(crate) unsafe fn busy_statements(&self, db: *mut Sqlite3) -> Vec<*mut Statement> {
-        // SAFETY: the caller's; each statement is the connection's, and no statement is prepared or finalized meanwhile.
+        // SAFETY: the caller's; each statement is the connection's, and no statement is prepared or finalized
+        // meanwhile.
         let next = |statement| Some(unsafe { (self.next_stmt)(db, statement) }).filter(|it| !it.is_null());
         let all = std::iter::successors(next(std::ptr::null_mut()), |it| next(*it));
         // SAFETY: as above.
@@ -166,8 +167,8 @@ impl SqliteApi {
         unsafe { self.pointer(db, schema, abi::FCNTL_FILE_POINTER) }
     }
 
-    /// Whether the rollback journal of `schema` is open. SQLite opens it, in a file or in memory, before a transaction changes its
-    /// first page.
+    /// Whether the rollback journal of `schema` is open. SQLite opens it, in a file or in memory, before a transaction
+    /// changes its first page.
     ///
     /// # Safety
     /// As for [`SqliteApi::file`].
@@ -207,8 +208,8 @@ pub(crate) fn check_version(version: c_int) -> Result<(), String> {
     Err(format!("Seawall needs SQLite 3.39 or newer, and this is SQLite {major}.{minor}.{patch}"))
 }
 
-/// Passes SQLite the reason why an entry point failed. It uses only `sqlite3_malloc`, because this SQLite may be too old for the rest of
-/// its table.
+/// Passes SQLite the reason why an entry point failed. It uses only `sqlite3_malloc`, because this SQLite may be too
+/// old for the rest of its table.
 ///
 /// # Safety
 /// `routines` and `message` come from SQLite's call of an extension's entry point.

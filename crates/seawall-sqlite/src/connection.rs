@@ -26,8 +26,8 @@ use std::ffi::c_int;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// A connection, shared by its files. SQLite makes one call at a time on a connection, therefore no lock in here is ever contended.
-/// The atomics and the mutexes are only needed for the compiler.
+/// A connection, shared by its files. SQLite makes one call at a time on a connection, therefore no lock in here is
+/// ever contended. The atomics and the mutexes are only needed for the compiler.
 pub(crate) struct Connection {
     host: &'static Host,
     /// The `sqlite3*`, while it is known and no other connection uses this one's files.
@@ -91,13 +91,15 @@ impl Connection {
         locked(&self.ticket).is_some()
     }
 
-    /// Main's file is being closed: by close(), or by deserialize(), after which the connection goes on without Seawall.
+    /// Main's file is being closed: by close(), or by deserialize(), after which the connection goes on without
+    /// Seawall.
     pub(crate) fn main_closes(&self) {
         drop(locked(&self.ticket).take());
         self.remove_busy_handler();
     }
 
-    /// SQLite lets another connection use a file of this one. From now on the VFS cannot know which of them makes a call.
+    /// SQLite lets another connection use a file of this one. From now on the VFS cannot know which of them makes a
+    /// call.
     pub(crate) fn forget_sqlite3(&self) {
         drop(locked(&self.ticket).take());
         let db = self.db.swap(std::ptr::null_mut(), Relaxed);

@@ -1,7 +1,7 @@
 //! From the engine's errors to SQLite's codes, and where their texts are kept.
 //!
-//! SQLite passes on the code of a VFS's error and drops its text. Therefore the last failure is kept for the connection, and
-//! for the thread as well, because a failed open leaves no connection behind.
+//! SQLite passes on the code of a VFS's error and drops its text. Therefore the last failure is kept for the
+//! connection, and for the thread as well, because a failed open leaves no connection behind.
 
 use crate::abi;
 use seawall::format::ids::CommitId;
@@ -48,15 +48,15 @@ impl Failure {
         Failure { code, kind: None, commit: None, text: Shown::message(text.into()).into() }
     }
 
-    /// The same failure with the code that xWrite must return. The transaction is lost, and only these codes make SQLite roll
-    /// back all of it.
+    /// The same failure with the code that xWrite must return. The transaction is lost, and only these codes make
+    /// SQLite roll back all of it.
     pub(crate) fn of_write(self) -> Failure {
         let code = if self.code == abi::FULL { abi::FULL } else { abi::IOERR_WRITE };
         Failure { code, ..self }
     }
 
-    /// The same failure with the code that COMMIT must return. After a plain BUSY SQLite would keep the transaction open, and a
-    /// second COMMIT would commit nothing and report success.
+    /// The same failure with the code that COMMIT must return. After a plain BUSY SQLite would keep the transaction
+    /// open, and a second COMMIT would commit nothing and report success.
     pub(crate) fn of_commit(self) -> Failure {
         let code = if self.is_busy() { abi::BUSY_SNAPSHOT } else { self.code };
         Failure { code, ..self }
@@ -100,7 +100,8 @@ pub(crate) fn keep(failure: Failure) {
     replace(Some(failure));
 }
 
-/// Drops the failure that is kept for this thread. A later call succeeded, therefore the text explains no error any more.
+/// Drops the failure that is kept for this thread. A later call succeeded, therefore the text explains no error any
+/// more.
 pub(crate) fn forget() {
     replace(None);
 }
@@ -110,8 +111,8 @@ fn replace(failure: Option<Failure>) -> Option<Failure> {
     LAST.try_with(|last| last.replace(failure)).ok().flatten()
 }
 
-/// Runs the body of a callback. A panic must not unwind into SQLite. Therefore the callback returns `otherwise` then, and the
-/// message of the panic becomes the text of the failure.
+/// Runs the body of a callback. A panic must not unwind into SQLite. Therefore the callback returns `otherwise` then,
+/// and the message of the panic becomes the text of the failure.
 pub(crate) fn guard(otherwise: c_int, body: impl FnOnce() -> c_int) -> c_int {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let cause = panic

@@ -1,5 +1,5 @@
-//! The fields of a SQLite file's header, the first 100 bytes of page 1, that the VFS reads and writes. No other module of this
-//! crate interprets them.
+//! The fields of a SQLite file's header, the first 100 bytes of page 1, that the VFS reads and writes. No other module
+//! of this crate interprets them.
 //!
 //! SQLite sees three of these fields as Seawall fills them in:
 //! - Bytes 18 and 19, the write and the read version, always say "rollback journal" (1). NAME and the bases have a 3 there, which
@@ -52,8 +52,8 @@ impl OurFields {
 /// The header in a page 1 that SQLite wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
-    /// The header does not say WAL. No connection could read a database in WAL mode through this VFS, therefore that is never
-    /// committed.
+    /// The header does not say WAL. No connection could read a database in WAL mode through this VFS, therefore that is
+    /// never committed.
     pub(crate) rollback_journal: bool,
     /// The page size. SQLite writes pages of this size, unless the transaction changes the page size.
     pub(crate) page_size: Option<PageSize>,
@@ -106,8 +106,8 @@ fn page_size(written: u16) -> Option<PageSize> {
     PageSize::new(if written == 1 { 1 << 16 } else { written.into() })
 }
 
-/// Whether `new` is the page 1 `old` with only the write version, the read version and the change counter changed: a switch to WAL
-/// mode or back.
+/// Whether `new` is the page 1 `old` with only the write version, the read version and the change counter changed: a
+/// switch to WAL mode or back.
 pub(crate) fn only_switches(old: &[u8], new: &[u8]) -> bool {
     let same = |range: std::ops::Range<usize>| old.get(range.clone()) == new.get(range);
     old.len() == new.len()

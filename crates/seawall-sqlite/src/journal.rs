@@ -1,9 +1,9 @@
 //! The rollback journal of a database of Seawall's, in memory.
 //!
-//! A crash leaves nothing of a transaction behind, because its pages lie in an overlay until they are committed as a whole.
-//! Therefore a journal serves only the rollbacks of its own connection, and no other connection reads it. Seawall sets
-//! `journal_mode=MEMORY` on a connection whose main database is Seawall's. Then SQLite itself keeps the journal in memory.
-//! With another journal mode SQLite opens a journal file, and the VFS gives it this one.
+//! A crash leaves nothing of a transaction behind, because its pages lie in an overlay until they are committed as a
+//! whole. Therefore a journal serves only the rollbacks of its own connection, and no other connection reads it.
+//! Seawall sets `journal_mode=MEMORY` on a connection whose main database is Seawall's. Then SQLite itself keeps the
+//! journal in memory. With another journal mode SQLite opens a journal file, and the VFS gives it this one.
 
 mod names;
 
@@ -51,8 +51,8 @@ static METHODS: IoMethods = IoMethods {
     device_characteristics,
 };
 
-/// The last bytes of a journal that names a super-journal. SQLite writes them in a separate write. The headers of a journal begin with
-/// the same bytes, but SQLite writes more than these bytes then.
+/// The last bytes of a journal that names a super-journal. SQLite writes them in a separate write. The headers of a
+/// journal begin with the same bytes, but SQLite writes more than these bytes then.
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
 /// The name of the super-journal, which stands before [`MAGIC`] at `end`, followed by its length and a checksum.
@@ -63,8 +63,8 @@ fn super_journal(journal: &[u8], end: usize) -> Option<PathBuf> {
 }
 
 impl Content {
-    /// The transaction has ended. After a commit SQLite has removed the super-journal. After a rollback it is removed here, by
-    /// SQLite's own rule: unless a journal on the disk still names it. If that fails, a useless file stays.
+    /// The transaction has ended. After a commit SQLite has removed the super-journal. After a rollback it is removed
+    /// here, by SQLite's own rule: unless a journal on the disk still names it. If that fails, a useless file stays.
     fn transaction_ended(&mut self) {
         let Some(path) = self.super_journal.take() else { return };
         let Ok(journals) = std::fs::read(&path) else { return };

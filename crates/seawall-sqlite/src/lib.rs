@@ -13,8 +13,9 @@
 //! # }
 //! ```
 //!
-//! `Cargo.toml` names this crate with its feature `linked`. rusqlite needs no change: with its feature `bundled` it brings
-//! its own SQLite, without it it uses the system's. [`uri`] lists the options. `examples/rusqlite.rs` is a whole program.
+//! `Cargo.toml` names this crate with its feature `linked`. rusqlite needs no change: with its feature `bundled` it
+//! brings its own SQLite, without it it uses the system's. [`uri`] lists the options. `examples/rusqlite.rs` is a whole
+//! program.
 //!
 //! Everywhere else:
 //!
@@ -29,10 +30,10 @@
 //!
 //! # Inside
 //!
-//! This crate only translates: SQLite's calls into the engine's transactions, and the engine's errors into SQLite's codes.
-//! It holds all of the project's `unsafe` code. It uses SQLite's frozen C interface, and takes the functions from the
-//! table that each SQLite hands to its extensions. Therefore it serves every copy of SQLite in a process, and links
-//! none of them without the feature `linked`.
+//! This crate only translates: SQLite's calls into the engine's transactions, and the engine's errors into SQLite's
+//! codes. It holds all of the project's `unsafe` code. It uses SQLite's frozen C interface, and takes the functions
+//! from the table that each SQLite hands to its extensions. Therefore it serves every copy of SQLite in a process, and
+//! links none of them without the feature `linked`.
 //!
 //! Each module uses only those below it in this list (`tests/layers.rs` checks that):
 //!

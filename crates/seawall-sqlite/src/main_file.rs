@@ -1,8 +1,8 @@
-//! One database file as SQLite drives it. Locks begin and end transactions. Reads and writes go to a snapshot or an overlay. A single
-//! call, the sync of the database file, commits.
+//! One database file as SQLite drives it. Locks begin and end transactions. Reads and writes go to a snapshot or an
+//! overlay. A single call, the sync of the database file, commits.
 //!
-//! The order of SQLite's calls, and the effect of each return code on a transaction, were measured on several versions of SQLite.
-//! Every rule below that looks arbitrary comes from there.
+//! The order of SQLite's calls, and the effect of each return code on a transaction, were measured on several versions
+//! of SQLite. Every rule below that looks arbitrary comes from there.
 
 mod commit;
 mod content;
@@ -53,14 +53,14 @@ pub(crate) struct MainFile {
     lock: Lock,
     state: State,
     early_lease: EarlyLease,
-    /// The last statement in which the lease was refused. When SQLite repeats that statement, the lease is requested together with the
-    /// snapshot.
+    /// The last statement in which the lease was refused. When SQLite repeats that statement, the lease is requested
+    /// together with the snapshot.
     refused_in: Option<StatementNo>,
-    /// A backup from a database in WAL mode has left a page 1 in SQLite's cache that says WAL mode, unlike the committed one. Therefore
-    /// SQLite's next check for changes must find one, so that SQLite reads page 1 again.
+    /// A backup from a database in WAL mode has left a page 1 in SQLite's cache that says WAL mode, unlike the
+    /// committed one. Therefore SQLite's next check for changes must find one, so that SQLite reads page 1 again.
     must_reread: bool,
-    /// When the current transaction took the lease without a request for the head. Until it has committed, it is not certain that its
-    /// snapshot is the newest.
+    /// When the current transaction took the lease without a request for the head. Until it has committed, it is not
+    /// certain that its snapshot is the newest.
     unconfirmed: Option<Moment>,
 }
 
@@ -79,8 +79,8 @@ pub(crate) struct MaybePlain {
 enum Backing {
     /// This process's database.
     Database(Arc<Database>),
-    /// There was no database of Seawall's when SQLite opened the file. The first use makes one. Until then SQLite reads these
-    /// bytes.
+    /// There was no database of Seawall's when SQLite opened the file. The first use makes one. Until then SQLite reads
+    /// these bytes.
     NotOpened(Vec<u8>),
     /// The file cannot be used, for this reason.
     Refused(Failure),
@@ -100,13 +100,13 @@ enum Owner {
 enum State {
     /// There is no transaction. SQLite still reads the header when it opens the file.
     Idle,
-    /// A read transaction. Also a write transaction that was committed or given up, until SQLite has cleaned up. SQLite may still
-    /// truncate the file then, because its commit had the new size already. It may not write.
+    /// A read transaction. Also a write transaction that was committed or given up, until SQLite has cleaned up. SQLite
+    /// may still truncate the file then, because its commit had the new size already. It may not write.
     Reading(Arc<Snapshot>),
     /// A write transaction, with the lease.
     Writing(Box<Writing>),
-    /// A write transaction that failed. SQLite undoes it. The pages that it writes for that, and the sync that follows them, have no
-    /// effect.
+    /// A write transaction that failed. SQLite undoes it. The pages that it writes for that, and the sync that follows
+    /// them, have no effect.
     Undoing(Arc<Snapshot>, Option<Written>),
 }
 
@@ -178,8 +178,8 @@ impl MainFile {
         &self.connection
     }
 
-    /// SQLite passes the connection that this file belongs to. It does so again when it lets another connection use the same file. The
-    /// address that it passes then is not that connection's.
+    /// SQLite passes the connection that this file belongs to. It does so again when it lets another connection use the
+    /// same file. The address that it passes then is not that connection's.
     pub(crate) fn belongs_to(&mut self, db: *mut abi::Sqlite3) {
         if self.owner != Owner::Unknown {
             self.owner = Owner::Several;
@@ -244,9 +244,9 @@ impl MainFile {
         self.owner == Owner::Several
     }
 
-    /// This process's database. The first use adopts NAME, or makes the database, and waits for other programs no longer than for the
-    /// lease. After a fork the child is another process, with its own database and its own writer. Only a transaction that began
-    /// in the parent keeps the parent's database.
+    /// This process's database. The first use adopts NAME, or makes the database, and waits for other programs no
+    /// longer than for the lease. After a fork the child is another process, with its own database and its own writer.
+    /// Only a transaction that began in the parent keeps the parent's database.
     fn database(&mut self) -> Result<Arc<Database>, Failure> {
         match &self.backing {
             Backing::Database(database) if self.forks == fork::count() => return Ok(database.clone()),

@@ -1,12 +1,12 @@
 //! xOpen of a database file, and what the file becomes.
 //!
-//! If there is a database of Seawall's at NAME, the engine opens it. Otherwise opening a connection does what it does in stock SQLite: if
-//! there is no file, it makes an empty one. NAME is adopted at its first use.
+//! If there is a database of Seawall's at NAME, the engine opens it. Otherwise opening a connection does what it does
+//! in stock SQLite: if there is no file, it makes an empty one. NAME is adopted at its first use.
 //!
-//! ATTACH and VACUUM INTO call main's VFS as well. A path that names no VFS is a plain SQLite file there, as in stock SQLite, unless there
-//! is a database of Seawall's already. Only after xOpen does SQLite show, by FCNTL_PDB, whether a file is main or attached. Then
-//! an attached plain file is opened again by SQLite's own VFS, in the same memory. From then on it belongs to that VFS, and so do
-//! its journal and its WAL.
+//! ATTACH and VACUUM INTO call main's VFS as well. A path that names no VFS is a plain SQLite file there, as in stock
+//! SQLite, unless there is a database of Seawall's already. Only after xOpen does SQLite show, by FCNTL_PDB, whether a
+//! file is main or attached. Then an attached plain file is opened again by SQLite's own VFS, in the same memory. From
+//! then on it belongs to that VFS, and so do its journal and its WAL.
 
 use crate::abi::{self, File, Sqlite3};
 use crate::api::SqliteApi;
@@ -74,8 +74,9 @@ pub(crate) unsafe fn open(
     }
     let plain = match found {
         Found::Plain(plain) => Some(plain),
-        // As in stock SQLite an empty file is made. It is not made if the file may still be refused. It is not made either if there is
-        // a folder, because a removal may have been interrupted, and the first use checks the folder.
+        // As in stock SQLite an empty file is made. It is not made if the file may still be refused. It is not made
+        // either if there is a folder, because a removal may have been interrupted, and the first use checks the
+        // folder.
         Found::Nothing if parameters.has_ours && !is_named || in_folder(path, "").is_dir() => {
             Some(PlainFile::default())
         }
@@ -96,8 +97,8 @@ pub(crate) unsafe fn open(
         Err(failure) if failure.is_busy() && exists => {}
         opened => opened?,
     }
-    // Stock SQLite does the same with a file that may only be read. BEGIN IMMEDIATE then begins to read, and a write fails with
-    // SQLITE_READONLY.
+    // Stock SQLite does the same with a file that may only be read. BEGIN IMMEDIATE then begins to read, and a write
+    // fails with SQLITE_READONLY.
     let out_flags = if main.may_write() { asked_flags } else { abi::OPEN_READONLY };
     Ok((main, out_flags))
 }
@@ -120,7 +121,8 @@ unsafe fn find(
             // SAFETY: the caller's.
             let plain = unsafe { inspect(host, name, flags & !abi::OPEN_CREATE) };
             match state_of(&plain.beginning) {
-                // If its folder exists without `id`, another process may be making a database. The first use waits for that.
+                // If its folder exists without `id`, another process may be making a database. The first use waits for
+                // that.
                 NameState::Protected if !in_folder(path, "").is_dir() => Found::Seawall,
                 _ if is_named && access == Access::ReadOnly => Found::Unusable,
                 _ => Found::Plain(plain),
@@ -137,8 +139,9 @@ unsafe fn find(
     }
 }
 
-/// Reads the beginning of a plain file through SQLite's own VFS, which makes the file if `flags` say so. (If this process had locks on the
-/// file, closing another descriptor would drop them.) A file that cannot be opened appears empty, and its first use reports why.
+/// Reads the beginning of a plain file through SQLite's own VFS, which makes the file if `flags` say so. (If this
+/// process had locks on the file, closing another descriptor would drop them.) A file that cannot be opened appears
+/// empty, and its first use reports why.
 ///
 /// # Safety
 /// As for [`open`].
@@ -166,8 +169,8 @@ unsafe fn inspect(host: &'static Host, name: *const c_char, flags: c_int) -> Pla
     plain
 }
 
-/// SQLite passes the connection of a file in `argument`. If the file is attached and its URI names no VFS, it becomes a plain file now.
-/// Returns whether it did.
+/// SQLite passes the connection of a file in `argument`. If the file is attached and its URI names no VFS, it becomes a
+/// plain file now. Returns whether it did.
 ///
 /// # Safety
 /// SQLite calls xFileControl on `file`, which is Seawall's, with FCNTL_PDB.

@@ -12,8 +12,8 @@ use std::time::Duration;
 pub(crate) enum Freshness {
     /// At every transaction.
     Transaction,
-    /// Once in a request, and again when the known head is older than [`Parameters::request_age`]. Outside of requests, at every
-    /// transaction.
+    /// Once in a request, and again when the known head is older than [`Parameters::request_age`]. Outside of requests,
+    /// at every transaction.
     Request,
     /// When the known head is older than this.
     Seconds(Duration),
@@ -43,8 +43,8 @@ const REQUEST_AGE: Duration = Duration::from_secs(1);
 const OF_SQLITE: [&str; 5] = ["mode", "cache", "psow", "modeof", "vfs"];
 
 impl Parameters {
-    /// Reads the URI's keys and values. An unknown key and an invalid value are refused, because an application must not rely
-    /// on a parameter that has no effect.
+    /// Reads the URI's keys and values. An unknown key and an invalid value are refused, because an application must
+    /// not rely on a parameter that has no effect.
     pub(crate) fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Parameters, Failure> {
         let mut parameters = Parameters {
             options: Options::default(),

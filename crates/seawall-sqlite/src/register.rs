@@ -1,9 +1,9 @@
 //! Registration where no extension is loaded: in Rust programs, and in a SQLite that cannot load extensions.
 //!
-//! Each copy of SQLite in a process has its own list of VFSes, and only that copy's functions can add to the list. A Rust
-//! program links these functions. For a library that is open in this process, they are looked up through the library's
-//! handle, which leads to that copy and to no other. `sqlite3_auto_extension` then makes that SQLite hand over its function
-//! table.
+//! Each copy of SQLite in a process has its own list of VFSes, and only that copy's functions can add to the list. A
+//! Rust program links these functions. For a library that is open in this process, they are looked up through the
+//! library's handle, which leads to that copy and to no other. `sqlite3_auto_extension` then makes that SQLite hand
+//! over its function table.
 
 use crate::abi::{self, Entry, Function, Sqlite3};
 use crate::api::check_version;
@@ -13,8 +13,8 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Registers the VFS `seawall` in the SQLite that this program links. With rusqlite, that is the system's library or the copy
-/// that rusqlite brings (`bundled`). A second call changes nothing.
+/// Registers the VFS `seawall` in the SQLite that this program links. With rusqlite, that is the system's library or
+/// the copy that rusqlite brings (`bundled`). A second call changes nothing.
 ///
 /// Needs the feature `linked`.
 ///
@@ -29,7 +29,8 @@ use std::path::Path;
 /// # }
 /// ```
 ///
-/// The error says why this SQLite cannot be used, for example because it is older than 3.39. Then nothing was registered.
+/// The error says why this SQLite cannot be used, for example because it is older than 3.39. Then nothing was
+/// registered.
 #[cfg(feature = "linked")]
 pub fn register() -> Result<(), Failure> {
     use libsqlite3_sys as linked;
@@ -79,8 +80,8 @@ pub fn register_in(library: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Registers the VFS in one SQLite: checks its version, adds our entry point, and opens a connection, because SQLite calls the
-/// entry point for each new connection.
+/// Registers the VFS in one SQLite: checks its version, adds our entry point, and opens a connection, because SQLite
+/// calls the entry point for each new connection.
 ///
 /// # Safety
 /// All three call the same SQLite: `version` is its `sqlite3_libversion_number`, `add` gives it [`on_connection`] as an
@@ -92,8 +93,8 @@ unsafe fn register_by(
 ) -> Result<(), Failure> {
     // From here on forks are counted.
     crate::fork::count();
-    // The version is checked before anything is registered, because an entry point that fails makes every later open fail.
-    // SAFETY: the caller's.
+    // The version is checked before anything is registered, because an entry point that fails makes every later open
+    // fail. SAFETY: the caller's.
     check_version(unsafe { version() }).map_err(refused)?;
     if add() != abi::OK {
         return Err(refused("SQLite has no memory to register Seawall"));
@@ -126,7 +127,8 @@ impl Library {
     /// # Safety
     /// `F` is the type of the function called `name`.
     unsafe fn function<F: Copy>(&self, name: &CStr) -> Result<F, Failure> {
-        // SAFETY: the handle is open. It leads to the library and to the libraries that it is linked to, and to no other.
+        // SAFETY: the handle is open. It leads to the library and to the libraries that it is linked to, and to no
+        // other.
         let address = unsafe { libc::dlsym(self.0, name.as_ptr()) };
         if address.is_null() {
             return Err(refused(format!("the library does not export {}", name.to_string_lossy())));

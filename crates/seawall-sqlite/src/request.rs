@@ -7,8 +7,8 @@ thread_local! {
     static REQUEST: Cell<Option<Moment>> = const { Cell::new(None) };
 }
 
-/// Marks the beginning of a request on this thread. Connections with freshness `request` see every commit that was made before
-/// this call, and ask for newer commits once.
+/// Marks the beginning of a request on this thread. Connections with freshness `request` see every commit that was made
+/// before this call, and ask for newer commits once.
 pub fn begin_request() {
     REQUEST.set(Some(seawall::begin_request()));
 }

@@ -1,4 +1,5 @@
-//! Stock SQLite, as the engine uses it: for an adoption, it finishes NAME's journal or WAL, and holds NAME under its locks.
+//! Stock SQLite, as the engine uses it: for an adoption, it finishes NAME's journal or WAL, and holds NAME under its
+//! locks.
 
 mod inherited;
 
@@ -72,8 +73,8 @@ impl Host {
 /// Holds a protected file. A program that would change it waits.
 const READ: &CStr = c"BEGIN; SELECT count(*) FROM sqlite_schema";
 
-/// NAME, opened and locked by a connection of stock SQLite. It is read and written through SQLite's own file, because to close
-/// another descriptor of NAME would drop all POSIX locks of this process, and so SQLite's.
+/// NAME, opened and locked by a connection of stock SQLite. It is read and written through SQLite's own file, because
+/// to close another descriptor of NAME would drop all POSIX locks of this process, and so SQLite's.
 struct StockConnection {
     host: &'static Host,
     name: PathBuf,
@@ -97,8 +98,8 @@ impl StockConnection {
             db: std::ptr::null_mut(),
             file: std::ptr::null_mut(),
         };
-        // SAFETY: the VFS is named, because SQLite's default may have changed. `held` closes the connection even if opening it
-        // fails.
+        // SAFETY: the VFS is named, because SQLite's default may have changed. `held` closes the connection even if
+        // opening it fails.
         unsafe {
             let code = (host.api.open_v2)(path.as_ptr(), &raw mut held.db, flags, (*host.default_vfs).name);
             held.check(code, "open")?;
@@ -119,8 +120,8 @@ impl StockConnection {
         if code & 0xff == abi::BUSY { Err(self.busy()) } else { self.check(code, "take over") }
     }
 
-    /// Holds NAME, which was protected a moment ago. Under the lock this is checked again, because an adoption may have failed in
-    /// between and removed the protection. This lock does not stop a program that has begun to write since.
+    /// Holds NAME, which was protected a moment ago. Under the lock this is checked again, because an adoption may have
+    /// failed in between and removed the protection. This lock does not stop a program that has begun to write since.
     fn hold_protected(&mut self) -> Result<()> {
         self.run(READ)?;
         if self.write_version()? == PROTECTED { Ok(()) } else { Err(self.busy()) }
@@ -212,7 +213,8 @@ impl HeldFile for StockConnection {
 
 impl Drop for StockConnection {
     fn drop(&mut self) {
-        // SAFETY: `db` is not used again. Closing it rolls back an open transaction, in which SQLite itself has written nothing.
+        // SAFETY: `db` is not used again. Closing it rolls back an open transaction, in which SQLite itself has written
+        // nothing.
         unsafe { (self.host.api.close_v2)(self.db) };
     }
 }

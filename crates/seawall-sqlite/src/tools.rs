@@ -18,14 +18,14 @@ pub fn counts(name: &Path, options: &Options) -> Result<Counts, Failure> {
     Ok(open(name, options)?.counts())
 }
 
-/// Removes the database at `name`: NAME, its folder and its head. `coordinator` says how to reach the head; without it, the
-/// file `id` says so.
+/// Removes the database at `name`: NAME, its folder and its head. `coordinator` says how to reach the head; without it,
+/// the file `id` says so.
 pub fn remove(name: &Path, coordinator: Option<&str>) -> Result<(), Failure> {
     Ok(seawall::remove(name, coordinator)?)
 }
 
-/// Writes the newest version of the database at `source` to `target`, as a plain SQLite file. There must be no file at `target`
-/// yet. The copy gets the owner, the group and the permissions of `source`.
+/// Writes the newest version of the database at `source` to `target`, as a plain SQLite file. There must be no file at
+/// `target` yet. The copy gets the owner, the group and the permissions of `source`.
 pub fn copy(source: &Path, target: &Path, options: &Options) -> Result<(), Failure> {
     let database = open(source, options)?;
     let snapshot = database.snapshot(Freshness::Transaction)?;

@@ -1,9 +1,9 @@
 //! `cache=shared` without a shared cache.
 //!
-//! With that parameter SQLite lets several connections of a process use one open file, if its full path is the same text.
-//! Seawall cannot tell the transactions of such connections apart. Therefore, while a file is open that asks for a shared cache,
-//! the next connection gets another spelling of the path, which leads to the same file. SQLite finds no open file of that name,
-//! and each connection gets its own cache.
+//! With that parameter SQLite lets several connections of a process use one open file, if its full path is the same
+//! text. Seawall cannot tell the transactions of such connections apart. Therefore, while a file is open that asks for
+//! a shared cache, the next connection gets another spelling of the path, which leads to the same file. SQLite finds no
+//! open file of that name, and each connection gets its own cache.
 
 use crate::sync::locked;
 use std::collections::HashSet;
@@ -35,8 +35,8 @@ impl Unshared {
         Unshared(path.to_owned())
     }
 
-    /// Another spelling of `path`, which is absolute: one that no open file with a shared cache has. `None` if no such file has
-    /// `path` itself.
+    /// Another spelling of `path`, which is absolute: one that no open file with a shared cache has. `None` if no such
+    /// file has `path` itself.
     pub(crate) fn respell(path: &[u8]) -> Option<Vec<u8>> {
         if COUNT.load(Relaxed) == 0 {
             return None;

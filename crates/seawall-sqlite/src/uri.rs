@@ -8,8 +8,8 @@ use std::path::Path;
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &VALUE.remove(b'/');
 
-/// The URI that opens the database at `name` through Seawall, with `parameters`, each a name and a value. Seawall creates a
-/// database that does not exist yet only if a URI with `vfs=seawall` opens it.
+/// The URI that opens the database at `name` through Seawall, with `parameters`, each a name and a value. Seawall
+/// creates a database that does not exist yet only if a URI with `vfs=seawall` opens it.
 ///
 /// ```
 /// use std::path::Path;

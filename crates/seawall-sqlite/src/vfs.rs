@@ -1,9 +1,10 @@
 //! `sqlite3_vfs`: opening files, and SQLite's questions about names.
 //!
-//! Databases are Seawall's, except for a plain file that is attached ([`opening`]). The default VFS opens temporary files, on the local
-//! disk. It opens them in the same memory, and so they have that VFS's own methods. The same holds for plain files, for their
-//! journals, and for super-journals, which bind the commits of several plain databases together and which SQLite opens through main's
-//! VFS. The rollback journal of a database of Seawall's is in memory, and there is no WAL.
+//! Databases are Seawall's, except for a plain file that is attached ([`opening`]). The default VFS opens temporary
+//! files, on the local disk. It opens them in the same memory, and so they have that VFS's own methods. The same holds
+//! for plain files, for their journals, and for super-journals, which bind the commits of several plain databases
+//! together and which SQLite opens through main's VFS. The rollback journal of a database of Seawall's is in memory,
+//! and there is no WAL.
 
 use crate::abi::{self, File, Function, NAME, Vfs};
 use crate::failure::{Failure, guard};
@@ -71,8 +72,8 @@ unsafe extern "C" fn open(
     out_flags: *mut c_int,
 ) -> c_int {
     guard(abi::CANTOPEN, || {
-        // SAFETY: SQLite's call of xOpen. `file` has room for `file_bytes` bytes. `name` is null or a database name of SQLite's,
-        // which its parameters follow.
+        // SAFETY: SQLite's call of xOpen. `file` has room for `file_bytes` bytes. `name` is null or a database name of
+        // SQLite's, which its parameters follow.
         unsafe {
             // SQLite does not close a file without methods. That is right if the file cannot be opened.
             (*file).methods = std::ptr::null();
@@ -104,8 +105,8 @@ unsafe extern "C" fn open(
     })
 }
 
-/// Whether `name` is the name of a journal of Seawall's. Such a journal is never a file. Files of that name, which other tools may leave,
-/// are ignored.
+/// Whether `name` is the name of a journal of Seawall's. Such a journal is never a file. Files of that name, which
+/// other tools may leave, are ignored.
 ///
 /// # Safety
 /// `name` ends in NUL.
@@ -142,7 +143,8 @@ unsafe extern "C" fn access(vfs: *mut Vfs, name: *const c_char, flags: c_int, re
 /// The default VFS's answer, spelled so that SQLite does not let two connections use one file of Seawall's.
 unsafe extern "C" fn full_pathname(vfs: *mut Vfs, name: *const c_char, size: c_int, out: *mut c_char) -> c_int {
     guard(abi::CANTOPEN, || {
-        // SAFETY: SQLite's call, passed on to its default VFS, which leaves a text in `out` that ends in NUL. `out` has room for `size` bytes.
+        // SAFETY: SQLite's call, passed on to its default VFS, which leaves a text in `out` that ends in NUL. `out` has
+        // room for `size` bytes.
         unsafe {
             let default = host_of(vfs).default_vfs;
             let code = ((*default).full_pathname)(default, name, size, out);
@@ -162,7 +164,8 @@ unsafe extern "C" fn full_pathname(vfs: *mut Vfs, name: *const c_char, size: c_i
 macro_rules! forward {
     ($($ours:ident($($argument:ident: $type:ty),*) -> $result:ty = $call:expr;)*) => {
         $(unsafe extern "C" fn $ours(vfs: *mut Vfs, $($argument: $type),*) -> $result {
-            // SAFETY: SQLite's call, passed on to its default VFS, which has this method, because `describe` has checked it.
+            // SAFETY: SQLite's call, passed on to its default VFS, which has this method, because `describe` has
+            // checked it.
             unsafe {
                 let default = host_of(vfs).default_vfs;
                 let method = $call(&*default);

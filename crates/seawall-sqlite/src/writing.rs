@@ -38,8 +38,8 @@ impl Writing {
         if offset == 0 && bytes.len() >= HEADER {
             self.header = Some(Written::of(bytes));
         }
-        // SQLite writes whole pages, with one exception: a backup from a database with smaller pages writes the content behind the
-        // lock bytes in pages of the source's size.
+        // SQLite writes whole pages, with one exception: a backup from a database with smaller pages writes the content
+        // behind the lock bytes in pages of the source's size.
         let mut done = 0;
         while done < bytes.len() {
             let (page, within) = page_size.place_of(offset + done as u64);
@@ -99,7 +99,8 @@ impl Writing {
         let mut page_one = self.transaction.read_page(PageNo(1))?.to_vec();
         OurFields::at(version).put(&mut page_one, 0);
         self.transaction.write_page(written_size, PageNo(1), &page_one)?;
-        // Where VACUUM or a backup changes the page size, SQLite writes pages of the old size, and the header has the new size.
+        // Where VACUUM or a backup changes the page size, SQLite writes pages of the old size, and the header has the
+        // new size.
         let page_size = self.header.and_then(|header| header.page_size).unwrap_or(written_size);
         self.transaction.commit_as(page_size, page_count)
     }

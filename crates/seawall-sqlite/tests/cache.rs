@@ -8,7 +8,8 @@ fn one(connection: &rusqlite::Connection, sql: &str) -> String {
     sqlite::run(connection, sql).expect("it succeeds").0
 }
 
-/// SQLite counts a commit that changed nothing. The next version, of another connection, must not have the same counter.
+/// SQLite counts a commit that changed nothing. The next version, of another connection, must not have the same
+/// counter.
 #[test]
 fn a_commit_that_changed_nothing_hides_no_other() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Runs the fuzz targets' own functions on every input that fuzzing has kept, and on every input that showed a fault (`docs/fuzzing.md`).
+//! Runs the fuzz targets' own functions on every input that fuzzing has kept, and on every input that showed a fault
+//! (`docs/fuzzing.md`).
 
 #[path = "../../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, reason = "it is the fuzz crate's own library")]

@@ -3,7 +3,8 @@
 #[path = "../../seawall/tests/common/layers.rs"]
 mod layers;
 
-/// From the bottom to the top, as lib.rs lists them. Each module is a layer of its own, except for those that use no other.
+/// From the bottom to the top, as lib.rs lists them. Each module is a layer of its own, except for those that use no
+/// other.
 const LAYERS: [&[&str]; 18] = [
     &["abi", "header", "request", "sync", "uri"],
     &["api", "failure"],

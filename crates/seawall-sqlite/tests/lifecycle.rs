@@ -1,5 +1,5 @@
-//! The whole life of the VFS's objects. SQLite opens, shares, replaces and closes files in every order, and no freed memory is used.
-//! `make memory` runs this under Valgrind. Without Valgrind, other objects take the freed memory.
+//! The whole life of the VFS's objects. SQLite opens, shares, replaces and closes files in every order, and no freed
+//! memory is used. `make memory` runs this under Valgrind. Without Valgrind, other objects take the freed memory.
 
 #[path = "../../../fuzz/src/sql/sqlite.rs"]
 #[allow(dead_code, reason = "shared with the fuzz target")]
@@ -443,7 +443,8 @@ fn openings_that_fail() {
     done(&connection, "CREATE TABLE other.t (a)");
 }
 
-/// A file that is attached by a path without a VFS becomes a file of SQLite's own VFS, in the memory of one of Seawall's.
+/// A file that is attached by a path without a VFS becomes a file of SQLite's own VFS, in the memory of one of
+/// Seawall's.
 #[test]
 fn attached_plain_files() {
     let folder = Folder::new();

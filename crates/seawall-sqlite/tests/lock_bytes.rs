@@ -1,5 +1,6 @@
-//! The page of the lock bytes, which SQLite never uses. It is at 1 GiB, and here at 64 KiB, by SQLite's own switch for tests, which holds for
-//! the whole process. A backup from a database with smaller pages writes the content behind that page in pages of the source's size.
+//! The page of the lock bytes, which SQLite never uses. It is at 1 GiB, and here at 64 KiB, by SQLite's own switch for
+//! tests, which holds for the whole process. A backup from a database with smaller pages writes the content behind that
+//! page in pages of the source's size.
 
 #[path = "../../../fuzz/src/sql/sqlite.rs"]
 #[allow(dead_code, reason = "shared with the fuzz target")]

@@ -27,14 +27,14 @@ impl Connection {
         locked(&self.busy.patience).timeout = Some(timeout);
     }
 
-    /// Passes the timeout to SQLite, which is about to return it. SQLite's own busy handler, which knows the timeout, replaces
-    /// Seawall's until Seawall's is needed again.
+    /// Passes the timeout to SQLite, which is about to return it. SQLite's own busy handler, which knows the timeout,
+    /// replaces Seawall's until Seawall's is needed again.
     pub(crate) fn pass_timeout_to_sqlite(&self) {
         let (db, Some(timeout)) = (self.db(), self.timeout()) else { return };
         if !db.is_null() && self.main_is_ours() {
             let milliseconds = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
-            // SAFETY: main's file is open, therefore `db` is. It is in the middle of a call, therefore its mutex, a recursive one,
-            // is this thread's.
+            // SAFETY: main's file is open, therefore `db` is. It is in the middle of a call, therefore its mutex, a
+            // recursive one, is this thread's.
             unsafe { (self.host.api.busy_timeout)(db, milliseconds) };
         }
     }
@@ -50,9 +50,9 @@ impl Connection {
         locked(&self.busy.patience).wait_ended();
     }
 
-    /// A lock call is about to return BUSY. Where the timeout is known, Seawall's busy handler decides, whatever handler the
-    /// application has installed since. (Python's `sqlite3` installs SQLite's at every open. That one sleeps up to 100 ms between
-    /// attempts, and other writers take the lease meanwhile.)
+    /// A lock call is about to return BUSY. Where the timeout is known, Seawall's busy handler decides, whatever
+    /// handler the application has installed since. (Python's `sqlite3` installs SQLite's at every open. That one
+    /// sleeps up to 100 ms between attempts, and other writers take the lease meanwhile.)
     pub(crate) fn returns_busy(&self) {
         locked(&self.busy.patience).returns_busy();
         if self.timeout().is_none() {
@@ -60,8 +60,9 @@ impl Connection {
         }
         if let Some(ticket) = &*locked(&self.ticket) {
             self.busy.handler_is_ours.store(true, Relaxed);
-            // SAFETY: while there is a ticket main's file is open, therefore `db` is. It is in the middle of a call, therefore its
-            // mutex, a recursive one, is this thread's. The context is a number, and SQLite does not follow it.
+            // SAFETY: while there is a ticket main's file is open, therefore `db` is. It is in the middle of a call,
+            // therefore its mutex, a recursive one, is this thread's. The context is a number, and SQLite does not
+            // follow it.
             unsafe { (self.host.api.busy_handler)(self.db(), Some(on_busy), ticket.context()) };
         }
     }
@@ -73,8 +74,8 @@ impl Connection {
             return;
         }
         let milliseconds = self.timeout().map_or(0, |timeout| timeout.as_millis().min(i32::MAX as u128) as c_int);
-        // SAFETY: SQLite closes the files of a connection before it frees the connection, and its mutex, a recursive one, is this
-        // thread's. Only deserialize() closes a file in the middle of a statement.
+        // SAFETY: SQLite closes the files of a connection before it frees the connection, and its mutex, a recursive
+        // one, is this thread's. Only deserialize() closes a file in the middle of a statement.
         unsafe {
             if !(self.host.api.next_stmt)(db, std::ptr::null_mut()).is_null() {
                 (self.host.api.busy_timeout)(db, milliseconds);

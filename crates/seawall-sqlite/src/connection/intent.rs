@@ -1,7 +1,8 @@
 //! What a statement will certainly write, by the beginning of its text.
 //!
-//! SQLite says that a statement writes, but not what. The lease may be taken together with the snapshot only where that is
-//! certain. A statement that this module does not understand is not certain, and needs one more request for its lease.
+//! SQLite says that a statement writes, but not what. The lease may be taken together with the snapshot only where that
+//! is certain. A statement that this module does not understand is not certain, and needs one more request for its
+//! lease.
 
 /// What a statement's text says.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! The connections that have a file of Seawall's. A file finds its connection by the address of the `sqlite3`, and a callback
-//! finds it by a ticket.
+//! The connections that have a file of Seawall's. A file finds its connection by the address of the `sqlite3`, and a
+//! callback finds it by a ticket.
 
 use super::Connection;
 use super::tickets::{FreeSlots, Ticket, Tickets};

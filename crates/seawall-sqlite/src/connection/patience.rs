@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long the first lock call waits where only SQLite's busy handler, if there is one, knows the timeout. It is as long as
-/// another writer may keep the lease between two transactions.
+/// How long the first lock call waits where only SQLite's busy handler, if there is one, knows the timeout. It is as
+/// long as another writer may keep the lease between two transactions.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// How long a repeated lock call waits then. It is short, because SQLite's busy handler counts only its own sleeps.
 const REPEATED_WAIT: Duration = Duration::from_millis(10);
@@ -25,7 +25,8 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// How long the lock call that begins now may wait. If main is not Seawall's, the busy handler is not Seawall's either.
+    /// How long the lock call that begins now may wait. If main is not Seawall's, the busy handler is not Seawall's
+    /// either.
     pub(super) fn of_lock_call(&mut self, main_is_ours: bool) -> Duration {
         let now = Instant::now();
         let since = match self.since {
@@ -49,9 +50,9 @@ impl Patience {
         self.returned_busy = Some(Instant::now());
     }
 
-    /// SQLite got its `count`th BUSY: whether it should try again, and how long to sleep before that. If a lock call of Seawall's
-    /// returned it, that call has already waited. Then SQLite tries again immediately, or not at all. If an attached plain
-    /// database is locked, only another attempt after a short sleep can show that it is free.
+    /// SQLite got its `count`th BUSY: whether it should try again, and how long to sleep before that. If a lock call of
+    /// Seawall's returned it, that call has already waited. Then SQLite tries again immediately, or not at all. If an
+    /// attached plain database is locked, only another attempt after a short sleep can show that it is free.
     pub(super) fn on_busy(&mut self, count: i32) -> (bool, Duration) {
         let ours = self.returned_busy.take().is_some_and(|returned| returned.elapsed() < REPEATED_WITHIN);
         if !ours && count == 0 {

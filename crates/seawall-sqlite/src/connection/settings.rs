@@ -27,8 +27,8 @@ impl Settings {
 }
 
 impl Connection {
-    /// Whether SQLite reads the schema while it opens the connection. A snapshot that this process knows already is new enough
-    /// then, because every statement checks the schema again.
+    /// Whether SQLite reads the schema while it opens the connection. A snapshot that this process knows already is new
+    /// enough then, because every statement checks the schema again.
     pub(crate) fn is_opening(&self) -> bool {
         self.settings.is_opening.load(Relaxed)
     }
@@ -56,8 +56,8 @@ impl Connection {
         self.settings.is_opening.store(true, Relaxed);
         self.settings.is_running.store(true, Relaxed);
         let api = &self.host.api;
-        // SAFETY: the caller's. Failures do not matter, because a later statement that meets the same cause reports it. The last,
-        // empty, run clears SQLite's memory of them, because they would make the opening fail.
+        // SAFETY: the caller's. Failures do not matter, because a later statement that meets the same cause reports it.
+        // The last, empty, run clears SQLite's memory of them, because they would make the opening fail.
         unsafe {
             // Debian's SQLite overwrites what is deleted. On a large DELETE that changes 30 times as many pages.
             api.run(db, c"PRAGMA secure_delete=OFF");
@@ -70,8 +70,8 @@ impl Connection {
         self.settings.is_running.store(false, Relaxed);
     }
 
-    /// Makes the settings that are due before the next statement. Those for main wait until main is there and no transaction
-    /// writes it.
+    /// Makes the settings that are due before the next statement. Those for main wait until main is there and no
+    /// transaction writes it.
     ///
     /// # Safety
     /// It is called from SQLite's trace callback of this connection.
@@ -99,16 +99,17 @@ impl Connection {
         unsafe {
             self.host.api.run(db, c"PRAGMA main.journal_mode=MEMORY");
             if !self.settings.cache_size_is_set.load(Relaxed) {
-                // 16 MiB. Every commit of another connection empties this cache, therefore it is not worth much more. But a
-                // transaction that fits into it writes each page once.
+                // 16 MiB. Every commit of another connection empties this cache, therefore it is not worth much more.
+                // But a transaction that fits into it writes each page once.
                 self.host.api.run(db, c"PRAGMA main.cache_size=-16384");
             }
         }
         self.settings.is_running.store(false, Relaxed);
     }
 
-    /// Lets SQLite keep the journals of attached databases of Seawall's in memory. SQLite takes Seawall's own journal for a file,
-    /// and would make a super-journal on the disk beside main whenever it locks two databases, written or not.
+    /// Lets SQLite keep the journals of attached databases of Seawall's in memory. SQLite takes Seawall's own journal
+    /// for a file, and would make a super-journal on the disk beside main whenever it locks two databases, written or
+    /// not.
     ///
     /// # Safety
     /// It is called from SQLite's trace callback of this connection.
@@ -123,7 +124,8 @@ impl Connection {
         self.settings.is_running.store(true, Relaxed);
         // Main and temp come first.
         for n in 2.. {
-            // SAFETY: the caller's: `db` is open, and its mutex is this thread's. The name ends in NUL, and stays for the call.
+            // SAFETY: the caller's: `db` is open, and its mutex is this thread's. The name ends in NUL, and stays for
+            // the call.
             unsafe {
                 let name = (api.db_name)(db, n);
                 if name.is_null() {

@@ -121,8 +121,8 @@ impl Connection {
         }
     }
 
-    /// A file was unlocked, therefore the statement that was traced is over. The next one may not be traced, if the application
-    /// has set its own trace callback.
+    /// A file was unlocked, therefore the statement that was traced is over. The next one may not be traced, if the
+    /// application has set its own trace callback.
     pub(crate) fn file_was_unlocked(&self) {
         locked(&self.statements.traced).writes = Writes::Unknown;
     }
@@ -132,14 +132,14 @@ impl Connection {
         locked(&self.statements.traced).number
     }
 
-    /// A PRAGMA sets `cache_spill`. The new value does not matter, because inside a transaction SQLite keeps the old setting for
-    /// its open files.
+    /// A PRAGMA sets `cache_spill`. The new value does not matter, because inside a transaction SQLite keeps the old
+    /// setting for its open files.
     pub(crate) fn cache_spill_was_set(&self) {
         self.statements.spill_may_be_off.store(true, Relaxed);
     }
 
-    /// Whether the trace callback has seen every statement of this connection. It has if it is in place now: Seawall sets it once,
-    /// when the connection is opened, and only the application replaces it.
+    /// Whether the trace callback has seen every statement of this connection. It has if it is in place now: Seawall
+    /// sets it once, when the connection is opened, and only the application replaces it.
     ///
     /// # Safety
     /// `db` is this connection's, in the middle of a call on one of its files.

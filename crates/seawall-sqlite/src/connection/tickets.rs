@@ -1,8 +1,8 @@
 //! Tickets: numbers that stand for values in SQLite's hands.
 //!
-//! SQLite keeps the context of a callback for as long as the `sqlite3` lives, which may be longer than the value lives that the
-//! callback needs. Therefore the context is not an address but a number. Once the ticket was dropped, its number leads to no
-//! value.
+//! SQLite keeps the context of a callback for as long as the `sqlite3` lives, which may be longer than the value lives
+//! that the callback needs. Therefore the context is not an address but a number. Once the ticket was dropped, its
+//! number leads to no value.
 
 use crate::sync::locked;
 use std::ffi::c_void;
@@ -12,8 +12,8 @@ const CHUNK: usize = 256;
 const CHUNKS: usize = 4096;
 type Chunk<T> = Box<[Mutex<Slot<T>>; CHUNK]>;
 
-/// The values that have tickets. A lookup takes only the lock of one slot, because every statement makes one, and because another
-/// thread may be in the middle of a lookup while this process forks.
+/// The values that have tickets. A lookup takes only the lock of one slot, because every statement makes one, and
+/// because another thread may be in the middle of a lookup while this process forks.
 pub(super) struct Tickets<T: 'static> {
     chunks: [OnceLock<Chunk<T>>; CHUNKS],
     free: Mutex<FreeSlots>,

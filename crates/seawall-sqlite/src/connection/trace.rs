@@ -8,8 +8,8 @@ use crate::sync::locked;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 impl Connection {
-    /// Prepares a connection whose main database is Seawall's, as soon as SQLite has opened main. If main is not there yet, the
-    /// settings that read its schema wait for the first use.
+    /// Prepares a connection whose main database is Seawall's, as soon as SQLite has opened main. If main is not there
+    /// yet, the settings that read its schema wait for the first use.
     ///
     /// # Safety
     /// `db` is a new connection of `host`'s SQLite, with main opened by Seawall's VFS.

@@ -1,5 +1,5 @@
-//! Which journals belong to databases of Seawall's. SQLite asks about them in every transaction, by the very pointers to the names
-//! that it keeps beside the database's name.
+//! Which journals belong to databases of Seawall's. SQLite asks about them in every transaction, by the very pointers
+//! to the names that it keeps beside the database's name.
 
 use crate::api::SqliteApi;
 use crate::sync::locked;
@@ -11,7 +11,8 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 /// The addresses of the names of the journals and WALs.
 static NAMES: LazyLock<Mutex<HashSet<usize>>> = LazyLock::new(Mutex::default);
 
-/// Whether there ever was a plain file under Seawall's VFS. Until then every journal is Seawall's, and the names need no lookup.
+/// Whether there ever was a plain file under Seawall's VFS. Until then every journal is Seawall's, and the names need
+/// no lookup.
 static PLAIN_FILES_EXIST: AtomicBool = AtomicBool::new(false);
 
 /// The lock of the names.

@@ -10,9 +10,10 @@ use crate::writing::Writing;
 impl MainFile {
     /// SQLite syncs the database, which it knows as `file`. This is the commit, and COMMIT returns its result.
     ///
-    /// A rollback that plays its journal back ends with a sync as well, and so does the undoing of a failed commit. The change counter
-    /// that SQLite has written shows which of them it is ([`Synced`]). The result is never a plain BUSY, because SQLite would keep
-    /// the transaction open then, and a second COMMIT would commit nothing and report success.
+    /// A rollback that plays its journal back ends with a sync as well, and so does the undoing of a failed commit. The
+    /// change counter that SQLite has written shows which of them it is ([`Synced`]). The result is never a plain BUSY,
+    /// because SQLite would keep the transaction open then, and a second COMMIT would commit nothing and report
+    /// success.
     ///
     /// # Safety
     /// SQLite makes a call on `file`, which is this one.
@@ -65,8 +66,8 @@ impl MainFile {
         Ok(())
     }
 
-    /// SQLite's commit has ended. If this fails, COMMIT returns the error and SQLite rolls back. Therefore it may fail only where
-    /// nothing was written and the snapshot turns out to be stale.
+    /// SQLite's commit has ended. If this fails, COMMIT returns the error and SQLite rolls back. Therefore it may fail
+    /// only where nothing was written and the snapshot turns out to be stale.
     pub(crate) fn committed(&mut self) -> Result<(), Failure> {
         self.confirm()
     }

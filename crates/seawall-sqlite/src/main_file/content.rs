@@ -63,9 +63,9 @@ impl MainFile {
         Ok(done == into.len())
     }
 
-    /// SQLite checks whether its cache is still valid. It does so when it takes a lock. Therefore the transaction before has ended, even
-    /// if SQLite has not unlocked the file. (Where a main database that is not Seawall's has set locking_mode=EXCLUSIVE and
-    /// journal_mode=OFF, SQLite neither unlocks after a rollback nor plays a journal back.)
+    /// SQLite checks whether its cache is still valid. It does so when it takes a lock. Therefore the transaction
+    /// before has ended, even if SQLite has not unlocked the file. (Where a main database that is not Seawall's has set
+    /// locking_mode=EXCLUSIVE and journal_mode=OFF, SQLite neither unlocks after a rollback nor plays a journal back.)
     fn transaction_ended_without_unlock(&mut self) {
         if let State::Undoing(snapshot, _) = &self.state {
             self.state = State::Reading(snapshot.clone());
@@ -117,8 +117,8 @@ fn extent(snapshot: &Snapshot) -> (Option<PageSize>, u32) {
     (snapshot.page_size(), snapshot.page_count())
 }
 
-/// Fills `into` from `offset` of a file that consists of `beginning`. The part beyond its end is zero, and then the result is
-/// `false`.
+/// Fills `into` from `offset` of a file that consists of `beginning`. The part beyond its end is zero, and then the
+/// result is `false`.
 fn read_beginning(beginning: &[u8], offset: u64, into: &mut [u8]) -> bool {
     let from = usize::try_from(offset).unwrap_or(usize::MAX).min(beginning.len());
     let found = &beginning[from..(from + into.len()).min(beginning.len())];

@@ -79,8 +79,8 @@ impl MainFile {
                     self.connection.keep_early(self.id, transaction);
                     return Ok(());
                 }
-                // A transaction that only reads needs no lease. Therefore it gets its snapshot, and the refusal is reported only
-                // if SQLite asks to write.
+                // A transaction that only reads needs no lease. Therefore it gets its snapshot, and the refusal is
+                // reported only if SQLite asks to write.
                 Err(error) if may_still_read(error.kind()) => self.early_lease = EarlyLease::Refused(error.into()),
                 Err(error) => return Err(self.blocked(error.into())),
             }
@@ -131,8 +131,8 @@ impl MainFile {
         self.connection.take_early(self.id)
     }
 
-    /// SQLite goes on reading, and has not asked to write. Therefore the lease is given back. If the lease was taken without a request
-    /// for the head, the snapshot is confirmed now.
+    /// SQLite goes on reading, and has not asked to write. Therefore the lease is given back. If the lease was taken
+    /// without a request for the head, the snapshot is confirmed now.
     pub(super) fn give_up_early(&mut self) -> Result<(), Failure> {
         drop(self.take_early_lease());
         self.confirm()
@@ -157,7 +157,8 @@ impl MainFile {
         Err(Failure::refusal(abi::IOERR, text))
     }
 
-    /// A lock call is about to fail. If SQLite tries again, it begins with a new snapshot, and gets the lease together with that.
+    /// A lock call is about to fail. If SQLite tries again, it begins with a new snapshot, and gets the lease together
+    /// with that.
     fn blocked(&mut self, failure: Failure) -> Failure {
         if failure.is_busy() {
             self.refused_in = Some(self.connection.statement());
@@ -168,8 +169,8 @@ impl MainFile {
         failure
     }
 
-    /// How fresh the snapshot of a transaction must be that began at `began`. If the lease was requested since and refused, the reply
-    /// had the head already.
+    /// How fresh the snapshot of a transaction must be that began at `began`. If the lease was requested since and
+    /// refused, the reply had the head already.
     fn freshness(&self, began: Moment) -> seawall::Freshness {
         match self.parameters.freshness {
             Freshness::Transaction => seawall::Freshness::Since(began),

@@ -1,10 +1,11 @@
-//! The other databases of a connection, checked when a transaction is about to be committed. None of them may be able to fail
-//! afterwards.
+//! The other databases of a connection, checked when a transaction is about to be committed. None of them may be able
+//! to fail afterwards.
 //!
-//! SQLite commits one database after the other. As soon as the first database of Seawall's is synced, the commit is visible. A
-//! database that is synced later can still fail (a full disk), and one that was synced earlier is not committed until its journal is
-//! deleted. Therefore a transaction that changes a Seawall database may change nothing else. SQLite locks all databases before it
-//! commits the first. The check is made then, and again before Seawall's database is committed.
+//! SQLite commits one database after the other. As soon as the first database of Seawall's is synced, the commit is
+//! visible. A database that is synced later can still fail (a full disk), and one that was synced earlier is not
+//! committed until its journal is deleted. Therefore a transaction that changes a Seawall database may change nothing
+//! else. SQLite locks all databases before it commits the first. The check is made then, and again before Seawall's
+//! database is committed.
 
 use super::of_seawall;
 use crate::abi::{self, File};
@@ -41,7 +42,8 @@ pub(crate) unsafe fn check(
     let mut others = Vec::new();
     let mut ours_have_no_journal = false;
     for n in 0.. {
-        // SAFETY: the caller's. The names are SQLite's, end in NUL, and stay as long as no database is attached or detached.
+        // SAFETY: the caller's. The names are SQLite's, end in NUL, and stay as long as no database is attached or
+        // detached.
         let name = unsafe { (api.db_name)(db, n) };
         if name.is_null() {
             break;
@@ -56,7 +58,8 @@ pub(crate) unsafe fn check(
             if !is_changed && when == When::Locked {
                 return Ok(());
             }
-            // It was changed and has no journal. Only a main that is not Seawall's can set that, and then for all of Seawall's files.
+            // It was changed and has no journal. Only a main that is not Seawall's can set that, and then for all of
+            // Seawall's files.
             ours_have_no_journal = !is_changed;
         // SAFETY: the caller's.
         } else if unsafe { (api.txn_state)(db, name.as_ptr()) } == abi::TXN_WRITE {
@@ -67,7 +70,8 @@ pub(crate) unsafe fn check(
     for (name, file) in others {
         // SAFETY: the caller's; the file is of this connection.
         unsafe {
-            // A database without a file name lies in memory, or in a temporary file of this connection, and ends with it.
+            // A database without a file name lies in memory, or in a temporary file of this connection, and ends with
+            // it.
             let path = (api.db_filename)(db, name.as_ptr());
             if path.is_null() || *path == 0 {
                 if !file.as_ref().methods.is_null() {
@@ -96,8 +100,9 @@ pub(crate) unsafe fn check(
     unsafe { write_temporary(host, connection, &temporary) }
 }
 
-/// Lets SQLite write the temporary tables, which are committed with the rest. Where they are in a file, their commit may have to write
-/// to the disk. SQLite writes them now, because a full disk still fails the whole transaction now, and nothing is lost.
+/// Lets SQLite write the temporary tables, which are committed with the rest. Where they are in a file, their commit
+/// may have to write to the disk. SQLite writes them now, because a full disk still fails the whole transaction now,
+/// and nothing is lost.
 ///
 /// # Safety
 /// As for [`check`]; the connection has these schemas, with open files.
@@ -146,8 +151,8 @@ unsafe fn write_temporary(
     Err(Failure::refusal(code, text).of_commit())
 }
 
-/// Reserves the disk space of page 1. SQLite does not write page 1 before the commit, because the transaction itself uses it. Page 1 may be
-/// a hole in the file. Therefore the bytes that it has now are written to it.
+/// Reserves the disk space of page 1. SQLite does not write page 1 before the commit, because the transaction itself
+/// uses it. Page 1 may be a hole in the file. Therefore the bytes that it has now are written to it.
 ///
 /// # Safety
 /// `file` is an open file of a connection that is in the middle of a call.

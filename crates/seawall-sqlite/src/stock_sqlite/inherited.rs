@@ -1,9 +1,9 @@
-//! NAME's locks in a forked child. SQLite records, for each file, the locks of all connections of the process, and the child inherits
-//! the record. If a connection of the parent had locked a file at the fork, the child's SQLite believes forever that the file is
-//! locked, though the kernel gives the child none of the parent's locks.
+//! NAME's locks in a forked child. SQLite records, for each file, the locks of all connections of the process, and the
+//! child inherits the record. If a connection of the parent had locked a file at the fork, the child's SQLite believes
+//! forever that the file is locked, though the kernel gives the child none of the parent's locks.
 //!
-//! Therefore, where stock SQLite says that NAME is busy, a child takes the same locks from the kernel directly. Only SQLite can finish
-//! a journal or a WAL that a crash has left. If there is one, NAME stays busy.
+//! Therefore, where stock SQLite says that NAME is busy, a child takes the same locks from the kernel directly. Only
+//! SQLite can finish a journal or a WAL that a crash has left. If there is one, NAME stays busy.
 
 use crate::header::{IN_WAL_MODE, WRITE_VERSION};
 use crate::sync::locked;
@@ -22,8 +22,8 @@ use std::sync::Mutex;
 const LOCKS_BEGIN: i64 = 0x4000_0000;
 const LOCKS: i64 = 512;
 
-/// The open descriptors of files that were busy. To close one would drop every lock that this process's SQLite has on the file.
-/// Therefore each is kept for the next attempt.
+/// The open descriptors of files that were busy. To close one would drop every lock that this process's SQLite has on
+/// the file. Therefore each is kept for the next attempt.
 static BUSY: PerProcess<Mutex<HashMap<PathBuf, File>>> = PerProcess::new();
 
 /// NAME, held as stock SQLite holds it under an EXCLUSIVE lock; `None` if it is really busy.

@@ -1,4 +1,5 @@
-//! Checks that the modules of a crate use only modules of their own layer and of the layers below it. It reads the sources.
+//! Checks that the modules of a crate use only modules of their own layer and of the layers below it. It reads the
+//! sources.
 
 use std::path::{Path, PathBuf};
 
@@ -24,8 +25,8 @@ fn used(line: &str) -> Vec<&str> {
     .collect()
 }
 
-/// Checks the crate at `root`. `layers` has its modules from the bottom to the top; modules of one layer may use one another.
-/// At least `least` uses must be found, so that a mistake in this check does not go unnoticed.
+/// Checks the crate at `root`. `layers` has its modules from the bottom to the top; modules of one layer may use one
+/// another. At least `least` uses must be found, so that a mistake in this check does not go unnoticed.
 pub(crate) fn check(root: &str, layers: &[&[&str]], least: usize) {
     let layer_of = |module: &str| layers.iter().position(|layer| layer.contains(&module));
     let root = Path::new(root).join("src");
