@@ -106,7 +106,7 @@ impl SqliteApi {
     }
 
     /// Writes to SQLite's error log, if the application has set one up (`.log` in its shell).
-    pub(crate) fn report(&self, code: c_int, text: &str) {
+    pub(crate) fn write_log(&self, code: c_int, text: &str) {
         let Ok(text) = CString::new(text) else { return };
         // SAFETY: the format takes one text, ending in NUL.
         unsafe { (self.log)(code, c"seawall: %s".as_ptr(), text.as_ptr()) };
@@ -117,7 +117,7 @@ impl SqliteApi {
     /// # Safety
     /// `db` is an open connection of this SQLite.
     pub(crate) unsafe fn run(&self, db: *mut Sqlite3, sql: &CStr) -> c_int {
-        // SAFETY: the caller's; `sql` ends in NUL, and no callback is given.
+        // SAFETY: guaranteed by the caller; `sql` ends in NUL, and no callback is given.
         unsafe { (self.exec)(db, sql.as_ptr(), None, std::ptr::null_mut(), std::ptr::null_mut()) }
     }
 
@@ -126,8 +126,8 @@ impl SqliteApi {
     /// # Safety
     /// `db` is an open connection of this SQLite, and its mutex is this thread's.
     pub(crate) unsafe fn busy_statements(&self, db: *mut Sqlite3) -> Vec<*mut Statement> {
-        // SAFETY: the caller's; each statement is the connection's, and no statement is prepared or finalized
-        // meanwhile.
+        // SAFETY: guaranteed by the caller; each statement is the connection's, and no statement is prepared or
+        // finalized meanwhile.
         let next = |statement| Some(unsafe { (self.next_stmt)(db, statement) }).filter(|it| !it.is_null());
         let all = std::iter::successors(next(std::ptr::null_mut()), |it| next(*it));
         // SAFETY: as above.
@@ -140,7 +140,8 @@ impl SqliteApi {
     /// `db` is an open connection of this SQLite, and its mutex is this thread's.
     pub(crate) unsafe fn has_table(&self, db: *mut Sqlite3, schema: &CStr, table: &CStr) -> bool {
         let (text, number) = (std::ptr::null_mut(), std::ptr::null_mut());
-        // SAFETY: the caller's. Without the name of a column SQLite only looks for the table, and stores nothing.
+        // SAFETY: guaranteed by the caller. Without the name of a column SQLite only looks for the table, and stores
+        // nothing.
         let code = unsafe {
             let column = std::ptr::null();
             (self.table_column_metadata)(
@@ -163,7 +164,7 @@ impl SqliteApi {
     /// # Safety
     /// `db` is an open connection of this SQLite, and its mutex is this thread's.
     pub(crate) unsafe fn file(&self, db: *mut Sqlite3, schema: &CStr) -> Option<NonNull<File>> {
-        // SAFETY: the caller's; this operation stores one pointer.
+        // SAFETY: guaranteed by the caller; this operation stores one pointer.
         unsafe { self.pointer(db, schema, abi::FCNTL_FILE_POINTER) }
     }
 
@@ -173,7 +174,7 @@ impl SqliteApi {
     /// # Safety
     /// As for [`SqliteApi::file`].
     pub(crate) unsafe fn has_journal(&self, db: *mut Sqlite3, schema: &CStr) -> bool {
-        // SAFETY: the caller's. The file that SQLite returns exists, open or not.
+        // SAFETY: guaranteed by the caller. The file that SQLite returns exists, open or not.
         unsafe {
             let journal = self.pointer(db, schema, abi::FCNTL_JOURNAL_POINTER);
             journal.is_some_and(|journal| !journal.as_ref().methods.is_null())
@@ -184,7 +185,7 @@ impl SqliteApi {
     /// As for [`SqliteApi::file`]; `operation` stores a pointer to a file.
     unsafe fn pointer(&self, db: *mut Sqlite3, schema: &CStr, operation: c_int) -> Option<NonNull<File>> {
         let mut file: *mut File = std::ptr::null_mut();
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { (self.file_control)(db, schema.as_ptr(), operation, (&raw mut file).cast()) };
         NonNull::new(file)
     }
@@ -194,7 +195,7 @@ impl SqliteApi {
     /// # Safety
     /// `db` is an open connection of this SQLite.
     pub(crate) unsafe fn message(&self, db: *mut Sqlite3) -> String {
-        // SAFETY: the caller's; the text is copied before anything else is called on `db`.
+        // SAFETY: guaranteed by the caller; the text is copied before anything else is called on `db`.
         unsafe { CStr::from_ptr((self.errmsg)(db)) }.to_string_lossy().into_owned()
     }
 }

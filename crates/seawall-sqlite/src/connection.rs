@@ -136,9 +136,9 @@ impl Connection {
     }
 
     /// Keeps `failure` for the connection and for the thread, and returns its code.
-    pub(crate) fn fails(&self, failure: Failure) -> c_int {
+    pub(crate) fn report(&self, failure: Failure) -> c_int {
         *locked(&self.last_failure) = Some(failure.clone());
-        self.host.fails(failure)
+        self.host.report(failure)
     }
 }
 

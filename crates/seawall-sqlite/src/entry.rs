@@ -19,7 +19,7 @@ unsafe fn host_of(routines: *const Routines) -> Result<&'static Host, String> {
     if let Some(host) = hosts.iter().find(|host| host.is_of(routines)) {
         return Ok(host);
     }
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     let host = unsafe { Host::load(routines, &io_methods::METHODS) }?;
     vfs::register(host)?;
     seawall_dynamodb::register();
@@ -32,7 +32,7 @@ unsafe fn host_of(routines: *const Routines) -> Result<&'static Host, String> {
 /// # Safety
 /// `db` is an open connection of `host`'s SQLite, and its mutex is this thread's.
 unsafe fn prepare(host: &'static Host, db: *mut Sqlite3) -> Result<(), &'static str> {
-    // SAFETY: the caller's. The file is used only here, between two calls of SQLite on it.
+    // SAFETY: guaranteed by the caller. The file is used only here, between two calls of SQLite on it.
     unsafe {
         let Some(main) = host.api.file(db, c"main").and_then(|file| main_file::of_seawall(host, file)) else {
             return Ok(());

@@ -40,7 +40,7 @@ impl Host {
     /// # Safety
     /// `routines` comes from SQLite's call of an extension's entry point.
     pub(crate) unsafe fn load(routines: *const Routines, methods: &'static IoMethods) -> Result<&'static Host, String> {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         let api = unsafe { SqliteApi::load(routines) }?;
         // SAFETY: a null name asks for the default VFS.
         let default_vfs = unsafe { (api.vfs_find)(std::ptr::null()) };
@@ -65,16 +65,16 @@ impl Host {
     /// # Safety
     /// `file` is a file of this SQLite, open or not.
     pub(crate) unsafe fn is_seawall_file(&self, file: NonNull<File>) -> bool {
-        // SAFETY: the caller's. Only Seawall's VFS gives a file these methods.
+        // SAFETY: guaranteed by the caller. Only Seawall's VFS gives a file these methods.
         unsafe { std::ptr::eq(file.as_ref().methods, self.methods) }
     }
 
     /// Keeps `failure` for the thread, writes it to SQLite's error log, and returns its code.
-    pub(crate) fn fails(&self, failure: Failure) -> c_int {
+    pub(crate) fn report(&self, failure: Failure) -> c_int {
         let code = failure.code;
         // Waiting for a lease is ordinary, therefore it is not logged.
         if !failure.is_busy() {
-            self.api.report(code, &failure.text);
+            self.api.write_log(code, &failure.text);
         }
         failure::keep(failure);
         code

@@ -30,9 +30,9 @@ pub(crate) static METHODS: IoMethods = IoMethods {
 /// `file` is Seawall's. SQLite makes the call, and makes one call at a time on a file.
 unsafe fn call(file: *mut File, body: impl FnOnce(&mut MainFile) -> Result<c_int, Failure>) -> c_int {
     guard(abi::IOERR, || {
-        // SAFETY: the caller's. `install` made the pointer, and it is valid until `close`.
+        // SAFETY: guaranteed by the caller. `install` made the pointer, and it is valid until `close`.
         let main = unsafe { &mut *main_file_of(file) };
-        body(main).unwrap_or_else(|failure| main.connection().fails(failure))
+        body(main).unwrap_or_else(|failure| main.connection().report(failure))
     })
 }
 
@@ -168,7 +168,7 @@ unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *
 /// # Safety
 /// `texts` is SQLite's: room for the answer, the PRAGMA's name, and its value or null.
 unsafe fn answer_pragma(main: &mut MainFile, texts: *mut *mut c_char) -> c_int {
-    // SAFETY: the caller's; the texts end in NUL.
+    // SAFETY: guaranteed by the caller; the texts end in NUL.
     let text = |n: usize| unsafe {
         let text = *texts.add(n);
         if text.is_null() { None } else { Some(CStr::from_ptr(text).to_string_lossy()) }
@@ -179,7 +179,7 @@ unsafe fn answer_pragma(main: &mut MainFile, texts: *mut *mut c_char) -> c_int {
         Answer::Row(text) => (abi::OK, text),
         Answer::Error(text) => (abi::ERROR, text),
     };
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { *texts = main.host().api.text(&text) };
     code
 }

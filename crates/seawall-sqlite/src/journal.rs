@@ -95,7 +95,7 @@ fn ends_by_naming(journal: &Path, super_journal: &Path) -> io::Result<bool> {
 /// # Safety
 /// `file` is the memory that SQLite passes to xOpen.
 pub(crate) unsafe fn install(file: *mut abi::File) {
-    // SAFETY: the caller's; there is room for a `Journal`, because Seawall's VFS asks for it.
+    // SAFETY: guaranteed by the caller; there is room for a `Journal`, because Seawall's VFS asks for it.
     unsafe {
         file.cast::<Journal>()
             .write(Journal { base: abi::File { methods: &METHODS }, content: Box::into_raw(Box::default()) })
@@ -108,7 +108,7 @@ pub(crate) unsafe fn install(file: *mut abi::File) {
 /// `file` is a journal. SQLite makes the call, and makes one call at a time on a file.
 unsafe fn call(file: *mut abi::File, body: impl FnOnce(&mut Content) -> c_int) -> c_int {
     guard(abi::IOERR, || {
-        // SAFETY: the caller's. `install` made the pointer, and it is valid until `close`.
+        // SAFETY: guaranteed by the caller. `install` made the pointer, and it is valid until `close`.
         body(unsafe { &mut *(*file.cast::<Journal>()).content })
     })
 }

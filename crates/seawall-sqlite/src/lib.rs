@@ -19,8 +19,8 @@
 //!
 //! Everywhere else:
 //!
-//! - [`sqlite3_seawall_init`] is the entry point of the loadable extension, `libseawall.so`: for the `sqlite3` shell, and
-//!   for every language whose SQLite loads extensions.
+//! - [`sqlite3_seawall_init`] is the entry point of the loadable extension, `libseawall.so`, for the `sqlite3` shell
+//!   and for every language whose SQLite loads extensions.
 //! - [`register_in`] registers the VFS in the SQLite of a library that is open in this process. The Python module uses
 //!   it, because many builds of Python cannot load extensions.
 //!

@@ -58,15 +58,15 @@ pub(crate) unsafe fn open(
         _ if flags & abi::OPEN_READWRITE != 0 => Access::ReadWrite,
         _ => Access::ReadOnly,
     };
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     let path = Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(name) }.to_bytes()));
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     let parameters = unsafe { parameters(&host.api, name) }?;
     let asked_flags = flags & (abi::OPEN_READONLY | abi::OPEN_READWRITE | abi::OPEN_CREATE);
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     let journal_names = unsafe { JournalNames::of(&host.api, name) };
     let is_named = parameters.names_vfs || in_folder(path, "").is_dir();
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     let found = unsafe { find(host, name, path, flags, access, is_named) };
     let exists = matches!(found, Found::Seawall);
     if is_named && matches!(found, Found::Plain(_) | Found::Nothing) {
@@ -80,7 +80,7 @@ pub(crate) unsafe fn open(
         Found::Nothing if parameters.has_ours && !is_named || in_folder(path, "").is_dir() => {
             Some(PlainFile::default())
         }
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         Found::Nothing => Some(unsafe { inspect(host, name, flags) }),
         Found::Seawall | Found::Unusable => None,
     };
@@ -118,7 +118,7 @@ unsafe fn find(
     }
     match fs::metadata(path) {
         Ok(found) if found.is_file() => {
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             let plain = unsafe { inspect(host, name, flags & !abi::OPEN_CREATE) };
             match state_of(&plain.beginning) {
                 // If its folder exists without `id`, another process may be making a database. The first use waits for
@@ -147,7 +147,7 @@ unsafe fn find(
 /// As for [`open`].
 unsafe fn inspect(host: &'static Host, name: *const c_char, flags: c_int) -> PlainFile {
     let mut plain = PlainFile { beginning: vec![0; HEADER], is_read_only: false };
-    // SAFETY: the caller's; the file gets as much memory as its VFS asks for, aligned, and is closed here.
+    // SAFETY: guaranteed by the caller; the file gets as much memory as its VFS asks for, aligned, and is closed here.
     unsafe {
         let vfs = &*host.default_vfs;
         let mut memory = vec![0_u64; (vfs.file_bytes as usize).div_ceil(size_of::<u64>())];
@@ -175,7 +175,7 @@ unsafe fn inspect(host: &'static Host, name: *const c_char, flags: c_int) -> Pla
 /// # Safety
 /// SQLite calls xFileControl on `file`, which is Seawall's, with FCNTL_PDB.
 pub(crate) unsafe fn turn_plain(file: *mut File, argument: *mut c_void) -> bool {
-    // SAFETY: the caller's: no other call on the file is under way. `main` is not used after it is dropped.
+    // SAFETY: guaranteed by the caller: no other call on the file is under way. `main` is not used after it is dropped.
     unsafe {
         let main = main_file_of(file);
         let Some(maybe_plain) = (*main).take_maybe_plain() else { return false };
@@ -213,9 +213,9 @@ pub(crate) unsafe fn turn_plain(file: *mut File, argument: *mut c_void) -> bool 
 /// Opens the file by SQLite's own VFS, in its memory.
 ///
 /// # Safety
-/// `file` has room for a file of `host`'s SQLite, and its content is not needed any more; `maybe_plain` was made for it.
+/// `file` has room for a file of `host`'s SQLite, and its content is not needed any more. `maybe_plain` was made for it.
 unsafe fn open_by_default(host: &'static Host, file: *mut File, maybe_plain: &MaybePlain) -> Result<(), Failure> {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let mut out_flags = 0;
         (*file).methods = std::ptr::null();
@@ -246,12 +246,12 @@ unsafe fn parameters(api: &SqliteApi, name: *const c_char) -> Result<Parameters,
     };
     let mut pairs = Vec::new();
     for n in 0.. {
-        // SAFETY: the caller's; null marks the end.
+        // SAFETY: guaranteed by the caller; null marks the end.
         let key = unsafe { (api.uri_key)(name, n) };
         if key.is_null() {
             break;
         }
-        // SAFETY: the caller's; the key was just found, so its value is there.
+        // SAFETY: guaranteed by the caller; the key exists, therefore it has a value.
         pairs.push((text(key)?, text(unsafe { (api.uri_parameter)(name, key) })?));
     }
     Parameters::parse(pairs)

@@ -94,7 +94,8 @@ unsafe fn register_by(
     // From here on forks are counted.
     crate::fork::count();
     // The version is checked before anything is registered, because an entry point that fails makes every later open
-    // fail. SAFETY: the caller's.
+    // fail.
+    // SAFETY: guaranteed by the caller.
     check_version(unsafe { version() }).map_err(refused)?;
     if add() != abi::OK {
         return Err(refused("SQLite has no memory to register Seawall"));
@@ -134,7 +135,7 @@ impl Library {
             return Err(refused(format!("the library does not export {}", name.to_string_lossy())));
         }
         const { assert!(size_of::<F>() == size_of::<Function>()) };
-        // SAFETY: the caller's; functions and their addresses have one size here.
+        // SAFETY: guaranteed by the caller; functions and their addresses have one size here.
         Ok(unsafe { std::mem::transmute_copy::<*mut c_void, F>(&address) })
     }
 }

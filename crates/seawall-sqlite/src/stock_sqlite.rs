@@ -121,7 +121,8 @@ impl StockConnection {
     }
 
     /// Holds NAME, which was protected a moment ago. Under the lock this is checked again, because an adoption may have
-    /// failed in between and removed the protection. This lock does not stop a program that has begun to write since.
+    /// failed in between and removed the protection. This lock, a SHARED one, does not stop a
+    /// program that has begun to write since.
     fn hold_protected(&mut self) -> Result<()> {
         self.run(READ)?;
         if self.write_version()? == PROTECTED { Ok(()) } else { Err(self.busy()) }

@@ -87,11 +87,11 @@ unsafe extern "C" fn open(
                         }
                         abi::OK
                     }
-                    Err(failure) => host.fails(failure),
+                    Err(failure) => host.report(failure),
                 };
             }
             if flags & abi::OPEN_WAL != 0 && JournalNames::are_ours(name) {
-                return host.fails(Failure::refusal(abi::CANTOPEN, NO_WAL));
+                return host.report(Failure::refusal(abi::CANTOPEN, NO_WAL));
             }
             if flags & abi::OPEN_MAIN_JOURNAL != 0 && JournalNames::are_ours(name) {
                 journal::install(file);
@@ -111,7 +111,7 @@ unsafe extern "C" fn open(
 /// # Safety
 /// `name` ends in NUL.
 unsafe fn is_journal(name: *const c_char) -> bool {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     let text = unsafe { CStr::from_ptr(name) }.to_bytes();
     (text.ends_with(b"-journal") || text.ends_with(b"-wal")) && JournalNames::are_ours(name)
 }

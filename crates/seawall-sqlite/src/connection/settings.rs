@@ -56,8 +56,8 @@ impl Connection {
         self.settings.is_opening.store(true, Relaxed);
         self.settings.is_running.store(true, Relaxed);
         let api = &self.host.api;
-        // SAFETY: the caller's. Failures do not matter, because a later statement that meets the same cause reports it.
-        // The last, empty, run clears SQLite's memory of them, because they would make the opening fail.
+        // SAFETY: guaranteed by the caller. Failures do not matter, because a later statement that meets the same cause
+        // reports it. The last, empty, run clears SQLite's memory of them, because they would make the opening fail.
         unsafe {
             // Debian's SQLite overwrites what is deleted. On a large DELETE that changes 30 times as many pages.
             api.run(db, c"PRAGMA secure_delete=OFF");
@@ -77,7 +77,7 @@ impl Connection {
     /// It is called from SQLite's trace callback of this connection.
     pub(super) unsafe fn make_due_main_settings(&self) {
         let db = self.db();
-        // SAFETY: the caller's: `db` is open, and its mutex is this thread's.
+        // SAFETY: guaranteed by the caller: `db` is open, and its mutex is this thread's.
         unsafe {
             if self.settings.main_is_due.load(Relaxed)
                 && !db.is_null()
@@ -95,7 +95,7 @@ impl Connection {
     /// `db` is this connection's, and its mutex is this thread's.
     unsafe fn make_main_settings(&self, db: *mut Sqlite3) {
         self.settings.is_running.store(true, Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             self.host.api.run(db, c"PRAGMA main.journal_mode=MEMORY");
             if !self.settings.cache_size_is_set.load(Relaxed) {
@@ -124,8 +124,8 @@ impl Connection {
         self.settings.is_running.store(true, Relaxed);
         // Main and temp come first.
         for n in 2.. {
-            // SAFETY: the caller's: `db` is open, and its mutex is this thread's. The name ends in NUL, and stays for
-            // the call.
+            // SAFETY: guaranteed by the caller: `db` is open, and its mutex is this thread's. The name ends in NUL, and
+            // stays for the call.
             unsafe {
                 let name = (api.db_name)(db, n);
                 if name.is_null() {

@@ -64,7 +64,7 @@ impl Connection {
             Some(Intent::of(sql)).filter(|it| may_write || *it == Intent::SetsCacheSpill).unwrap_or(Intent::Other);
         let writes = match &intent {
             Intent::BeginsWriting => Writes::EveryDatabase,
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             Intent::Changes(target) if unsafe { self.is_certainly_of_main(target) } => Writes::Main,
             Intent::Creates(target) if target.schema.is_none_or(is_main) => Writes::Main,
             _ => Writes::Unknown,
@@ -92,7 +92,7 @@ impl Connection {
         let db = self.db();
         let Ok(table) = CString::new(target.table) else { return false };
         let api = &self.host.api;
-        // SAFETY: the caller's: `db` is open, and its mutex is this thread's. All names end in NUL.
+        // SAFETY: guaranteed by the caller: `db` is open, and its mutex is this thread's. All names end in NUL.
         unsafe {
             if db.is_null() || (api.txn_state)(db, c"main".as_ptr()) != abi::TXN_NONE {
                 return false;
@@ -148,7 +148,8 @@ impl Connection {
             return false;
         }
         self.statements.is_probing.store(true, Relaxed);
-        // SAFETY: the caller's. The statement needs no file and no lock, therefore it begins and ends no transaction.
+        // SAFETY: guaranteed by the caller. The statement needs no file and no lock, therefore it begins and ends no
+        // transaction.
         let code = unsafe { self.host.api.run(db, c"SELECT 1 /* Seawall: is its trace callback in place? */") };
         let was_traced = !self.statements.is_probing.swap(false, Relaxed);
         // If the probe did not run, for example because the connection was interrupted, the next probe may be traced.
@@ -162,7 +163,7 @@ impl Connection {
     /// `db` is this connection's, in the middle of a call on one of its files.
     pub(crate) unsafe fn journal_may_be_off(&self, db: *mut Sqlite3) -> bool {
         let was_traced = locked(&self.statements.traced).journal_may_be_off;
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         was_traced || !unsafe { self.every_statement_was_traced(db) }
     }
 
@@ -171,7 +172,7 @@ impl Connection {
     /// # Safety
     /// `db` is this connection's, in the middle of a call on one of its files.
     pub(crate) unsafe fn spill_may_be_off(&self, db: *mut Sqlite3) -> bool {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         self.statements.spill_may_be_off.load(Relaxed) || !unsafe { self.every_statement_was_traced(db) }
     }
 }

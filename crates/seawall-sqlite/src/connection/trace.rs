@@ -18,7 +18,7 @@ impl Connection {
         let Some(ticket) = list::issue_ticket(&connection) else { return };
         let context = ticket.context();
         *locked(&connection.ticket) = Some(ticket);
-        // SAFETY: the caller's. The context is a number, and SQLite does not follow it.
+        // SAFETY: guaranteed by the caller. The context is a number, and SQLite does not follow it.
         unsafe {
             (host.api.trace_v2)(db, abi::TRACE_STMT, Some(on_statement), context);
             connection.make_first_settings(db, is_opened);

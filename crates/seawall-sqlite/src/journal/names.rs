@@ -30,7 +30,7 @@ impl JournalNames {
     /// # Safety
     /// `name` is a database name of this SQLite.
     pub(crate) unsafe fn of(api: &SqliteApi, name: *const c_char) -> JournalNames {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         let names = unsafe { [(api.filename_journal)(name), (api.filename_wal)(name)] }.map(|name| name.addr());
         lock_names().extend(names);
         JournalNames(names)

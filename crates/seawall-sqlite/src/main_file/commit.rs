@@ -16,7 +16,7 @@ impl MainFile {
     /// success.
     ///
     /// # Safety
-    /// SQLite makes a call on `file`, which is this one.
+    /// SQLite is making a call on `file`, which is this file.
     pub(crate) unsafe fn sync(&mut self, file: *mut abi::File) -> Result<(), Failure> {
         let snapshot = self.snapshot()?;
         let synced = |header| Synced::after(header, snapshot.version(), snapshot.page_count());
@@ -24,7 +24,7 @@ impl MainFile {
             State::Writing(writing) => {
                 let committed = match synced(writing.header()) {
                     Synced::Rollback => return Ok(()),
-                    // SAFETY: the caller's.
+                    // SAFETY: guaranteed by the caller.
                     Synced::Commit(header) => unsafe { self.commit(file, writing, header) },
                     Synced::Neither { shown, written } => Err(Failure::refusal(
                         abi::IOERR,
@@ -57,7 +57,7 @@ impl MainFile {
             ));
         }
         self.check_process()?;
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.check_participants(file, When::Synced) }?;
         let snapshot = writing.commit().map_err(|error| Failure::from(error).of_commit())?;
         self.unconfirmed = None;

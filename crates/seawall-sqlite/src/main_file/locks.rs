@@ -27,7 +27,7 @@ pub(crate) enum Lock {
 
 impl MainFile {
     /// # Safety
-    /// SQLite makes a call on `file`, which is this one.
+    /// SQLite is making a call on `file`, which is this file.
     pub(crate) unsafe fn lock(&mut self, file: *mut abi::File, wanted: Lock) -> Result<(), Failure> {
         if self.owner == Owner::Several {
             return Err(Failure::refusal(abi::CANTOPEN, SHARED_CACHE));
@@ -41,7 +41,7 @@ impl MainFile {
             self.lock = Lock::Reserved;
         }
         if self.lock < Lock::Exclusive && wanted == Lock::Exclusive {
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             unsafe { self.check_participants(file, When::Locked) }?;
             self.lock = Lock::Exclusive;
         }
@@ -51,12 +51,12 @@ impl MainFile {
     /// Fails if the transaction has changed anything but this file.
     ///
     /// # Safety
-    /// SQLite makes a call on `file`, which is this one.
+    /// SQLite is making a call on `file`, which is this file.
     pub(super) unsafe fn check_participants(&self, file: *mut abi::File, when: When) -> Result<(), Failure> {
         if self.connection.db().is_null() {
             return Ok(());
         }
-        // SAFETY: the caller's; SQLite makes one call at a time on a connection, and this one is on `file`.
+        // SAFETY: guaranteed by the caller; SQLite makes one call at a time on a connection, and this one is on `file`.
         unsafe { participants::check(self.host, &self.connection, file, when) }
     }
 

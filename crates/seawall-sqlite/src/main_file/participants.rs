@@ -30,8 +30,8 @@ pub(crate) enum When {
 /// Fails if any database but `mine` may take part in the commit.
 ///
 /// # Safety
-/// `connection` has a `sqlite3` of `host`'s SQLite, in the middle of a call on `mine`, which is a file of that connection
-/// and Seawall's. No other call on the connection is under way.
+/// `connection` has a `sqlite3` of `host`'s SQLite, in the middle of a call on `mine`, which is a file of that
+/// connection and Seawall's. No other call on the connection is under way.
 pub(crate) unsafe fn check(
     host: &'static Host,
     connection: &Connection,
@@ -42,18 +42,18 @@ pub(crate) unsafe fn check(
     let mut others = Vec::new();
     let mut ours_have_no_journal = false;
     for n in 0.. {
-        // SAFETY: the caller's. The names are SQLite's, end in NUL, and stay as long as no database is attached or
-        // detached.
+        // SAFETY: guaranteed by the caller. The names are SQLite's, end in NUL, and stay as long as no database is
+        // attached or detached.
         let name = unsafe { (api.db_name)(db, n) };
         if name.is_null() {
             break;
         }
         // SAFETY: as above.
         let name = unsafe { CStr::from_ptr(name) };
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         let Some(file) = (unsafe { api.file(db, name) }) else { continue };
         if file.as_ptr() == mine {
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             let is_changed = unsafe { api.has_journal(db, name) };
             if !is_changed && when == When::Locked {
                 return Ok(());
@@ -61,14 +61,14 @@ pub(crate) unsafe fn check(
             // It was changed and has no journal. Only a main that is not Seawall's can set that, and then for all of
             // Seawall's files.
             ours_have_no_journal = !is_changed;
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         } else if unsafe { (api.txn_state)(db, name.as_ptr()) } == abi::TXN_WRITE {
             others.push((name, file));
         }
     }
     let mut temporary = Vec::new();
     for (name, file) in others {
-        // SAFETY: the caller's; the file is of this connection.
+        // SAFETY: guaranteed by the caller; the file is of this connection.
         unsafe {
             // A database without a file name lies in memory, or in a temporary file of this connection, and ends with
             // it.
@@ -96,7 +96,7 @@ pub(crate) unsafe fn check(
     if temporary.is_empty() || when == When::Locked {
         return Ok(());
     }
-    // SAFETY: the caller's; the files are open, and of this connection.
+    // SAFETY: guaranteed by the caller; the files are open, and of this connection.
     unsafe { write_temporary(host, connection, &temporary) }
 }
 
@@ -112,7 +112,7 @@ unsafe fn write_temporary(
     schemas: &[(&CStr, NonNull<File>)],
 ) -> Result<(), Failure> {
     let db = connection.db();
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     let obstacle = unsafe {
         match host.api.busy_statements(db)[..] {
             [_, _, ..] => {
@@ -136,11 +136,11 @@ unsafe fn write_temporary(
         );
         return Err(Failure::refusal(abi::IOERR_COMMIT_ATOMIC, text));
     }
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     let mut code = unsafe { (host.api.db_cacheflush)(db) };
     for (_, file) in schemas {
         if code == abi::OK {
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             code = unsafe { keep_room_for_page_one(*file) };
         }
     }
@@ -157,7 +157,7 @@ unsafe fn write_temporary(
 /// # Safety
 /// `file` is an open file of a connection that is in the middle of a call.
 unsafe fn keep_room_for_page_one(file: NonNull<File>) -> c_int {
-    // SAFETY: the caller's; the calls get as much room as they may use.
+    // SAFETY: guaranteed by the caller; the calls get as much room as they may use.
     unsafe {
         let (file, methods) = (file.as_ptr(), &*file.as_ref().methods);
         let mut size = 0;
@@ -177,7 +177,7 @@ unsafe fn keep_room_for_page_one(file: NonNull<File>) -> c_int {
 /// # Safety
 /// `statement` is one of `host`'s SQLite.
 unsafe fn is_vacuum(host: &'static Host, statement: *mut abi::Statement) -> bool {
-    // SAFETY: the caller's; the text ends in NUL, if there is one.
+    // SAFETY: guaranteed by the caller; the text ends in NUL, if there is one.
     unsafe {
         let sql = (host.api.sql)(statement);
         !sql.is_null() && Intent::of(&CStr::from_ptr(sql).to_string_lossy()) == Intent::Vacuums
@@ -188,7 +188,7 @@ unsafe fn is_vacuum(host: &'static Host, statement: *mut abi::Statement) -> bool
 /// `file` is an open file of a connection that is in the middle of a call.
 unsafe fn may_be_in_wal_mode(file: NonNull<File>) -> bool {
     let mut version = 0_u8;
-    // SAFETY: the caller's; there is room for one byte.
+    // SAFETY: guaranteed by the caller; there is room for one byte.
     unsafe {
         let methods = file.as_ref().methods;
         if methods.is_null() {
