@@ -164,7 +164,7 @@ def test_what_asks_for_seawall_by_half_is_refused(connect: Connect, plain: Path,
     connection = connect()
     connection.execute("CREATE TABLE t (a)")
     for path in (plain, tmp_path / "absent.sqlite3"):
-        with pytest.raises(sqlite3.OperationalError, match="add vfs=seawall, or leave them out"):
+        with pytest.raises(sqlite3.OperationalError, match="Add vfs=seawall, or leave the parameters out"):
             connection.execute("ATTACH ? AS plain", (name.format(path),))
         assert not Path(f"{path}-seawall").exists()
     assert not (tmp_path / "absent.sqlite3").exists()

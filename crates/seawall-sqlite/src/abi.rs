@@ -1,9 +1,9 @@
 //! SQLite's binary interface, as far as a VFS and a loadable extension touch it.
 //!
-//! SQLite froze all of this: structures only grow at their end, numbers never change meaning. So it is written
-//! down here once, and nothing of SQLite is needed to build, nor linked.
+//! SQLite has frozen all of this: structures grow only at their end, and numbers never change their meaning. Therefore
+//! it is written down here, and this crate needs no SQLite to build or to link.
 
-use std::ffi::{c_char, c_double, c_int, c_void};
+use std::ffi::{CStr, c_char, c_double, c_int, c_void};
 
 /// A database connection (`sqlite3`).
 #[repr(C)]
@@ -23,14 +23,14 @@ pub struct Routines {
     _opaque: [u8; 0],
 }
 
-/// An open file (`sqlite3_file`): what follows it in memory is its VFS's own.
+/// An open file (`sqlite3_file`). The memory that follows it belongs to its VFS.
 #[repr(C)]
 pub(crate) struct File {
     pub(crate) methods: *const IoMethods,
 }
 
-/// `sqlite3_io_methods`, version 1: without the shared memory of WAL and without memory maps, which SQLite then
-/// never asks for.
+/// `sqlite3_io_methods`, version 1. It has no shared memory for WAL and no memory maps, therefore SQLite never asks for
+/// them.
 #[repr(C)]
 pub(crate) struct IoMethods {
     pub(crate) version: c_int,
@@ -72,20 +72,23 @@ pub(crate) struct Vfs {
     pub(crate) current_time_int64: Option<unsafe extern "C" fn(*mut Vfs, *mut i64) -> c_int>,
 }
 
-/// Any function, before it gets its type.
+/// Any function, before it is cast to its type.
 pub(crate) type Function = unsafe extern "C" fn();
 
 /// An extension's entry point, as `sqlite3_auto_extension` calls it.
 pub(crate) type Entry = unsafe extern "C" fn(*mut Sqlite3, *mut *mut c_char, *const Routines) -> c_int;
 
-/// `sqlite3_trace_v2`'s callback: event, our context, and the event's two arguments.
+/// `sqlite3_trace_v2`'s callback: the event, Seawall's context, and the event's two arguments.
 pub(crate) type Trace = unsafe extern "C" fn(u32, *mut c_void, *mut c_void, *mut c_void) -> c_int;
 
-/// `sqlite3_busy_handler`'s callback: our context, and how often it was called for this lock.
+/// `sqlite3_busy_handler`'s callback: Seawall's context, and how often it was called for this lock.
 pub(crate) type BusyHandler = unsafe extern "C" fn(*mut c_void, c_int) -> c_int;
 
 /// `sqlite3_exec`'s callback for rows.
 pub(crate) type Row = unsafe extern "C" fn(*mut c_void, c_int, *mut *mut c_char, *mut *mut c_char) -> c_int;
+
+/// The VFS's name.
+pub(crate) const NAME: &CStr = c"seawall";
 
 // Result codes.
 pub(crate) const OK: c_int = 0;
@@ -127,13 +130,13 @@ pub(crate) const FCNTL_COMMIT_PHASETWO: c_int = 22;
 pub(crate) const FCNTL_JOURNAL_POINTER: c_int = 28;
 pub(crate) const FCNTL_PDB: c_int = 30;
 
-/// What `sqlite3_txn_state` says of a schema: none …
+/// What `sqlite3_txn_state` returns for a schema without a transaction …
 pub(crate) const TXN_NONE: c_int = 0;
-/// … or one that has asked to write.
+/// … and for one with a transaction that has asked to write.
 pub(crate) const TXN_WRITE: c_int = 2;
 
-/// SAFE_APPEND, SEQUENTIAL and POWERSAFE_OVERWRITE: SQLite may save itself precautions that the commit does not
-/// need. Never IMMUTABLE, which would take away locks and refreshes.
+/// SAFE_APPEND, SEQUENTIAL and POWERSAFE_OVERWRITE. With them SQLite omits precautions that Seawall's commit does not
+/// need. IMMUTABLE is not among them, because it would turn off locks and the check for newer commits.
 pub(crate) const IOCAP: c_int = 0x1600;
 
 /// xSync's ordinary flag.

@@ -1,14 +1,14 @@
 //! The functions of one copy of SQLite.
 //!
-//! A process can hold several copies (the system's, one inside a Python wheel, one inside an application), each
-//! with its own list of VFSes. So functions are never looked up by name in the process: they come from the table
+//! A process can contain several copies (the system's, one inside a Python wheel, one inside an application), each with
+//! its own list of VFSes. Therefore the functions are not looked up by name in the process. They come from the table
 //! that each copy hands to its extensions.
 
 use crate::abi::{self, BusyHandler, Entry, File, Function, Routines, Row, Sqlite3, Statement, Trace, Vfs};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::NonNull;
 
-/// The first SQLite that tells the names of a connection's schemas (`sqlite3_db_name`).
+/// The first SQLite that returns the names of a connection's schemas (`sqlite3_db_name`).
 const OLDEST: c_int = 3_039_000;
 
 macro_rules! functions {
@@ -19,7 +19,7 @@ macro_rules! functions {
         }
 
         impl SqliteApi {
-            /// Reads the functions from their frozen places in SQLite's table.
+            /// Reads the functions from SQLite's table, where their positions are frozen.
             ///
             /// # Safety
             /// `routines` is the table that a SQLite of at least version [`OLDEST`] handed out.
@@ -28,7 +28,7 @@ macro_rules! functions {
                 Some(SqliteApi {
                     $(
                         // SAFETY: the index is within the table of any version that the caller admits, and the type
-                        // is the one that `sqlite3ext.h` gives for that index.
+                        // is the one that `sqlite3ext.h` has for that index.
                         $name: unsafe {
                             std::mem::transmute::<Function, unsafe extern "C" fn($($argument),* $(, $dots)?) -> $result>(
                                 (*table.add($index))?,
@@ -81,7 +81,7 @@ functions! {
 }
 
 impl SqliteApi {
-    /// The functions of the SQLite that handed out `routines`, or why it cannot carry Seawall.
+    /// The functions of the SQLite that handed out `routines`. The error says why Seawall cannot use that SQLite.
     ///
     /// # Safety
     /// `routines` comes from SQLite's call of an extension's entry point.
@@ -93,7 +93,7 @@ impl SqliteApi {
             std::mem::transmute::<Function, unsafe extern "C" fn() -> c_int>(function)()
         };
         check_version(version)?;
-        // SAFETY: the version was just found new enough.
+        // SAFETY: the version was just checked.
         unsafe { SqliteApi::of(routines) }.ok_or_else(|| {
             "this SQLite was built without functions that Seawall needs (trace_v2, auto_extension)".into()
         })
@@ -105,41 +105,43 @@ impl SqliteApi {
         unsafe { copy_text(self.malloc, text) }
     }
 
-    /// Tells whoever has set up SQLite's error log (`.log` in its shell).
-    pub(crate) fn report(&self, code: c_int, text: &str) {
+    /// Writes to SQLite's error log, if the application has set one up (`.log` in its shell).
+    pub(crate) fn write_log(&self, code: c_int, text: &str) {
         let Ok(text) = CString::new(text) else { return };
         // SAFETY: the format takes one text, ending in NUL.
         unsafe { (self.log)(code, c"seawall: %s".as_ptr(), text.as_ptr()) };
     }
 
-    /// Runs SQL that returns nothing that matters; gives SQLite's code.
+    /// Runs SQL, ignores the rows, and returns SQLite's code.
     ///
     /// # Safety
     /// `db` is an open connection of this SQLite.
     pub(crate) unsafe fn run(&self, db: *mut Sqlite3, sql: &CStr) -> c_int {
-        // SAFETY: the caller's; `sql` ends in NUL, and no callback is given.
+        // SAFETY: guaranteed by the caller; `sql` ends in NUL, and no callback is given.
         unsafe { (self.exec)(db, sql.as_ptr(), None, std::ptr::null_mut(), std::ptr::null_mut()) }
     }
 
-    /// The statements of `db` that have begun and not ended.
+    /// The statements of `db` that have begun and have not ended.
     ///
     /// # Safety
     /// `db` is an open connection of this SQLite, and its mutex is this thread's.
     pub(crate) unsafe fn busy_statements(&self, db: *mut Sqlite3) -> Vec<*mut Statement> {
-        // SAFETY: the caller's; each statement is the connection's, and none is made or ended meanwhile.
+        // SAFETY: guaranteed by the caller; each statement is the connection's, and no statement is prepared or
+        // finalized meanwhile.
         let next = |statement| Some(unsafe { (self.next_stmt)(db, statement) }).filter(|it| !it.is_null());
         let all = std::iter::successors(next(std::ptr::null_mut()), |it| next(*it));
         // SAFETY: as above.
         all.filter(|it| unsafe { (self.stmt_busy)(*it) } != 0).collect()
     }
 
-    /// Whether `schema` has a table of that name; a view is none.
+    /// Whether `schema` has a table of that name. A view does not count.
     ///
     /// # Safety
     /// `db` is an open connection of this SQLite, and its mutex is this thread's.
     pub(crate) unsafe fn has_table(&self, db: *mut Sqlite3, schema: &CStr, table: &CStr) -> bool {
         let (text, number) = (std::ptr::null_mut(), std::ptr::null_mut());
-        // SAFETY: the caller's; without a column's name it looks for the table only, and it has nothing to tell of columns.
+        // SAFETY: guaranteed by the caller. Without the name of a column SQLite only looks for the table, and stores
+        // nothing.
         let code = unsafe {
             let column = std::ptr::null();
             (self.table_column_metadata)(
@@ -157,22 +159,22 @@ impl SqliteApi {
         code == abi::OK
     }
 
-    /// The file behind `schema`, open or not (then it has no methods); none if there is no such schema.
+    /// The file of `schema`; `None` if there is no such schema. A file that is not open has no methods.
     ///
     /// # Safety
     /// `db` is an open connection of this SQLite, and its mutex is this thread's.
     pub(crate) unsafe fn file(&self, db: *mut Sqlite3, schema: &CStr) -> Option<NonNull<File>> {
-        // SAFETY: the caller's; this operation stores one pointer at the place given.
+        // SAFETY: guaranteed by the caller; this operation stores one pointer.
         unsafe { self.pointer(db, schema, abi::FCNTL_FILE_POINTER) }
     }
 
-    /// Whether the rollback journal of `schema` is open: where SQLite keeps it in a file or in memory, it opens it at the
-    /// first page that a transaction changes.
+    /// Whether the rollback journal of `schema` is open. SQLite opens it, in a file or in memory, before a transaction
+    /// changes its first page.
     ///
     /// # Safety
     /// As for [`SqliteApi::file`].
     pub(crate) unsafe fn has_journal(&self, db: *mut Sqlite3, schema: &CStr) -> bool {
-        // SAFETY: the caller's; a file that SQLite tells of is there, open or not.
+        // SAFETY: guaranteed by the caller. The file that SQLite returns exists, open or not.
         unsafe {
             let journal = self.pointer(db, schema, abi::FCNTL_JOURNAL_POINTER);
             journal.is_some_and(|journal| !journal.as_ref().methods.is_null())
@@ -183,22 +185,22 @@ impl SqliteApi {
     /// As for [`SqliteApi::file`]; `operation` stores a pointer to a file.
     unsafe fn pointer(&self, db: *mut Sqlite3, schema: &CStr, operation: c_int) -> Option<NonNull<File>> {
         let mut file: *mut File = std::ptr::null_mut();
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { (self.file_control)(db, schema.as_ptr(), operation, (&raw mut file).cast()) };
         NonNull::new(file)
     }
 
-    /// SQLite's own words for the last failure on `db`.
+    /// SQLite's message for the last failure on `db`.
     ///
     /// # Safety
     /// `db` is an open connection of this SQLite.
     pub(crate) unsafe fn message(&self, db: *mut Sqlite3) -> String {
-        // SAFETY: the caller's; the text is copied before anything else is called on `db`.
+        // SAFETY: guaranteed by the caller; the text is copied before anything else is called on `db`.
         unsafe { CStr::from_ptr((self.errmsg)(db)) }.to_string_lossy().into_owned()
     }
 }
 
-/// Refuses a SQLite that is too old, in words that help.
+/// Refuses a SQLite that is too old; the error has its version.
 pub(crate) fn check_version(version: c_int) -> Result<(), String> {
     if version >= OLDEST {
         return Ok(());
@@ -207,14 +209,15 @@ pub(crate) fn check_version(version: c_int) -> Result<(), String> {
     Err(format!("Seawall needs SQLite 3.39 or newer, and this is SQLite {major}.{minor}.{patch}"))
 }
 
-/// Tells SQLite why an entry point failed, by the table alone: the rest of it may be too old to be used.
+/// Passes SQLite the reason why an entry point failed. It uses only `sqlite3_malloc`, because this SQLite may be too
+/// old for the rest of its table.
 ///
 /// # Safety
 /// `routines` and `message` come from SQLite's call of an extension's entry point.
 pub(crate) unsafe fn explain(routines: *const Routines, message: *mut *mut c_char, text: &str) -> c_int {
     const MALLOC: usize = 68;
     if !message.is_null() {
-        // SAFETY: index 68 holds `sqlite3_malloc` in every SQLite; `message` is SQLite's place for the text.
+        // SAFETY: index 68 holds `sqlite3_malloc` in every SQLite; `message` is where SQLite expects the text.
         unsafe {
             let function = *routines.cast::<Function>().add(MALLOC);
             let malloc = std::mem::transmute::<Function, unsafe extern "C" fn(c_int) -> *mut c_void>(function);
@@ -227,7 +230,7 @@ pub(crate) unsafe fn explain(routines: *const Routines, message: *mut *mut c_cha
 /// # Safety
 /// `malloc` is `sqlite3_malloc`.
 unsafe fn copy_text(malloc: unsafe extern "C" fn(c_int) -> *mut c_void, text: &str) -> *mut c_char {
-    // A NUL would end the text early anyway; SQLite bounds allocations at 2 GB.
+    // SQLite would end the text at a NUL anyway. It limits allocations to 2 GB.
     let bytes = text.as_bytes().split(|&byte| byte == 0).next().unwrap_or_default();
     let Ok(size) = c_int::try_from(bytes.len() + 1) else { return std::ptr::null_mut() };
     // SAFETY: the block has room for the bytes and their NUL, and cannot overlap them.

@@ -1,7 +1,7 @@
-//! From the engine's errors to SQLite's codes, and what becomes of their texts.
+//! From the engine's errors to SQLite's codes, and where their texts are kept.
 //!
-//! SQLite carries a code out of a VFS and drops the words. So the last failure is kept where someone can come
-//! and ask for it: for the thread (a failed open leaves no connection behind) and for the connection.
+//! SQLite passes on the code of a VFS's error and drops its text. Therefore the last failure is kept for the
+//! connection, and for the thread as well, because a failed open leaves no connection behind.
 
 use crate::abi;
 use seawall::format::ids::CommitId;
@@ -9,8 +9,9 @@ use seawall::{Error, ErrorKind, Shown};
 use std::cell::RefCell;
 use std::ffi::c_int;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The design's table of errors as SQLite's (extended) codes.
+/// SQLite's (extended) code for each kind of error, by the table in `docs/design.md`.
 pub fn code_of(kind: ErrorKind) -> c_int {
     match kind {
         ErrorKind::Busy => abi::BUSY,
@@ -33,35 +34,35 @@ pub fn code_of(kind: ErrorKind) -> c_int {
 pub struct Failure {
     /// SQLite's extended code.
     pub code: c_int,
-    /// The engine's kind; none where the VFS itself refused.
+    /// The engine's kind of error; `None` where the VFS itself refused.
     pub kind: Option<ErrorKind>,
-    /// The commit whose outcome is unknown.
+    /// The commit whose outcome is unknown, if there is one.
     pub commit: Option<CommitId>,
     /// What happened, what was kept, what to do.
     pub text: String,
 }
 
 impl Failure {
-    /// A refusal of the VFS's own.
+    /// A failure that the VFS itself reports.
     pub(crate) fn refusal(code: c_int, text: impl Into<String>) -> Failure {
         Failure { code, kind: None, commit: None, text: Shown::message(text.into()).into() }
     }
 
-    /// The same failure as SQLite must be told it from xWrite: only these codes make it roll back the whole
-    /// transaction, which is lost.
+    /// The same failure with the code that xWrite must return. The transaction is lost, and only these codes make
+    /// SQLite roll back all of it.
     pub(crate) fn of_write(self) -> Failure {
         let code = if self.code == abi::FULL { abi::FULL } else { abi::IOERR_WRITE };
         Failure { code, ..self }
     }
 
-    /// The same failure as COMMIT must be told it: after a plain BUSY the transaction would stay open, and a second
-    /// COMMIT, of nothing, would seem to succeed.
+    /// The same failure with the code that COMMIT must return. After a plain BUSY SQLite would keep the transaction
+    /// open, and a second COMMIT would commit nothing and report success.
     pub(crate) fn of_commit(self) -> Failure {
         let code = if self.is_busy() { abi::BUSY_SNAPSHOT } else { self.code };
         Failure { code, ..self }
     }
 
-    /// Whether SQLite may ask again.
+    /// Whether SQLite may try again.
     pub(crate) fn is_busy(&self) -> bool {
         self.code & 0xff == abi::BUSY
     }
@@ -99,14 +100,33 @@ pub(crate) fn keep(failure: Failure) {
     replace(Some(failure));
 }
 
-/// What failed before has been overcome: its words must not be put into somebody else's mouth.
+/// Drops the failure that is kept for this thread. A later call succeeded, therefore the text explains no error any
+/// more.
 pub(crate) fn forget() {
     replace(None);
 }
 
 fn replace(failure: Option<Failure>) -> Option<Failure> {
-    // A connection may be closed while its thread ends: then nobody will ask any more.
+    // A connection may be closed while its thread ends. Then no later call can ask for the failure.
     LAST.try_with(|last| last.replace(failure)).ok().flatten()
+}
+
+/// Runs the body of a callback. A panic must not unwind into SQLite. Therefore the callback returns `otherwise` then,
+/// and the message of the panic becomes the text of the failure.
+pub(crate) fn guard(otherwise: c_int, body: impl FnOnce() -> c_int) -> c_int {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let cause = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        let text = format!(
+            "an error inside Seawall: {cause}. Check whether the transaction was committed before you repeat it, and \
+             please report this error"
+        );
+        keep(Failure::refusal(otherwise, text));
+        otherwise
+    })
 }
 
 #[cfg(test)]
@@ -156,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_once() {
+    fn a_failure_is_reported_once() {
         keep(Failure::refusal(abi::IOERR, "x"));
         assert_eq!(take_failure().map(|failure| failure.code), Some(abi::IOERR));
         assert_eq!(take_failure(), None);

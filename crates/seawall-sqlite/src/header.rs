@@ -1,25 +1,29 @@
-//! What Seawall knows of a SQLite file's header, the first 100 bytes of page 1; nobody else does.
+//! The fields of a SQLite file's header, the first 100 bytes of page 1, that the VFS reads and writes. No other module
+//! of this crate interprets them.
 //!
-//! Three places of it are Seawall's to answer:
-//! - bytes 18 and 19, the write and read version: always "rollback journal" (1), though NAME and the bases carry
-//!   a 3 there, which keeps stock SQLite from writing them;
-//! - bytes 24–28, the change counter, and 92–96, the version for which it is valid: the version that is read, so
-//!   that SQLite keeps its own page cache exactly as long as nothing was committed. SQLite counts each of its own commits
-//!   on from there, which tells a commit from a rollback ([`Synced`]).
+//! SQLite sees three of these fields as Seawall fills them in:
+//! - Bytes 18 and 19, the write and the read version, always say "rollback journal" (1). NAME and the bases have a 3
+//!   there, which keeps stock SQLite from writing them.
+//! - Bytes 24–28, the change counter, and bytes 92–96, the counter for which the page count is valid, both show the
+//!   version that is read. Therefore SQLite keeps its own page cache exactly as long as there is no newer commit. SQLite
+//!   increments the counter in each of its own commits, which distinguishes a commit from a rollback ([`Synced`]).
 
 use seawall::{PageSize, Version};
 
-/// The bytes of a header.
+/// The size of a header in bytes.
 pub(crate) const HEADER: usize = 100;
 
 const PAGE_SIZE: usize = 16;
-const FILE_VERSIONS: usize = 18;
+/// Where the write version is. The read version follows it.
+pub(crate) const WRITE_VERSION: usize = 18;
+/// The write version of a database in WAL mode.
+pub(crate) const IN_WAL_MODE: u8 = 2;
 const CHANGE_COUNTER: usize = 24;
 const PAGE_COUNT: usize = 28;
 const VALID_FOR: usize = 92;
 const END_OF_OURS: u64 = 96;
 
-/// The bytes of the header that are ours, and nothing of the rest.
+/// The fields of the header that Seawall fills in.
 #[derive(Clone, Copy)]
 pub(crate) struct OurFields {
     file_versions: [u8; 2],
@@ -28,65 +32,66 @@ pub(crate) struct OurFields {
 }
 
 impl OurFields {
-    /// As they are published, and read, with `version`.
+    /// The fields as they are committed, and read, in `version`.
     pub(crate) fn at(version: Version) -> OurFields {
         let counter = counter_of(version).to_be_bytes();
         OurFields { file_versions: [1, 1], change_counter: counter, valid_for: counter }
     }
 
-    /// Puts them into `bytes`, which were read from `offset` of the file, as far as they reach.
+    /// Writes the fields into `bytes`, which were read from `offset` of the file, as far as `bytes` contain them.
     pub(crate) fn put(&self, bytes: &mut [u8], offset: u64) {
         if offset >= END_OF_OURS {
             return;
         }
-        put(bytes, offset, FILE_VERSIONS, &self.file_versions);
+        put(bytes, offset, WRITE_VERSION, &self.file_versions);
         put(bytes, offset, CHANGE_COUNTER, &self.change_counter);
         put(bytes, offset, VALID_FOR, &self.valid_for);
     }
 }
 
-/// What SQLite said in the header of a page 1 that it wrote.
+/// The header in a page 1 that SQLite wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
-    /// Not WAL: a database in WAL mode could not be read by anybody through this VFS, so that is never published.
+    /// The header does not say WAL. No connection could read a database in WAL mode through this VFS, therefore that is
+    /// never committed.
     pub(crate) rollback_journal: bool,
-    /// The bytes of a page: those of the pages that SQLite writes, unless this transaction changes the page size.
+    /// The page size. SQLite writes pages of this size, unless the transaction changes the page size.
     pub(crate) page_size: Option<PageSize>,
-    /// The size of the database in pages, unless SQLite itself would not believe it.
+    /// The size of the database in pages; `None` if SQLite itself would not use the field.
     pub(crate) page_count: Option<u32>,
     change_counter: u32,
 }
 
 impl Written {
-    /// Read from a whole page 1.
+    /// Read from a complete page 1.
     pub(crate) fn of(page_one: &[u8]) -> Written {
-        let believed = field::<4>(page_one, CHANGE_COUNTER) == field::<4>(page_one, VALID_FOR);
+        let valid = field::<4>(page_one, CHANGE_COUNTER) == field::<4>(page_one, VALID_FOR);
         let page_count = u32::from_be_bytes(field(page_one, PAGE_COUNT));
         Written {
-            rollback_journal: field(page_one, FILE_VERSIONS) == [1, 1],
+            rollback_journal: field(page_one, WRITE_VERSION) == [1, 1],
             page_size: page_size(u16::from_be_bytes(field(page_one, PAGE_SIZE))),
-            page_count: (believed && page_count > 0).then_some(page_count),
+            page_count: (valid && page_count > 0).then_some(page_count),
             change_counter: u32::from_be_bytes(field(page_one, CHANGE_COUNTER)),
         }
     }
 }
 
-/// What a sync of the database file is, by the count in the last page 1 that was written before it.
+/// What a sync of the database file means, by the change counter in the last page 1 that SQLite wrote before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Synced {
-    /// One more than SQLite was shown.
+    /// The counter is one higher than the one that SQLite read.
     Commit(Written),
-    /// Page 1 is as it was shown, or was not written: SQLite plays its journal back.
+    /// The counter is the one that SQLite read, or page 1 was not written. SQLite plays its journal back.
     Rollback,
-    /// SQLite does neither.
+    /// SQLite never does this.
     Neither { shown: u32, written: u32 },
 }
 
 impl Synced {
-    /// A sync in a transaction that stands on `version`, which has `pages` pages.
+    /// The meaning of a sync in a transaction on `version`, which has `pages` pages.
     pub(crate) fn after(written: Option<Written>, version: Version, pages: u32) -> Synced {
         let Some(written) = written else { return Synced::Rollback };
-        // An empty file shows nothing, whatever its version.
+        // SQLite reads no counter from an empty file, whatever the version.
         let shown = if pages == 0 { 0 } else { counter_of(version) };
         match written.change_counter.wrapping_sub(shown) {
             0 => Synced::Rollback,
@@ -96,22 +101,23 @@ impl Synced {
     }
 }
 
-/// What is written as 1 is 65,536.
+/// The page size in the field. A 1 in the field means 65,536.
 fn page_size(written: u16) -> Option<PageSize> {
     PageSize::new(if written == 1 { 1 << 16 } else { written.into() })
 }
 
-/// Whether `new`, a page 1, is `old` with another write and read version, and a commit's count: a switch to WAL mode or back.
+/// Whether `new` is the page 1 `old` with only the write version, the read version and the change counter changed: a
+/// switch to WAL mode or back.
 pub(crate) fn only_switches(old: &[u8], new: &[u8]) -> bool {
     let same = |range: std::ops::Range<usize>| old.get(range.clone()) == new.get(range);
     old.len() == new.len()
-        && same(0..FILE_VERSIONS)
-        && same(FILE_VERSIONS + 2..CHANGE_COUNTER)
+        && same(0..WRITE_VERSION)
+        && same(WRITE_VERSION + 2..CHANGE_COUNTER)
         && same(PAGE_COUNT..VALID_FOR)
         && old[HEADER..] == new[HEADER..]
 }
 
-/// The low 32 bits: SQLite compares for equality only, and counts by one.
+/// The low 32 bits of the version. That is enough, because SQLite only compares for equality and adds one.
 fn counter_of(version: Version) -> u32 {
     version.0 as u32
 }
@@ -122,8 +128,8 @@ fn field<const N: usize>(page_one: &[u8], at: usize) -> [u8; N] {
 
 fn put(bytes: &mut [u8], offset: u64, at: usize, value: &[u8]) {
     for (i, &byte) in value.iter().enumerate() {
-        let place = (at + i) as u64;
-        if let Some(index) = place.checked_sub(offset)
+        let position = (at + i) as u64;
+        if let Some(index) = position.checked_sub(offset)
             && let Some(target) = usize::try_from(index).ok().and_then(|index| bytes.get_mut(index))
         {
             *target = byte;
@@ -164,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_tells_a_commit_from_a_rollback() {
+    fn the_counter_tells_a_commit_from_a_rollback() {
         let written = |counter: u32| {
             let mut page = page_one();
             page[24..28].copy_from_slice(&counter.to_be_bytes());
@@ -181,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_counts_only_if_sqlite_would_believe_it() {
+    fn the_size_is_used_only_if_sqlite_would_use_it() {
         let mut page = page_one();
         page[16..18].copy_from_slice(&[0, 1]);
         let page_size = PageSize::new(65_536);

@@ -1,22 +1,14 @@
-//! `sqlite3_io_methods`: SQLite's calls on an open database file, handed to [`MainFile`].
+//! `sqlite3_io_methods`: SQLite's calls on an open database file, passed to [`MainFile`].
 
 use crate::abi::{self, File, IoMethods, Sqlite3};
-use crate::failure::{self, Failure};
-use crate::host;
-use crate::main_file::{Lock, MainFile};
+use crate::failure::{self, Failure, guard};
+use crate::main_file::{Lock, MainFile, main_file_of, uninstall};
 use crate::opening;
 use crate::pragma::{self, Answer};
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::ptr::NonNull;
 
-/// An open database file in the memory that SQLite gave for it.
-#[repr(C)]
-pub(crate) struct SeawallFile {
-    base: File,
-    main: *mut MainFile,
-}
-
-static METHODS: IoMethods = IoMethods {
+/// The methods of an open database file of Seawall's.
+pub(crate) static METHODS: IoMethods = IoMethods {
     version: 1,
     close,
     read,
@@ -32,63 +24,22 @@ static METHODS: IoMethods = IoMethods {
     device_characteristics,
 };
 
-/// Makes `file` ours.
+/// Runs one call on the file, and keeps its failure.
 ///
 /// # Safety
-/// `file` is the memory that SQLite gave to xOpen.
-pub(crate) unsafe fn install(file: *mut File, main: MainFile) {
-    // SAFETY: the caller's.
-    unsafe { restore(file, Box::into_raw(Box::new(main))) }
-}
-
-/// Makes `file` ours again, with what stood behind it.
-///
-/// # Safety
-/// `file` is the memory that SQLite gave to xOpen, and `main` came from [`behind`].
-pub(crate) unsafe fn restore(file: *mut File, main: *mut MainFile) {
-    // SAFETY: the caller's; there is room for a `SeawallFile`, as our VFS asked for.
-    unsafe { file.cast::<SeawallFile>().write(SeawallFile { base: File { methods: &METHODS }, main }) }
-}
-
-/// What stands behind a file of ours.
-///
-/// # Safety
-/// `file` is ours.
-pub(crate) unsafe fn behind(file: *mut File) -> *mut MainFile {
-    // SAFETY: the caller's.
-    unsafe { (*file.cast::<SeawallFile>()).main }
-}
-
-/// What stands behind a file, if it is one of ours.
-///
-/// # Safety
-/// `file` is SQLite's, open or not. What is found may be used in the middle of a call of SQLite on its connection, by
-/// one at a time.
-pub(crate) unsafe fn ours(file: NonNull<File>) -> Option<*mut MainFile> {
-    // SAFETY: the caller's; only `install` gives a file these methods.
-    unsafe { std::ptr::eq(file.as_ref().methods, &METHODS).then(|| behind(file.as_ptr())) }
-}
-
-/// Runs one call on the file: its failure is kept, a success ends the memory of an earlier one.
-///
-/// # Safety
-/// `file` is ours, and SQLite calls: one call at a time for each file.
+/// `file` is Seawall's. SQLite makes the call, and makes one call at a time on a file.
 unsafe fn call(file: *mut File, body: impl FnOnce(&mut MainFile) -> Result<c_int, Failure>) -> c_int {
-    crate::guard(abi::IOERR, || {
-        // SAFETY: the caller's; `install` made the pointer, and only `close` ends it.
-        let main = unsafe { &mut *behind(file) };
-        body(main).unwrap_or_else(|failure| main.connection().fails(failure))
+    guard(abi::IOERR, || {
+        // SAFETY: guaranteed by the caller. `install` made the pointer, and it is valid until `close`.
+        let main = unsafe { &mut *main_file_of(file) };
+        body(main).unwrap_or_else(|failure| main.connection().report(failure))
     })
 }
 
 unsafe extern "C" fn close(file: *mut File) -> c_int {
-    crate::guard(abi::OK, || {
-        // SAFETY: SQLite's last call on a file that `install` made.
-        unsafe {
-            let file = &mut *file.cast::<SeawallFile>();
-            drop(Box::from_raw(file.main));
-            file.base.methods = std::ptr::null();
-        }
+    guard(abi::OK, || {
+        // SAFETY: this is SQLite's last call on a file of Seawall's.
+        unsafe { uninstall(file) };
         abi::OK
     })
 }
@@ -123,7 +74,7 @@ unsafe extern "C" fn truncate(file: *mut File, size: i64) -> c_int {
     }
 }
 
-/// Does not come at `synchronous=OFF`; the commit is in [`file_control`].
+/// SQLite omits this call with `synchronous=OFF`. Therefore the commit is in [`file_control`].
 unsafe extern "C" fn sync(_file: *mut File, _flags: c_int) -> c_int {
     abi::OK
 }
@@ -163,13 +114,13 @@ fn lock_of(level: c_int) -> Lock {
     match level {
         0 => Lock::None,
         1 => Lock::Shared,
-        // 3 is PENDING: a writer that is not to commit yet.
+        // 3 is PENDING: a writer that does not commit yet.
         2 | 3 => Lock::Reserved,
         _ => Lock::Exclusive,
     }
 }
 
-/// Asked only where there may be a hot journal, and there is none.
+/// SQLite calls this only if there may be a hot journal, and there is none.
 unsafe extern "C" fn check_reserved_lock(_file: *mut File, result: *mut c_int) -> c_int {
     // SAFETY: SQLite's call.
     unsafe { *result = 0 };
@@ -177,9 +128,9 @@ unsafe extern "C" fn check_reserved_lock(_file: *mut File, result: *mut c_int) -
 }
 
 unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *mut c_void) -> c_int {
-    // SAFETY: SQLite's call; what `argument` points to depends on the operation, as SQLite defines it.
+    // SAFETY: SQLite's call. SQLite defines for each operation what `argument` points to.
     unsafe {
-        if operation == abi::FCNTL_PDB && crate::guard(0, || c_int::from(opening::becomes_plain(file, argument))) != 0 {
+        if operation == abi::FCNTL_PDB && guard(0, || c_int::from(opening::turn_plain(file, argument))) != 0 {
             return abi::OK;
         }
         call(file, |main| match operation {
@@ -199,14 +150,14 @@ unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *
                 main.has_busy_handler(argument);
                 Ok(abi::NOTFOUND)
             }
-            // There is no file to map.
+            // There is no file that could be mapped.
             abi::FCNTL_MMAP_SIZE => {
                 *argument.cast::<i64>() = 0;
                 Ok(abi::OK)
             }
             abi::FCNTL_PRAGMA => Ok(answer_pragma(main, argument.cast::<*mut c_char>())),
             abi::FCNTL_VFSNAME => {
-                *argument.cast::<*mut c_char>() = main.host().api.text(&host::NAME.to_string_lossy());
+                *argument.cast::<*mut c_char>() = main.host().api.text(&abi::NAME.to_string_lossy());
                 Ok(abi::OK)
             }
             _ => Ok(abi::NOTFOUND),
@@ -215,20 +166,20 @@ unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *
 }
 
 /// # Safety
-/// `texts` is SQLite's: a place for the answer, the PRAGMA's name, and its value or null.
+/// `texts` is SQLite's: room for the answer, the PRAGMA's name, and its value or null.
 unsafe fn answer_pragma(main: &mut MainFile, texts: *mut *mut c_char) -> c_int {
-    // SAFETY: the caller's; the texts end in NUL.
+    // SAFETY: guaranteed by the caller; the texts end in NUL.
     let text = |n: usize| unsafe {
         let text = *texts.add(n);
         if text.is_null() { None } else { Some(CStr::from_ptr(text).to_string_lossy()) }
     };
     let (Some(name), value) = (text(1), text(2)) else { return abi::NOTFOUND };
     let (code, text) = match pragma::answer(main, &name.to_ascii_lowercase(), value.as_deref()) {
-        Answer::NotOurs => return abi::NOTFOUND,
+        Answer::BySqlite => return abi::NOTFOUND,
         Answer::Row(text) => (abi::OK, text),
         Answer::Error(text) => (abi::ERROR, text),
     };
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { *texts = main.host().api.text(&text) };
     code
 }

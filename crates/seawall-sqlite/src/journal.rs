@@ -1,10 +1,16 @@
-//! SQLite's rollback journal of a database of ours, in memory.
+//! The rollback journal of a database of Seawall's, in memory.
 //!
-//! What a crash leaves of a transaction is nothing: its pages lie in an overlay until it is published as a whole. So a journal serves
-//! only the rollbacks of its own connection, and nobody else ever looks for it. With `journal_mode=MEMORY`, which a connection is set to
-//! whose main database is ours, SQLite keeps it itself; otherwise it opens a file, and this is what it gets.
+//! A crash leaves nothing of a transaction behind, because its pages lie in an overlay until they are committed as a
+//! whole. Therefore a journal serves only the rollbacks of its own connection, and no other connection reads it.
+//! Seawall sets `journal_mode=MEMORY` on a connection whose main database is Seawall's. Then SQLite itself keeps the
+//! journal in memory. With another journal mode SQLite opens a journal file, and the VFS gives it this one.
+
+mod names;
+
+pub(crate) use self::names::{JournalNames, NamesLock, lock_names};
 
 use crate::abi::{self, IoMethods};
+use crate::failure::guard;
 use std::ffi::{OsStr, c_int, c_void};
 use std::fs::File;
 use std::io;
@@ -12,17 +18,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// An open journal in the memory that SQLite gave for it.
+/// An open journal, as it lies in the memory that SQLite allocates for it.
 #[repr(C)]
-pub(crate) struct Journal {
+struct Journal {
     base: abi::File,
     content: *mut Content,
 }
 
+/// How much memory SQLite must allocate for it.
+pub(crate) const JOURNAL_BYTES: usize = size_of::<Journal>();
+
 #[derive(Default)]
 struct Content {
     bytes: Vec<u8>,
-    /// The super-journal that SQLite named at the end.
+    /// The super-journal that SQLite named at the end of the journal.
     super_journal: Option<PathBuf>,
 }
 
@@ -42,11 +51,11 @@ static METHODS: IoMethods = IoMethods {
     device_characteristics,
 };
 
-/// How SQLite ends the name of a super-journal in a journal: in a write of its own. A journal's headers begin with the same bytes, and are
-/// written with what follows them.
+/// The last bytes of a journal that names a super-journal. SQLite writes them in a separate write. The headers of a
+/// journal begin with the same bytes, but SQLite writes more than these bytes then.
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
-/// What stands before [`MAGIC`] at `end`: the super-journal's name, its length, and a checksum.
+/// The name of the super-journal, which stands before [`MAGIC`] at `end`, followed by its length and a checksum.
 fn super_journal(journal: &[u8], end: usize) -> Option<PathBuf> {
     let name_ends = end.checked_sub(8)?;
     let length = u32::from_be_bytes(journal.get(name_ends..)?.first_chunk().copied()?) as usize;
@@ -54,22 +63,22 @@ fn super_journal(journal: &[u8], end: usize) -> Option<PathBuf> {
 }
 
 impl Content {
-    /// The transaction is over. Where it was committed, SQLite has removed the super-journal. After a rollback it has to go, as SQLite does
-    /// it, unless a journal on the disk still needs it. A failure leaves a file that nobody needs.
-    fn is_over(&mut self) {
+    /// The transaction has ended. After a commit SQLite has removed the super-journal. After a rollback it is removed
+    /// here, by SQLite's own rule: unless a journal on the disk still names it. If that fails, a useless file stays.
+    fn transaction_ended(&mut self) {
         let Some(path) = self.super_journal.take() else { return };
         let Ok(journals) = std::fs::read(&path) else { return };
         let mut journals = journals.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        // What cannot be read may need it.
-        if !journals.any(|journal| names(Path::new(OsStr::from_bytes(journal)), &path).unwrap_or(true)) {
+        // A journal that cannot be read may name it.
+        if !journals.any(|journal| ends_by_naming(Path::new(OsStr::from_bytes(journal)), &path).unwrap_or(true)) {
             let _ = std::fs::remove_file(&path);
         }
     }
 }
 
-/// Whether a journal on the disk ends by naming that super-journal.
-fn names(journal: &Path, super_journal: &Path) -> io::Result<bool> {
-    // A FIFO under that name is not waited for.
+/// Whether the file `journal` ends with the name of this super-journal.
+fn ends_by_naming(journal: &Path, super_journal: &Path) -> io::Result<bool> {
+    // If a FIFO has that name, this must not wait for its writer.
     let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(journal) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
@@ -84,9 +93,9 @@ fn names(journal: &Path, super_journal: &Path) -> io::Result<bool> {
 /// Makes `file` an empty journal.
 ///
 /// # Safety
-/// `file` is the memory that SQLite gave to xOpen.
+/// `file` is the memory that SQLite passes to xOpen.
 pub(crate) unsafe fn install(file: *mut abi::File) {
-    // SAFETY: the caller's; there is room for a `Journal`, as our VFS asked for.
+    // SAFETY: guaranteed by the caller; there is room for a `Journal`, because Seawall's VFS asks for it.
     unsafe {
         file.cast::<Journal>()
             .write(Journal { base: abi::File { methods: &METHODS }, content: Box::into_raw(Box::default()) })
@@ -96,20 +105,20 @@ pub(crate) unsafe fn install(file: *mut abi::File) {
 /// Runs one call on the journal.
 ///
 /// # Safety
-/// `file` is a journal, and SQLite calls: one call at a time for each file.
+/// `file` is a journal. SQLite makes the call, and makes one call at a time on a file.
 unsafe fn call(file: *mut abi::File, body: impl FnOnce(&mut Content) -> c_int) -> c_int {
-    crate::guard(abi::IOERR, || {
-        // SAFETY: the caller's; `install` made the pointer, and only `close` ends it.
+    guard(abi::IOERR, || {
+        // SAFETY: guaranteed by the caller. `install` made the pointer, and it is valid until `close`.
         body(unsafe { &mut *(*file.cast::<Journal>()).content })
     })
 }
 
 unsafe extern "C" fn close(file: *mut abi::File) -> c_int {
-    crate::guard(abi::OK, || {
+    guard(abi::OK, || {
         // SAFETY: SQLite's last call on a file that `install` made.
         unsafe {
             let file = &mut *file.cast::<Journal>();
-            Box::from_raw(file.content).is_over();
+            Box::from_raw(file.content).transaction_ended();
             file.base.methods = std::ptr::null();
         }
         abi::OK
@@ -140,12 +149,12 @@ unsafe extern "C" fn write(file: *mut abi::File, written: *const c_void, length:
                 return abi::OK;
             }
             if at == 0 && written.first() == Some(&0) {
-                // journal_mode=PERSIST ends a journal so.
-                content.is_over();
+                // With journal_mode=PERSIST, SQLite ends a transaction with this write.
+                content.transaction_ended();
             }
             let (bytes, end) = (&mut content.bytes, at + written.len());
             if bytes.len() < end {
-                // A failed allocation would end the process.
+                // Without this check a failed allocation would end the process.
                 if bytes.try_reserve(end - bytes.len()).is_err() {
                     return abi::IOERR_NOMEM;
                 }
@@ -161,16 +170,16 @@ unsafe extern "C" fn truncate(file: *mut abi::File, size: i64) -> c_int {
     // SAFETY: SQLite's call.
     unsafe {
         call(file, |content| {
-            content.is_over();
+            content.transaction_ended();
             content.bytes.truncate(size as usize);
-            content.bytes.shrink_to(SMALL.max(content.bytes.len()));
+            content.bytes.shrink_to(KEPT_MEMORY.max(content.bytes.len()));
             abi::OK
         })
     }
 }
 
-/// So much memory an empty journal keeps.
-const SMALL: usize = 64 << 10;
+/// How much memory an empty journal keeps.
+const KEPT_MEMORY: usize = 64 << 10;
 
 unsafe extern "C" fn sync(_file: *mut abi::File, _flags: c_int) -> c_int {
     abi::OK
@@ -212,7 +221,7 @@ unsafe extern "C" fn device_characteristics(_file: *mut abi::File) -> c_int {
 mod tests {
     use super::*;
 
-    /// As SQLite ends a journal: where the super-journal's name begins, and what it writes from there on.
+    /// The writes by which SQLite ends a journal with the name of a super-journal.
     fn name(name: &[u8]) -> Vec<Vec<u8>> {
         let length = (name.len() as u32).to_be_bytes();
         vec![vec![0, 4, 0, 1], name.to_vec(), length.to_vec(), vec![9; 4], MAGIC.to_vec()]
@@ -251,7 +260,7 @@ mod tests {
                 let (mut size, mut end) = (0, [0_u8; 8]);
                 assert_eq!(file_size(file, &raw mut size), abi::OK);
                 assert_eq!(read(file, end.as_mut_ptr().cast(), 8, size - 8), abi::OK);
-                assert_ne!(end, MAGIC, "SQLite looks for it at the end");
+                assert_ne!(end, MAGIC, "SQLite would find the super-journal at the end");
                 assert!(path.exists());
                 assert_eq!(close(file), abi::OK);
             }

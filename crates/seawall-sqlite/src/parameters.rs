@@ -7,43 +7,44 @@ use seawall::bounds::{self, Bounds};
 use std::fmt::Display;
 use std::time::Duration;
 
-/// When a connection asks the coordinator for a newer head (the design's "Freshness").
+/// When a connection asks the coordinator for a newer head (`docs/design.md`, "Freshness").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// At every transaction.
     Transaction,
-    /// Once in a request, and again when what is known is older than [`Parameters::request_age`]; outside of requests at every transaction.
+    /// Once in a request, and again when the known head is older than [`Parameters::request_age`]. Outside of requests,
+    /// at every transaction.
     Request,
-    /// When what is known is older than this.
+    /// When the known head is older than this.
     Seconds(Duration),
 }
 
-/// What a URI says about how to open a database.
+/// How a URI says that a database is to be opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Parameters {
     pub(crate) options: Options,
     pub(crate) freshness: Freshness,
-    /// How old what a request uses may become.
+    /// How old the head may be that a request uses.
     pub(crate) request_age: Duration,
-    /// How long to wait for the lease; none leaves that to SQLite's busy handler.
+    /// How long to wait for the lease; `None` leaves that to SQLite's busy handler.
     pub(crate) timeout: Option<Duration>,
-    /// Whether the URI itself names a VFS.
+    /// Whether the URI names a VFS.
     pub(crate) names_vfs: bool,
-    /// Whether it has parameters of Seawall's own.
-    pub(crate) names_ours: bool,
+    /// Whether it has parameters of Seawall's.
+    pub(crate) has_ours: bool,
     /// Whether it asks SQLite for a shared cache.
     pub(crate) asks_to_share: bool,
 }
 
-/// A request that lasts sees what others have committed after so long.
+/// After so long, a request sees the commits that other connections have made since it began.
 const REQUEST_AGE: Duration = Duration::from_secs(1);
 
-/// SQLite's own parameters.
+/// SQLite's parameters.
 const OF_SQLITE: [&str; 5] = ["mode", "cache", "psow", "modeof", "vfs"];
 
 impl Parameters {
-    /// From the URI's keys and values. What is unknown or makes no sense is refused: a mistyped promise must not
-    /// be taken for one that is kept.
+    /// Reads the URI's keys and values. An unknown key and an invalid value are refused, because an application must
+    /// not rely on a parameter that has no effect.
     pub(crate) fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Parameters, Failure> {
         let mut parameters = Parameters {
             options: Options::default(),
@@ -51,11 +52,11 @@ impl Parameters {
             request_age: REQUEST_AGE,
             timeout: None,
             names_vfs: false,
-            names_ours: false,
+            has_ours: false,
             asks_to_share: false,
         };
         for (key, value) in pairs {
-            parameters.names_ours |= !OF_SQLITE.contains(&key);
+            parameters.has_ours |= !OF_SQLITE.contains(&key);
             match key {
                 "coordinator" => parameters.options.coordinator = value.to_owned(),
                 "freshness" => parameters.freshness = freshness(value)?,
@@ -70,7 +71,7 @@ impl Parameters {
                     parameters.timeout = Some(timeout);
                     parameters.options.adoption_timeout = timeout;
                 }
-                // One parameter for all of them: of a repeated one SQLite tells only the first value.
+                // All names are in one parameter, because SQLite returns only the first value of a repeated one.
                 "legacy_names" => parameters.options.legacy_names = value.lines().map(str::to_owned).collect(),
                 "at" => {
                     return Err(refuse("at= (reading an earlier version) is not supported by this version of Seawall"));
@@ -78,14 +79,14 @@ impl Parameters {
                 "cache" => parameters.asks_to_share = value == "shared",
                 "nolock" | "immutable" => {
                     return Err(refuse(format!(
-                        "{key}= cannot be combined with Seawall, which learns from SQLite's locks when a transaction \
-                         begins and ends; leave it out (mode=ro opens read-only)"
+                        "{key}= cannot be combined with Seawall, because SQLite's locks show Seawall when a transaction \
+                         begins and ends. Leave it out (mode=ro opens read-only)"
                     )));
                 }
                 _ if OF_SQLITE.contains(&key) => parameters.names_vfs |= key == "vfs",
                 _ => {
                     return Err(refuse(format!(
-                        "unknown parameter {key}= in the URI; Seawall knows coordinator, freshness, lease, legacy_names, \
+                        "unknown parameter {key}= in the URI. Seawall knows coordinator, freshness, lease, legacy_names, \
                          page_cache, request_age and timeout"
                     )));
                 }
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_by_name() {
+    fn an_invalid_value_is_refused_with_the_name_of_its_key() {
         for (key, value) in [
             ("freshness", "sometimes"),
             ("freshness", "-1"),

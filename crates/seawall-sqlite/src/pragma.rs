@@ -1,13 +1,13 @@
-//! PRAGMAs that the VFS answers: those that would take away what Seawall stands on, and its own.
+//! The PRAGMAs that the VFS answers: Seawall's own, and those that would turn off something Seawall depends on.
 
 use crate::main_file::MainFile;
 use seawall::{Shown, Status, bounds};
 use std::time::Duration;
 
-/// What becomes of a PRAGMA.
+/// The answer to a PRAGMA.
 pub(crate) enum Answer {
-    /// SQLite deals with it.
-    NotOurs,
+    /// SQLite answers it.
+    BySqlite,
     /// One row with this text.
     Row(String),
     /// The statement fails with this text.
@@ -17,30 +17,30 @@ pub(crate) enum Answer {
 /// Answers the PRAGMA `name`, in lower case.
 pub(crate) fn answer(main: &mut MainFile, name: &str, value: Option<&str>) -> Answer {
     match name {
-        // Applications set these as a matter of course, so they are never an error; they just have no effect. (WAL
-        // needs shared memory; EXCLUSIVE would keep snapshot and lease for ever.)
-        "journal_mode" if main.connection().is_setting() => Answer::NotOurs,
+        // Many applications set these two routinely. Therefore they are not an error, and have no effect. (WAL needs
+        // shared memory. EXCLUSIVE would keep the snapshot and the lease forever.)
+        "journal_mode" if main.connection().is_making_settings() => Answer::BySqlite,
         "journal_mode" => Answer::Row("memory".into()),
         "locking_mode" => Answer::Row("normal".into()),
         "cache_spill" if value.is_some() => {
-            main.connection().sets_spill();
-            Answer::NotOurs
+            main.connection().cache_spill_was_set();
+            Answer::BySqlite
         }
-        // SQLite answers it itself, with a number.
+        // SQLite answers this one with a number.
         "busy_timeout" => match value.map(|value| set_timeout(main, name, value)) {
             Some(Answer::Error(text)) => Answer::Error(text),
             _ => {
-                main.connection().tells_timeout();
-                Answer::NotOurs
+                main.connection().pass_timeout_to_sqlite();
+                Answer::BySqlite
             }
         },
         "cache_size" | "default_cache_size" if value.is_some() => {
-            main.sets_cache();
-            Answer::NotOurs
+            main.cache_size_was_set();
+            Answer::BySqlite
         }
         _ => match name.strip_prefix("seawall_") {
             Some(own) => answer_own(main, own, name, value),
-            None => Answer::NotOurs,
+            None => Answer::BySqlite,
         },
     }
 }
@@ -64,14 +64,14 @@ fn answer_own(main: &mut MainFile, own: &str, name: &str, value: Option<&str>) -
         }
         ("version" | "status" | "last_error", Some(_)) => Answer::Error(format!("PRAGMA {name} cannot be set")),
         _ => Answer::Error(format!(
-            "unknown PRAGMA {name}: Seawall has seawall_version, seawall_status, seawall_last_error and seawall_timeout"
+            "unknown PRAGMA {name}. Seawall has seawall_version, seawall_status, seawall_last_error and seawall_timeout"
         )),
     }
 }
 
 fn described(status: &Status) -> String {
     let base = status.base_version.map_or("none".to_owned(), |version| version.to_string());
-    let mut lines = vec![
+    let mut facts = vec![
         format!("version {} (epoch {}), commit {}", status.version, status.epoch, status.commit),
         format!(
             "{} pages of {} bytes, {} of them since base {base}",
@@ -80,16 +80,16 @@ fn described(status: &Status) -> String {
         format!("{} ({}), coordinator {}", Shown::message(&status.name), status.file_system, status.coordinator),
         format!("database {}", status.database),
     ];
-    lines.extend(
-        status.is_copy.then(|| "this folder is a copy of that database's: it can be read, and not written".to_owned()),
-    );
-    lines.extend(status.trouble.iter().map(|trouble| format!("trouble in the background: {trouble}")));
-    lines.join("\n")
+    facts.extend(status.is_copy.then(|| {
+        "this folder is a copy of that database's folder, therefore it can be read and not written".to_owned()
+    }));
+    facts.extend(status.trouble.iter().map(|trouble| format!("trouble in the background: {trouble}")));
+    facts.join("\n")
 }
 
 fn set_timeout(main: &MainFile, name: &str, value: &str) -> Answer {
     match value.parse::<i64>() {
-        // SQLite takes a negative timeout for none.
+        // SQLite treats a negative timeout as zero.
         Ok(milliseconds) if bounds::TIMEOUT.allow(milliseconds.max(0) as f64 / 1000.0) => {
             let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
             main.connection().set_timeout(Duration::from_millis(milliseconds));

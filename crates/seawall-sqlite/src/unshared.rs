@@ -1,55 +1,57 @@
 //! `cache=shared` without a shared cache.
 //!
-//! With that parameter SQLite lets connections of one process use one file, if its full path is the same text. Seawall cannot tell the
-//! transactions of such connections apart. So while a file is open that asks for a shared cache, its path gets another spelling, which
-//! leads to the same file: SQLite finds nothing to share, and each connection has a cache of its own.
+//! With that parameter SQLite lets several connections of a process use one open file, if its full path is the same
+//! text. Seawall cannot tell the transactions of such connections apart. Therefore, while a file is open that asks for
+//! a shared cache, the next connection gets another spelling of the path, which leads to the same file. SQLite finds no
+//! open file of that name, and each connection gets its own cache.
 
-use crate::connection::locked;
+use crate::sync::locked;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 
-/// The spellings that SQLite could share.
-static NAMES: LazyLock<Mutex<HashSet<Vec<u8>>>> = LazyLock::new(Mutex::default);
-/// How many there are: most processes have none, and nobody needs to look.
+/// The spellings of the open files that ask for a shared cache.
+static SPELLINGS: LazyLock<Mutex<HashSet<Vec<u8>>>> = LazyLock::new(Mutex::default);
+/// How many spellings there are. Most processes have none, and then the lock is not taken.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// The names, held.
-pub(crate) type Names = MutexGuard<'static, HashSet<Vec<u8>>>;
+/// The lock of the spellings.
+pub(crate) type SpellingsLock = MutexGuard<'static, HashSet<Vec<u8>>>;
 
-/// Holds the names.
-pub(crate) fn names() -> Names {
-    locked(&NAMES)
+/// Locks the spellings.
+pub(crate) fn lock_spellings() -> SpellingsLock {
+    locked(&SPELLINGS)
 }
 
 /// The path of an open file that asks for a shared cache.
 pub(crate) struct Unshared(Vec<u8>);
 
 impl Unshared {
-    /// From now on another file that is opened gets another spelling of `path`.
+    /// From now on the next connection that opens `path` gets another spelling of it.
     pub(crate) fn keep(path: &[u8]) -> Unshared {
-        if names().insert(path.to_owned()) {
+        if lock_spellings().insert(path.to_owned()) {
             COUNT.fetch_add(1, Relaxed);
         }
         Unshared(path.to_owned())
     }
 
-    /// A spelling of `path`, which is absolute, that no open file has which asks for a shared cache; none if it is `path` itself.
+    /// Another spelling of `path`, which is absolute: one that no open file with a shared cache has. `None` if no such
+    /// file has `path` itself.
     pub(crate) fn respell(path: &[u8]) -> Option<Vec<u8>> {
         if COUNT.load(Relaxed) == 0 {
             return None;
         }
-        let names = names();
+        let spellings = lock_spellings();
         let last = path.iter().rposition(|&byte| byte == b'/')?;
         let spell = |n: usize| [&path[..last], &b"/.".repeat(n), &path[last..]].concat();
-        let free = (0..=names.len()).map(spell).find(|spelling| !names.contains(spelling))?;
+        let free = (0..=spellings.len()).map(spell).find(|spelling| !spellings.contains(spelling))?;
         (free != path).then_some(free)
     }
 }
 
 impl Drop for Unshared {
     fn drop(&mut self) {
-        if names().remove(&self.0) {
+        if lock_spellings().remove(&self.0) {
             COUNT.fetch_sub(1, Relaxed);
         }
     }

@@ -1,15 +1,15 @@
-//! The URI of a database, for programs that have a path.
+//! The URI of a database, made from its path.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// What stays as it is in a value; in a path the slash stays, too.
+/// Encodes everything but unreserved characters in a value. In a path the slash is not encoded either.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &VALUE.remove(b'/');
 
-/// The URI that opens the database at `name` through Seawall, with `parameters`, each a name and a value. A database that
-/// does not exist yet is made only where such a URI asks for it.
+/// The URI that opens the database at `name` through Seawall, with `parameters`, each a name and a value. Seawall
+/// creates a database that does not exist yet only if a URI with `vfs=seawall` opens it.
 ///
 /// ```
 /// use std::path::Path;
@@ -26,10 +26,10 @@ const PATH: &AsciiSet = &VALUE.remove(b'/');
 /// | `request_age` | seconds after which a long request asks again | 1 |
 /// | `lease` | seconds that a writer's lease lasts without a renewal | 3 |
 /// | `page_cache` | bytes for cached pages, one cache for all connections to the database | 64 MiB |
-/// | `mode` | `ro`: read only; it makes nothing | |
+/// | `mode` | `ro`: read-only; no file is created | |
 pub fn uri(name: &Path, parameters: &[(&str, &str)]) -> String {
     let path = percent_encode(name.as_os_str().as_bytes(), PATH).to_string();
-    // Two slashes would begin a host's name.
+    // Two slashes would begin the name of a host.
     let path = if path.starts_with("//") { format!("/{}", path.trim_start_matches('/')) } else { path };
     let parameters = [("vfs", "seawall")].iter().chain(parameters);
     let query: Vec<_> = parameters.map(|(key, value)| format!("{}={}", encoded(key), encoded(value))).collect();

@@ -1,27 +1,41 @@
-//! `sqlite3_vfs`: opening files, and what SQLite asks about names, answered for SQLite.
+//! `sqlite3_vfs`: opening files, and SQLite's questions about names.
 //!
-//! Databases are ours, but for what is attached as a plain file ([`opening`]). Temporary files go to the SQLite's default VFS,
-//! on the local disk, in the same memory: they carry that VFS's own methods from then on. So do plain files, their journals, and the
-//! journal that binds the commits of several plain databases together, which SQLite asks main's VFS for. A rollback journal of
-//! ours is in memory, and there is no WAL.
+//! Databases are Seawall's, except for a plain file that is attached ([`opening`]). The default VFS opens temporary
+//! files, on the local disk. It opens them in the same memory, and so they have that VFS's own methods. The same holds
+//! for plain files, for their journals, and for super-journals, which bind the commits of several plain databases
+//! together and which SQLite opens through main's VFS. The rollback journal of a database of Seawall's is in memory,
+//! and there is no WAL.
 
-use crate::abi::{self, File, Function, Vfs};
-use crate::failure::Failure;
-use crate::host::{self, host_of};
-use crate::registry::Journals;
+use crate::abi::{self, File, Function, NAME, Vfs};
+use crate::failure::{Failure, guard};
+use crate::host::Host;
+use crate::journal::{self, JOURNAL_BYTES, JournalNames};
+use crate::main_file::{self, FILE_BYTES};
+use crate::opening;
 use crate::unshared::Unshared;
-use crate::{io_methods, journal, opening};
 use std::ffi::{CStr, c_char, c_double, c_int, c_void};
 
-/// Our structure for the SQLite whose default VFS is `defaults`.
-pub(crate) fn describe(defaults: &Vfs, app_data: *mut c_void) -> Vfs {
+/// Adds Seawall's VFS to the list of `host`'s SQLite.
+pub(crate) fn register(host: &'static Host) -> Result<(), String> {
+    // SAFETY: the default VFS stays registered, and does not change.
+    let vfs = Box::leak(Box::new(describe(unsafe { &*host.default_vfs }, host)));
+    // SAFETY: every field of the structure is set, and it lives forever.
+    if unsafe { (host.api.vfs_register)(vfs, 0) } != abi::OK {
+        return Err("this SQLite did not accept the VFS".into());
+    }
+    Ok(())
+}
+
+/// Seawall's VFS for `host`'s SQLite, whose default VFS is `defaults`.
+fn describe(defaults: &Vfs, host: &'static Host) -> Vfs {
     Vfs {
         version: 2,
-        file_bytes: host::file_bytes(defaults),
+        // SQLite allocates one size for all files of a VFS.
+        file_bytes: defaults.file_bytes.max(FILE_BYTES.max(JOURNAL_BYTES) as c_int),
         max_pathname: defaults.max_pathname,
         next: std::ptr::null_mut(),
-        name: host::NAME.as_ptr(),
-        app_data,
+        name: NAME.as_ptr(),
+        app_data: std::ptr::from_ref(host).cast_mut().cast(),
         open,
         delete,
         access,
@@ -38,8 +52,17 @@ pub(crate) fn describe(defaults: &Vfs, app_data: *mut c_void) -> Vfs {
     }
 }
 
-const NO_WAL: &str = "Seawall's databases have no WAL, and PRAGMA journal_mode was set for this one by way of a main database that is not \
-     Seawall's. Nothing was written; set PRAGMA <schema>.journal_mode=MEMORY, and name the schema when you set it for another one";
+/// The host that a VFS of Seawall's belongs to.
+///
+/// # Safety
+/// `vfs` was made by [`register`].
+unsafe fn host_of(vfs: *mut Vfs) -> &'static Host {
+    // SAFETY: `app_data` is the host, which lives forever and does not change.
+    unsafe { &*(*vfs).app_data.cast::<Host>() }
+}
+
+const NO_WAL: &str = "Seawall's databases have no WAL, and PRAGMA journal_mode was set for this one through a main database that is not \
+     Seawall's. Nothing was written. Set PRAGMA <schema>.journal_mode=MEMORY, and name the schema when you set it for another one";
 
 unsafe extern "C" fn open(
     vfs: *mut Vfs,
@@ -48,29 +71,29 @@ unsafe extern "C" fn open(
     flags: c_int,
     out_flags: *mut c_int,
 ) -> c_int {
-    crate::guard(abi::CANTOPEN, || {
-        // SAFETY: SQLite's call of xOpen: `file` has room for `file_bytes`, `name` is null or a database name of
-        // SQLite's, with its parameters behind it.
+    guard(abi::CANTOPEN, || {
+        // SAFETY: SQLite's call of xOpen. `file` has room for `file_bytes` bytes. `name` is null or a database name of
+        // SQLite's, which its parameters follow.
         unsafe {
-            // Without methods SQLite will not close what was not opened.
+            // SQLite does not close a file without methods. That is right if the file cannot be opened.
             (*file).methods = std::ptr::null();
             let host = host_of(vfs);
             if flags & abi::OPEN_MAIN_DB != 0 && !name.is_null() {
                 return match opening::open(host, name, flags) {
-                    Ok((main, told)) => {
-                        io_methods::install(file, main);
+                    Ok((main, opened_flags)) => {
+                        main_file::install(file, main);
                         if !out_flags.is_null() {
-                            *out_flags = told;
+                            *out_flags = opened_flags;
                         }
                         abi::OK
                     }
-                    Err(failure) => host.fails(failure),
+                    Err(failure) => host.report(failure),
                 };
             }
-            if flags & abi::OPEN_WAL != 0 && Journals::are_ours(name) {
-                return host.fails(Failure::refusal(abi::CANTOPEN, NO_WAL));
+            if flags & abi::OPEN_WAL != 0 && JournalNames::are_ours(name) {
+                return host.report(Failure::refusal(abi::CANTOPEN, NO_WAL));
             }
-            if flags & abi::OPEN_MAIN_JOURNAL != 0 && Journals::are_ours(name) {
+            if flags & abi::OPEN_MAIN_JOURNAL != 0 && JournalNames::are_ours(name) {
                 journal::install(file);
                 if !out_flags.is_null() {
                     *out_flags = flags;
@@ -82,14 +105,15 @@ unsafe extern "C" fn open(
     })
 }
 
-/// Whether `name` is a journal's of ours. None is ever a file, and nothing that other tools leave beside NAME is looked at.
+/// Whether `name` is the name of a journal of Seawall's. Such a journal is never a file. Files of that name, which
+/// other tools may leave, are ignored.
 ///
 /// # Safety
 /// `name` ends in NUL.
 unsafe fn is_journal(name: *const c_char) -> bool {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     let text = unsafe { CStr::from_ptr(name) }.to_bytes();
-    (text.ends_with(b"-journal") || text.ends_with(b"-wal")) && Journals::are_ours(name)
+    (text.ends_with(b"-journal") || text.ends_with(b"-wal")) && JournalNames::are_ours(name)
 }
 
 unsafe extern "C" fn delete(vfs: *mut Vfs, name: *const c_char, sync_folder: c_int) -> c_int {
@@ -106,7 +130,7 @@ unsafe extern "C" fn delete(vfs: *mut Vfs, name: *const c_char, sync_folder: c_i
 unsafe extern "C" fn access(vfs: *mut Vfs, name: *const c_char, flags: c_int, result: *mut c_int) -> c_int {
     // SAFETY: SQLite's call, passed on to its default VFS.
     unsafe {
-        // Asked twice in every transaction: so never of the file system.
+        // SQLite asks this twice in every transaction. Therefore the answer does not come from the file system.
         if is_journal(name) {
             *result = 0;
             return abi::OK;
@@ -116,10 +140,11 @@ unsafe extern "C" fn access(vfs: *mut Vfs, name: *const c_char, flags: c_int, re
     }
 }
 
-/// The default VFS's answer, spelled so that SQLite does not let two connections use one file of ours.
+/// The default VFS's answer, spelled so that SQLite does not let two connections use one file of Seawall's.
 unsafe extern "C" fn full_pathname(vfs: *mut Vfs, name: *const c_char, size: c_int, out: *mut c_char) -> c_int {
-    crate::guard(abi::CANTOPEN, || {
-        // SAFETY: SQLite's call, passed on to its default VFS, which leaves a text in `out` that ends in NUL. `out` has room for `size` bytes.
+    guard(abi::CANTOPEN, || {
+        // SAFETY: SQLite's call, passed on to its default VFS, which leaves a text in `out` that ends in NUL. `out` has
+        // room for `size` bytes.
         unsafe {
             let default = host_of(vfs).default_vfs;
             let code = ((*default).full_pathname)(default, name, size, out);
@@ -135,11 +160,12 @@ unsafe extern "C" fn full_pathname(vfs: *mut Vfs, name: *const c_char, size: c_i
     })
 }
 
-/// Methods that only pass on to the default VFS.
+/// Methods that only call the default VFS.
 macro_rules! forward {
     ($($ours:ident($($argument:ident: $type:ty),*) -> $result:ty = $call:expr;)*) => {
         $(unsafe extern "C" fn $ours(vfs: *mut Vfs, $($argument: $type),*) -> $result {
-            // SAFETY: SQLite's call, passed on to its default VFS, which has this method: `describe` looked.
+            // SAFETY: SQLite's call, passed on to its default VFS, which has this method, because `describe` has
+            // checked it.
             unsafe {
                 let default = host_of(vfs).default_vfs;
                 let method = $call(&*default);
@@ -149,16 +175,16 @@ macro_rules! forward {
     };
 }
 
-const LOOKED: &str = "`describe` looked";
+const CHECKED: &str = "`describe` has checked it";
 
 forward! {
-    dl_open(name: *const c_char) -> *mut c_void = |d: &Vfs| d.dl_open.expect(LOOKED);
-    dl_error(size: c_int, out: *mut c_char) -> () = |d: &Vfs| d.dl_error.expect(LOOKED);
-    dl_sym(library: *mut c_void, symbol: *const c_char) -> Option<Function> = |d: &Vfs| d.dl_sym.expect(LOOKED);
-    dl_close(library: *mut c_void) -> () = |d: &Vfs| d.dl_close.expect(LOOKED);
+    dl_open(name: *const c_char) -> *mut c_void = |d: &Vfs| d.dl_open.expect(CHECKED);
+    dl_error(size: c_int, out: *mut c_char) -> () = |d: &Vfs| d.dl_error.expect(CHECKED);
+    dl_sym(library: *mut c_void, symbol: *const c_char) -> Option<Function> = |d: &Vfs| d.dl_sym.expect(CHECKED);
+    dl_close(library: *mut c_void) -> () = |d: &Vfs| d.dl_close.expect(CHECKED);
     randomness(size: c_int, out: *mut c_char) -> c_int = |d: &Vfs| d.randomness;
     sleep(microseconds: c_int) -> c_int = |d: &Vfs| d.sleep;
     current_time(out: *mut c_double) -> c_int = |d: &Vfs| d.current_time;
-    get_last_error(size: c_int, out: *mut c_char) -> c_int = |d: &Vfs| d.get_last_error.expect(LOOKED);
-    current_time_int64(out: *mut i64) -> c_int = |d: &Vfs| d.current_time_int64.expect(LOOKED);
+    get_last_error(size: c_int, out: *mut c_char) -> c_int = |d: &Vfs| d.get_last_error.expect(CHECKED);
+    current_time_int64(out: *mut i64) -> c_int = |d: &Vfs| d.current_time_int64.expect(CHECKED);
 }

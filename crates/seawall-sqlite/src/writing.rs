@@ -6,7 +6,7 @@ use crate::header::{self, HEADER, OurFields, Written};
 use seawall::{PageNo, PageSize, Snapshot, Transaction};
 use std::sync::Arc;
 
-/// A transaction of the engine, and what SQLite said in the last page 1 that it wrote.
+/// A transaction of the engine, and the header in the last page 1 that SQLite wrote.
 pub(crate) struct Writing {
     transaction: Transaction,
     header: Option<Written>,
@@ -22,14 +22,14 @@ impl Writing {
         &self.transaction
     }
 
-    /// Whether SQLite wrote anything yet.
+    /// Whether SQLite has written anything yet.
     pub(crate) fn has_written(&self) -> bool {
         self.has_written
     }
 
     pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
-        let written = u32::try_from(bytes.len()).ok().and_then(PageSize::new);
-        let Some(page_size) = self.transaction.page_size().or(written) else {
+        let length = u32::try_from(bytes.len()).ok().and_then(PageSize::new);
+        let Some(page_size) = self.transaction.page_size().or(length) else {
             let length = bytes.len();
             let text = format!("SQLite wrote {length} bytes at {offset}, which is not a page. Nothing was written");
             return Err(Failure::refusal(abi::IOERR_WRITE, text));
@@ -38,12 +38,17 @@ impl Writing {
         if offset == 0 && bytes.len() >= HEADER {
             self.header = Some(Written::of(bytes));
         }
-        // It writes whole pages; but a backup from smaller pages writes what lies behind the lock bytes in the source's.
+        // SQLite writes whole pages, with one exception: a backup from a database with smaller pages writes the content
+        // behind the lock bytes in pages of the source's size.
         let mut done = 0;
         while done < bytes.len() {
             let (page, within) = page_size.place_of(offset + done as u64);
-            let page =
-                page.ok_or_else(|| Failure::refusal(abi::FULL, "the database would be larger than SQLite can count"))?;
+            let page = page.ok_or_else(|| {
+                Failure::refusal(
+                    abi::FULL,
+                    "the database would have more pages than SQLite can count. Nothing was written",
+                )
+            })?;
             let length = (page_size.bytes() - within).min(bytes.len() - done);
             let part = &bytes[done..done + length];
             if length == page_size.bytes() {
@@ -62,19 +67,19 @@ impl Writing {
         if let Some(page_size) = self.transaction.page_size() {
             let pages = u32::try_from(size.div_ceil(page_size.bytes() as u64)).unwrap_or(u32::MAX);
             if pages == 0 {
-                // A rollback to nothing takes page 1 away, too.
+                // A rollback to an empty file removes page 1 as well.
                 self.header = None;
             }
             self.transaction.truncate(pages);
         }
     }
 
-    /// What SQLite said in the last page 1.
+    /// The header in the last page 1 that SQLite wrote.
     pub(crate) fn header(&self) -> Option<Written> {
         self.header
     }
 
-    /// Whether all that was written is that the database is in WAL mode from now on.
+    /// Whether the transaction does nothing but switch the database to WAL mode.
     pub(crate) fn only_switches_to_wal(&self) -> seawall::Result<bool> {
         if self.header.is_none_or(|header| header.rollback_journal) {
             return Ok(false);
@@ -85,17 +90,18 @@ impl Writing {
     }
 
     pub(crate) fn commit(&mut self) -> seawall::Result<Arc<Snapshot>> {
-        let Some(written) = self.transaction.page_size() else {
+        let Some(written_size) = self.transaction.page_size() else {
             return self.transaction.commit(0);
         };
-        // A shrinking database is truncated after its sync only: the header already knows.
+        // SQLite truncates a shrinking database only after the sync. The header has the new size already.
         let page_count = self.header.and_then(|header| header.page_count).unwrap_or(self.transaction.page_count());
         let version = self.transaction.snapshot().version().next();
         let mut page_one = self.transaction.read_page(PageNo(1))?.to_vec();
         OurFields::at(version).put(&mut page_one, 0);
-        self.transaction.write_page(written, PageNo(1), &page_one)?;
-        // Where VACUUM or a backup changes the page size, SQLite writes in the old one, and the header has the new one.
-        let page_size = self.header.and_then(|header| header.page_size).unwrap_or(written);
+        self.transaction.write_page(written_size, PageNo(1), &page_one)?;
+        // Where VACUUM or a backup changes the page size, SQLite writes pages of the old size, and the header has the
+        // new size.
+        let page_size = self.header.and_then(|header| header.page_size).unwrap_or(written_size);
         self.transaction.commit_as(page_size, page_count)
     }
 }

@@ -1,14 +1,15 @@
-//! SQLite's own page cache is kept as long as it is right, and no longer.
+//! SQLite's own page cache is kept as long as it is valid, and no longer.
 
 #[path = "../../../fuzz/src/sql/sqlite.rs"]
 #[allow(dead_code, reason = "shared with the fuzz target")]
 mod sqlite;
 
 fn one(connection: &rusqlite::Connection, sql: &str) -> String {
-    sqlite::run(connection, sql).expect("nothing ails it").0
+    sqlite::run(connection, sql).expect("it succeeds").0
 }
 
-/// SQLite counts a commit that changed nothing; the next version, of another connection, must not look like that one.
+/// SQLite counts a commit that changed nothing. The next version, of another connection, must not have the same
+/// counter.
 #[test]
 fn a_commit_that_changed_nothing_hides_no_other() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Every input that fuzzing kept, and every one that it found something with, by the fuzz targets' own functions (`docs/fuzzing.md`).
+//! Runs the fuzz targets' own functions on every input that fuzzing has kept, and on every input that showed a fault
+//! (`docs/fuzzing.md`).
 
 #[path = "../../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, reason = "it is the fuzz crate's own library")]
@@ -7,7 +8,7 @@ mod targets;
 use std::fs;
 use std::path::Path;
 
-/// Checks every file kept for `target`, which are some.
+/// Checks every file that is kept for `target`. There must be some.
 fn replay(target: &str, check: fn(&[u8])) {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
     let mut checked = 0;
@@ -15,7 +16,7 @@ fn replay(target: &str, check: fn(&[u8])) {
         let Ok(files) = fs::read_dir(fuzz.join(folder).join(target)) else { continue };
         for file in files {
             let file = file.expect("it is listed").path();
-            // Seen when the check fails: which one it was.
+            // If the check fails, this shows which input it was.
             println!("{}", file.display());
             check(&fs::read(file).expect("it is listed"));
             checked += 1;

@@ -1,5 +1,5 @@
-//! The whole life of the VFS's objects: whatever SQLite opens, shares, replaces and closes, in whatever order, nothing that was
-//! freed is used. `make memory` runs this under Valgrind; without it, other objects take the freed memory.
+//! The whole life of the VFS's objects. SQLite opens, shares, replaces and closes files in every order, and no freed
+//! memory is used. `make memory` runs this under Valgrind. Without Valgrind, other objects take the freed memory.
 
 #[path = "../../../fuzz/src/sql/sqlite.rs"]
 #[allow(dead_code, reason = "shared with the fuzz target")]
@@ -12,11 +12,13 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 use tempfile::TempDir;
 
-struct Place(TempDir);
+struct Folder(TempDir);
 
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().expect("a folder"))
+impl Folder {
+    /// Registers Seawall first, so that the tests can run in any order.
+    fn new() -> Folder {
+        seawall_sqlite::register().expect("this SQLite takes the VFS");
+        Folder(tempfile::tempdir().expect("a folder"))
     }
 
     fn name(&self, name: &str) -> PathBuf {
@@ -51,7 +53,7 @@ fn attach(connection: &Connection, name: &Path, schema: &str) {
     done(connection, &format!("ATTACH '{}' AS {schema}", uri(name)));
 }
 
-/// Other objects, of all sizes that freed ones may have had. When they are dropped they must be what they were.
+/// Other objects, of all sizes that freed ones may have had. When they are dropped, their bytes must be unchanged.
 struct Others(Vec<Vec<u8>>);
 
 impl Others {
@@ -62,14 +64,14 @@ impl Others {
 
 impl Drop for Others {
     fn drop(&mut self) {
-        assert!(self.0.iter().flatten().all(|byte| *byte == 0x7f), "somebody else wrote here");
+        assert!(self.0.iter().flatten().all(|byte| *byte == 0x7f), "freed memory was written");
     }
 }
 
 #[test]
 fn transactions_of_every_kind() {
-    let place = Place::new();
-    let connection = connect(&place.name("db"));
+    let folder = Folder::new();
+    let connection = connect(&folder.name("db"));
     done(&connection, "CREATE TABLE t (id INTEGER PRIMARY KEY, a)");
     done(&connection, "PRAGMA cache_size = 10");
     let fill = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 60) INSERT INTO t SELECT n, zeroblob(3000) FROM c";
@@ -94,16 +96,16 @@ fn transactions_of_every_kind() {
     assert_eq!(refused(&connection, "PRAGMA seawall_nothing").code, ffi::SQLITE_ERROR);
     done(&connection, "PRAGMA integrity_check");
     drop(connection);
-    assert_eq!(done(&connect(&place.name("db")), "SELECT count(*) FROM t"), "Integer(3)|\n");
+    assert_eq!(done(&connect(&folder.name("db")), "SELECT count(*) FROM t"), "Integer(3)|\n");
 }
 
 #[test]
 fn closed_in_every_order() {
-    let place = Place::new();
+    let folder = Folder::new();
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [1, 0, 2]] {
-        let mut connections = [(); 3].map(|()| Some(connect(&place.name("db"))));
+        let mut connections = [(); 3].map(|()| Some(connect(&folder.name("db"))));
         for (n, connection) in connections.iter().flatten().enumerate() {
-            attach(connection, &place.name("other"), "other");
+            attach(connection, &folder.name("other"), "other");
             done(connection, &format!("CREATE TABLE IF NOT EXISTS other.t{n} (a)"));
             done(connection, "CREATE TABLE IF NOT EXISTS t (a)");
         }
@@ -115,69 +117,69 @@ fn closed_in_every_order() {
                 done(connection, "INSERT INTO t VALUES (1)");
                 done(connection, "SELECT * FROM other.t1");
                 done(connection, "DETACH other");
-                attach(connection, &place.name("other"), "other");
+                attach(connection, &folder.name("other"), "other");
                 done(connection, "INSERT INTO other.t0 VALUES (1)");
             }
         }
     }
 }
 
-/// Somebody else has the lease, and then a plain database that is attached.
+/// Another writer has the lease. Then another program has an attached plain database.
 #[test]
 fn waiting_for_another_writer() {
-    let place = Place::new();
-    let connection = connect(&place.name("db"));
+    let folder = Folder::new();
+    let connection = connect(&folder.name("db"));
     done(&connection, "CREATE TABLE t (a)");
-    done(&place.plain(), "CREATE TABLE u (a)");
-    done(&connection, &format!("ATTACH 'file:{}?vfs=unix' AS plain", place.name("plain.sqlite3").display()));
+    done(&folder.plain(), "CREATE TABLE u (a)");
+    done(&connection, &format!("ATTACH 'file:{}?vfs=unix' AS plain", folder.name("plain.sqlite3").display()));
     std::thread::scope(|threads| {
-        let ((tell, told), place) = (channel(), &place);
+        let ((sender, receiver), folder) = (channel(), &folder);
         threads.spawn(move || {
-            let other = connect(&place.name("db"));
+            let other = connect(&folder.name("db"));
             done(&other, "BEGIN IMMEDIATE");
-            tell.send(()).expect("it waits");
+            sender.send(()).expect("it waits");
             std::thread::sleep(Duration::from_millis(150));
             done(&other, "COMMIT");
-            let plain = place.plain();
+            let plain = folder.plain();
             done(&plain, "BEGIN IMMEDIATE");
-            tell.send(()).expect("it waits");
+            sender.send(()).expect("it waits");
             std::thread::sleep(Duration::from_millis(150));
             done(&plain, "COMMIT");
         });
-        told.recv().expect("it holds the lease");
+        receiver.recv().expect("it holds the lease");
         done(&connection, "INSERT INTO t VALUES (1)");
-        told.recv().expect("it holds the lock");
+        receiver.recv().expect("it holds the lock");
         done(&connection, "INSERT INTO plain.u VALUES (1)");
     });
     done(&connection, "PRAGMA seawall_timeout = 1");
-    let holder = connect(&place.name("db"));
+    let holder = connect(&folder.name("db"));
     done(&holder, "BEGIN IMMEDIATE");
     for _ in 0..3 {
         assert_eq!(refused(&connection, "INSERT INTO t VALUES (1)").code & 0xff, ffi::SQLITE_BUSY);
     }
 }
 
-/// deserialize() closes the file behind main, and the connection goes on with another one, in memory.
+/// deserialize() closes main's file, and the connection goes on with another one, in memory.
 #[test]
 fn main_is_replaced() {
-    for beside in [false, true] {
-        main_is_replaced_with_another(beside);
+    for has_other in [false, true] {
+        main_is_replaced_with_another(has_other);
     }
 }
 
-/// `beside`: the connection has another file of ours, which stays.
-fn main_is_replaced_with_another(beside: bool) {
-    let place = Place::new();
-    done(&place.plain(), "CREATE TABLE u (a)");
-    let mut connection = connect(&place.name("db"));
+/// `has_other`: the connection has another file of Seawall's, which stays.
+fn main_is_replaced_with_another(has_other: bool) {
+    let folder = Folder::new();
+    done(&folder.plain(), "CREATE TABLE u (a)");
+    let mut connection = connect(&folder.name("db"));
     done(&connection, "CREATE TABLE t (a)");
-    if beside {
-        attach(&connection, &place.name("other"), "other");
+    if has_other {
+        attach(&connection, &folder.name("other"), "other");
     }
-    let holder = connect(&place.name("db"));
+    let holder = connect(&folder.name("db"));
     done(&holder, "BEGIN IMMEDIATE");
     done(&connection, "PRAGMA seawall_timeout = 50");
-    // So that the busy handler is ours.
+    // After a BUSY the busy handler is Seawall's.
     assert_eq!(refused(&connection, "INSERT INTO t VALUES (1)").code & 0xff, ffi::SQLITE_BUSY);
     done(&connection, "PRAGMA seawall_timeout = 5000");
     drop(holder);
@@ -188,45 +190,45 @@ fn main_is_replaced_with_another(beside: bool) {
         done(&connection, &format!("INSERT INTO t VALUES ({n})"));
         done(&connection, "SELECT * FROM t");
     }
-    if beside {
+    if has_other {
         done(&connection, "CREATE TABLE other.v (a)");
     }
-    done(&connection, &format!("ATTACH 'file:{}?vfs=unix' AS plain", place.name("plain.sqlite3").display()));
+    done(&connection, &format!("ATTACH 'file:{}?vfs=unix' AS plain", folder.name("plain.sqlite3").display()));
     std::thread::scope(|threads| {
-        let ((tell, told), place) = (channel(), &place);
+        let ((sender, receiver), folder) = (channel(), &folder);
         threads.spawn(move || {
-            let plain = place.plain();
+            let plain = folder.plain();
             done(&plain, "BEGIN IMMEDIATE");
-            tell.send(()).expect("it waits");
+            sender.send(()).expect("it waits");
             std::thread::sleep(Duration::from_millis(150));
             done(&plain, "COMMIT");
         });
-        told.recv().expect("it holds the lock");
-        // The time to wait is the connection's, whoever handled it before.
+        receiver.recv().expect("it holds the lock");
+        // The connection keeps its timeout, although another busy handler was in place before.
         done(&connection, "INSERT INTO plain.u VALUES (1)");
     });
     assert_eq!(done(&connection, "SELECT count(*) FROM t"), "Integer(20)|\n");
-    attach(&connection, &place.name("db"), "again");
+    attach(&connection, &folder.name("db"), "again");
     done(&connection, "INSERT INTO again.t VALUES (1)");
     drop(connection);
-    assert_eq!(done(&connect(&place.name("db")), "SELECT count(*) FROM t"), "Integer(1)|\n");
+    assert_eq!(done(&connect(&folder.name("db")), "SELECT count(*) FROM t"), "Integer(1)|\n");
 }
 
 #[test]
 fn the_shared_cache_is_refused() {
-    let place = Place::new();
-    let name = place.name("db");
+    let folder = Folder::new();
+    let name = folder.name("db");
     done(&connect(&name), "CREATE TABLE t (a)");
     let open = || {
         let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_SHARED_CACHE;
         Connection::open_with_flags(format!("{}&timeout=0.05", uri(&name)), flags)
     };
-    let first = open().expect("nobody shares it yet");
+    let first = open().expect("no other connection uses it yet");
     done(&first, "INSERT INTO t VALUES (1)");
     let second = open();
     let others = Others::take_what_is_free();
-    // Whose transaction it would be nobody can tell any more.
-    let told = run(&first, "INSERT INTO t VALUES (2)");
+    // From now on Seawall cannot know which connection makes a call.
+    let refusal = run(&first, "INSERT INTO t VALUES (2)");
     drop((first, others));
     if let Ok(second) = &second {
         let _others = Others::take_what_is_free();
@@ -237,12 +239,13 @@ fn the_shared_cache_is_refused() {
         }
     }
     assert!(second.is_err(), "it shares the first one's file");
-    assert_eq!(told.expect_err("it is shared").code, ffi::SQLITE_CANTOPEN);
+    assert_eq!(refusal.expect_err("it is shared").code, ffi::SQLITE_CANTOPEN);
     drop(second);
 
-    // Attached, where nobody can refuse the opening.
-    let shared =
-        || Connection::open_with_flags(place.name("plain"), OpenFlags::default() | OpenFlags::SQLITE_OPEN_SHARED_CACHE);
+    // For an attached database Seawall cannot refuse the opening.
+    let shared = || {
+        Connection::open_with_flags(folder.name("plain"), OpenFlags::default() | OpenFlags::SQLITE_OPEN_SHARED_CACHE)
+    };
     let connections = [shared().expect("a plain file"), shared().expect("a plain file")];
     for connection in &connections {
         drop(run(connection, &format!("ATTACH '{}' AS ours", uri(&name))));
@@ -261,9 +264,9 @@ fn the_shared_cache_is_refused() {
 }
 
 #[test]
-fn whoever_asks_for_a_shared_cache_gets_one_of_its_own() {
-    let place = Place::new();
-    let name = place.name("db");
+fn a_connection_that_asks_for_a_shared_cache_gets_its_own() {
+    let folder = Folder::new();
+    let name = folder.name("db");
     let open = || {
         let opened =
             Connection::open_with_flags(format!("{}&timeout=5&cache=shared", uri(&name)), OpenFlags::default());
@@ -281,8 +284,8 @@ fn whoever_asks_for_a_shared_cache_gets_one_of_its_own() {
     assert_eq!(done(&second, "SELECT count(*) FROM t"), "Integer(1)|\n", "its own version");
     done(&second, "COMMIT");
     let fourth = open();
-    attach(&fourth, &place.name("other"), "other");
-    done(&fourth, &format!("ATTACH '{}&cache=shared' AS again", uri(&place.name("other"))));
+    attach(&fourth, &folder.name("other"), "other");
+    done(&fourth, &format!("ATTACH '{}&cache=shared' AS again", uri(&folder.name("other"))));
     done(&fourth, "INSERT INTO t VALUES (3)");
     for connection in [second, third, fourth] {
         assert_eq!(done(&connection, "SELECT count(*) FROM t"), "Integer(3)|\n");
@@ -291,11 +294,11 @@ fn whoever_asks_for_a_shared_cache_gets_one_of_its_own() {
 
 /// The VFS runs a statement, and writes another file, in the middle of SQLite's call.
 #[test]
-fn others_are_looked_at_in_the_commit() {
-    let place = Place::new();
-    let connection = connect(&place.name("db.sqlite3"));
+fn other_databases_are_checked_in_the_commit() {
+    let folder = Folder::new();
+    let connection = connect(&folder.name("db.sqlite3"));
     done(&connection, "CREATE TABLE t (x)");
-    done(&connection, &format!("ATTACH 'file:{}?vfs=unix' AS plain", place.name("plain.sqlite3").display()));
+    done(&connection, &format!("ATTACH 'file:{}?vfs=unix' AS plain", folder.name("plain.sqlite3").display()));
     done(&connection, "CREATE TABLE plain.p (x)");
     done(&connection, "ATTACH '' AS nameless");
     done(&connection, "CREATE TABLE nameless.n (x)");
@@ -306,7 +309,7 @@ fn others_are_looked_at_in_the_commit() {
         done(&connection, "INSERT INTO t VALUES (1)");
         done(&connection, "COMMIT");
     }
-    // SAFETY: the connection is open, and what is passed takes its trace callback away.
+    // SAFETY: the connection is open, and the call removes its trace callback.
     unsafe { ffi::sqlite3_trace_v2(connection.handle(), 0, None, std::ptr::null_mut()) };
     done(&connection, "DETACH nameless");
     for _ in 0..3 {
@@ -330,8 +333,8 @@ fn back_up(from: &Connection, to: &Connection) {
 
 #[test]
 fn backups_out_and_in() {
-    let place = Place::new();
-    let (plain, ours) = (place.plain(), connect(&place.name("db")));
+    let folder = Folder::new();
+    let (plain, ours) = (folder.plain(), connect(&folder.name("db")));
     done(&plain, "CREATE TABLE t (a)");
     done(
         &plain,
@@ -343,15 +346,15 @@ fn backups_out_and_in() {
         back_up(&ours, &plain);
     }
     assert_eq!(done(&plain, "SELECT count(*) FROM t"), "Integer(42)|\n");
-    done(&ours, &format!("VACUUM INTO 'file:{}?vfs=unix'", place.name("copy").display()));
-    done(&ours, &format!("VACUUM INTO '{}'", uri(&place.name("ours"))));
-    assert_eq!(done(&connect(&place.name("ours")), "SELECT count(*) FROM t"), "Integer(42)|\n");
+    done(&ours, &format!("VACUUM INTO 'file:{}?vfs=unix'", folder.name("copy").display()));
+    done(&ours, &format!("VACUUM INTO '{}'", uri(&folder.name("ours"))));
+    assert_eq!(done(&connect(&folder.name("ours")), "SELECT count(*) FROM t"), "Integer(42)|\n");
 }
 
 #[test]
 fn other_page_sizes_and_sources_in_wal_mode() {
-    let place = Place::new();
-    let (plain, ours, other) = (place.plain(), connect(&place.name("db")), connect(&place.name("db")));
+    let folder = Folder::new();
+    let (plain, ours, other) = (folder.plain(), connect(&folder.name("db")), connect(&folder.name("db")));
     done(&plain, "PRAGMA page_size = 1024");
     done(&plain, "PRAGMA journal_mode = WAL");
     let fill = "INSERT INTO t SELECT zeroblob(700) FROM c";
@@ -376,13 +379,13 @@ fn other_page_sizes_and_sources_in_wal_mode() {
 /// Where main is plain, SQLite keeps our journal in a file of ours.
 #[test]
 fn journals() {
-    let place = Place::new();
-    done(&connect(&place.name("db")), "CREATE TABLE t (id INTEGER PRIMARY KEY, a)");
+    let folder = Folder::new();
+    done(&connect(&folder.name("db")), "CREATE TABLE t (id INTEGER PRIMARY KEY, a)");
     let fill = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 60) INSERT INTO ours.t SELECT n, zeroblob(3000) FROM c";
     for mode in ["DELETE", "TRUNCATE", "PERSIST", "MEMORY"] {
-        let plain = place.plain();
-        attach(&plain, &place.name("db"), "ours");
-        attach(&plain, &place.name("beside"), "beside");
+        let plain = folder.plain();
+        attach(&plain, &folder.name("db"), "ours");
+        attach(&plain, &folder.name("beside"), "beside");
         done(&plain, "CREATE TABLE IF NOT EXISTS beside.u (a)");
         done(&plain, &format!("PRAGMA journal_mode = {mode}"));
         done(&plain, "PRAGMA ours.cache_size = 10");
@@ -412,42 +415,43 @@ fn journals() {
         done(&plain, "UPDATE ours.t SET a = zeroblob(1000)");
         drop(plain);
         let _others = Others::take_what_is_free();
-        assert_eq!(done(&connect(&place.name("db")), "SELECT sum(length(a)) FROM t"), "Integer(180000)|\n");
+        assert_eq!(done(&connect(&folder.name("db")), "SELECT sum(length(a)) FROM t"), "Integer(180000)|\n");
     }
 }
 
 #[test]
 fn openings_that_fail() {
-    let place = Place::new();
-    let connection = connect(&place.name("db"));
+    let folder = Folder::new();
+    let connection = connect(&folder.name("db"));
     done(&connection, "CREATE TABLE t (a)");
     for parameter in ["mode=rw", "mode=ro", "freshness=never", "nothing=1", "immutable=1"] {
-        let uri = format!("{}&{parameter}", uri(&place.name("absent")));
+        let uri = format!("{}&{parameter}", uri(&folder.name("absent")));
         assert!(Connection::open_with_flags(&uri, OpenFlags::default()).is_err(), "{parameter}");
         assert_eq!(refused(&connection, &format!("ATTACH '{uri}' AS absent")).code & 0xff, ffi::SQLITE_CANTOPEN);
         let _others = Others::take_what_is_free();
         done(&connection, "INSERT INTO t VALUES (1)");
     }
-    std::fs::write(place.name("text"), "no database, but a text of some length".repeat(100)).expect("a file");
-    let text = sqlite::open(&place.name("text")).expect("nobody has looked yet");
+    std::fs::write(folder.name("text"), "no database, but a text of some length".repeat(100)).expect("a file");
+    let text = sqlite::open(&folder.name("text")).expect("the content was not checked yet");
     for _ in 0..2 {
         assert_eq!(refused(&text, "SELECT * FROM sqlite_schema").code, ffi::SQLITE_NOTADB);
         assert_eq!(refused(&text, "PRAGMA seawall_version").code, ffi::SQLITE_ERROR);
     }
     drop(text);
-    attach(&connection, &place.name("other"), "other");
-    assert!(run(&connection, &format!("ATTACH '{}' AS other", uri(&place.name("third")))).is_err());
+    attach(&connection, &folder.name("other"), "other");
+    assert!(run(&connection, &format!("ATTACH '{}' AS other", uri(&folder.name("third")))).is_err());
     done(&connection, "CREATE TABLE other.t (a)");
 }
 
-/// What is attached without naming the VFS becomes a file of SQLite's own VFS, in the memory of one of ours.
+/// A file that is attached by a path without a VFS becomes a file of SQLite's own VFS, in the memory of one of
+/// Seawall's.
 #[test]
 fn attached_plain_files() {
-    let place = Place::new();
-    let plain = |name: &str| place.name(name).display().to_string();
-    done(&place.plain(), "CREATE TABLE u (a)");
-    std::fs::write(place.name("text"), "no database, but a text of some length".repeat(100)).expect("a file");
-    let connection = connect(&place.name("db"));
+    let folder = Folder::new();
+    let plain = |name: &str| folder.name(name).display().to_string();
+    done(&folder.plain(), "CREATE TABLE u (a)");
+    std::fs::write(folder.name("text"), "no database, but a text of some length".repeat(100)).expect("a file");
+    let connection = connect(&folder.name("db"));
     done(&connection, "CREATE TABLE t (a)");
     for journal_mode in ["DELETE", "WAL", "MEMORY", "DELETE"] {
         done(&connection, &format!("ATTACH '{}' AS plain", plain("plain.sqlite3")));
@@ -472,9 +476,9 @@ fn attached_plain_files() {
     done(&connection, &format!("VACUUM INTO '{}'", plain("copy")));
     done(&connection, &format!("ATTACH '{}' AS plain", plain("plain.sqlite3")));
     drop(connection);
-    assert_eq!(done(&place.plain(), "SELECT count(*) FROM u"), "Integer(4)|\n");
+    assert_eq!(done(&folder.plain(), "SELECT count(*) FROM u"), "Integer(4)|\n");
     let left: Vec<_> =
-        std::fs::read_dir(place.0.path()).expect("a folder").map(|it| it.expect("an entry").file_name()).collect();
+        std::fs::read_dir(folder.0.path()).expect("a folder").map(|it| it.expect("an entry").file_name()).collect();
     let folders = left.iter().filter(|name| name.to_string_lossy().ends_with("-seawall")).count();
     assert_eq!(folders, 1, "{left:?}");
 }
@@ -482,43 +486,43 @@ fn attached_plain_files() {
 /// `sqlite3_open_v2` with the VFS's name, and a path that is no URI.
 #[test]
 fn opened_by_the_name_of_the_vfs() {
-    let place = Place::new();
-    drop(connect(&place.name("db")));
-    done(&place.plain(), "CREATE TABLE t (a)");
-    let open = |name: &str| Connection::open_with_flags_and_vfs(place.name(name), OpenFlags::default(), c"seawall");
+    let folder = Folder::new();
+    drop(connect(&folder.name("db")));
+    done(&folder.plain(), "CREATE TABLE t (a)");
+    let open = |name: &str| Connection::open_with_flags_and_vfs(folder.name(name), OpenFlags::default(), c"seawall");
     for name in ["plain.sqlite3", "absent"] {
-        drop(open(name).expect("nothing is done yet"));
-        assert!(!place.name(&format!("{name}-seawall")).exists());
-        let connection = open(name).expect("nothing is done yet");
+        drop(open(name).expect("the file is not used yet"));
+        assert!(!folder.name(&format!("{name}-seawall")).exists());
+        let connection = open(name).expect("the file is not used yet");
         let _others = Others::take_what_is_free();
         done(&connection, "CREATE TABLE IF NOT EXISTS t (a)");
         done(&connection, "INSERT INTO t VALUES (1)");
-        done(&connection, &format!("ATTACH '{}' AS beside", place.name("beside").display()));
+        done(&connection, &format!("ATTACH '{}' AS beside", folder.name("beside").display()));
         done(&connection, "CREATE TABLE IF NOT EXISTS beside.b (a)");
         drop(connection);
-        assert_eq!(done(&connect(&place.name(name)), "SELECT count(*) FROM t"), "Integer(1)|\n");
+        assert_eq!(done(&connect(&folder.name(name)), "SELECT count(*) FROM t"), "Integer(1)|\n");
     }
-    assert!(!place.name("beside-seawall").exists());
+    assert!(!folder.name("beside-seawall").exists());
     let in_memory = Connection::open_with_flags_and_vfs(":memory:", OpenFlags::default(), c"seawall").expect("memory");
-    done(&in_memory, &format!("ATTACH '{}' AS beside", place.name("beside").display()));
+    done(&in_memory, &format!("ATTACH '{}' AS beside", folder.name("beside").display()));
     done(&in_memory, "INSERT INTO beside.b VALUES (1)");
-    assert!(!place.name("beside-seawall").exists());
+    assert!(!folder.name("beside-seawall").exists());
 }
 
 #[test]
 fn many_threads() {
-    let place = Place::new();
-    done(&connect(&place.name("db")), "CREATE TABLE t (a)");
+    let folder = Folder::new();
+    done(&connect(&folder.name("db")), "CREATE TABLE t (a)");
     std::thread::scope(|threads| {
         for _ in 0..3 {
             threads.spawn(|| {
                 for _ in 0..3 {
-                    let connection = connect(&place.name("db"));
+                    let connection = connect(&folder.name("db"));
                     done(&connection, "INSERT INTO t VALUES (1)");
                     done(&connection, "SELECT count(*) FROM t");
                 }
             });
         }
     });
-    assert_eq!(done(&connect(&place.name("db")), "SELECT count(*) FROM t"), "Integer(9)|\n");
+    assert_eq!(done(&connect(&folder.name("db")), "SELECT count(*) FROM t"), "Integer(9)|\n");
 }

@@ -1,4 +1,4 @@
-//! Seawall in a Rust program: the example does what it says, and failures have their words.
+//! Seawall in a Rust program: the example works, and failures have their texts.
 
 #[path = "../examples/rusqlite.rs"]
 #[allow(dead_code, reason = "the example's main has arguments of its own")]
@@ -38,7 +38,7 @@ fn the_example_counts() {
 fn registering_again_changes_nothing() {
     let folder = folder();
     seawall_sqlite::register().expect("a second time");
-    // A file that nobody opens through Seawall stays a plain one.
+    // A file that no program opens through Seawall stays a plain one.
     let name = folder.path().join("plain.sqlite3");
     let plain = Connection::open(&name).expect("a plain file");
     plain.execute_batch("CREATE TABLE t (a)").expect("a table");
@@ -47,7 +47,7 @@ fn registering_again_changes_nothing() {
 }
 
 #[test]
-fn a_failure_has_its_words() {
+fn a_failure_has_its_text() {
     let folder = folder();
     let uri = format!("file:{}?vfs=seawall&frehsness=request", folder.path().join("db").display());
     let error = Connection::open(uri).expect_err("a mistyped parameter");
@@ -63,7 +63,7 @@ fn a_library_that_is_not_open_is_refused() {
 
 /// `make test` runs this file twice: on rusqlite's own SQLite, and on the system's.
 #[test]
-fn the_sqlite_is_the_one_that_was_asked_for() {
+fn the_sqlite_is_the_requested_one() {
     let _folder = folder();
     let loaded = std::fs::read_to_string("/proc/self/maps").expect("what this process has loaded");
     let asked = std::env::var_os("LIBSQLITE3_SYS_USE_PKG_CONFIG").is_some();

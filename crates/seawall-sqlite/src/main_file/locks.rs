@@ -1,17 +1,22 @@
 //! SQLite's locks: they begin and end transactions, and take the lease.
 
-use super::{Holding, MainFile};
+use super::participants::{self, When};
+use super::{EarlyLease, MainFile, Owner, State};
 use crate::abi;
 use crate::failure::Failure;
 use crate::fork;
-use crate::host::SHARED;
 use crate::parameters::Freshness;
-use crate::participants::{self, When};
-use crate::process;
+use crate::request;
 use crate::writing::Writing;
-use seawall::{Access, ErrorKind, Moment};
+use seawall::{Access, ErrorKind, Moment, Transaction};
 
-/// SQLite's lock levels. (PENDING is never asked for.)
+/// Why a file is refused that SQLite lets several connections use.
+pub(crate) const SHARED_CACHE: &str = "SQLite's shared cache (SQLITE_OPEN_SHAREDCACHE, sqlite3_enable_shared_cache) \
+     makes several connections use one file of Seawall's, and Seawall cannot tell their transactions apart. Nothing was opened or \
+     written. Close the connections that share a cache, and open each with cache=private or cache=shared in its URI, which gives it \
+     a cache of its own";
+
+/// SQLite's lock levels. (SQLite never requests PENDING.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lock {
     None,
@@ -22,10 +27,10 @@ pub(crate) enum Lock {
 
 impl MainFile {
     /// # Safety
-    /// SQLite calls, on `file`, which is ours.
+    /// SQLite is making a call on `file`, which is this file.
     pub(crate) unsafe fn lock(&mut self, file: *mut abi::File, wanted: Lock) -> Result<(), Failure> {
-        if self.is_shared {
-            return Err(Failure::refusal(abi::CANTOPEN, SHARED));
+        if self.owner == Owner::Several {
+            return Err(Failure::refusal(abi::CANTOPEN, SHARED_CACHE));
         }
         if self.lock == Lock::None && wanted >= Lock::Shared {
             self.begin_reading()?;
@@ -36,46 +41,47 @@ impl MainFile {
             self.lock = Lock::Reserved;
         }
         if self.lock < Lock::Exclusive && wanted == Lock::Exclusive {
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             unsafe { self.check_participants(file, When::Locked) }?;
             self.lock = Lock::Exclusive;
         }
         Ok(())
     }
 
-    /// Whether nothing beside this file was changed in the transaction.
+    /// Fails if the transaction has changed anything but this file.
     ///
     /// # Safety
-    /// SQLite calls, on `file`, which is ours.
+    /// SQLite is making a call on `file`, which is this file.
     pub(super) unsafe fn check_participants(&self, file: *mut abi::File, when: When) -> Result<(), Failure> {
         if self.connection.db().is_null() {
             return Ok(());
         }
-        // SAFETY: the caller's; a connection has one call at a time, and this one is on `file`.
+        // SAFETY: guaranteed by the caller; SQLite makes one call at a time on a connection, and this one is on `file`.
         unsafe { participants::check(self.host, &self.connection, file, when) }
     }
 
     fn begin_reading(&mut self) -> Result<(), Failure> {
         let database = self.database().map_err(|failure| self.blocked(failure))?;
         if self.connection.is_opening() {
-            self.holding = Holding::Reading(database.newest_known());
+            self.state = State::Reading(database.newest_known());
             return Ok(());
         }
-        self.refused = None;
+        self.early_lease = EarlyLease::None;
         let began = database.now();
-        let takes_lease = self.connection.takes_lease(self.is_main, self.refused_in.take());
+        let takes_lease = self.connection.takes_lease_early(self.is_main, self.refused_in.take());
         if takes_lease && !matches!(self.access, Access::ReadOnly) {
             match database.begin(self.connection.patience()) {
                 Ok(transaction) => {
-                    self.connection.waited();
+                    self.connection.wait_ended();
                     self.unconfirmed = transaction.unconfirmed();
-                    self.holding = Holding::Reading(transaction.snapshot().clone());
-                    self.is_early = true;
+                    self.state = State::Reading(transaction.snapshot().clone());
+                    self.early_lease = EarlyLease::Taken;
                     self.connection.keep_early(self.id, transaction);
                     return Ok(());
                 }
-                // Others may read meanwhile: so it gets its snapshot, and the refusal waits until SQLite asks to write.
-                Err(error) if may_still_read(error.kind()) => self.refused = Some(error.into()),
+                // A transaction that only reads needs no lease. Therefore it gets its snapshot, and the refusal is
+                // reported only if SQLite asks to write.
+                Err(error) if may_still_read(error.kind()) => self.early_lease = EarlyLease::Refused(error.into()),
                 Err(error) => return Err(self.blocked(error.into())),
             }
         }
@@ -84,40 +90,55 @@ impl MainFile {
             Some(timeout) => database.snapshot_within(freshness, timeout),
             None => database.snapshot(freshness),
         };
-        self.holding = Holding::Reading(snapshot.map_err(|error| self.blocked(error.into()))?);
+        self.state = State::Reading(snapshot.map_err(|error| self.blocked(error.into()))?);
         Ok(())
     }
 
     fn begin_writing(&mut self) -> Result<(), Failure> {
-        let Holding::Reading(snapshot) = &self.holding else { return Ok(()) };
-        if let Some(failure) = self.refused.take() {
+        let State::Reading(snapshot) = &self.state else { return Ok(()) };
+        let snapshot = snapshot.clone();
+        if let EarlyLease::Refused(failure) = &self.early_lease {
+            let failure = failure.clone();
+            self.early_lease = EarlyLease::None;
             return Err(self.blocked(failure));
         }
         self.check_process()?;
-        let early = if std::mem::take(&mut self.is_early) { self.connection.take_early(self.id) } else { None };
+        let early = self.take_early_lease();
         let transaction = match early {
             Some(transaction) => Ok(transaction),
-            None => self.opened()?.upgrade(snapshot, self.connection.patience()),
+            None => self.opened()?.upgrade(&snapshot, self.connection.patience()),
         };
         match transaction {
             Ok(transaction) => {
-                self.connection.waited();
-                self.holding = Holding::Writing(Box::new(Writing::new(transaction)));
+                self.connection.wait_ended();
+                self.state = State::Writing(Box::new(Writing::new(transaction)));
                 Ok(())
             }
             Err(error) => Err(self.blocked(error.into())),
         }
     }
 
-    /// SQLite goes on reading, and has not asked to write: the lease goes back. If nobody was asked when it was taken,
-    /// somebody is now.
-    pub(super) fn gives_up_early(&mut self) -> Result<(), Failure> {
-        self.is_early = false;
-        drop(self.connection.take_early(self.id));
+    pub(super) fn has_early_lease(&self) -> bool {
+        matches!(self.early_lease, EarlyLease::Taken)
+    }
+
+    /// The lease that was taken together with the snapshot, if there is one.
+    fn take_early_lease(&mut self) -> Option<Transaction> {
+        if !self.has_early_lease() {
+            return None;
+        }
+        self.early_lease = EarlyLease::None;
+        self.connection.take_early(self.id)
+    }
+
+    /// SQLite goes on reading, and has not asked to write. Therefore the lease is given back. If the lease was taken
+    /// without a request for the head, the snapshot is confirmed now.
+    pub(super) fn give_up_early(&mut self) -> Result<(), Failure> {
+        drop(self.take_early_lease());
         self.confirm()
     }
 
-    /// Asks whether what was read is the newest version, where that is not certain yet.
+    /// Asks the coordinator whether the snapshot is the newest version, if that is not certain yet.
     pub(crate) fn confirm(&mut self) -> Result<(), Failure> {
         let Some(began) = self.unconfirmed else { return Ok(()) };
         self.check_process()?;
@@ -127,33 +148,33 @@ impl MainFile {
         Ok(())
     }
 
-    /// A transaction belongs to the process that began it: parent and child must not write as one.
+    /// Fails in a child of the process that began the transaction, because parent and child must not both write it.
     pub(super) fn check_process(&self) -> Result<(), Failure> {
         if self.opened()?.is_current() {
             return Ok(());
         }
-        let text =
-            "this process was forked inside the transaction, which is its parent's. Nothing was written; roll back";
+        let text = "this process was forked inside the transaction, which belongs to its parent. Nothing was written. Roll back";
         Err(Failure::refusal(abi::IOERR, text))
     }
 
-    /// Before a lock call fails: if SQLite may try again, it will come with a new snapshot, and is to have the
-    /// lease with that.
+    /// A lock call is about to fail. If SQLite tries again, it begins with a new snapshot, and gets the lease together
+    /// with that.
     fn blocked(&mut self, failure: Failure) -> Failure {
         if failure.is_busy() {
             self.refused_in = Some(self.connection.statement());
-            self.connection.refuses();
+            self.connection.returns_busy();
         } else {
-            self.connection.waited();
+            self.connection.wait_ended();
         }
         failure
     }
 
-    /// For a transaction that began then. A lease that was asked for since, and refused, told the head by the way.
+    /// How fresh the snapshot of a transaction must be that began at `began`. If the lease was requested since and
+    /// refused, the reply had the head already.
     fn freshness(&self, began: Moment) -> seawall::Freshness {
         match self.parameters.freshness {
             Freshness::Transaction => seawall::Freshness::Since(began),
-            Freshness::Request => match process::request() {
+            Freshness::Request => match request::began() {
                 Some(began) => seawall::Freshness::Request { began, age: self.parameters.request_age },
                 None => seawall::Freshness::Since(began),
             },
@@ -161,33 +182,31 @@ impl MainFile {
         }
     }
 
-    /// Ends what the lock level above `kept` was for; it cannot fail, and commits nothing.
+    /// Ends what the lock levels above `kept` were for. It cannot fail, and commits nothing.
     pub(crate) fn unlock(&mut self, kept: Lock) {
-        if std::mem::take(&mut self.is_early) {
-            drop(self.connection.take_early(self.id));
-        }
+        drop(self.take_early_lease());
         if kept < Lock::Reserved {
             self.unconfirmed = None;
         }
         self.lock = self.lock.min(kept);
-        let left = match kept {
+        let next = match kept {
             Lock::None => {
-                self.connection.unlocks();
-                Holding::Nothing
+                self.connection.file_was_unlocked();
+                State::Idle
             }
-            // The transaction, its overlay and its lease go; whoever else reads on this connection goes on.
-            Lock::Shared => self.snapshot().map_or(Holding::Nothing, Holding::Reading),
+            // The transaction, its overlay and its lease end. Other statements of this connection go on reading.
+            Lock::Shared => self.snapshot().map_or(State::Idle, State::Reading),
             Lock::Reserved | Lock::Exclusive => return,
         };
-        let over = std::mem::replace(&mut self.holding, left);
-        if matches!(over, Holding::Writing(_)) && self.forks != fork::count() {
-            // It is the parent's: ended here, it would give the parent's lease back.
-            std::mem::forget(over);
+        let ended = std::mem::replace(&mut self.state, next);
+        if matches!(ended, State::Writing(_)) && self.forks != fork::count() {
+            // The transaction is the parent's. If it were dropped here, it would give the parent's lease back.
+            std::mem::forget(ended);
         }
     }
 }
 
-/// Whether a transaction that was refused the lease for this reason can still be had for reading.
+/// Whether a transaction can still read after the lease was refused for this reason.
 fn may_still_read(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Busy | ErrorKind::Permission | ErrorKind::ReadOnly)
 }

@@ -1,34 +1,12 @@
-//! What is asked of the process, not of a connection: requests, and facts about a database.
+//! Operations on a whole database, without a connection of SQLite's.
 
 use crate::abi;
 use crate::failure::Failure;
 use crate::host::Host;
-use seawall::{Access, Counts, Database, Error, Freshness, Moment, Options, Status};
-use std::cell::Cell;
+use seawall::{Access, Counts, Database, Error, Freshness, Options, Status};
 use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
-
-thread_local! {
-    static REQUEST: Cell<Option<Moment>> = const { Cell::new(None) };
-}
-
-/// A request begins on this thread: connections with freshness `request` see all that is committed by now, and ask
-/// for it once.
-pub fn begin_request() {
-    REQUEST.set(Some(seawall::begin_request()));
-}
-
-/// The request of this thread is over.
-pub fn end_request() {
-    REQUEST.set(None);
-    seawall::end_request();
-}
-
-/// When this thread's request began.
-pub(crate) fn request() -> Option<Moment> {
-    REQUEST.get()
-}
 
 /// The facts about the database at `name`.
 pub fn status(name: &Path, options: &Options) -> Result<Status, Failure> {
@@ -40,13 +18,14 @@ pub fn counts(name: &Path, options: &Options) -> Result<Counts, Failure> {
     Ok(open(name, options)?.counts())
 }
 
-/// Removes the database at `name`, NAME, its folder and its head; `coordinator` is how to reach that, if not as `id` says.
+/// Removes the database at `name`: NAME, its folder and its head. `coordinator` says how to reach the head; without it,
+/// the file `id` says so.
 pub fn remove(name: &Path, coordinator: Option<&str>) -> Result<(), Failure> {
     Ok(seawall::remove(name, coordinator)?)
 }
 
-/// Writes the newest version of the database at `source` as a plain SQLite file at `target`, where nothing may lie yet. It belongs to
-/// those to whom `source` belongs, with the same permissions.
+/// Writes the newest version of the database at `source` to `target`, as a plain SQLite file. There must be no file at
+/// `target` yet. The copy gets the owner, the group and the permissions of `source`.
 pub fn copy(source: &Path, target: &Path, options: &Options) -> Result<(), Failure> {
     let database = open(source, options)?;
     let snapshot = database.snapshot(Freshness::Transaction)?;
@@ -58,7 +37,7 @@ pub fn copy(source: &Path, target: &Path, options: &Options) -> Result<(), Failu
         file.sync_all().map_err(failed)
     });
     if written.is_err() {
-        // Half a copy must not be taken for one.
+        // An incomplete copy must not be mistaken for a complete one.
         let _ = std::fs::remove_file(target);
     }
     Ok(written?)

@@ -1,7 +1,8 @@
 //! What a statement will certainly write, by the beginning of its text.
 //!
-//! SQLite tells of a statement that it writes something, not what. The lease may be taken together with the snapshot only
-//! where there is no doubt; whatever this module does not understand is in doubt, and costs a trip more.
+//! SQLite says that a statement writes, but not what. The lease may be taken together with the snapshot only where that
+//! is certain. A statement that this module does not understand is not certain, and needs one more request for its
+//! lease.
 
 /// What a statement's text says.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,21 +11,21 @@ pub(crate) enum Intent<'a> {
     BeginsWriting,
     /// A table gets, loses or changes rows.
     Changes(Target<'a>),
-    /// A table is made, not a temporary one.
+    /// A table is created, and not a temporary one.
     Creates(Target<'a>),
-    /// A view is made: a temporary one may hide a table of the same name.
+    /// A view is created. A temporary view may hide a table of the same name.
     CreatesView,
-    /// A PRAGMA that takes a database's rollback journal away.
+    /// A PRAGMA that turns a database's rollback journal off.
     TurnsJournalOff,
     /// A PRAGMA about whether changed pages may be written before the commit.
     SetsCacheSpill,
-    /// VACUUM: a copy in a temporary database of its own.
+    /// VACUUM, which copies into a temporary database of its own.
     Vacuums,
     /// Anything else.
     Other,
 }
 
-/// The name of a table as a statement has it.
+/// The name of a table, as it is written in a statement.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target<'a> {
     pub(crate) schema: Option<&'a str>,
@@ -39,7 +40,7 @@ impl Intent<'_> {
 
 fn parse<'a>(tokens: &mut Tokens<'a>) -> Option<Intent<'a>> {
     tokens.skip_space();
-    // SQLite takes semicolons before a statement for a part of it.
+    // SQLite treats semicolons before a statement as a part of it.
     while let Some(rest) = tokens.rest.strip_prefix(';') {
         tokens.rest = rest;
         tokens.skip_space();
@@ -71,7 +72,7 @@ fn parse<'a>(tokens: &mut Tokens<'a>) -> Option<Intent<'a>> {
             }
             match kind {
                 "VIEW" => Some(Intent::CreatesView),
-                // With IF NOT EXISTS it may turn out to write nothing.
+                // With IF NOT EXISTS the statement may write nothing.
                 "TABLE" if !is_temporary => {
                     let name = tokens.next().filter(|name| !name.is("IF"))?;
                     Some(Intent::Creates(tokens.target(name)?))
@@ -80,7 +81,7 @@ fn parse<'a>(tokens: &mut Tokens<'a>) -> Option<Intent<'a>> {
             }
         }
         "WITH" => {
-            // The statement follows its tables, whose text is in parentheses.
+            // The verb follows the common table expressions, whose text is in parentheses.
             let mut depth = 0_u32;
             loop {
                 match tokens.next()? {
@@ -108,7 +109,7 @@ fn parse<'a>(tokens: &mut Tokens<'a>) -> Option<Intent<'a>> {
 enum Token<'a> {
     /// A keyword or a name without quotes.
     Word(&'a str),
-    /// A name in quotes, without them; one that has quotes inside is not understood.
+    /// A name in quotes, without the quotes. A name that contains quotes is not understood.
     Quoted(&'a str),
     Symbol(char),
 }
@@ -138,14 +139,14 @@ impl<'a> Tokens<'a> {
         let (end, token): (usize, fn(&'a str) -> Token<'a>) = match first {
             '"' | '`' | '\'' => (1 + self.rest[1..].find(first)? + 1, |text| Token::Quoted(&text[1..text.len() - 1])),
             '[' => (self.rest.find(']')? + 1, |text| Token::Quoted(&text[1..text.len() - 1])),
-            _ if is_of_name(first) => {
-                (self.rest.find(|letter| !is_of_name(letter)).unwrap_or(self.rest.len()), Token::Word)
+            _ if is_name_letter(first) => {
+                (self.rest.find(|letter| !is_name_letter(letter)).unwrap_or(self.rest.len()), Token::Word)
             }
             _ => (first.len_utf8(), |text| Token::Symbol(text.chars().next().unwrap_or_default())),
         };
         let (text, rest) = self.rest.split_at(end);
         self.rest = rest;
-        // A quote that is doubled stands for itself.
+        // A doubled quote stands for one quote inside the name.
         let is_doubled = matches!(first, '"' | '`' | '\'') && rest.starts_with(first);
         (!is_doubled).then(|| token(text))
     }
@@ -164,7 +165,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// What follows `verb`: the table that it changes.
+    /// The table that a statement with this verb changes; the text after the verb is next.
     fn changes(&mut self, verb: &str) -> Option<Intent<'a>> {
         let mut next = self.next()?;
         if matches!(verb, "INSERT" | "UPDATE") && next.is("OR") {
@@ -186,7 +187,7 @@ impl<'a> Tokens<'a> {
         Some(Intent::Changes(self.target(next)?))
     }
 
-    /// The name that begins with `first`.
+    /// The name of which `first` is the first token.
     fn target(&mut self, first: Token<'a>) -> Option<Target<'a>> {
         let first = first.name()?;
         let before = self.rest;
@@ -198,11 +199,11 @@ impl<'a> Tokens<'a> {
     }
 }
 
-fn is_of_name(letter: char) -> bool {
+fn is_name_letter(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '_' || letter == '$' || !letter.is_ascii()
 }
 
-/// `word` in capitals, if it is one of those that matter.
+/// `word` in capitals, if it is one of the keywords that this module knows; otherwise an empty text.
 fn keyword(word: &str) -> &'static str {
     const KEYWORDS: [&str; 15] = [
         "BEGIN",
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_is_in_doubt() {
+    fn every_other_statement_is_uncertain() {
         for sql in [
             "",
             "BEGIN",

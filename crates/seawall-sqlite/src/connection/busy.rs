@@ -1,0 +1,95 @@
+//! How long a connection waits for a lock, and the busy handler that decides it where Seawall knows the timeout.
+
+use super::patience::Patience;
+use super::{Connection, list};
+use crate::failure::guard;
+use crate::sync::locked;
+use std::ffi::{c_int, c_void};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+#[derive(Default)]
+pub(super) struct Busy {
+    patience: Mutex<Patience>,
+    /// The busy handler of the `sqlite3` is Seawall's.
+    handler_is_ours: AtomicBool,
+}
+
+impl Connection {
+    /// The time to wait for the lease; `None` where SQLite's own busy handler decides.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        locked(&self.busy.patience).timeout
+    }
+
+    /// From now on this connection waits so long.
+    pub(crate) fn set_timeout(&self, timeout: Duration) {
+        locked(&self.busy.patience).timeout = Some(timeout);
+    }
+
+    /// Passes the timeout to SQLite, which is about to return it. SQLite's own busy handler, which knows the timeout,
+    /// replaces Seawall's until Seawall's is needed again.
+    pub(crate) fn pass_timeout_to_sqlite(&self) {
+        let (db, Some(timeout)) = (self.db(), self.timeout()) else { return };
+        if !db.is_null() && self.main_is_ours() {
+            let milliseconds = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+            // SAFETY: main's file is open, therefore `db` is. It is in the middle of a call, therefore its mutex, a
+            // recursive one, is this thread's.
+            unsafe { (self.host.api.busy_timeout)(db, milliseconds) };
+        }
+    }
+
+    /// How long the lock call that begins now may wait.
+    pub(crate) fn patience(&self) -> Duration {
+        let main_is_ours = self.main_is_ours();
+        locked(&self.busy.patience).of_lock_call(main_is_ours)
+    }
+
+    /// A lock call has got its lock, or has failed for good. The next wait is another one.
+    pub(crate) fn wait_ended(&self) {
+        locked(&self.busy.patience).wait_ended();
+    }
+
+    /// A lock call is about to return BUSY. Where the timeout is known, Seawall's busy handler decides, whatever
+    /// handler the application has installed since. (Python's `sqlite3` installs SQLite's at every open. That one
+    /// sleeps up to 100 ms between attempts, and other writers take the lease meanwhile.)
+    pub(crate) fn returns_busy(&self) {
+        locked(&self.busy.patience).returns_busy();
+        if self.timeout().is_none() {
+            return;
+        }
+        if let Some(ticket) = &*locked(&self.ticket) {
+            self.busy.handler_is_ours.store(true, Relaxed);
+            // SAFETY: while there is a ticket main's file is open, therefore `db` is. It is in the middle of a call,
+            // therefore its mutex, a recursive one, is this thread's. The context is a number, and SQLite does not
+            // follow it.
+            unsafe { (self.host.api.busy_handler)(self.db(), Some(on_busy), ticket.context()) };
+        }
+    }
+
+    /// Main closes: SQLite's own busy handler replaces Seawall's, with the same timeout.
+    pub(super) fn remove_busy_handler(&self) {
+        let db = self.db();
+        if !self.busy.handler_is_ours.swap(false, Relaxed) || db.is_null() {
+            return;
+        }
+        let milliseconds = self.timeout().map_or(0, |timeout| timeout.as_millis().min(i32::MAX as u128) as c_int);
+        // SAFETY: SQLite closes the files of a connection before it frees the connection, and its mutex, a recursive
+        // one, is this thread's. Only deserialize() closes a file in the middle of a statement.
+        unsafe {
+            if !(self.host.api.next_stmt)(db, std::ptr::null_mut()).is_null() {
+                (self.host.api.busy_timeout)(db, milliseconds);
+            }
+        }
+    }
+}
+
+/// SQLite got a BUSY, and asks whether to try again.
+unsafe extern "C" fn on_busy(context: *mut c_void, count: c_int) -> c_int {
+    guard(0, || {
+        let Some(connection) = list::of_callback(context) else { return 0 };
+        let (again, sleep) = locked(&connection.busy.patience).on_busy(count);
+        std::thread::sleep(sleep);
+        c_int::from(again)
+    })
+}

@@ -1,0 +1,66 @@
+//! How long a connection waits for a lock, between SQLite's busy handler and Seawall's.
+
+use std::time::{Duration, Instant};
+
+/// How long the first lock call waits where only SQLite's busy handler, if there is one, knows the timeout. It is as
+/// long as another writer may keep the lease between two transactions.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// How long a repeated lock call waits then. It is short, because SQLite's busy handler counts only its own sleeps.
+const REPEATED_WAIT: Duration = Duration::from_millis(10);
+/// A lock call or a busy handler that comes within this time after a BUSY belongs to that BUSY.
+const REPEATED_WITHIN: Duration = Duration::from_millis(200);
+/// How long the busy handler sleeps before SQLite tries a plain database again.
+const SLEEP: Duration = Duration::from_millis(5);
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct Patience {
+    /// `None`: SQLite's own busy handler knows the timeout.
+    pub(super) timeout: Option<Duration>,
+    /// When the lock call began in which this statement waits.
+    since: Option<Instant>,
+    /// When a lock call of Seawall's last returned BUSY, until the busy handler was called for it.
+    returned_busy: Option<Instant>,
+    /// SQLite repeats that lock call, because Seawall's busy handler said so.
+    is_repeated: bool,
+}
+
+impl Patience {
+    /// How long the lock call that begins now may wait. If main is not Seawall's, the busy handler is not Seawall's
+    /// either.
+    pub(super) fn of_lock_call(&mut self, main_is_ours: bool) -> Duration {
+        let now = Instant::now();
+        let since = match self.since {
+            Some(since) if self.is_repeated => since,
+            _ => *self.since.insert(now),
+        };
+        match (self.timeout.filter(|_| main_is_ours), self.returned_busy) {
+            (Some(timeout), _) => timeout.saturating_sub(now - since),
+            (None, Some(returned)) if now - returned < REPEATED_WITHIN => REPEATED_WAIT,
+            (None, _) => FIRST_WAIT,
+        }
+    }
+
+    /// A lock call has got its lock, or has failed for good. The next wait is another one.
+    pub(super) fn wait_ended(&mut self) {
+        self.is_repeated = false;
+    }
+
+    /// A lock call is about to return BUSY.
+    pub(super) fn returns_busy(&mut self) {
+        self.returned_busy = Some(Instant::now());
+    }
+
+    /// SQLite got its `count`th BUSY: whether it should try again, and how long to sleep before that. If a lock call of
+    /// Seawall's returned it, that call has already waited. Then SQLite tries again immediately, or not at all. If an
+    /// attached plain database is locked, only another attempt after a short sleep can show that it is free.
+    pub(super) fn on_busy(&mut self, count: i32) -> (bool, Duration) {
+        let ours = self.returned_busy.take().is_some_and(|returned| returned.elapsed() < REPEATED_WITHIN);
+        if !ours && count == 0 {
+            self.since = Some(Instant::now());
+        }
+        let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let again = self.timeout.is_some_and(|timeout| waited < timeout);
+        self.is_repeated = ours && again;
+        (again, if again && !ours { SLEEP } else { Duration::ZERO })
+    }
+}
