@@ -79,13 +79,13 @@ fn a_write_that_is_refused_at_its_beginning_is_one_request() {
     let Some((_folder, a, b)) = machines() else { return };
     commit(&a, &[(1, 1)]).unwrap();
     newest(&b);
-    // Somebody else has the lease, and this one does not wait.
+    // Another writer has the lease, and this one does not wait.
     let holder = a.begin(PATIENCE).unwrap();
     let (busy, result) = cost(&b, || b.begin(Duration::ZERO).map(drop));
     assert_eq!(result.unwrap_err().kind(), seawall::ErrorKind::Busy);
     assert_eq!(busy, Counts { coordinator: 1, ..NOTHING });
     drop(holder);
-    // The snapshot is stale: the lease waits for the second attempt, which asks nobody.
+    // The snapshot is stale: the lease waits for the second attempt, which sends no request.
     let old = newest(&b);
     commit(&a, &[(1, 2)]).unwrap();
     rest();

@@ -26,7 +26,7 @@ events! {
     PageSizeChanged: "a commit changed the page size",
     Index: "a commit wrote an index frame",
     Rotated: "a process began another segment",
-    KeptUntold: "a write began under a lease that was kept from a transaction which had committed nothing",
+    KeptUnknown: "a write began under a lease that was kept from a transaction which had committed nothing",
     Busy: "a writer did not get the lease in time",
     Stale: "a transaction that had read could not write, because its snapshot was stale",
     Superseded: "a commit was refused, because another one came first",

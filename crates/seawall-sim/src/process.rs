@@ -54,7 +54,7 @@ pub(crate) struct Process {
     /// It has no database yet.
     pub(crate) is_opening: bool,
     /// It has named a version under its lease. Therefore all others know its holder.
-    pub(crate) is_lease_told: bool,
+    pub(crate) is_lease_known: bool,
     /// The newest version of its last listing, until it looks that version up.
     pub(crate) listed: Option<Version>,
     /// How many of its appends to segments have failed. A segment that could not be made counts as well.
@@ -82,7 +82,7 @@ impl Process {
             misses_its_reply: false,
             clock_troubled: false,
             is_opening: false,
-            is_lease_told: false,
+            is_lease_known: false,
             listed: None,
             failed_appends: 0,
             seen: 0,

@@ -342,7 +342,7 @@ impl FsOrder for SimStorage {
                 sleeps(&world, version, &text);
                 disk.create(path, text.into_bytes())?;
                 published(&world, disk, head, process);
-                world.with_process(process, |process| process.is_lease_told = true);
+                world.with_process(process, |process| process.is_lease_known = true);
                 Ok(())
             }
         });
@@ -392,7 +392,7 @@ impl FsOrder for SimStorage {
         let process = self.world.my_process();
         let taken = call(&self.world, "lock", Kind::Change, move |world| Ok(world.locks().take(world, lock, process)));
         if matches!((lock, &taken), (Lock::Lease(_), Ok(true))) {
-            self.world.with_process(process, |process| process.is_lease_told = false);
+            self.world.with_process(process, |process| process.is_lease_known = false);
         }
         taken
     }

@@ -221,13 +221,13 @@ impl<'a> Actor<'a> {
                 // Its reads are certain once it has committed, because its version then follows the one that it read. It may begin without a
                 // look only under a lease that an earlier commit made known. Otherwise it would often be refused after it was advised to
                 // try again.
-                let is_told =
-                    self.world.with_process(self.process, |process| process.is_lease_told) || self.world.is_on_table();
+                let is_known =
+                    self.world.with_process(self.process, |process| process.is_lease_known) || self.world.is_on_table();
                 let is_kept = transaction.unconfirmed().is_some();
-                if is_kept && !is_told {
-                    self.world.met(Event::KeptUntold);
+                if is_kept && !is_known {
+                    self.world.met(Event::KeptUnknown);
                 }
-                let least = if is_kept && is_told { 0 } else { begun.least };
+                let least = if is_kept && is_known { 0 } else { begun.least };
                 self.sees(transaction.snapshot(), Begun { least, ..begun });
                 self.fill(transaction)
             }

@@ -97,9 +97,8 @@ fn examine(url: &str, subject: &Subject<'_>) -> Vec<Finding> {
 fn unencrypted(address: &Address) -> Option<Finding> {
     let of_environment = || ENDPOINTS.iter().find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()));
     let host = unencrypted_host(&address.endpoint.clone().or_else(of_environment)?)?;
-    let text = format!(
-        "requests to {host} are not encrypted, so everybody on the way can read the session token and the item"
-    );
+    let text =
+        format!("requests to {host} are not encrypted, so anyone on the way can read the session token and the item");
     Some(Finding::note("encryption", format!("{text}; an endpoint that begins with https:// keeps them secret")))
 }
 
