@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import sqlite3
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import errors
+
+RETURNING = re.compile(r"\bRETURNING\b", re.IGNORECASE)
+FETCHING = ("__iter__", "__next__", "fetchone", "fetchmany", "fetchall")
 
 
 def explained(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,7 +36,8 @@ def cursor_class(base: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
     """A cursor class like `base`, with Seawall's explanations in its errors."""
     if hasattr(base, "_returned"):
         return base
-    cls = type(base.__name__, (base,), {"__module__": base.__module__, "__doc__": base.__doc__, "_returned": None})
+    same = {"__module__": base.__module__, "__doc__": base.__doc__}
+    cls = type(base.__name__, (base,), {**same, "_returned": None, "_executions": 0})
     for name, method in _methods(base).items():
         setattr(cls, name, method)
     return cls
@@ -43,17 +49,24 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
     SQLite commits `INSERT … RETURNING` outside of a transaction when it resets the statement, after the last row.
     Python's sqlite3 reports the error of that reset only to a program that reads all rows. A program that reads the
     first row only, or none, would not notice that the commit failed. Therefore `execute()` reads these rows, which
-    SQLite itself collects before it returns the first one, and keeps them in `_returned` for the fetch methods.
+    SQLite itself collects before it returns the first one, and keeps them in `_returned` for the fetch methods. A class
+    that fetches in its own way is left to do so.
     """
     executes = base.execute
+    fetches_itself = {name for name in FETCHING if isinstance(getattr(base, name), types.FunctionType)}
 
     @functools.wraps(executes)
     def execute(self: Any, sql: str, *parameters: Any) -> Any:
-        if self._returned is not None:
-            self._returned = None
+        self._returned = None
+        self._executions += 1
         try:
             result = executes(self, sql, *parameters)
-            if _may_write(self, sql) and self.description is not None and not self.connection.in_transaction:
+            if (
+                self.description is not None
+                and RETURNING.search(sql)
+                and not fetches_itself
+                and not self.connection.in_transaction
+            ):
                 self._returned = iter(base.fetchall(self))
         except Exception as error:
             if explanation := errors.explained(error):
@@ -70,27 +83,33 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
         @functools.wraps(method)
         def executes(self: Any, *arguments: Any) -> Any:
             self._returned = None
+            self._executions += 1
             return method(self, *arguments)
 
         return explained(executes)
 
     def rows(self: Any) -> Iterator[Any]:
-        """Iterate without a Python call for each row."""
-        if self._returned is not None:
-            yield from self._returned
-            return
+        """Iterate without a Python call for each row. If another statement is executed meanwhile, go on with its rows."""
+        execution = -1
         try:
-            # StopIteration from a step ends it. The second argument is a value that no row equals.
-            yield from iter(functools.partial(base.__next__, self), _methods)
+            while execution != self._executions:
+                execution = self._executions
+                # StopIteration from a step ends it. The second argument is a value that no row equals.
+                rows = self._returned or iter(functools.partial(base.__next__, self), _methods)
+                for row in rows:
+                    yield row
+                    if execution != self._executions:
+                        break
         except Exception as error:
             if explanation := errors.explained(error):
                 raise explanation from None
             raise
 
     def many(returned: Iterator[Any], cursor: Any, size: int | None = None) -> list[Any]:
-        return list(itertools.islice(returned, cursor.arraysize if size is None else size))
+        size = cursor.arraysize if size is None else size
+        return list(returned if size < 0 else itertools.islice(returned, size))
 
-    return {
+    methods: dict[str, Callable[..., Any]] = {
         "execute": execute,
         "executemany": forgetting(base.executemany),
         "executescript": forgetting(base.executescript),
@@ -101,11 +120,7 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
         "fetchmany": _fetching(base.fetchmany, many),
         "fetchall": _fetching(base.fetchall, lambda returned, cursor: list(returned)),
     }
-
-
-def _may_write(cursor: Any, sql: str) -> bool:
-    # Python's sqlite3 counts the rows of INSERT, UPDATE, DELETE and REPLACE, which it recognizes by their first word.
-    return cursor.rowcount >= 0 or sql.lstrip()[:4].upper() == "WITH"
+    return {name: method for name, method in methods.items() if name not in fetches_itself}
 
 
 def _fetching(method: Callable[..., Any], kept: Callable[..., Any]) -> Callable[..., Any]:

@@ -71,3 +71,38 @@ def test_what_a_cursor_can_be(connection: sqlite3.Connection) -> None:
     for wrong in (str, lambda connection: None):
         with pytest.raises(TypeError):
             connection.cursor(wrong)  # type: ignore[type-var]
+
+
+def test_a_query_is_read_as_it_is_asked_for(connection: sqlite3.Connection) -> None:
+    endless = "WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
+    assert connection.execute(endless).fetchmany(3) == [(1,), (2,), (3,)]
+
+
+def test_another_statement_in_the_loop_over_its_rows(connection: sqlite3.Connection) -> None:
+    stock = sqlite3.connect(":memory:", isolation_level=None)
+    stock.execute("CREATE TABLE t (a)")
+
+    def loop(connection: sqlite3.Connection, first: str, then: str) -> list[tuple[int, ...]]:
+        connection.execute("DELETE FROM t")
+        connection.execute("INSERT INTO t VALUES (1), (2), (3)")
+        cursor = connection.cursor()
+        seen = []
+        for row in cursor.execute(first):
+            seen.append(row)
+            if len(seen) == 1:
+                cursor.execute(then)
+        return seen
+
+    select, update = "SELECT a FROM t", "UPDATE t SET a = a + 100 RETURNING a"
+    for first, then in ((select, update), (update, select), (select, "SELECT 7"), (update, update)):
+        assert loop(connection, first, then) == loop(stock, first, then), (first, then)
+
+
+def test_a_class_that_fetches_in_its_own_way(connection: sqlite3.Connection) -> None:
+    class Named(sqlite3.Cursor):
+        def __next__(self) -> dict[str, int]:
+            return dict(zip((name for name, *_ in self.description), super().__next__(), strict=True))
+
+    assert list(connection.cursor(Named).execute("SELECT 1 AS one")) == [{"one": 1}]
+    assert next(iter(connection.cursor(Named).execute(INSERT))) == {"number": 1}
+    assert connection.execute(INSERT).fetchmany(-1) == [(1,), (2,), (3,), (4,), (5,)]

@@ -192,7 +192,14 @@ def test_a_change_of_the_page_size_that_does_not_fit(connect: Connect, small: Pa
     ],
 )
 @pytest.mark.parametrize(
-    "sql", ["UPDATE t SET a = {} RETURNING 1", "WITH x AS (SELECT {} b) UPDATE t SET a = (SELECT b FROM x) RETURNING 1"]
+    "sql",
+    [
+        "UPDATE t SET a = {} RETURNING 1",
+        "WITH x AS (SELECT {} b) UPDATE t SET a = (SELECT b FROM x) RETURNING 1",
+        "/* by a tool */ WITH x AS (SELECT {} b) UPDATE t SET a = (SELECT b FROM x) returning 1",
+        "-- by a tool\n; UPDATE t SET a = {} RETURNING 1",
+        "\ufeffUPDATE t SET a = {} RETURNING 1",
+    ],
 )
 def test_a_statement_with_returning_that_does_not_fit(
     connect: Connect, small: Path, sql: str, use: Callable[[sqlite3.Cursor], object]
