@@ -89,7 +89,7 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
         return explained(executes)
 
     def rows(self: Any) -> Iterator[Any]:
-        """Iterate without a Python call for each row. If another statement is executed meanwhile, go on with its rows."""
+        """Iterate without a Python call for each row. After another statement, go on with the rows of that one."""
         execution = -1
         try:
             while execution != self._executions:
