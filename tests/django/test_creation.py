@@ -128,7 +128,7 @@ def test_keepdb_and_what_it_leaves(project: Project) -> None:
 
     ended = project.test()
     assert ended.returncode == 1
-    assert "Use --noinput to replace it, or --keepdb to go on with it." in ended.stderr
+    assert "Use --noinput to replace it, or --keepdb to use it again." in ended.stderr
     assert "Tests cancelled." in ended.stderr
     assert project.test_databases() == kept
 
