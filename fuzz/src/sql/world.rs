@@ -123,7 +123,7 @@ impl World {
     pub(super) fn restart(&mut self, machine: u8) {
         let machine = usize::from(machine) % MACHINES;
         for client in self.clients.iter_mut().filter(|client| client.machine == machine) {
-            (client.connection, client.transaction) = (None, None);
+            (client.connection, client.transaction, client.without_journal) = (None, None, false);
         }
         // With a process go its locks; this one goes on, and knows nothing of its death.
         let booted = self.boot();
