@@ -57,13 +57,16 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
 
     @functools.wraps(executes)
     def execute(self: Any, sql: str, *parameters: Any) -> Any:
-        self._returned = None
-        self._executions += 1
+        # Every statement passes here. Most change none of these, which cursors have from their class.
+        if self._returned is not None:
+            self._returned = None
+        if self._executions:
+            self._executions += 1
         try:
             result = executes(self, sql, *parameters)
             if (
-                self.description is not None
-                and RETURNING.search(sql)
+                _may_return(sql)
+                and self.description is not None
                 and not fetches_itself
                 and not self.connection.in_transaction
             ):
@@ -83,14 +86,16 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
         @functools.wraps(method)
         def executes(self: Any, *arguments: Any) -> Any:
             self._returned = None
-            self._executions += 1
+            if self._executions:
+                self._executions += 1
             return method(self, *arguments)
 
         return explained(executes)
 
     def rows(self: Any) -> Iterator[Any]:
         """Iterate without a Python call for each row. After another statement, go on with the rows of that one."""
-        execution = -1
+        execution = 0
+        self._executions = self._executions or 1  # From now on they are counted.
         try:
             while execution != self._executions:
                 execution = self._executions
@@ -121,6 +126,11 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
         "fetchall": _fetching(base.fetchall, lambda returned, cursor: list(returned)),
     }
     return {name: method for name, method in methods.items() if name not in fetches_itself}
+
+
+@functools.lru_cache(maxsize=1024)
+def _may_return(sql: str) -> bool:
+    return RETURNING.search(sql) is not None
 
 
 def _fetching(method: Callable[..., Any], kept: Callable[..., Any]) -> Callable[..., Any]:
