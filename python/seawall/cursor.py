@@ -24,8 +24,7 @@ def explained(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*args, **kwargs)
         except Exception as error:
-            if explanation := errors.explained(error):
-                raise explanation from None
+            errors.explain(error)
             raise
 
     return explained
@@ -37,7 +36,7 @@ def cursor_class(base: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
     if hasattr(base, "_returned"):
         return base
     same = {"__module__": base.__module__, "__doc__": base.__doc__}
-    cls = type(base.__name__, (base,), {**same, "_returned": None, "_executions": 0})
+    cls = type(base.__name__, (base,), {**same, "_returned": None, "_executions": 0, "_is_watched": False})
     for name, method in _methods(base).items():
         setattr(cls, name, method)
     return cls
@@ -52,16 +51,14 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
     SQLite itself collects before it returns the first one, and keeps them in `_returned` for the fetch methods. A class
     that fetches in its own way is left to do so.
     """
-    executes = base.execute
+    executes, own_fetchmany = base.execute, explained(base.fetchmany)
     fetches_itself = {name for name in FETCHING if isinstance(getattr(base, name), types.FunctionType)}
 
     @functools.wraps(executes)
     def execute(self: Any, sql: str, *parameters: Any) -> Any:
-        # Every statement passes here. Most change none of these, which cursors have from their class.
-        if self._returned is not None:
-            self._returned = None
-        if self._executions:
-            self._executions += 1
+        # Every statement passes here, therefore the rest is done only for a cursor that needs it.
+        if self._is_watched:
+            self._watch()
         try:
             result = executes(self, sql, *parameters)
             if (
@@ -71,11 +68,17 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
                 and not self.connection.in_transaction
             ):
                 self._returned = iter(base.fetchall(self))
+                self._is_watched = True
         except Exception as error:
-            if explanation := errors.explained(error):
-                raise explanation from None
+            errors.explain(error)
             raise
         return result
+
+    def watch(self: Any) -> None:
+        """Another statement is executed: forget the rows of the one before."""
+        self._returned = None
+        self._executions += 1
+        self._is_watched = True
 
     @functools.wraps(base.close)
     def close(self: Any) -> None:
@@ -85,17 +88,15 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
     def forgetting(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def executes(self: Any, *arguments: Any) -> Any:
-            self._returned = None
-            if self._executions:
-                self._executions += 1
+            self._watch()
             return method(self, *arguments)
 
         return explained(executes)
 
     def rows(self: Any) -> Iterator[Any]:
         """Iterate without a Python call for each row. After another statement, go on with the rows of that one."""
-        execution = 0
-        self._executions = self._executions or 1  # From now on they are counted.
+        execution = None
+        self._is_watched = True
         try:
             while execution != self._executions:
                 execution = self._executions
@@ -106,24 +107,27 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
                     if execution != self._executions:
                         break
         except Exception as error:
-            if explanation := errors.explained(error):
-                raise explanation from None
+            errors.explain(error)
             raise
 
-    def many(returned: Iterator[Any], cursor: Any, size: int | None = None) -> list[Any]:
-        size = cursor.arraysize if size is None else size
-        return list(returned if size < 0 else itertools.islice(returned, size))
+    @functools.wraps(base.fetchmany)
+    def fetchmany(self: Any, *size: Any, **named: Any) -> Any:
+        if self._returned is None:
+            return own_fetchmany(self, *size, **named)
+        (many,) = size or named.values() or (self.arraysize,)
+        return list(self._returned if many < 0 else itertools.islice(self._returned, many))
 
     methods: dict[str, Callable[..., Any]] = {
+        "_watch": watch,
         "execute": execute,
         "executemany": forgetting(base.executemany),
         "executescript": forgetting(base.executescript),
         "close": close,
         "__iter__": rows,
-        "__next__": _fetching(base.__next__, lambda returned, cursor: next(returned)),
-        "fetchone": _fetching(base.fetchone, lambda returned, cursor: next(returned, None)),
-        "fetchmany": _fetching(base.fetchmany, many),
-        "fetchall": _fetching(base.fetchall, lambda returned, cursor: list(returned)),
+        "__next__": _fetching(base.__next__, next),
+        "fetchone": _fetching(base.fetchone, lambda returned: next(returned, None)),
+        "fetchmany": fetchmany,
+        "fetchall": _fetching(base.fetchall, list),
     }
     return {name: method for name, method in methods.items() if name not in fetches_itself}
 
@@ -133,18 +137,17 @@ def _may_return(sql: str) -> bool:
     return RETURNING.search(sql) is not None
 
 
-def _fetching(method: Callable[..., Any], kept: Callable[..., Any]) -> Callable[..., Any]:
+def _fetching(method: Callable[[Any], Any], kept: Callable[[Iterator[Any]], Any]) -> Callable[[Any], Any]:
     """`method`, with explained errors; or `kept`, if `execute()` has read the rows already."""
 
     @functools.wraps(method)
-    def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def fetch(self: Any) -> Any:
         if self._returned is not None:
-            return kept(self._returned, self, *args, **kwargs)
+            return kept(self._returned)
         try:
-            return method(self, *args, **kwargs)
+            return method(self)
         except Exception as error:
-            if explanation := errors.explained(error):
-                raise explanation from None
+            errors.explain(error)
             raise
 
     return fetch

@@ -120,6 +120,12 @@ def explained(error: Exception) -> Exception | None:
     return explanation
 
 
+def explain(error: Exception) -> None:
+    """Raise the exception to raise instead of SQLite's `error`, if Seawall knows more about it."""
+    if explanation := explained(error):
+        raise explanation from None
+
+
 def raised(failed: _native.Failed) -> Exception:
     """The exception for a failure outside of any connection."""
     _code, kind, _commit, text = failed.args

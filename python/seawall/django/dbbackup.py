@@ -55,7 +55,8 @@ class SeawallConnector(BaseDBConnector):
             source.execute("SELECT 1 FROM sqlite_master").fetchall()
             source.backup(self.connection.connection)
         except sqlite3.Error as error:
-            raise errors.explained(error) or error from None
+            errors.explain(error)
+            raise
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:
