@@ -46,6 +46,37 @@ unsafe fn prepare(host: &'static Host, db: *mut Sqlite3) -> Result<(), &'static 
     Ok(())
 }
 
+/// Finds or registers Seawall in the SQLite that calls, and prepares the connection. With `for_others`, SQLite will call
+/// [`on_connection`] for each later connection, too. Returns `done`, or SQLite's code for an error that `message` explains.
+///
+/// # Safety
+/// SQLite calls an entry point with these arguments.
+unsafe fn enter(
+    db: *mut Sqlite3,
+    message: *mut *mut c_char,
+    routines: *const Routines,
+    for_others: bool,
+    done: c_int,
+) -> c_int {
+    guard(abi::ERROR, || {
+        // SAFETY: guaranteed by the caller. `on_connection` is an entry point, too.
+        unsafe {
+            let host = match host_of(routines) {
+                Ok(host) => host,
+                Err(text) => return api::explain(routines, message, &text),
+            };
+            let entry: Entry = on_connection;
+            if for_others && (host.api.auto_extension)(entry) != abi::OK {
+                return api::explain(routines, message, "SQLite has no memory to register Seawall");
+            }
+            match prepare(host, db) {
+                Ok(()) => done,
+                Err(text) => api::explain(routines, message, text),
+            }
+        }
+    })
+}
+
 /// SQLite calls this function for every new connection, whether Seawall's or not.
 ///
 /// # Safety
@@ -55,21 +86,12 @@ pub(crate) unsafe extern "C" fn on_connection(
     message: *mut *mut c_char,
     routines: *const Routines,
 ) -> c_int {
-    guard(abi::ERROR, || {
-        // SAFETY: SQLite calls an entry point, with its arguments.
-        unsafe {
-            match host_of(routines) {
-                Ok(host) => match prepare(host, db) {
-                    Ok(()) => abi::OK,
-                    Err(text) => api::explain(routines, message, text),
-                },
-                Err(text) => api::explain(routines, message, &text),
-            }
-        }
-    })
+    // SAFETY: SQLite calls an entry point.
+    unsafe { enter(db, message, routines, false, abi::OK) }
 }
 
-/// The entry point of the loadable extension: registers the VFS `seawall` in the SQLite that loads it.
+/// The entry point of the loadable extension: registers the VFS `seawall` in the SQLite that loads it. The VFS stays in
+/// SQLite's list after this connection closes, therefore the library must stay loaded.
 ///
 /// # Safety
 /// Only SQLite calls it.
@@ -79,22 +101,6 @@ pub unsafe extern "C" fn sqlite3_seawall_init(
     message: *mut *mut c_char,
     routines: *const Routines,
 ) -> c_int {
-    guard(abi::ERROR, || {
-        // SAFETY: SQLite calls an entry point, with its arguments. `on_connection` is an entry point, too.
-        unsafe {
-            let host = match host_of(routines) {
-                Ok(host) => host,
-                Err(text) => return api::explain(routines, message, &text),
-            };
-            let entry: Entry = on_connection;
-            if (host.api.auto_extension)(entry) != abi::OK {
-                return api::explain(routines, message, "SQLite has no memory to register Seawall");
-            }
-            if let Err(text) = prepare(host, db) {
-                return api::explain(routines, message, text);
-            }
-        }
-        // The VFS stays in SQLite's list after this connection closes, therefore the library must stay loaded.
-        abi::OK_LOAD_PERMANENTLY
-    })
+    // SAFETY: SQLite calls an entry point.
+    unsafe { enter(db, message, routines, true, abi::OK_LOAD_PERMANENTLY) }
 }

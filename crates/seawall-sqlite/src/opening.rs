@@ -65,9 +65,14 @@ pub(crate) unsafe fn open(
     let asked_flags = flags & (abi::OPEN_READONLY | abi::OPEN_READWRITE | abi::OPEN_CREATE);
     // SAFETY: guaranteed by the caller.
     let journal_names = unsafe { JournalNames::of(&host.api, name) };
-    let is_named = parameters.names_vfs || in_folder(path, "").is_dir();
-    // SAFETY: guaranteed by the caller.
-    let found = unsafe { find(host, name, path, flags, access, is_named) };
+    let has_id = in_folder(path, "/id").symlink_metadata().is_ok();
+    let has_folder = has_id || in_folder(path, "").is_dir();
+    let is_named = parameters.names_vfs || has_folder;
+    let found = match has_id {
+        true => Found::Seawall,
+        // SAFETY: guaranteed by the caller.
+        false => unsafe { find_without_id(host, name, path, flags, access, has_folder, is_named) },
+    };
     let exists = matches!(found, Found::Seawall);
     if is_named && matches!(found, Found::Plain(_) | Found::Nothing) {
         seawall::check(path, &parameters.options)?;
@@ -77,9 +82,7 @@ pub(crate) unsafe fn open(
         // As in stock SQLite an empty file is made. It is not made if the file may still be refused. It is not made
         // either if there is a folder, because a removal may have been interrupted, and the first use checks the
         // folder.
-        Found::Nothing if parameters.has_ours && !is_named || in_folder(path, "").is_dir() => {
-            Some(PlainFile::default())
-        }
+        Found::Nothing if parameters.has_ours && !is_named || has_folder => Some(PlainFile::default()),
         // SAFETY: guaranteed by the caller.
         Found::Nothing => Some(unsafe { inspect(host, name, flags) }),
         Found::Seawall | Found::Unusable => None,
@@ -105,17 +108,15 @@ pub(crate) unsafe fn open(
 
 /// # Safety
 /// As for [`open`].
-unsafe fn find(
+unsafe fn find_without_id(
     host: &'static Host,
     name: *const c_char,
     path: &Path,
     flags: c_int,
     access: Access,
+    has_folder: bool,
     is_named: bool,
 ) -> Found {
-    if in_folder(path, "/id").symlink_metadata().is_ok() {
-        return Found::Seawall;
-    }
     match fs::metadata(path) {
         Ok(found) if found.is_file() => {
             // SAFETY: guaranteed by the caller.
@@ -123,7 +124,7 @@ unsafe fn find(
             match state_of(&plain.beginning) {
                 // If its folder exists without `id`, another process may be making a database. The first use waits for
                 // that.
-                NameState::Protected if !in_folder(path, "").is_dir() => Found::Seawall,
+                NameState::Protected if !has_folder => Found::Seawall,
                 _ if is_named && access == Access::ReadOnly => Found::Unusable,
                 _ => Found::Plain(plain),
             }
