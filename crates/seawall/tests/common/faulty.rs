@@ -346,8 +346,8 @@ impl FsOrder for Faulty {
     fn sync_published(&self) -> io::Result<()> {
         self.call(Call::SyncPublished, || self.inner.sync_published())
     }
-    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
-        let stamps = self.call(Call::Named, || self.inner.stamps(versions, anew))?;
+    fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>> {
+        let stamps = self.call(Call::Named, || self.inner.stamps(versions, fresh))?;
         let Some(server) = &self.server else { return Ok(stamps) };
         Ok(versions.iter().zip(stamps).map(|(version, stamp)| server.stamp(*version, stamp)).collect())
     }
