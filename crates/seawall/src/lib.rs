@@ -96,6 +96,7 @@ pub use ports::moment::Moment;
 pub use ports::stock_sqlite::{HeldFile, PlainSqlite};
 pub use read::pages::Page;
 pub use read::snapshot::{PageSource, Snapshot};
+pub use read::tip::FORKED_INSIDE;
 pub use shown::Shown;
 pub use to_come::ToCome;
 pub use write::transaction::Transaction;

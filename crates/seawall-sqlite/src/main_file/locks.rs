@@ -8,7 +8,7 @@ use crate::fork;
 use crate::parameters::Freshness;
 use crate::request;
 use crate::writing::Writing;
-use seawall::{Access, ErrorKind, Moment, Transaction};
+use seawall::{Access, ErrorKind, FORKED_INSIDE, Moment, Transaction};
 
 /// Why a file is refused that SQLite lets several connections use.
 pub(crate) const SHARED_CACHE: &str = "SQLite's shared cache (SQLITE_OPEN_SHAREDCACHE, sqlite3_enable_shared_cache) \
@@ -153,8 +153,7 @@ impl MainFile {
         if self.opened()?.is_current() {
             return Ok(());
         }
-        let text = "this process was forked inside the transaction, which belongs to its parent. Nothing was written. Roll back";
-        Err(Failure::refusal(abi::IOERR, text))
+        Err(Failure::refusal(abi::IOERR, FORKED_INSIDE))
     }
 
     /// A lock call is about to fail. If SQLite tries again, it begins with a new snapshot, and gets the lease together

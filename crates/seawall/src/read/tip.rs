@@ -24,11 +24,11 @@ const OLDEST_READ: Duration = Duration::from_secs(15 * 60 / 2);
 
 /// The error in a child that uses what its parent opened.
 pub(crate) const FORKED: &str =
-    "this process was forked from the one that opened the database. Nothing was written: open it anew";
+    "this process was forked from the one that opened the database. Nothing was written. Open it again";
 
-/// The same, in a transaction: there an inherited page map can be read.
-const FORKED_INSIDE: &str =
-    "this process was forked inside the transaction, which is its parent's. Nothing was written; roll back";
+/// The error in a child that goes on with its parent's transaction. There an inherited page map can be read.
+pub const FORKED_INSIDE: &str =
+    "this process was forked inside the transaction, which belongs to its parent. Nothing was written. Roll back";
 
 /// What this process knows of the newest version of one database.
 pub(crate) struct Tip {
