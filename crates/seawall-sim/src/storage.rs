@@ -161,6 +161,15 @@ impl Storage for SimStorage {
         let _ = FOLDERS.iter().rev().try_for_each(|folder| self.remove_folder(folder));
     }
 
+    fn clear(&self) -> io::Result<()> {
+        // No simulated process removes a database.
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn may_write(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn inode(&self, file: File) -> io::Result<Option<u64>> {
         self.counters.count(Operation::Metadata);
         Ok(self.find_now(&path_of(file))?.map(Disk::number))

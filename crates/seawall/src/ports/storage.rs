@@ -167,9 +167,7 @@ pub trait Storage: Send + Sync {
     /// The same, and first those inside it that are empty. NAME is held, so that no other adopter uses them.
     fn discard_folders(&self);
     /// Removes what is left of a database whose removal was cut short. NAME is held, and `id` is gone.
-    fn clear(&self) -> io::Result<()> {
-        Ok(())
-    }
+    fn clear(&self) -> io::Result<()>;
     /// The inode number of a file, `None` if it is not there now: an earlier miss, which an NFS client remembers for half a minute, is
     /// no answer.
     fn inode(&self, file: File) -> io::Result<Option<u64>>;
@@ -197,9 +195,7 @@ pub trait Storage: Send + Sync {
 
     /// Whether this process may make files in the database's folder; the error says why it may not. Where that cannot be asked, it may,
     /// and finds out by doing it.
-    fn may_write(&self) -> io::Result<()> {
-        Ok(())
-    }
+    fn may_write(&self) -> io::Result<()>;
     /// Both clocks.
     fn now(&self) -> Moment;
     /// Waits.

@@ -126,7 +126,7 @@ impl Commits {
     }
 
     pub(super) fn versions(&self) -> io::Result<Vec<Version>> {
-        // A list from the client's cache could be old. Linux 6.1 asks anew where "." is opened, but nothing promises that.
+        // A list from the client's cache could be old. Linux 6.1 asks the server again where "." is opened, but nothing promises that.
         if self.network {
             look_at(&self.folder)?;
         }
@@ -157,8 +157,8 @@ impl Commits {
         self.folder.sync_all()
     }
 
-    pub(super) fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
-        if anew && self.network {
+    pub(super) fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>> {
+        if fresh && self.network {
             look_at(&self.folder)?;
         }
         versions.iter().map(|version| self.stamp(*version)).collect()
@@ -178,7 +178,7 @@ impl Commits {
     }
 }
 
-/// Makes the kernel ask anew for `folder`, so that it drops what it remembers of names there, if they have changed; what it was told.
+/// Makes the kernel ask the server again for `folder`, so that it drops what it remembers of names there, if they have changed; what it was told.
 pub(super) fn look_at(folder: impl AsFd) -> io::Result<Statx> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
     Ok(rustix::fs::statx(folder, c"", flags, StatxFlags::BASIC_STATS)?)
@@ -285,10 +285,10 @@ impl FsOrder for OsStorage {
         self.commits()?.sync()
     }
 
-    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>> {
+    fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>> {
         self.ask(|commits| {
             self.counters.count(Operation::Metadata);
-            commits.stamps(versions, anew)
+            commits.stamps(versions, fresh)
         })
     }
 

@@ -85,8 +85,8 @@ impl OsStorage {
         Ok((opened, found))
     }
 
-    /// Whether this process may make files in `database`, the open folder of the database, or only in the folder of its segments. What the
-    /// kernel is asked about the database's folder it was told when `id` was looked for there just now: no remote call.
+    /// Whether this process may make files in `database`, the open folder of the database, or only in the folder of its segments. The
+    /// first costs no remote call: the kernel knows the answer since `id` was looked for there.
     pub(super) fn may_make_files(&self, database: &Arc<Folder>) -> io::Result<()> {
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
         if database.may(".".as_ref(), wanted).is_ok() {

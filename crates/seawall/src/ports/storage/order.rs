@@ -55,9 +55,9 @@ pub trait FsOrder: Storage {
     fn publish(&self, version: Version, record: &str) -> io::Result<()>;
     /// Makes what was published durable on a local disk; costs no call on a network file system.
     fn sync_published(&self) -> io::Result<()>;
-    /// The stamps of `versions`, one after the other; as of a moment after this call began if `anew`, and otherwise as of the last look
+    /// The stamps of `versions`, one after the other; as of a moment after this call began if `fresh`, and otherwise as of the last look
     /// or publication, or later.
-    fn stamps(&self, versions: &[Version], anew: bool) -> io::Result<Vec<Option<Stamp>>>;
+    fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>>;
     /// On a network file system: waits until every name that is being made in `commits/` is there, and has every client look names up again.
     /// A server may tell of a change before it finds the new name, and a client that looked in between remembers that there is none.
     /// `home` is the one that the head names: in a copy of that folder no names are made, and nothing is changed.

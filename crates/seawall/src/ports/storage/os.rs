@@ -1,7 +1,7 @@
 //! The storage of this machine: a local disk, or a network file system that it has mounted.
 //!
 //! What network file systems do was measured on NFSv4.1: a file that somebody else appends to must be read with
-//! O_DIRECT or opened anew; folders are synced everywhere, for on NFS that call costs nothing.
+//! O_DIRECT or opened again; folders are synced everywhere, for on NFS that call costs nothing.
 
 use super::at_once::at_once;
 use super::commits::nanoseconds;
@@ -121,7 +121,7 @@ impl OsStorage {
         self.network && matches!(file, File::Segment(_)) && self.direct.load(Ordering::Relaxed)
     }
 
-    /// Reads; says whether a file had to be opened. What comes up short or stale is tried once more on a file opened anew.
+    /// Reads; says whether a file had to be opened. A read that is short or stale is tried once more on a file that is opened again.
     fn read_uncounted(&self, span: Span) -> io::Result<(Vec<u8>, bool)> {
         let (file, opened) = self.open_for_reading(span.file)?;
         match read_at(&file, span) {
@@ -156,7 +156,7 @@ impl Storage for OsStorage {
     }
 
     fn create_folders(&self) -> io::Result<()> {
-        // NAME is there now, and its rights are asked for anew: they are those of all that is made. Without it, the umask says.
+        // NAME is there now, and its rights are asked for again: they are those of all that is made. Without it, the umask says.
         let rights = or_none(self.rights_now())?;
         let parent = self.parent(Use::List)?;
         let make = |folder: &Folder, name: &OsStr| {
