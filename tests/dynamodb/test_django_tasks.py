@@ -84,7 +84,7 @@ class Project:
         self.run("-c", ENQUEUE, *lines)
 
     def worker(self, interval: float) -> subprocess.Popen[str]:
-        """Start a worker that looks so often; it waits by chance before it begins, unless it is told not to."""
+        """Start a worker with this interval. It begins after a random delay, unless the option here turns that off."""
         command = [sys.executable, "-m", "django", "db_worker", f"--interval={interval}", "--no-startup-delay"]
         return subprocess.Popen(
             command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -204,7 +204,7 @@ def test_a_change_of_the_page_size_that_does_not_fit(connect: Connect, small: Pa
 def test_a_statement_with_returning_that_does_not_fit(
     connect: Connect, small: Path, sql: str, use: Callable[[sqlite3.Cursor], object]
 ) -> None:
-    """It is committed when SQLite resets it, after the last row: however few of them a program fetches, it is told."""
+    """SQLite commits it when it resets it, after the last row. The error comes even if a program fetches fewer rows."""
     connection = connect(small / "db.sqlite3")
     connection.execute("CREATE TABLE t (a)")
     connection.execute("INSERT INTO t VALUES (1), (1)")

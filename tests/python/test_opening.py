@@ -159,7 +159,7 @@ def test_threads_whose_first_use_races(db: Path) -> None:
 
 
 def test_a_thread_does_not_wait_for_another_ones_timeout(db: Path) -> None:
-    """While one waits for stock SQLite with much patience, another that has none is told at once."""
+    """While a connection with a long timeout waits for stock SQLite, another one without a timeout fails at once."""
     with locked_by_stock(db) as stock:
         patient = seawall.connect(db, isolation_level=None, check_same_thread=False, timeout=20)
         waiting = threading.Thread(target=patient.execute, args=("INSERT INTO t VALUES (2)",))
