@@ -90,7 +90,7 @@ def test_the_first_request_after_dead_connections(shared: Shared) -> None:
     began = time.monotonic()
     connection.execute("INSERT INTO t VALUES (1)")
     assert time.monotonic() - began < 2, "one answer is waited for in vain, then a new connection is made"
-    # Idle for longer than a connection is trusted: no request waits on a dead connection. The client may have closed it by now.
+    # Idle for longer than a connection is trusted: no request waits on a dead one. The client may have closed it.
     time.sleep(5.2)
     shared.proxy.black_hole()
     assert shared.requests(lambda: connection.execute("SELECT * FROM t").fetchall()) == {"GetItem": 1}
