@@ -23,7 +23,7 @@ events! {
     RolledBack: "a transaction was rolled back",
     Shrank: "a commit made the database smaller",
     Regrew: "a commit made it larger again",
-    PageSizeChanged: "a commit changed the page size",
+    Repaginated: "a commit repaginated the database",
     Index: "a commit wrote an index frame",
     Rotated: "a process began another segment",
     KeptUnknown: "a write began under a lease that was kept from a transaction which had committed nothing",

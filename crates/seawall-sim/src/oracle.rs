@@ -120,13 +120,13 @@ impl Oracle {
             return Err(format!("version {} does not follow version {}", head.version.0, last.head.version.0));
         }
         let mut events = Vec::new();
-        let changes_page_size = last.page_size.is_some_and(|size| size != frame.page_size);
-        if changes_page_size {
+        let is_repaginated = last.page_size.is_some_and(|size| size != frame.page_size);
+        if is_repaginated {
             let numbers = pages.iter().map(|(page, ..)| page.0);
             if !numbers.eq(1..=frame.page_count) {
                 return Err(format!("version {} has another page size, and not every page", head.version.0));
             }
-            events.push(Event::PageSizeChanged);
+            events.push(Event::Repaginated);
         } else if frame.page_count < last.page_count {
             events.push(Event::Shrank);
         } else if self.chain.iter().any(|link| link.page_count > last.page_count) && frame.page_count > last.page_count
@@ -150,8 +150,8 @@ impl Oracle {
         }
         for (page, number, sum) in pages {
             if Some(number) != transaction {
-                // Pages by which the database grew unwritten are zero. A commit that only changes the page size has others' pages.
-                if number != 0 && !changes_page_size {
+                // Pages by which the database grew unwritten are zero. A commit that repaginates has the pages of others.
+                if number != 0 && !is_repaginated {
                     return Err(format!("version {} has pages of two transactions", head.version.0));
                 }
             }

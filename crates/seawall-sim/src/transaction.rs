@@ -346,7 +346,7 @@ impl<'a> Actor<'a> {
             return false;
         }
         if world.by_chance(0.05) {
-            return self.change_page_size(transaction, number, &snapshot);
+            return self.commit_repaginated(transaction, number, &snapshot);
         }
         let page_count = match world.pick(0..=9) {
             0 if transaction.page_count() > 1 => world.pick(1..=transaction.page_count().into()) as u32,
@@ -363,8 +363,8 @@ impl<'a> Actor<'a> {
         self.conclude(number, &snapshot, committed, &written, failed_before)
     }
 
-    /// Commits with another page size: the same bytes, in larger or smaller pages.
-    fn change_page_size(&mut self, mut transaction: Transaction, number: Number, before: &Snapshot) -> bool {
+    /// Commits in another page size, so that the commit repaginates the database: the same bytes, in larger or smaller pages.
+    fn commit_repaginated(&mut self, mut transaction: Transaction, number: Number, before: &Snapshot) -> bool {
         let (world, old) = (self.world, page_size(&transaction));
         let bytes: Result<Vec<u8>, Error> = (1..=transaction.page_count()).try_fold(Vec::new(), |mut bytes, page| {
             bytes.extend_from_slice(&transaction.read_page(PageNo(page))?);

@@ -33,7 +33,7 @@ fn a_short_campaign_finds_nothing() {
         Event::MarkedRefused,
         Event::ListerSlept,
         Event::Settled,
-        Event::PageSizeChanged,
+        Event::Repaginated,
     ] {
         assert!(
             campaign.events[event as usize] > 0,

@@ -63,7 +63,7 @@ mutations! {
     CacheByPage "32b" "The page cache knows a page by its number alone, without its place."
     DigestUnchecked "33" "A commit frame's digest is not compared with the head's."
     RegrownNotWritten "34" "Pages that were cut off come back when the database grows again."
-    CutAnewInPart "45" "A commit that changes the page size has only what was written in it."
+    RepaginatedInPart "45" "A commit that repaginates the database has only the pages that were written in it."
     ReadersDoNotSettle "35" "A reader goes on past a commit whose outcome is unknown."
     TakenIsFailure "36" "A number that is named already is reported as a failure, without a look whether it is this commit's (fs)."
     GapsLoseRecent "37" "A reader that catches up over several versions takes in the last one's pages only."

@@ -417,20 +417,20 @@ fn a_change_of_the_page_size_is_made_whole_or_not_at_all() {
         let scene = scene();
         commit(&scene.a, &[(2, 2), (3, 3)]).unwrap();
         let before = newest(&scene.b);
-        let cut_anew = || {
+        let repaginate = || {
             let mut transaction = scene.a.begin(PATIENCE)?;
             transaction.write_page(page_size(), PageNo(1), &[7; 4096])?;
             transaction.commit_as(small, 24)
         };
         scene.storage.fail(Call::Append, fault, 1);
-        cut_anew().expect_err("the append fails");
+        repaginate().expect_err("the append fails");
         for machine in [&scene.a, &scene.b] {
             let snapshot = newest(machine);
             assert_eq!((snapshot.version(), snapshot.page_size()), (Version(2), Some(page_size())));
             assert_eq!([1, 2, 3].map(|page| byte(machine, &snapshot, page)), [1, 2, 3]);
         }
         scene.storage.heal();
-        cut_anew().unwrap();
+        repaginate().unwrap();
         for machine in [&scene.a, &scene.b] {
             let snapshot = newest(machine);
             assert_eq!((snapshot.version(), snapshot.page_size()), (Version(3), Some(small)));

@@ -132,8 +132,8 @@ impl Snapshot {
             map.insert(*page, *entry);
         }
         let sizes = (earlier.and_then(|earlier| earlier.page_size), head.base.map(|base| base.page_size));
-        let is_cut_anew = sizes.0.or(sizes.1).is_some_and(|size| size != frame.page_size);
-        if is_cut_anew && !(1..=frame.page_count).all(|page| map.get(PageNo(page)).is_some()) {
+        let is_repaginated = sizes.0.or(sizes.1).is_some_and(|size| size != frame.page_size);
+        if is_repaginated && !(1..=frame.page_count).all(|page| map.get(PageNo(page)).is_some()) {
             return Err(Malformed("the page size was changed, and not every page was written in the new one"));
         }
         let recent = merge(&frame.recent, &own);

@@ -99,8 +99,9 @@ impl Transaction {
         self.commit_as(size, page_count)
     }
 
-    /// The same, and the database's pages become `page_size` bytes long. It is the same file, cut into other pages: what was written in
-    /// pages of the size before, SQLite's VACUUM for example, is read at the same places of the file.
+    /// The same, and the database's pages become `page_size` bytes long. If the transaction was written in pages of
+    /// another size, the commit *repaginates* the database: the bytes of the file stay where they are, and are divided
+    /// into pages of the new size. SQLite's VACUUM and its backups need that.
     pub fn commit_as(&mut self, page_size: PageSize, page_count: u32) -> Result<Arc<Snapshot>> {
         assert!(!self.is_over, "a transaction commits once");
         if !self.committer.tip.is_current() {
@@ -108,7 +109,7 @@ impl Transaction {
         }
         self.is_over = true;
         if self.page_size().is_some_and(|written| written != page_size) {
-            return self.commit_cut_anew(page_size, page_count);
+            return self.commit_repaginated(page_size, page_count);
         }
         self.truncate(page_count);
         let pages = self.pages_to_commit();
@@ -118,14 +119,14 @@ impl Transaction {
         committer.commit(turn, &change)
     }
 
-    /// Commits every page: no place that a page map knows of so far has a page of this size.
-    fn commit_cut_anew(&mut self, page_size: PageSize, page_count: u32) -> Result<Arc<Snapshot>> {
+    /// Commits every page, because no place that the page map has so far holds a page of the new size.
+    fn commit_repaginated(&mut self, page_size: PageSize, page_count: u32) -> Result<Arc<Snapshot>> {
         #[cfg_attr(not(feature = "mutations"), expect(unused_mut, reason = "a mistake changes it"))]
         let mut pages: Vec<PageNo> = (1..=page_count).map(PageNo).collect();
         let Transaction { committer, snapshot, turn, overlay, page_count: written, .. } = self;
-        mistake!(CutAnewInPart, pages.retain(|page| matches!(overlay.read(*page), Ok(Some(_)))));
+        mistake!(RepaginatedInPart, pages.retain(|page| matches!(overlay.read(*page), Ok(Some(_)))));
         let old = overlay.page_size().or(snapshot.page_size()).expect("it is another size");
-        // Of a page that is cut into several, each of them needs the whole.
+        // An old page that becomes several new ones is read once.
         let last: RefCell<Option<(PageNo, Page)>> = RefCell::default();
         let read_old = |page: PageNo| -> Result<Page> {
             match &*last.borrow() {
