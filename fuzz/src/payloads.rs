@@ -1,7 +1,7 @@
 //! The decoders behind the frames' checksums. The first byte says which; the rest is the payload.
 //!
-//! Whatever is taken must come back: decoded, encoded and decoded again it is the same. And it must be fit to go on from: the frame
-//! that the next commit would write over it can be read, too.
+//! Whatever is taken must come back: decoded, encoded and decoded again it is the same. And it must be fit to go on
+//! from: the frame that the next commit would write over it can be read, too.
 
 use seawall::Version;
 use seawall::format::commit_frame::CommitFrame;

@@ -1,7 +1,7 @@
 //! Opening and reading by the engine itself, from files that are not what a writer left.
 //!
-//! An input that begins with `b` is a base with its `.sums`, both damaged by a list of edits. Any other is a segment with right
-//! checksums, and the head that names one of its commits, with its numbers bent.
+//! An input that begins with `b` is a base with its `.sums`, both damaged by a list of edits. Any other is a segment
+//! with right checksums, and the head that names one of its commits, with its numbers bent.
 
 use super::common::{Folder, PlainFile};
 use super::payloads::KINDS;
@@ -34,7 +34,8 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// Page size, pages, what the head says of their number; then edits, each of the base or its sums; then the pages to read.
+/// Page size, pages, what the head says of their number; then edits, each of the base or its sums; then the pages to
+/// read.
 fn check_base(input: &mut Unstructured<'_>) -> Result<()> {
     let page_size = PageSize::new(512 << (input.arbitrary::<u8>()? % 4)).expect("a page size");
     let pages = 1 + u32::from(input.arbitrary::<u8>()? % 24);
@@ -102,7 +103,8 @@ struct Bent {
     lead: u32,
 }
 
-/// Which commit, base version and pages, how the head is bent; then for each frame its kind, its payload's length and its payload.
+/// Which commit, base version and pages, how the head is bent; then for each frame its kind, its payload's length and
+/// its payload.
 fn check_segment(input: &[u8]) -> Option<()> {
     let ([which, base_version, base_pages, page_size], input) = input.split_first_chunk()?;
     let (bent, frames) = input.split_first_chunk::<12>()?;

@@ -1,7 +1,7 @@
 //! A segment as whoever scans one meets it: frames one after the other, a torn tail, damage.
 //!
-//! An input that begins with `r` is a segment's bytes as they are. Any other is a recipe: frames with right checksums, and what befell
-//! the file then; so it is known which of them must be found.
+//! An input that begins with `r` is a segment's bytes as they are. Any other is a recipe: frames with right checksums,
+//! and what befell the file then; so it is known which of them must be found.
 
 use super::payloads::{KINDS, check_payload};
 use seawall::format::frame::{self, Frame, HEADER, UNIT};
@@ -40,7 +40,8 @@ fn check_frames(bytes: &[u8], frames: &[Frame<'_>]) {
     }
 }
 
-/// A recipe: where the damage is (two bytes), then for each frame its kind, its payload's length (two bytes) and its payload.
+/// A recipe: where the damage is (two bytes), then for each frame its kind, its payload's length (two bytes) and its
+/// payload.
 fn check_recipe(damage: u8, recipe: &[u8]) {
     let Some((place, mut rest)) = recipe.split_first_chunk() else { return };
     let place = usize::from(u16::from_le_bytes(*place));

@@ -1,8 +1,10 @@
-//! The same SQL for a Seawall database and for stock SQLite, side by side: results are equal, or one fails cleanly and both agree again.
+//! The same SQL for a Seawall database and for stock SQLite, side by side: results are equal, or one fails cleanly and
+//! both agree again.
 //!
-//! The Seawall side is the real VFS in a real SQLite: three connections on two machines, whose files, clocks and locks are the operating
-//! system's, and whose calls fail as the fuzzer says. The stock side is a copy of the database in memory for every transaction, so that it can be
-//! committed or forgotten as Seawall tells; where Seawall does not know, what is read next must be one of the two.
+//! The Seawall side is the real VFS in a real SQLite: three connections on two machines, whose files, clocks and locks
+//! are the operating system's, and whose calls fail as the fuzzer says. The stock side is a copy of the database in
+//! memory for every transaction, so that it can be committed or forgotten as Seawall tells; where Seawall does not
+//! know, what is read next must be one of the two.
 
 mod model;
 mod sqlite;
@@ -58,8 +60,8 @@ enum Step {
     Patience(bool),
 }
 
-/// More than [`Step`] has. Which of the two an input is made of is said at its beginning, so that older inputs go on meaning what
-/// they meant.
+/// More than [`Step`] has. Which of the two an input is made of is said at its beginning, so that older inputs go on
+/// meaning what they meant.
 #[derive(Arbitrary, Debug)]
 enum Wider {
     Step(Step),

@@ -1,7 +1,7 @@
 //! What is kept as text: heads, `high`, `id`, DynamoDB's item, and the names in them. The first byte says which.
 //!
-//! In upper case, it asks for a right checksum behind the text, so that the fuzzer gets past it. What is taken has one spelling only: it
-//! is the text that would be written.
+//! In upper case, it asks for a right checksum behind the text, so that the fuzzer gets past it. What is taken has one
+//! spelling only: it is the text that would be written.
 
 use seawall::Shown;
 use seawall::format::commit_frame::page_checksum;

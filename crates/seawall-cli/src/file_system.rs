@@ -105,8 +105,8 @@ fn kind(name: &Path, folder: &Path) -> Vec<Finding> {
     findings
 }
 
-/// On a file server readers set the modification time of `commits/`, which only its owner may do. This compares that owner
-/// with the owner of the trials' folder, and changes nothing.
+/// On a file server readers set the modification time of `commits/`, which only its owner may do. This compares that
+/// owner with the owner of the trials' folder, and changes nothing.
 fn owner_of_commits(name: &Path, trial: &Path) -> Option<Finding> {
     OsStorage::new(name, &std::env::temp_dir()).ok().filter(OsStorage::is_shared)?;
     let mut commits = name.as_os_str().to_owned();

@@ -45,7 +45,8 @@ enum Command {
     Doctor {
         /// The database's path; it need not exist yet.
         name: PathBuf,
-        /// fs: or dynamodb://TABLE?region=REGION. The default is the coordinator that the database is bound to, or the environment's.
+        /// fs: or dynamodb://TABLE?region=REGION. The default is the coordinator that the database is bound to, or the
+        /// environment's.
         #[arg(long, value_name = "URL")]
         coordinator: Option<String>,
         /// Print JSON.

@@ -60,8 +60,8 @@ fn not_adoptable(name: &Path) -> Option<String> {
     seawall::may_be_adopted(name, &storage).err().map(|error| error.to_string())
 }
 
-/// The first bytes of a file, or `None` if it does not exist. Only files are opened, because opening a pipe can block and
-/// opening a device can have effects.
+/// The first bytes of a file, or `None` if it does not exist. Only files are opened, because opening a pipe can block
+/// and opening a device can have effects.
 fn beginning(path: &Path, length: usize) -> io::Result<Option<Vec<u8>>> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

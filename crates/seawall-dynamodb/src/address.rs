@@ -83,8 +83,8 @@ fn check_endpoint(endpoint: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The host of an endpoint that receives requests over a network without encryption. Anyone on the way can then read the
-/// session token.
+/// The host of an endpoint that receives requests over a network without encryption. Anyone on the way can then read
+/// the session token.
 pub fn unencrypted_host(endpoint: &str) -> Option<String> {
     let url = Url::parse(endpoint).ok().filter(|url| url.scheme() == "http")?;
     let is_here = match url.host()? {

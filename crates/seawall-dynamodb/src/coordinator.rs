@@ -29,7 +29,8 @@ const FIRST_WAITER_WAIT: Duration = Duration::from_millis(8);
 const FIRST_WAIT: Duration = Duration::from_millis(16);
 /// … this often.
 const DOUBLINGS: u32 = 3;
-/// A waiter that has waited this much longer than the first waiter, in milliseconds, takes the waiting place: two turns.
+/// A waiter that has waited this much longer than the first waiter, in milliseconds, takes the waiting place: two
+/// turns.
 const MUCH_LONGER_MILLIS: u64 = 200;
 /// A first waiter that does not take a free lease for this long is passed over. A live one asks every few milliseconds.
 const WAITER_TIMEOUT: Duration = Duration::from_millis(40);
@@ -161,8 +162,8 @@ impl DynamoCoordinator {
         self.waiting().asleep.as_ref().is_some_and(|(_, since)| now.saturating_sub(*since) >= WAITER_TIMEOUT)
     }
 
-    /// After a refusal: when to ask again. An attempt that is refused twice takes the waiting place if that is free, or if
-    /// the first waiter has waited much less.
+    /// After a refusal: when to ask again. An attempt that is refused twice takes the waiting place if that is free, or
+    /// if the first waiter has waited much less.
     fn wait(&self, claim: &Claim, known: &Head, item: &Item, holder: &Holder) -> Duration {
         let first = first_waiter(item);
         let is_mine = first.is_some_and(|(first, _)| first == claim.token.to_string());

@@ -1,7 +1,7 @@
 //! The lock of django-sqlite-efs: an item `database#NAME` in the same table.
 //!
-//! Its clients put that item, with `lock_id` and `expires_at`, if it is absent or has expired, before they write NAME, and
-//! delete it afterwards. An item that never expires locks all of them out. They then raise their own DatabaseBusy.
+//! Its clients put that item, with `lock_id` and `expires_at`, if it is absent or has expired, before they write NAME,
+//! and delete it afterwards. An item that never expires locks all of them out. They then raise their own DatabaseBusy.
 
 use crate::item::{Item, Value, names::*, number, text, text_of};
 use crate::request::{IF_LOCK_FREE, IF_LOCK_MINE, Request, Values};

@@ -20,7 +20,8 @@
 //! # Inside
 //!
 //! - pure: [`address`], [`item`], [`request`] (with the one list of conditions), `legacy`
-//! - [`table`]: the trait of what requests are sent to; `retry`: the loop that sends them, again where an attempt failed
+//! - [`table`]: the trait of what requests are sent to; `retry`: the loop that sends them, again where an attempt
+//!   failed
 //! - [`DynamoCoordinator`]: the engine's questions, as requests
 //! - [`sdk`]: the table behind Amazon's SDK, the only part that does I/O
 #![forbid(unsafe_code)]

@@ -19,7 +19,8 @@ pub struct Change {
     pub returns_item: bool,
 }
 
-/// The design's table. A late or repeated request finds another generation and is refused, because `gen` only ever rises.
+/// The design's table. A late or repeated request finds another generation and is refused, because `gen` only ever
+/// rises.
 pub mod changes {
     use super::Change;
 
@@ -46,8 +47,8 @@ pub mod changes {
         effect: GRANT,
         returns_item: true,
     };
-    /// The same, past a holder whose lease does not say when it ends. Such a lease cannot be renewed. Therefore only its
-    /// generation shows whether the holder is alive.
+    /// The same, past a holder whose lease does not say when it ends. Such a lease cannot be renewed. Therefore only
+    /// its generation shows whether the holder is alive.
     pub const PASS_OVER_TIMELESS: Change = Change {
         name: "acquire",
         condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token \

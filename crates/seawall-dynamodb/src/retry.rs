@@ -47,7 +47,8 @@ pub(crate) fn send(
             FailureKind::Unclear => repeats == Repeats::Freely,
             FailureKind::Permission | FailureKind::Hopeless => false,
         };
-        // The likeliest reason is a connection that was already dead. The next attempt opens a new one and need not wait.
+        // The likeliest reason is a connection that was already dead. The next attempt opens a new one and need not
+        // wait.
         let pause = if first_unclear { Duration::ZERO } else { with_jitter(storage, wait) };
         let waited = storage.now().monotonic.saturating_sub(began);
         if !may_repeat || waited + pause >= patience {

@@ -4,8 +4,8 @@
 //! Idle connections are not trusted, because a Lambda function that was frozen finds them dead and would wait for an
 //! answer that never comes.
 //!
-//! The SDK runs on the runtime's own threads only, which block signals. Threads that it starts itself (for name lookups)
-//! inherit that.
+//! The SDK runs on the runtime's own threads only, which block signals. Threads that it starts itself (for name
+//! lookups) inherit that.
 
 use crate::address::{Address, check_region};
 use crate::request::{Answer, Request, attributes, used};
@@ -146,8 +146,8 @@ impl SdkTable {
         link.used = None;
     }
 
-    /// Reloads settings and credentials, which may have been rotated, unless another thread did since `load`. That can take
-    /// seconds. Meanwhile other threads use what they have.
+    /// Reloads settings and credentials, which may have been rotated, unless another thread did since `load`. That can
+    /// take seconds. Meanwhile other threads use what they have.
     fn reload(&self, load: u32) -> Result<(), String> {
         let _one_at_a_time = self.reloading.lock().expect("no panic while locked");
         if self.link().loads != load {

@@ -14,7 +14,8 @@ pub trait Table: Send + Sync {
     }
     /// Sends a request, once.
     fn attempt(&self, request: &Request) -> Result<Answer, Failure>;
-    /// By how much its clock is ahead of this machine's, in milliseconds; 0 while that is not known, or too little to report.
+    /// By how much its clock is ahead of this machine's, in milliseconds; 0 while that is not known, or too little to
+    /// report.
     fn clock_ahead(&self) -> i64;
 }
 

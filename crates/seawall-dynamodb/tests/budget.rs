@@ -1,5 +1,5 @@
-//! The design's budget (appendix A) on DynamoDB Local, exactly, by the counters. What the background does is counted apart;
-//! `tests/dynamodb` counts the same at a proxy, through SQLite and Python.
+//! The design's budget (appendix A) on DynamoDB Local, exactly, by the counters. What the background does is counted
+//! apart; `tests/dynamodb` counts the same at a proxy, through SQLite and Python.
 
 mod common;
 

@@ -36,7 +36,8 @@ pub(crate) fn live_as_child(world: &World, parents: Arc<Database>) {
     if parents.is_current() {
         world.violation(|| "a child takes its parent's database for its own".into());
     }
-    // Like a program that does not check, the child writes. Either that is refused, or the segment's guard finds two writers.
+    // Like a program that does not check, the child writes. Either that is refused, or the segment's guard finds two
+    // writers.
     let mut actor = Actor::new(world, &parents);
     actor.expects_refusal();
     actor.write();
@@ -118,7 +119,8 @@ fn may_fail_to_open(world: &World, error: &Error) -> bool {
         // Or a file server forgot an adoption's lock.
         ErrorKind::Io => world.plan().has_file_faults() || world.is_remote(),
         ErrorKind::Unreachable => world.plan().has_file_faults() || world.is_on_table(),
-        // A client's cached names can be stale. An adoption that another one overtook, or that met an error, reports that.
+        // A client's cached names can be stale. An adoption that another one overtook, or that met an error, reports
+        // that.
         ErrorKind::CannotOpen => {
             let text = error.to_string();
             world.is_struck()

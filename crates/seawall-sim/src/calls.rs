@@ -46,8 +46,8 @@ pub(crate) fn on_the_way(world: &World) -> Duration {
     plan.call.mul_f64(0.25 + world.pick(0..=1000) as f64 / 2000.0)
 }
 
-/// Has `effect` carried out at the far end, and waits for its result. No other thread runs during `effect`. It runs once. If
-/// the caller dies meanwhile, it runs later or never.
+/// Has `effect` carried out at the far end, and waits for its result. No other thread runs during `effect`. It runs
+/// once. If the caller dies meanwhile, it runs later or never.
 pub(crate) fn call<T: Send + 'static>(
     world: &World,
     what: &'static str,

@@ -29,8 +29,8 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// Runs the seeds, each for `steps`, `jobs` at once. After a finding no further seed begins. With `tells` progress is
-    /// shown, and a finding's seed runs once more with its trace.
+    /// Runs the seeds, each for `steps`, `jobs` at once. After a finding no further seed begins. With `tells` progress
+    /// is shown, and a finding's seed runs once more with its trace.
     pub fn run(seeds: impl Iterator<Item = u64>, steps: u64, jobs: usize, tells: bool) -> Campaign {
         let began = Instant::now();
         let seeds: Vec<u64> = seeds.collect();

@@ -68,7 +68,8 @@ pub(crate) fn last_panic() -> String {
     LAST_PANIC.take()
 }
 
-/// A panic on a simulated thread is a finding, which the verdict reports with its seed. Other panics are printed as usual.
+/// A panic on a simulated thread is a finding, which the verdict reports with its seed. Other panics are printed as
+/// usual.
 fn quiet_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,5 +1,5 @@
-//! The director causes what happens to the processes: freezes, kills, losses of power, cuts, clocks that jump, forks and copies.
-//! It also ends the run.
+//! The director causes what happens to the processes: freezes, kills, losses of power, cuts, clocks that jump, forks
+//! and copies. It also ends the run.
 //!
 //! `disasters.rs` has what happens to the head, and `numbers.rs` what happens to the numbers of versions.
 
@@ -21,8 +21,8 @@ use std::time::Duration;
 
 /// How long a file server keeps a silent client's locks.
 pub(crate) const SERVER_LEASE: Duration = Duration::from_secs(90);
-/// After the faults a run must end within this many steps. There are many, because a call that hangs in a cut can take ten minutes
-/// to return, and a waiter for its caller's lease asks many times a second.
+/// After the faults a run must end within this many steps. There are many, because a call that hangs in a cut can take
+/// ten minutes to return, and a waiter for its caller's lease asks many times a second.
 const STEPS_TO_SETTLE: u64 = 2_000_000;
 
 type Blow = fn(&mut Director<'_>);
@@ -202,8 +202,8 @@ impl Director<'_> {
         self.world.open_databases().retain(|(of, _)| *of != process);
     }
 
-    /// A machine stops, with all its processes. The file server notices only when its lease expires. On a local disk, writes that
-    /// were not synced are lost.
+    /// A machine stops, with all its processes. The file server notices only when its lease expires. On a local disk,
+    /// writes that were not synced are lost.
     fn lose_power(&mut self) {
         let Some(machine) = self.any().map(|process| self.machine_of(process)) else { return };
         self.world.met(Event::PowerLoss);
@@ -306,8 +306,8 @@ impl Director<'_> {
         self.live.push(child);
     }
 
-    /// Two processes continue from one copied memory. They opened the database as one process, and the operating system's
-    /// randomness until then is the same. Neither has written yet, so neither has a segment.
+    /// Two processes continue from one copied memory. They opened the database as one process, and the operating
+    /// system's randomness until then is the same. Neither has written yet, so neither has a segment.
     fn copy(&mut self) {
         if self.world.disk().find(&path_of(File::Id)).is_none() {
             return;

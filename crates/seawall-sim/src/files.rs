@@ -66,7 +66,8 @@ impl SimAppend {
             }
             let disk = world.disk();
             let there = &disk.inode(inode).bytes;
-            // A difference behind the end is allowed: a failed append gave its space back, and this write of it is late.
+            // A difference behind the end is allowed: a failed append gave its space back, and this write of it is
+            // late.
             let changes = there.get(at..).unwrap_or_default().iter().zip(bytes).any(|(old, new)| old != new);
             drop(disk);
             if changes {

@@ -1,7 +1,7 @@
 //! DynamoDB's items, and what its requests do to them.
 //!
-//! It interprets those of DynamoDB's expressions that `seawall_dynamodb::request` has, so that the text that Amazon receives
-//! decides here as well. `tests/items.rs` compares every answer with that of Amazon's DynamoDB Local.
+//! It interprets those of DynamoDB's expressions that `seawall_dynamodb::request` has, so that the text that Amazon
+//! receives decides here as well. `tests/items.rs` compares every answer with that of Amazon's DynamoDB Local.
 
 use seawall_dynamodb::item::{Item, Value, names, number, text};
 use seawall_dynamodb::request::{Answer, Request, Values};
@@ -15,7 +15,8 @@ use std::vec::IntoIter;
 pub struct Items(pub BTreeMap<String, Item>);
 
 impl Items {
-    /// Carries a request out, in one step. Panics if DynamoDB would refuse it as invalid, because that is a mistake in the program.
+    /// Carries a request out, in one step. Panics if DynamoDB would refuse it as invalid, because that is a mistake in
+    /// the program.
     pub fn apply(&mut self, request: &Request) -> Answer {
         match request {
             Request::Get { key } => Answer::Done(self.0.get(key).cloned()),
@@ -27,7 +28,8 @@ impl Items {
                 })
             }
             Request::Update { key, change, values } => self.change(key, change.condition, values, |items, old| {
-                // As in DynamoDB, an update makes an item that does not exist. Therefore every condition names an attribute of a head.
+                // As in DynamoDB, an update makes an item that does not exist. Therefore every condition names an
+                // attribute of a head.
                 let mut item = old.unwrap_or_else(|| Item::from([(names::PK.to_owned(), text(key))]));
                 Expression::new(change.effect, values).take_effect(&mut item);
                 items.insert(key.clone(), item.clone());

@@ -1,4 +1,5 @@
-//! The holders of leases: the simulator counts takeovers, and checks that no request takes a lease that has not expired.
+//! The holders of leases: the simulator counts takeovers, and checks that no request takes a lease that has not
+//! expired.
 
 use crate::event::Event;
 use crate::process::ProcessId;
@@ -14,7 +15,8 @@ pub(crate) struct Leases {
     owners: Mutex<HashMap<u64, (String, ProcessId)>>,
 }
 
-/// The lease is advisory, but no request may take it from a holder before it expires, nor touch one that is not its own. (m1 C5)
+/// The lease is advisory, but no request may take it from a holder before it expires, nor touch one that is not its
+/// own. (m1 C5)
 pub(crate) fn check_lease(
     world: &World,
     change: &Change,

@@ -3,8 +3,8 @@
 //! - The world: virtual time and the order of threads (`world.rs`), processes and their clocks (`process.rs`), what can
 //!   happen ([`Event`]) and what happened (`chronicle.rs`).
 //! - The implementations of the engine's traits: `storage.rs` is its storage, by the calls of `calls.rs` on `disk.rs`
-//!   (with the paths of `paths.rs`, through a client's `names.rs` and the server's `locks.rs`). `service.rs` is DynamoDB,
-//!   on [`items`]. `locked_name.rs` is stock SQLite's part in an adoption.
+//!   (with the paths of `paths.rs`, through a client's `names.rs` and the server's `locks.rs`). `service.rs` is
+//!   DynamoDB, on [`items`]. `locked_name.rs` is stock SQLite's part in an adoption.
 //! - The actors: `actor.rs` runs Seawall's transactions (`transaction.rs`), `stock.rs` those of stock SQLite, and
 //!   `director.rs` makes things happen to both.
 //! - The deliberate mistakes that a storage or a coordinator can make (`docs/mutations.md`): `mistakes.rs`.

@@ -56,8 +56,8 @@ pub(crate) fn is_marked(disk: &Disk, inode: usize) -> bool {
     state_of(&bytes[..HEADER.min(bytes.len())]) == NameState::Protected
 }
 
-/// Tries to take stock SQLite's lock: EXCLUSIVE to write, or SHARED where the mark allows only reading. `None` if others have it, or
-/// gave NAME back in between.
+/// Tries to take stock SQLite's lock: EXCLUSIVE to write, or SHARED where the mark allows only reading. `None` if
+/// others have it, or gave NAME back in between.
 pub(crate) fn try_lock(world: &World, inode: usize) -> io::Result<Option<LockedName>> {
     let process = world.my_process();
     let looks = || call(world, "look for the mark", Kind::Look, move |world| Ok(is_marked(&world.disk(), inode)));
@@ -88,8 +88,8 @@ impl PlainSqlite for SimSqlite {
 }
 
 impl LockedName {
-    /// Does something with the file, at the server, if the server still has the lock. A client whose lock the server forgot can do
-    /// nothing more with the file that it locked (measured).
+    /// Does something with the file, at the server, if the server still has the lock. A client whose lock the server
+    /// forgot can do nothing more with the file that it locked (measured).
     pub(crate) fn with_disk<T: Send + 'static>(
         &self,
         what: &'static str,

@@ -22,7 +22,8 @@ struct NameLock {
     mode: NameMode,
 }
 
-/// Identifies one lock on NAME among all, past and future. A request that was sent under one lock is refused under the next.
+/// Identifies one lock on NAME among all, past and future. A request that was sent under one lock is refused under the
+/// next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NameKey(u64);
 

@@ -12,7 +12,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many of the bytes that are appended to a segment are not made durable: all, or a commit's pages without its frame.
+/// How many of the bytes that are appended to a segment are not made durable: all, or a commit's pages without its
+/// frame.
 pub(crate) fn not_synced(bytes: &[u8]) -> usize {
     if is(Mutation::AppendNotDurable) {
         return bytes.len();

@@ -14,7 +14,8 @@ const ON_TABLE: [&str; 7] = ["2", "3", "9a", "9b", "9c", "10", "22"];
 /// … and these that in the file system.
 const ON_FILES: [&str; 10] = ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43"];
 
-/// Whether a run of this plan executes the code that the mutation changes, and often has the circumstances that expose it.
+/// Whether a run of this plan executes the code that the mutation changes, and often has the circumstances that expose
+/// it.
 fn concerns(number: &str, plan: &Plan) -> bool {
     let is_concerned = match plan.setting {
         Setting::Dynamo => !ON_FILES.contains(&number),
@@ -35,7 +36,8 @@ fn concerns(number: &str, plan: &Plan) -> bool {
         }
 }
 
-/// Whether an acquire often arrives twice and the swap after it late, with time for another process's whole turn in between.
+/// Whether an acquire often arrives twice and the swap after it late, with time for another process's whole turn in
+/// between.
 fn overtakes(plan: &Plan) -> bool {
     let (second, ten) = (Duration::from_secs(1), Duration::from_secs(10));
     plan.request_faults >= 0.3 && plan.fates == u32::MAX && plan.latest <= ten && plan.rest >= second

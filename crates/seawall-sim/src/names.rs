@@ -30,8 +30,8 @@ impl Names {
         (now - folder.asked < BELIEVES).then(|| folder.known.get(path).copied()).flatten()
     }
 
-    /// The same, from folder to folder. If a folder is cached as missing, so are the names in it. The folder of versions is held
-    /// open, so its names are looked up in it directly.
+    /// The same, from folder to folder. If a folder is cached as missing, so are the names in it. The folder of
+    /// versions is held open, so its names are looked up in it directly.
     pub(crate) fn followed(&self, path: &str, now: Duration) -> Option<Option<usize>> {
         if folder_of(path) == COMMITS {
             return self.remembered(path, now);
@@ -54,7 +54,8 @@ impl Names {
         found
     }
 
-    /// The server said that the folder's change number is `change`. If it differs from before, the folder's cache is void.
+    /// The server said that the folder's change number is `change`. If it differs from before, the folder's cache is
+    /// void.
     pub(crate) fn asked(&mut self, folder: &str, change: u64, now: Duration) {
         let known = self.folders.entry(folder.to_owned()).or_default();
         if known.change != change {
@@ -70,7 +71,8 @@ impl Names {
         self.folders.entry(folder_of(path).to_owned()).or_default().known.insert(path.to_owned(), inode);
     }
 
-    /// This client itself gave `path` that meaning. If no other client changed the folder meanwhile, the rest stays cached.
+    /// This client itself gave `path` that meaning. If no other client changed the folder meanwhile, the rest stays
+    /// cached.
     pub(crate) fn made(&mut self, path: &str, inode: Option<usize>, change: u64, now: Duration) {
         let folder = self.folders.entry(folder_of(path).to_owned()).or_default();
         if folder.change + 1 == change {

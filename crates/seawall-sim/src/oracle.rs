@@ -1,7 +1,8 @@
-//! The oracle knows what is true: the chain of commits according to the durable bytes, and what each process was answered.
+//! The oracle knows what is true: the chain of commits according to the durable bytes, and what each process was
+//! answered.
 //!
-//! It reads each commit from the disk by itself when its head is put in place. From then on it compares every page that a process
-//! reads with a plain model. Its checks are the design's invariants, and each check says which.
+//! It reads each commit from the disk by itself when its head is put in place. From then on it compares every page that
+//! a process reads with a plain model. Its checks are the design's invariants, and each check says which.
 
 mod recovery;
 
@@ -70,7 +71,8 @@ pub(crate) struct Oracle {
     /// The newest version that was acknowledged or read to the end, and since when. It only ever rises.
     floors: Vec<(Duration, u64)>,
     acknowledged: u64,
-    /// Versions that a loss of power took before they were acknowledged. A writer may have committed over one before that.
+    /// Versions that a loss of power took before they were acknowledged. A writer may have committed over one before
+    /// that.
     taken: HashSet<Digest>,
     /// The pages that stock SQLite has committed to NAME, by their sums.
     name: Vec<Sum>,
@@ -150,7 +152,8 @@ impl Oracle {
         }
         for (page, number, sum) in pages {
             if Some(number) != transaction {
-                // Pages by which the database grew unwritten are zero. A commit that repaginates has the pages of others.
+                // Pages by which the database grew unwritten are zero. A commit that repaginates has the pages of
+                // others.
                 if number != 0 && !is_repaginated {
                     return Err(format!("version {} has pages of two transactions", head.version.0));
                 }
@@ -162,7 +165,8 @@ impl Oracle {
         Ok(events)
     }
 
-    /// Stock SQLite committed to NAME, which has these pages now. After the adoption, no version would contain that commit.
+    /// Stock SQLite committed to NAME, which has these pages now. After the adoption, no version would contain that
+    /// commit.
     pub(crate) fn name_written(&mut self, pages: Vec<Sum>) -> Result<(), String> {
         self.name = pages;
         if self.chain.is_empty() {
@@ -326,8 +330,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// A transaction was reported as failed. It is not in the order of commits, and never will be. (Invariant 6.) During it so many
-    /// appends failed.
+    /// A transaction was reported as failed. It is not in the order of commits, and never will be. (Invariant 6.)
+    /// During it so many appends failed.
     pub(crate) fn failed(&mut self, number: Number, failed_appends: u32) -> Result<(), String> {
         self.refuse(number, failed_appends);
         match self.committed.get(&number) {
@@ -348,7 +352,8 @@ impl Oracle {
         self.unknown.push(Unknown { process, since, number, failed_appends });
     }
 
-    /// A transaction of the process that began at `began` succeeded. That settles every earlier unknown outcome. (Invariant 10.)
+    /// A transaction of the process that began at `began` succeeded. That settles every earlier unknown outcome.
+    /// (Invariant 10.)
     pub(crate) fn settled(&mut self, process: ProcessId, began: Duration, failed_appends: u32) -> Vec<Event> {
         let is_settled = |unknown: &mut Unknown| unknown.process == process && unknown.since < began;
         let settled: Vec<Unknown> = self.unknown.extract_if(.., is_settled).collect();

@@ -26,8 +26,8 @@ pub enum Disaster {
     Forged,
 }
 
-/// A run, as drawn from its seed. Each run has some kinds of faults and lacks others, because an event that is rare among all
-/// faults is frequent among few.
+/// A run, as drawn from its seed. Each run has some kinds of faults and lacks others, because an event that is rare
+/// among all faults is frequent among few.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Where the database lies.
@@ -70,8 +70,8 @@ pub struct Plan {
     pub clocks_differ: bool,
     /// A transaction that has written rolls back with this probability.
     pub rollbacks: f64,
-    /// How long after it was superseded a version's number is garbage-collected. It is shorter than Seawall's retention will ever be,
-    /// because no late publication may do harm, however short the retention.
+    /// How long after it was superseded a version's number is garbage-collected. It is shorter than Seawall's retention
+    /// will ever be, because no late publication may do harm, however short the retention.
     pub retention: Duration,
     /// The resolution of the file system's clock.
     pub tick: Duration,
@@ -81,8 +81,8 @@ pub struct Plan {
     pub disaster: Option<Disaster>,
     /// How many programs have NAME open and write it by stock SQLite's rules, without knowing of Seawall.
     pub stock: usize,
-    /// While a process opens the database, a file operation fails with this probability, if it is the higher one. A run has only one
-    /// adoption that succeeds. This makes others fail before it.
+    /// While a process opens the database, a file operation fails with this probability, if it is the higher one. A run
+    /// has only one adoption that succeeds. This makes others fail before it.
     pub opening_faults: f64,
     /// A process that has listed the folder of versions sleeps before it goes on, with this probability.
     pub lister_sleeps: f64,

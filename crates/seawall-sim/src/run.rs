@@ -85,7 +85,8 @@ fn with_mistakes(
     coordinator
 }
 
-/// At the end every byte of the history is unchanged, and a new process reads all of it and writes within the design's budget.
+/// At the end every byte of the history is unchanged, and a new process reads all of it and writes within the design's
+/// budget.
 fn look_back(world: &World) {
     // Everything in flight arrives, and the server drops dead machines' locks.
     world.sleep(world.plan().latest + SERVER_LEASE);

@@ -238,7 +238,8 @@ fn check_effect(
         {
             world.violation(|| "the head of the database was removed".into());
         }
-        // An adopter that comes too late puts its own head, and removes it. A late copy of a put can still arrive; then `high` shows it.
+        // An adopter that comes too late puts its own head, and removes it. A late copy of a put can still arrive; then
+        // `high` shows it.
         (Request::Put { item, .. }, None, Some(_))
             if !is_late
                 && world.oracle().head().is_some()

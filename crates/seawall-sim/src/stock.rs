@@ -1,7 +1,7 @@
 //! A program with stock SQLite: it has NAME open, and writes it by stock SQLite's rules until the mark forbids that.
 //!
-//! A transaction that stock SQLite protects by a rollback journal is one step here. Under its lock it always reads page 1 first: the mark, and
-//! the change counter, which says whether its cache is still valid.
+//! A transaction that stock SQLite protects by a rollback journal is one step here. Under its lock it always reads page
+//! 1 first: the mark, and the change counter, which says whether its cache is still valid.
 
 use crate::calls::Kind;
 use crate::disk::Disk;
@@ -17,7 +17,8 @@ use seawall::ports::storage::File;
 use std::time::Duration;
 
 pub(crate) const PAGE: usize = 512;
-/// The offsets in page 1 of the write version, the change counter, the page count, and the counter for which that count is valid.
+/// The offsets in page 1 of the write version, the change counter, the page count, and the counter for which that count
+/// is valid.
 const WRITE_VERSION: usize = 18;
 const CHANGE_COUNTER: std::ops::Range<usize> = 24..28;
 const PAGE_COUNT: std::ops::Range<usize> = 28..32;
@@ -58,7 +59,8 @@ pub(crate) fn sums_of(bytes: &[u8]) -> Vec<Sum> {
     (1..).zip(bytes.chunks(PAGE)).map(|(page, image)| sum_of(page, image)).collect()
 }
 
-/// Writes NAME again and again, until the end. It usually writes as soon as it may, which finds the moments that an adoption leaves open.
+/// Writes NAME again and again, until the end. It usually writes as soon as it may, which finds the moments that an
+/// adoption leaves open.
 pub(crate) fn use_name(world: &World) {
     let mut cache = None;
     let mut rest = Duration::from_millis(1);
@@ -109,8 +111,8 @@ fn may_be_written(disk: &Disk, inode: usize) -> bool {
     matches!(state_of(&bytes[..HEADER.min(bytes.len())]), NameState::Empty | NameState::Plain)
 }
 
-/// Whether an empty database is incomplete, as a failed adoption can leave it. To stock SQLite that is not a database, so it caches nothing
-/// of it.
+/// Whether an empty database is incomplete, as a failed adoption can leave it. To stock SQLite that is not a database,
+/// so it caches nothing of it.
 fn is_torn(bytes: &[u8]) -> bool {
     const ROOT_PAGE_TYPE: usize = 100;
     let page_size = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));

@@ -360,7 +360,8 @@ impl FsOrder for SimStorage {
             if !self.is_remote() || !world.by_chance(world.file_faults()) {
                 return Ok(());
             }
-            // The server forgot this client after it had carried the request out. The repeated request finds its own success.
+            // The server forgot this client after it had carried the request out. The repeated request finds its own
+            // success.
             world.met(Event::OwnSuccessExists);
             Err(io::ErrorKind::AlreadyExists.into())
         });

@@ -128,7 +128,8 @@ impl<'a> Actor<'a> {
         }
     }
 
-    /// A transaction got a snapshot. That settles this process's earlier unknown outcomes, and the version must be new enough.
+    /// A transaction got a snapshot. That settles this process's earlier unknown outcomes, and the version must be new
+    /// enough.
     fn sees(&self, snapshot: &Snapshot, begun: Begun) {
         let failed_appends = self.failed_appends();
         let mut oracle = self.world.oracle();
@@ -155,7 +156,8 @@ impl<'a> Actor<'a> {
         self.world.oracle().was_read(version, now);
     }
 
-    /// Reads some pages, or all. Returns whether that succeeded. The page map says which version wrote each. (Invariants 4, 8.)
+    /// Reads some pages, or all. Returns whether that succeeded. The page map says which version wrote each.
+    /// (Invariants 4, 8.)
     fn read_pages(&mut self, snapshot: &Snapshot, all: bool) -> bool {
         let count = snapshot.page_count();
         if count == 0 {
@@ -218,9 +220,9 @@ impl<'a> Actor<'a> {
                 if self.world.by_chance(0.15) && !self.world.is_calm() {
                     return self.only_read(&transaction, begun);
                 }
-                // Its reads are certain once it has committed, because its version then follows the one that it read. It may begin without a
-                // look only under a lease that an earlier commit made known. Otherwise it would often be refused after it was advised to
-                // try again.
+                // Its reads are certain once it has committed, because its version then follows the one that it read.
+                // It may begin without a look only under a lease that an earlier commit made known. Otherwise it would
+                // often be refused after it was advised to try again.
                 let is_known =
                     self.world.with_process(self.process, |process| process.is_lease_known) || self.world.is_on_table();
                 let is_kept = transaction.unconfirmed().is_some();
@@ -363,7 +365,8 @@ impl<'a> Actor<'a> {
         self.conclude(number, &snapshot, committed, &written, failed_before)
     }
 
-    /// Commits in another page size, so that the commit repaginates the database: the same bytes, in larger or smaller pages.
+    /// Commits in another page size, so that the commit repaginates the database: the same bytes, in larger or smaller
+    /// pages.
     fn commit_repaginated(&mut self, mut transaction: Transaction, number: Number, before: &Snapshot) -> bool {
         let (world, old) = (self.world, page_size(&transaction));
         let bytes: Result<Vec<u8>, Error> = (1..=transaction.page_count()).try_fold(Vec::new(), |mut bytes, page| {

@@ -57,7 +57,8 @@ struct Shared {
     /// The databases that processes have open, for forks.
     open: Mutex<Vec<(ProcessId, Arc<Database>)>>,
     transactions: AtomicU64,
-    /// Publications that were sent, the newest last. Each can arrive once more after its sender's client has lost its session.
+    /// Publications that were sent, the newest last. Each can arrive once more after its sender's client has lost its
+    /// session.
     sleepers: Mutex<VecDeque<(Version, String)>>,
     /// The name cache of each machine's file system client.
     names: Vec<Mutex<Names>>,

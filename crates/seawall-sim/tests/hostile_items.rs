@@ -1,5 +1,6 @@
-//! Items that another program wrote into. No writer waits for ever for a lease or a waiting place that says nothing about its end, or
-//! nonsense; a counter at its end is reported; no label is endless. On the simulator's items, and on Amazon's DynamoDB Local.
+//! Items that another program wrote into. No writer waits for ever for a lease or a waiting place that says nothing
+//! about its end, or nonsense; a counter at its end is reported; no label is endless. On the simulator's items, and on
+//! Amazon's DynamoDB Local.
 
 #[path = "../../seawall-dynamodb/tests/common/mod.rs"]
 mod common;

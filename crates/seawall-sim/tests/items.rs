@@ -1,5 +1,5 @@
-//! The simulated items behave like DynamoDB's: they pass every coordinator's suite, and give the same answers as Amazon's
-//! DynamoDB Local.
+//! The simulated items behave like DynamoDB's: they pass every coordinator's suite, and give the same answers as
+//! Amazon's DynamoDB Local.
 
 #[path = "../../seawall-dynamodb/tests/common/mod.rs"]
 mod common;
@@ -67,8 +67,8 @@ fn a_coordinator_on_items_passes_the_suite() {
     check(&|| Box::new(OneItem { table: Perfect::default(), folder: tempfile::tempdir().unwrap() }));
 }
 
-/// Changes that no coordinator may request, because without the epoch an update makes an item. The simulated items must make it,
-/// too.
+/// Changes that no coordinator may request, because without the epoch an update makes an item. The simulated items must
+/// make it, too.
 const MAKES_AN_ITEM: Change = Change {
     name: "acquire without the epoch",
     condition: "attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token",

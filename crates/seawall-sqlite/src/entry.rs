@@ -46,7 +46,8 @@ unsafe fn prepare(host: &'static Host, db: *mut Sqlite3) -> Result<(), &'static 
     Ok(())
 }
 
-/// Finds or registers Seawall in the SQLite that calls, and prepares the connection. With `for_others`, SQLite will call
+/// Finds or registers Seawall in the SQLite that calls, and prepares the connection. With `for_others`, SQLite will
+/// call
 /// [`on_connection`] for each later connection, too. Returns `done`, or SQLite's code for an error that `message` explains.
 ///
 /// # Safety

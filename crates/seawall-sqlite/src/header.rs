@@ -5,8 +5,9 @@
 //! - Bytes 18 and 19, the write and the read version, always say "rollback journal" (1). NAME and the bases have a 3
 //!   there, which keeps stock SQLite from writing them.
 //! - Bytes 24–28, the change counter, and bytes 92–96, the counter for which the page count is valid, both show the
-//!   version that is read. Therefore SQLite keeps its own page cache exactly as long as there is no newer commit. SQLite
-//!   increments the counter in each of its own commits, which distinguishes a commit from a rollback ([`Synced`]).
+//!   version that is read. Therefore SQLite keeps its own page cache exactly as long as there is no newer commit.
+//!   SQLite increments the counter in each of its own commits, which distinguishes a commit from a rollback
+//!   ([`Synced`]).
 
 use seawall::{PageSize, Version};
 

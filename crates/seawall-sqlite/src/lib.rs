@@ -14,8 +14,8 @@
 //! ```
 //!
 //! `Cargo.toml` names this crate with its feature `linked`. rusqlite needs no change: with its feature `bundled` it
-//! brings its own SQLite, without it it uses the system's. [`uri()`] lists the options. `examples/rusqlite.rs` is a whole
-//! program.
+//! brings its own SQLite, without it it uses the system's. [`uri()`] lists the options. `examples/rusqlite.rs` is a
+//! whole program.
 //!
 //! Everywhere else:
 //!

@@ -23,7 +23,8 @@ pub struct Bounds {
 const DAY: f64 = 24.0 * 3600.0;
 const SECONDS: &str = "seconds";
 
-/// A lease is renewed three times in its length, and a renewal takes milliseconds on a network; a longer one makes others wait for the dead.
+/// A lease is renewed three times in its length, and a renewal takes milliseconds on a network; a longer one makes
+/// others wait for the dead.
 pub const LEASE: Bounds = Bounds { name: "lease", least: 0.1, most: 3600.0, unit: SECONDS };
 /// As far as SQLite's own timeout goes: 2^31 - 1 milliseconds.
 pub const TIMEOUT: Bounds = Bounds { name: "timeout", least: 0.0, most: 2_147_483.0, unit: SECONDS };

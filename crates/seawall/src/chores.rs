@@ -1,9 +1,10 @@
 //! Chores: what is done in the background, one after the other.
 //!
-//! One thread for each database, started when there is something to do, in the process that has it to do. It does what is due,
-//! and sleeps until the next chore is due or a bell rings. When nothing was due for a while, it ends.
+//! One thread for each database, started when there is something to do, in the process that has it to do. It does what
+//! is due, and sleeps until the next chore is due or a bell rings. When nothing was due for a while, it ends.
 //!
-//! To add a chore: implement [`Chore`], and put it into the list that a database's committer makes (`write/background.rs`).
+//! To add a chore: implement [`Chore`], and put it into the list that a database's committer makes
+//! (`write/background.rs`).
 
 use crate::ports::counters::this_thread_runs_in_background;
 use crate::ports::storage::Storage;
@@ -23,8 +24,8 @@ pub(crate) trait Chore: Send + Sync {
 /// A chore that panicked is put off so long.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// When nothing was due for so long, the thread ends; the next chore starts another. A process should be alone with its own threads
-/// when it forks.
+/// When nothing was due for so long, the thread ends; the next chore starts another. A process should be alone with its
+/// own threads when it forks.
 const IDLE: Duration = Duration::from_secs(2);
 
 /// The chores of one database, and the thread that does them.
@@ -55,8 +56,8 @@ impl Chores {
         Arc::new(Chores { storage, list, state: Mutex::default(), bell: Condvar::default() })
     }
 
-    /// A chore is due at `time`, or sooner than it was. `false`: there is no thread to do it, and none can be started now. A thread that
-    /// could not be started is tried again each time.
+    /// A chore is due at `time`, or sooner than it was. `false`: there is no thread to do it, and none can be started
+    /// now. A thread that could not be started is tried again each time.
     pub(crate) fn ring_at(self: &Arc<Self>, time: Duration) -> bool {
         let mut state = self.state();
         let is_sooner = state.wakes_at.is_none_or(|wakes_at| time < wakes_at);

@@ -1,4 +1,5 @@
-//! What one process keeps for one database: the [`Tip`] that it reads by, the [`Committer`] that it writes by, with its chores.
+//! What one process keeps for one database: the [`Tip`] that it reads by, the [`Committer`] that it writes by, with its
+//! chores.
 
 use crate::error::{Error, Result};
 use crate::format::ids::PageNo;
@@ -61,7 +62,8 @@ impl Database {
         self.tip.must_be_original()
     }
 
-    /// Whether this process may write the database, as far as the kernel can tell that beforehand; the error says why it may not.
+    /// Whether this process may write the database, as far as the kernel can tell that beforehand; the error says why
+    /// it may not.
     pub fn may_write(&self) -> Result<()> {
         self.must_be_original()?;
         self.tip.storage.may_write().map_err(|error| Error::io("writing the database", error))
@@ -83,8 +85,8 @@ impl Database {
         self.committer.snapshot(freshness, timeout)
     }
 
-    /// Whether `snapshot` was the newest version at `since`, by the answer to a request that was sent since then. If not, what was read
-    /// there must not be relied on: begin a new transaction.
+    /// Whether `snapshot` was the newest version at `since`, by the answer to a request that was sent since then. If
+    /// not, what was read there must not be relied on: begin a new transaction.
     pub fn confirm(&self, snapshot: &Snapshot, since: Moment) -> Result<()> {
         let newest = self.snapshot(Freshness::Since(since))?;
         if newest.head.commit.is(&snapshot.head.commit) {
@@ -98,8 +100,8 @@ impl Database {
         self.committer.begin(timeout)
     }
 
-    /// Lets a transaction write that has read `snapshot` so far. If that is not the newest version, it must start again: the
-    /// lease waits for it a moment.
+    /// Lets a transaction write that has read `snapshot` so far. If that is not the newest version, it must start
+    /// again: the lease waits for it a moment.
     pub fn upgrade(&self, snapshot: &Arc<Snapshot>, timeout: Duration) -> Result<Transaction> {
         self.committer.upgrade(snapshot, timeout)
     }
@@ -119,7 +121,8 @@ impl Database {
         self.tip.storage.counters().counts()
     }
 
-    /// A connection of this database wants its requests' freshness: the beginning of a request asks for the head in the background.
+    /// A connection of this database wants its requests' freshness: the beginning of a request asks for the head in the
+    /// background.
     pub fn expect_requests(&self) {
         self.expects_requests.store(true, Ordering::Relaxed);
     }
@@ -128,14 +131,15 @@ impl Database {
         self.expects_requests.load(Ordering::Relaxed)
     }
 
-    /// Stops the background thread for good: nothing is renewed or given back any more, as in a frozen process. For tests.
+    /// Stops the background thread for good: nothing is renewed or given back any more, as in a frozen process. For
+    /// tests.
     #[cfg(feature = "testing")]
     pub fn stop_background(&self) {
         self.committer.chores.stop();
     }
 
-    /// A request begins, as [`crate::begin_request`] says it to the databases of the process's list. For the simulator, whose
-    /// databases are in none.
+    /// A request begins, as [`crate::begin_request`] says it to the databases of the process's list. For the simulator,
+    /// whose databases are in none.
     #[cfg(feature = "simulation")]
     pub fn request_begins(&self) -> Moment {
         let now = self.now();

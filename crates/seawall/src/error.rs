@@ -1,8 +1,8 @@
 //! What can go wrong, told so that a reader knows what happened, what was kept, and what to do.
 //!
 //! The design's "Errors" is the table; [`Error::kind`] is its first column. The edges (SQLite, Python, Django)
-//! translate kinds, never texts. Whatever a text is made of (labels, names, what servers and systems say) is made safe where it is
-//! shown, which is here: [`Shown`].
+//! translate kinds, never texts. Whatever a text is made of (labels, names, what servers and systems say) is made safe
+//! where it is shown, which is here: [`Shown`].
 
 use crate::format::codec::Malformed;
 use crate::format::ids::{CommitId, Version};
@@ -216,7 +216,8 @@ impl Error {
 mod tests {
     use super::*;
 
-    /// An error of each variant, with `foreign` wherever a text may have come from outside. One that is not listed does not compile.
+    /// An error of each variant, with `foreign` wherever a text may have come from outside. One that is not listed does
+    /// not compile.
     fn of_every_variant(foreign: &str) -> Vec<Error> {
         let text = || foreign.to_owned();
         let (commit, version, zero) = (CommitId([7; 16]), Version(5), Duration::ZERO);

@@ -53,21 +53,23 @@
 //! # }
 //! ```
 //!
-//! `Alone` is a [`PlainSqlite`]: it holds NAME, a file that other programs open with stock SQLite, while the engine adopts
-//! it. `seawall-sqlite` has the one that takes SQLite's own locks.
+//! `Alone` is a [`PlainSqlite`]: it holds NAME, a file that other programs open with stock SQLite, while the engine
+//! adopts it. `seawall-sqlite` has the one that takes SQLite's own locks.
 //!
 //! # Inside
 //!
-//! Pages go to append-only segments; one compare-and-swap of a small head decides their order. `docs/design.md` is the contract:
-//! its words are used here, and mean the same.
+//! Pages go to append-only segments; one compare-and-swap of a small head decides their order. `docs/design.md` is the
+//! contract: its words are used here, and mean the same.
 //!
 //! One folder is one layer, and each uses only those above it in this list (`tests/layers.rs` checks that):
 //!
 //! - [`mod@format`]: what is in the files and in the head. Pure data and encodings.
-//! - [`ports`]: the traits through which all I/O goes ([`ports::storage`], [`ports::coordinator`]), and their implementations
+//! - [`ports`]: the traits through which all I/O goes ([`ports::storage`], [`ports::coordinator`]), and their
+//!   implementations
 //! - `chores`: what is done in the background, one after the other
 //! - [`read`]: from a head to a [`Snapshot`] and its pages
-//! - `write`: from the writers' queue to the commit of a [`Transaction`]; the whole path of a commit is in `write/commit.rs`
+//! - `write`: from the writers' queue to the commit of a [`Transaction`]; the whole path of a commit is in
+//!   `write/commit.rs`
 //! - [`Database`]: what a process keeps for a database: a tip to read by, a committer to write by
 //! - `open`: opening, adopting, removing
 #![forbid(unsafe_code)]

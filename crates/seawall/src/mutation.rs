@@ -1,7 +1,7 @@
 //! Deliberate mistakes, for the simulator: each is one that an earlier draft, a review or another project made.
 //!
-//! A check that never fails proves nothing, so each of these must make one fail. Those that are not in a storage or a coordinator
-//! of the simulator are one line, `mistake!(…)`, where they are made. `docs/mutations.md` lists them.
+//! A check that never fails proves nothing, so each of these must make one fail. Those that are not in a storage or a
+//! coordinator of the simulator are one line, `mistake!(…)`, where they are made. `docs/mutations.md` lists them.
 
 #[cfg(feature = "mutations")]
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -126,8 +126,8 @@ pub(crate) fn age_from_answer<T>(sent: T, answered: impl Fn() -> T) -> T {
     if is(Mutation::AgeFromAnswer) { answered() } else { sent }
 }
 
-/// Does what is wrong, if this mistake is to be made. Without the feature `mutations` nothing of it is compiled: a reader of the code may
-/// skip it.
+/// Does what is wrong, if this mistake is to be made. Without the feature `mutations` nothing of it is compiled: a
+/// reader of the code may skip it.
 macro_rules! mistake {
     ($name:ident, $what:expr) => {
         #[cfg(feature = "mutations")]

@@ -37,8 +37,8 @@ use std::time::Duration;
 const LINKS: usize = 40;
 
 impl Database {
-    /// A database on any storage, outside of the process's list: two of them are to each other what two machines are. For the
-    /// simulator and for tests.
+    /// A database on any storage, outside of the process's list: two of them are to each other what two machines are.
+    /// For the simulator and for tests.
     pub fn on(
         storage: Arc<dyn Storage>,
         name: &Path,
@@ -137,7 +137,8 @@ fn check_adoptable(
     Ok(true)
 }
 
-/// Whether what lies at NAME, which has no `id`, may be adopted. The error says why not, and what to do. Changes nothing.
+/// Whether what lies at NAME, which has no `id`, may be adopted. The error says why not, and what to do. Changes
+/// nothing.
 pub fn may_be_adopted(name: &Path, storage: &dyn Storage) -> Result<()> {
     let looking = |error| Error::io("looking into the folder", error);
     let is_there = check_adoptable(storage, Access::Create, |_| None)?;
@@ -148,8 +149,8 @@ pub fn may_be_adopted(name: &Path, storage: &dyn Storage) -> Result<()> {
     Ok(())
 }
 
-/// An adoption may only begin, or go on, where nothing was committed. An adopter makes the whole folder before it marks NAME, `id` is
-/// durable before the first commit, and a segment is there before that is acknowledged.
+/// An adoption may only begin, or go on, where nothing was committed. An adopter makes the whole folder before it marks
+/// NAME, `id` is durable before the first commit, and a segment is there before that is acknowledged.
 fn check_begun(storage: &dyn Storage, is_protected: bool) -> Result<()> {
     let looking = |error| Error::io("looking into the folder", error);
     let has_folder = storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error))?.is_some();
@@ -201,7 +202,8 @@ fn open_existing(
     let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
     check_coordinator(&identity.coordinator, &coordinator.name())?;
     check_name(&or_nothing(header).map_err(|error| Error::io("reading NAME", error))?)?;
-    // A note that cannot be read is no hint, and neither is one of another database, which was here before or is reached by mistake.
+    // A note that cannot be read is no hint, and neither is one of another database, which was here before or is
+    // reached by mistake.
     let high: Option<High> = high.ok().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
     let high = high.filter(|high| high.database == identity.database);
 
@@ -268,8 +270,8 @@ fn or_nothing(read: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// NAME as an absolute path without links: one database has one path in a process. As stock SQLite does, a link to what is not there
-/// yet is followed.
+/// NAME as an absolute path without links: one database has one path in a process. As stock SQLite does, a link to what
+/// is not there yet is followed.
 fn absolute(name: &Path) -> Result<PathBuf> {
     let mut place = name.to_owned();
     for _ in 0..LINKS {

@@ -28,7 +28,8 @@ pub struct Options {
     pub page_cache: usize,
     /// How long an adoption waits for those who write NAME, in all.
     pub adoption_timeout: Duration,
-    /// The names by which clients of django-sqlite-efs may still know NAME, other mount paths for example: an adoption keeps them out.
+    /// The names by which clients of django-sqlite-efs may still know NAME, other mount paths for example: an adoption
+    /// keeps them out.
     pub legacy_names: Vec<String>,
     /// Where scratch files of large transactions go: a folder on a local disk.
     pub scratch: PathBuf,
@@ -71,8 +72,8 @@ pub enum Freshness {
     Transaction,
     /// … at or after this moment: when a request began.
     Since(Moment),
-    /// … at or after the moment when a request began, and less than this long ago, by both clocks. A request that lasts sees what others
-    /// commit meanwhile.
+    /// … at or after the moment when a request began, and less than this long ago, by both clocks. A request that lasts
+    /// sees what others commit meanwhile.
     Request {
         /// When the request began.
         began: Moment,

@@ -1,7 +1,8 @@
 //! Text that somebody else wrote, made safe to show: names of files, labels of lease holders, what servers say, URLs.
 //!
-//! Everybody who can write the database's folder or its item chooses some of this text, and it ends up in logs, terminals and web
-//! pages. So whatever leaves the engine for people goes through here: the texts of [`crate::Error`] and of
+//! Everybody who can write the database's folder or its item chooses some of this text, and it ends up in logs,
+//! terminals and web pages. So whatever leaves the engine for people goes through here: the texts of [`crate::Error`]
+//! and of
 //! [`crate::ports::coordinator::CoordinatorError`] as a whole, and each foreign piece before it becomes a part of one.
 
 use std::fmt::{self, Write};
@@ -20,8 +21,9 @@ const OPEN_PARAMETERS: [&str; 2] = ["region", "endpoint"];
 /// A parameter whose name has one of these in it holds a secret, in whatever URL it is.
 const SECRETS: [&str; 8] = ["password", "passwd", "pwd", "secret", "token", "key", "signature", "credential"];
 
-/// One line of bounded length, in which nothing commands a terminal, forges a line, turns the direction of what follows, or tells a
-/// password. Each character that is not printable is escaped. What was shown once does not change when it is shown again.
+/// One line of bounded length, in which nothing commands a terminal, forges a line, turns the direction of what
+/// follows, or tells a password. Each character that is not printable is escaped. What was shown once does not change
+/// when it is shown again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Shown(String);
 
@@ -106,7 +108,8 @@ impl Write for Room {
     }
 }
 
-/// Rust's own notion of what can be printed: no controls, no formats (they turn the direction, or are invisible), no strange spaces.
+/// Rust's own notion of what can be printed: no controls, no formats (they turn the direction, or are invisible), no
+/// strange spaces.
 fn escape(letter: char, out: &mut String) {
     if matches!(letter, '\'' | '"' | '\\') || letter.is_alphanumeric() {
         out.push(letter);
@@ -119,7 +122,8 @@ fn escape(letter: char, out: &mut String) {
     }
 }
 
-/// `text` without what stands between `://` and `@`, and without the values of parameters that name a secret; percent-encoded, too.
+/// `text` without what stands between `://` and `@`, and without the values of parameters that name a secret;
+/// percent-encoded, too.
 fn without_secrets(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for word in text.split_inclusive(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>')) {

@@ -1,4 +1,5 @@
-//! Appends that fail or take long: the space goes back, a mark says what became of the commit, and nobody waits who need not.
+//! Appends that fail or take long: the space goes back, a mark says what became of the commit, and nobody waits who
+//! need not.
 
 mod common;
 

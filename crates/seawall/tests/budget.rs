@@ -114,7 +114,8 @@ fn a_refused_write_costs_one_publication_and_its_conclusion() {
     frozen.write_page(page_size(), PageNo(1), &[9; 4096]).unwrap();
     let (refused, result) = cost(&a, || frozen.commit(1));
     assert!(result.is_err());
-    // The publication; the look that it brings (and what is at that number); the mark; the look after it, and the frame that is there.
+    // The publication; the look that it brings (and what is at that number); the mark; the look after it, and the frame
+    // that is there.
     assert_eq!(refused, Counts { coordinator: 3, reads: 1, appends: 2, metadata: 3, ..NOTHING });
 }
 
@@ -154,7 +155,8 @@ fn a_cold_scan_of_a_base_reads_four_megabytes_at_a_time() {
             a.read_page(&snapshot, PageNo(page)).unwrap();
         }
     });
-    // 32 MiB: seven waves of four reads of 1 MiB, and the steps of 1, 8, 64 and 512 pages before it is clear that this is a scan.
+    // 32 MiB: seven waves of four reads of 1 MiB, and the steps of 1, 8, 64 and 512 pages before it is clear that this
+    // is a scan.
     assert!(cost.reads <= 12, "{cost:?}");
     assert_eq!((cost.coordinator, cost.appends), (0, 0));
 }

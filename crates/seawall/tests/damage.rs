@@ -1,4 +1,5 @@
-//! Damaged, missing, copied and foreign files: each is told for what it is, nothing is lost, and what is healed works again.
+//! Damaged, missing, copied and foreign files: each is told for what it is, nothing is lost, and what is healed works
+//! again.
 
 mod common;
 
@@ -67,7 +68,8 @@ fn a_flipped_bit_in_any_byte_of_a_segment_is_noticed() {
     let mut noticed = 0;
     for at in (0..length).step_by(7) {
         with_flipped_bit(&segment, at, || {
-            // Either it cannot be opened, or a page cannot be read, or the byte meant nothing (padding, an older commit's frame).
+            // Either it cannot be opened, or a page cannot be read, or the byte meant nothing (padding, an older
+            // commit's frame).
             match folder.try_machine() {
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::CannotOpen, "{error}");

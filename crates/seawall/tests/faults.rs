@@ -34,7 +34,8 @@ impl Scene {
         (snapshot.version(), byte(&self.b, &snapshot, 1))
     }
 
-    /// Commits page 1 as 2 though each of these calls fails once: not in the beginning of the transaction, which asks as well.
+    /// Commits page 1 as 2 though each of these calls fails once: not in the beginning of the transaction, which asks
+    /// as well.
     fn commits_through(&self, faults: &[(Call, Fault)]) {
         let mut transaction = self.a.begin(PATIENCE).unwrap();
         faults.iter().for_each(|(call, fault)| self.storage.fail(*call, *fault, 1));

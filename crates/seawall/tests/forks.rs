@@ -1,5 +1,5 @@
-//! What a fork does to the memory of a child, as far as that can be had without one. In a program of its own: it is a child from then on.
-//! Real forks are in `tests/python/test_forks.py`.
+//! What a fork does to the memory of a child, as far as that can be had without one. In a program of its own: it is a
+//! child from then on. Real forks are in `tests/python/test_forks.py`.
 
 mod common;
 

@@ -1,6 +1,6 @@
-//! The times that a file server shows of `commits/`: a version that is missing is believed to be missing only in a folder that has not
-//! changed since its newest name was made. What becomes of it otherwise, and what that costs (the design's budget), exactly.
-//! That nobody misses a commit so is shown by the simulator, and on real NFS.
+//! The times that a file server shows of `commits/`: a version that is missing is believed to be missing only in a
+//! folder that has not changed since its newest name was made. What becomes of it otherwise, and what that costs (the
+//! design's budget), exactly. That nobody misses a commit so is shown by the simulator, and on real NFS.
 
 mod common;
 

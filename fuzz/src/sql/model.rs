@@ -46,8 +46,8 @@ impl Model {
         Model { newest: first, undecided: Vec::new() }
     }
 
-    /// What a transaction that begins now on `machine` stands on, as it read `content`: the newest state, or one whose commit
-    /// turns out to have taken place.
+    /// What a transaction that begins now on `machine` stands on, as it read `content`: the newest state, or one whose
+    /// commit turns out to have taken place.
     pub(super) fn observe(&mut self, machine: usize, content: &str) -> Rc<State> {
         if *self.newest.content == *content {
             // Its own commits are settled before anything is read: they did not take place, or changed nothing.

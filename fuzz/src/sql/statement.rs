@@ -1,4 +1,5 @@
-//! Statements that the fuzzer chooses. What they do depends on the content only, so that two databases with one content agree.
+//! Statements that the fuzzer chooses. What they do depends on the content only, so that two databases with one content
+//! agree.
 
 use arbitrary::Arbitrary;
 
@@ -65,8 +66,8 @@ impl Statement {
                 format!("PRAGMA page_size = {}", self.page_size().expect("it asks for one")),
                 "VACUUM".into(),
             ],
-            // SQLite looks for the column in the schema that it remembers, and does not ask whether another connection has changed it.
-            // Reading the schema makes it ask.
+            // SQLite looks for the column in the schema that it remembers, and does not ask whether another connection
+            // has changed it. Reading the schema makes it ask.
             one @ Statement::AddColumn { .. } => vec!["SELECT count(*) FROM sqlite_schema".into(), one.one()],
             one => vec![one.one()],
         }

@@ -268,8 +268,8 @@ impl World {
         }
     }
 
-    /// Looks at everything: in a transaction it is what that makes of its base, outside of one it is the newest state. Whether it
-    /// could be looked at.
+    /// Looks at everything: in a transaction it is what that makes of its base, outside of one it is the newest state.
+    /// Whether it could be looked at.
     pub(super) fn observe(&mut self, who: usize) -> bool {
         if !self.is_connected(who) {
             return false;
@@ -344,8 +344,8 @@ impl World {
         self.model.is_open()
     }
 
-    /// Nobody keeps a lease for longer. A commit that is settled late is sent without one; who keeps his then, and asks nobody, begins
-    /// on the version before: a known weakness, which would be found again and again.
+    /// Nobody keeps a lease for longer. A commit that is settled late is sent without one; who keeps his then, and asks
+    /// nobody, begins on the version before: a known weakness, which would be found again and again.
     pub(super) fn let_turns_end(&self) {
         self.machines[0].storage.sleep(LONGER_THAN_A_TURN);
     }
@@ -373,8 +373,8 @@ impl World {
         others.filter(|(_, client)| is_writing(client)).map(|(_, client)| client.machine)
     }
 
-    /// Whether a failure is about the statement: then stock SQLite has the same. An SQLite that cannot look whether the schema has
-    /// changed goes by the one that it knows, and finds no table.
+    /// Whether a failure is about the statement: then stock SQLite has the same. An SQLite that cannot look whether the
+    /// schema has changed goes by the one that it knows, and finds no table.
     fn is_of_sql(&self, who: usize, refusal: &Refusal) -> bool {
         let is_blind = refusal.code == ffi::SQLITE_ERROR && self.machines[self.clients[who].machine].troubled;
         refusal.is_of_sql() && !is_blind

@@ -36,7 +36,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) identity: Option<&'a Identity>,
 }
 
-/// The problem of a database that is bound to another coordinator than `asked`, which is that coordinator's canonical name.
+/// The problem of a database that is bound to another coordinator than `asked`, which is that coordinator's canonical
+/// name.
 pub(super) fn bound_to(asked: &str, identity: Option<&Identity>) -> Option<Finding> {
     let bound = &identity?.coordinator;
     (bound != asked).then(|| {

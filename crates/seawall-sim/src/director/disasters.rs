@@ -103,7 +103,8 @@ impl Director<'_> {
         world.sleep(Duration::from_secs(30));
     }
 
-    /// Ends the processes that could not notice the disaster: those that have not opened the database, or know too little.
+    /// Ends the processes that could not notice the disaster: those that have not opened the database, or know too
+    /// little.
     fn end_those_without(&mut self, knows: impl Fn(&Database) -> bool) {
         let knowing: Vec<ProcessId> = (self.world.open_databases().iter())
             .filter(|(_, database)| knows(database))

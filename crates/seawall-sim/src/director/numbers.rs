@@ -30,9 +30,9 @@ impl Director<'_> {
         world.disk().sync_folder(COMMITS);
     }
 
-    /// A publication arrives once more, after its number was garbage-collected. If there is one that a process remembers or the hint
-    /// names, it is that one. Two neighbours never come back, because a process that opens the database by a hint can check
-    /// only the neighbour.
+    /// A publication arrives once more, after its number was garbage-collected. If there is one that a process
+    /// remembers or the hint names, it is that one. Two neighbours never come back, because a process that opens the
+    /// database by a hint can check only the neighbour.
     pub(super) fn wake_sleeper(&mut self) {
         let world = self.world;
         let Some(newest) = world.oracle().newest().filter(|_| !world.is_on_table()) else { return };

@@ -1,7 +1,7 @@
 //! What a recovery would find if the head were lost at this moment: the design's "Recover", over the segments' frames.
 //!
-//! There is no recovery yet, but writers must already leave the right frames for it. The index here follows every byte that
-//! reaches a segment, whether its writer learned that or not.
+//! There is no recovery yet, but writers must already leave the right frames for it. The index here follows every byte
+//! that reaches a segment, whether its writer learned that or not.
 
 use super::{Number, Oracle, number_in};
 use crate::disk::Disk;
@@ -143,8 +143,8 @@ impl Candidate {
 }
 
 impl Oracle {
-    /// If the head were lost now, a recovery would lose no acknowledged commit and revive none that was reported as failed: the
-    /// design's "Recover". (P5, and invariant 6.)
+    /// If the head were lost now, a recovery would lose no acknowledged commit and revive none that was reported as
+    /// failed: the design's "Recover". (P5, and invariant 6.)
     pub(crate) fn check_recovery(&self, disk: &Disk) -> Result<Vec<Event>, String> {
         let Some(first) = self.chain.first().filter(|_| !self.is_over) else { return Ok(Vec::new()) };
         let is_taken = |tip: &&Tip| self.taken.contains(&tip.digest);

@@ -46,7 +46,8 @@ impl SimStorage {
         })
     }
 
-    /// The same, but a cached miss does not count. Then it asks for the folders' change numbers again, as `OsStorage` does.
+    /// The same, but a cached miss does not count. Then it asks for the folders' change numbers again, as `OsStorage`
+    /// does.
     pub(super) fn find_now(&self, path: &str) -> io::Result<Option<usize>> {
         let found = self.find(path)?;
         if found.is_some() || !self.is_remote() {
@@ -61,7 +62,8 @@ impl SimStorage {
         self.find(path)
     }
 
-    /// Makes the client ask for the change number of the folder of versions. Returns when the folder changed, by the server's clock.
+    /// Makes the client ask for the change number of the folder of versions. Returns when the folder changed, by the
+    /// server's clock.
     pub(super) fn look_again(&self) -> io::Result<Option<i128>> {
         if !self.is_remote() {
             return Ok(None);
@@ -110,8 +112,8 @@ impl SimStorage {
         Ok(Record { text, stamp: stamp_of(&disk, inode) })
     }
 
-    /// A process that has listed the versions may be frozen before it looks at the newest of them, until that was garbage-collected and
-    /// has come back.
+    /// A process that has listed the versions may be frozen before it looks at the newest of them, until that was
+    /// garbage-collected and has come back.
     pub(super) fn sleeps_over(&self, listed: Option<Version>) {
         let world = &self.world;
         let process = world.my_process();

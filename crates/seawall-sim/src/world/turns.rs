@@ -1,8 +1,9 @@
 //! Virtual time, and the order of threads: many processes on many machines in one program, one thread at a time.
 //!
-//! Every simulated thread is a thread of the operating system that waits for its turn, so that the engine runs unchanged. One
-//! agenda has everything that is due, by virtual time. A thread that begins to wait looks there for the next thread and hands
-//! over to it. All randomness comes from one generator. Therefore the same seed makes the same run.
+//! Every simulated thread is a thread of the operating system that waits for its turn, so that the engine runs
+//! unchanged. One agenda has everything that is due, by virtual time. A thread that begins to wait looks there for the
+//! next thread and hands over to it. All randomness comes from one generator. Therefore the same seed makes the same
+//! run.
 
 use super::World;
 use crate::process::{Process, ProcessId};

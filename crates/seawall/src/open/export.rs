@@ -8,8 +8,8 @@ use crate::read::snapshot::Snapshot;
 use std::io::Write;
 
 impl Database {
-    /// Writes `snapshot` to `out` as a plain SQLite file that any tool can read and write. Nothing is written for an empty
-    /// database: to SQLite, an empty file is one.
+    /// Writes `snapshot` to `out` as a plain SQLite file that any tool can read and write. Nothing is written for an
+    /// empty database: to SQLite, an empty file is one.
     pub fn export(&self, snapshot: &Snapshot, out: &mut dyn Write) -> Result<()> {
         for page in (1..=snapshot.page_count()).map(PageNo) {
             let image = self.read_page(snapshot, page)?;

@@ -1,4 +1,5 @@
-//! This process's list of databases: one for each NAME, opened when it is first asked for, and forgotten when it is idle.
+//! This process's list of databases: one for each NAME, opened when it is first asked for, and forgotten when it is
+//! idle.
 
 use super::{absolute, check_coordinator, open_or_adopt, storage_of};
 use crate::database::Database;
@@ -16,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
-/// This process's databases. One is opened at a time for each path; different paths do not wait for one another. A forked child has a list of
-/// its own.
+/// This process's databases. One is opened at a time for each path; different paths do not wait for one another. A
+/// forked child has a list of its own.
 static DATABASES: PerProcess<Mutex<HashMap<PathBuf, Entry>>> = PerProcess::new();
 
 /// Where a path's database is, held while it is opened.
@@ -38,7 +39,8 @@ impl Slot {
         }
     }
 
-    /// Holds it. A thread that opens the database is waited for; one that adopts NAME only as long as `patience`, as any other adopter.
+    /// Holds it. A thread that opens the database is waited for; one that adopts NAME only as long as `patience`, as
+    /// any other adopter.
     fn hold(&self, patience: Duration) -> Result<MutexGuard<'_, Option<Arc<Database>>>> {
         let began = os::now().monotonic;
         loop {
@@ -80,8 +82,8 @@ impl Entry {
     }
 }
 
-/// Whether only the list has it, and nothing would be lost with it: a commit whose outcome is unknown is settled before this process reads
-/// there again, and a mark that is owed is written before it appends again.
+/// Whether only the list has it, and nothing would be lost with it: a commit whose outcome is unknown is settled before
+/// this process reads there again, and a mark that is owed is written before it appends again.
 fn may_be_forgotten(database: &Arc<Database>) -> bool {
     let committer = &database.committer;
     let owes_nothing = || sync::try_lock(&committer.segment).is_some_and(|segment| !segment.owes());
@@ -94,8 +96,8 @@ fn may_be_forgotten(database: &Arc<Database>) -> bool {
 const KEPT_IDLE: usize = 8;
 /// … and beyond so many bytes in their page caches together, but for the one that was open last.
 const KEPT_IDLE_BYTES: u64 = 64 << 20;
-/// A database that no connection has open is opened again when it knows so many more segments than its page map named at first: the table of their
-/// names only grows.
+/// A database that no connection has open is opened again when it knows so many more segments than its page map named
+/// at first: the table of their names only grows.
 const FORGOTTEN_SEGMENTS: usize = 1 << 16;
 
 impl Database {
@@ -143,7 +145,8 @@ impl Database {
         self.tip.pages.segments.count() > self.segments_at_first + FORGOTTEN_SEGMENTS
     }
 
-    /// A connection was closed, which may be the last thing that this process does: it leaves no lease behind that would outlive it.
+    /// A connection was closed, which may be the last thing that this process does: it leaves no lease behind that
+    /// would outlive it.
     pub fn connection_closed(&self) {
         if !self.is_current() {
             return;
@@ -167,7 +170,8 @@ pub fn begin_request() -> Moment {
     began
 }
 
-/// A request is over. Where the machine sleeps between requests (AWS Lambda), no lease is left behind for others to wait for.
+/// A request is over. Where the machine sleeps between requests (AWS Lambda), no lease is left behind for others to
+/// wait for.
 pub fn end_request() {
     let sleeps_between = std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some();
     if sleeps_between {

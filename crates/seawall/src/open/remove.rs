@@ -1,7 +1,8 @@
 //! Removing a database: what is Seawall's, by its name, and nothing that a link leads to.
 //!
-//! Before the first change it is known that this process may remove all of it. `id` loses its name first, durably: what is left after a
-//! crash is no database any more, and the next opening, or another removal, takes the rest away. Until all is gone, and the head too, its content stays under another name: another removal finds the head by it.
+//! Before the first change it is known that this process may remove all of it. `id` loses its name first, durably: what
+//! is left after a crash is no database any more, and the next opening, or another removal, takes the rest away. Until
+//! all is gone, and the head too, its content stays under another name: another removal finds the head by it.
 
 use crate::error::{Error, Result};
 use crate::format::identity::{self, Identity};
@@ -23,13 +24,13 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Removes a database: NAME, what stock SQLite may have left beside it (`-journal`, `-wal`, `-shm`), its folder, and its head. One that
-/// is not there is fine, and so is one whose removal was cut short.
+/// Removes a database: NAME, what stock SQLite may have left beside it (`-journal`, `-wal`, `-shm`), its folder, and
+/// its head. One that is not there is fine, and so is one whose removal was cut short.
 ///
-/// NAME must be the file itself, and its folder a folder: a link is refused, for what it leads to may be somebody else's. Of the
-/// folder's content only what Seawall made is removed, known by its name; links there are removed, not followed. What else is there stays,
-/// and the error says so. Where this process may not remove all of it, nothing is removed. A removal that fails after its beginning says
-/// that it was cut short.
+/// NAME must be the file itself, and its folder a folder: a link is refused, for what it leads to may be somebody
+/// else's. Of the folder's content only what Seawall made is removed, known by its name; links there are removed, not
+/// followed. What else is there stays, and the error says so. Where this process may not remove all of it, nothing is
+/// removed. A removal that fails after its beginning says that it was cut short.
 ///
 /// The coordinator is the one that `id` names, or `url`, if it is to be reached in another way.
 pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
@@ -111,8 +112,8 @@ enum Stopped {
     Halfway(io::Error),
 }
 
-/// Takes `id` its name, and then NAME itself. If NAME cannot be removed after all, `id` has its name again: otherwise nobody could
-/// open the database any more, and it would still be there.
+/// Takes `id` its name, and then NAME itself. If NAME cannot be removed after all, `id` has its name again: otherwise
+/// nobody could open the database any more, and it would still be there.
 fn begin(folder: &Folder, parent: &Folder, file: &OsStr) -> Result<(), Stopped> {
     let found = folder.look("id".as_ref()).map_err(Stopped::Undone)?;
     // A folder is no `id`, and not Seawall's.
@@ -170,8 +171,8 @@ fn must_be(parent: &Folder, name: &OsStr, wanted: FileType) -> Result<()> {
     }
 }
 
-/// What `id` says, or said before an earlier removal, and the home. What cannot be used any more can still be removed; its head stays, and
-/// costs nothing.
+/// What `id` says, or said before an earlier removal, and the home. What cannot be used any more can still be removed;
+/// its head stays, and costs nothing.
 fn identity_of(storage: &dyn Storage, folder: &Folder) -> Result<Option<(Identity, u64)>> {
     let looking = |error| Error::io("looking for id", error);
     // Asked for freshly: an NFS client may remember that there was none.

@@ -94,7 +94,8 @@ pub struct Claim {
     pub had_turn: bool,
 }
 
-/// A lease that was granted: a claim to be the next writer, which saves wasted work, and the generation that fences its writer.
+/// A lease that was granted: a claim to be the next writer, which saves wasted work, and the generation that fences its
+/// writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The head's epoch, as of the grant.
@@ -164,14 +165,17 @@ pub enum Known<'a> {
 pub trait Coordinator: Send + Sync {
     /// What `id` binds the database to: another name would be another history. How it is reached is no part of it.
     fn name(&self) -> String;
-    /// Puts the first head where none is. If one is there (of another adopter, or ours: a lost reply), that one is the answer.
+    /// Puts the first head where none is. If one is there (of another adopter, or ours: a lost reply), that one is the
+    /// answer.
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError>;
-    /// Removes the head of a folder (by the inode number of its `id`) that got no name, or is no more. Here it goes with its folder.
+    /// Removes the head of a folder (by the inode number of its `id`) that got no name, or is no more. Here it goes
+    /// with its folder.
     fn forget(&self, _home: u64) -> Result<(), CoordinatorError> {
         Ok(())
     }
-    /// Keeps other programs out for good that order writes of the plain file NAME by this coordinator's service (django-sqlite-efs). The
-    /// answer is which of them is writing right now; then nothing was changed. By default there are no such programs.
+    /// Keeps other programs out for good that order writes of the plain file NAME by this coordinator's service
+    /// (django-sqlite-efs). The answer is which of them is writing right now; then nothing was changed. By default
+    /// there are no such programs.
     fn shut_out(&self, _name: &str) -> Result<Option<String>, CoordinatorError> {
         Ok(None)
     }
@@ -189,9 +193,10 @@ pub trait Coordinator: Send + Sync {
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError>;
     /// Says that the holder is alive. A lease that is no more is not renewed; its swap will be refused.
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError>;
-    /// Puts `next` in the place of `previous`, if that is still the head and no generation came between. `keep`: the lease is
-    /// renewed in the same request, for the next transaction. Repeated, with the same arguments, it takes place once. What was certainly
-    /// not carried out may be repeated within `patience`; what may have been is an error at once, for the caller to look.
+    /// Puts `next` in the place of `previous`, if that is still the head and no generation came between. `keep`: the
+    /// lease is renewed in the same request, for the next transaction. Repeated, with the same arguments, it takes
+    /// place once. What was certainly not carried out may be repeated within `patience`; what may have been is an error
+    /// at once, for the caller to look.
     fn swap(
         &self,
         lease: &Lease,
@@ -200,8 +205,8 @@ pub trait Coordinator: Send + Sync {
         keep: bool,
         patience: Duration,
     ) -> Result<Swapped, CoordinatorError>;
-    /// The head that was made of `previous`, where the coordinator can tell it without the chain of commits, and with certainty. Here
-    /// it has the newest head only.
+    /// The head that was made of `previous`, where the coordinator can tell it without the chain of commits, and with
+    /// certainty. Here it has the newest head only.
     fn successor(&self, _previous: &Head) -> Result<Option<Head>, CoordinatorError> {
         Ok(None)
     }

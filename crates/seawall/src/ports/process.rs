@@ -1,8 +1,8 @@
-//! Which process this is. The memory of a child is a copy of its parent's, in which other threads may have held any lock at the moment of the
-//! fork; they do not exist in the child, so such a lock stays locked there for ever.
+//! Which process this is. The memory of a child is a copy of its parent's, in which other threads may have held any
+//! lock at the moment of the fork; they do not exist in the child, so such a lock stays locked there for ever.
 //!
-//! So what a process keeps for itself is found without a lock ([`PerProcess`]), and the child begins with nothing. What it inherited is never
-//! dropped: its content may be half changed.
+//! So what a process keeps for itself is found without a lock ([`PerProcess`]), and the child begins with nothing. What
+//! it inherited is never dropped: its content may be half changed.
 
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
@@ -47,7 +47,8 @@ impl Process {
     }
 }
 
-/// A value of which each process has its own, made when it first asks. Finding it waits for nothing that a thread of the parent held.
+/// A value of which each process has its own, made when it first asks. Finding it waits for nothing that a thread of
+/// the parent held.
 pub struct PerProcess<T: 'static>(ArcSwapOption<Entry<T>>);
 
 struct Entry<T: 'static> {

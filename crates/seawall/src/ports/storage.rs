@@ -101,7 +101,8 @@ pub struct Stamp {
     pub changed: i128,
 }
 
-/// Makes `target`, where nothing may lie yet, for a copy of the database NAME, with NAME's permissions, group and, made by root, owner.
+/// Makes `target`, where nothing may lie yet, for a copy of the database NAME, with NAME's permissions, group and, made
+/// by root, owner.
 pub fn create_beside(name: &std::path::Path, target: &std::path::Path) -> io::Result<std::fs::File> {
     use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags};
     let found = rustix::fs::statx(CWD, name, AtFlags::empty(), StatxFlags::BASIC_STATS)?;
@@ -113,7 +114,8 @@ pub fn create_beside(name: &std::path::Path, target: &std::path::Path) -> io::Re
 /// What a folder without `id` has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// All that an adoption makes before it marks NAME, and nothing that was committed: the next opener finishes the adoption.
+    /// All that an adoption makes before it marks NAME, and nothing that was committed: the next opener finishes the
+    /// adoption.
     Adoption,
     /// Less than that: no adoption that marked NAME left it so.
     Less,
@@ -123,16 +125,17 @@ pub enum Begun {
     Removal,
 }
 
-/// A database's home, from the inode numbers of `id` and of the folder that it lies in. A copied `id` has another number, and a folder
-/// whose files were copied as hard links, which have the same, has itself another: no folder has a second name.
+/// A database's home, from the inode numbers of `id` and of the folder that it lies in. A copied `id` has another
+/// number, and a folder whose files were copied as hard links, which have the same, has itself another: no folder has a
+/// second name.
 pub fn home_of(id: u64, folder: u64) -> u64 {
     id ^ folder.rotate_left(32)
 }
 
 /// A file that is being written, by this process only, front to back.
 pub trait Append: Send {
-    /// Appends `bytes`; when this returns they are durable, as after an fsync. After an error the file's end is unknown: it must not be
-    /// appended to again.
+    /// Appends `bytes`; when this returns they are durable, as after an fsync. After an error the file's end is
+    /// unknown: it must not be appended to again.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Gives the space back that lies behind the first `length` bytes. The file must not be appended to afterwards.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
@@ -152,8 +155,8 @@ pub trait Storage: Send + Sync {
     fn counters(&self) -> &Counters;
     /// The file system's name, for people.
     fn describe(&self) -> String;
-    /// Before an adoption touches anything: whether a database can live in this place, tried out in its folder, which is made for it.
-    /// `orders_commits`: the order of commits is to be in the folder, too. Whether it made the folder.
+    /// Before an adoption touches anything: whether a database can live in this place, tried out in its folder, which
+    /// is made for it. `orders_commits`: the order of commits is to be in the folder, too. Whether it made the folder.
     fn prepare(&self, orders_commits: bool) -> Result<bool> {
         let _ = orders_commits;
         Ok(false)
@@ -168,10 +171,11 @@ pub trait Storage: Send + Sync {
     fn discard_folders(&self);
     /// Removes what is left of a database whose removal was cut short. NAME is held, and `id` is gone.
     fn clear(&self) -> io::Result<()>;
-    /// The inode number of a file, `None` if it is not there now: an earlier miss, which an NFS client remembers for half a minute, is
-    /// no answer.
+    /// The inode number of a file, `None` if it is not there now: an earlier miss, which an NFS client remembers for
+    /// half a minute, is no answer.
     fn inode(&self, file: File) -> io::Result<Option<u64>>;
-    /// The home of the database whose `id` is `file`: a number that a copy of the folder does not have, be it made of hard links.
+    /// The home of the database whose `id` is `file`: a number that a copy of the folder does not have, be it made of
+    /// hard links.
     fn home(&self, file: File) -> io::Result<Option<u64>> {
         self.inode(file)
     }
@@ -185,16 +189,17 @@ pub trait Storage: Send + Sync {
     fn create(&self, file: File) -> io::Result<Box<dyn Append>>;
     /// Writes a part of a small file in place, durably; the file is made if need be.
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Makes the names in the database's folder durable on a local disk, `id` among them: another process may have linked it, and
-    /// failed before that was durable. Costs no call on a network file system, where names are durable as soon as they are there.
+    /// Makes the names in the database's folder durable on a local disk, `id` among them: another process may have
+    /// linked it, and failed before that was durable. Costs no call on a network file system, where names are durable
+    /// as soon as they are there.
     fn sync_names(&self) -> io::Result<()>;
     /// Gives a file a second name, durably. `AlreadyExists` if that is taken.
     fn link(&self, from: File, to: File) -> io::Result<()>;
     /// Removes a file; one that is not there is fine.
     fn remove(&self, file: File) -> io::Result<()>;
 
-    /// Whether this process may make files in the database's folder; the error says why it may not. Where that cannot be asked, it may,
-    /// and finds out by doing it.
+    /// Whether this process may make files in the database's folder; the error says why it may not. Where that cannot
+    /// be asked, it may, and finds out by doing it.
     fn may_write(&self) -> io::Result<()>;
     /// Both clocks.
     fn now(&self) -> Moment;

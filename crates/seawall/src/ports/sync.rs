@@ -1,7 +1,8 @@
 //! Locks and threads: the standard library's.
 //!
-//! With the feature `simulation` they give way to a scheduler, on the threads that have one: there, one thread runs at a time, and
-//! a thread that would wait tells the scheduler what for. Other threads find the standard library's behaviour.
+//! With the feature `simulation` they give way to a scheduler, on the threads that have one: there, one thread runs at
+//! a time, and a thread that would wait tells the scheduler what for. Other threads find the standard library's
+//! behaviour.
 
 #[cfg(feature = "simulation")]
 pub(crate) use simulated::{Condvar, Mutex, MutexGuard, spawn};
@@ -17,8 +18,9 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io
     crate::ports::threads::spawn(name, work)
 }
 
-/// What a lock or a wait gave, though a thread may have panicked while it held the lock. What is behind this crate's locks is whole
-/// whenever a thread can panic, or a guard repairs it: so one panic never becomes a chain of them, and no other thread is kept from writing.
+/// What a lock or a wait gave, though a thread may have panicked while it held the lock. What is behind this crate's
+/// locks is whole whenever a thread can panic, or a guard repairs it: so one panic never becomes a chain of them, and
+/// no other thread is kept from writing.
 pub(crate) fn whole<T>(locked: Result<T, PoisonError<T>>) -> T {
     locked.unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,16 +1,18 @@
-//! Threads in a process that is a program's, not ours. Signals are the program's: the kernel gives one that is meant for the process to any thread that does
-//! not block it, and a program that blocks SIGTERM in its only thread must find it blocked. So threads of ours block all signals but those
-//! that a thread brings upon itself.
+//! Threads in a process that is a program's, not ours. Signals are the program's: the kernel gives one that is meant
+//! for the process to any thread that does not block it, and a program that blocks SIGTERM in its only thread must find
+//! it blocked. So threads of ours block all signals but those that a thread brings upon itself.
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use std::io;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
-/// What a fault of the thread itself raises. To block it would not stop the kernel from ending the process, without a word from its handler.
+/// What a fault of the thread itself raises. To block it would not stop the kernel from ending the process, without a
+/// word from its handler.
 const OWN_FAULTS: [Signal; 6] =
     [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGSYS, Signal::SIGTRAP];
 
-/// Runs `start` with signals blocked in this thread, as they are then in each thread that it starts, from its first moment on.
+/// Runs `start` with signals blocked in this thread, as they are then in each thread that it starts, from its first
+/// moment on.
 pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     /// Puts the mask back, after a panic, too.
     struct Restore(Option<SigSet>);

@@ -17,8 +17,8 @@ use crate::to_come::{FROM_A_COPY, ToCome};
 /// A small commit's pages are read along with its frame.
 const READ_ALONG: u32 = 64 << 10;
 
-/// How much of what lies before a commit frame is read along with it: all of it, or nothing. A place comes from the head, which may say
-/// anything.
+/// How much of what lies before a commit frame is read along with it: all of it, or nothing. A place comes from the
+/// head, which may say anything.
 fn lead_to_read(place: &Place) -> u32 {
     let is_small = place.lead.checked_add(place.length).is_some_and(|both| both <= READ_ALONG);
     let units = u64::from(place.lead) / UNIT;
@@ -86,8 +86,8 @@ impl Pages {
             .map_err(|why| Error::corrupt(format!("{file} at {at}"), why))
     }
 
-    /// Pages that are read along with a commit frame are optional. If they are damaged, they are ignored; the error is reported when such a
-    /// page is read.
+    /// Pages that are read along with a commit frame are optional. If they are damaged, they are ignored; the error is
+    /// reported when such a page is read.
     fn take_in_lead(&self, mut bytes: &[u8], place: Place, lead: u32) {
         let segment = self.segments.number(place.segment);
         let mut at = place.at - lead / UNIT as u32;
@@ -110,8 +110,8 @@ impl Pages {
                 length: run.place.length as usize,
             })
             .collect();
-        // Each is as long as the commit says, and all together as long as one frame may be, or they are read one after another: the first
-        // that is not what it should be ends it.
+        // Each is as long as the commit says, and all together as long as one frame may be, or they are read one after
+        // another: the first that is not what it should be ends it.
         let total: u64 = spans.iter().map(|span| span.length as u64).sum();
         let at_once = if total <= frame::MAX_PAYLOAD as u64 { spans.len().max(1) } else { 1 };
         let decode = |((bytes, run), span): ((Vec<u8>, &&RunRef), &Span)| {

@@ -30,8 +30,8 @@ impl Deref for Page {
     }
 }
 
-/// The whole location, and which page was found there: names are never used twice, so what is under a key never changes; and a
-/// page map that is wrong about a place finds nothing under it.
+/// The whole location, and which page was found there: names are never used twice, so what is under a key never
+/// changes; and a page map that is wrong about a place finds nothing under it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Key {
     Segment { entry: Entry, page: PageNo },
@@ -208,7 +208,8 @@ impl Pages {
             let this = PageNo(page.0 + n as u32);
             if page_checksum(image) != sum {
                 let at = base.page_size.offset_of(this);
-                // Only the page that was asked for matters now; a damaged one that is read ahead is reported when it is read itself.
+                // Only the page that was asked for matters now; a damaged one that is read ahead is reported when it is
+                // read itself.
                 if n == 0 {
                     return Err(ReadError::Damaged(file, at, Malformed("its checksum does not fit")));
                 } else {
@@ -264,7 +265,8 @@ pub(crate) fn frame_of(bytes: &[u8], kind: Kind) -> Result<Frame<'_>, Malformed>
     if frame.kind == kind { Ok(frame) } else { Err(Malformed("a frame of another kind lies there")) }
 }
 
-/// A length comes from a record that may say anything, and a sparse file has that many bytes: nothing longer than a frame is read.
+/// A length comes from a record that may say anything, and a sparse file has that many bytes: nothing longer than a
+/// frame is read.
 fn may_be_read(span: &Span) -> Result<(), ReadError> {
     // The pages of a small commit come along with its frame.
     if span.length <= frame::HEADER + frame::MAX_PAYLOAD + READ_AHEAD {

@@ -64,7 +64,8 @@ impl Snapshot {
         }
     }
 
-    /// How long ago this was certainly still the newest version: only since then can what it needs have been superseded, and collected.
+    /// How long ago this was certainly still the newest version: only since then can what it needs have been
+    /// superseded, and collected.
     pub(crate) fn age(&self, now: Moment) -> Duration {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).age(now)
     }
@@ -89,8 +90,8 @@ impl Snapshot {
         &self.head
     }
 
-    /// Where the newest image of `page` is, as of this version. (Invariant 4.) An entry at or below the base's version is in the base: its
-    /// segment may be gone.
+    /// Where the newest image of `page` is, as of this version. (Invariant 4.) An entry at or below the base's version
+    /// is in the base: its segment may be gone.
     pub fn source_of(&self, page: PageNo) -> Option<PageSource> {
         let base_version = self.head.base.map(|base| base.name.version);
         match self.map.get(page) {
@@ -99,9 +100,9 @@ impl Snapshot {
         }
     }
 
-    /// The snapshot after a commit whose frame is at hand. `earlier` is the snapshot that the page map is carried on from, if
-    /// it is of the same epoch; `runs` are those that it lacks, oldest first. Carried on or from the base, the page map is the same.
-    /// (Invariant 8.)
+    /// The snapshot after a commit whose frame is at hand. `earlier` is the snapshot that the page map is carried on
+    /// from, if it is of the same epoch; `runs` are those that it lacks, oldest first. Carried on or from the base, the
+    /// page map is the same. (Invariant 8.)
     pub(crate) fn of_commit(
         head: Head,
         frame: CommitFrame,
@@ -143,7 +144,8 @@ impl Snapshot {
     }
 }
 
-/// Whether the frame is the one that the head names, and both fit the base: asserted before writing and after reading. (Invariants 1, 7.)
+/// Whether the frame is the one that the head names, and both fit the base: asserted before writing and after reading.
+/// (Invariants 1, 7.)
 fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {
     let same = frame.database == head.database
         && frame.epoch == head.epoch

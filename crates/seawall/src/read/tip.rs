@@ -84,8 +84,8 @@ impl Tip {
         self.origin.is_this() && self.storage.process() == self.process
     }
 
-    /// What a child inherited is its parent's: the locks, the queue in which the kernel reports changes of `commits/`, the lease. Asked at
-    /// every transaction and page, so without asking the kernel; a writer asks [`Tip::is_current`].
+    /// What a child inherited is its parent's: the locks, the queue in which the kernel reports changes of `commits/`,
+    /// the lease. Asked at every transaction and page, so without asking the kernel; a writer asks [`Tip::is_current`].
     pub(crate) fn check_origin(&self) -> Result<()> {
         self.must_be_ours(FORKED)
     }
@@ -132,8 +132,8 @@ impl Tip {
         self.snapshot_since(since)
     }
 
-    /// A snapshot from the answer to a load that was sent at or after `since`. Threads share loads. A thread never joins a load that was
-    /// sent before; all threads that wait for it share the next one.
+    /// A snapshot from the answer to a load that was sent at or after `since`. Threads share loads. A thread never
+    /// joins a load that was sent before; all threads that wait for it share the next one.
     fn snapshot_since(&self, since: Moment) -> Result<Arc<Snapshot>> {
         let mut newest = self.newest();
         // A load that failed before any thread waited for it here is no answer: the coordinator may be well again.
@@ -180,8 +180,8 @@ impl Tip {
         self.accept(head, known)
     }
 
-    /// A head that came in answer to a request that was sent when `known` was known. An acknowledged commit is in every later head's chain,
-    /// so an older head, or another one of the same version, is refused. (Invariants 5, 9.)
+    /// A head that came in answer to a request that was sent when `known` was known. An acknowledged commit is in every
+    /// later head's chain, so an older head, or another one of the same version, is refused. (Invariants 5, 9.)
     pub(crate) fn accept(&self, head: Head, known: &Snapshot) -> Result<Head> {
         self.check_head(&head)?;
         let forked = head.order() == known.head.order() && !head.commit.is(&known.head.commit);
@@ -220,7 +220,8 @@ impl Tip {
         in_copy(error, self.is_copy().then_some(self.id), &self.coordinator.name())
     }
 
-    /// Makes the snapshot that `head` names, and knows it from now on. `sent` is when the request was sent that `head` answers.
+    /// Makes the snapshot that `head` names, and knows it from now on. `sent` is when the request was sent that `head`
+    /// answers.
     pub(crate) fn catch_up(&self, head: Head, sent: Moment) -> Result<Arc<Snapshot>> {
         let (known, order) = (self.known(), head.order());
         let snapshot = match order <= known.head.order() {

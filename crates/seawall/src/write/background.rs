@@ -1,5 +1,5 @@
-//! What a committer does in the background: it renews and releases its lease, loads the head when a request begins, and notes what was
-//! acknowledged.
+//! What a committer does in the background: it renews and releases its lease, loads the head when a request begins, and
+//! notes what was acknowledged.
 
 use super::committer::Committer;
 use super::queue::Turn;
@@ -149,7 +149,8 @@ impl Committer {
         released.map_err(|error| format!("giving the lease back: {error}"))
     }
 
-    /// Gives back the lease that waits for the next writer, if there is one: this process may sleep before the background can.
+    /// Gives back the lease that waits for the next writer, if there is one: this process may sleep before the
+    /// background can.
     pub(crate) fn give_back_idle(&self) {
         if let Some((turn, lease)) = self.queue.idle() {
             self.chores.report(self.give_back(turn, &lease));

@@ -24,13 +24,14 @@ impl Committer {
     pub(crate) fn begin(self: &Arc<Self>, timeout: Duration) -> Result<Transaction> {
         let began = self.tip.storage.now();
         let (turn, snapshot) = self.begin_turn(began.monotonic, timeout)?;
-        // Under a lease that was kept the coordinator was not asked. A commit is certain by its swap; what only reads is not.
+        // Under a lease that was kept the coordinator was not asked. A commit is certain by its swap; what only reads
+        // is not.
         let unconfirmed = self.tip.asked_at().monotonic < began.monotonic;
         Ok(Transaction::new(self.clone(), snapshot, turn, unconfirmed.then_some(began)))
     }
 
-    /// Lets a transaction write that has read `snapshot` so far. If that is not the newest version, it must start again: the
-    /// lease waits for it a moment.
+    /// Lets a transaction write that has read `snapshot` so far. If that is not the newest version, it must start
+    /// again: the lease waits for it a moment.
     pub(crate) fn upgrade(self: &Arc<Self>, snapshot: &Arc<Snapshot>, timeout: Duration) -> Result<Transaction> {
         let began = self.tip.storage.now().monotonic;
         let (mut turn, newest) = self.begin_turn(began, timeout)?;
@@ -67,7 +68,8 @@ impl Committer {
         let mut had_turn = false;
         if let Some(held) = turn.take_lease() {
             let now = self.tip.storage.now();
-            // No lease holder can have committed since: a takeover requires a full lease of silence, and ours is younger than half of one.
+            // No lease holder can have committed since: a takeover requires a full lease of silence, and ours is
+            // younger than half of one.
             let newest = self.tip.known();
             let in_turn = now.monotonic < held.ends && held.lease.since.age(now) < self.lease / 2;
             if in_turn && held.on == newest.head.order() && (held.is_seen() || self.is_newest(&newest)) {
@@ -79,7 +81,8 @@ impl Committer {
         }
         let acquired = self.acquire(began, timeout, had_turn);
         if acquired.is_err() {
-            // The error that counts is the one at hand; a place in the queue that cannot be given back ends with its process.
+            // The error that counts is the one at hand; a place in the queue that cannot be given back ends with its
+            // process.
             let _ = self.tip.coordinator.give_up();
         }
         let (held, snapshot) = acquired?;
@@ -87,8 +90,9 @@ impl Committer {
         Ok(snapshot)
     }
 
-    /// Whether this is still the newest version. A lease under which nothing was committed yet needs this look: on `fs` a waiter that takes a
-    /// lease over, and the holder that it passed over, can both have one until either of them commits.
+    /// Whether this is still the newest version. A lease under which nothing was committed yet needs this look: on `fs`
+    /// a waiter that takes a lease over, and the holder that it passed over, can both have one until either of them
+    /// commits.
     fn is_newest(&self, known: &Snapshot) -> bool {
         self.tip.load(known, PATIENCE).is_ok_and(|head| head.order() == known.head.order())
     }
@@ -122,8 +126,8 @@ impl Committer {
                     let caught_up = self.tip.accept(*head, &known).and_then(|head| self.tip.catch_up(head, sent));
                     match caught_up {
                         Ok(snapshot) if snapshot.head.order() == held.on => return Ok((held, snapshot)),
-                        // Another process took the lease over and committed while the answer was in flight, and another thread of
-                        // this process knows of it: this lease is for an older head.
+                        // Another process took the lease over and committed while the answer was in flight, and another
+                        // thread of this process knows of it: this lease is for an older head.
                         caught_up => {
                             // The error that counts is the one at hand; a lease that cannot be given back runs out.
                             let _ = self.tip.coordinator.release(&held.lease);
@@ -152,7 +156,8 @@ impl Committer {
         }
     }
 
-    /// Who has the lease: by the refusal of the request that was sent at `sent`, where it says that, and else by asking.
+    /// Who has the lease: by the refusal of the request that was sent at `sent`, where it says that, and else by
+    /// asking.
     fn look_at_holder(&self, sent: Moment, seen: Option<(Box<Head>, Holder)>, known: &Snapshot) -> Result<Holder> {
         // A takeover may have raised what requests must name: what is asked next must be the newest head's.
         if let Some((head, holder)) = seen {
@@ -170,7 +175,8 @@ impl Committer {
             && !self.chores.ring_at(release_at)
             && !std::thread::panicking()
         {
-            // No thread would give it back later, and others would wait until it runs out. (In a panic nothing is asked of the coordinator.)
+            // No thread would give it back later, and others would wait until it runs out. (In a panic nothing is asked
+            // of the coordinator.)
             self.give_back_idle();
         }
     }

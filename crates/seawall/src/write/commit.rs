@@ -1,10 +1,12 @@
 //! A commit, from top to bottom:
 //!
 //! 1. *Encode*: a [`Draft`] becomes pages, and a commit frame behind them (`encode.rs`). Nothing is written by that.
-//! 2. *Append*: these bytes go to this process's segment, and are durable when that returns: this is the fsync of a commit
-//!    (`segment.rs`, [`Append::append`](crate::ports::storage::Append::append); the real one has O_DSYNC). No reader knows of them yet.
+//! 2. *Append*: these bytes go to this process's segment, and are durable when that returns: this is the fsync of a
+//!    commit (`segment.rs`, [`Append::append`](crate::ports::storage::Append::append); the real one has O_DSYNC). No
+//!    reader knows of them yet.
 //! 3. *Swap*: one compare-and-swap of the head, by the coordinator, decides whether they are the next version.
-//! 4. *Conclude*: any answer but success is resolved by looking at the head, and swapped again where the request may still take place.
+//! 4. *Conclude*: any answer but success is resolved by looking at the head, and swapped again where the request may
+//!    still take place.
 //!
 //! Between the steps lie the values [`Draft`], [`Encoded`], [`Pending`] and [`Outcome`].
 
@@ -44,8 +46,8 @@ pub(crate) struct Pending {
     pub(crate) keep: bool,
     /// How far the way from the newest head to it was gone, last time.
     pub(crate) walked: Mutex<Option<Walked>>,
-    /// When its swap was sent first. Once it is known to have taken place, that is how new the knowledge of the head is: others may
-    /// have committed since.
+    /// When its swap was sent first. Once it is known to have taken place, that is how new the knowledge of the head
+    /// is: others may have committed since.
     pub(crate) sent: Moment,
 }
 
@@ -66,7 +68,8 @@ impl Committer {
         let lease = turn.lease().expect("a writer has the lease").clone();
         self.check_that_a_commit_can_follow(change.snapshot, &lease)?;
 
-        // 1. Encode. The encoder is asked for one piece after the other while they are appended, so that no commit is in memory whole.
+        // 1. Encode. The encoder is asked for one piece after the other while they are appended, so that no commit is
+        //    in memory whole.
         let draft = self.draft(change)?;
         let mut compressor = whole(self.compressor.lock());
         let encoder = CommitEncoder::new(&draft, &self.tip.pages.segments, &mut compressor)?;
@@ -75,13 +78,14 @@ impl Committer {
         let encoded = self.append(encoder, lease.sweep)?;
         drop(compressor);
 
-        // 3. Swap. One request: if the coordinator puts the head in the place of its predecessor, this is the next version.
+        // 3. Swap. One request: if the coordinator puts the head in the place of its predecessor, this is the next
+        //    version.
         let pending = self.pend(encoded, turn, change.snapshot, lease);
         let until = self.until(PATIENCE);
         let answer = caught(|| self.swap(&pending, until));
 
-        // 4. Conclude what became of the commit, and then install it, or mark it as refused and report that. After a panic in steps 3 and 4
-        // the outcome is unknown.
+        // 4. Conclude what became of the commit, and then install it, or mark it as refused and report that. After a
+        //    panic in steps 3 and 4 the outcome is unknown.
         let outcome = answer.and_then(|answer| caught(|| self.outcome_of(&pending, answer, false, until)));
         let outcome = outcome.unwrap_or_else(|panic| Outcome::Unknown(format!("concluding it failed: {panic}")));
         self.conclude(turn, pending, outcome, change)
@@ -98,8 +102,8 @@ impl Committer {
         let head = &snapshot.head;
         head.followed_by(head.commit, lease.generation, lease.slot).check().map_err(last)?;
         if snapshot.version() == Version(0) {
-            // Nothing may be acknowledged in a folder that a loss of power can take away: without `id` the next opener would adopt NAME
-            // once more. The process that linked `id` may have failed before its name was durable.
+            // Nothing may be acknowledged in a folder that a loss of power can take away: without `id` the next opener
+            // would adopt NAME once more. The process that linked `id` may have failed before its name was durable.
             let synced = self.tip.storage.sync_names();
             synced.map_err(|error| Error::io(format!("making {} durable", File::Id), error))?;
         }
@@ -128,16 +132,16 @@ impl Committer {
         Pending { lease, previous: previous.clone(), next, frame, keep, sent, walked: Mutex::default() }
     }
 
-    /// Step 3: asks the coordinator once to put the commit's head in the place of its predecessor. Each time with the same frame and
-    /// the same commit id: so it can take place only once, however often it is asked. Only if it does is the commit frame reachable from a
-    /// head. (Invariant 1.)
+    /// Step 3: asks the coordinator once to put the commit's head in the place of its predecessor. Each time with the
+    /// same frame and the same commit id: so it can take place only once, however often it is asked. Only if it does is
+    /// the commit frame reachable from a head. (Invariant 1.)
     pub(crate) fn swap(&self, pending: &Pending, until: Duration) -> Result<Swapped, CoordinatorError> {
         let Pending { lease, previous, next, keep, .. } = pending;
         self.tip.coordinator.swap(lease, &previous.head, next, *keep, self.left(until))
     }
 
-    /// Step 4: what the answer to a swap says of the commit. It swaps again until that is known, or the time is over. Once an attempt was
-    /// `ambiguous`, no later answer can mean that nothing was carried out: only the head can tell.
+    /// Step 4: what the answer to a swap says of the commit. It swaps again until that is known, or the time is over.
+    /// Once an attempt was `ambiguous`, no later answer can mean that nothing was carried out: only the head can tell.
     pub(crate) fn outcome_of(
         &self,
         pending: &Pending,
@@ -197,7 +201,8 @@ impl Committer {
         change: &Change<'_>,
     ) -> Result<Arc<Snapshot>> {
         if !matches!(outcome, Outcome::Committed) {
-            // Whether the lease is still this process's is not known: none of its writers uses it any more, and it goes back.
+            // Whether the lease is still this process's is not known: none of its writers uses it any more, and it goes
+            // back.
             turn.lease_is_over();
         }
         mistake!(UnknownIsFailure, {
@@ -246,8 +251,8 @@ impl Committer {
         Ok(snapshot)
     }
 
-    /// Puts what was just committed into the page cache. It is committed whatever comes of this: what cannot be read back (it may lie
-    /// in a scratch file) will be read from the segment.
+    /// Puts what was just committed into the page cache. It is committed whatever comes of this: what cannot be read
+    /// back (it may lie in a scratch file) will be read from the segment.
     fn remember(&self, committed: &Snapshot, change: &Change<'_>) {
         if change.pages.len() > REMEMBERED_PAGES {
             return;
@@ -259,9 +264,9 @@ impl Committer {
         }
     }
 
-    /// The commit was refused: a mark says so, for recovery; then the head is looked at once more, for recovery may have been at
-    /// work before it could see the mark. (Invariant 6.) A snapshot, if the commit is in the history after all; an error, if the head cannot
-    /// be had.
+    /// The commit was refused: a mark says so, for recovery; then the head is looked at once more, for recovery may
+    /// have been at work before it could see the mark. (Invariant 6.) A snapshot, if the commit is in the history after
+    /// all; an error, if the head cannot be had.
     pub(crate) fn settle_refusal(
         &self,
         pending: &Pending,
@@ -285,16 +290,16 @@ impl Committer {
         look().map_err(|error| error.to_string())
     }
 
-    /// An append failed, and its segment was left. Its bytes may arrive all the same, so a mark says first that the commit was
-    /// refused, where its frame was encoded by then. Only then is the failure reported.
+    /// An append failed, and its segment was left. Its bytes may arrive all the same, so a mark says first that the
+    /// commit was refused, where its frame was encoded by then. Only then is the failure reported.
     fn append_failed(&self, failed: AppendFailed, sweep: u64) -> Error {
         self.chores.report(failed.not_given_back.map_or(Ok(()), Err));
         self.mark_owed(sweep);
         failed.error
     }
 
-    /// Marks the commit of `pending` as refused, before that is reported. (Invariant 6.) Without its mark the frame is refused all the
-    /// same: the head decides, and the mark only helps where the head is lost.
+    /// Marks the commit of `pending` as refused, before that is reported. (Invariant 6.) Without its mark the frame is
+    /// refused all the same: the head decides, and the mark only helps where the head is lost.
     fn mark_refused(&self, pending: &Pending) {
         let sweep = pending.lease.sweep;
         mistake!(NoMarkAfterFailedSwap, return self.mark_owed(sweep));

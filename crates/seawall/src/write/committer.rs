@@ -43,8 +43,8 @@ impl Committer {
         })
     }
 
-    /// A snapshot that is as new as `freshness` demands. It waits at most `timeout` for the outcome of an earlier commit of this process,
-    /// for no reader may read past that.
+    /// A snapshot that is as new as `freshness` demands. It waits at most `timeout` for the outcome of an earlier
+    /// commit of this process, for no reader may read past that.
     pub(crate) fn snapshot(&self, freshness: Freshness, timeout: Duration) -> Result<Arc<Snapshot>> {
         self.tip.check_origin()?;
         mistake!(ReadersDoNotSettle, return self.tip.snapshot(freshness));

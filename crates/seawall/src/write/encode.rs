@@ -1,4 +1,5 @@
-//! Encoding: from what a transaction has written to the frames of its commit, piece by piece. It reads pages, and writes nothing.
+//! Encoding: from what a transaction has written to the frames of its commit, piece by piece. It reads pages, and
+//! writes nothing.
 
 use crate::bounds::bound;
 use crate::error::{Error, Result};
@@ -253,9 +254,10 @@ fn check_size(pages: usize, most: usize) -> Result<()> {
     )))
 }
 
-/// The runs that take `recent` in, and every older run that is not at least twice as large: so that there are few runs, and every entry
-/// is written again only O(log n) times. Runs that the base has made superfluous go. A run of about `most` entries is large enough: it
-/// stays as it is until there are too many of them, and what was merged is divided again by version, into runs of about that size.
+/// The runs that take `recent` in, and every older run that is not at least twice as large: so that there are few runs,
+/// and every entry is written again only O(log n) times. Runs that the base has made superfluous go. A run of about
+/// `most` entries is large enough: it stays as it is until there are too many of them, and what was merged is divided
+/// again by version, into runs of about that size.
 fn next_runs(snapshot: &Snapshot, frame: &mut CommitFrame, most: usize) -> Vec<IndexFrame> {
     let head = &snapshot.head;
     let base = head.base.map_or(Version(0), |base| base.name.version);
@@ -340,7 +342,8 @@ mod tests {
     }
 
     proptest! {
-        /// Commits of a few pages each, with an index at each of them: what the runs say, oldest first, is what the map says.
+        /// Commits of a few pages each, with an index at each of them: what the runs say, oldest first, is what the map
+        /// says.
         #[test]
         fn divided_runs_say_what_the_map_says(commits in prop::collection::vec(prop::collection::btree_set(1..40_u32, 1..8), 1..90), most in 1..30_usize) {
             let head = Head::first(DATABASE, CommitId([1; 16]), None, 5);

@@ -1,7 +1,7 @@
 //! The queue of this process's writers, and the lease that they hand on.
 //!
-//! One writer at a time has the [`Turn`]. A lease that its holder leaves behind serves the next one, for a bounded time;
-//! then it goes back, so that other processes get theirs. Giving back happens in the background.
+//! One writer at a time has the [`Turn`]. A lease that its holder leaves behind serves the next one, for a bounded
+//! time; then it goes back, so that other processes get theirs. Giving back happens in the background.
 
 use crate::format::ids::{Epoch, Version};
 use crate::mutation::mistake;
@@ -123,7 +123,8 @@ impl Queue {
         Some(lease.clone())
     }
 
-    /// When the lease must be given back that no writer here uses. Not while a writer is about to take the turn: its end rings the bell.
+    /// When the lease must be given back that no writer here uses. Not while a writer is about to take the turn: its
+    /// end rings the bell.
     pub(crate) fn release_due(&self) -> Option<Duration> {
         let state = self.lock();
         if state.is_wanted() { None } else { state.held.as_ref().map(|held| held.release_at) }
@@ -181,7 +182,8 @@ impl Turn {
         self.held.as_ref().map(|held| &held.lease)
     }
 
-    /// Whether the lease is to outlive the commit: a writer of this process wants it next, and this process's turn is not over.
+    /// Whether the lease is to outlive the commit: a writer of this process wants it next, and this process's turn is
+    /// not over.
     pub(crate) fn goes_on(&self, now: Duration) -> bool {
         let state = self.queue.lock();
         let wanted = state.comes_back || !state.waiting.is_empty();
@@ -205,7 +207,8 @@ impl Turn {
         self.held = None;
     }
 
-    /// Whether the lease is still this process's is not known: no writer here uses it any more, and it goes back with the turn.
+    /// Whether the lease is still this process's is not known: no writer here uses it any more, and it goes back with
+    /// the turn.
     pub(crate) fn lease_is_over(&mut self) {
         self.queue.lock().active = None;
         if let Some(held) = &mut self.held {

@@ -12,8 +12,8 @@ use crate::ports::storage::{Append, File, Storage};
 /// A segment that is longer than this is left for a new one.
 const ROTATE_AFTER: u64 = bound(64 << 20, 64 << 10) as u64;
 
-/// Where this process appends. No other process does, and nothing that was appended changes. (Invariant 3.) Only one thread at a time
-/// appends: the writer whose turn it is, or the background between turns.
+/// Where this process appends. No other process does, and nothing that was appended changes. (Invariant 3.) Only one
+/// thread at a time appends: the writer whose turn it is, or the background between turns.
 #[derive(Default)]
 pub(crate) struct SegmentWriter {
     writer: Option<WriterId>,
@@ -47,9 +47,10 @@ struct Open {
 }
 
 impl SegmentWriter {
-    /// Appends what `encode` adds, piece by piece, behind the marks that are owed. When it returns, all of it is durable
-    /// ([`Append::append`] is the fsync of a commit). After an error nothing of it counts, and the next append begins
-    /// another segment. If the last piece was encoded by then, its bytes may still arrive: then its mark is owed.
+    /// Appends what `encode` adds, piece by piece, behind the marks that are owed. When it returns, all of it is
+    /// durable ([`Append::append`] is the fsync of a commit). After an error nothing of it counts, and the next append
+    /// begins another segment. If the last piece was encoded by then, its bytes may still arrive: then its mark is
+    /// owed.
     pub(crate) fn append<T>(
         &mut self,
         storage: &dyn Storage,
@@ -64,8 +65,9 @@ impl SegmentWriter {
                 self.owed.clear();
                 Ok(encoded)
             }
-            // The segment's end is unknown now, and a failed sync must never be tried again on the same file: the segment is left. First
-            // what the append took is given back, for others may need the space more than anything.
+            // The segment's end is unknown now, and a failed sync must never be tried again on the same file: the
+            // segment is left. First what the append took is given back, for others may need the space more than
+            // anything.
             Err(error) => {
                 mistake!(SegmentGoesOn, {
                     self.open = Some(open);
@@ -118,7 +120,8 @@ impl SegmentWriter {
         self.owed.push(mark);
     }
 
-    /// Appends the marks that are owed, if there are any; when it returns, they are durable. `sweep` is that of the newest head.
+    /// Appends the marks that are owed, if there are any; when it returns, they are durable. `sweep` is that of the
+    /// newest head.
     pub(crate) fn append_owed(&mut self, storage: &dyn Storage, sweep: u64) -> Result<(), AppendFailed> {
         if !self.owes() {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Settling: what became of a commit that got no clear answer. The head says it, or the number that `fs` gave it, or the chain.
+//! Settling: what became of a commit that got no clear answer. The head says it, or the number that `fs` gave it, or
+//! the chain.
 
 use super::commit::{Outcome, Pending};
 use super::committer::Committer;
@@ -26,8 +27,8 @@ pub(crate) enum Verdict {
     Untold(String),
 }
 
-/// A place on the way back from a head: which commit was at `version` in the history of `epoch`. There is one history, so what was found
-/// once stays true under every later head of that epoch.
+/// A place on the way back from a head: which commit was at `version` in the history of `epoch`. There is one history,
+/// so what was found once stays true under every later head of that epoch.
 #[derive(Clone, Copy)]
 pub(crate) struct Walked {
     epoch: Epoch,
@@ -35,8 +36,8 @@ pub(crate) struct Walked {
     commit: CommitRef,
 }
 
-/// A commit whose outcome is not known yet, and how this process's threads ask for it: one asks, all share the answer. It is settled
-/// before this process does anything else with the database.
+/// A commit whose outcome is not known yet, and how this process's threads ask for it: one asks, all share the answer.
+/// It is settled before this process does anything else with the database.
 #[derive(Default)]
 pub(crate) struct Unsettled {
     /// Whether there is one: asked at every transaction, so without a lock.
@@ -87,8 +88,9 @@ impl Pending {
 }
 
 impl Committer {
-    /// Settles what an earlier commit of this process left unknown. Every transaction begins with this, reading ones too: none may
-    /// read past what is being settled. One thread asks; the others wait for its answer, at most `timeout`, and share it.
+    /// Settles what an earlier commit of this process left unknown. Every transaction begins with this, reading ones
+    /// too: none may read past what is being settled. One thread asks; the others wait for its answer, at most
+    /// `timeout`, and share it.
     pub(crate) fn settle(&self, timeout: Duration) -> Result<()> {
         if !self.unsettled.is_there() {
             return Ok(());
@@ -156,8 +158,9 @@ impl Committer {
         error
     }
 
-    /// Nothing will ever tell what became of `pending`, and nothing can change it any more: another commit has its version, or builds
-    /// on it. The newest version is right in either case, so this process goes on there, and never reads an older one.
+    /// Nothing will ever tell what became of `pending`, and nothing can change it any more: another commit has its
+    /// version, or builds on it. The newest version is right in either case, so this process goes on there, and never
+    /// reads an older one.
     pub(crate) fn go_on_untold(&self, pending: &Pending, patience: Duration) -> Result<(), String> {
         let look = || {
             let sent = self.tip.storage.now();
@@ -179,8 +182,8 @@ impl Committer {
         Ok(())
     }
 
-    /// What `head` says of the commit, as far as that can be found out by `until` (monotonic). *Mine* is decided by identity, wherever in
-    /// the chain it is.
+    /// What `head` says of the commit, as far as that can be found out by `until` (monotonic). *Mine* is decided by
+    /// identity, wherever in the chain it is.
     pub(crate) fn judge(&self, pending: &Pending, head: &Head, until: Duration) -> Result<Verdict> {
         let Pending { next, previous, lease, .. } = pending;
         self.tip.check_head(head)?;

@@ -38,8 +38,9 @@ impl Transaction {
         Transaction { committer, snapshot, turn, overlay: Overlay::default(), page_count, unconfirmed, is_over: false }
     }
 
-    /// When it began, if it began under a lease that its process had kept, without asking the coordinator: then what it read counts only
-    /// once it has committed, or, if it writes nothing, once [`Database::confirm`](crate::Database::confirm) says so. A lease is never proof.
+    /// When it began, if it began under a lease that its process had kept, without asking the coordinator: then what it
+    /// read counts only once it has committed, or, if it writes nothing, once
+    /// [`Database::confirm`](crate::Database::confirm) says so. A lease is never proof.
     pub fn unconfirmed(&self) -> Option<Moment> {
         self.unconfirmed
     }
@@ -92,8 +93,8 @@ impl Transaction {
         self.page_count = pages;
     }
 
-    /// Commits what was written as the next version, `page_count` pages long. When it returns a snapshot, that version is
-    /// durable, on the file system and in the order. Whatever it returns, the transaction is over.
+    /// Commits what was written as the next version, `page_count` pages long. When it returns a snapshot, that version
+    /// is durable, on the file system and in the order. Whatever it returns, the transaction is over.
     pub fn commit(&mut self, page_count: u32) -> Result<Arc<Snapshot>> {
         let size = self.page_size().ok_or_else(|| Error::corrupt("the transaction", "nothing was written"))?;
         self.commit_as(size, page_count)
@@ -153,8 +154,8 @@ impl Transaction {
         committer.commit(turn, &change)
     }
 
-    /// The pages that a commit of this transaction has, rising. What the database grew by is written whole, so that a page never shows
-    /// what lay there before it was cut off.
+    /// The pages that a commit of this transaction has, rising. What the database grew by is written whole, so that a
+    /// page never shows what lay there before it was cut off.
     fn pages_to_commit(&self) -> Vec<PageNo> {
         let mut pages = self.overlay.page_numbers();
         mistake!(RegrownNotWritten, return pages);

@@ -64,7 +64,8 @@ struct Plan {
 /// A clock that waiting moves on at once; machines can share one.
 pub struct Clock {
     passed: Mutex<Duration>,
-    /// Whether real time moves it as well. Otherwise what happens is the same each time: each look at it takes a microsecond.
+    /// Whether real time moves it as well. Otherwise what happens is the same each time: each look at it takes a
+    /// microsecond.
     runs: bool,
     /// Whether waiting takes its real time, too.
     waits: bool,

@@ -1,4 +1,5 @@
-//! What lies in and beside a database's folder, for the tests of it: who made it, what is in it, something else in its place.
+//! What lies in and beside a database's folder, for the tests of it: who made it, what is in it, something else in its
+//! place.
 
 use super::{Folder, byte, newest};
 use seawall::ports::storage::os::OsStorage;

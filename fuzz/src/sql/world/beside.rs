@@ -1,4 +1,5 @@
-//! What lies beside the database: pages that are free, a cache that is too small, and other databases on the same connection.
+//! What lies beside the database: pages that are free, a cache that is too small, and other databases on the same
+//! connection.
 
 use super::super::super::common::PlainFile;
 use super::super::sqlite;

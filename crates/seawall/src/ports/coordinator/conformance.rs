@@ -15,8 +15,8 @@ pub trait Setting: Sync {
     fn database(&self) -> DatabaseId;
     /// Another machine.
     fn machine(&self) -> Box<dyn Coordinator>;
-    /// Machines whose requests arrive, and whose answers, or whose looks afterwards, are lost: each in another way. None where that
-    /// cannot be had.
+    /// Machines whose requests arrive, and whose answers, or whose looks afterwards, are lost: each in another way.
+    /// None where that cannot be had.
     fn machines_without_answers(&self) -> Vec<Box<dyn Coordinator>> {
         Vec::new()
     }

@@ -21,9 +21,11 @@ use std::time::Duration;
 
 /// A label is no longer than this …
 const LABEL_BYTES: usize = 512;
-/// … and there is one for each lock, until the places are used again: a holder that was passed over cannot write on its successor's.
+/// … and there is one for each lock, until the places are used again: a holder that was passed over cannot write on its
+/// successor's.
 const LABELS: u32 = 8;
-/// The longest wait before the lease is asked for again is this power of two, in milliseconds: a lock costs nothing but the trip.
+/// The longest wait before the lease is asked for again is this power of two, in milliseconds: a lock costs nothing but
+/// the trip.
 const LONGEST_WAIT: u32 = 2;
 /// A holder that goes on for so long says who it is: until then its lock says enough.
 const FIRST_RENEWAL: Duration = Duration::from_millis(100);
@@ -33,8 +35,8 @@ pub struct FsCoordinator {
     storage: Arc<dyn FsOrder>,
     /// Whether this process is the first waiter for the lease. Only one of its threads asks for the lease at a time.
     is_first_waiter: AtomicBool,
-    /// The lock that this process moved on to, and the generation of the head at that time: a process that took it before may have died
-    /// before a record of its own could name it.
+    /// The lock that this process moved on to, and the generation of the head at that time: a process that took it
+    /// before may have died before a record of its own could name it.
     moved_on: Mutex<(u64, u32)>,
     names: Names,
 }
@@ -197,7 +199,8 @@ impl Coordinator for FsCoordinator {
         assert_eq!(next.version, previous.version.next(), "versions along the chain rise by 1 (invariant 2)");
         let refused = |head| Swapped::Refused(Box::new(head));
         if !self.publish(next)? {
-            // Another commit was first, or this very request was, and its reply was lost: the engine decides by identity.
+            // Another commit was first, or this very request was, and its reply was lost: the engine decides by
+            // identity.
             return self.names.newest_since(previous).map(refused).map_err(LookFailed::after_a_request);
         }
         if self.names.is_published(next, previous.version).map_err(LookFailed::after_a_request)? {

@@ -11,7 +11,8 @@ use crate::shown::Shown;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 
-/// Makes the coordinator of a database from a URL. It sends no request yet. The error says what is wrong with the URL or the settings.
+/// Makes the coordinator of a database from a URL. It sends no request yet. The error says what is wrong with the URL
+/// or the settings.
 pub type Make = fn(&str, DatabaseId, &Arc<dyn Storage>) -> Result<Box<dyn Coordinator>, String>;
 
 /// Found without a lock: a forked child needs what its parent added.

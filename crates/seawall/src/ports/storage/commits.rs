@@ -36,8 +36,8 @@ const SECOND: i128 = 1_000_000_000;
 pub(super) struct Commits {
     folder: fs::File,
     network: bool,
-    /// A watch belongs to the process that made it: a forked child shares its queue, and what the child read there would be lost to its
-    /// parent.
+    /// A watch belongs to the process that made it: a forked child shares its queue, and what the child read there
+    /// would be lost to its parent.
     watch: Option<(Process, Mutex<Watch>)>,
 }
 
@@ -92,8 +92,8 @@ impl Commits {
         let changed = if self.network { Some(nanoseconds(look_at(&self.folder)?.stx_mtime)) } else { None };
         let next = self.record(known.next())?;
         let after_next = if next.is_some() { self.record(known.next().next())? } else { None };
-        // Last: were it collected meanwhile, what was missing would be too, and its absence would prove nothing. The forced look
-        // has made the answer of the cache exact, so it need not be forced again.
+        // Last: were it collected meanwhile, what was missing would be too, and its absence would prove nothing. The
+        // forced look has made the answer of the cache exact, so it need not be forced again.
         let known = self.stamp(known)?;
         if known.is_none() && is_removed(self.folder.as_fd()) {
             return Err(was_removed());
@@ -115,9 +115,9 @@ impl Commits {
         }
     }
 
-    /// Waits until whoever is naming a version in this folder is done. A new name can be seen a moment before the queues of
-    /// others are told of it; were it used in that moment, somebody who is told of it by other ways could still find his
-    /// queue empty. Names are made under the folder's lock, and listing takes that lock.
+    /// Waits until whoever is naming a version in this folder is done. A new name can be seen a moment before the
+    /// queues of others are told of it; were it used in that moment, somebody who is told of it by other ways could
+    /// still find his queue empty. Names are made under the folder's lock, and listing takes that lock.
     fn outlast_publisher(&self) -> io::Result<()> {
         if self.watch.is_some() {
             RawDir::new(&self.folder, &mut [MaybeUninit::uninit(); 1024]).next().transpose()?;
@@ -126,7 +126,8 @@ impl Commits {
     }
 
     pub(super) fn versions(&self) -> io::Result<Vec<Version>> {
-        // A list from the client's cache could be old. Linux 6.1 asks the server again where "." is opened, but nothing promises that.
+        // A list from the client's cache could be old. Linux 6.1 asks the server again where "." is opened, but nothing
+        // promises that.
         if self.network {
             look_at(&self.folder)?;
         }
@@ -146,7 +147,8 @@ impl Commits {
         Ok(rustix::fs::symlinkat(record, &self.folder, version.0.to_string())?)
     }
 
-    /// Sets the folder's time back: the server does it under the folder's lock, and it is a change that all clients notice.
+    /// Sets the folder's time back: the server does it under the folder's lock, and it is a change that all clients
+    /// notice.
     pub(super) fn quiesce(&self) -> io::Result<()> {
         let leave = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
         let at_rest = Timespec { tv_sec: (QUIESCED / SECOND) as i64, tv_nsec: 0 };
@@ -164,7 +166,8 @@ impl Commits {
         versions.iter().map(|version| self.stamp(*version)).collect()
     }
 
-    /// From what the kernel remembers, where it does: a publication's answer tells it whether anybody else changed the folder.
+    /// From what the kernel remembers, where it does: a publication's answer tells it whether anybody else changed the
+    /// folder.
     fn stamp(&self, version: Version) -> io::Result<Option<Stamp>> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
         let mask = StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME;
@@ -178,7 +181,8 @@ impl Commits {
     }
 }
 
-/// Makes the kernel ask the server again for `folder`, so that it drops what it remembers of names there, if they have changed; what it was told.
+/// Makes the kernel ask the server again for `folder`, so that it drops what it remembers of names there, if they have
+/// changed; what it was told.
 pub(super) fn look_at(folder: impl AsFd) -> io::Result<Statx> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
     Ok(rustix::fs::statx(folder, c"", flags, StatxFlags::BASIC_STATS)?)
@@ -189,8 +193,8 @@ pub(super) fn nanoseconds(time: StatxTimestamp) -> i128 {
 }
 
 impl Watch {
-    /// Whether nothing happened since this was asked last. Empties the queue. A watch that is over is given up: its queue stays empty,
-    /// which would prove nothing.
+    /// Whether nothing happened since this was asked last. Empties the queue. A watch that is over is given up: its
+    /// queue stays empty, which would prove nothing.
     fn is_quiet(&mut self) -> bool {
         let Some((queue, _)) = &self.queue else { return false };
         let mut quiet = true;
@@ -225,8 +229,8 @@ const END: inotify::ReadFlags = inotify::ReadFlags::DELETE_SELF
     .union(inotify::ReadFlags::UNMOUNT)
     .union(inotify::ReadFlags::IGNORED);
 
-/// Watches the folder that is open: another one may have taken its path. The kernel takes a path only, and the descriptor has one in /proc;
-/// where that is not mounted, there is no watch.
+/// Watches the folder that is open: another one may have taken its path. The kernel takes a path only, and the
+/// descriptor has one in /proc; where that is not mounted, there is no watch.
 fn watch_of(open: &fs::File) -> io::Result<OwnedFd> {
     let queue = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     let names = inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVE;

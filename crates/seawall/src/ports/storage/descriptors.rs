@@ -1,5 +1,5 @@
-//! The descriptors that this process keeps open beside those of its databases: bounded for the whole process, whatever the number of
-//! databases, for they are the program's as well.
+//! The descriptors that this process keeps open beside those of its databases: bounded for the whole process, whatever
+//! the number of databases, for they are the program's as well.
 
 use super::File;
 use crate::ports::process::PerProcess;
@@ -11,8 +11,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Segments, bases and their checksums that stay open for reading: so many at most, and not more than an eighth of what the process may
-/// open, …
+/// Segments, bases and their checksums that stay open for reading: so many at most, and not more than an eighth of what
+/// the process may open, …
 const MOST: u64 = 128;
 const SHARE: u64 = 8;
 /// … but as many as are read at once.

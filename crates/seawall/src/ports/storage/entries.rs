@@ -28,7 +28,8 @@ pub(super) struct Found {
     pub(super) folder: Arc<Folder>,
 }
 
-/// Where `file` lies in the database's folder: the folder inside it, if it is in one, and its name. `None`: it lies beside it.
+/// Where `file` lies in the database's folder: the folder inside it, if it is in one, and its name. `None`: it lies
+/// beside it.
 pub(super) fn inside(file: File) -> Option<(Option<String>, OsString)> {
     let relative = file.to_string();
     let inside = relative.strip_prefix("NAME-seawall/")?;
@@ -44,7 +45,8 @@ impl OsStorage {
         Folder::at(parent_of(&self.name), use_)
     }
 
-    /// The folder that is at the database's path now. Files are reached from the one that is [open](OsStorage::database).
+    /// The folder that is at the database's path now. Files are reached from the one that is
+    /// [open](OsStorage::database).
     pub(super) fn folder_at_path(&self, use_: Use) -> io::Result<Folder> {
         self.parent(Use::Pass)?.folder(self.folder_name(), use_)
     }
@@ -85,8 +87,8 @@ impl OsStorage {
         Ok((opened, found))
     }
 
-    /// Whether this process may make files in `database`, the open folder of the database, or only in the folder of its segments. The
-    /// first costs no remote call: the kernel knows the answer since `id` was looked for there.
+    /// Whether this process may make files in `database`, the open folder of the database, or only in the folder of its
+    /// segments. The first costs no remote call: the kernel knows the answer since `id` was looked for there.
     pub(super) fn may_make_files(&self, database: &Arc<Folder>) -> io::Result<()> {
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
         if database.may(".".as_ref(), wanted).is_ok() {
@@ -141,7 +143,8 @@ impl OsStorage {
         }
     }
 
-    /// Makes a small file under its name, and keeps it open. `keeps`: if one has come meanwhile, that one stays, and there is none.
+    /// Makes a small file under its name, and keeps it open. `keeps`: if one has come meanwhile, that one stays, and
+    /// there is none.
     pub(super) fn make(
         &self,
         file: File,
@@ -190,7 +193,8 @@ impl OsStorage {
         self.counters.count(Operation::Metadata);
         match self.found(file)? {
             None if self.network => {
-                // The kernel may only remember that it was missing, on NFS for 30 s and more: another machine can have adopted NAME since.
+                // The kernel may only remember that it was missing, on NFS for 30 s and more: another machine can have
+                // adopted NAME since.
                 self.counters.count(Operation::Metadata);
                 look_at(self.parent(Use::Pass)?.fd())?;
                 if let Some(folder) = or_none(self.folder_at_path(Use::Pass))? {

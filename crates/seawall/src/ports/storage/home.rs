@@ -1,9 +1,10 @@
-//! The database's folder, which stays open. All its files are reached from this one open folder, never by its path once more.
+//! The database's folder, which stays open. All its files are reached from this one open folder, never by its path once
+//! more.
 //!
-//! While a database is open, its folder can be moved, and another folder can take its path: a copy, another database, a mount. If some files
-//! were found by the path and others from what is open, a commit would be split between two folders: its frame in one, its name in the
-//! other. So this process goes on in the folder that it opened, wherever that is now. The next connection looks at the path, and opens
-//! what is there.
+//! While a database is open, its folder can be moved, and another folder can take its path: a copy, another database, a
+//! mount. If some files were found by the path and others from what is open, a commit would be split between two
+//! folders: its frame in one, its name in the other. So this process goes on in the folder that it opened, wherever
+//! that is now. The next connection looks at the path, and opens what is there.
 
 use super::commits::Commits;
 use super::entries::FolderEntry;
@@ -28,8 +29,8 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// Closes what the server has lost, so that it is opened by its path again. Not before the home is known: nothing would tell then
-    /// whether the path still means the same folder.
+    /// Closes what the server has lost, so that it is opened by its path again. Not before the home is known: nothing
+    /// would tell then whether the path still means the same folder.
     fn lose(&mut self) -> bool {
         let is_known = self.number.is_some();
         if is_known {
@@ -56,14 +57,16 @@ impl OsStorage {
         Ok(home.folder.insert(Arc::new(folder)).clone())
     }
 
-    /// From now on the files are reached from `folder`, which an adoption has just made; from `None`: from what is found at the path.
+    /// From now on the files are reached from `folder`, which an adoption has just made; from `None`: from what is
+    /// found at the path.
     pub(super) fn keep_folder(&self, folder: Option<Folder>) {
         let mut home = lock(&self.home);
         (home.folder, home.commits) = (folder.map(Arc::new), None);
     }
 
-    /// `folder` is at the path, and has the `id` of the home `number`. The first such folder is this database's. Whether `folder` is the
-    /// one that the files are reached from, if it has that one's home number: on another file system the same numbers come again.
+    /// `folder` is at the path, and has the `id` of the home `number`. The first such folder is this database's.
+    /// Whether `folder` is the one that the files are reached from, if it has that one's home number: on another file
+    /// system the same numbers come again.
     pub(super) fn keep_home(&self, number: u64, folder: Arc<Folder>) -> bool {
         let mut home = lock(&self.home);
         let is_kept = home.folder.as_ref().is_none_or(|kept| kept.is(folder.found()));
@@ -90,8 +93,8 @@ impl OsStorage {
         kept.map_or(Ok(true), |kept| Ok(parent.look(self.folder_name())?.is_some_and(|found| kept.is(&found))))
     }
 
-    /// Does something in the database's folder. Where the server has lost the folder that is open, it is opened by its path, if that is
-    /// still the same home, and it is done again.
+    /// Does something in the database's folder. Where the server has lost the folder that is open, it is opened by its
+    /// path, if that is still the same home, and it is done again.
     pub(super) fn in_database<T>(&self, act: impl Fn(&Arc<Folder>) -> io::Result<T>) -> io::Result<T> {
         let folder = self.database()?;
         match act(&folder) {
@@ -131,8 +134,8 @@ impl OsStorage {
         Ok(home.commits.insert(Arc::new(Commits::open(folder, self.network, watches))).clone())
     }
 
-    /// Asks `commits/`. Where the server has lost the folder that is open, it is opened by its path, and asked again. A publication
-    /// is never made so: whether the lost one took place, somebody must look first.
+    /// Asks `commits/`. Where the server has lost the folder that is open, it is opened by its path, and asked again. A
+    /// publication is never made so: whether the lost one took place, somebody must look first.
     pub(super) fn ask<T>(&self, ask: impl Fn(&Commits) -> io::Result<T>) -> io::Result<T> {
         let commits = self.commits()?;
         match ask(&commits) {

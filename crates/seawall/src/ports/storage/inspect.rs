@@ -76,8 +76,8 @@ fn rights(storage: &OsStorage) -> Vec<Seen> {
     lines.into_iter().map(|line| wrong(CHECK, line, repair())).collect()
 }
 
-/// What this process, or NAME's owner, cannot write though it must, and what is open to fewer or to more people than NAME is: the first
-/// of each.
+/// What this process, or NAME's owner, cannot write though it must, and what is open to fewer or to more people than
+/// NAME is: the first of each.
 fn wrong_rights(storage: &OsStorage, rights: &Rights) -> io::Result<Vec<String>> {
     let parent = storage.parent(Use::Pass)?;
     let folder = parent.folder(storage.folder_name(), Use::List)?;

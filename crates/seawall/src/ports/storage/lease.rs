@@ -1,8 +1,8 @@
 //! `lease`: the file whose bytes are the locks of the `fs` coordinator, with a line for people in front.
 //!
-//! The open descriptor carries this process's locks, so it is kept, and given up only while this process has no lease. Locks are
-//! advice: a process that locks another file than the others is refused by their publications, and nothing is lost. It then
-//! opens the file by its name again.
+//! The open descriptor carries this process's locks, so it is kept, and given up only while this process has no lease.
+//! Locks are advice: a process that locks another file than the others is refused by their publications, and nothing is
+//! lost. It then opens the file by its name again.
 
 use super::Lock;
 use super::lease_file::LeaseFile;
@@ -44,8 +44,8 @@ struct Kept {
     /// The file, and its inode number.
     file: Option<(LeaseFile, u64)>,
     held: Vec<Lock>,
-    /// Files that this process has replaced while it held locks there. The locks stay: who still asks there must see that it is
-    /// not free, read the line by the file's name, and so find out.
+    /// Files that this process has replaced while it held locks there. The locks stay: who still asks there must see
+    /// that it is not free, read the line by the file's name, and so find out.
     replaced: Vec<LeaseFile>,
     /// The name may mean another file by now.
     is_doubtful: bool,
@@ -108,8 +108,8 @@ impl Lease {
         self.kept().is_doubtful = true;
     }
 
-    /// Writes a line. A file that has several names, or is none, is somebody else's, or another folder's as well: it is left as it
-    /// is, and a new one, which has this process's locks, takes the name.
+    /// Writes a line. A file that has several names, or is none, is somebody else's, or another folder's as well: it is
+    /// left as it is, and a new one, which has this process's locks, takes the name.
     pub(super) fn write(
         &self,
         at: u64,
@@ -151,8 +151,9 @@ impl Lease {
     }
 }
 
-/// Makes the small file `name`, with these rights from the first moment that it has its name. One that is there stays if `keeps`,
-/// and is replaced otherwise: by its name, so that what is replaced keeps its content under its other names.
+/// Makes the small file `name`, with these rights from the first moment that it has its name. One that is there stays
+/// if `keeps`, and is replaced otherwise: by its name, so that what is replaced keeps its content under its other
+/// names.
 pub(super) fn make(
     folder: &Folder,
     name: &OsStr,

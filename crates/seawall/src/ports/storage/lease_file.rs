@@ -1,6 +1,7 @@
-//! The open lease file. Its locks belong to the open file description, which a forked child shares: were the child to keep it open, the lock
-//! of a parent that died would live on in the child, and other writers would wait until they take the lease over. So every such descriptor is
-//! listed where the child finds it at the fork, without a lock, and can put something else in its place.
+//! The open lease file. Its locks belong to the open file description, which a forked child shares: were the child to
+//! keep it open, the lock of a parent that died would live on in the child, and other writers would wait until they
+//! take the lease over. So every such descriptor is listed where the child finds it at the fork, without a lock, and
+//! can put something else in its place.
 
 use std::fs;
 use std::ops::Deref;

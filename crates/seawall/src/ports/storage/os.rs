@@ -30,7 +30,8 @@ use std::time::{Duration, SystemTime};
 
 /// How many reads are issued at once, at most.
 const AT_ONCE: usize = 16;
-/// Room for a longer read is only made as the file turns out to be so long: the length can come from a record that lies.
+/// Room for a longer read is only made as the file turns out to be so long: the length can come from a record that
+/// lies.
 const READ_STEP: usize = 8 << 20;
 
 /// File systems whose names and data are coherent on this machine, because it alone has them.
@@ -121,7 +122,8 @@ impl OsStorage {
         self.network && matches!(file, File::Segment(_)) && self.direct.load(Ordering::Relaxed)
     }
 
-    /// Reads; says whether a file had to be opened. A read that is short or stale is tried once more on a file that is opened again.
+    /// Reads; says whether a file had to be opened. A read that is short or stale is tried once more on a file that is
+    /// opened again.
     fn read_uncounted(&self, span: Span) -> io::Result<(Vec<u8>, bool)> {
         let (file, opened) = self.open_for_reading(span.file)?;
         match read_at(&file, span) {
@@ -156,7 +158,8 @@ impl Storage for OsStorage {
     }
 
     fn create_folders(&self) -> io::Result<()> {
-        // NAME is there now, and its rights are asked for again: they are those of all that is made. Without it, the umask says.
+        // NAME is there now, and its rights are asked for again: they are those of all that is made. Without it, the
+        // umask says.
         let rights = or_none(self.rights_now())?;
         let parent = self.parent(Use::List)?;
         let make = |folder: &Folder, name: &OsStr| {

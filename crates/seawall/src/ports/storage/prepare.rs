@@ -83,7 +83,8 @@ impl OsStorage {
         remove_folder(&parent, self.folder_name())
     }
 
-    /// Whether this process may mark NAME, and stock SQLite may be let at it: that would wait for a FIFO in the place of a journal for ever.
+    /// Whether this process may mark NAME, and stock SQLite may be let at it: that would wait for a FIFO in the place
+    /// of a journal for ever.
     pub(super) fn may_adopt(&self, parent: &Folder) -> Result<()> {
         let name = self.name().file_name().expect("it names a file");
         let looking = |error| Error::io(format!("looking at {}. NAME was not touched", self.name().display()), error);

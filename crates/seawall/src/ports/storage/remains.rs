@@ -28,7 +28,8 @@ pub(crate) enum Clear {
     MakingRoom,
 }
 
-/// Before anything is removed: whether this process may remove all that is Seawall's in `folder`, and the folder. Nothing is changed.
+/// Before anything is removed: whether this process may remove all that is Seawall's in `folder`, and the folder.
+/// Nothing is changed.
 pub(crate) fn may_clear(parent: &Folder, folder: &OsStr) -> io::Result<()> {
     may_remove(parent, folder)?;
     let Some(opened) = open(parent, folder)? else { return Ok(()) };
@@ -95,8 +96,8 @@ fn clear_inside(parent: &Folder, folder: &str) -> io::Result<Vec<String>> {
     Ok(left)
 }
 
-/// Removes the folder of an adoption's trials; whether it is gone. Whatever lies deeper in it than trials make anything is somebody
-/// else's, and stays.
+/// Removes the folder of an adoption's trials; whether it is gone. Whatever lies deeper in it than trials make anything
+/// is somebody else's, and stays.
 pub(super) fn remove_trial(parent: &Folder, folder: &OsStr) -> io::Result<bool> {
     remove_tree(parent, folder, TRIAL_DEPTH)?;
     Ok(parent.look(folder)?.is_none())

@@ -1,8 +1,9 @@
-//! To whom what we make belongs, and who may use it: as NAME, whatever the umask and whoever runs this process. Stock SQLite
-//! does the same with its journals.
+//! To whom what we make belongs, and who may use it: as NAME, whatever the umask and whoever runs this process. Stock
+//! SQLite does the same with its journals.
 //!
-//! Nothing is ever open to more people than NAME is, not for a moment: a descriptor that was opened in that moment would go on
-//! reading. Where NAME's group cannot be given (only a member may), the group of the file has no more rights than everybody has.
+//! Nothing is ever open to more people than NAME is, not for a moment: a descriptor that was opened in that moment
+//! would go on reading. Where NAME's group cannot be given (only a member may), the group of the file has no more
+//! rights than everybody has.
 
 use super::safely::{Folder, look_at_open};
 use nix::unistd::{Gid, Group, Uid, User};
@@ -91,8 +92,8 @@ impl Rights {
         found.stx_gid == self.group || as_group & !as_others == 0
     }
 
-    /// Whether an adoption may take a folder that is there and has no `id`: one that this user, root, or NAME's owner made.
-    /// `parent` is where it lies: where only its owner can write, nobody else can have made it.
+    /// Whether an adoption may take a folder that is there and has no `id`: one that this user, root, or NAME's owner
+    /// made. `parent` is where it lies: where only its owner can write, nobody else can have made it.
     pub(crate) fn may_take(folder: &Statx, parent: &Statx, name: Option<&Rights>) -> bool {
         let others_write = u32::from(parent.stx_mode) & OTHERS_WRITE != 0;
         let mine = rustix::process::geteuid().as_raw();

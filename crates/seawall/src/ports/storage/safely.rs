@@ -1,9 +1,9 @@
-//! The only way to a database's files. It follows no link, opens nothing but files and folders, stays on one mount, and gives
-//! what it makes to those to whom NAME belongs.
+//! The only way to a database's files. It follows no link, opens nothing but files and folders, stays on one mount, and
+//! gives what it makes to those to whom NAME belongs.
 //!
-//! Whoever can write the folder, or the folder that NAME lies in, can put anything under our names: a link to a file of the
-//! user who runs us, a FIFO that nobody writes, a device. So every component is opened by its own call, without following, and
-//! looked at once it is open.
+//! Whoever can write the folder, or the folder that NAME lies in, can put anything under our names: a link to a file of
+//! the user who runs us, a FIFO that nobody writes, a device. So every component is opened by its own call, without
+//! following, and looked at once it is open.
 
 use super::descriptors::with_room;
 use super::rights::Rights;
@@ -86,7 +86,8 @@ impl Folder {
     /// The file `name` in this folder. Anything but a file is an error that says what it is.
     pub(crate) fn open(&self, name: &OsStr, flags: OFlags) -> io::Result<(fs::File, Statx)> {
         let opened = match self.open_at(name, flags | SAFE, Mode::empty()) {
-            // Another program is asked to give up its lease (fcntl(2)) on the file: only files have any, and it is waited for.
+            // Another program is asked to give up its lease (fcntl(2)) on the file: only files have any, and it is
+            // waited for.
             Err(Errno::AGAIN) if self.look(name)?.is_some_and(|found| type_of(&found) == FileType::RegularFile) => {
                 self.open_at(name, (flags | SAFE) - OFlags::NONBLOCK, Mode::empty())
             }
@@ -143,7 +144,8 @@ impl Folder {
         Ok(fs::File::from(fd))
     }
 
-    /// Makes the folder `name` with the rights that it is to have; `false` if something is there. `None`: as the umask says.
+    /// Makes the folder `name` with the rights that it is to have; `false` if something is there. `None`: as the umask
+    /// says.
     pub(crate) fn make_folder(&self, name: &OsStr, rights: Option<&Rights>) -> io::Result<bool> {
         let mode =
             rights.map_or(Mode::from_bits_truncate(0o755), |rights| rights.at_first(rights.of_folder(), &self.found));
@@ -164,7 +166,8 @@ impl Folder {
         rights.give(&self.folder(name, Use::List)?.fd, rights.of_folder())
     }
 
-    /// Before anything is removed: whether `name`, which was found here, is on this mount, and this process may remove it.
+    /// Before anything is removed: whether `name`, which was found here, is on this mount, and this process may remove
+    /// it.
     pub(crate) fn may_remove(&self, name: &OsStr, found: &Statx) -> io::Result<()> {
         if found.stx_mask & StatxFlags::MNT_ID.bits() != 0 {
             self.must_be_here(name, Some(found.stx_mnt_id))?;
@@ -176,7 +179,8 @@ impl Folder {
         if self.is_sticky() && !is_owner && !me.is_root() { Err(Errno::PERM.into()) } else { Ok(()) }
     }
 
-    /// Whether this process has the right `access` to `name`. Where that cannot be asked, it has, and finds out by using it.
+    /// Whether this process has the right `access` to `name`. Where that cannot be asked, it has, and finds out by
+    /// using it.
     pub(crate) fn may(&self, name: &OsStr, access: Access) -> io::Result<()> {
         match rustix::fs::accessat(&self.fd, name, access, AtFlags::EACCESS) {
             Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Err(error.into()),

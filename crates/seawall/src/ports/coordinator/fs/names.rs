@@ -1,4 +1,5 @@
-//! What the names in `commits/` say: which version is the newest, and whether a name is still the file that it was first.
+//! What the names in `commits/` say: which version is the newest, and whether a name is still the file that it was
+//! first.
 
 use crate::format::codec;
 use crate::format::head::Head;
@@ -22,14 +23,16 @@ const AT_ONCE: i128 = 1_000_000;
 /// The names, and what this process has seen of them.
 pub(super) struct Names {
     storage: Arc<dyn FsOrder>,
-    /// Which files the last names were when they were seen first, each at a time when it was certain that it had not been collected.
+    /// Which files the last names were when they were seen first, each at a time when it was certain that it had not
+    /// been collected.
     seen: Mutex<VecDeque<(Version, Stamp)>>,
     /// Why this process may not bring the folder to rest, if it tried last and may not.
     may_not_quiesce: Mutex<Option<String>>,
 }
 
-/// A look at `commits/` that failed. A look changes nothing; but what its failure says of the *operation* depends on whether a request
-/// was sent before. So it does not become a [`CoordinatorError`] by itself: the caller must say which.
+/// A look at `commits/` that failed. A look changes nothing; but what its failure says of the *operation* depends on
+/// whether a request was sent before. So it does not become a [`CoordinatorError`] by itself: the caller must say
+/// which.
 #[derive(Debug)]
 pub(super) struct LookFailed(CoordinatorError);
 
@@ -69,8 +72,9 @@ impl Names {
         Ok(self.seen_first(named))
     }
 
-    /// Whether `next`, which this process just named, is the commit after `previous`; if so, every reader finds it from now on.
-    /// A writer that slept may have named a number again that was collected long ago: then its predecessor is not what it was.
+    /// Whether `next`, which this process just named, is the commit after `previous`; if so, every reader finds it from
+    /// now on. A writer that slept may have named a number again that was collected long ago: then its predecessor is
+    /// not what it was.
     pub(super) fn is_published(&self, next: &Head, previous: Version) -> Result<bool, LookFailed> {
         let version = next.version;
         let stamps = self.storage.stamps(&[version, previous], false).map_err(reading)?;
@@ -88,8 +92,9 @@ impl Names {
         Ok(true)
     }
 
-    /// The head whose number comes after `previous`. It says something only while `previous`, asked for afterwards, is still the same
-    /// file: numbers are collected from below, so then this one was not, and cannot have been named again.
+    /// The head whose number comes after `previous`. It says something only while `previous`, asked for afterwards, is
+    /// still the same file: numbers are collected from below, so then this one was not, and cannot have been named
+    /// again.
     pub(super) fn successor(&self, previous: &Head) -> Result<Option<Head>, LookFailed> {
         let Some((head, _)) = self.named(previous.version.next())? else { return Ok(None) };
         let stamps = self.storage.stamps(&[previous.version], true).map_err(reading)?;
@@ -101,7 +106,8 @@ impl Names {
         self.newest_after(known.clone(), false)?.map_or_else(|| self.newest_listed(), Ok)
     }
 
-    /// The newest head, from the list of the folder: for a reader that knows none, or only one that was collected meanwhile.
+    /// The newest head, from the list of the folder: for a reader that knows none, or only one that was collected
+    /// meanwhile.
     pub(super) fn newest_listed(&self) -> Result<Head, LookFailed> {
         let list = || self.storage.versions().map(BTreeSet::from_iter).map_err(reading);
         // Collection can take the number that was listed; then newer ones are there.
@@ -125,8 +131,8 @@ impl Names {
         Err(LookFailed(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into())))
     }
 
-    /// The newest head, from a hint; `None` if the hint's commit is not there any more. The hint does not say which file the name was:
-    /// it is the one that was there first if the one before it was not collected.
+    /// The newest head, from a hint; `None` if the hint's commit is not there any more. The hint does not say which
+    /// file the name was: it is the one that was there first if the one before it was not collected.
     pub(super) fn newest_hinted(&self, version: Version, commit: CommitId) -> Result<Option<Head>, LookFailed> {
         let Some(before) = version.previous() else { return Ok(None) };
         let look = self.storage.look(before).map_err(reading)?;
@@ -149,8 +155,8 @@ impl Names {
         self.newest_after(hinted, true)
     }
 
-    /// The newest head from `known` on, which no reader misses; `None` if that was collected. `was_quiesced`: the folder was, since
-    /// this was asked for.
+    /// The newest head from `known` on, which no reader misses; `None` if that was collected. `was_quiesced`: the
+    /// folder was, since this was asked for.
     fn newest_after(&self, mut known: Head, mut was_quiesced: bool) -> Result<Option<Head>, LookFailed> {
         // Whether no reader can miss `known`: the process that learned of it made sure of that.
         let mut is_sure = true;
@@ -199,8 +205,9 @@ impl Names {
         Ok((!was_collected(stamps[1])).then(|| found(newest, stamps[0])))
     }
 
-    /// The newest head, from `low`, which is there: of several numbers at once, further and further away, then ever more closely.
-    /// Numbers above `low` have no gaps, for they are collected from below; the caller checks afterwards that they still were not.
+    /// The newest head, from `low`, which is there: of several numbers at once, further and further away, then ever
+    /// more closely. Numbers above `low` have no gaps, for they are collected from below; the caller checks afterwards
+    /// that they still were not.
     fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), LookFailed> {
         let mut missing: Option<Version> = None;
         while missing != Some(low.0.version.next()) {
@@ -245,7 +252,8 @@ impl Names {
         seen.push_back((version, stamp));
     }
 
-    /// Whether the name of `version` is still the one that was seen first: neither it nor what came after it was collected then.
+    /// Whether the name of `version` is still the one that was seen first: neither it nor what came after it was
+    /// collected then.
     fn is_still(&self, version: Version, stamp: Option<Stamp>) -> bool {
         let mut seen = whole(self.seen.lock());
         let place = seen.iter().rposition(|(seen, _)| *seen == version);
@@ -282,8 +290,9 @@ impl Names {
     }
 }
 
-/// Whether the folder has not changed since `newest` was named. Otherwise something may have been named after it that the server does not
-/// find yet, though its folder has changed already; and the client would remember that it is not there.
+/// Whether the folder has not changed since `newest` was named. Otherwise something may have been named after it that
+/// the server does not find yet, though its folder has changed already; and the client would remember that it is not
+/// there.
 fn shows_all(changed: Option<i128>, newest: Stamp) -> bool {
     mistake!(MissingBelieved, return true);
     changed.is_none_or(|changed| changed <= newest.changed + AT_ONCE)
@@ -299,7 +308,8 @@ fn is_apart(newest: Stamp, before: Option<Stamp>) -> bool {
     before.is_some_and(|before| newest.changed > before.changed + AT_ONCE)
 }
 
-/// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be missing).
+/// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be
+/// missing).
 fn probes(low: Version, missing: Option<Version>) -> Vec<Version> {
     let Some(missing) = missing else {
         // 1, 2, 3, 4, then 8, 16 …: a reader that is a few versions behind is done in one step.
