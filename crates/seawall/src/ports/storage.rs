@@ -40,7 +40,7 @@ pub enum File {
     Name,
     /// The database's folder.
     Folder,
-    /// What the folder is: format version, database id, coordinator.
+    /// Format version, database id and coordinator.
     Id,
     /// `id` before it has its name.
     IdDraft(DatabaseId),
@@ -90,7 +90,7 @@ pub struct Span {
     pub length: usize,
 }
 
-/// What a file looks like from outside: when this changes, it was touched.
+/// What a file looks like from outside. If this has changed, the file was touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Its inode number.
@@ -101,8 +101,8 @@ pub struct Stamp {
     pub changed: i128,
 }
 
-/// Makes `target`, where nothing may lie yet, for a copy of the database NAME, with NAME's permissions, group and, made
-/// by root, owner.
+/// Makes the file `target`, which must not exist yet, for a copy of the database NAME. It gets NAME's permissions and
+/// group, and, if root makes it, NAME's owner.
 pub fn create_beside(name: &std::path::Path, target: &std::path::Path) -> io::Result<std::fs::File> {
     use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags};
     let found = rustix::fs::statx(CWD, name, AtFlags::empty(), StatxFlags::BASIC_STATS)?;
@@ -114,19 +114,19 @@ pub fn create_beside(name: &std::path::Path, target: &std::path::Path) -> io::Re
 /// What a folder without `id` has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// All that an adoption makes before it marks NAME, and nothing that was committed: the next opener finishes the
+    /// All that an adoption makes before it marks NAME, and nothing that was committed. The next opener finishes the
     /// adoption.
     Adoption,
-    /// Less than that: no adoption that marked NAME left it so.
+    /// Less than that. An adoption that marked NAME has made more.
     Less,
     /// What is there only once something was committed.
     Commits,
-    /// What was `id`: a removal was cut short.
+    /// The `id` of a removed database under its other name, because a removal was cut short.
     Removal,
 }
 
-/// A database's home, from the inode numbers of `id` and of the folder that it lies in. A copied `id` has another
-/// number, and a folder whose files were copied as hard links, which have the same, has itself another: no folder has a
+/// A database's home, from the inode numbers of `id` and of the folder that it lies in. A copied `id` has another inode
+/// number. Hard links have the same number, but then the folder itself has another one, because a folder cannot have a
 /// second name.
 pub fn home_of(id: u64, folder: u64) -> u64 {
     id ^ folder.rotate_left(32)
@@ -134,14 +134,14 @@ pub fn home_of(id: u64, folder: u64) -> u64 {
 
 /// A file that is being written, by this process only, front to back.
 pub trait Append: Send {
-    /// Appends `bytes`; when this returns they are durable, as after an fsync. After an error the file's end is
-    /// unknown: it must not be appended to again.
+    /// Appends `bytes`. When this returns they are durable, as after an fsync. After an error the file's end is
+    /// unknown, therefore nothing may be appended to it any more.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Gives the space back that lies behind the first `length` bytes. The file must not be appended to afterwards.
+    /// Gives back the space behind the first `length` bytes. Nothing may be appended to the file afterwards.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 }
 
-/// A file on the local disk for what does not fit in memory; gone when dropped.
+/// A file on the local disk for what does not fit in memory. It is removed when this is dropped.
 pub trait Scratch: Send + Sync {
     /// Writes at `at`.
     fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
@@ -155,51 +155,52 @@ pub trait Storage: Send + Sync {
     fn counters(&self) -> &Counters;
     /// The file system's name, for people.
     fn describe(&self) -> String;
-    /// Before an adoption touches anything: whether a database can live in this place, tried out in its folder, which
-    /// is made for it. `orders_commits`: the order of commits is to be in the folder, too. Whether it made the folder.
+    /// Tries out, before an adoption touches anything, whether a database can live in this place. It makes the
+    /// database's folder for that, unless the folder exists, and returns whether it made it. `orders_commits`: the
+    /// order of commits will be kept in the folder, too.
     fn prepare(&self, orders_commits: bool) -> Result<bool> {
         let _ = orders_commits;
         Ok(false)
     }
-    /// Makes the database's folder and those inside it, durably, with NAME's rights; those that are there stay.
+    /// Makes the database's folder and those inside it, durably, with NAME's rights. Folders that exist stay.
     fn create_folders(&self) -> io::Result<()>;
-    /// What the database's folder has, which is there and has no `id`.
+    /// How far an adoption or a removal got in the database's folder, which exists and has no `id`.
     fn begun(&self) -> io::Result<Begun>;
-    /// Removes the database's folder, if there is nothing in it: an adoption came to nothing.
+    /// Removes the database's folder if it is empty, after an adoption that came to nothing.
     fn discard_folder(&self);
-    /// The same, and first those inside it that are empty. NAME is held, so that no other adopter uses them.
+    /// The same, and before that removes the empty folders inside it. NAME is held, so that no other adopter uses them.
     fn discard_folders(&self);
     /// Removes what is left of a database whose removal was cut short. NAME is held, and `id` is gone.
     fn clear(&self) -> io::Result<()>;
-    /// The inode number of a file, `None` if it is not there now: an earlier miss, which an NFS client remembers for
-    /// half a minute, is no answer.
+    /// The inode number of a file, or `None` if it does not exist now. An earlier miss, which an NFS client remembers
+    /// for half a minute, is no answer.
     fn inode(&self, file: File) -> io::Result<Option<u64>>;
-    /// The home of the database whose `id` is `file`: a number that a copy of the folder does not have, be it made of
-    /// hard links.
+    /// The home of the database whose `id` is `file`. A copy of the folder has another home, even a copy that is made
+    /// of hard links.
     fn home(&self, file: File) -> io::Result<Option<u64>> {
         self.inode(file)
     }
-    /// What a file looks like, `None` if it is not there now.
+    /// What a file looks like, or `None` if it does not exist now.
     fn stamp(&self, file: File) -> io::Result<Option<Stamp>>;
-    /// Reads up to `length` bytes, always what the file has now; fewer only where it ends.
+    /// Reads up to `length` bytes, always what the file has now. Fewer bytes mean that the file ends there.
     fn read(&self, span: Span) -> io::Result<Vec<u8>>;
     /// Reads several spans at once.
     fn read_many(&self, spans: &[Span]) -> Vec<io::Result<Vec<u8>>>;
-    /// Makes a new, empty file; its name is durable. `AlreadyExists` if it is there.
+    /// Makes a new, empty file, and its name durable. Fails with `AlreadyExists` if the file exists.
     fn create(&self, file: File) -> io::Result<Box<dyn Append>>;
-    /// Writes a part of a small file in place, durably; the file is made if need be.
+    /// Writes a part of a small file in place, durably. Makes the file if it does not exist.
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Makes the names in the database's folder durable on a local disk, `id` among them: another process may have
-    /// linked it, and failed before that was durable. Costs no call on a network file system, where names are durable
-    /// as soon as they are there.
+    /// Makes the names in the database's folder durable on a local disk. `id` is among them, because the process that
+    /// linked it may have failed before that name was durable. Costs no call on a network file system, where a name is
+    /// durable as soon as it exists.
     fn sync_names(&self) -> io::Result<()>;
-    /// Gives a file a second name, durably. `AlreadyExists` if that is taken.
+    /// Gives a file a second name, durably. Fails with `AlreadyExists` if that name is taken.
     fn link(&self, from: File, to: File) -> io::Result<()>;
-    /// Removes a file; one that is not there is fine.
+    /// Removes a file. It is no error if the file does not exist.
     fn remove(&self, file: File) -> io::Result<()>;
 
-    /// Whether this process may make files in the database's folder; the error says why it may not. Where that cannot
-    /// be asked, it may, and finds out by doing it.
+    /// Whether this process may make files in the database's folder. The error says why it may not. Where the system
+    /// cannot be asked, the answer is yes, and making the file shows it.
     fn may_write(&self) -> io::Result<()>;
     /// Both clocks.
     fn now(&self) -> Moment;
@@ -207,7 +208,7 @@ pub trait Storage: Send + Sync {
     fn sleep(&self, time: Duration);
     /// Fills `into` with bytes from the operating system, never from a generator that a copy of this process shares.
     fn random(&self, into: &mut [u8]) -> io::Result<()>;
-    /// This process's number: another one after a fork.
+    /// This process's number. A forked child has another one.
     fn process(&self) -> u32;
     /// This process and machine, for people.
     fn label(&self) -> String;

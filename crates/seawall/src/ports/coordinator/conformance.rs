@@ -1,6 +1,5 @@
-//! What every coordinator must do: one suite, run against each.
-//!
-//! It speaks of coordinators alone: heads name commits that no file has.
+//! What every coordinator must do. This one suite is run against each. It needs no files: its heads name commits that
+//! no file has.
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Known, Lease, Swapped};
 use crate::format::head::{CommitRef, Head};
@@ -15,8 +14,8 @@ pub trait Setting: Sync {
     fn database(&self) -> DatabaseId;
     /// Another machine.
     fn machine(&self) -> Box<dyn Coordinator>;
-    /// Machines whose requests arrive, and whose answers, or whose looks afterwards, are lost: each in another way.
-    /// None where that cannot be had.
+    /// Machines whose requests arrive, but whose answers or later looks are lost, each in another way. Empty if the
+    /// setting cannot do that.
     fn machines_without_answers(&self) -> Vec<Box<dyn Coordinator>> {
         Vec::new()
     }
@@ -29,13 +28,13 @@ pub fn check(fresh: &dyn Fn() -> Box<dyn Setting>) {
     a_swap_is_seen_by_everybody_at_once(&*fresh());
     a_swap_from_an_older_head_is_refused_and_brings_the_newer(&*fresh());
     a_repeated_swap_changes_nothing_and_meets_itself(&*fresh());
-    the_lease_is_one_machine_s(&*fresh());
+    only_one_machine_has_the_lease(&*fresh());
     a_silent_holder_is_passed_over_and_a_live_one_is_not(&*fresh());
     a_lease_that_was_kept_outlives_the_swap(&*fresh());
     a_process_that_had_a_turn_lets_the_first_waiter_go_first(&*fresh());
-    whoever_is_behind_finds_the_newest(&*fresh());
-    of_many_that_swap_at_once_one_wins(&*fresh());
-    what_was_sent_was_never_certainly_not_carried_out(fresh);
+    a_reader_that_is_behind_finds_the_newest(&*fresh());
+    of_many_swaps_at_once_one_wins(&*fresh());
+    an_error_never_denies_what_took_place(fresh);
 }
 
 fn first_head(setting: &dyn Setting) -> Head {
@@ -65,11 +64,11 @@ fn acquire(machine: &dyn Coordinator, token: u8) -> (Lease, Head) {
     let known = machine.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
     match machine.acquire(&claim(token), &known).expect("the lease can be asked for") {
         Acquired::Granted(lease, head) => (lease, *head),
-        Acquired::Refused { .. } => panic!("nobody holds the lease, and it was not granted"),
+        Acquired::Refused { .. } => panic!("the lease is free, and was not granted"),
     }
 }
 
-/// Commits once, politely.
+/// Commits once, with the lease.
 fn commit(machine: &dyn Coordinator, id: u8) -> Head {
     let (lease, head) = acquire(machine, id);
     let next = head.followed_by(commit_ref(id, head.version.0), lease.generation, lease.slot);
@@ -144,7 +143,7 @@ fn a_repeated_swap_changes_nothing_and_meets_itself(setting: &dyn Setting) {
     assert!(matches!(a.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)));
     match a.swap(&lease, &head, &next, false, PATIENCE).expect("a repeated swap has an answer") {
         Swapped::Refused(head) => {
-            assert!(head.commit.is(&next.commit), "whoever repeats a request finds it carried out")
+            assert!(head.commit.is(&next.commit), "a repeated request finds that it was carried out")
         }
         Swapped::Done => {}
     }
@@ -152,7 +151,7 @@ fn a_repeated_swap_changes_nothing_and_meets_itself(setting: &dyn Setting) {
     assert_eq!((newest.version, newest.commit.id), (Version(1), next.commit.id));
 }
 
-fn the_lease_is_one_machine_s(setting: &dyn Setting) {
+fn only_one_machine_has_the_lease(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
     let first = first_head(setting);
     a.create(&first).expect("the first head is taken");
@@ -188,7 +187,7 @@ fn a_silent_holder_is_passed_over_and_a_live_one_is_not(setting: &dyn Setting) {
     if b.lease_survives_swap() {
         b.release(&lease).expect("a lease can be given back");
     }
-    // The old holder still has not given its lease back, and nobody waits for it.
+    // The old holder has still not given its lease back, and no waiter waits for it.
     commit(&*b, 3);
 }
 
@@ -226,10 +225,10 @@ fn a_process_that_had_a_turn_lets_the_first_waiter_go_first(setting: &dyn Settin
     };
     b.release(&lease).expect("a lease can be given back");
     let asked = a.acquire(&again, &head).expect("the lease can be asked for");
-    assert!(matches!(asked, Acquired::Granted(..)), "nobody waits any more");
+    assert!(matches!(asked, Acquired::Granted(..)), "no other waiter is left");
 }
 
-fn whoever_is_behind_finds_the_newest(setting: &dyn Setting) {
+fn a_reader_that_is_behind_finds_the_newest(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
     a.create(&first_head(setting)).expect("the first head is taken");
     let mut heads = vec![first_head(setting)];
@@ -249,18 +248,18 @@ fn whoever_is_behind_finds_the_newest(setting: &dyn Setting) {
     }
     let wrong_hints = [Known::Hint(Version(9999), CommitId([9; 16])), Known::Hint(Version(3), CommitId([9; 16]))];
     for hint in wrong_hints {
-        assert_eq!(b.load(&hint, PATIENCE).expect("the head can be loaded"), newest, "a wrong hint misleads nobody");
+        assert_eq!(b.load(&hint, PATIENCE).expect("the head can be loaded"), newest, "a wrong hint does no harm");
     }
 }
 
-fn of_many_that_swap_at_once_one_wins(setting: &dyn Setting) {
+fn of_many_swaps_at_once_one_wins(setting: &dyn Setting) {
     const MACHINES: u8 = 4;
     const ROUNDS: u64 = 50;
     let machines: Vec<_> = (0..MACHINES).map(|_| setting.machine()).collect();
     let mut head = machines[0].create(&first_head(setting)).expect("the first head is taken");
     for round in 1..=ROUNDS {
         let (lease, now) = acquire(&*machines[0], 99);
-        assert!(now.commit.is(&head.commit), "nobody committed in between");
+        assert!(now.commit.is(&head.commit), "no commit came in between");
         let won: Vec<bool> = std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for (machine, id) in machines.iter().zip(0..) {
@@ -281,7 +280,7 @@ fn of_many_that_swap_at_once_one_wins(setting: &dyn Setting) {
     }
 }
 
-fn what_was_sent_was_never_certainly_not_carried_out(fresh: &dyn Fn() -> Box<dyn Setting>) {
+fn an_error_never_denies_what_took_place(fresh: &dyn Fn() -> Box<dyn Setting>) {
     for way in 0..fresh().machines_without_answers().len() {
         let setting = fresh();
         let (a, deaf) = (setting.machine(), setting.machines_without_answers().swap_remove(way));

@@ -1,12 +1,12 @@
-//! Doing the same for several items in parallel: reads and look-ups that each wait for a file server.
+//! Does the same for several items in parallel, such as reads and look-ups that each wait for a file server.
 
 use crate::ports::threads;
 use std::io;
 
-/// The memory of a thread that only reads.
+/// The stack of a thread that only reads.
 const READER_STACK: usize = 256 << 10;
 
-/// Does `one` for every item: in parallel where each waits for the network.
+/// Does `one` for every item, in parallel where each waits for the network.
 pub(super) fn at_once<I: Sync, O: Send>(items: &[I], network: bool, one: impl Fn(&I) -> O + Sync) -> Vec<O> {
     if !network || items.len() < 2 {
         return items.iter().map(one).collect();
@@ -17,7 +17,7 @@ pub(super) fn at_once<I: Sync, O: Send>(items: &[I], network: bool, one: impl Fn
 fn beside_one_another<I: Sync, O: Send>(items: &[I], stack: usize, one: impl Fn(&I) -> O + Sync) -> Vec<O> {
     let builder = || std::thread::Builder::new().stack_size(stack);
     std::thread::scope(|scope| {
-        // Where no more threads can be had, the item is done here, once the others are on their way.
+        // If no more threads can be started, this thread does the item, once the others are on their way.
         let threads: Vec<_> =
             items.iter().map(|item| (item, threads::spawn_scoped(builder(), scope, || one(item)))).collect();
         let answer = |(item, thread): (&I, io::Result<std::thread::ScopedJoinHandle<'_, O>>)| match thread {
@@ -36,7 +36,7 @@ mod tests {
     fn where_no_threads_can_be_had_all_is_done_in_turn() {
         let double = |n: &i32| (n * 2, std::thread::current().id());
         let here = std::thread::current().id();
-        // No machine has so much memory for a thread.
+        // No machine has that much memory for a thread's stack.
         let done = beside_one_another(&[1, 2, 3], usize::MAX >> 18, double);
         assert_eq!(done, [(2, here), (4, here), (6, here)]);
         let done = beside_one_another(&[1, 2, 3], READER_STACK, double);

@@ -1,4 +1,4 @@
-//! Storages that a test chose for names: whoever opens such a name, through SQLite too, is on that storage.
+//! Storages that a test chose for names. Every opening of such a name, through SQLite too, uses that storage.
 //!
 //! Two names with storages of the same files are two machines in one process.
 

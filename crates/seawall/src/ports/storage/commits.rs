@@ -1,10 +1,10 @@
-//! `commits/`: names that are looked up freshly, and put if absent.
+//! `commits/`: names that are made if they are absent, and that are looked up without a stale cache.
 //!
-//! On a network file system the kernel must be made to drop what it remembers of names that it once found missing; on
-//! NFS it then answers from its cache, exactly, as long as nothing changed. On a local disk names are always
-//! coherent, and a process that looks again and again lets the kernel tell it whether anything happened there since: a
-//! change is in its queue before the call returns that made it, so an empty queue is as good as a look, and a
-//! quarter of its price.
+//! On a network file system a forced look makes the kernel drop the names that it remembers as missing. On NFS the
+//! kernel then answers from its cache, exactly, as long as nothing changed. On a local disk names are always coherent.
+//! There a process that looks again and again has the kernel watch the folder: the kernel puts a change into the
+//! process's queue before the call that made the change returns. Therefore an empty queue proves as much as a look, at
+//! a quarter of its price.
 
 use super::at_once::at_once;
 use super::descriptors::Watching;
@@ -27,16 +27,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-/// Whoever looks more often than this is worth a watch: the kernel has a bounded number of them.
+/// A process gets a watch once it has looked this often, because the kernel has a bounded number of watches.
 const LOOKS_BEFORE_WATCH: u32 = 16;
 /// In nanoseconds.
 const SECOND: i128 = 1_000_000_000;
 
-/// The open folder: every call on its descriptor costs one round trip, whatever the path's length.
+/// The open folder. A call on its descriptor costs one round trip, however long the path is.
 pub(super) struct Commits {
     folder: fs::File,
     network: bool,
-    /// A watch belongs to the process that made it: a forked child shares its queue, and what the child read there
+    /// A watch belongs to the process that made it. A forked child shares the queue, and an event that the child read
     /// would be lost to its parent.
     watch: Option<(Process, Mutex<Watch>)>,
 }
@@ -46,12 +46,13 @@ pub(super) struct Commits {
 struct Watch {
     looks: u32,
     queue: Option<(OwnedFd, Watching)>,
-    /// A look found this version to be there and the next one not, and nothing was in the queue since.
+    /// A look found this version and not the next one, and the queue has been empty since.
     newest: Option<(Version, Stamp)>,
 }
 
 impl Commits {
-    /// Of an open folder. `watches`: every change there is made through this kernel and this very file system.
+    /// `commits/`, as the open folder `folder`. `watches`: every change there is made through this kernel and this very
+    /// file system.
     pub(super) fn open(folder: Folder, network: bool, watches: bool) -> Commits {
         Commits {
             folder: fs::File::from(folder.into_fd()),
@@ -75,12 +76,12 @@ impl Commits {
             watch.looks += 1;
             if watch.looks == LOOKS_BEFORE_WATCH {
                 watch.looks = 0;
-                // Where there are no more watches to be had, looks go on as before.
+                // If there is no free watch, the process goes on looking.
                 let watching = Watching::begin();
                 watch.queue = watching.and_then(|watching| Some((watch_of(&self.folder).ok()?, watching)));
             }
         }
-        // The queue was emptied before this look: what comes after it is in the queue.
+        // The queue was emptied before this look, so every later change is in the queue.
         let look = self.look_freshly(known)?;
         if watch.queue.is_some() && look.next.is_none() {
             watch.newest = look.known.map(|stamp| (known, stamp));
@@ -92,8 +93,8 @@ impl Commits {
         let changed = if self.network { Some(nanoseconds(look_at(&self.folder)?.stx_mtime)) } else { None };
         let next = self.record(known.next())?;
         let after_next = if next.is_some() { self.record(known.next().next())? } else { None };
-        // Last: were it collected meanwhile, what was missing would be too, and its absence would prove nothing. The
-        // forced look has made the answer of the cache exact, so it need not be forced again.
+        // This comes last. If `known` was garbage-collected meanwhile, a later version may have been as well, and then
+        // its absence proves nothing. The forced look has made the cache exact, so no second one is needed.
         let known = self.stamp(known)?;
         if known.is_none() && is_removed(self.folder.as_fd()) {
             return Err(was_removed());
@@ -115,9 +116,10 @@ impl Commits {
         }
     }
 
-    /// Waits until whoever is naming a version in this folder is done. A new name can be seen a moment before the
-    /// queues of others are told of it; were it used in that moment, somebody who is told of it by other ways could
-    /// still find his queue empty. Names are made under the folder's lock, and listing takes that lock.
+    /// Waits until every process that is making a name in this folder has finished. A new name can be seen a moment
+    /// before it is in the queues of other processes. If this process used it in that moment and announced it to
+    /// another one by other means, the other one could still find its queue empty. Names are made under the folder's
+    /// lock, and listing takes that lock.
     fn outlast_publisher(&self) -> io::Result<()> {
         if self.watch.is_some() {
             RawDir::new(&self.folder, &mut [MaybeUninit::uninit(); 1024]).next().transpose()?;
@@ -131,7 +133,7 @@ impl Commits {
         if self.network {
             look_at(&self.folder)?;
         }
-        // Of the folder that is open, not of one that took its name meanwhile.
+        // This opens the folder that is already open, not one that has taken its name since.
         let listed = rustix::fs::Dir::read_from(&self.folder)?;
         let mut versions = Vec::new();
         for entry in listed {
@@ -147,8 +149,8 @@ impl Commits {
         Ok(rustix::fs::symlinkat(record, &self.folder, version.0.to_string())?)
     }
 
-    /// Sets the folder's time back: the server does it under the folder's lock, and it is a change that all clients
-    /// notice.
+    /// Sets the folder's time back. The server does that under the folder's lock, and all clients notice it as a
+    /// change.
     pub(super) fn quiesce(&self) -> io::Result<()> {
         let leave = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
         let at_rest = Timespec { tv_sec: (QUIESCED / SECOND) as i64, tv_nsec: 0 };
@@ -166,8 +168,8 @@ impl Commits {
         versions.iter().map(|version| self.stamp(*version)).collect()
     }
 
-    /// From what the kernel remembers, where it does: a publication's answer tells it whether anybody else changed the
-    /// folder.
+    /// Answered from the kernel's cache if it is valid: the answer to a publication shows the kernel whether another
+    /// client changed the folder.
     fn stamp(&self, version: Version) -> io::Result<Option<Stamp>> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
         let mask = StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME;
@@ -181,8 +183,8 @@ impl Commits {
     }
 }
 
-/// Makes the kernel ask the server again for `folder`, so that it drops what it remembers of names there, if they have
-/// changed; what it was told.
+/// A forced look: makes the kernel ask the server about `folder` again, so that it drops the names that it remembers
+/// there if the folder has changed. Returns the server's answer.
 pub(super) fn look_at(folder: impl AsFd) -> io::Result<Statx> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
     Ok(rustix::fs::statx(folder, c"", flags, StatxFlags::BASIC_STATS)?)
@@ -193,8 +195,8 @@ pub(super) fn nanoseconds(time: StatxTimestamp) -> i128 {
 }
 
 impl Watch {
-    /// Whether nothing happened since this was asked last. Empties the queue. A watch that is over is given up: its
-    /// queue stays empty, which would prove nothing.
+    /// Whether nothing has happened since the last call. Empties the queue. A watch that has ended is given up, because
+    /// its queue would stay empty and prove nothing.
     fn is_quiet(&mut self) -> bool {
         let Some((queue, _)) = &self.queue else { return false };
         let mut quiet = true;
@@ -209,7 +211,7 @@ impl Watch {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
-                // Whatever this is, it is no proof that nothing happened.
+                // An event that is not understood does not prove that nothing happened.
                 Err(_) => {
                     quiet = false;
                     break;
@@ -229,8 +231,8 @@ const END: inotify::ReadFlags = inotify::ReadFlags::DELETE_SELF
     .union(inotify::ReadFlags::UNMOUNT)
     .union(inotify::ReadFlags::IGNORED);
 
-/// Watches the folder that is open: another one may have taken its path. The kernel takes a path only, and the
-/// descriptor has one in /proc; where that is not mounted, there is no watch.
+/// Watches the folder that is open, because another one may have taken its path. The kernel takes only a path, so this
+/// uses the descriptor's path in /proc. Where /proc is not mounted there is no watch.
 fn watch_of(open: &fs::File) -> io::Result<OwnedFd> {
     let queue = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     let names = inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVE;
@@ -271,7 +273,7 @@ impl FsOrder for OsStorage {
         self.counters.count(Operation::Coordinator);
         let published = commits.publish(version, record);
         match &published {
-            // Somebody went first though this process has the lease, or had it.
+            // Another process committed first although this one has the lease, or had it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.lease.is_ignored(),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let place = self.database().map(|folder| FolderEntry { folder, name: "commits".into() });

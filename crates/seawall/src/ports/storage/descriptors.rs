@@ -1,5 +1,5 @@
-//! The descriptors that this process keeps open beside those of its databases: bounded for the whole process, whatever
-//! the number of databases, for they are the program's as well.
+//! The descriptors that this process keeps open for later reads and for watches. Their number is bounded for the whole
+//! process, no matter how many databases it has open, because the program needs descriptors as well.
 
 use super::File;
 use crate::ports::process::PerProcess;
@@ -11,19 +11,20 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Segments, bases and their checksums that stay open for reading: so many at most, and not more than an eighth of what
-/// the process may open, …
+/// At most this many segments, bases and checksum files stay open for reading, and no more than an eighth of the
+/// descriptors that the process may open, …
 const MOST: u64 = 128;
 const SHARE: u64 = 8;
-/// … but as many as are read at once.
+/// … but always as many as are read at once.
 const LEAST: u64 = 16;
-/// So many folders are watched by the kernel for this process. A user has 128 of its queues, for all processes.
+/// At most this many folders are watched for this process. The kernel gives a user 128 queues for all processes
+/// together.
 const WATCHES: usize = 16;
 
 static OPEN: PerProcess<OpenFiles> = PerProcess::new();
 static WATCHED: PerProcess<AtomicUsize> = PerProcess::new();
 
-/// Each by whose it is.
+/// Each open file, with the storage that it belongs to.
 struct OpenFiles(Cache<(u64, File), Arc<fs::File>>);
 
 impl Default for OpenFiles {
@@ -33,7 +34,7 @@ impl Default for OpenFiles {
     }
 }
 
-/// The files of one storage that stay open, as long as there is room; at its end they are closed.
+/// The files of one storage that stay open, as long as there is room. They are closed when this is dropped.
 pub(super) struct Kept(u64);
 
 impl Kept {
@@ -61,7 +62,8 @@ impl Drop for Kept {
     }
 }
 
-/// Opens; where the process, or the machine, has no more descriptors, those that are only kept are given up first.
+/// Opens. If the process or the machine has no descriptors left, it first closes those that are only kept for later
+/// reads.
 pub(super) fn with_room<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
     match open() {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
@@ -76,7 +78,7 @@ pub(super) fn with_room<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
 pub(super) struct Watching(&'static AtomicUsize);
 
 impl Watching {
-    /// `None`: there are no more.
+    /// `None` if all are taken.
     pub(super) fn begin() -> Option<Watching> {
         let watched = WATCHED.get();
         let one_more = |count| (count < WATCHES).then_some(count + 1);

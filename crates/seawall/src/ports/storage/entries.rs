@@ -28,8 +28,8 @@ pub(super) struct Found {
     pub(super) folder: Arc<Folder>,
 }
 
-/// Where `file` lies in the database's folder: the folder inside it, if it is in one, and its name. `None`: it lies
-/// beside it.
+/// Where `file` lies in the database's folder: its name, and the inner folder if it is in one. `None` if the file lies
+/// beside the database's folder.
 pub(super) fn inside(file: File) -> Option<(Option<String>, OsString)> {
     let relative = file.to_string();
     let inside = relative.strip_prefix("NAME-seawall/")?;
@@ -76,7 +76,7 @@ impl OsStorage {
         })
     }
 
-    /// Opens `file`; NAME's rights are noted, for they are those of all that is made.
+    /// Opens `file`. Notes NAME's rights if it is NAME, because all files that are made get them.
     pub(super) fn open_file(&self, file: File, flags: OFlags) -> io::Result<(fs::File, Statx)> {
         let (opened, found) = self.at(file, Use::Pass, |place| {
             place.folder.open(&place.name, flags).map_err(|error| self.explain(error, place))
@@ -88,7 +88,8 @@ impl OsStorage {
     }
 
     /// Whether this process may make files in `database`, the open folder of the database, or only in the folder of its
-    /// segments. The first costs no remote call: the kernel knows the answer since `id` was looked for there.
+    /// segments. The first question costs no remote call, because the kernel has known the answer since `id` was looked
+    /// up there.
     pub(super) fn may_make_files(&self, database: &Arc<Folder>) -> io::Result<()> {
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
         if database.may(".".as_ref(), wanted).is_ok() {
@@ -108,13 +109,14 @@ impl OsStorage {
         *lock(&self.rights).insert(Rights::of(name))
     }
 
-    /// The rights of what is made now: NAME's, as it was seen last; where it is gone, the folder's.
+    /// The rights that a new file or folder gets: NAME's, as they were seen last. If NAME is gone, the folder's.
     pub(super) fn rights(&self) -> io::Result<Rights> {
         let noted = *lock(&self.rights);
         noted.map_or_else(|| self.rights_now(), Ok)
     }
 
-    /// The same, and NAME is asked now. If it does not lie beside the folder that is open, it is another database's.
+    /// The same, but NAME is looked up now. If it does not lie beside the open folder, it belongs to another database,
+    /// and is not used.
     pub(super) fn rights_now(&self) -> io::Result<Rights> {
         self.counters.count(Operation::Metadata);
         if let Some(parent) = or_none(self.parent(Use::Pass))?
@@ -127,14 +129,15 @@ impl OsStorage {
         noted.map_or_else(|| Ok(Rights::of(self.database()?.found())), Ok)
     }
 
-    /// Opens the lease's file by its name; makes it, if there is none that can be used.
+    /// Opens the lease's file by its name. If there is none that can be used, makes it.
     pub(super) fn open_lease(&self) -> io::Result<(fs::File, Statx)> {
         let opened = || self.open_file(File::Lease, OFlags::RDWR);
         match opened() {
             Err(error) if error.kind() == io::ErrorKind::NotFound || is_unusable(&error) => {
                 let is_missing = error.kind() == io::ErrorKind::NotFound;
                 match self.make(File::Lease, is_missing, |_| Ok(())) {
-                    // A folder keeps its name: what it is says more than that it cannot be replaced.
+                    // A folder cannot be replaced by a file. The first error, which says that it is a folder, helps
+                    // more.
                     Err(_) if !is_missing => Err(error),
                     made => made.and_then(|_| opened()),
                 }
@@ -143,8 +146,8 @@ impl OsStorage {
         }
     }
 
-    /// Makes a small file under its name, and keeps it open. `keeps`: if one has come meanwhile, that one stays, and
-    /// there is none.
+    /// Makes a small file under its name, and returns it open. `keeps`: if another process has made one meanwhile, that
+    /// one stays, and the result is `None`.
     pub(super) fn make(
         &self,
         file: File,
@@ -169,7 +172,8 @@ impl OsStorage {
         Ok(CommitId(random))
     }
 
-    /// What lies there; the caller counts it. `id` is looked for at the path: whether the database is still there.
+    /// What lies under the file's name. The caller counts the look-up. `id` is looked up by its path, which shows
+    /// whether the database is still there.
     fn found(&self, file: File) -> io::Result<Option<Found>> {
         let wanted = if file == File::Folder { FileType::Directory } else { FileType::RegularFile };
         let look = |place: &FolderEntry| {
@@ -193,8 +197,8 @@ impl OsStorage {
         self.counters.count(Operation::Metadata);
         match self.found(file)? {
             None if self.network => {
-                // The kernel may only remember that it was missing, on NFS for 30 s and more: another machine can have
-                // adopted NAME since.
+                // The kernel may answer from its cache, on NFS for 30 s and more. Another machine can have adopted NAME
+                // since.
                 self.counters.count(Operation::Metadata);
                 look_at(self.parent(Use::Pass)?.fd())?;
                 if let Some(folder) = or_none(self.folder_at_path(Use::Pass))? {
@@ -215,7 +219,7 @@ mod tests {
     use nix::libc;
     use std::cell::Cell;
 
-    /// As if a server had the files: what is asked for is told by the folder.
+    /// A storage that believes that its files are on a server.
     fn on_a_network(folder: &Path) -> OsStorage {
         let name = folder.join("db.sqlite3");
         fs::write(&name, "").unwrap();
@@ -254,7 +258,7 @@ mod tests {
         let lost = Cell::new(false);
         let once = || storage.ask(|commits| if lost.replace(true) { commits.versions() } else { Err(stale()) });
         assert_eq!(once().unwrap(), [Version(0)]);
-        // Another folder took its place: it is not gone on in, neither by a look nor by a publication.
+        // Another folder took its place. Neither a look nor a publication goes on there.
         let inside = folder.path().join("db.sqlite3-seawall");
         fs::rename(&inside, folder.path().join("aside")).unwrap();
         storage.create_folders().unwrap();
@@ -267,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_file_system_that_takes_o_direct_and_then_not_the_reads_is_read_without() {
-        // On ext4 and xfs such a read must be aligned. In memory nothing must.
+        // ext4 and xfs require such a read to be aligned. tmpfs does not.
         let folder = tempfile::tempdir().unwrap();
         let storage = on_a_network(folder.path());
         let file = File::Segment(SegmentName { writer: WriterId([1; 8]), n: 0 });

@@ -1,10 +1,10 @@
-//! The database's folder, which stays open. All its files are reached from this one open folder, never by its path once
-//! more.
+//! The database's folder, which stays open. All its files are reached from this one open folder, never by its path
+//! again.
 //!
 //! While a database is open, its folder can be moved, and another folder can take its path: a copy, another database, a
-//! mount. If some files were found by the path and others from what is open, a commit would be split between two
-//! folders: its frame in one, its name in the other. So this process goes on in the folder that it opened, wherever
-//! that is now. The next connection looks at the path, and opens what is there.
+//! mount. If some files were found by the path and others from the open folder, a commit could be split between two
+//! folders, with its frame in one and its name in the other. Therefore this process goes on in the folder that it
+//! opened, wherever that is now. The next connection looks at the path, and opens what is there.
 
 use super::commits::Commits;
 use super::entries::FolderEntry;
@@ -29,8 +29,9 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// Closes what the server has lost, so that it is opened by its path again. Not before the home is known: nothing
-    /// would tell then whether the path still means the same folder.
+    /// Closes the folders that the server has lost, so that they are opened by their path again. Does nothing, and
+    /// returns `false`, before the home is known, because then nothing shows whether the path still means the same
+    /// folder.
     fn lose(&mut self) -> bool {
         let is_known = self.number.is_some();
         if is_known {
@@ -57,16 +58,16 @@ impl OsStorage {
         Ok(home.folder.insert(Arc::new(folder)).clone())
     }
 
-    /// From now on the files are reached from `folder`, which an adoption has just made; from `None`: from what is
-    /// found at the path.
+    /// From now on the files are reached from `folder`, which an adoption has just made. With `None`, from the folder
+    /// that is found at the path.
     pub(super) fn keep_folder(&self, folder: Option<Folder>) {
         let mut home = lock(&self.home);
         (home.folder, home.commits) = (folder.map(Arc::new), None);
     }
 
-    /// `folder` is at the path, and has the `id` of the home `number`. The first such folder is this database's.
-    /// Whether `folder` is the one that the files are reached from, if it has that one's home number: on another file
-    /// system the same numbers come again.
+    /// Notes that `folder`, which is at the path, has an `id` with the home `number`. The first such folder is this
+    /// database's. Returns `false` if a later one has that home number and is another folder, because another file
+    /// system can have the same numbers.
     pub(super) fn keep_home(&self, number: u64, folder: Arc<Folder>) -> bool {
         let mut home = lock(&self.home);
         let is_kept = home.folder.as_ref().is_none_or(|kept| kept.is(folder.found()));
@@ -87,14 +88,14 @@ impl OsStorage {
         lock(&self.home).number.is_some_and(|number| number != home)
     }
 
-    /// Whether the database's folder, as it is open, lies in `parent`: the path may lead elsewhere by now.
+    /// Whether the open folder of the database lies in `parent`. The path may lead elsewhere by now.
     pub(super) fn is_in(&self, parent: &Folder) -> io::Result<bool> {
         let kept = lock(&self.home).folder.clone();
         kept.map_or(Ok(true), |kept| Ok(parent.look(self.folder_name())?.is_some_and(|found| kept.is(&found))))
     }
 
-    /// Does something in the database's folder. Where the server has lost the folder that is open, it is opened by its
-    /// path, if that is still the same home, and it is done again.
+    /// Does something in the database's folder. If the server has lost the open folder, this opens it by its path,
+    /// provided that it has the same home, and does it again.
     pub(super) fn in_database<T>(&self, act: impl Fn(&Arc<Folder>) -> io::Result<T>) -> io::Result<T> {
         let folder = self.database()?;
         match act(&folder) {
@@ -129,13 +130,13 @@ impl OsStorage {
             Err(error) if is_stale(&error) && home.lose() => open(self.database_of(&mut home)?),
             opened => opened,
         }?;
-        // Several overlays can show one folder, and each tells only of what was done through itself.
+        // Several overlays can show one folder, and each reports only the changes that were made through itself.
         let watches = !self.network && self.describe() != "overlayfs";
         Ok(home.commits.insert(Arc::new(Commits::open(folder, self.network, watches))).clone())
     }
 
-    /// Asks `commits/`. Where the server has lost the folder that is open, it is opened by its path, and asked again. A
-    /// publication is never made so: whether the lost one took place, somebody must look first.
+    /// Asks `commits/`. If the server has lost the open folder, this opens it by its path and asks again. No
+    /// publication is made this way, because the writer must first look whether the lost one took place.
     pub(super) fn ask<T>(&self, ask: impl Fn(&Commits) -> io::Result<T>) -> io::Result<T> {
         let commits = self.commits()?;
         match ask(&commits) {
@@ -153,7 +154,7 @@ impl OsStorage {
     }
 }
 
-/// Whether a folder that is open is gone, as far as this kernel knows: no remote call.
+/// Whether an open folder is gone, as far as this kernel knows. Makes no remote call.
 pub(super) fn is_removed(folder: BorrowedFd<'_>) -> bool {
     look_at_open(folder).is_ok_and(|found| found.stx_nlink == 0)
 }
@@ -162,7 +163,7 @@ pub(super) fn was_removed() -> io::Error {
     unusable("the database's folder was removed while it was open here. Open it again")
 }
 
-/// Another database's folder, or a copy, may have taken the place of the one that was lost: it is not gone on in.
+/// Fails if another database's folder, or a copy, has taken the place of the one that was lost.
 fn must_be_home(folder: &Folder, known: u64) -> io::Result<()> {
     let id = folder.look_for("id".as_ref(), FileType::RegularFile)?;
     if id.is_some_and(|id| home_of(id.stx_ino, folder.inode()) == known) {

@@ -1,4 +1,4 @@
-//! What `seawall doctor` tells of the files that are there: are they on one mount, and whose are they?
+//! What `seawall doctor` reports about a database's files: whether they are on one mount, and who owns them.
 
 use super::os::OsStorage;
 use super::remains::{FOLDERS, or_none};
@@ -9,7 +9,7 @@ use rustix::fs::{Access, FileType};
 use std::ffi::OsStr;
 use std::io;
 
-/// So many files of each folder are looked at.
+/// At most this many files of each folder are looked at.
 const MOST: usize = 1000;
 /// What every writer writes, beside the folders.
 const WRITTEN_BY_ALL: [&str; 2] = ["high", "lease"];
@@ -76,8 +76,8 @@ fn rights(storage: &OsStorage) -> Vec<Seen> {
     lines.into_iter().map(|line| wrong(CHECK, line, repair())).collect()
 }
 
-/// What this process, or NAME's owner, cannot write though it must, and what is open to fewer or to more people than
-/// NAME is: the first of each.
+/// The first file or folder that this process or NAME's owner must write and cannot, or that is open to fewer people
+/// than NAME; and the first that is open to more people than NAME.
 fn wrong_rights(storage: &OsStorage, rights: &Rights) -> io::Result<Vec<String>> {
     let parent = storage.parent(Use::Pass)?;
     let folder = parent.folder(storage.folder_name(), Use::List)?;
@@ -92,17 +92,17 @@ fn wrong_rights(storage: &OsStorage, rights: &Rights) -> io::Result<Vec<String>>
             FileType::Directory => rights.of_folder(),
             _ => return Ok(()),
         };
-        let told = || format!("{} belongs to {}", folder.path().join(name).display(), owner_of(&found));
+        let described = || format!("{} belongs to {}", folder.path().join(name).display(), owner_of(&found));
         let mode = u32::from(found.stx_mode) & 0o777;
         // A user who may not write NAME need not write this.
         let may_write = !writes || folder.may(name, Access::WRITE_OK).is_ok();
         if is_written && (!may_write || !rights.let_owner_write(&found)) {
-            closed.get_or_insert_with(|| format!("{}: not everybody who can write NAME can write it", told()));
+            closed.get_or_insert_with(|| format!("{}: not everybody who can write NAME can write it", described()));
         } else if mode & most != most || !rights.is_group_of(&found) {
-            closed.get_or_insert_with(|| format!("{}: not everybody who can use NAME can use it", told()));
+            closed.get_or_insert_with(|| format!("{}: not everybody who can use NAME can use it", described()));
         }
         if mode & !most != 0 {
-            open.get_or_insert_with(|| format!("{}: more people can use it than can use NAME", told()));
+            open.get_or_insert_with(|| format!("{}: more people can use it than can use NAME", described()));
         }
         Ok(())
     };

@@ -1,8 +1,7 @@
-//! `lease`: the file whose bytes are the locks of the `fs` coordinator, with a line for people in front.
-//!
-//! The open descriptor carries this process's locks, so it is kept, and given up only while this process has no lease.
-//! Locks are advice: a process that locks another file than the others is refused by their publications, and nothing is
-//! lost. It then opens the file by its name again.
+//! `lease`: the file whose bytes are the locks of the `fs` coordinator, with a line for people in front. The open
+//! descriptor carries this process's locks. Therefore this process keeps it open as long as it has the lease. Locks are
+//! advisory. If a process has locked another file than the others, its commit is refused because one of theirs came
+//! first, and nothing is lost. It then opens the file by its name again.
 
 use super::Lock;
 use super::lease_file::LeaseFile;
@@ -19,9 +18,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The lease's locks are single bytes from here on; the lines are in front.
+/// The locks are single bytes from here on. The lines of text are before it.
 const LOCKS_BEGIN: i64 = 4096;
-/// So many files that were replaced stay locked.
+/// At most this many files that were replaced stay locked.
 const REPLACED: usize = 2;
 
 /// How a lock is taken or given back.
@@ -44,8 +43,8 @@ struct Kept {
     /// The file, and its inode number.
     file: Option<(LeaseFile, u64)>,
     held: Vec<Lock>,
-    /// Files that this process has replaced while it held locks there. The locks stay: who still asks there must see
-    /// that it is not free, read the line by the file's name, and so find out.
+    /// Files that this process has replaced while it held locks on them. It keeps those locks: a waiter that still asks
+    /// there must find the lease taken, read the line by the file's name, and see that the file was replaced.
     replaced: Vec<LeaseFile>,
     /// The name may mean another file by now.
     is_doubtful: bool,
@@ -73,7 +72,7 @@ impl Lease {
                     return Ok(true);
                 }
                 Err(Errno::AGAIN | Errno::ACCESS) => return Ok(false),
-                // Without locks there is no lease to be polite with; the swap decides alone.
+                // Without locks there is no lease. Then the swap alone decides, as it always does.
                 Err(Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => return Ok(true),
                 // The server has lost the file, and with it the locks there.
                 Err(Errno::STALE) if !is_new => *kept = Kept::default(),
@@ -88,7 +87,7 @@ impl Lease {
         let Some((file, _)) = &kept.file else { return Ok(()) };
         match (self.set_lock)(file, lock, libc::F_UNLCK) {
             Ok(()) | Err(Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => Ok(()),
-            // A lock there is none any more.
+            // The lock is gone with the file.
             Err(Errno::STALE) => {
                 *kept = Kept::default();
                 Ok(())
@@ -97,19 +96,19 @@ impl Lease {
         }
     }
 
-    /// The file was just opened by its name, and is that one.
+    /// The file was just opened by its name, and has this inode number.
     pub(super) fn is_named(&self, inode: u64) {
         let mut kept = self.kept();
         kept.is_doubtful |= kept.file.as_ref().is_some_and(|(_, kept)| *kept != inode);
     }
 
-    /// Others do not keep to this process's locks: the name may mean another file by now.
+    /// Others do not respect this process's locks, so the name may mean another file by now.
     pub(super) fn is_ignored(&self) {
         self.kept().is_doubtful = true;
     }
 
-    /// Writes a line. A file that has several names, or is none, is somebody else's, or another folder's as well: it is
-    /// left as it is, and a new one, which has this process's locks, takes the name.
+    /// Writes a line of text. If the file has several names, it is another folder's as well; if it is no file, someone
+    /// else put it there. Then it is left as it is, and a new file, which has this process's locks, takes the name.
     pub(super) fn write(
         &self,
         at: u64,
@@ -129,7 +128,7 @@ impl Lease {
                         Err(error) => Err(error.into()),
                     })
                 };
-                // The locks are those of this very opening of the new file: it is the one that is kept.
+                // Locks belong to this very opening of the new file. Therefore that one is kept.
                 let file = replace(&lock_all)?;
                 let (copy, inode) = (file.try_clone()?, file.metadata()?.ino());
                 if let Some((old, _)) = kept.file.replace((LeaseFile::new(copy), inode)) {
@@ -151,8 +150,8 @@ impl Lease {
     }
 }
 
-/// Makes the small file `name`, with these rights from the first moment that it has its name. One that is there stays
-/// if `keeps`, and is replaced otherwise: by its name, so that what is replaced keeps its content under its other
+/// Makes the small file `name`, which has these rights from the first moment that it has its name. If the name exists,
+/// that file stays if `keeps`. Otherwise the new one takes the name, and the old file keeps its content under its other
 /// names.
 pub(super) fn make(
     folder: &Folder,
@@ -168,7 +167,7 @@ pub(super) fn make(
     let named =
         prepare(&file).and_then(|()| if keeps { folder.link(&draft, name) } else { folder.rename(&draft, name) });
     if keeps || named.is_err() {
-        // What is left of it costs a name, and goes with the database.
+        // A draft that stays is only a name, and is removed with the database.
         let _ = folder.unlink(&draft);
     }
     named.map(|()| file)

@@ -1,14 +1,14 @@
-//! The open lease file. Its locks belong to the open file description, which a forked child shares: were the child to
-//! keep it open, the lock of a parent that died would live on in the child, and other writers would wait until they
-//! take the lease over. So every such descriptor is listed where the child finds it at the fork, without a lock, and
-//! can put something else in its place.
+//! The open lease file. Its locks belong to the open file description, which a forked child shares. If the child kept
+//! it open, the lock of a parent that died would live on in the child, and other writers would wait until they take the
+//! lease over. Therefore every such descriptor is in a list that the child can read at the fork without taking a lock.
+//! The child then puts another file in its place.
 
 use std::fs;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-/// As many as a process may usually open. One that finds no place is inherited, as before.
+/// As many as a process may usually open. A descriptor that finds no place in the list is inherited by children.
 const PLACES: usize = 1024;
 const FREE: RawFd = -1;
 

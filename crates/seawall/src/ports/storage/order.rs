@@ -4,67 +4,68 @@ use super::{Stamp, Storage};
 use crate::format::ids::Version;
 use std::io;
 
-/// The modification time of `commits/`, in nanoseconds, from when it is quiesced until its next change: it is before
-/// all others.
+/// The modification time of `commits/`, in nanoseconds, from the moment when it is quiesced until its next change. It
+/// is before all other times.
 pub const QUIESCED: i128 = 1_000_000_000;
 
-/// A lock in the lease file. Locks are advice: nothing is ever safe because of one.
+/// A lock in the lease file. Locks are advisory: safety never rests on one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
-    /// The lease; which of them counts now is in the head.
+    /// The lease. The head says which slot counts now.
     Lease(u32),
     /// The place of the first waiter for the lease.
     Waiter,
 }
 
-/// What `commits/` has under a number. Numbers are collected from below, and a writer that slept can name one again:
-/// the stamp shows whether it is the one that was there before, for it is another file.
+/// What `commits/` has under a number. Garbage collection removes the lowest numbers, and a writer that slept can make
+/// such a name again. That is another file, so its stamp differs from that of the first.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Its text.
     pub text: String,
-    /// Which file it is, asked for after the text.
+    /// Which file the name is, looked up after the text was read.
     pub stamp: Stamp,
 }
 
 /// What a forced look at `commits/` found.
 #[derive(Debug)]
 pub struct Look {
-    /// The version after the one that the caller knows, if there is one …
+    /// The version after the one that the caller knows, if it exists …
     pub next: Option<Record>,
     /// … and then the version after that.
     pub after_next: Option<Record>,
-    /// What the caller knows, if it is still named, asked for after all else: only if it was not collected is what was
-    /// missing not yet there.
+    /// The version that the caller knows, if its name still exists. This is looked up last: a missing version has
+    /// certainly not been made yet only if this one was not garbage-collected.
     pub known: Option<Stamp>,
-    /// When a name was last made or removed there, in nanoseconds of the server's clock; [`QUIESCED`] if none was since
-    /// it was quiesced; `None`: on this file system no reader can miss a name.
+    /// When a name was last made or removed there, in nanoseconds of the server's clock. [`QUIESCED`] if none was since
+    /// the folder was quiesced. `None` on a file system where no reader can miss a name.
     pub changed: Option<i128>,
 }
 
 /// The order of commits, and the lease, in the database's folder. Only the `fs` coordinator uses them. Every call that
 /// may cross the network counts.
 pub trait FsOrder: Storage {
-    /// Looks at `commits/`, never from a cache: what comes after `known`, and is it all still there?
+    /// Looks at `commits/`, never from a stale cache: what comes after `known`, and does `known` still exist?
     fn look(&self, known: Version) -> io::Result<Look>;
-    /// The records of `versions`, all asked for at once, as of the last look or later.
+    /// The records of `versions`, all requested at once, as of the last look or later.
     fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>>;
     /// Every version that `commits/` names.
     fn versions(&self) -> io::Result<Vec<Version>>;
-    /// Names `version` with `record` in one atomic step, durable on a network file system. `AlreadyExists` if it is
-    /// named: by another process, or by this very call, whose reply was lost.
+    /// Makes the name of `version`, with `record`, in one atomic step, which is durable on a network file system.
+    /// `AlreadyExists` if that name exists: another process made it, or this very call did and its reply was lost.
     fn publish(&self, version: Version, record: &str) -> io::Result<()>;
-    /// Makes what was published durable on a local disk; costs no call on a network file system.
+    /// The second fsync of a commit, of the folder `commits/`: makes what was published durable on a local disk. Costs
+    /// no call on a network file system, where the name is durable when it is made.
     fn sync_published(&self) -> io::Result<()>;
-    /// The stamps of `versions`, one after the other; as of a moment after this call began if `fresh`, and otherwise as
-    /// of the last look or publication, or later.
+    /// The stamps of `versions`, in that order. If `fresh`, as of a moment after this call began; otherwise as of the
+    /// last look or publication, or later.
     fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>>;
-    /// On a network file system: waits until every name that is being made in `commits/` is there, and has every client
-    /// look names up again. A server may tell of a change before it finds the new name, and a client that looked in
-    /// between remembers that there is none. `home` is the one that the head names: in a copy of that folder no names
-    /// are made, and nothing is changed.
+    /// Quiesces `commits/` on a network file system: waits until every name that is being made there exists, and makes
+    /// every client look up names again. A server may report a change before it finds the new name, and a client that
+    /// looked in between remembers that the name is missing. `home` is the home that the head names. In a copy of that
+    /// folder no names are made, so nothing is changed there.
     fn quiesce(&self, home: u64) -> io::Result<()>;
-    /// Takes a lock without waiting. `false`: another process has it.
+    /// Takes a lock without waiting. Returns `false` if another process has it.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;
     /// Gives a lock back.
     fn unlock(&self, lock: Lock) -> io::Result<()>;

@@ -1,7 +1,6 @@
-//! The storage of this machine: a local disk, or a network file system that it has mounted.
-//!
-//! What network file systems do was measured on NFSv4.1: a file that somebody else appends to must be read with
-//! O_DIRECT or opened again; folders are synced everywhere, for on NFS that call costs nothing.
+//! The storage of this machine: a local disk, or a network file system that it has mounted. What network file systems
+//! do was measured on NFSv4.1. A file that another machine appends to must be read with O_DIRECT, or opened again.
+//! Folders are synced everywhere, because on NFS that call costs nothing.
 
 use super::at_once::at_once;
 use super::commits::nanoseconds;
@@ -30,8 +29,8 @@ use std::time::{Duration, SystemTime};
 
 /// How many reads are issued at once, at most.
 const AT_ONCE: usize = 16;
-/// Room for a longer read is only made as the file turns out to be so long: the length can come from a record that
-/// lies.
+/// A longer read gets its memory piece by piece, as the file turns out to be that long, because the length can come
+/// from a record that is wrong.
 const READ_STEP: usize = 8 << 20;
 
 /// File systems whose names and data are coherent on this machine, because it alone has them.
@@ -62,12 +61,12 @@ pub struct OsStorage {
     open: Kept,
     pub(super) home: Mutex<Home>,
     pub(super) lease: Lease,
-    /// Whose NAME is and who may use it, as it was seen last.
+    /// Who owns NAME and who may use it, as it was seen last.
     pub(super) rights: Mutex<Option<Rights>>,
 }
 
 impl OsStorage {
-    /// The storage of the database NAME; its scratch files go to `scratch`. The folder that NAME lies in must be there.
+    /// The storage of the database NAME, with its scratch files in `scratch`. The folder that NAME lies in must exist.
     pub fn new(name: &Path, scratch: &Path) -> io::Result<OsStorage> {
         let kind = rustix::fs::statfs(parent_of(name))?.f_type as u64 & 0xffff_ffff;
         let known = |list: &[(u64, &'static str)]| list.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name);
@@ -88,12 +87,12 @@ impl OsStorage {
         })
     }
 
-    /// Whether other machines may have the file system, too.
+    /// Whether other machines may use the file system, too.
     pub fn is_shared(&self) -> bool {
         self.network
     }
 
-    /// Only what never changes its content under its name stays open.
+    /// Only files whose content under a name never changes stay open.
     fn open_for_reading(&self, file: File) -> io::Result<(Arc<fs::File>, bool)> {
         let keeps = matches!(file, File::Segment(_) | File::Base(_) | File::Sums(_));
         if let Some(open) = Some(file).filter(|_| keeps).and_then(|file| self.open.get(file)) {
@@ -122,13 +121,13 @@ impl OsStorage {
         self.network && matches!(file, File::Segment(_)) && self.direct.load(Ordering::Relaxed)
     }
 
-    /// Reads; says whether a file had to be opened. A read that is short or stale is tried once more on a file that is
-    /// opened again.
+    /// Reads, and returns whether a file had to be opened. After a read that is short or stale, opens the file again
+    /// and reads once more.
     fn read_uncounted(&self, span: Span) -> io::Result<(Vec<u8>, bool)> {
         let (file, opened) = self.open_for_reading(span.file)?;
         match read_at(&file, span) {
             Ok(bytes) if bytes.len() == span.length || opened || !self.network => Ok((bytes, opened)),
-            // Some file systems take O_DIRECT, and then not the reads.
+            // Some file systems accept O_DIRECT when a file is opened, and then refuse the reads.
             Err(error) if self.reads_directly(span.file) && is_invalid(&error) => {
                 self.direct.store(false, Ordering::Relaxed);
                 self.open.remove(span.file);
@@ -158,8 +157,8 @@ impl Storage for OsStorage {
     }
 
     fn create_folders(&self) -> io::Result<()> {
-        // NAME is there now, and its rights are asked for again: they are those of all that is made. Without it, the
-        // umask says.
+        // NAME may exist now, so its rights are looked up again: all that is made gets them. Without NAME the umask
+        // decides.
         let rights = or_none(self.rights_now())?;
         let parent = self.parent(Use::List)?;
         let make = |folder: &Folder, name: &OsStr| {
@@ -183,7 +182,7 @@ impl Storage for OsStorage {
 
     fn discard_folder(&self) {
         self.keep_folder(None);
-        // One that is not empty stays, and one that stays harms nobody.
+        // A folder that is not empty stays, and does no harm.
         let _ = self.parent(Use::Pass).and_then(|parent| parent.remove_folder(self.folder_name()));
     }
 
@@ -209,7 +208,7 @@ impl Storage for OsStorage {
         if file != File::Id {
             return Ok(Some(home));
         }
-        // Where a look-up costs a remote call, a folder tells of its mount once something in it is used.
+        // Where a look-up costs a remote call, another mount is noticed later, when something in the folder is used.
         if !self.network {
             FOLDERS.iter().try_for_each(|name| found.folder.must_be_no_mount(name.as_ref()))?;
         }
@@ -277,7 +276,7 @@ impl Storage for OsStorage {
         match open() {
             Ok((opened, found)) if found.stx_nlink <= 1 => opened.write_all_at(bytes, at),
             Err(error) if !is_unusable(&error) => Err(error),
-            // It is another folder's as well, or no file at all: it stays as it is, and a new one takes the name.
+            // It is another folder's as well, or no file at all. It stays as it is, and a new file takes the name.
             _ => self.make(file, false, |made| made.write_all_at(bytes, at)).map(drop),
         }
     }

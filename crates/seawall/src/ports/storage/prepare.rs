@@ -16,7 +16,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// So long a folder that is another user's may be without `id`: that user's adoption may be under way.
+/// How long another user's folder may be without `id`, because that user's adoption may be under way.
 const FOREIGN_FOLDER: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -25,7 +25,8 @@ impl OsStorage {
     pub(super) fn prepare_place(&self, orders_commits: bool) -> Result<bool> {
         let failed = |error| Error::io(format!("preparing {}. NAME was not touched", File::Folder), error);
         let began = Instant::now();
-        // What NAME says; a new one is made by stock SQLite, as the umask says, and so is the folder.
+        // The folder gets NAME's rights. If there is no NAME, stock SQLite will make it with the umask's, and the
+        // folder gets those, too.
         let rights = self.inode(File::Name).map_err(failed)?.and_then(|_| self.rights().ok());
         let parent = self.parent(Use::Pass).map_err(failed)?;
         self.counters().count(Operation::Metadata);
@@ -41,7 +42,7 @@ impl OsStorage {
                 Ok(()) => return Ok(made),
                 Err(error) => error,
             };
-            // Somebody else's folder may be about to get its `id`, and then what is in it is as NAME is.
+            // Another user's folder may be about to get its `id`. Then what is in it has NAME's rights.
             let may_change = matches!(error, Error::CannotOpen(_) | Error::Permission(_)) && !made;
             if may_change && self.inode(File::Id).map_err(failed)?.is_some() {
                 return Ok(false);
@@ -59,7 +60,7 @@ impl OsStorage {
     /// See [`Storage::begun`].
     pub(super) fn what_was_begun(&self) -> io::Result<Begun> {
         let folder = self.folder_at_path(Use::List)?;
-        // Not as an NFS client remembers it: another machine's adoption may be under way.
+        // The NFS client's cache does not do here, because another machine's adoption may be under way.
         look_at(folder.fd())?;
         if self.network {
             self.counters().count(Operation::Metadata);
@@ -83,8 +84,8 @@ impl OsStorage {
         remove_folder(&parent, self.folder_name())
     }
 
-    /// Whether this process may mark NAME, and stock SQLite may be let at it: that would wait for a FIFO in the place
-    /// of a journal for ever.
+    /// Whether this process may mark NAME, and whether stock SQLite may open it. SQLite would wait for ever for a FIFO
+    /// in the place of a journal.
     pub(super) fn may_adopt(&self, parent: &Folder) -> Result<()> {
         let name = self.name().file_name().expect("it names a file");
         let looking = |error| Error::io(format!("looking at {}. NAME was not touched", self.name().display()), error);
@@ -111,7 +112,7 @@ impl OsStorage {
         Ok(())
     }
 
-    /// Whether a removal has taken `id` away, and not the rest.
+    /// Whether a removal was cut short after it had taken `id` away.
     fn was_removed(&self, parent: &Folder) -> io::Result<bool> {
         let folder = parent.folder(self.folder_name(), Use::Pass)?;
         Ok(folder.look(REMOVED.as_ref())?.is_some() && folder.look("id".as_ref())?.is_none())
@@ -132,7 +133,7 @@ impl OsStorage {
         )))
     }
 
-    /// The same of a folder that an adoption finds when it makes its own; it gets the rights of a new one.
+    /// The same for a folder that an adoption finds where it would make its own. It gets the rights of a new one.
     pub(super) fn take_folder(&self, parent: &Folder, name: &OsStr, rights: Option<&Rights>) -> io::Result<()> {
         self.may_take(parent, name, rights)?;
         rights.map_or(Ok(()), |rights| parent.put_right(name, rights))

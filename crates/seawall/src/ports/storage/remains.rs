@@ -1,4 +1,4 @@
-//! Taking a database's folder away: what is Seawall's, known by its name, and nothing else. No link is followed.
+//! Removes a database's folder: what is Seawall's, by its name, and nothing else. Follows no link.
 
 use super::rights::explain_removal;
 use super::safely::{Folder, Use, name_of, type_of};
@@ -10,11 +10,11 @@ use std::os::unix::ffi::OsStrExt;
 
 /// The folders inside a database's folder.
 pub(super) const FOLDERS: [&str; 3] = ["bases", "segments", "commits"];
-/// What was `id`, while its database is being removed.
+/// The name of `id` while its database is being removed.
 pub(crate) const REMOVED: &str = "id.removed";
 /// What stock SQLite may have left beside NAME.
 pub(crate) const LEFT_BY_STOCK: [&str; 3] = ["-journal", "-wal", "-shm"];
-/// In front of the name of a folder in which an adoption tries something out.
+/// The name of a folder in which an adoption tries something out begins with this.
 pub(super) const TRIAL: &str = "trial.";
 /// A trial is a folder in that folder, and has files only.
 const TRIAL_DEPTH: usize = 2;
@@ -22,14 +22,14 @@ const TRIAL_DEPTH: usize = 2;
 /// What is being done.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Clear {
-    /// A database is being removed: what was its `id` goes last, by the caller's hand.
+    /// A database is being removed. The caller removes its former `id` last.
     Removing,
-    /// A new one is about to be made. Another process may be at a trial.
+    /// A new database is about to be made. Another process may be in the middle of a trial.
     MakingRoom,
 }
 
-/// Before anything is removed: whether this process may remove all that is Seawall's in `folder`, and the folder.
-/// Nothing is changed.
+/// Checks, before anything is removed, whether this process may remove all that is Seawall's in `folder`, and the
+/// folder. Changes nothing.
 pub(crate) fn may_clear(parent: &Folder, folder: &OsStr) -> io::Result<()> {
     may_remove(parent, folder)?;
     let Some(opened) = open(parent, folder)? else { return Ok(()) };
@@ -55,7 +55,8 @@ pub(crate) fn may_remove(folder: &Folder, name: &OsStr) -> io::Result<()> {
     folder.may_remove(name, &found).map_err(|error| explain_removal(error, folder, name))
 }
 
-/// Removes what Seawall made in `folder`, and the folder itself, if nothing else is there. The names of what was left.
+/// Removes what Seawall made in `folder`, and the folder itself if nothing else is there. Returns the names of what was
+/// left.
 pub(crate) fn clear(parent: &Folder, folder: &OsStr, what: Clear) -> io::Result<Vec<String>> {
     let Some(opened) = open(parent, folder)? else { return Ok(Vec::new()) };
     let mut left = Vec::new();
@@ -96,8 +97,8 @@ fn clear_inside(parent: &Folder, folder: &str) -> io::Result<Vec<String>> {
     Ok(left)
 }
 
-/// Removes the folder of an adoption's trials; whether it is gone. Whatever lies deeper in it than trials make anything
-/// is somebody else's, and stays.
+/// Removes the folder of an adoption's trials, and returns whether it is gone. Trials make nothing deeper than
+/// [`TRIAL_DEPTH`]. What lies deeper is not Seawall's, and stays.
 pub(super) fn remove_trial(parent: &Folder, folder: &OsStr) -> io::Result<bool> {
     remove_tree(parent, folder, TRIAL_DEPTH)?;
     Ok(parent.look(folder)?.is_none())
@@ -148,7 +149,8 @@ fn is_ours(name: &str) -> bool {
         random.is_some_and(|random| random.parse::<CommitId>().is_ok())
     };
     let is_id_draft = || name.strip_prefix("id.").is_some_and(|id| id.parse::<DatabaseId>().is_ok());
-    // A link or a file in the place of one of the folders was put there by somebody else; it goes with the name.
+    // A link or a file in the place of one of the folders was put there by someone else. It is removed, because the
+    // name is Seawall's.
     ["id", REMOVED, "high", "lease"].contains(&name)
         || FOLDERS.contains(&name)
         || ["high", "lease"].into_iter().any(draft_of)
@@ -167,7 +169,7 @@ fn is_ours_in(folder: &str, name: &str) -> bool {
     }
 }
 
-/// What an NFS client calls a removed file that somebody still has open; it goes by itself.
+/// Whether an NFS client gives this name to a removed file that a process still has open. Such a file goes by itself.
 fn is_of_nfs(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".nfs")
 }

@@ -1,9 +1,8 @@
-//! To whom what we make belongs, and who may use it: as NAME, whatever the umask and whoever runs this process. Stock
-//! SQLite does the same with its journals.
-//!
-//! Nothing is ever open to more people than NAME is, not for a moment: a descriptor that was opened in that moment
-//! would go on reading. Where NAME's group cannot be given (only a member may), the group of the file has no more
-//! rights than everybody has.
+//! Who owns the files that Seawall makes, and who may use them. They get NAME's owner, group and permissions, no matter
+//! what the umask is and which user runs this process. Stock SQLite does the same with its journals. No file is open to
+//! more people than NAME is, not for a moment, because a descriptor that was opened in that moment would stay open.
+//! Only a member of NAME's group can give a file that group. Where this process cannot, the file's group gets no more
+//! rights than all other users.
 
 use super::safely::{Folder, look_at_open};
 use nix::unistd::{Gid, Group, Uid, User};
@@ -30,24 +29,25 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Those of NAME, or of what stands for it.
+    /// The rights of NAME, or of what stands for it.
     pub(crate) fn of(found: &Statx) -> Rights {
         Rights { user: found.stx_uid, group: found.stx_gid, mode: u32::from(found.stx_mode) & READ_AND_WRITE }
     }
 
-    /// The permissions of a file: who may read or write NAME may read or write it; its owner may always do both.
+    /// The permissions of a file. Users who may read or write NAME may read or write it. Its owner may always do both.
     pub(crate) fn of_file(&self) -> u32 {
         self.mode | OWNER_WRITES
     }
 
-    /// The permissions of a folder: who may read or write in it may enter it.
+    /// The permissions of a folder. Users who may read or write in it may enter it.
     pub(crate) fn of_folder(&self) -> u32 {
         let used = self.of_file();
         let enters = (used >> 2 | used >> 1) & 0o111;
         used | enters
     }
 
-    /// What it is made with in `folder`: what it is to have, if it is certain that it gets NAME's group at once.
+    /// The permissions with which a file is made in `folder`: those that it will have, if it certainly gets NAME's
+    /// group at once; otherwise only its owner's.
     pub(crate) fn at_first(&self, wanted: u32, folder: &Statx) -> Mode {
         let inherits = u32::from(folder.stx_mode) & SET_GROUP != 0;
         let gets_group =
@@ -55,7 +55,8 @@ impl Rights {
         Mode::from_bits_truncate(if gets_group { wanted } else { wanted & 0o700 })
     }
 
-    /// Gives what was just made, and is open, its group, its permissions and, by root, its owner.
+    /// Gives the file that was just made, and is open, its group and permissions, and, if this process is root, its
+    /// owner.
     pub(crate) fn give(&self, made: &OwnedFd, wanted: u32) -> io::Result<()> {
         let found = look_at_open(made)?;
         let mode = u32::from(found.stx_mode);
@@ -71,29 +72,31 @@ impl Rights {
             let mode = Mode::from_bits_truncate(mode & !PERMISSIONS & 0o7777 | wanted);
             done_if_allowed(rustix::fs::fchmod(made, mode))?;
         }
-        // Last: in a container root may lack the right to change what is not its own.
+        // This comes last, because in a container root may lack the right to change files that are not its own.
         if found.stx_uid != self.user && rustix::process::geteuid().is_root() {
             done_if_allowed(rustix::fs::fchown(made, Some(rustix::fs::Uid::from_raw(self.user)), None))?;
         }
         Ok(())
     }
 
-    /// Whether NAME's owner can write what all writers write: as its owner, or with NAME's group.
+    /// Whether NAME's owner can write a file that all writers write: as the file's owner, by NAME's group, or as any
+    /// user.
     pub(crate) fn let_owner_write(&self, found: &Statx) -> bool {
         let mode = u32::from(found.stx_mode);
         let as_group = found.stx_gid == self.group && mode & self.mode & 0o020 != 0;
         found.stx_uid == self.user || as_group || mode & self.mode & 0o002 != 0
     }
 
-    /// Whether NAME's group can use what was found as it can use NAME.
+    /// Whether NAME's group can use the file as it can use NAME.
     pub(crate) fn is_group_of(&self, found: &Statx) -> bool {
         let as_group = self.mode & 0o060;
         let as_others = (u32::from(found.stx_mode) & self.mode & 0o006) << 3;
         found.stx_gid == self.group || as_group & !as_others == 0
     }
 
-    /// Whether an adoption may take a folder that is there and has no `id`: one that this user, root, or NAME's owner
-    /// made. `parent` is where it lies: where only its owner can write, nobody else can have made it.
+    /// Whether an adoption may take a folder that exists and has no `id`. It may if this user, root or NAME's owner
+    /// made it. It also may if only the owner of `parent`, the folder that it lies in, can write there, because then no
+    /// other user can have made it.
     pub(crate) fn may_take(folder: &Statx, parent: &Statx, name: Option<&Rights>) -> bool {
         let others_write = u32::from(parent.stx_mode) & OTHERS_WRITE != 0;
         let mine = rustix::process::geteuid().as_raw();
@@ -101,7 +104,7 @@ impl Rights {
     }
 }
 
-/// Whether it was done; what may not, or cannot, be done here is left.
+/// Whether it was done. It is no error if this process may not do it, or if the file system cannot.
 fn done_if_allowed(result: Result<(), Errno>) -> io::Result<bool> {
     match result {
         Ok(()) => Ok(true),
@@ -110,7 +113,7 @@ fn done_if_allowed(result: Result<(), Errno>) -> io::Result<bool> {
     }
 }
 
-/// Whose something is, for people.
+/// Owner, group and mode of a file, for people.
 pub(crate) fn owner_of(found: &Statx) -> String {
     let (user, group) = (found.stx_uid, found.stx_gid);
     let called = Group::from_gid(Gid::from_raw(group)).ok().flatten().map(|group| group.name);
@@ -128,7 +131,8 @@ fn user_called(user: u32) -> String {
     called.map_or(format!("uid {user}"), |name| format!("{name}, uid {user}"))
 }
 
-/// Says of a refused permission whose the file is, or the folder that it lies in, who asked, and what puts it right.
+/// Adds to a refused permission who owns the file, or the folder that it lies in, which user asked, and what puts it
+/// right.
 pub(crate) fn explain(error: io::Error, folder: &Folder, name: &OsStr, database: &Path) -> io::Error {
     if error.kind() != io::ErrorKind::PermissionDenied || error.get_ref().is_some() {
         return error;
@@ -156,7 +160,7 @@ pub(crate) fn explain(error: io::Error, folder: &Folder, name: &OsStr, database:
     io::Error::new(io::ErrorKind::PermissionDenied, text)
 }
 
-/// Says of a refused removal in whose folder it was, who asked, and who may do it.
+/// Adds to a refused removal who owns the folder, which user asked, and who may do it.
 pub(crate) fn explain_removal(error: io::Error, folder: &Folder, name: &OsStr) -> io::Error {
     if error.kind() != io::ErrorKind::PermissionDenied || error.get_ref().is_some() {
         return error;

@@ -1,9 +1,8 @@
 //! The only way to a database's files. It follows no link, opens nothing but files and folders, stays on one mount, and
-//! gives what it makes to those to whom NAME belongs.
-//!
-//! Whoever can write the folder, or the folder that NAME lies in, can put anything under our names: a link to a file of
-//! the user who runs us, a FIFO that nobody writes, a device. So every component is opened by its own call, without
-//! following, and looked at once it is open.
+//! gives what it makes NAME's owner and rights. A user who can write the folder, or the folder that NAME lies in, can
+//! put anything under Seawall's names: a link to a file of the user who runs this process, a FIFO that no process
+//! writes, a device. Therefore every component of a path is opened by a call of its own, which follows no link, and is
+//! checked once it is open.
 
 use super::descriptors::with_room;
 use super::rights::Rights;
@@ -17,12 +16,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// An error that says that what is there cannot be used.
+/// An error that says that what was found cannot be used.
 pub(crate) fn unusable(text: impl Into<String>) -> io::Error {
     io::Error::other(Unusable(text.into()))
 }
 
-/// Whether the error says that what is there cannot be used as it is.
+/// Whether the error says that what was found cannot be used as it is.
 pub(crate) fn is_unusable(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Unusable>())
 }
@@ -36,7 +35,8 @@ pub(crate) enum Use {
     List,
 }
 
-/// Flags that every opening has: a FIFO or a device is not waited for, and becomes nobody's terminal.
+/// Flags of every opening. With them, opening a FIFO or a device does not wait, and does not make it this process's
+/// controlling terminal.
 const SAFE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 const LOOKED_AT: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
 
@@ -49,7 +49,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// The folder at `path`, which the user chose: links on the way to it are theirs.
+    /// The folder at `path`. The user chose that path, so links on the way to it are followed.
     pub(crate) fn at(path: &Path, use_: Use) -> io::Result<Folder> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | flags_of(use_);
         Folder::of(with_room(|| Ok(rustix::fs::open(path, flags, Mode::empty())?))?, path.to_owned())
@@ -61,7 +61,7 @@ impl Folder {
         Ok(Folder { fd, path, found, mount })
     }
 
-    /// The folder `name` in this one. A link is none, and neither is another mount.
+    /// The folder `name` in this one. A link is an error, and so is another mount.
     pub(crate) fn folder(&self, name: &OsStr, use_: Use) -> io::Result<Folder> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags_of(use_);
         let opened = self.open_at(name, flags, Mode::empty());
@@ -71,7 +71,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// This very folder, opened once more: for another use.
+    /// This very folder, opened once more for another use.
     pub(crate) fn again(&self, use_: Use) -> io::Result<Folder> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | flags_of(use_);
         Folder::of(self.open_at(".".as_ref(), flags, Mode::empty())?, self.path.clone())
@@ -83,11 +83,11 @@ impl Folder {
         number(&self.found) == number(found)
     }
 
-    /// The file `name` in this folder. Anything but a file is an error that says what it is.
+    /// The file `name` in this folder. If it is anything else, the error says what.
     pub(crate) fn open(&self, name: &OsStr, flags: OFlags) -> io::Result<(fs::File, Statx)> {
         let opened = match self.open_at(name, flags | SAFE, Mode::empty()) {
-            // Another program is asked to give up its lease (fcntl(2)) on the file: only files have any, and it is
-            // waited for.
+            // Another program has a lease (fcntl(2)) on the file, and the kernel asks it to give that up. Only files
+            // have such leases. This call waits for it.
             Err(Errno::AGAIN) if self.look(name)?.is_some_and(|found| type_of(&found) == FileType::RegularFile) => {
                 self.open_at(name, (flags | SAFE) - OFlags::NONBLOCK, Mode::empty())
             }
@@ -100,7 +100,7 @@ impl Folder {
         Ok((fs::File::from(fd), found))
     }
 
-    /// What lies under `name`, a link itself too; `None`: nothing.
+    /// What lies under `name`, or `None`. A link is not followed.
     pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<Statx>> {
         match rustix::fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, LOOKED_AT) {
             Ok(found) => Ok(Some(found)),
@@ -109,14 +109,14 @@ impl Folder {
         }
     }
 
-    /// The same, of what must be a file, or a folder, on this mount.
+    /// The same, but what was found must be of the kind that is wanted, and on this mount.
     pub(crate) fn look_for(&self, name: &OsStr, wanted: FileType) -> io::Result<Option<Statx>> {
         let Some(found) = self.look(name)? else { return Ok(None) };
         self.must_be(name, wanted, &found)?;
         if found.stx_mask & StatxFlags::MNT_ID.bits() != 0 {
             self.must_be_here(name, Some(found.stx_mnt_id))?;
         } else if self.mount.is_some() {
-            // A kernel before 5.8 tells the mount of open files only.
+            // A kernel before 5.8 reports the mount of open files only.
             let opened =
                 rustix::fs::openat(&self.fd, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
             self.must_be_here(name, mount_of(&opened, &found))?;
@@ -124,7 +124,7 @@ impl Folder {
         Ok(Some(found))
     }
 
-    /// Whatever lies under `name`, nothing may be mounted there.
+    /// Fails if something is mounted on `name`, of whatever kind it is.
     pub(crate) fn must_be_no_mount(&self, name: &OsStr) -> io::Result<()> {
         match self.look(name)? {
             Some(found) => self.look_for(name, type_of(&found)).map(drop),
@@ -132,20 +132,19 @@ impl Folder {
         }
     }
 
-    /// Makes the file `name`, which must not be there, with the rights that it is to have.
+    /// Makes the file `name`, which must not exist, with these rights.
     pub(crate) fn create(&self, name: &OsStr, flags: OFlags, rights: &Rights) -> io::Result<fs::File> {
         let flags = flags | OFlags::CREATE | OFlags::EXCL | SAFE;
         let fd = self.open_at(name, flags, rights.at_first(rights.of_file(), &self.found))?;
         if let Err(error) = rights.give(&fd, rights.of_file()) {
-            // The error that counts is the first; the file is empty.
+            // Only the first error is reported. The file is empty.
             let _ = self.unlink(name);
             return Err(error);
         }
         Ok(fs::File::from(fd))
     }
 
-    /// Makes the folder `name` with the rights that it is to have; `false` if something is there. `None`: as the umask
-    /// says.
+    /// Makes the folder `name` with these rights, or with the umask's if `None`. Returns `false` if the name exists.
     pub(crate) fn make_folder(&self, name: &OsStr, rights: Option<&Rights>) -> io::Result<bool> {
         let mode =
             rights.map_or(Mode::from_bits_truncate(0o755), |rights| rights.at_first(rights.of_folder(), &self.found));
@@ -161,26 +160,26 @@ impl Folder {
         Ok(true)
     }
 
-    /// Gives the folder `name`, which is there, the rights of a new one, where this process may.
+    /// Gives the folder `name`, which exists, the rights of a new one, if this process may.
     pub(crate) fn put_right(&self, name: &OsStr, rights: &Rights) -> io::Result<()> {
         rights.give(&self.folder(name, Use::List)?.fd, rights.of_folder())
     }
 
-    /// Before anything is removed: whether `name`, which was found here, is on this mount, and this process may remove
-    /// it.
+    /// Checks, before anything is removed, that `name`, which was found here, is on this mount, and that this process
+    /// may remove it.
     pub(crate) fn may_remove(&self, name: &OsStr, found: &Statx) -> io::Result<()> {
         if found.stx_mask & StatxFlags::MNT_ID.bits() != 0 {
             self.must_be_here(name, Some(found.stx_mnt_id))?;
         }
         self.may(".".as_ref(), Access::WRITE_OK | Access::EXEC_OK)?;
-        // unlink(2): there only root and the owners of the file and of the folder remove it.
+        // In a sticky folder only root and the owners of the file and of the folder may remove it (unlink(2)).
         let me = rustix::process::geteuid();
         let is_owner = [found.stx_uid, self.found.stx_uid].contains(&me.as_raw());
         if self.is_sticky() && !is_owner && !me.is_root() { Err(Errno::PERM.into()) } else { Ok(()) }
     }
 
-    /// Whether this process has the right `access` to `name`. Where that cannot be asked, it has, and finds out by
-    /// using it.
+    /// Fails if this process may not `access` what is named `name`. Where the system cannot be asked, it succeeds, and
+    /// using the file shows it.
     pub(crate) fn may(&self, name: &OsStr, access: Access) -> io::Result<()> {
         match rustix::fs::accessat(&self.fd, name, access, AtFlags::EACCESS) {
             Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Err(error.into()),
@@ -201,17 +200,17 @@ impl Folder {
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// Gives what `from` names, be it a link, the second name `to`, in this folder, too.
+    /// Gives what is named `from` the second name `to`, both in this folder. A link is not followed.
     pub(crate) fn link(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())?)
     }
 
-    /// What `from` names takes the place of `to`.
+    /// Renames `from` to `to`, in the place of what has that name.
     pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.fd, from, &self.fd, to)?)
     }
 
-    /// The names in this folder, which was opened to be listed.
+    /// The names in this folder, which was opened for listing.
     pub(crate) fn names(&self) -> io::Result<Vec<CString>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd)? {
@@ -223,7 +222,7 @@ impl Folder {
         Ok(names)
     }
 
-    /// Makes changes of names here durable. On NFS they are already, and this costs no call.
+    /// Makes changes of names here durable. On NFS they already are, and this costs no call.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.fd)?)
     }
@@ -248,13 +247,13 @@ impl Folder {
         self.fd
     }
 
-    /// Opens; where there are no descriptors left, those that are only kept are given up first.
+    /// Opens. If the process has no descriptors left, it first closes those that it only keeps for later reads.
     fn open_at(&self, name: &OsStr, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let opened = with_room(|| Ok(rustix::fs::openat(&self.fd, name, flags, mode)?));
         opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
 
-    /// The error of an opening, or what is there instead of what is wanted.
+    /// The error of an opening, or one that says what was found instead of what is wanted.
     fn what_is_there(&self, name: &OsStr, wanted: FileType, error: Errno) -> io::Error {
         if error == Errno::NOENT {
             return error.into();
@@ -293,18 +292,18 @@ fn flags_of(use_: Use) -> OFlags {
     }
 }
 
-/// What is open, as the answer of its opening or look-up told it: no remote call.
+/// What is open, as the answer to its opening or look-up described it. Makes no remote call.
 pub(crate) fn look_at_open(fd: impl AsFd) -> io::Result<Statx> {
     Ok(rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, LOOKED_AT)?)
 }
 
-/// Which mount an open file is on, if the kernel tells.
+/// Which mount an open file is on, if the kernel reports that.
 fn mount_of(fd: &OwnedFd, found: &Statx) -> Option<u64> {
     if found.stx_mask & StatxFlags::MNT_ID.bits() != 0 {
         return Some(found.stx_mnt_id);
     }
-    let told = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
-    told.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
 
 pub(crate) fn type_of(found: &Statx) -> FileType {

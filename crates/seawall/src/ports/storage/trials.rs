@@ -1,6 +1,5 @@
-//! What a file system must be able to do for a database, each tried out in an empty folder.
-//!
-//! An adoption tries it before it touches NAME; `seawall doctor` tells the results one by one.
+//! What a file system must be able to do for a database. Each of these is tried out in an empty folder. An adoption
+//! tries them before it touches NAME. `seawall doctor` reports each result.
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -9,14 +8,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-/// Who cannot do without it.
+/// Which databases need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needed {
     /// Every database.
     Always,
     /// A database whose commits the `fs` coordinator orders.
     ByFs,
-    /// Nobody: without it writers lose work, and no commit.
+    /// No database. Without it writers lose work, but never a commit.
     ForComfort,
 }
 
@@ -24,9 +23,9 @@ pub enum Needed {
 pub struct Trial {
     /// Its name.
     pub check: &'static str,
-    /// Who needs it.
+    /// Which databases need it.
     pub needed: Needed,
-    /// What is so if it succeeds.
+    /// What success shows.
     pub good: &'static str,
     /// What to do if it fails.
     pub remedy: &'static str,
@@ -54,7 +53,7 @@ pub const TRIALS: [Trial; 5] = [
         check: "put-if-absent",
         needed: Needed::Always,
         run: link_once,
-        good: "a name is given once: the second who tries is told so",
+        good: "a name can be made only once: a second attempt is refused",
         remedy: "use a file system with hard links (EFS, any NFS, ext4, xfs): id and bases get their names by them",
     },
     Trial {
@@ -88,7 +87,7 @@ pub const TRIALS: [Trial; 5] = [
     },
 ];
 
-/// The second attempt must be told that the name is taken.
+/// The second attempt must fail because the name is taken.
 fn must_be_taken(second: io::Result<()>) -> io::Result<()> {
     match second {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -125,7 +124,7 @@ fn lock_once(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// As the `fs` coordinator does: an open-file-description lock on one byte.
+/// An open-file-description lock on one byte, as the `fs` coordinator takes it.
 fn lock(file: &File) -> io::Result<()> {
     let wanted =
         libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 1, l_pid: 0 };
@@ -139,7 +138,8 @@ fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// A file under its first name, under its second, and when the first is gone: as `id` is.
+/// The inode number of a file under its first name, under its second, and after the first is gone. `id` gets its name
+/// like that.
 fn inode_stays(folder: &Path) -> io::Result<()> {
     let (draft, name) = (folder.join("draft"), folder.join("name"));
     let before = File::create_new(&draft)?.metadata()?.ino();
