@@ -1,4 +1,4 @@
-//! A segment as whoever scans one meets it: frames one after the other, a torn tail, damage.
+//! A segment as a scan meets it: frames one after the other, a torn tail, damage.
 //!
 //! An input that begins with `r` is a segment's bytes as they are. Any other is a recipe: frames with right checksums,
 //! and what befell the file then; so it is known which of them must be found.

@@ -76,7 +76,7 @@ fn check_identity(identity: &Identity) {
     );
 }
 
-/// Whatever is asked for, its password is not told.
+/// A password in a URL is never shown.
 fn check_url(text: &str) {
     check_shown(&Shown::url(text));
     check_shown(&Shown::new(text));
@@ -101,9 +101,9 @@ fn check_item(text: &str) {
     let holder = holder_of(&item, 1);
     assert_eq!((holder.generation, holder.term == 0), (1, is_free(&item)));
     assert_eq!(first_waiter(&item).is_some(), item.contains_key(names::WAITING));
-    let told = head_of(&item, DATABASE, TABLE).map_err(|why| CoordinatorError::Malformed(why).to_string());
+    let head = head_of(&item, DATABASE, TABLE).map_err(|why| CoordinatorError::Malformed(why).to_string());
     check_shown(&holder.label);
-    let head = match told {
+    let head = match head {
         Ok(head) => head,
         Err(why) => return check_shown(&why),
     };
@@ -118,7 +118,7 @@ fn check_item(text: &str) {
     assert_eq!(head_of(&again, DATABASE, TABLE).as_ref(), Ok(&head));
 }
 
-/// Nobody has the lease, or it ended in 1970.
+/// The lease is free, or it ended in 1970.
 fn is_free(item: &Item) -> bool {
     !item.contains_key(names::LEASE) || item.get(names::LEASE_UNTIL) == Some(&Value::Number("0".into()))
 }

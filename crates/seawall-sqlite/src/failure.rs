@@ -79,7 +79,7 @@ impl std::error::Error for Failure {}
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let commit = match &error {
-            Error::OutcomeUnknown { commit, .. } | Error::OutcomeUntold { commit, .. } => Some(*commit),
+            Error::OutcomeUnknown { commit, .. } | Error::OutcomeUnknowable { commit, .. } => Some(*commit),
             _ => None,
         };
         Failure { code: code_of(error.kind()), kind: Some(error.kind()), commit, text: error.to_string() }
@@ -148,7 +148,7 @@ mod tests {
             (Error::Superseded { version }, 517, "Nothing was written: try again"),
             (Error::Unreachable { cause: "c".into() }, 3850, "Nothing was written"),
             (Error::OutcomeUnknown { commit, version, cause: "c".into() }, 7690, "07070707"),
-            (Error::OutcomeUntold { commit, version, cause: "c".into() }, 7690, "cannot be told any more"),
+            (Error::OutcomeUnknowable { commit, version, cause: "c".into() }, 7690, "can no longer be determined"),
             (Error::SnapshotTooOld { version, age: Duration::ZERO }, 266, "retention"),
             (Error::Corrupt { what: "w".into(), why: "y".into() }, 11, "seawall verify"),
             (Error::io("w", full), 13, "Nothing was written"),

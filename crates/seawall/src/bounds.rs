@@ -1,4 +1,4 @@
-//! What the numbers may be that somebody sets, in a URI, in Django's OPTIONS or in Rust: one table for all of them.
+//! The bounds of every number that can be set, in a URI, in Django's OPTIONS or in Rust, in one table.
 
 use std::fmt;
 

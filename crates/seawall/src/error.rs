@@ -1,8 +1,8 @@
-//! What can go wrong, told so that a reader knows what happened, what was kept, and what to do.
+//! What can go wrong. Each text says what happened, what was kept, and what to do.
 //!
 //! The design's "Errors" is the table; [`Error::kind`] is its first column. The edges (SQLite, Python, Django)
-//! translate kinds, never texts. Whatever a text is made of (labels, names, what servers and systems say) is made safe
-//! where it is shown, which is here: [`Shown`].
+//! translate kinds, never texts. A text can contain labels, names, and what servers and systems say. These are made
+//! safe where they are shown, which is here, by [`Shown`].
 
 use crate::format::codec::Malformed;
 use crate::format::ids::{CommitId, Version};
@@ -16,20 +16,20 @@ use std::time::Duration;
 /// The engine's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What happened, as a caller must tell it apart.
+/// What happened, as far as a caller must distinguish it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The lease was not had within the timeout. Nothing was written; try again.
+    /// The lease was not granted within the timeout. Nothing was written; try again.
     Busy,
-    /// The first write of a transaction that already read an older version. Nothing was written; begin anew.
+    /// The first write of a transaction that already read an older version. Nothing was written; begin again.
     StaleSnapshot,
-    /// Another commit went first. Nothing was written; begin anew.
+    /// Another commit came first. Nothing was written; begin again.
     Superseded,
     /// The coordinator could not be asked. Nothing was written.
     Unreachable,
     /// A commit was sent, and no answer says whether it took place.
     OutcomeUnknown,
-    /// A snapshot outlived the retention: what it needs was collected.
+    /// A snapshot outlived the retention, and what it needs was garbage-collected.
     SnapshotTooOld,
     /// A checksum does not fit, or a file is missing.
     Corrupt,
@@ -92,18 +92,18 @@ pub enum Error {
         /// Why there is no answer.
         cause: String,
     },
-    /// The same, and nothing will ever say it: see [`ErrorKind::OutcomeUnknown`].
-    #[error("what became of commit {commit} as version {} cannot be told any more: {}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database: seawall.copy reads all of it; so will {}", .version.0, Shown::message(.cause), ToCome::VERIFY)]
-    OutcomeUntold {
+    /// The same, and it will stay unknown. See [`ErrorKind::OutcomeUnknown`].
+    #[error("what became of commit {commit} as version {} can no longer be determined: {}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database: seawall.copy reads all of it; so will {}", .version.0, Shown::message(.cause), ToCome::VERIFY)]
+    OutcomeUnknowable {
         /// The commit's id.
         commit: CommitId,
         /// The version that it wanted to be.
         version: Version,
-        /// Why nothing says it.
+        /// Why it will stay unknown.
         cause: String,
     },
     /// See [`ErrorKind::SnapshotTooOld`].
-    #[error("this transaction's snapshot (version {}) is {age:.0?} old and what it needs was collected. Nothing is lost: begin a new transaction; for longer ones raise the retention", .version.0)]
+    #[error("this transaction's snapshot (version {}) is {age:.0?} old, and what it needs was garbage-collected. Nothing is lost: begin a new transaction; for longer ones raise the retention", .version.0)]
     SnapshotTooOld {
         /// The snapshot's version.
         version: Version,
@@ -166,7 +166,7 @@ impl Error {
             Error::StaleSnapshot { .. } => ErrorKind::StaleSnapshot,
             Error::Superseded { .. } => ErrorKind::Superseded,
             Error::Unreachable { .. } => ErrorKind::Unreachable,
-            Error::OutcomeUnknown { .. } | Error::OutcomeUntold { .. } => ErrorKind::OutcomeUnknown,
+            Error::OutcomeUnknown { .. } | Error::OutcomeUnknowable { .. } => ErrorKind::OutcomeUnknown,
             Error::SnapshotTooOld { .. } => ErrorKind::SnapshotTooOld,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Full(_) => ErrorKind::Full,
@@ -229,8 +229,8 @@ mod tests {
                 Error::SnapshotTooOld { .. } => Error::Busy { holder: text(), waited: zero },
                 Error::Busy { .. } => Error::Unreachable { cause: text() },
                 Error::Unreachable { .. } => Error::OutcomeUnknown { commit, version, cause: text() },
-                Error::OutcomeUnknown { .. } => Error::OutcomeUntold { commit, version, cause: text() },
-                Error::OutcomeUntold { .. } => Error::Corrupt { what: text(), why: text() },
+                Error::OutcomeUnknown { .. } => Error::OutcomeUnknowable { commit, version, cause: text() },
+                Error::OutcomeUnknowable { .. } => Error::Corrupt { what: text(), why: text() },
                 Error::Corrupt { .. } => Error::Full(text()),
                 Error::Full(_) => Error::CannotOpen(text()),
                 Error::CannotOpen(_) => Error::NotADatabase(text()),

@@ -92,7 +92,7 @@ pub const WAITING: &[(&str, &str, &str)] = &[
     ("29", "A base is published over an existing name.", "checkpoint"),
     (
         "31",
-        "A group's failure is told to its first session only; or a group begins on one that is unknown.",
+        "A group's failure is reported to its first session only; or a group begins on one that is unknown.",
         "group commit",
     ),
 ];

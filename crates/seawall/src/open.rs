@@ -65,7 +65,7 @@ impl Database {
     }
 }
 
-/// Whether `options` make sense for NAME, and name a coordinator that there is. Asks nobody, and changes nothing.
+/// Whether `options` make sense for NAME, and name a coordinator that exists. Sends no request, and changes nothing.
 pub fn check(name: &Path, options: &Options) -> Result<()> {
     options.check()?;
     let no_database = DatabaseId([0; 16]);
@@ -253,7 +253,7 @@ fn check_name(header: &[u8]) -> Result<()> {
     Err(Error::CannotOpen(format!(
         "{what} from outside while its folder NAME-seawall is there, which has all that was committed. Nothing was changed. Put the marked \
          copy back from a backup of NAME, of any age, and all that was committed is there again; or call seawall.remove, to start afresh. \
-         {}, to take a file as the newest version; {}, to write NAME anew from what was committed",
+         {}, to take a file as the newest version; {}, to write NAME again from what was committed",
         ToCome::RESTORE,
         ToCome::SNAPSHOT
     )))

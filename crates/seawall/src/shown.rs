@@ -1,4 +1,4 @@
-//! Text that somebody else wrote, made safe to show: names of files, labels of lease holders, what servers say, URLs.
+//! Makes text from outside safe to show: names of files, labels of lease holders, what servers say, URLs.
 //!
 //! Everybody who can write the database's folder or its item chooses some of this text, and it ends up in logs,
 //! terminals and web pages. So whatever leaves the engine for people goes through here: the texts of [`crate::Error`]
@@ -38,7 +38,7 @@ impl Shown {
         Shown::cut(text, MESSAGE)
     }
 
-    /// A URL of a coordinator: without user and password, and without the values of parameters that nobody knows.
+    /// A URL of a coordinator, without user and password, and without the values of unknown parameters.
     pub fn url(url: &str) -> Shown {
         let (place, parameters) = url.split_once('?').map_or((url, None), |(place, rest)| (place, Some(rest)));
         let mut shown = match place.rsplit_once('@') {

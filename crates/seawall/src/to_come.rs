@@ -7,7 +7,7 @@ use std::fmt;
 pub struct ToCome(&'static str);
 
 impl ToCome {
-    /// Makes the head anew from the files.
+    /// Makes a new head from the files.
     pub const RECOVER: ToCome = ToCome("recover");
     /// Makes a copied folder a database of its own.
     pub const RECOVER_NEW_ID: ToCome = ToCome("recover --new-id");
@@ -19,7 +19,7 @@ impl ToCome {
     pub const MOVE: ToCome = ToCome("move");
     /// Makes a file the newest version.
     pub const RESTORE: ToCome = ToCome("restore --from FILE");
-    /// Writes NAME anew.
+    /// Writes NAME again.
     pub const SNAPSHOT: ToCome = ToCome("snapshot --refresh");
 }
 

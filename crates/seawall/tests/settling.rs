@@ -280,7 +280,7 @@ fn what_cannot_be_told_any_more_is_said_once_and_the_process_goes_on() {
     scene.damage(Version(LATER / 2));
     scene.goes_on();
     let trouble = scene.a.status().unwrap().trouble.expect("it is told");
-    assert!(trouble.contains("cannot be told any more"), "{trouble}");
+    assert!(trouble.contains("can no longer be determined"), "{trouble}");
     assert_eq!(scene.refused(), [], "it may be in the history");
 }
 

@@ -19,7 +19,7 @@ impl State {
         Rc::new(State { image, content: sqlite::content(stock).expect("stock SQLite works").into() })
     }
 
-    /// The same, as another version: somebody committed what changes nothing of it.
+    /// The same, as another version, after a commit that changed nothing.
     fn again(&self) -> Rc<State> {
         Rc::new(State { image: self.image.clone(), content: self.content.clone() })
     }
@@ -59,7 +59,7 @@ impl Model {
             let found = self.undecided.iter().find(|undecided| *undecided.state.content == *content);
             let Some(found) = found else {
                 panic!(
-                    "machine {machine} reads what nobody committed:\n{content}\ninstead of\n{}\nor one of {} unknown outcomes",
+                    "machine {machine} reads what was never committed:\n{content}\ninstead of\n{}\nor one of {} unknown outcomes",
                     self.newest.content,
                     self.undecided.len()
                 );
@@ -86,7 +86,7 @@ impl Model {
         self.undecided.clear();
     }
 
-    /// Nobody knows whether a commit over `base` took place.
+    /// It is unknown whether a commit over `base` took place.
     pub(super) fn unknown(&mut self, machine: usize, base: &Rc<State>, state: Rc<State>) {
         if self.holds_the_newest(base) {
             self.undecided.push(Undecided { machine, state });

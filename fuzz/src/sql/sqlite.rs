@@ -94,8 +94,8 @@ pub(super) fn content(connection: &Connection) -> Result<String, Refusal> {
 
 fn content_now(connection: &Connection) -> Result<String, Refusal> {
     let mut content = rows(connection, "SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")?;
-    // Not auto_vacuum: SQLite remembers what it was told, even where that could not be written. Not page_size: the
-    // model is in memory, where VACUUM does not change it.
+    // Not auto_vacuum: SQLite remembers the value that was set, even where that could not be written. Not page_size:
+    // the model is in memory, where VACUUM does not change it.
     content.push_str(&rows(connection, "PRAGMA user_version")?);
     let tables = rows(connection, "SELECT CAST(name AS BLOB) FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
     for table in tables.lines().map(|line| line.trim_end_matches('|')) {

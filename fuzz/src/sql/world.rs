@@ -257,8 +257,11 @@ impl World {
                 _ => {
                     assert_eq!(ours, sqlite::run(&stock, &sql), "{sql}");
                     if let (Some(page_size), "VACUUM", Ok(_)) = (statement.page_size(), &*sql, &ours) {
-                        let told = sqlite::run(self.connection(who), "PRAGMA page_size");
-                        assert!(told.is_ok_and(|told| told.0 == format!("Integer({page_size})|\n")), "{page_size}");
+                        let answer = sqlite::run(self.connection(who), "PRAGMA page_size");
+                        assert!(
+                            answer.is_ok_and(|answer| answer.0 == format!("Integer({page_size})|\n")),
+                            "{page_size}"
+                        );
                     }
                     if statement.writes() {
                         self.model.committed(&base, State::of(&stock));
@@ -344,8 +347,9 @@ impl World {
         self.model.is_open()
     }
 
-    /// Nobody keeps a lease for longer. A commit that is settled late is sent without one; who keeps his then, and asks
-    /// nobody, begins on the version before: a known weakness, which would be found again and again.
+    /// Lets every kept lease end. A commit that is settled late is sent without a lease. A writer that still keeps its
+    /// lease then, and does not look at the head, begins on the version before. That is a known weakness, which the
+    /// fuzzer would find again and again.
     pub(super) fn let_turns_end(&self) {
         self.machines[0].storage.sleep(LONGER_THAN_A_TURN);
     }
@@ -358,7 +362,8 @@ impl World {
         }
     }
 
-    /// Waits for the lease if nobody is at work; else only if it is to be taken over from the other machine.
+    /// Waits for the lease if no other client is writing. Otherwise only if it is to be taken over from the other
+    /// machine.
     fn choose_patience(&self, who: usize) {
         let mine = self.clients[who].machine;
         let waits = self.writers_but(who).all(|machine| machine != mine && self.patient);
@@ -382,9 +387,9 @@ impl World {
 
     /// A failure that is not about SQL must have a reason, and be one of those that the design names for it.
     fn must_be_excused(&self, who: usize, refusal: &Refusal) {
-        let told = seawall_sqlite::take_failure();
-        let inside = told.as_ref().is_some_and(|failure| failure.text.contains("inside Seawall"));
-        assert!(!inside, "{refusal:?}: {told:?}");
+        let failure = seawall_sqlite::take_failure();
+        let inside = failure.as_ref().is_some_and(|failure| failure.text.contains("inside Seawall"));
+        assert!(!inside, "{refusal:?}: {failure:?}");
         let kind = refusal.code & 0xff;
         let is_clean = matches!(
             kind,
@@ -395,11 +400,11 @@ impl World {
                 | ffi::SQLITE_PERM
                 | ffi::SQLITE_CANTOPEN
         );
-        assert!(is_clean, "{refusal:?}: {told:?}");
+        assert!(is_clean, "{refusal:?}: {failure:?}");
         let client = &self.clients[who];
         let is_stale = client.transaction.as_ref().is_some_and(|it| !self.model.is_newest(&it.base));
         let is_busy = kind == ffi::SQLITE_BUSY && (is_stale || self.writers_but(who).next().is_some());
-        assert!(self.machines[client.machine].troubled || is_busy, "without a reason: {refusal:?}: {told:?}");
+        assert!(self.machines[client.machine].troubled || is_busy, "without a reason: {refusal:?}: {failure:?}");
     }
 
     /// When all is well again, every client works, and all agree, one that has just started too.
@@ -430,7 +435,7 @@ impl World {
         let before = self.model.newest().clone();
         self.choose_patience(who);
         self.run_alone(who, &Statement::UserVersion(200 + who as u8));
-        assert!(!self.model.is_newest(&before), "whoever waits may write");
+        assert!(!self.model.is_newest(&before), "a client that waits can write");
     }
 }
 

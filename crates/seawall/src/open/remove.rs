@@ -88,7 +88,7 @@ pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
         let forgotten =
             names.iter().try_for_each(|name| coordinator.let_in(name)).and_then(|()| coordinator.forget(home));
         forgotten.map_err(|error| {
-            let what = "the files were removed, and what the coordinator has of the database is left, which harms nobody; remove it again";
+            let what = "the files were removed, and what the coordinator has of the database is left, which does no harm; remove it again";
             Error::CannotOpen(format!("{what}: {error}"))
         })?;
     }
@@ -112,8 +112,8 @@ enum Stopped {
     Halfway(io::Error),
 }
 
-/// Takes `id` its name, and then NAME itself. If NAME cannot be removed after all, `id` has its name again: otherwise
-/// nobody could open the database any more, and it would still be there.
+/// Renames `id`, and then removes NAME. If NAME cannot be removed after all, `id` gets its name back. Otherwise the
+/// database would still be there, and no process could open it.
 fn begin(folder: &Folder, parent: &Folder, file: &OsStr) -> Result<(), Stopped> {
     let found = folder.look("id".as_ref()).map_err(Stopped::Undone)?;
     // A folder is no `id`, and not Seawall's.
@@ -197,6 +197,6 @@ fn coordinator_to_leave(
     storage: &Arc<dyn Storage>,
 ) -> Result<Box<dyn Coordinator>> {
     let named = coordinator_of(&identity.coordinator, identity.database, storage)?;
-    let told = url.map(|url| coordinator_of(url, identity.database, storage)).transpose()?;
-    Ok(told.filter(|told| told.name() == named.name()).unwrap_or(named))
+    let asked = url.map(|url| coordinator_of(url, identity.database, storage)).transpose()?;
+    Ok(asked.filter(|asked| asked.name() == named.name()).unwrap_or(named))
 }

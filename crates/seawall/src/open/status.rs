@@ -1,4 +1,4 @@
-//! What can be told of a database at a glance.
+//! The status of a database at a glance.
 
 use crate::database::Database;
 use crate::error::Result;

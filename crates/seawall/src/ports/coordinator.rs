@@ -136,7 +136,7 @@ pub enum Acquired {
     Refused {
         /// When to ask again.
         again_in: Duration,
-        /// What the head was then, and who has the lease, where the refusal told it.
+        /// What the head was then, and who has the lease, if the refusal says so.
         seen: Option<(Box<Head>, Holder)>,
     },
 }
@@ -218,7 +218,7 @@ pub trait Coordinator: Send + Sync {
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError>;
     /// Whether the lease outlives the commit even where it was not to be kept: then it must be given back.
     fn lease_survives_swap(&self) -> bool;
-    /// Whether everybody sees at once that a lease was taken over; otherwise the next commit tells it.
+    /// Whether every process sees at once that a lease was taken over. Otherwise the next commit shows it.
     fn takeover_is_visible(&self) -> bool {
         true
     }

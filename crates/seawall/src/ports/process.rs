@@ -73,7 +73,7 @@ impl<T: Default> PerProcess<T> {
                 _ => {
                     let value: &'static T = Box::leak(Box::default());
                     let mine = Arc::new(Entry { process: Process::this(), value });
-                    // Another thread may have been first; then its value is everybody's.
+                    // Another thread may have been first. Then all threads use its value.
                     self.0.compare_and_swap(&entry, Some(mine));
                 }
             }

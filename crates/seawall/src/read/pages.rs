@@ -53,7 +53,7 @@ const READ_AHEAD: usize = 1 << 20;
 const READ_AHEAD_AT_ONCE: usize = 4;
 /// A checksum in a base's `.sums`.
 const SUM_BYTES: usize = 8;
-/// Older than the shortest retention: what such a snapshot lacks was collected, not lost.
+/// The shortest retention. What an older snapshot lacks was garbage-collected, not lost.
 const RETENTION_MINIMUM_SECONDS: u64 = 15 * 60;
 /// No page is smaller: bounds how many the cache can hold.
 const SMALLEST_PAGE: u64 = 512;

@@ -64,8 +64,8 @@ impl Snapshot {
         }
     }
 
-    /// How long ago this was certainly still the newest version: only since then can what it needs have been
-    /// superseded, and collected.
+    /// How long ago this was certainly still the newest version. Only since then can what it needs have been superseded
+    /// and garbage-collected.
     pub(crate) fn age(&self, now: Moment) -> Duration {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).age(now)
     }

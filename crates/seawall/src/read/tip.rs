@@ -40,9 +40,9 @@ pub(crate) struct Tip {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) coordinator: Box<dyn Coordinator>,
     pub(crate) pages: Pages,
-    /// Which process opened the database; after a fork it is another one, and must open it itself.
+    /// Which process opened the database. A forked child is another process, and must open it itself.
     process: u32,
-    /// The same, told apart without asking the kernel.
+    /// The same, for a check that needs no system call.
     origin: Process,
     newest: Mutex<Newest>,
     /// A load was answered, or failed.
@@ -56,7 +56,7 @@ struct Newest {
     sent: Moment,
     /// A load is in flight.
     loading: bool,
-    /// How many threads wait for its answer: to wake nobody costs a system call, too.
+    /// How many threads wait for its answer. If none does, no system call is made to wake one.
     waiting: u32,
     /// How many loads failed, and the last of them: when it was sent, and why.
     failures: u64,
@@ -110,7 +110,7 @@ impl Tip {
         let now = self.storage.now();
         let since = match freshness {
             Freshness::Transaction => now,
-            // However long a request lasts, what it reads must not be collected under it.
+            // What a request reads must not be garbage-collected under it, however long it lasts.
             Freshness::Since(moment) if self.newest().sent.age(now) < OLDEST_READ => moment,
             Freshness::Since(_) => now,
             Freshness::Request { began, age } => {
@@ -316,7 +316,7 @@ pub(crate) fn in_copy(error: Error, copied: Option<DatabaseId>, coordinator: &st
         (Error::Corrupt { .. } | Error::CannotOpen(_), Some(database)) => Error::CannotOpen(format!(
             "this folder is a copy of database {database}, and not all that the head in {coordinator} names is in it. What the original has \
              committed since it was copied is missing here; so is what changed while it was copied. Nothing was changed. Read the original, \
-             or copy it again, with nobody writing. ({error})"
+             or copy it again while no process writes. ({error})"
         )),
         _ => error,
     }

@@ -59,7 +59,7 @@ pub(crate) enum Outcome {
     Failed(CoordinatorError),
     Unknown(String),
     /// It took place or it never will, and nothing says which any more.
-    Untold(String),
+    Unknowable(String),
 }
 
 impl Committer {
@@ -175,7 +175,7 @@ impl Committer {
                 Ok(Verdict::Refused) => return Outcome::Refused,
                 Ok(Verdict::Open) => Outcome::Unknown("it may still be on its way".to_owned()),
                 // What cannot be read now may be read a moment later.
-                Ok(Verdict::Untold(cause)) => Outcome::Untold(cause),
+                Ok(Verdict::Unknowable(cause)) => Outcome::Unknowable(cause),
                 Err(error) => Outcome::Unknown(error.to_string()),
             };
             if self.tip.storage.now().monotonic >= until {
@@ -232,8 +232,8 @@ impl Committer {
                 Err(Error::nothing_written(error))
             }
             Outcome::Unknown(cause) => Err(self.leave_unsettled(pending, cause)),
-            Outcome::Untold(cause) => match self.go_on_untold(&pending, PATIENCE) {
-                Ok(()) => Err(pending.untold(cause)),
+            Outcome::Unknowable(cause) => match self.go_on_without_outcome(&pending, PATIENCE) {
+                Ok(()) => Err(pending.unknowable(cause)),
                 Err(cause) => Err(self.leave_unsettled(pending, cause)),
             },
         }
@@ -280,8 +280,8 @@ impl Committer {
             match self.judge(pending, &head, self.until(patience))? {
                 Verdict::Committed => self.install(pending).map(Some),
                 // What the head said before stays true in its epoch.
-                Verdict::Untold(cause) if head.epoch != pending.next.epoch => Err(Error::Unreachable { cause }),
-                Verdict::Refused | Verdict::Untold(_) => self.tip.catch_up(head, sent).map(|_| None),
+                Verdict::Unknowable(cause) if head.epoch != pending.next.epoch => Err(Error::Unreachable { cause }),
+                Verdict::Refused | Verdict::Unknowable(_) => self.tip.catch_up(head, sent).map(|_| None),
                 Verdict::Open => {
                     Err(Error::CannotOpen(format!("the head was set back: run {}. {FROM_A_COPY}", ToCome::RECOVER)))
                 }

@@ -23,8 +23,8 @@ pub(crate) enum Verdict {
     Refused,
     /// Its swap may still take place.
     Open,
-    /// It took place or it never will, but what would tell which is damaged or was collected.
-    Untold(String),
+    /// It took place or it never will, and what would show which is damaged or was garbage-collected.
+    Unknowable(String),
 }
 
 /// A place on the way back from a head: which commit was at `version` in the history of `epoch`. There is one history,
@@ -82,8 +82,8 @@ impl Pending {
         Error::OutcomeUnknown { commit: self.next.commit.id, version: self.next.version, cause: cause.into() }
     }
 
-    pub(crate) fn untold(&self, cause: String) -> Error {
-        Error::OutcomeUntold { commit: self.next.commit.id, version: self.next.version, cause }
+    pub(crate) fn unknowable(&self, cause: String) -> Error {
+        Error::OutcomeUnknowable { commit: self.next.commit.id, version: self.next.version, cause }
     }
 }
 
@@ -117,7 +117,7 @@ impl Committer {
         }
     }
 
-    /// Asks what became of `pending`. The answer is everybody's who waits for it.
+    /// Asks what became of `pending`. All threads that wait share the answer.
     fn ask_for(&self, pending: &Arc<Pending>, patience: Duration) -> Result<()> {
         let asking = Asking(&self.unsettled);
         let until = self.until(patience);
@@ -127,9 +127,9 @@ impl Committer {
             Outcome::Refused => self.settle_refusal(pending, patience).map(drop),
             Outcome::Failed(error) => Err(error.to_string()),
             Outcome::Unknown(cause) => Err(cause),
-            Outcome::Untold(cause) => {
-                let told = |()| self.chores.report(Err(pending.untold(cause).to_string()));
-                self.go_on_untold(pending, patience).map(told)
+            Outcome::Unknowable(cause) => {
+                let report = |()| self.chores.report(Err(pending.unknowable(cause).to_string()));
+                self.go_on_without_outcome(pending, patience).map(report)
             }
         };
         let result = settled.map_err(|cause| pending.unknown(cause));
@@ -158,10 +158,10 @@ impl Committer {
         error
     }
 
-    /// Nothing will ever tell what became of `pending`, and nothing can change it any more: another commit has its
+    /// It will stay unknown what became of `pending`, and nothing can change it any more: another commit has its
     /// version, or builds on it. The newest version is right in either case, so this process goes on there, and never
     /// reads an older one.
-    pub(crate) fn go_on_untold(&self, pending: &Pending, patience: Duration) -> Result<(), String> {
+    pub(crate) fn go_on_without_outcome(&self, pending: &Pending, patience: Duration) -> Result<(), String> {
         let look = || {
             let sent = self.tip.storage.now();
             let newest = self.tip.catch_up(self.tip.load(&self.tip.known(), patience)?, sent)?;
@@ -201,7 +201,7 @@ impl Committer {
         }
         let commit = match self.commit_at(pending, head, until)? {
             Ok(commit) => commit,
-            Err(cause) => return Ok(Verdict::Untold(cause)),
+            Err(cause) => return Ok(Verdict::Unknowable(cause)),
         };
         mistake!(MineByVersion, return Ok(Verdict::Committed));
         Ok(if commit.is(&next.commit) { Verdict::Committed } else { Verdict::Refused })

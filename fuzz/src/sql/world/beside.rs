@@ -68,7 +68,7 @@ impl World {
         if sqlite::run(self.connection(index), "PRAGMA database_list")
             .is_ok_and(|(list, _)| list.contains(beside.schema()))
         {
-            sqlite::run(self.connection(index), &format!("DETACH {}", beside.schema())).expect("nobody uses it");
+            sqlite::run(self.connection(index), &format!("DETACH {}", beside.schema())).expect("no statement uses it");
         }
         self.look(who);
     }
@@ -98,12 +98,12 @@ impl World {
             return;
         }
         let wrote_both = main && other;
-        // Without a journal nobody can tell what was locked from what was changed.
+        // Without a journal it cannot be seen whether a database was changed or only locked.
         let in_doubt = main && how != "BEGIN" && self.clients[index].without_journal && !matches!(beside, Beside::Ours);
         if wrote_both || in_doubt {
             let refusal = sqlite::run(self.connection(index), "COMMIT").expect_err("a part of it could still fail");
-            let told = seawall_sqlite::take_failure();
-            let is_refused = told.is_some_and(|failure| failure.text.contains("one Seawall database"));
+            let failure = seawall_sqlite::take_failure();
+            let is_refused = failure.is_some_and(|failure| failure.text.contains("one Seawall database"));
             assert!(is_refused && refusal.code == ffi::SQLITE_IOERR_COMMIT_ATOMIC, "{refusal:?}");
             self.end(index);
         } else {

@@ -5,7 +5,7 @@ use crate::format::ids::{SegmentName, WriterId};
 use crate::ports::stock_sqlite::HeldFile;
 use std::os::unix::fs::FileExt;
 
-/// NAME without stock SQLite: nobody else is there.
+/// NAME without stock SQLite. No other program uses it.
 struct Alone;
 
 struct Held(std::fs::File);
@@ -62,7 +62,7 @@ fn the_list_is_bounded_whatever_was_opened() {
 }
 
 #[test]
-fn a_database_that_knows_too_many_segments_is_made_anew_when_nobody_has_it_open() {
+fn an_idle_database_that_knows_too_many_segments_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let name = folder.path().join("db");
     let database = open(&name).unwrap();

@@ -1,5 +1,5 @@
-//! What the names in `commits/` say: which version is the newest, and whether a name is still the file that it was
-//! first.
+//! What the names in `commits/` show: which version is the newest, and whether a name is still the file that it was
+//! first. `docs/names-on-nfs.md` has the rules and their reasons.
 
 use crate::format::codec;
 use crate::format::head::Head;
@@ -15,46 +15,48 @@ use std::sync::{Arc, Mutex};
 
 /// How many numbers are looked up at once while a reader that is behind finds the newest.
 const PROBES: usize = 8;
-/// So many names are remembered: more than a process has heads that it may still ask about.
+/// This many names are remembered, which is more than the heads that a process may still ask about.
 const REMEMBERED: usize = 64;
-/// Nanoseconds on the server's clock within which two changes of the folder may not be told apart.
+/// Two changes of the folder may look like one if no more than this lies between them, in nanoseconds of the server's
+/// clock.
 const AT_ONCE: i128 = 1_000_000;
 
 /// The names, and what this process has seen of them.
 pub(super) struct Names {
     storage: Arc<dyn FsOrder>,
-    /// Which files the last names were when they were seen first, each at a time when it was certain that it had not
-    /// been collected.
+    /// Which files the last names were when they were seen first. Each was noted at a time when it had certainly not
+    /// been garbage-collected.
     seen: Mutex<VecDeque<(Version, Stamp)>>,
-    /// Why this process may not bring the folder to rest, if it tried last and may not.
+    /// Why this process may not quiesce the folder, if its last attempt was refused.
     may_not_quiesce: Mutex<Option<String>>,
 }
 
-/// A look at `commits/` that failed. A look changes nothing; but what its failure says of the *operation* depends on
-/// whether a request was sent before. So it does not become a [`CoordinatorError`] by itself: the caller must say
-/// which.
+/// A look at `commits/` that failed. A look changes nothing. What its failure says about the *operation* depends on
+/// whether a request was sent before. Therefore it does not become a [`CoordinatorError`] by itself, and the caller
+/// must say which.
 #[derive(Debug)]
 pub(super) struct LookFailed(CoordinatorError);
 
 impl LookFailed {
-    /// The operation has sent nothing: where the kind says so, it was certainly not carried out.
+    /// The operation has sent nothing. If the kind of the error says so, it was certainly not carried out.
     pub(super) fn before_anything_was_sent(self) -> CoordinatorError {
         self.0
     }
 
-    /// The operation has sent a request that may have been carried out: no failure of a look after it is certain.
+    /// The operation has sent a request that may have been carried out. Therefore no failure of a later look is
+    /// certain.
     pub(super) fn after_a_request(self) -> CoordinatorError {
         if self.0.is_certain() { CoordinatorError::Unclear(self.0.to_string()) } else { self.0 }
     }
 }
 
-/// What a search for the newest found after what was known.
+/// What a search for the newest version found after the known one.
 struct Found {
-    /// `None`: nothing.
+    /// `None` if there was nothing after it.
     newest: Option<(Head, Stamp)>,
-    /// Whether this search shows that no reader can miss the newest; or `known`, if nothing was found.
+    /// Whether this search shows that no reader can miss the newest version (the known one, if nothing was found).
     is_sure: bool,
-    /// Whether there is nothing newer; otherwise the server may have been about to find one.
+    /// Whether there is certainly nothing newer. Otherwise the server may have been about to find a newer name.
     is_all: bool,
     /// Whether the folder was quiesced and had not changed since, when the search began.
     is_quiescent: bool,
@@ -72,9 +74,9 @@ impl Names {
         Ok(self.seen_first(named))
     }
 
-    /// Whether `next`, which this process just named, is the commit after `previous`; if so, every reader finds it from
-    /// now on. A writer that slept may have named a number again that was collected long ago: then its predecessor is
-    /// not what it was.
+    /// Whether `next`, whose name this process just made, is the commit after `previous`. If so, every reader finds it
+    /// from now on. A writer that slept may have made a name that was garbage-collected long ago. Then its predecessor
+    /// is not the file that it was.
     pub(super) fn is_published(&self, next: &Head, previous: Version) -> Result<bool, LookFailed> {
         let version = next.version;
         let stamps = self.storage.stamps(&[version, previous], false).map_err(reading)?;
@@ -92,9 +94,9 @@ impl Names {
         Ok(true)
     }
 
-    /// The head whose number comes after `previous`. It says something only while `previous`, asked for afterwards, is
-    /// still the same file: numbers are collected from below, so then this one was not, and cannot have been named
-    /// again.
+    /// The head whose number comes after `previous`, if `previous`, looked up afterwards, is still the same file.
+    /// Garbage collection removes the lowest numbers first. Therefore the later number was not removed either, and
+    /// cannot have been made again.
     pub(super) fn successor(&self, previous: &Head) -> Result<Option<Head>, LookFailed> {
         let Some((head, _)) = self.named(previous.version.next())? else { return Ok(None) };
         let stamps = self.storage.stamps(&[previous.version], true).map_err(reading)?;
@@ -106,16 +108,17 @@ impl Names {
         self.newest_after(known.clone(), false)?.map_or_else(|| self.newest_listed(), Ok)
     }
 
-    /// The newest head, from the list of the folder: for a reader that knows none, or only one that was collected
+    /// The newest head, from a list of the folder. For a reader that knows none, or only one that was garbage-collected
     /// meanwhile.
     pub(super) fn newest_listed(&self) -> Result<Head, LookFailed> {
         let list = || self.storage.versions().map(BTreeSet::from_iter).map_err(reading);
-        // Collection can take the number that was listed; then newer ones are there.
+        // Garbage collection can remove the number that was listed. Then there are newer ones.
         for _ in 0..100 {
             let newest =
                 list()?.pop_last().ok_or_else(|| LookFailed(CoordinatorError::Lost("commits/ is empty".into())))?;
             let Some(named) = self.named(newest)? else { continue };
-            // What was read is what was listed if it was not collected since: all from the one before it on are there.
+            // The name that was read is the one that was listed if it was not garbage-collected in between. It was not
+            // if all names from the one before it on are still there.
             let listed: BTreeSet<Version> = list()?;
             let before = newest.previous().unwrap_or(newest);
             let last = listed.last().copied().map_or(newest, |last| last.max(newest));
@@ -131,8 +134,8 @@ impl Names {
         Err(LookFailed(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into())))
     }
 
-    /// The newest head, from a hint; `None` if the hint's commit is not there any more. The hint does not say which
-    /// file the name was: it is the one that was there first if the one before it was not collected.
+    /// The newest head, from a hint, or `None` if the hint's commit is no longer there. The hint does not say which
+    /// file the name was. It is the first file of that name if the name before it was not garbage-collected.
     pub(super) fn newest_hinted(&self, version: Version, commit: CommitId) -> Result<Option<Head>, LookFailed> {
         let Some(before) = version.previous() else { return Ok(None) };
         let look = self.storage.look(before).map_err(reading)?;
@@ -155,10 +158,11 @@ impl Names {
         self.newest_after(hinted, true)
     }
 
-    /// The newest head from `known` on, which no reader misses; `None` if that was collected. `was_quiesced`: the
-    /// folder was, since this was asked for.
+    /// The newest head from `known` on, which no reader can miss. `None` if `known` was garbage-collected.
+    /// `was_quiesced`: the folder was quiesced since the caller began.
     fn newest_after(&self, mut known: Head, mut was_quiesced: bool) -> Result<Option<Head>, LookFailed> {
-        // Whether no reader can miss `known`: the process that learned of it made sure of that.
+        // Whether no reader can miss `known`. At first that is so, because this process made sure when it learned of
+        // it.
         let mut is_sure = true;
         loop {
             let Some(found) = self.found_after(&known)? else { return Ok(None) };
@@ -169,7 +173,7 @@ impl Names {
             if is_sure && (found.is_all || was_quiesced) {
                 return Ok(Some(known));
             }
-            // Quiesced, and still so in the next search, it was so after the newest was named.
+            // If the folder is quiesced now and in the next search, it was quiesced after the newest name was made.
             if !found.is_quiescent {
                 self.quiesce(&known)?;
                 (is_sure, was_quiesced) = (true, true);
@@ -177,7 +181,8 @@ impl Names {
         }
     }
 
-    /// One search for what came after `known`; `None` if that was collected, so that what is missing proves nothing.
+    /// One search for what came after `known`. `None` if `known` was garbage-collected, because then a missing name
+    /// proves nothing.
     fn found_after(&self, known: &Head) -> Result<Option<Found>, LookFailed> {
         let Look { next, after_next, known: known_is, changed } = self.storage.look(known.version).map_err(reading)?;
         let was_collected = |stamp| {
@@ -205,9 +210,9 @@ impl Names {
         Ok((!was_collected(stamps[1])).then(|| found(newest, stamps[0])))
     }
 
-    /// The newest head, from `low`, which is there: of several numbers at once, further and further away, then ever
-    /// more closely. Numbers above `low` have no gaps, for they are collected from below; the caller checks afterwards
-    /// that they still were not.
+    /// The newest head, from `low` on, which exists. Looks up several numbers at once, first ever further away, then
+    /// ever closer together. Numbers above `low` have no gaps, because garbage collection removes the lowest first. The
+    /// caller checks afterwards that it has not reached `low`.
     fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), LookFailed> {
         let mut missing: Option<Version> = None;
         while missing != Some(low.0.version.next()) {
@@ -225,7 +230,7 @@ impl Names {
         Ok(low)
     }
 
-    /// The head of `version` and which file its name is; `None` if that number is not named.
+    /// The head of `version`, and which file its name is. `None` if there is no such name.
     fn named(&self, version: Version) -> Result<Option<(Head, Stamp)>, LookFailed> {
         self.all_named(&[version]).map(|mut named| named.pop().flatten())
     }
@@ -240,7 +245,7 @@ impl Names {
         head
     }
 
-    /// Remembers which file a name is. The caller has made sure that it is the one that was there first.
+    /// Remembers which file a name is. The caller has made sure that it is the first file of that name.
     fn remember(&self, version: Version, stamp: Stamp) {
         let mut seen = whole(self.seen.lock());
         if seen.contains(&(version, stamp)) {
@@ -252,20 +257,21 @@ impl Names {
         seen.push_back((version, stamp));
     }
 
-    /// Whether the name of `version` is still the one that was seen first: neither it nor what came after it was
-    /// collected then.
+    /// Whether the name of `version` is still the file that was seen first. If so, neither it nor a later name was
+    /// garbage-collected.
     fn is_still(&self, version: Version, stamp: Option<Stamp>) -> bool {
         let mut seen = whole(self.seen.lock());
         let place = seen.iter().rposition(|(seen, _)| *seen == version);
         let first = place.and_then(|place| seen.remove(place));
-        // What is asked about is remembered longest: it may be the last that an unsettled commit stands on.
+        // A version that is asked about is forgotten last, because it may be the one that an unsettled commit follows.
         seen.extend(first);
         let first = first.map(|(_, stamp)| stamp);
         mistake!(KnownByNumber, return stamp.is_some());
         stamp.is_some() && first == stamp
     }
 
-    /// Where this process may not do it, what it finds may be old until the folder changes again: `status` tells that.
+    /// Quiesces the folder. If this process may not, what it finds may be stale until the folder changes again, which
+    /// `status` reports.
     fn quiesce(&self, head: &Head) -> Result<(), LookFailed> {
         let refusal = match self.storage.quiesce(head.home) {
             Ok(()) => None,
