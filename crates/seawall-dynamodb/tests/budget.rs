@@ -8,7 +8,7 @@ use seawall::{Counts, Database, Freshness, Options, PageNo};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Two machines on one database; `None` where there is no DynamoDB Local.
+/// Two machines on one database. `None` if there is no DynamoDB Local.
 fn machines() -> Option<(Folder, Arc<Database>, Arc<Database>)> {
     let options =
         Options { coordinator: common::url()?.into(), lease: Duration::from_millis(500), ..Options::default() };

@@ -1,6 +1,6 @@
-//! Items that another program wrote into. No writer waits for ever for a lease or a waiting place that says nothing
-//! about its end, or nonsense; a counter at its end is reported; no label is endless. On the simulator's items, and on
-//! Amazon's DynamoDB Local.
+//! Items that another program wrote into. No writer waits for ever for a lease or a waiting place whose end is absent
+//! or nonsense. A counter that has reached its end is reported, and no label is endless. These run on the simulator's
+//! items and on Amazon's DynamoDB Local.
 
 #[path = "../../seawall-dynamodb/tests/common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
-//! Appends that fail or take long: the space goes back, a mark says what became of the commit, and nobody waits who
-//! need not.
+//! Appends that fail or take long. Their space is given back, a mark says what became of the commit, and no thread
+//! waits without need.
 
 mod common;
 
@@ -11,7 +11,7 @@ use seawall::{Access, Counts, Database, ErrorKind, Options, PageNo, Version};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// One machine, on a storage that fails as it is told; version 1 is there.
+/// One machine, on a storage whose calls the test makes fail. Version 1 is committed.
 fn scene(options: &Options) -> (Folder, Arc<Faulty>, Arc<Database>) {
     let folder = Folder::new();
     folder.machine();
@@ -41,7 +41,7 @@ fn seen(folder: &Folder) -> (Version, u8) {
 fn a_commit_whose_append_failed_is_marked_before_that_is_reported() {
     for fault in [Fault::Before(EIO), Fault::Before(ENOSPC), Fault::Torn(ENOSPC), Fault::After(EIO)] {
         let (folder, storage, database) = scene(&Options::default());
-        // What it took cannot be given back, so that its frame lies there: as when it comes late.
+        // Its space cannot be given back, so its frame stays in the segment, as it does when a write arrives late.
         storage.fail(Call::Truncate, Fault::Before(EIO), 1);
         storage.fail(Call::Append, fault, 1);
         commit(&database, &[(1, 2)]).unwrap_err();
@@ -50,9 +50,9 @@ fn a_commit_whose_append_failed_is_marked_before_that_is_reported() {
         assert_eq!(marks[0].version, Version(2), "{fault:?}");
         if let Fault::After(_) = fault {
             let is_it = |(kind, digest, _): &(Kind, _, _)| *kind == Kind::Commit && *digest == marks[0].digest;
-            assert!(frames(&folder).iter().any(is_it), "the mark is of the very frame that lies there");
+            assert!(frames(&folder).iter().any(is_it), "the mark is of the very frame that is in the segment");
         }
-        let trouble = database.status().unwrap().trouble.expect("it is told that its space was not given back");
+        let trouble = database.status().unwrap().trouble.expect("the status says that its space was not given back");
         assert!(trouble.contains("giving back"), "{trouble}");
         storage.heal();
         commit(&database, &[(1, 3)]).unwrap();
@@ -67,7 +67,7 @@ fn a_mark_that_cannot_be_written_goes_in_front_of_the_next_append() {
     let error = commit(&database, &[(1, 2)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "the failure of the commit is what is reported");
     assert!(refused(&folder).len() <= 1);
-    let trouble = database.status().unwrap().trouble.expect("it is told");
+    let trouble = database.status().unwrap().trouble.expect("the status reports it");
     assert!(trouble.contains("not marked as refused yet"), "{trouble}");
     commit(&database, &[(1, 2)]).unwrap_err();
     storage.heal();
@@ -160,8 +160,8 @@ fn a_lease_is_renewed_while_a_mark_is_pending_and_an_append_takes_long() {
     let error = other.begin(Duration::from_millis(1800)).err().expect("the lease of a writer at work is renewed");
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
     storage.heal();
-    assert_eq!(writer.join().unwrap().unwrap(), Version(2), "nobody was told that it may pass it over");
-    // What waited is done in the end.
+    assert_eq!(writer.join().unwrap().unwrap(), Version(2), "no waiter could take its lease over");
+    // The mark that had to wait is written in the end.
     let began = Instant::now();
     let is_confirmed = || marks(&folder, Fate::Confirmed).iter().any(|mark| mark.version == Version(2));
     while !is_confirmed() {
@@ -184,7 +184,7 @@ fn a_panic_in_an_append_ends_neither_writing_nor_the_background() {
     let trouble = loop {
         match database.status().unwrap().trouble {
             Some(trouble) => break trouble,
-            None => assert!(began.elapsed() < Duration::from_secs(10), "it is told"),
+            None => assert!(began.elapsed() < Duration::from_secs(10), "the status reports it"),
         }
         std::thread::sleep(Duration::from_millis(20));
     };

@@ -1,5 +1,5 @@
-//! Damaged, missing, copied and foreign files: each is told for what it is, nothing is lost, and what is healed works
-//! again.
+//! Damaged, missing, copied and foreign files. The error says what is wrong with the file, nothing is lost, and once
+//! the file is repaired the database works again.
 
 mod common;
 
@@ -151,7 +151,7 @@ fn a_damaged_id_or_one_of_an_unknown_format_is_told() {
     let folder = scene();
     let id = folder.inside("id");
     let content = fs::read(&id).unwrap();
-    // In place, for its inode number is the database's home.
+    // It is changed in place, because its inode number is part of the database's home.
     let write = |content: &[u8]| fs::write(&id, content).unwrap();
     for at in [0, 20, content.len() - 3] {
         with_flipped_bit(&id, at as u64, || {
@@ -262,7 +262,7 @@ fn a_database_that_is_open_already_is_looked_at_again_when_it_is_opened() {
     assert_eq!(open().err().unwrap().kind(), ErrorKind::CannotOpen);
     fs::write(folder.name(), original).unwrap();
     assert!(std::sync::Arc::ptr_eq(&first, &open().unwrap()));
-    // Removed and made anew at the same path: another database.
+    // It is removed, and another database is made at the same path.
     seawall::remove(&folder.name(), None).unwrap();
     write_plain(&folder.name(), 3);
     let again = open().unwrap();

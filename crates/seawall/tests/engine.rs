@@ -20,7 +20,7 @@ fn what_one_machine_commits_another_reads() {
     assert_eq!(byte(&a, &newest(&a), 2), 3);
     // The old snapshot still reads what it read.
     assert_eq!(byte(&b, &seen, 2), 2);
-    // Somebody who comes later sees the same.
+    // A machine that comes later sees the same.
     let c = folder.machine();
     let seen = newest(&c);
     assert_eq!((seen.version(), byte(&c, &seen, 1), byte(&c, &seen, 2)), (Version(2), 1, 3));
@@ -116,12 +116,12 @@ fn a_holder_that_does_nothing_is_passed_over_and_its_commit_refused() {
     let folder = Folder::new();
     let (a, b) = (folder.machine(), folder.machine());
     commit(&a, &[(1, 1)]).unwrap();
-    // A began to write; its background is silenced by being another storage's: a lease of 300 ms that nobody renews.
+    // `a` begins to write, and its lease of 300 ms is not renewed, because `freeze` stops its background.
     let mut frozen = freeze(&a);
     let began = Instant::now();
     commit(&b, &[(1, 2)]).unwrap();
     assert!(began.elapsed() >= Duration::from_millis(300), "the lease was respected");
-    // Nobody waits for the old holder again.
+    // No writer waits for the old holder again.
     let began = Instant::now();
     commit(&b, &[(1, 3)]).unwrap();
     assert!(began.elapsed() < Duration::from_millis(250));
@@ -212,7 +212,7 @@ fn a_transaction_larger_than_memory_spills_and_commits_in_pieces() {
 }
 
 #[test]
-fn whoever_waits_learns_that_the_lease_moved_on() {
+fn a_waiter_learns_that_the_lease_moved_on() {
     let folder = Folder::new();
     let (a, b, c) = (folder.machine(), folder.machine(), folder.machine());
     commit(&a, &[(1, 1)]).unwrap();
@@ -226,7 +226,7 @@ fn whoever_waits_learns_that_the_lease_moved_on() {
             scope.spawn(move || commit(database, &[(page, 2)]).unwrap());
         }
     });
-    assert!(began.elapsed() < Duration::from_secs(3), "nobody starved: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3), "no writer starved: {:?}", began.elapsed());
     drop(frozen);
 }
 

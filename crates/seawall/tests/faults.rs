@@ -1,5 +1,5 @@
-//! Every call that can fail does, before and after it took effect: nothing acknowledged is lost, nothing that failed is
-//! there, and what nobody can know is said to be unknown, and settled.
+//! Every call that can fail does, before and after it took effect. Nothing acknowledged is lost, and nothing that
+//! failed is there. An outcome that cannot be known is reported as unknown, and settled later.
 
 mod common;
 
@@ -10,7 +10,7 @@ use seawall::{Access, Database, Error, ErrorKind, Freshness, Options, PageNo, Pa
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Two machines, one of them on a storage that fails as it is told; version 1 is there.
+/// Two machines, one of them on a storage whose calls the test makes fail. Version 1 is committed.
 struct Scene {
     _folder: Folder,
     storage: Arc<Faulty>,
@@ -34,8 +34,8 @@ impl Scene {
         (snapshot.version(), byte(&self.b, &snapshot, 1))
     }
 
-    /// Commits page 1 as 2 though each of these calls fails once: not in the beginning of the transaction, which asks
-    /// as well.
+    /// Commits page 1 as 2 although each of these calls fails once. They fail in the commit, not when the transaction
+    /// begins.
     fn commits_through(&self, faults: &[(Call, Fault)]) {
         let mut transaction = self.a.begin(PATIENCE).unwrap();
         faults.iter().for_each(|(call, fault)| self.storage.fail(*call, *fault, 1));
@@ -49,7 +49,7 @@ impl Scene {
         error
     }
 
-    /// What failed left nothing, and the next commit is as if it had never been.
+    /// The failed commit left nothing, and the next one succeeds as if it had never been.
     fn goes_on(&self) {
         assert_eq!(self.seen(), (Version(1), 1));
         self.storage.heal();
@@ -117,7 +117,7 @@ fn an_unknown_outcome_is_said_to_be_unknown_and_settled_as_committed() {
         let scene = scene();
         let transaction = unknown(&scene, fault);
         drop(transaction);
-        // Reads wait for the settlement, too.
+        // Readers wait for the settlement, too.
         let error = scene.a.snapshot(Freshness::Transaction).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
         scene.storage.heal();
@@ -147,12 +147,12 @@ fn settling_a_commit_never_hides_a_newer_one() {
     drop(unknown(&scene, Fault::After(EIO)));
     commit(&scene.b, &[(1, 7)]).unwrap();
     scene.storage.heal();
-    // As SQLite's transactions ask: what was acknowledged before they began, they see.
+    // SQLite's transactions ask like this. They see what was acknowledged before they began.
     let snapshot = scene.a.snapshot(Freshness::Since(scene.a.now())).unwrap();
     assert_eq!((snapshot.version(), byte(&scene.a, &snapshot, 1)), (Version(3), 7));
 }
 
-/// A transaction that published page 1 as 2, and cannot learn what became of it.
+/// A transaction that published page 1 as 2, and cannot learn the outcome.
 fn unknown(scene: &Scene, fault: Fault) -> seawall::Transaction {
     let mut transaction = scene.a.begin(PATIENCE).unwrap();
     transaction.write_page(page_size(), PageNo(1), &[2; 4096]).unwrap();
@@ -169,7 +169,7 @@ fn unknown(scene: &Scene, fault: Fault) -> seawall::Transaction {
     transaction
 }
 
-/// Two machines without a background, whose clock passes only while somebody waits.
+/// Two machines without a background. Their clock moves only while one of them waits.
 fn machines_with_a_standing_clock(folder: &Folder) -> (Arc<Database>, Arc<Database>) {
     folder.machine();
     let clock = Arc::new(Clock::standing());
@@ -190,7 +190,7 @@ fn what_was_read_under_a_kept_lease_is_confirmed_or_refused() {
     commit(&a, &[(1, 1)]).unwrap();
     commit(&a, &[(1, 2)]).unwrap();
     let transaction = a.begin(PATIENCE).unwrap();
-    let began = transaction.unconfirmed().expect("the lease was kept, and nobody was asked");
+    let began = transaction.unconfirmed().expect("the lease was kept, and the coordinator was not asked");
     assert_eq!(transaction.snapshot().version(), Version(2));
     // `a` does nothing for a whole lease, so `b` passes it over.
     commit(&b, &[(1, 3)]).unwrap();
@@ -219,7 +219,7 @@ fn a_publication_that_fails_after_it_took_effect_counts_only_once_it_is_durable(
 }
 
 #[test]
-fn a_lease_that_was_taken_over_is_not_kept_before_a_commit_tells_of_it() {
+fn a_lease_that_was_taken_over_is_not_kept_before_a_commit_shows_it() {
     let folder = Folder::new();
     let (a, b) = machines_with_a_standing_clock(&folder);
     drop(a.begin(PATIENCE).unwrap());

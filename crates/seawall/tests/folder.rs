@@ -1,4 +1,4 @@
-//! Other people's files, links and mounts where Seawall's are expected, and the rights of what Seawall makes.
+//! Foreign files, links and mounts where Seawall's files are expected, and the rights of what Seawall makes.
 
 mod common;
 
@@ -76,7 +76,7 @@ fn nothing_is_waited_for_that_is_no_file() {
             let written = opened.and_then(|machine| commit(&machine, &[(1, 2)]).map(drop));
             assert!(began.elapsed() < Duration::from_secs(10), "{place} is a {kind}");
             match (place, &written) {
-                // A hint that cannot be read is none; and locks find another file.
+                // A hint that cannot be read is ignored, and locks are taken on another file.
                 ("high", Ok(())) => {}
                 ("lease", Ok(())) if kind != "folder" => {}
                 // An empty folder takes new segments.
@@ -115,13 +115,13 @@ fn nothing_is_written_through_a_link_or_into_a_file_of_several_names() {
         assert_eq!(fs::read(&precious).unwrap(), content);
         for file in ["high", "lease"] {
             let found = fs::symlink_metadata(folder.inside(file)).unwrap();
-            assert!(found.is_file() && found.nlink() == 1, "{file} was made anew");
+            assert!(found.is_file() && found.nlink() == 1, "{file} was replaced by a new file");
         }
         assert!(fs::read_to_string(folder.inside("high")).unwrap().starts_with("seawall1 high"));
         assert!(fs::read_to_string(folder.inside("lease")).unwrap().contains("at work"));
         drop(machine);
     }
-    // A link that leads nowhere makes nothing there.
+    // A dangling link is replaced, and nothing is made where it points to.
     for file in ["high", "lease"] {
         away(&folder.inside(file));
         symlink(folder.name().with_file_name("made"), folder.inside(file)).unwrap();
@@ -131,7 +131,7 @@ fn nothing_is_written_through_a_link_or_into_a_file_of_several_names() {
     assert!(!folder.name().with_file_name("made").exists());
 }
 
-/// Two processes keep to each other's locks, though one of them replaced the file.
+/// Two processes respect each other's locks, although one of them replaced the file.
 #[test]
 fn a_lease_whose_file_was_replaced_still_keeps_others_out() {
     let folder = Folder::new();
@@ -144,7 +144,7 @@ fn a_lease_whose_file_was_replaced_still_keeps_others_out() {
     let mut transaction = b.begin(common::PATIENCE).unwrap();
     transaction.write_page(common::page_size(), seawall::PageNo(1), &[2; 4096]).unwrap();
     std::thread::sleep(Duration::from_millis(200));
-    assert_ne!(fs::metadata(folder.inside("lease")).unwrap().ino(), before, "the renewal made it anew");
+    assert_ne!(fs::metadata(folder.inside("lease")).unwrap().ino(), before, "the renewal replaced the file");
     assert_eq!(a.begin(Duration::from_millis(20)).err().map(|error| error.kind()), Some(ErrorKind::Busy));
     let c = folder.machine();
     assert_eq!(c.begin(Duration::from_millis(20)).err().map(|error| error.kind()), Some(ErrorKind::Busy));
@@ -277,7 +277,7 @@ fn a_segment_has_the_rights_that_name_has_when_it_is_made() {
     fs::set_permissions(folder.name(), Permissions::from_mode(0o660)).unwrap();
     commit(&a, &[(1, 2)]).unwrap();
     assert_eq!(mode(&folder.segment()), 0o660);
-    // The file that has the path is no measure for a folder that was moved away from it.
+    // The folder was moved away from NAME, so the rights of the file at that path no longer count for it.
     let b = folder.machine();
     let moved = folder.name().with_file_name("moved");
     fs::rename(folder.inside(""), &moved).unwrap();
@@ -303,7 +303,7 @@ fn a_copy_of_hard_links_is_refused_and_its_original_goes_on() {
     assert_eq!(id(&folder.inside("id")), id(&copy.join("db.sqlite3-seawall/id")), "it is the same file");
     let error = open(&copy.join("db.sqlite3")).err().unwrap();
     assert!(error.to_string().contains("this folder is a copy"), "{error}");
-    // It can be read, which gives nobody in this process the right to write.
+    // It can be read. That does not let any other connection of this process write it.
     let reader = open_as(&copy.join("db.sqlite3"), Access::ReadOnly).unwrap();
     assert!(reader.is_copy() && reader.status().unwrap().is_copy);
     assert_eq!(byte(&reader, &newest(&reader), 1), 1);

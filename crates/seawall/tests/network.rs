@@ -1,6 +1,6 @@
-//! The times that a file server shows of `commits/`: a version that is missing is believed to be missing only in a
-//! folder that has not changed since its newest name was made. What becomes of it otherwise, and what that costs (the
-//! design's budget), exactly. That nobody misses a commit so is shown by the simulator, and on real NFS.
+//! The times that a file server shows of `commits/`. A reader trusts that a version is missing only if the folder has
+//! not changed since its newest name was made. These tests check what happens otherwise, and exactly what that costs
+//! (the design's budget). That no reader misses a commit is shown by the simulator, and on real NFS.
 
 mod common;
 
@@ -10,20 +10,20 @@ use seawall::{Access, Counts, Database, ErrorKind, Freshness, Options, Version};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So far apart that everybody can tell by the folder's time that one came after the other.
+/// So far apart that the folder's time shows that one came after the other.
 const APART: Duration = Duration::from_millis(10);
 /// In one tick of the server's clock.
 const AT_ONCE: Duration = Duration::ZERO;
 const LOOK: Counts = Counts { coordinator: 1, ..NOTHING };
-/// A look, bringing the folder to rest, and the look after it.
-const BROUGHT_TO_REST: Counts = Counts { coordinator: 2, metadata: 1, ..NOTHING };
+/// A look, quiescing the folder, and the look after that.
+const QUIESCED: Counts = Counts { coordinator: 2, metadata: 1, ..NOTHING };
 
 struct Machine {
     storage: Arc<Faulty>,
     database: Arc<Database>,
 }
 
-/// Two machines behind one server, whose names are so far apart; version 1 is there, and both know it.
+/// Two machines behind one server, on which names are made this far apart. Version 1 is committed, and both know it.
 struct Scene {
     _folder: Folder,
     server: Arc<Server>,
@@ -46,16 +46,16 @@ fn scene(apart: Duration) -> Scene {
 }
 
 #[test]
-fn a_folder_that_has_changed_is_brought_to_rest_once_for_everybody() {
+fn a_folder_that_has_changed_is_quiesced_once_for_all() {
     let scene = scene(APART);
     let Scene { server, a, b, .. } = &scene;
     assert_eq!(cost(&a.database, || newest(&a.database)).0, LOOK);
     server.change();
-    assert_eq!(cost(&a.database, || newest(&a.database)).0, BROUGHT_TO_REST);
+    assert_eq!(cost(&a.database, || newest(&a.database)).0, QUIESCED);
     for machine in [a, b] {
         assert_eq!(cost(&machine.database, || newest(&machine.database)).0, LOOK);
     }
-    // A name that is new is a change as well, and is found without more.
+    // A new name is a change as well. It is found without a further look.
     commit(&a.database, &[(1, 2)]).unwrap();
     let (news, snapshot) = cost(&b.database, || newest(&b.database));
     assert_eq!(news, Counts { coordinator: 1, reads: 1, metadata: 1, ..NOTHING });
@@ -63,7 +63,7 @@ fn a_folder_that_has_changed_is_brought_to_rest_once_for_everybody() {
 }
 
 #[test]
-fn a_commit_in_the_same_tick_as_the_one_before_is_acknowledged_in_a_folder_at_rest() {
+fn a_commit_in_the_same_tick_as_the_one_before_is_acknowledged_in_a_quiesced_folder() {
     let in_turn = |apart| {
         let scene = scene(apart);
         let Scene { a, .. } = &scene;
@@ -87,7 +87,7 @@ fn a_name_of_the_same_tick_is_looked_at_once_more_and_no_more() {
 }
 
 #[test]
-fn a_reader_that_cannot_bring_it_to_rest_fails_and_one_that_may_not_goes_on() {
+fn a_reader_that_cannot_quiesce_fails_and_one_that_may_not_goes_on() {
     let scene = scene(APART);
     let Scene { server, a, .. } = &scene;
     server.change();
@@ -96,14 +96,14 @@ fn a_reader_that_cannot_bring_it_to_rest_fails_and_one_that_may_not_goes_on() {
     a.storage.fail(Call::Quiesce, Fault::Before(EACCES), 1);
     assert_eq!(newest(&a.database).version(), Version(1));
     a.storage.fail(Call::Quiesce, Fault::Before(EACCES), 1);
-    let trouble = a.database.status().unwrap().trouble.expect("what may not be done is told");
+    let trouble = a.database.status().unwrap().trouble.expect("the status says what may not be done");
     assert!(trouble.contains("NAME-seawall/commits") && trouble.contains("can be missed"), "{trouble}");
-    assert_eq!(cost(&a.database, || newest(&a.database)).0, BROUGHT_TO_REST, "nobody has brought it to rest yet");
+    assert_eq!(cost(&a.database, || newest(&a.database)).0, QUIESCED, "it is not quiesced yet");
     assert_eq!(a.database.status().unwrap().trouble, None, "now it could be done");
 }
 
 #[test]
-fn a_commit_whose_folder_cannot_be_brought_to_rest_is_committed_once() {
+fn a_commit_whose_folder_cannot_be_quiesced_is_committed_once() {
     for fault in [Fault::Before(EIO), Fault::After(EIO), Fault::Before(EACCES)] {
         let scene = scene(AT_ONCE);
         let Scene { a, b, .. } = &scene;

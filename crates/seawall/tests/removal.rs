@@ -35,7 +35,7 @@ fn a_link_is_not_removed_through() {
     symlink(keys.join("id"), folder.inside("segments/x")).unwrap();
     symlink(keys.join("id"), name.with_file_name("db.sqlite3-wal")).unwrap();
     let error = seawall::remove(&name, None).unwrap_err();
-    assert!(error.to_string().contains("segments/x"), "what is not ours is told of: {error}");
+    assert!(error.to_string().contains("segments/x"), "the error names what is not ours: {error}");
     assert!(!name.exists() && !folder.inside("id").exists() && !folder.inside("commits").exists());
     assert!(fs::symlink_metadata(name.with_file_name("db.sqlite3-wal")).is_err());
     assert_eq!(fs::read_to_string(keys.join("id")).unwrap(), "precious");
@@ -53,9 +53,9 @@ fn a_removal_that_was_cut_short_is_finished_by_the_next_opening() {
     away(&folder.inside("id"));
     away(&folder.name());
     fs::write(folder.inside("notes.txt"), "somebody's").unwrap();
-    let anew = folder.machine();
-    assert_eq!(newest(&anew).version().0, 0);
-    commit(&anew, &[(1, 7)]).unwrap();
+    let again = folder.machine();
+    assert_eq!(newest(&again).version().0, 0);
+    commit(&again, &[(1, 7)]).unwrap();
     assert_eq!(first_byte(&folder), 7);
     assert_eq!(fs::read_to_string(folder.inside("notes.txt")).unwrap(), "somebody's");
     assert_ne!(
@@ -119,7 +119,7 @@ fn an_adoption_leaves_nothing_of_its_trials() {
     assert_eq!(names, ["bases", "commits", "id", "segments"]);
 }
 
-/// A head may say anything, and a sparse file has as many bytes as it says.
+/// A head can contain anything, and a sparse file can be as long as a head says.
 #[test]
 fn a_place_that_is_longer_than_any_frame_is_not_read() {
     let folder = Folder::new();
@@ -149,7 +149,8 @@ fn what_is_read_of_a_link_is_nothing() {
 /// Loses a part of a folder.
 type Lose = fn(&Folder);
 
-/// Whatever of the folder is lost but its commits or its name, an opening does not go on from the old copy at NAME.
+/// However much of the folder is lost, an opening does not go on from the old copy at NAME as long as `commits/` or the
+/// folder itself is left.
 #[test]
 fn a_folder_that_was_emptied_is_not_adopted_from_the_copy() {
     let losses: [(&str, Lose); 4] = [
@@ -203,7 +204,7 @@ fn an_adoption_that_was_cut_short_after_the_mark_is_finished() {
     assert_eq!((byte(&machine, &newest(&machine), 2), byte(&machine, &newest(&machine), 3)), (7, 3));
 }
 
-/// Nothing was committed yet, so that the folder looks like a half adoption; but its head is there.
+/// Nothing was committed yet, so the folder looks like half an adoption. But its head is there.
 #[test]
 fn an_id_that_was_lost_before_the_first_commit_is_told_of() {
     let folder = Folder::new();

@@ -22,17 +22,17 @@ use std::time::{Duration, Instant};
 /// The commits that the other machine makes after the one whose outcome is unknown.
 const LATER: u64 = 30;
 
-/// The `fs` coordinator, but it knows the newest head only, and can be told that somebody fenced the writer.
+/// The `fs` coordinator, but it knows only the newest head, and the test can make it believe that a writer was fenced.
 struct NewestOnly(FsCoordinator, &'static Fences);
 
-/// How often writers were fenced; and how often they will have been at the next swap.
+/// How often writers were fenced until now, and until the next swap.
 struct Fences {
     now: AtomicU64,
     next: AtomicU64,
 }
 
 static NONE: Fences = Fences { now: AtomicU64::new(0), next: AtomicU64::new(0) };
-/// Of the one database with the coordinator `fenced:`.
+/// For the one database with the coordinator `fenced:`.
 static FENCES: Fences = Fences { now: AtomicU64::new(0), next: AtomicU64::new(0) };
 
 fn newest_only(url: &str, _: DatabaseId, storage: &Arc<dyn Storage>) -> Result<Box<dyn Coordinator>, String> {
@@ -41,7 +41,7 @@ fn newest_only(url: &str, _: DatabaseId, storage: &Arc<dyn Storage>) -> Result<B
 }
 
 impl NewestOnly {
-    /// On `fs` the generation is the version; here each fence raised it by one more.
+    /// On `fs` the generation is the version. Here each fence raises it by one more.
     fn outside(&self, head: Head) -> Head {
         Head { generation: head.version.0 + self.1.now.load(Ordering::SeqCst), ..head }
     }
@@ -122,7 +122,7 @@ struct Scene {
     b: Arc<Database>,
 }
 
-/// Two machines; version 1 is there. The first one's storage fails as it is told.
+/// Two machines. Version 1 is committed, and the test makes calls of the first machine's storage fail.
 fn scene(coordinator: &str, clock: Clock) -> Scene {
     kinds::add("newest", newest_only);
     kinds::add("fenced", newest_only);
@@ -136,8 +136,8 @@ fn scene(coordinator: &str, clock: Clock) -> Scene {
 }
 
 impl Scene {
-    /// The first machine sends version 2, which never arrives, and learns nothing.
-    fn sends_in_vain(&self) {
+    /// The first machine sends version 2, which never arrives, and gets no answer.
+    fn sends_a_lost_commit(&self) {
         self.sends_version(Version(2));
     }
 
@@ -195,7 +195,7 @@ impl Scene {
 #[test]
 fn readers_share_one_answer_within_their_timeouts() {
     let scene = scene("fs:", Clock::real());
-    scene.sends_in_vain();
+    scene.sends_a_lost_commit();
     let began = Instant::now();
     let readers: Vec<_> = (0..12)
         .map(|n| {
@@ -221,32 +221,33 @@ fn readers_share_one_answer_within_their_timeouts() {
 #[test]
 fn on_fs_the_number_itself_answers() {
     let scene = scene("fs:", Clock::running());
-    scene.sends_in_vain();
+    scene.sends_a_lost_commit();
     scene.others_go_on();
-    // Not by way of the chain, on which a frame is damaged.
+    // The chain cannot answer, because a frame of it is damaged.
     scene.damage(Version(LATER / 2));
     scene.goes_on();
     assert_eq!(scene.refused(), [Version(2)]);
 }
 
 #[test]
-fn a_number_that_was_named_anew_answers_nothing() {
+fn a_number_that_was_named_again_answers_nothing() {
     let scene = scene("fs:", Clock::running());
-    scene.sends_in_vain();
+    scene.sends_a_lost_commit();
     scene.others_go_on();
-    // Collected from below. What is sent again now names the number anew: it is in no history.
+    // Garbage collection removes the lowest numbers. The swap that is sent again makes the name once more, and is in no
+    // history.
     for version in 0..LATER - 2 {
         std::fs::remove_file(scene.folder.inside(&format!("commits/{version}"))).unwrap();
     }
     scene.goes_on();
-    assert!(scene.folder.inside("commits/2").symlink_metadata().is_ok(), "it was named anew");
+    assert!(scene.folder.inside("commits/2").symlink_metadata().is_ok(), "the name was made again");
     assert_eq!(scene.refused(), [Version(2)]);
 }
 
 #[test]
 fn a_long_way_back_is_gone_in_several_steps() {
     let scene = scene("newest:", Clock::running());
-    scene.sends_in_vain();
+    scene.sends_a_lost_commit();
     scene.others_go_on();
     scene.storage.fail(Call::Read, Fault::Slow(100), u32::MAX);
     let mut steps = 0;
@@ -254,7 +255,7 @@ fn a_long_way_back_is_gone_in_several_steps() {
         let began = scene.a.now().monotonic;
         let read = scene.a.snapshot(Freshness::Transaction);
         let took = scene.a.now().monotonic - began;
-        // A second of asking; and then the newest version's own reads.
+        // It asks for a second, and then reads the newest version.
         assert!(took < Duration::from_millis(1700), "it took {took:?}");
         match read {
             Ok(snapshot) => break snapshot,
@@ -273,13 +274,13 @@ fn a_long_way_back_is_gone_in_several_steps() {
 }
 
 #[test]
-fn what_cannot_be_told_any_more_is_said_once_and_the_process_goes_on() {
+fn an_outcome_that_stays_unknown_is_reported_once_and_the_process_goes_on() {
     let scene = scene("newest:", Clock::running());
-    scene.sends_in_vain();
+    scene.sends_a_lost_commit();
     scene.others_go_on();
     scene.damage(Version(LATER / 2));
     scene.goes_on();
-    let trouble = scene.a.status().unwrap().trouble.expect("it is told");
+    let trouble = scene.a.status().unwrap().trouble.expect("the status reports it");
     assert!(trouble.contains("can no longer be determined"), "{trouble}");
     assert_eq!(scene.refused(), [], "it may be in the history");
 }
@@ -297,7 +298,7 @@ fn after_a_refusal_the_next_writer_here_asks_for_a_lease_of_its_own() {
     assert_eq!(commit(&scene.a, &[(1, 3)]).unwrap().version(), Version(2));
 }
 
-/// A database with a base of three pages, and a machine whose clock passes only while somebody waits.
+/// A database with a base of three pages, and a machine whose clock moves only while it waits.
 fn with_a_base() -> (Folder, Arc<Clock>, Arc<Database>) {
     let folder = Folder::new();
     write_plain(&folder.name(), 3);
@@ -311,14 +312,15 @@ fn with_a_base() -> (Folder, Arc<Clock>, Arc<Database>) {
 const LONG: Duration = Duration::from_secs(20 * 60);
 
 #[test]
-fn damage_is_told_as_damage_however_long_the_database_was_quiet() {
+fn damage_is_reported_as_damage_however_long_the_database_was_quiet() {
     let (folder, clock, database) = with_a_base();
     clock.pass(LONG);
     let snapshot = newest(&database);
     std::fs::remove_dir_all(folder.inside("bases")).unwrap();
     let error = database.read_page(&snapshot, PageNo(2)).expect_err("its file is gone");
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-    // The same for a reader whose version is the newest no more: what it needs cannot have been collected yet.
+    // The same for a reader whose version is no longer the newest, because what it needs cannot have been
+    // garbage-collected yet.
     commit(&folder.machine(), &[(1, 9)]).unwrap();
     assert_eq!(newest(&database).version(), Version(1));
     let error = database.read_page(&snapshot, PageNo(2)).expect_err("its file is gone");
@@ -329,7 +331,7 @@ fn damage_is_told_as_damage_however_long_the_database_was_quiet() {
 }
 
 #[test]
-fn a_request_that_lasts_reads_nothing_that_could_be_collected_under_it() {
+fn a_long_request_reads_nothing_that_could_be_garbage_collected_under_it() {
     let (folder, clock, database) = with_a_base();
     let request = database.now();
     let read = || database.snapshot(Freshness::Since(request)).unwrap().version();
@@ -348,7 +350,7 @@ fn after_a_panic_in_a_publication_its_outcome_is_unknown_and_settled() {
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
     let snapshot = newest(&scene.a);
     assert_eq!((snapshot.version(), byte(&scene.a, &snapshot, 1)), (Version(2), 2));
-    // A panic of the thread that settles leaves it to the next one.
+    // If the thread that settles panics, the next one settles.
     scene.sends_version(Version(3));
     scene.storage.heal();
     scene.storage.fail(Call::Publish, Fault::Panics, 1);

@@ -1,4 +1,5 @@
-//! Numbers of versions that were collected, and that somebody who slept names anew: they mislead nobody.
+//! A process that slept makes the name of a version that was garbage-collected. No reader and no writer is misled by
+//! it.
 
 mod common;
 
@@ -10,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// What garbage collection will do: the names of old versions go. Their records.
+/// Removes the names of old versions, as garbage collection will. Returns their records.
 fn collect(folder: &Folder, versions: RangeInclusive<u64>) -> Vec<PathBuf> {
     versions
         .map(|number| {
@@ -22,7 +23,7 @@ fn collect(folder: &Folder, versions: RangeInclusive<u64>) -> Vec<PathBuf> {
         .collect()
 }
 
-fn name_anew(folder: &Folder, number: u64, record: &Path) {
+fn name_again(folder: &Folder, number: u64, record: &Path) {
     symlink(record, folder.inside(&format!("commits/{number}"))).unwrap();
 }
 
@@ -34,22 +35,22 @@ fn a_reader_whose_own_number_came_back_sees_the_newest() {
     assert_eq!(newest(&b).version(), Version(3));
     (4..=8).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
     let records = collect(&folder, 0..=6);
-    // The very same publication, carried out once more.
-    name_anew(&folder, 3, &records[3]);
+    // The very same publication is carried out once more.
+    name_again(&folder, 3, &records[3]);
     assert_eq!(newest(&b).version(), Version(8));
-    // Nor does a neighbour that came back with it prove anything.
+    // A neighbour that came back with it proves nothing either.
     let c = folder.machine();
     assert_eq!(newest(&c).version(), Version(8));
     (9..=12).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
     fs::remove_file(folder.inside("commits/3")).unwrap();
     let records = collect(&folder, 7..=10);
-    name_anew(&folder, 7, &records[0]);
-    name_anew(&folder, 8, &records[1]);
+    name_again(&folder, 7, &records[0]);
+    name_again(&folder, 8, &records[1]);
     assert_eq!(newest(&c).version(), Version(12));
 }
 
 #[test]
-fn a_writer_whose_numbers_were_collected_is_refused() {
+fn a_writer_whose_numbers_were_garbage_collected_is_refused() {
     let folder = Folder::new();
     let (a, b) = (folder.machine(), folder.machine());
     (1..=3).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
@@ -57,8 +58,8 @@ fn a_writer_whose_numbers_were_collected_is_refused() {
     let mut frozen = a.begin(PATIENCE).unwrap();
     (4..=8).for_each(|n| drop(commit(&b, &[(1, n)]).unwrap()));
     let records = collect(&folder, 0..=6);
-    name_anew(&folder, 3, &records[3]);
-    // Its number is free, and the one before it is there: it is not the one that was there.
+    name_again(&folder, 3, &records[3]);
+    // Its number is free, and the one before it exists, but is not the file that it was.
     frozen.write_page(page_size(), PageNo(1), &[9; 4096]).unwrap();
     let error = frozen.commit(1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Superseded, "{error}");
@@ -76,7 +77,7 @@ fn a_hint_whose_number_came_back_is_no_hint() {
     let a = folder.machine();
     (1..=8).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
     let records = collect(&folder, 0..=6);
-    name_anew(&folder, 5, &records[5]);
+    name_again(&folder, 5, &records[5]);
     let head: seawall::format::head::Head = records[5].to_str().unwrap().parse().unwrap();
     fs::write(folder.inside("high"), High::of(&head).to_string()).unwrap();
     assert_eq!(folder.machine().newest_known().version(), Version(8));

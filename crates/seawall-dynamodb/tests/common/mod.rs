@@ -10,7 +10,8 @@ use seawall_dynamodb::{admin, sdk};
 use std::io::Write;
 use std::sync::OnceLock;
 
-/// The URL of a table, made when it is first asked for. `None`, said loudly, where there is no DynamoDB Local.
+/// The URL of a table, which is made when it is first needed. `None`, after a message on the terminal, if there is no
+/// DynamoDB Local.
 pub fn url() -> Option<&'static str> {
     static URL: OnceLock<Option<String>> = OnceLock::new();
     URL.get_or_init(|| {

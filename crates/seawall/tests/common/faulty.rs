@@ -1,4 +1,5 @@
-//! A storage on which chosen calls fail, before or after they took effect, and time passes without waiting.
+//! A storage on which the test makes chosen calls fail, before or after they took effect. Its clock can move without
+//! waiting.
 
 use seawall::Moment;
 use seawall::Version;
@@ -33,17 +34,18 @@ pub enum Call {
     Scratch,
 }
 
-/// How it fails: with this error number, having taken effect or not (`Torn`: having appended only the first half).
+/// How a call fails: with this error number, after it took effect or before (`Torn`: after it appended only the first
+/// half).
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     Before(i32),
     After(i32),
     Torn(i32),
-    /// It does not fail: it takes so many milliseconds of the storage's clock.
+    /// It does not fail, but takes this many milliseconds of the storage's clock.
     Slow(u64),
-    /// It does not fail: it waits until [`Faulty::heal`].
+    /// It does not fail, but waits until [`Faulty::heal`].
     Hangs,
-    /// A bug: it panics.
+    /// It panics, as a bug would make it.
     Panics,
 }
 
@@ -61,11 +63,10 @@ struct Plan {
     later: HashMap<Call, (u32, Fault)>,
 }
 
-/// A clock that waiting moves on at once; machines can share one.
+/// A clock that waiting moves on at once. Machines can share one.
 pub struct Clock {
     passed: Mutex<Duration>,
-    /// Whether real time moves it as well. Otherwise what happens is the same each time: each look at it takes a
-    /// microsecond.
+    /// Whether real time moves it as well. Otherwise each look at it takes a microsecond, and every run is the same.
     runs: bool,
     /// Whether waiting takes its real time, too.
     waits: bool,
@@ -98,11 +99,11 @@ impl Clock {
     }
 }
 
-/// What a file server shows of `commits/`: times. Machines behind it share one.
+/// The times that a file server shows of `commits/`. Machines behind one server share them.
 pub struct Server {
     /// Nanoseconds of its clock between a version's name and the next one's.
     apart: i128,
-    /// When the folder has changed last.
+    /// When the folder last changed.
     changed: Mutex<i128>,
 }
 
@@ -115,7 +116,7 @@ impl Server {
         1_000 * QUIESCED + i128::from(version.0) * self.apart
     }
 
-    /// The folder changes, long after its newest name was made: something is being made there, or was removed.
+    /// The folder changes long after its newest name was made, as if a name was being made or removed there.
     pub fn change(&self) {
         *self.changed.lock().unwrap() = 1_000_000 * QUIESCED;
     }
@@ -151,12 +152,12 @@ impl Faulty {
         Faulty { server: Some(server.clone()), ..Faulty::new(name) }
     }
 
-    /// The next `times` calls of this kind fail so.
+    /// Makes the next `times` calls of this kind fail in this way.
     pub fn fail(&self, call: Call, fault: Fault, times: u32) {
         self.plan.lock().unwrap().faults.insert(call, (fault, times));
     }
 
-    /// The call of this kind fails so that comes after `passed` others.
+    /// Lets `passed` calls of this kind pass, and makes the next one fail in this way.
     pub fn fail_later(&self, call: Call, fault: Fault, passed: u32) {
         self.plan.lock().unwrap().later.insert(call, (passed, fault));
     }
@@ -179,7 +180,7 @@ impl Faulty {
     }
 }
 
-/// The fault that strikes the next call of this kind; it is used up.
+/// Takes the fault that strikes the next call of this kind.
 fn fault(plan: &Mutex<Plan>, call: Call) -> Option<Fault> {
     let hangs = || matches!(plan.lock().unwrap().faults.get(&call), Some((Fault::Hangs, _)));
     while hangs() {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Stands for stock SQLite: no journal, no locks; one test is the only one at work.
+/// Stands for stock SQLite, without a journal and without locks, because no other program uses a test's file.
 pub struct PlainFile;
 
 struct Held(File);
@@ -54,11 +54,12 @@ pub fn page_size() -> PageSize {
     PageSize::new(4096).unwrap()
 }
 
-/// A folder of its own for each test, gone afterwards.
+/// A folder of its own for each test, removed afterwards.
 pub struct Folder(tempfile::TempDir);
 
 impl Folder {
-    /// In memory where that can be had: thousands of commits, and what a disk does is tested elsewhere.
+    /// In memory if the machine has such a file system, because tests make thousands of commits. What a disk does is
+    /// tested elsewhere.
     pub fn new() -> Folder {
         let chosen = std::env::var_os("TMPDIR").map(PathBuf::from).unwrap_or("/dev/shm".into());
         Folder(tempfile::tempdir_in(chosen).or_else(|_| tempfile::tempdir()).unwrap())
@@ -86,7 +87,7 @@ impl Folder {
         Database::on(storage, &self.name(), Access::Create, options, &PlainFile)
     }
 
-    /// The only segment, when there is one.
+    /// The only segment, where there is one.
     pub fn segment(&self) -> PathBuf {
         let mut segments: Vec<_> =
             fs::read_dir(self.inside("segments")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -150,7 +151,7 @@ pub fn frames(folder: &Folder) -> Vec<(Kind, Digest, Vec<u8>)> {
     found
 }
 
-/// What the segments' marks say of commits of that fate.
+/// The marks of this fate in all segments.
 pub fn marks(folder: &Folder, fate: Fate) -> Vec<Mark> {
     let marks = frames(folder).into_iter().filter(|(kind, ..)| *kind == Kind::Mark);
     marks.map(|(_, _, payload)| Mark::decode(&payload).unwrap()).filter(|mark| mark.fate == fate).collect()

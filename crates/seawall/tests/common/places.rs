@@ -1,5 +1,4 @@
-//! What lies in and beside a database's folder, for the tests of it: who made it, what is in it, something else in its
-//! place.
+//! For tests of what lies in and beside a database's folder: lists it, reads it, and puts something else in its place.
 
 use super::{Folder, byte, newest};
 use seawall::ports::storage::os::OsStorage;
