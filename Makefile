@@ -75,7 +75,7 @@ sim: ## many simulated machines, every fault: 10 million steps (SEEDS=330, STEPS
 mutants: ## the engine, broken in one place at a time, in the simulator: which check catches it, after how many steps
 	cargo run --locked --quiet -p seawall-sim --features mutations -- --mutants
 
-fuzz: ## ten minutes of each fuzz target (SECONDS=60, TARGET=one; KEEP=1: what it reached anew stays in fuzz/corpus)
+fuzz: ## ten minutes of each fuzz target (SECONDS=60, TARGET=one; KEEP=1: new inputs stay in fuzz/corpus)
 	cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 	KEEP=$(KEEP) fuzz/run.sh $(or $(SECONDS),600) $(TARGET)
 

@@ -168,8 +168,8 @@ def alone(folder: Path, what: str, peer: Peer) -> float:
         with contextlib.closing(peer.connect(path)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
     command = [sys.executable, str(Path(__file__).with_name("alone.py")), what, peer.name, str(path)]
-    told: float = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return told
+    seconds: float = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return seconds
 
 
 def table(folder: Path, peer: Peer) -> Path:

@@ -159,17 +159,17 @@ class Bench:
         processes = self.processes[engine.name][:count]
         votes = "Choice.objects.get(pk=1).votes"
         had, before = processes[0].do(votes), self.cost()
-        told = together([(process, f"visits('/vote/0/', {WRITING})") for process in processes])
+        results = together([(process, f"visits('/vote/0/', {WRITING})") for process in processes])
         time.sleep(PAUSE)
         after, has = self.cost(), processes[0].do(votes)
-        times = [taken for one in told for taken in one["times"]]
-        failed = sum((Counter(one["failures"]) for one in told), Counter[str]())
+        times = [taken for one in results for taken in one["times"]]
+        failed = sum((Counter(one["failures"]) for one in results), Counter[str]())
         errors = ", ".join(f"{count} {name}" for name, count in failed.items()) or "no error"
         lost = len(times) - (has - had)
         if engine is SEAWALL and (failed or lost):
             row.broken.append(f"{errors}, {lost} lost")
         row.notes[engine.name] = (
-            f"{percentiles(times)}; longest wait {max(one['longest_wait'] for one in told):.1f} s; {errors};"
+            f"{percentiles(times)}; longest wait {max(one['longest_wait'] for one in results):.1f} s; {errors};"
             f" {lost} lost; {(after - before).each(len(times))}"
         )
         return len(times) / WRITING
@@ -180,10 +180,10 @@ class Bench:
         reading = [(reader, f"visits('/page/0/', {READING})") for reader in readers]
         quiet = [taken for one in together(reading) for taken in one["times"]]
         before = self.cost()
-        *told, written = together([*reading, (writer, f"visits('/vote/0/', {READING})")])
+        *results, written = together([*reading, (writer, f"visits('/vote/0/', {READING})")])
         cost = self.cost() - before
-        times = [taken for one in told for taken in one["times"]]
-        failed = sum(sum(one["failures"].values()) for one in told)
+        times = [taken for one in results for taken in one["times"]]
+        failed = sum(sum(one["failures"].values()) for one in results)
         slow.add(engine, percentile(times, 99))
         slow.notes[engine.name] = f"without the writer {percentile(quiet, 99):.0f} ms"
         row.notes[engine.name] = (

@@ -90,7 +90,7 @@ def layer(wheel: Path, architecture: str, folder: Path) -> None:
             invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
         )
     else:
-        print(f"Not compiled to bytecode, for this is not Python {version}: each cold start will do that anew.")
+        print(f"Not compiled to bytecode, because this is not Python {version}. Each cold start will compile it again.")
 
 
 def check(library: Path) -> None:

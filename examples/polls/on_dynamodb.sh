@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The demo, ordered by the DynamoDB Local that tests/dynamodb/local.py runs beside it. That one forgets its tables when it ends, and a
-# database without its head is lost: so this one is made anew each time.
+# database without its head is lost: so this one is made new each time.
 set -euo pipefail
 : "${SEAWALL_DYNAMODB_ENDPOINT:?there is no DynamoDB Local: it needs Java and Maven}"
 folder=$(mktemp -d)

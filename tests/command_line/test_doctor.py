@@ -1,4 +1,4 @@
-"""`seawall doctor` and `init`: all that can be found wrong is provoked, on real parts, and comes with its remedy."""
+"""`seawall doctor` and `init`: the tests cause each problem for real. The report names it and its remedy."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def doctor(name: Path) -> Doctor:
 
     def doctor(*arguments: str, path: Path = name, **environment: str) -> Findings:
         done = run("doctor", path, "--json", *arguments, **environment)
-        told = json.loads(done.stdout)
-        wrong = [finding for finding in told["findings"] if finding["state"] == "problem"]
-        assert told["problems"] == len(wrong)
+        report = json.loads(done.stdout)
+        wrong = [finding for finding in report["findings"] if finding["state"] == "problem"]
+        assert report["problems"] == len(wrong)
         assert done.returncode == (1 if wrong else 0), done.stderr
         assert all(finding["remedy"] for finding in wrong)
-        assert all(finding.keys() <= {"check", "state", "text", "remedy"} for finding in told["findings"])
-        return {finding["check"]: finding for finding in told["findings"]}
+        assert all(finding.keys() <= {"check", "state", "text", "remedy"} for finding in report["findings"])
+        return {finding["check"]: finding for finding in report["findings"]}
 
     return doctor
 
@@ -245,7 +245,7 @@ def test_it_is_far_away(look: Doctor, proxy: Proxy) -> None:
     assert "region" in found["latency"]["remedy"]
 
 
-def test_nobody_answers(look: Doctor, proxy: Proxy) -> None:
+def test_no_server_answers(look: Doctor, proxy: Proxy) -> None:
     with proxy:
         pass
     found = look()

@@ -137,7 +137,7 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     assert "the right to write" in done.stdout
 
 
-# Whoever reads, or interrupts.
+# Readers that go away, and interrupts.
 
 
 @pytest.mark.parametrize("arguments", [["doctor", "db.sqlite3"], ["doctor", "db.sqlite3", "--json"], ["--help"]])
@@ -213,7 +213,7 @@ def test_no_credentials(proxy: Proxy, url: str, tmp_path: Path) -> None:
     assert not proxy.requests()
 
 
-def test_nobody_answers(proxy: Proxy, url: str, tmp_path: Path) -> None:
+def test_no_server_answers(proxy: Proxy, url: str, tmp_path: Path) -> None:
     with proxy.fault(faults.lost, times=None):
         found = look(tmp_path / "db.sqlite3", "--coordinator", url)
     assert problems(found) == {"endpoint"}
@@ -261,15 +261,15 @@ def test_what_a_server_says_is_one_short_line(proxy: Proxy, url: str, tmp_path: 
 
     with proxy.fault(rude, times=None):
         done = run("doctor", tmp_path / "db.sqlite3", "--coordinator", url)
-        with pytest.raises(seawall.SeawallError) as told:
+        with pytest.raises(seawall.SeawallError) as raised:
             seawall.connect(tmp_path / "db.sqlite3", coordinator=url).execute("SELECT * FROM sqlite_schema")
     assert done.returncode == 1
-    for text in (*done.stdout.splitlines(), str(told.value)):
+    for text in (*done.stdout.splitlines(), str(raised.value)):
         assert text.isprintable() and len(text) < 1500, text
     assert r"\u{1b}[31m\nok" in done.stdout
 
 
-def test_a_lease_that_somebody_wrote(url: str, dynamodb: str, table: str, tmp_path: Path) -> None:
+def test_a_lease_that_another_program_wrote(url: str, dynamodb: str, table: str, tmp_path: Path) -> None:
     name = tmp_path / "db.sqlite3"
     seawall.connect(name, coordinator=url).execute("PRAGMA seawall_version")
     key = {"pk": {"S": f"seawall#{seawall.status(name, coordinator=url).database}"}}
@@ -284,7 +284,7 @@ def test_a_lease_that_somebody_wrote(url: str, dynamodb: str, table: str, tmp_pa
     assert head["state"] == "note"
     assert "does not say when it ends" in head["text"] and r"\u{1b}]0;root\u{7}\nokxxx" in head["text"]
     assert len(head["text"]) < 1000
-    # Whoever watched it for a whole lease goes ahead.
+    # A writer that has watched it for a whole lease takes it over.
     connection = seawall.connect(name, coordinator=url, lease=0.5, timeout=10, isolation_level=None)
     connection.execute("CREATE TABLE t (x)")
     connection.close()

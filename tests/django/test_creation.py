@@ -81,7 +81,7 @@ class Project:
         self.folder = folder
 
     def test(self, *options: str, start_method: str = "fork") -> subprocess.CompletedProcess[str]:
-        """Run `manage.py test`; nobody is there to answer its questions."""
+        """Run `manage.py test`, without input to answer its questions."""
         program = (
             "import multiprocessing, sys; from django.core.management import execute_from_command_line;"
             f"multiprocessing.set_start_method({start_method!r});"

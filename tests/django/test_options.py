@@ -112,7 +112,7 @@ def test_the_folder_for_the_cache() -> None:
 
 @pytest.mark.parametrize("value", ["redis://user:sesame@host", "user:sesame@host", "dynamodb//:sesame@x"])
 def test_a_wrong_coordinator_s_password_is_not_told(value: str) -> None:
-    with pytest.raises(ImproperlyConfigured) as told:
+    with pytest.raises(ImproperlyConfigured) as raised:
         Options.of({"OPTIONS": {"coordinator": value}})
-    assert "names no coordinator" in str(told.value)
-    assert "sesame" not in str(told.value)
+    assert "names no coordinator" in str(raised.value)
+    assert "sesame" not in str(raised.value)

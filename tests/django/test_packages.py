@@ -1,4 +1,4 @@
-"""Other packages that go by ENGINE: what they are told, and what they do then."""
+"""Other packages that decide by ENGINE: which one they see, and what they do then."""
 
 import json
 import subprocess

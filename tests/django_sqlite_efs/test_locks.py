@@ -47,7 +47,7 @@ def read(sql: str) -> str:
 
 
 def refused(process: Application, step: str) -> None:
-    """It is told that the database is busy."""
+    """The step fails because the database is busy."""
     with pytest.raises(Failed) as busy:
         process.do(step)
     assert "DatabaseBusy" in busy.value.kinds

@@ -23,12 +23,12 @@ from .test_locks import PAST_THE_BACKEND, holder, refused
 INTEGRITY = "connection.cursor().execute('PRAGMA integrity_check').fetchall()"
 DATABASE = "__import__('seawall').status(connection.settings_dict['NAME'], coordinator={!r}).database"
 VOTE_UNTIL_REFUSED = f"""
-counted, told = 0, None
-while told is None:
+counted, error_name = 0, None
+while error_name is None:
     try:
         counted += {VOTE}
     except Exception as error:
-        told = type(error).__name__
+        error_name = type(error).__name__
     time.sleep(0.005)
 """
 
@@ -124,7 +124,7 @@ def test_no_vote_is_lost_on_the_way(seed: Site, moved: Site) -> None:
     for process in old:
         process.answer()
     counted = [process.do("counted") for process in old]
-    assert [process.do("told") for process in old] == ["DatabaseBusy", "DatabaseBusy"]
+    assert [process.do("error_name") for process in old] == ["DatabaseBusy", "DatabaseBusy"]
     assert new[0].do(VOTES) == new[1].do(VOTES) == [sum(counted) + 40, 0]
 
 

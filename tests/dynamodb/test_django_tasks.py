@@ -136,7 +136,7 @@ def test_what_an_idle_worker_costs(
 
 
 def test_workers_share_a_queue(shared: Shared, tmp_path: Path) -> None:
-    """Who finds, when it claims a task, that another was faster, is refused, and looks again."""
+    """A worker that finds, when it claims a task, that another was faster, is refused, and looks again."""
     project = Project(shared, tmp_path, DEFERRED)
     project.run("-m", "django", "migrate", "--verbosity=0")
     tasks = [f"task{number:02}" for number in range(20)]

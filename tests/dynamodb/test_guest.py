@@ -43,7 +43,7 @@ def test_others_go_on_while_credentials_are_read_anew(
     reader = shared.connect(check_same_thread=False)
     reader.execute("SELECT * FROM t").fetchall()
     time.sleep(0.2)
-    # Who reads the settings waits until somebody writes there.
+    # The settings are a FIFO: a process that reads them waits until another one writes.
     settings = tmp_path / "settings"
     os.mkfifo(settings)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(settings))
@@ -64,7 +64,7 @@ def test_others_go_on_while_credentials_are_read_anew(
         deadline = time.monotonic() + 20
         while thread.is_alive() and time.monotonic() < deadline:
             with suppress(OSError):
-                # There is an error where nobody waits to read.
+                # Opening it fails as long as no process waits to read.
                 os.close(os.open(settings, os.O_WRONLY | os.O_NONBLOCK))
             thread.join(0.05)
 

@@ -142,7 +142,7 @@ def test_an_item_that_is_gone_is_a_lost_head(shared: Shared) -> None:
     for statement in ("SELECT * FROM t", "INSERT INTO t VALUES (1)"):
         with pytest.raises(seawall.CannotOpen, match=r"the head is lost.*seawall recover"):
             connection.execute(statement)
-    assert all(not item["pk"]["S"].startswith("seawall#") for item in shared.items()), "nobody makes it anew"
+    assert all(not item["pk"]["S"].startswith("seawall#") for item in shared.items()), "no process makes a new one"
 
 
 def test_an_item_that_was_set_back_is_refused(shared: Shared) -> None:

@@ -20,7 +20,7 @@ def write_as_a_child(shared: Shared, inherited: seawall.Connection) -> int:
     try:
         for connection in (inherited, shared.connect()):
             connection.execute("INSERT INTO t VALUES (?)", (os.getpid(),))
-            # Whoever ends without closing leaves others waiting, till the lease runs out.
+            # A process that ends without closing leaves others waiting until its lease runs out.
             connection.close()
     except Exception:
         traceback.print_exc()
@@ -83,13 +83,13 @@ def test_many_threads_write_and_read(shared: Shared) -> None:
 
 
 def test_the_first_request_after_dead_connections(shared: Shared) -> None:
-    """As after a freeze: every connection is dead, and nobody says so."""
+    """As after a freeze: every connection is dead, without a sign of it."""
     connection = shared.connect()
     connection.execute("CREATE TABLE t (x)")
     assert shared.proxy.black_hole() > 0
     began = time.monotonic()
     connection.execute("INSERT INTO t VALUES (1)")
-    assert time.monotonic() - began < 2, "one answer is waited for in vain, then a new connection is made"
+    assert time.monotonic() - began < 2, "one answer does not come in time, and then a new connection is made"
     # Idle for longer than a connection is trusted: no request waits on a dead one. The client may have closed it.
     time.sleep(5.2)
     shared.proxy.black_hole()

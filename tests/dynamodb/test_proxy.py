@@ -135,7 +135,7 @@ def test_no_answer(place: Place, fault: Fault, error: type[Exception], value: in
 def test_late(place: Place) -> None:
     with place.proxy.fault(faults.late(0.3)), pytest.raises(botocore.ConnectionClosedError):
         place.add()
-    assert place.value() == 0, "the client was told of a failure"
+    assert place.value() == 0, "the client saw a failure"
     wait_for(1, place)
 
 

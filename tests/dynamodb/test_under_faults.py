@@ -70,7 +70,7 @@ class Bank:
         clerks = [run("clerk", self.name, log, self.stop, SEED, number) for number, log in enumerate(self.logs)]
         auditor = run("auditor", self.name, self.audit, self.stop, *self.logs)
         try:
-            self._wait_for_everybody()
+            self._wait_for_all()
             self.proxy.reset()
             meanwhile()
         finally:
@@ -79,8 +79,8 @@ class Bank:
             finish(process)
         return close_books(self.name, self.url, self.logs, [self.audit], self.opened)
 
-    def _wait_for_everybody(self) -> None:
-        """Let every process do something first: faults are for those at work."""
+    def _wait_for_all(self) -> None:
+        """Wait until every process has done something, so that faults meet processes at work."""
         until = time.monotonic() + 30
         while not all(any(True for _ in read(log)) for log in [*self.logs, self.audit]):
             assert time.monotonic() < until, "the bank does not open"
@@ -147,6 +147,6 @@ def test_an_outage_longer_than_the_budget_leaves_unknowns_that_are_settled(
         books.failures
     )
     for log in bank.logs:
-        told = [fact["what"] for fact in read(log)]
-        if "unknown" in told:
-            assert "acknowledged" in told[told.index("unknown") :], "it was settled, and work went on"
+        facts = [fact["what"] for fact in read(log)]
+        if "unknown" in facts:
+            assert "acknowledged" in facts[facts.index("unknown") :], "it was settled, and work went on"

@@ -48,9 +48,9 @@ def test_a_writer_frozen_while_others_commit_is_told_that_nothing_was_written(na
     other.execute("UPDATE entry SET text = 'other' WHERE id = 1")
     assert time.monotonic() - began >= LEASE, "the lease was respected while it lasted"
     hand.thaw()
-    told = hand.do("COMMIT")
-    assert (told["error"], told["code"]) == ("Superseded", "SQLITE_BUSY_SNAPSHOT")
-    assert "Nothing was written" in told["text"]
+    answer = hand.do("COMMIT")
+    assert (answer["error"], answer["code"]) == ("Superseded", "SQLITE_BUSY_SNAPSHOT")
+    assert "Nothing was written" in answer["text"]
     assert other.execute("SELECT text FROM entry WHERE id = 1").fetchone() == ("other",)
     # It knows the truth at once, and its next attempt goes through.
     assert hand.do("SELECT text FROM entry WHERE id = 1") == [["other"]]
@@ -58,7 +58,7 @@ def test_a_writer_frozen_while_others_commit_is_told_that_nothing_was_written(na
     assert other.execute("SELECT text FROM entry WHERE id = 1").fetchone() == ("again",)
 
 
-def test_a_writer_frozen_while_nobody_commits_still_commits(name: Path, hand: Hand) -> None:
+def test_a_writer_frozen_while_no_other_commits_still_commits(name: Path, hand: Hand) -> None:
     assert hand.do("BEGIN IMMEDIATE") == []
     assert hand.do("UPDATE entry SET text = 'patient' WHERE id = 1") == []
     hand.freeze()
@@ -75,7 +75,7 @@ def count(name: Path) -> seawall.Counts:
 COMMITS = 100
 READING = 5.0
 COUNTING = 2
-"""Metadata calls: to tell the counts, NAME and `id` are looked at."""
+"""Metadata calls, because asking for the counts looks at NAME and `id`."""
 
 
 def look(connection: sqlite3.Connection) -> tuple[int, int, int]:
@@ -154,7 +154,7 @@ def test_readers_and_writers_do_not_wait_for_each_other(
             )
     assert views == {view}, "the reader's view does not move"
     assert later[0] == view[0] + COMMITS and later[2] != view[2], "and the next one has all hundred"
-    # Who waits for another asks again and again: neither makes one operation more than it does alone.
+    # A process that waits asks again and again. Neither makes one operation more than it does alone.
     assert within_budget(writing_alone) and within_budget(writing), (writing_alone, writing)
     nothing = (0, 0, COUNTING)
     assert (reading_alone.coordinator, reading_alone.reads, reading_alone.metadata) == nothing, reading_alone

@@ -70,7 +70,7 @@ def ms(seconds: float) -> str:
 def test_cold_start(site: Site, report: Report) -> None:
     site.proxy.reset()
     with site.instance() as instance:
-        assert requests(site) == {}, "importing asks nobody"
+        assert requests(site) == {}, "importing sends no request"
         page = Browser().get(instance, "/polls/")
         cold = instance.seconds
         assert page.status == 200
@@ -145,7 +145,7 @@ def test_two_instances_vote_at_once(site: Site, report: Report) -> None:
 
 
 def test_frozen_the_moment_it_answered(site: Site, report: Report) -> None:
-    """What an instance would do in the background comes too late: nobody may have to wait for it."""
+    """A frozen instance does nothing in the background, so no other instance may have to wait for that."""
     browser = Browser()
     with site.instance() as first, site.instance() as second:
         choice = browser.open(first, QUESTION)[0]
@@ -172,9 +172,9 @@ for choice in Choice.objects.filter(question_id=2):
         choice = browser.open(other, QUESTION)[0]
         site.proxy.reset()
         manage.invoke({"command": ["shell", "--command", save_all]})
-        told = f"a command of several commits {ms(manage.seconds)}, {requests(site)}"
+        text = f"a command of several commits {ms(manage.seconds)}, {requests(site)}"
         browser.vote(other, QUESTION, choice)
-    report(f"{told}; another instance's vote right after it {ms(other.seconds)}")
+    report(f"{text}; another instance's vote right after it {ms(other.seconds)}")
     assert other.seconds < 1, "less than a lease"
 
 
@@ -188,7 +188,7 @@ for choice in Choice.objects.filter(question_id=2):
     ],
 )
 def test_frozen_in_the_middle_of_a_vote(site: Site, report: Report, where: str, statuses: set[int]) -> None:
-    """Past its lease, while another one votes: it is told what became of its own vote, and no other is touched."""
+    """Past its lease, while another one votes. Its answer about its own vote is true, and no other is touched."""
     browser = Browser()
     other_has_voted = threading.Event()
 
@@ -225,7 +225,7 @@ def test_frozen_in_the_middle_of_a_vote(site: Site, report: Report, where: str, 
         assert browser.votes(other, QUESTION) == before + 1 + (status == 302)
         assert browser.vote(sleeper, QUESTION, choice).status == 302, "the instance goes on"
         assert browser.votes(other, QUESTION) == before + 2 + (status == 302)
-    report(f"frozen {where}: told {status}; the other's vote took {ms(waited)}, with a lease of {LEASE:g} s")
+    report(f"frozen {where}: answer {status}; the other's vote took {ms(waited)}, with a lease of {LEASE:g} s")
 
 
 def test_frozen_inside_a_transaction(site: Site, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""What Amazon's own transform makes of template.yaml is a template that CloudFormation takes, as far as can be told."""
+"""What Amazon's own transform makes of template.yaml is a template that CloudFormation takes, as far as tests can show."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from nfs import guest
 
 TIMES = 5
 REST = 1.3
-"""Seconds, after which whatever the last operation left to the background is done."""
+"""Seconds after which the background has finished what the last operation left to it."""
 HERE, THERE = 1, 2
 QUESTIONS = 200
 READ = "SELECT text, votes FROM choice WHERE question = 7"
@@ -55,7 +55,7 @@ class Row:
 
 
 class Setting:
-    """One database, in use on two clients: it was a plain one, `old` included; `new` has come since."""
+    """One database, in use on two clients. It was a plain file with the table `old`; the table `new` came later."""
 
     def __init__(self, engine: str, folder: Path) -> None:
         self.engine = engine
@@ -87,7 +87,7 @@ class Setting:
         return self.ask(worker, "open", *statements)
 
     def elsewhere(self, commits: int) -> None:
-        """So many commits on the other client, all of which the first has yet to learn of."""
+        """Make this many commits on the other client, which the first does not know of yet."""
         for _ in range(commits):
             self.open(self.there, ELSEWHERE)
 
@@ -135,7 +135,7 @@ def with_cold_kernel(statement: str) -> Callable[[Setting], dict[str, Any]]:
 
 
 CHANGED = (
-    "the folder has changed, so the kernel asks anew whether it may be entered (ACCESS) and whether the known"
+    "the folder has changed, so the kernel asks again whether it may be entered (ACCESS) and whether the known"
     " version is still there (LOOKUP); each record is a symlink: LOOKUP and READLINK"
 )
 OPENED = (
@@ -151,7 +151,7 @@ ROWS = [
         20,
         read_after(5),
         "the same; and up to eight names are looked up at once and waited for once, but here each counts; a second"
-        " GETATTR makes sure that nothing was collected meanwhile",
+        " GETATTR makes sure that nothing was garbage-collected meanwhile",
     ),
     Row("SELECT, 100 commits elsewhere", "1 C + 1 R + 6 M", 55, read_after(100), "the same"),
     Row(
@@ -175,7 +175,7 @@ ROWS = [
         3,
         insert_again,
         "whether the version before is still there is answered from the kernel's cache, which the answer to SYMLINK"
-        " keeps valid if nobody else changed the folder. In the same tick of the server's clock as the commit before"
+        " keeps valid if no other client changed the folder. In the same tick of the server's clock as the last commit"
         " (here 10 ms) the folder's time is set back (SETATTR). Where there are more, the turn was over",
     ),
     Row("INSERT, one commit elsewhere", "3 C + 1 R + 1 W + 2 M", 10, insert_after_another, CHANGED),
@@ -212,21 +212,21 @@ ROWS = [
 ]
 
 
-def typical(told: list[dict[str, Any]]) -> dict[str, Any]:
-    """The measurement with the median number of calls; and how many there were at least and at most."""
-    told.sort(key=lambda one: sum(one["calls"].values()))
-    totals = [sum(one["calls"].values()) for one in told]
-    middle = told[len(told) // 2]
-    ms = statistics.median(one["ms"] for one in told)
+def typical(measured: list[dict[str, Any]]) -> dict[str, Any]:
+    """The measurement with the median number of calls, with the least and the largest number."""
+    measured.sort(key=lambda one: sum(one["calls"].values()))
+    totals = [sum(one["calls"].values()) for one in measured]
+    middle = measured[len(measured) // 2]
+    ms = statistics.median(one["ms"] for one in measured)
     return {"calls": middle["calls"], "counts": middle["counts"], "least": totals[0], "most": totals[-1], "ms": ms}
 
 
 def measure(row: Row, setting: Setting) -> dict[str, Any]:
-    told = []
+    measured = []
     for _ in range(TIMES):
         setting.rest()
-        told.append(row.do(setting))
-    return typical(told)
+        measured.append(row.do(setting))
+    return typical(measured)
 
 
 def main(results: str) -> None:

@@ -109,7 +109,7 @@ def main(seconds: str, results: str) -> None:
     def start(client: int, *arguments: object) -> subprocess.Popen[str]:
         return subprocess.Popen(guest.command(client, "early", *arguments), stdout=subprocess.PIPE, text=True)
 
-    def told(processes: list[subprocess.Popen[str]]) -> Counter[str]:
+    def results_of(processes: list[subprocess.Popen[str]]) -> Counter[str]:
         texts = [process.communicate()[0] for process in processes]
         assert not any(process.returncode for process in processes)
         return sum((Counter(json.loads(text)) for text in texts), Counter())
@@ -126,7 +126,7 @@ def main(seconds: str, results: str) -> None:
         time.sleep(float(seconds))
         set_back = (guest.calls(guest.keeper(READER)) - before)["SETATTR"]
         Shared(str(shared)).end()
-        seawall, alone = told(readers), told(plains)
+        seawall, alone = results_of(readers), results_of(plains)
         assert not any(process.wait() for process in [writer, *loads])
     commits = guest.newest(name) - first
     facts = {"seawall": seawall, "alone": alone, "commits": commits, "set_back": set_back, "seconds": float(seconds)}

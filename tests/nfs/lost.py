@@ -23,10 +23,10 @@ from nfs import guest
 from nfs.lab import ONE_WAY_MS
 
 SLOW_MS = 1000
-"""One way: a WRITE's reply is on its way for so long, and then the SYMLINK."""
+"""One way. A WRITE's reply takes this long, and then the SYMLINK."""
 LEASE = 1.0
 REST = 4.0
-"""Seconds. The last commit is noted in its segment after one; from then on the next WRITE is the next commit's."""
+"""Seconds. A commit is noted in its segment after one second. After that the next WRITE is the next commit's."""
 SLEPT_THROUGH = 4
 """Commits of the other client."""
 WRITER, OTHER = 1, 2
@@ -69,13 +69,13 @@ CASES = [
     Case("reply lost; the server forgets the client", "cutreply", forget, False),
     Case("reply lost; another commits; the server forgets the client", "cutreply", forget, True),
     Case("reply lost; the server restarts", "cutreply", guest.restart, False),
-    Case("request lost; nobody else commits", "cut", nothing, False),
+    Case("request lost; no other client commits", "cut", nothing, False),
     Case("request lost; another commits", "cut", nothing, True, refused=True),
     Case("request lost; another commits; the server forgets the client", "cut", forget, True, refused=True),
 ]
 COLLECTIONS = [
-    ("its number is collected", False),
-    ("its number is collected, and the one before it comes back", True),
+    ("its number is garbage-collected", False),
+    ("its number is garbage-collected, and the one before it comes back", True),
 ]
 
 
@@ -89,8 +89,8 @@ def lose_symlink(name: Path, writer: Hand, lost: str, mine: int) -> None:
     size = size_of_segments(name)
     writer.ask("COMMIT")
     guest.wait_for("the WRITE reaches the server", lambda: size_of_segments(name) > size, 10)
-    # Once its bytes are durable its reply is on its way, and arrives whatever becomes of the network. The SYMLINK is
-    # only sent after that.
+    # Once its bytes are durable its reply is on its way, and arrives even if the network is cut now. The SYMLINK is
+    # sent only after that.
     time.sleep(SLOW_MS / 1000 / 2)
     guest.drop(WRITER, lost, SLOW_MS)
     if lost == "cutreply":
@@ -123,7 +123,8 @@ def run(name: Path, writer: Hand, other: Hand, case: Case) -> dict[str, Any]:
 def wake_after_collection(name: Path, writer: Hand, other: Hand, what: str, one_comes_back: bool) -> dict[str, Any]:
     """A writer is frozen while others commit and the number that it is about to name is garbage-collected.
 
-    So it can name it, and must find out that this counts for nothing, even where the name before it is there again.
+    Therefore it succeeds in making that name, and must find out that this committed nothing, even if the name before
+    it is there again.
     """
     case = Case(f"the writer sleeps; others commit; {what}", "nothing", nothing, True, refused=True)
     time.sleep(REST)
@@ -143,13 +144,13 @@ def wake_after_collection(name: Path, writer: Hand, other: Hand, what: str, one_
     woken = time.monotonic()
     answer = writer.do("COMMIT")
     seconds = time.monotonic() - woken
-    assert (guest.commits(name) / str(mine)).is_symlink(), "it named the number that had been collected"
+    assert (guest.commits(name) / str(mine)).is_symlink(), "it named the number that had been garbage-collected"
     sent = guest.calls(guest.keeper(WRITER))["SYMLINK"] - symlinks
     return conclude(case, answer, seconds, sent, writer, other)
 
 
 def collect(name: Path) -> None:
-    """As garbage collection will: upward, the two newest never."""
+    """Remove names as garbage collection will: the lowest first, and never the two newest."""
     newest = guest.newest(name)
     for version in sorted(int(path.name) for path in guest.commits(name).iterdir()):
         if version < newest - 1:
@@ -158,8 +159,8 @@ def collect(name: Path) -> None:
 
 def conclude(case: Case, answer: Any, seconds: float, sent: int, writer: Hand, other: Hand) -> dict[str, Any]:
     check(case, answer, writer, other)
-    told = f"{answer['error']}: nothing was written" if case.refused else "committed"
-    return {"case": case.name, "told": told, "after": seconds, "symlinks": sent}
+    outcome = f"{answer['error']}: nothing was written" if case.refused else "committed"
+    return {"case": case.name, "answer": outcome, "after": seconds, "symlinks": sent}
 
 
 def check(case: Case, answer: Any, writer: Hand, other: Hand) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,25 +11,38 @@ from nfs.lab import CLIENT_LEASE, ONE_WAY_MS, ROOT
 
 KINDS = {"coordinator": "C", "reads": "R", "appends": "W", "metadata": "M"}
 """Seawall's counts, and the design's letters for them."""
+WIDTH = 120
+"""The longest line, except in a table."""
 
 
 def page(results: Mapping[str, Any], failed: Sequence[str], commit: str) -> str:
     """docs/benchmarks-nfs.md."""
-    return f"""# On real NFS
+    text = f"""# On real NFS
 
 What `make nfs` printed, at commit `{commit}`: a Linux NFSv4.1 server (knfsd on ext4, delegations off) and three
 clients of a Linux 6.1 kernel, each with its own network, mounts and caches, with the mount options that EFS
 recommends, in a guest on one machine. One way through the network takes {ONE_WAY_MS} ms; the server may forget a client
-after {CLIENT_LEASE} s. It is not EFS itself. Milliseconds are the guest's, where a system call costs 40 µs; calls are
-exact.
+after {CLIENT_LEASE} s. It is not EFS itself. Milliseconds are the guest's, where a system call costs 40 µs. The
+numbers of calls are exact.
 
-{f"**FAILED**, so that there are no figures of them: {', '.join(failed)}." if failed else "All parts passed."}
+{f"**FAILED**, therefore without figures: {', '.join(failed)}." if failed else "All parts passed."}
 
 {sections(results)}"""
+    return "\n\n".join(wrapped(block) for block in text.rstrip("\n").split("\n\n")) + "\n"
+
+
+def wrapped(block: str) -> str:
+    """A block of Markdown (a paragraph, a list, a heading or a table) with its lines wrapped."""
+    if block.startswith(("#", "|")):
+        return block
+    items = block.split("\n") if block.startswith("- ") else [block]
+    indent = "  " if block.startswith("- ") else ""
+    fill = textwrap.TextWrapper(WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False).fill
+    return "\n".join(map(fill, items))
 
 
 def sections(results: Mapping[str, Any]) -> str:
-    """Those that there are results for."""
+    """The sections that there are results for."""
     return "\n".join(SECTIONS[part](results[part]) for part in SECTIONS if part in results)
 
 
@@ -49,8 +63,8 @@ def calls(results: Mapping[str, Any]) -> str:
     return f"""## Calls
 
 The design's budget ([design.md](design.md#appendix-a-the-budget)) in the calls that the client's kernel really sends
-(`/proc/self/mountstats`), beside stock SQLite (`journal_mode=DELETE`) on the same mount, in the same run. Each
-row: the median of several; where the number of calls was not always the same, in brackets the least and the most.
+(`/proc/self/mountstats`), beside stock SQLite (`journal_mode=DELETE`) on the same mount, in the same run. Each row is
+the median of several measurements. Where their numbers of calls differ, the least and the largest are in brackets.
 
 {table(heads, rows)}
 {notes(results["rows"])}"""
@@ -80,7 +94,7 @@ def fresh(results: Mapping[str, Any]) -> str:
     return f"""## Visible at once
 
 One client commits in bursts, without delay on the network; another reads with `freshness="transaction"`. A check is a
-read that began after a commit was acknowledged which the reader had not seen yet. {results["checks"]:,} checks, in
+read that began after the acknowledgement of a commit that the reader had not seen yet. {results["checks"]:,} checks, in
 {results["reads"]:,} reads of {results["commits"]:,} commits, of which {results["in_one_tick"]:,} were made in the same
 tick of the server's clock as the one before: **{results["misses"]} misses**.
 """
@@ -91,26 +105,27 @@ def early(results: Mapping[str, Any]) -> str:
     seawall, alone = results["seawall"], results["alone"]
     return f"""## Shown before it is found
 
-The server shows a folder as changed a moment before it finds the new name in it. Who looks in between is told that
-there is none, and his kernel remembers that until the folder changes again. So Seawall believes that a name is missing
-only if the folder has not changed since the newest name was made; otherwise it sets the folder's time back, which the
-server does only once the name is there, and looks again (decision 19). Here the host and the server's journal are kept
-busy, so that names take longer, for {results["seconds"]:.0f} s. Seawall, in several processes of one client:
+The server shows a folder as changed a moment before it finds the new name in it. A reader that looks in between gets
+the answer that there is no such name, and its kernel remembers that until the folder changes again. Therefore Seawall
+trusts that a name is missing only if the folder has not changed since the newest name was made. Otherwise it quiesces
+the folder and looks again ([decision 19](decisions/0019-missing-is-believed-in-a-folder-at-rest.md)). Here the host and
+the server's journal are kept busy for {results["seconds"]:.0f} s, so that names take longer. Seawall, in several
+processes of one client:
 {seawall["checks"]:,} checks of {results["commits"]:,} commits, in {seawall["looks"]:,} reads:
-**{seawall.get("misses", 0)} misses**; it set the time back {results["set_back"]:,} times. On another client at the
-same time, a forced look and look-ups, and nothing more: {alone["checks"]:,} checks, in {alone["looks"]:,} looks:
+**{seawall.get("misses", 0)} misses**; it quiesced the folder {results["set_back"]:,} times. On another client at the
+same time, with a forced look and look-ups and nothing more: {alone["checks"]:,} checks, in {alone["looks"]:,} looks:
 {alone.get("misses", 0)} misses.
 """
 
 
 def lost(results: Mapping[str, Any]) -> str:
     """One publication whose request or reply is lost."""
-    rows = [[row["case"], row["told"], row["symlinks"], f"{row['after']:.1f}"] for row in results["rows"]]
-    heads = ["", "the writer is told", "SYMLINKs answered", "s after the network healed, or it woke"]
+    rows = [[row["case"], row["answer"], row["symlinks"], f"{row['after']:.1f}"] for row in results["rows"]]
+    heads = ["", "the writer's answer", "SYMLINKs answered", "s after the network healed, or it woke"]
     return f"""## A lost publication
 
-Exactly the SYMLINK of one commit, or its reply, is lost; step by step. What the writer was told was true each time, on
-both clients, and its next write went through.
+Exactly the SYMLINK of one commit, or its reply, is lost, step by step. Each time the writer's answer was true, on both
+clients, and its next write went through.
 
 {table(heads, rows)}"""
 
@@ -122,9 +137,9 @@ def adoption(results: Mapping[str, Any]) -> str:
     ]
     return f"""## Opened at once for the first time
 
-Clients open one name at the same moment, or up to 0.3 s apart, and write; every third time they have all looked for it
-before, so that their kernels remember that it was missing. Each time one database came of it, with one `id` and all
-rows: those that were there before, and everybody's. The longest opening, with its writes, took
+Clients open one name at the same moment, or up to 0.3 s apart, and write. Every third time they have all looked for it
+before, so that their kernels remember that it was missing. Each time this made one database, with one `id` and all
+rows: those that were there before, and those of each client. The longest opening, with its writes, took
 {results["longest"]:.1f} s.
 
 {table(["", "clients", "rounds"], rows)}"""
@@ -141,9 +156,10 @@ def bank(results: Mapping[str, Any]) -> str:
     return f"""## The bank on {clients} clients
 
 The bank of `tests/fire` (two clerks and an auditor on each client), for {results["seconds"]} s, with seed
-{results["seed"]}. Transfers during each fault and until every clerk had one acknowledged that it had begun after it;
-the longest that this took. Afterwards each client closed the books by itself: nothing that was acknowledged is lost,
-nothing that failed is there, every audit held. On client 1: {results["closed"][0]}.
+{results["seed"]}. A row counts the transfers during that fault and after it until each clerk has had one acknowledged
+that it began after the fault; the last column is the longest time that this took. Afterwards each client closed the
+books by itself: nothing that was acknowledged is lost, nothing that failed is there, and every audit held. On client 1:
+{results["closed"][0]}.
 
 {table(heads, rows)}"""
 

@@ -15,7 +15,7 @@ from .conftest import Connect, intact, one, rows, version
 
 
 def make_plain(path: Path, *pragmas: str) -> list[tuple[int, bytes]]:
-    """Make a plain database with a few hundred rows, and tell them."""
+    """Make a plain database with a few hundred rows, and return them."""
     plain = sqlite3.connect(path, isolation_level=None)
     for pragma in pragmas:
         plain.execute(f"PRAGMA {pragma}").fetchall()
@@ -23,9 +23,9 @@ def make_plain(path: Path, *pragmas: str) -> list[tuple[int, bytes]]:
     plain.execute("BEGIN")
     plain.executemany("INSERT INTO t VALUES (?, ?)", [(n, b"%d" % n * 50) for n in range(500)])
     plain.execute("COMMIT")
-    told = rows(plain, "SELECT * FROM t")
+    made = rows(plain, "SELECT * FROM t")
     plain.close()
-    return told
+    return made
 
 
 @pytest.mark.parametrize("page_size", [512, 4096, 65536])

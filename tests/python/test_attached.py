@@ -1,4 +1,4 @@
-"""Several databases on one connection: a commit that is out must not have a part that can still fail."""
+"""Several databases on one connection: after a commit is published, no part of the transaction may still fail."""
 
 from __future__ import annotations
 
@@ -137,13 +137,13 @@ def test_two_seawall_databases_on_a_plain_main(connect: Connect, tmp_path: Path)
     plain.execute("CREATE TABLE other (a)")
     for schema, name in zip("ab", names, strict=True):
         plain.execute(f"ATTACH ? AS {schema}", (seawall.uri(name),))
-    # It may have changed `plain`, for all that Seawall can know.
+    # Seawall cannot know that it did not change `plain`.
     plain.execute("BEGIN IMMEDIATE")
     plain.execute("INSERT INTO b.t VALUES (1)")
     with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
         plain.execute("COMMIT")
-    told = str(one(plain, "PRAGMA b.seawall_last_error"))
-    assert "has written main as well, or may have" in told and "begin it with plain BEGIN" in told
+    error = str(one(plain, "PRAGMA b.seawall_last_error"))
+    assert "has written main as well, or may have" in error and "begin it with plain BEGIN" in error
     plain.execute("BEGIN")
     plain.execute("SELECT * FROM main.other").fetchall()
     plain.execute("INSERT INTO b.t VALUES (1)")
@@ -208,7 +208,7 @@ def test_an_application_that_listens_itself(connect: Connect, archive: Path) -> 
     heard: list[str] = []
     connection.set_trace_callback(heard.append)
     for _ in range(3):
-        # Nobody tells Seawall any more whether the archive has a journal.
+        # Seawall no longer learns whether the archive has a journal.
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("INSERT INTO main.log VALUES (1000, 'x')")
         with pytest.raises(sqlite3.OperationalError, match="begin it with plain BEGIN"):
@@ -236,16 +236,16 @@ def test_what_lies_in_memory_may_be_changed_as_well(connect: Connect) -> None:
 
 
 def on_a_small_disk(tmp_path: Path, script: str, *arguments: str) -> str:
-    """What `script` prints: it is passed the folder of the database, and one for a small file system."""
+    """What `script` prints. It gets the folder of the database, and one for a small file system."""
     small = tmp_path / "small"
     small.mkdir()
     command = ["unshare", "-m", sys.executable, "-c", script, str(tmp_path), str(small), *arguments]
     environment = {**os.environ, "SQLITE_TMPDIR": str(small)}
-    told = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if ("mount" in told.stderr or "unshare" in told.stderr) and "ermi" in told.stderr:
-        pytest.skip(f"SKIPPED: {told.stderr.strip()}")
-    assert told.returncode == 0, told
-    return told.stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if ("mount" in done.stderr or "unshare" in done.stderr) and "ermi" in done.stderr:
+        pytest.skip(f"SKIPPED: {done.stderr.strip()}")
+    assert done.returncode == 0, done
+    return done.stdout
 
 
 FULL = """
@@ -317,8 +317,8 @@ def test_the_disk_of_temporary_tables_is_full(
     connect: Connect, archive: Path, tmp_path: Path, schema: str, setting: str, is_read: str, code: str, words: str
 ) -> None:
     attached(connect, archive).close()
-    told = on_a_small_disk(tmp_path, FULL_TEMPORARY, schema, setting, is_read)
-    assert told.startswith(code) and words in told, told
+    output = on_a_small_disk(tmp_path, FULL_TEMPORARY, schema, setting, is_read)
+    assert output.startswith(code) and words in output, output
     assert one(connect(), "SELECT count(*) FROM log") == 100
 
 
@@ -335,7 +335,7 @@ for n in range(8, 20):
     db.execute("CREATE TABLE t (x)")
     if schema != "temp":
         db.execute(f"ATTACH '' AS {schema}")
-    # So few pages that SQLite writes what is left of them when it commits.
+    # So few pages that SQLite writes the rest of them when it commits.
     db.execute(f"PRAGMA {schema}.cache_size=4")
     db.execute("BEGIN")
     db.execute(f"CREATE TABLE {schema}.scratch (x)")
@@ -398,8 +398,8 @@ def test_two_that_read_what_the_other_writes(connect: Connect, tmp_path: Path) -
     at = str(time.time() + 1.5)
     ways = [[sys.executable, "-c", CROSSED, str(tmp_path), *way, at] for way in ("ab", "ba")]
     both = [subprocess.Popen(way, stderr=subprocess.PIPE, text=True) for way in ways]
-    told = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+    errors = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
 
 
 MAIN_IS_OURS = """

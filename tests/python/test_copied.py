@@ -64,7 +64,7 @@ def test_a_copy_is_not_written(connect: Connect, copied: Path) -> None:
     for statement in ("INSERT INTO t VALUES (1)", "CREATE TABLE u (x)", "VACUUM"):
         with pytest.raises(seawall.CannotOpen, match="attempt to write a readonly database: this folder is a copy"):
             reader.execute(statement)
-    # What this process reads lets nobody in it write.
+    # That this process reads it does not let another connection of the process write.
     with pytest.raises(seawall.CannotOpen, match="this folder is a copy"):
         connect(copied)
     main = connect(":memory:")

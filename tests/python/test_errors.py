@@ -198,7 +198,7 @@ def test_parameters_that_are_refused(connect: Connect, db: Path, parameter: str)
 
 
 def test_an_overcome_failure_is_forgotten(connect: Connect, db: Path) -> None:
-    """What SQLite retried with success is never told as the cause of something else."""
+    """A failure that SQLite retried with success is never reported as the cause of another one."""
     holder = connect(check_same_thread=False)
     holder.execute("CREATE TABLE t (a)")
     holder.execute("BEGIN IMMEDIATE")

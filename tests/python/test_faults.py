@@ -37,12 +37,12 @@ print(json.dumps(answer))
 """
 
 
-class Told(Exception):
-    """What another process was told."""
+class Error(Exception):
+    """The error of another process."""
 
 
 def ask(name: Path, sql: str, user: int | None = None) -> list[list[object]]:
-    """Ask a new process; raises what it was told."""
+    """Ask a new process. Its error is raised here."""
     return ask_in_turn(name, [sql], user)
 
 
@@ -54,7 +54,7 @@ def ask_in_turn(name: Path, statements: list[str], user: int | None = None) -> l
     assert done.returncode == 0, done.stderr
     answer: list[list[object]] | dict[str, str] = json.loads(done.stdout)
     if isinstance(answer, dict):
-        raise Told(f"{answer['class']} {answer['code']} {answer['text']}")
+        raise Error(f"{answer['class']} {answer['code']} {answer['text']}")
     return answer
 
 
@@ -83,11 +83,11 @@ def test_a_full_disk(connect: Connect, small: Path) -> None:
     connection = connect(small / "db.sqlite3")
     connection.execute("CREATE TABLE t (a)")
     written = 0
-    with pytest.raises(seawall.DiskFull, match="Nothing was written; what was committed before is kept") as told:
+    with pytest.raises(seawall.DiskFull, match="Nothing was written; what was committed before is kept") as raised:
         while True:
             connection.execute("INSERT INTO t VALUES (randomblob(20000))")
             written += 1
-    assert told.value.sqlite_errorname == "SQLITE_FULL"
+    assert raised.value.sqlite_errorname == "SQLITE_FULL"
     assert written > 5
     assert ask(small / "db.sqlite3", SUM) == [[written]]
     with pytest.raises(seawall.DiskFull):
@@ -98,7 +98,7 @@ def test_a_full_disk(connect: Connect, small: Path) -> None:
 
 
 def test_a_transaction_that_does_not_fit_gives_its_space_back(connect: Connect, small: Path) -> None:
-    """It takes all that is left of the disk; afterwards everybody commits as before."""
+    """It takes all that is left of the disk. Afterwards all processes commit as before."""
     name = small / "db.sqlite3"
     connection = connect(name)
     connection.execute("CREATE TABLE t (a)")
@@ -117,7 +117,7 @@ def test_a_transaction_that_does_not_fit_gives_its_space_back(connect: Connect, 
 
 @pytest.mark.parametrize("journal", ["delete", "truncate", "persist", "memory"])
 def test_a_commit_beside_a_plain_main_that_does_not_fit(small: Path, tmp_path: Path, journal: str) -> None:
-    """SQLite ties what it has locked together by a super-journal, also where only ours was changed."""
+    """SQLite makes a super-journal for all that it has locked, even if only Seawall's database was changed."""
     name, second = small / "db.sqlite3", tmp_path / "second.sqlite3"
     for path in (name, second):
         ask(path, "CREATE TABLE t (a)")
@@ -141,7 +141,7 @@ def test_a_commit_beside_a_plain_main_that_does_not_fit(small: Path, tmp_path: P
         with pytest.raises(sqlite3.OperationalError, match="full"):
             main.execute("COMMIT")
         assert not main.in_transaction
-        # Neither this connection nor anybody else reads what was not committed; the others go on.
+        # Neither this connection nor another one reads what was not committed, and the others go on.
         for connection in (main, seawall.connect(name)):
             assert rows(connection, "SELECT length(a) FROM t") == [(100,)]
         main.execute("INSERT INTO log VALUES (1)")
@@ -220,7 +220,7 @@ def test_a_disk_too_full_to_adopt(small: Path) -> None:
     plain = sqlite3.connect(name, isolation_level=None)
     plain.execute("CREATE TABLE t (a)")
     plain.execute("INSERT INTO t VALUES (randomblob(600000))")
-    with pytest.raises(Told, match="DiskFull SQLITE_FULL"):
+    with pytest.raises(Error, match="DiskFull SQLITE_FULL"):
         ask(name, SUM)
     plain.execute(INSERT)
     remount(small, "size=8M")
@@ -237,7 +237,7 @@ def test_a_read_only_file_system(small: Path) -> None:
     assert ask(name, SUM) == [[1]]
     for begin in ("BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"):
         assert ask_in_turn(name, [begin, "COMMIT", begin, SUM]) == [[1]], "it reads, as in stock SQLite"
-    with pytest.raises(Told, match=r"DatabaseReadOnly SQLITE_READONLY attempt to write.*Nothing was written"):
+    with pytest.raises(Error, match=r"DatabaseReadOnly SQLITE_READONLY attempt to write.*Nothing was written"):
         ask(name, INSERT)
     remount(small, "rw")
     ask(name, INSERT)
@@ -255,12 +255,12 @@ def test_missing_permission(connect: Connect, db: Path) -> None:
     # It may read, and not write.
     assert ask(db, SUM, nobody) == [[1]]
     assert ask_in_turn(db, ["BEGIN IMMEDIATE", "COMMIT", "BEGIN IMMEDIATE", SUM], nobody) == [[1]]
-    with pytest.raises(Told, match=r"PermissionDenied SQLITE_READONLY attempt.*runs as.*let this user read and write"):
+    with pytest.raises(Error, match=r"PermissionDenied SQLITE_READONLY attempt.*runs as.*let this user read and write"):
         ask(db, INSERT, nobody)
     # It may not even read.
     folder = Path(f"{db}-seawall")
     folder.chmod(0o700)
-    with pytest.raises(Told, match=r"SQLITE_(PERM|CANTOPEN) "):
+    with pytest.raises(Error, match=r"SQLITE_(PERM|CANTOPEN) "):
         ask(db, SUM, nobody)
     folder.chmod(0o755)
     assert ask(db, SUM, nobody) == [[1]]
@@ -292,7 +292,7 @@ def test_a_flipped_bit(filled: Path) -> None:
     damaged = bytearray(content)
     damaged[len(content) // 3] ^= 4
     file.write_bytes(damaged)
-    with pytest.raises(Told, match=r"DatabaseDamaged SQLITE_CORRUPT .*segments/.* is damaged: .*seawall verify"):
+    with pytest.raises(Error, match=r"DatabaseDamaged SQLITE_CORRUPT .*segments/.* is damaged: .*seawall verify"):
         ask(filled, "SELECT sum(length(a)), sum(hex(a) > '') FROM t")
     file.write_bytes(content)
     assert ask(filled, SUM) == [[20]]
@@ -303,7 +303,7 @@ def test_a_truncated_segment(filled: Path, keep: float) -> None:
     file = segment(filled)
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(Told, match=r"CannotOpen SQLITE_CANTOPEN .*the files are older than the head.*seawall recover"):
+    with pytest.raises(Error, match=r"CannotOpen SQLITE_CANTOPEN .*the files are older than the head.*seawall recover"):
         ask(filled, SUM)
     file.write_bytes(content)
     assert ask(filled, SUM) == [[20]]
@@ -318,24 +318,24 @@ def test_foreign_folders(filled: Path, tmp_path: Path) -> None:
         (b"", "cannot be used"),
     ]:
         (folder / "id").write_bytes(content)
-        with pytest.raises(Told, match=f"CannotOpen SQLITE_CANTOPEN .*{words}"):
+        with pytest.raises(Error, match=f"CannotOpen SQLITE_CANTOPEN .*{words}"):
             ask(filled, SUM)
     (folder / "id").write_bytes(identity)
 
     copy = tmp_path / "copy.sqlite3"
     shutil.copy(filled, copy)
     shutil.copytree(folder, f"{copy}-seawall", symlinks=True)
-    with pytest.raises(Told, match=r"CannotOpen SQLITE_CANTOPEN .*this folder is a copy.*mode=ro"):
+    with pytest.raises(Error, match=r"CannotOpen SQLITE_CANTOPEN .*this folder is a copy.*mode=ro"):
         ask(copy, SUM)
 
     (folder / "commits").rename(folder / "gone")
-    with pytest.raises(Told, match=r"CannotOpen SQLITE_CANTOPEN .*the head is lost.*seawall recover"):
+    with pytest.raises(Error, match=r"CannotOpen SQLITE_CANTOPEN .*the head is lost.*seawall recover"):
         ask(filled, SUM)
     (folder / "gone").rename(folder / "commits")
 
     marked = filled.read_bytes()
     filled.unlink()
-    with pytest.raises(Told, match=r"CannotOpen SQLITE_CANTOPEN .*NAME was removed.*Put the marked copy back"):
+    with pytest.raises(Error, match=r"CannotOpen SQLITE_CANTOPEN .*NAME was removed.*Put the marked copy back"):
         ask(filled, SUM)
     filled.write_bytes(marked)
     assert ask(filled, SUM) == [[20]]

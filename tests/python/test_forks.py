@@ -50,7 +50,7 @@ def test_a_child_leaves_its_parent_what_the_kernel_tells_it(connect: Connect, db
     connection = connect()
     connection.execute("CREATE TABLE t (x)")
     for _ in range(40):
-        # Whoever looks so often has the kernel watch the folder.
+        # A process that looks this often has the kernel watch the folder.
         rows(connection, "SELECT * FROM t")
     wait, go = os.pipe()
 
@@ -116,7 +116,7 @@ def test_a_child_opens_what_another_thread_was_opening(db: Path) -> None:
 
 
 def test_a_child_adopts_what_its_parent_has_locked_no_more(db: Path) -> None:
-    """SQLite in the child goes by the parent's account of locks; the kernel knows that nobody has one."""
+    """SQLite in the child believes the parent's list of locks. The kernel knows that no process has one."""
     seawall.register()
     stock = sqlite3.connect(db, isolation_level=None)
     stock.execute("CREATE TABLE t (x)")

@@ -1,4 +1,4 @@
-"""What a guest owes in somebody's process: its signals, threads and descriptors are the program's."""
+"""What a guest owes to the process that it runs in: signals, threads and descriptors are the program's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 connection.execute("INSERT INTO t VALUES (1)")
 os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(0.3)
-assert signal.sigtimedwait({signal.SIGTERM}, 0), "it is pending for whoever asks for it"
+assert signal.sigtimedwait({signal.SIGTERM}, 0), "it stays pending until the program asks for it"
 print("ended in order")
 """
 
@@ -163,7 +163,7 @@ def test_hundreds_of_databases_one_after_the_other(tmp_path: Path) -> None:
 def test_hundreds_of_databases_at_the_same_time(tmp_path: Path) -> None:
     held, left = map(int, run(TENANTS, tmp_path, "held").split())
     assert 210 * 4 < held < 1024, "four for each that writes"
-    assert left < 250, "what nobody has open is closed"
+    assert left < 250, "the files of a closed database are closed"
 
 
 FULL = """
@@ -198,7 +198,7 @@ def test_what_is_only_kept_is_given_up_when_the_process_has_no_descriptor_left(d
 
 
 @pytest.mark.parametrize("bytes_each", [0, 40 << 20])
-def test_what_nobody_has_open_keeps_no_more_memory_than_one_cache(tmp_path: Path, bytes_each: int) -> None:
+def test_closed_databases_keep_no_more_memory_than_one_cache(tmp_path: Path, bytes_each: int) -> None:
     code = """
 import resource, sys, seawall
 folder, size = sys.argv[1], int(sys.argv[2])

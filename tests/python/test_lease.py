@@ -1,4 +1,4 @@
-"""Who takes the lease: whoever will write for certain, and nobody else."""
+"""Which transactions take the lease: those that will certainly write, and no others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ seawall.connect(sys.argv[1], isolation_level=None, timeout=float(sys.argv[2])).e
 """
 
 
-def somebody_writes(db: Path, timeout: float = 3) -> bool:
+def another_writes(db: Path, timeout: float = 3) -> bool:
     """Whether another process gets the lease."""
     command = [sys.executable, "-c", WRITE, str(db), str(timeout)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -52,13 +52,13 @@ def connection(connect: Connect) -> sqlite3.Connection:
         "EXPLAIN DELETE FROM t",
     ],
 )
-def test_a_transaction_that_only_reads_keeps_nobody_waiting(
+def test_a_transaction_that_only_reads_keeps_no_other_waiting(
     connection: sqlite3.Connection, db: Path, statement: str
 ) -> None:
     connection.execute("BEGIN")
     connection.execute(statement).fetchall()
     connection.execute("SELECT count(*) FROM t").fetchall()
-    assert somebody_writes(db)
+    assert another_writes(db)
     connection.execute("ROLLBACK")
 
 
@@ -69,7 +69,7 @@ def test_a_temporary_view_hides_a_table(connection: sqlite3.Connection, db: Path
     )
     connection.execute("BEGIN")
     connection.execute("INSERT INTO attempts VALUES (1)")
-    assert somebody_writes(db)
+    assert another_writes(db)
     connection.execute("COMMIT")
     assert rows(connection, "SELECT x FROM scratch") == [(1,)]
 
@@ -79,12 +79,12 @@ def test_a_trace_callback_of_the_application(connection: sqlite3.Connection, db:
     seen: list[str] = []
     for statement in before.split(";"):
         connection.execute(statement)
-    # From now on nobody announces statements to Seawall.
+    # From now on SQLite announces no statements to Seawall.
     connection.set_trace_callback(seen.append)
     connection.execute("SELECT count(*) FROM t").fetchall()
     connection.execute("BEGIN")
     connection.execute("SELECT count(*) FROM t").fetchall()
-    assert somebody_writes(db)
+    assert another_writes(db)
     connection.execute("COMMIT")
     connection.execute("INSERT INTO t VALUES (3)")
     assert seen[-1] == "INSERT INTO t VALUES (3)"
@@ -127,7 +127,7 @@ def test_certain_writers_ask_once(connection: sqlite3.Connection, db: Path) -> N
     assert cost("BEGIN", "SELECT * FROM t", "INSERT INTO t VALUES (1)", "COMMIT") > transaction
 
 
-def test_whoever_waits_for_the_lease_gets_it_with_the_newest_version(connect: Connect, db: Path) -> None:
+def test_a_waiter_gets_the_lease_with_the_newest_version(connect: Connect, db: Path) -> None:
     connection = connect()
     connection.execute("CREATE TABLE t (x)")
     holder = connect()
@@ -141,5 +141,5 @@ def test_whoever_waits_for_the_lease_gets_it_with_the_newest_version(connect: Co
     holder.execute("COMMIT")
     impatient.execute("BEGIN")
     assert one(impatient, "SELECT count(*) FROM t") == 1
-    assert somebody_writes(db)
+    assert another_writes(db)
     impatient.execute("COMMIT")

@@ -1,4 +1,4 @@
-"""Opening a connection does what it does in stock SQLite, and waits for nobody: the first use adopts the file."""
+"""Opening a connection does what it does in stock SQLite, and waits for no other. The first use adopts the file."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_a_thread_does_not_wait_for_another_ones_timeout(db: Path) -> None:
 
 def test_an_adoption_in_progress_is_not_waited_for_when_a_connection_is_opened(connect: Connect, db: Path) -> None:
     with locked_by_stock(db):
-        # As far as another process has come, which waits as well.
+        # This is as far as another process gets, which waits as well.
         Path(f"{db}-seawall").mkdir()
         began = time.monotonic()
         connection = connect(timeout=0.3)
@@ -218,7 +218,7 @@ def test_a_setting_for_the_cache_that_comes_before_the_first_use_stays(connect: 
 
 
 def test_numbers_are_numbers(connect: Connect, db: Path) -> None:
-    """As stock SQLite answers, statement by statement."""
+    """The answers are those of stock SQLite, statement by statement."""
     stock, ours = sqlite3.connect(db.with_name("stock.sqlite3"), timeout=5), connect(timeout=5)
     for pragma in ("busy_timeout", "busy_timeout=7000", "busy_timeout", "busy_timeout=-1", "busy_timeout", "mmap_size"):
         assert rows(ours, f"PRAGMA {pragma}") == rows(stock, f"PRAGMA {pragma}"), pragma

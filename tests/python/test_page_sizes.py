@@ -220,7 +220,7 @@ def test_auto_vacuum_and_incremental_vacuum_beside_stock(
 ) -> None:
     connection, other = connect(), connect()
 
-    def told(of: sqlite3.Connection) -> list[Any]:
+    def sizes(of: sqlite3.Connection) -> list[Any]:
         return [one(of, f"PRAGMA {name}") for name in ("page_size", "page_count", "freelist_count", "auto_vacuum")]
 
     def both(sql: str) -> None:
@@ -235,15 +235,15 @@ def test_auto_vacuum_and_incremental_vacuum_beside_stock(
             connection.execute(f"PRAGMA {pragma}")
             stock.execute(f"PRAGMA {pragma}")
         both("VACUUM")
-        assert told(connection) == told(stock)
+        assert sizes(connection) == sizes(stock)
         both("DELETE FROM t WHERE id > 100")
         both("PRAGMA incremental_vacuum(3)")
         both("PRAGMA incremental_vacuum")
         both("DELETE FROM t")
-        assert told(connection) == told(stock)
+        assert sizes(connection) == sizes(stock)
         both(SUM)
         assert rows(other, SUM) == rows(stock, SUM)
-        assert told(other) == told(stock)
+        assert sizes(other) == sizes(stock)
         assert intact(other)
 
 

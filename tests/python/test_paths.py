@@ -1,4 +1,4 @@
-"""Paths: whatever `sqlite3.connect` takes for one, every function here takes."""
+"""Paths: every function here accepts what `sqlite3.connect` accepts as a path."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def test_freshness(connect: Connect, db: Path) -> None:
     assert one(relaxed, "SELECT a FROM t") == 1
     assert (seawall.counts(db) - before).coordinator == 0
     assert one(strict, "SELECT a FROM t") == 2
-    # What this process has learned, it does not unlearn; and its own writes it always sees.
+    # This process never goes back to an older version, and always sees its own writes.
     assert one(lazy, "SELECT a FROM t") == 2
     in_another_process(db, 3)
     lazy.execute("UPDATE t SET a = a + 10")
@@ -230,7 +230,7 @@ def test_what_only_reads_under_a_kept_lease_asks_at_its_commit(connect: Connect,
     connection = connect()
     connection.execute("CREATE TABLE t (a)")
     for n in range(200):
-        # Whoever comes back soon keeps the lease, unless this machine is busy.
+        # A process that comes back soon keeps the lease, unless this machine is busy.
         connection.execute("INSERT INTO t VALUES (?)", (n,))
         before = seawall.counts(db)
         connection.execute("BEGIN IMMEDIATE")

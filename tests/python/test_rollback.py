@@ -1,4 +1,4 @@
-"""What was rolled back, or failed, leaves nothing behind, however SQLite was told to keep its journal."""
+"""What was rolled back, or failed, leaves nothing behind, in every journal mode."""
 
 from __future__ import annotations
 

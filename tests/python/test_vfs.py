@@ -201,7 +201,7 @@ def test_data_version_tells_of_others_commits(connect: Connect) -> None:
     assert one(other, "PRAGMA data_version") != before
 
 
-def test_temporary_tables_stay_local_and_wait_for_nobody(connect: Connect) -> None:
+def test_temporary_tables_stay_local_and_do_not_wait(connect: Connect) -> None:
     writer, connection = connect(), connect(timeout=0.2)
     filled(writer)
     before = version(connection)

@@ -1,4 +1,4 @@
-"""A real database that somebody else made is adopted where it lies: as it is, with a hot journal, and in WAL mode.
+"""A real database from another project is adopted where it lies: as it is, with a hot journal, and in WAL mode.
 
 It is proj.db, the registry of coordinate systems that the PROJ project ships in pyproj's wheel: 38 tables, views,
 triggers that check what is written. The wheel is downloaded into build/ and pinned by its hash.
@@ -198,17 +198,17 @@ WAYS_OUT = ["copy back from a backup", "seawall.remove", "seawall restore --from
 
 
 @pytest.mark.parametrize("overwrite", [shutil.copy, lambda source, name: name.write_bytes(b"not a database" * 1000)])
-def test_whoever_overwrites_name_reaches_nothing_of_ours(
+def test_a_program_that_overwrites_name_reaches_nothing_of_ours(
     name: Path, original: Path, overwrite: Callable[[Path, Path], object]
 ) -> None:
     connection = adopted(name)
     connection.execute("INSERT INTO metadata VALUES ('seawall', 'was here')")
     before = content(connection)
     overwrite(original, name)
-    # Who has it open goes on, reading and writing.
+    # A process that has it open goes on reading and writing.
     assert content(connection) == before
     connection.execute("UPDATE metadata SET value = 'is here' WHERE key = 'seawall'")
-    # Who opens it is told.
+    # Opening it fails, and the error says why.
     with pytest.raises(seawall.CannotOpen) as refused:
         seawall.connect(name).execute("SELECT 1 FROM metadata")
     assert all(way in str(refused.value) for way in WAYS_OUT), refused.value

@@ -78,7 +78,7 @@ READ_ONLY = """
 import sqlite3, subprocess, sys
 import seawall
 
-def told(*statements):
+def ask(*statements):
     connection = seawall.connect(sys.argv[1], isolation_level=None)
     try:
         for statement in statements:
@@ -92,9 +92,9 @@ def told(*statements):
 place = sys.argv[2]
 subprocess.run(["mount", "--bind", place, place], check=True)
 subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
-print(told("BEGIN IMMEDIATE", "SELECT x FROM t", "COMMIT", "SELECT x FROM t"), told("INSERT INTO t VALUES (1)"))
+print(ask("BEGIN IMMEDIATE", "SELECT x FROM t", "COMMIT", "SELECT x FROM t"), ask("INSERT INTO t VALUES (1)"))
 subprocess.run(["mount", "-o", "remount,bind,rw", place], check=True)
-print(told("INSERT INTO t VALUES (1) RETURNING x"))
+print(ask("INSERT INTO t VALUES (1) RETURNING x"))
 """
 
 
@@ -181,12 +181,12 @@ def test_what_the_doctor_says_of_a_full_disk(small_disk: Path) -> None:
     room = os.statvfs(small_disk)
     (small_disk / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize))
     command = [sys.executable, "-m", "seawall", "doctor", str(name)]
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    wrong = [line for line in told.splitlines() if line.startswith("PROBLEM")]
+    report = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    wrong = [line for line in report.splitlines() if line.startswith("PROBLEM")]
     assert {line.split()[1] for line in wrong} == {"space"}, (
-        "a full disk says nothing of what the file system can do: " + told
+        "a full disk says nothing of what the file system can do: " + report
     )
-    assert "enlarge the file system" in told and "DELETE and VACUUM are commits" in told
+    assert "enlarge the file system" in report and "DELETE and VACUUM are commits" in report
     before = name.read_bytes()
     with pytest.raises(sqlite3.OperationalError, match="full"):
         seawall.connect(name, isolation_level=None).execute("INSERT INTO t VALUES (1)")

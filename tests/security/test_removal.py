@@ -1,4 +1,4 @@
-"""Removing a database: by somebody who may not, and when the system refuses in the middle."""
+"""Removing a database: by a user who may not, and when the system refuses in the middle."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def adopted(place: Path, mode: int = 0o660) -> Path:
 
 
 def insert(user: int, name: Path) -> str | None:
-    """Write as somebody; the error."""
+    """Write as this user. Return the error."""
     return as_user(user, lambda: run(name, "INSERT INTO t VALUES (1)"), groups=[TEAM]).error
 
 
 def remove(user: int, name: Path) -> str | None:
-    """Remove as somebody; the error."""
+    """Remove it as this user. Return the error."""
     return as_user(user, lambda: seawall.remove(name), groups=[TEAM]).error
 
 
@@ -46,7 +46,7 @@ def test_a_colleague_in_a_sticky_folder_removes_nothing(tmp_path: Path) -> None:
     assert "PermissionDenied" in error and "sticky" in error and str(OWNER) in error
     assert sorted(path.name for path in name.parent.rglob("*")) == before
     for user in (OWNER, COLLEAGUE):
-        assert insert(user, name) is None, "nobody is locked out"
+        assert insert(user, name) is None, "no user is locked out"
     assert remove(OWNER, name) is None
     assert list(name.parent.iterdir()) == []
 

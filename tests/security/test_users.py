@@ -1,4 +1,4 @@
-"""Several users of one database: what one makes is for those to whom the database is open, and for nobody else."""
+"""Several users of one database: the files that one makes are open to exactly those to whom NAME is open."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("first", [OWNER, 0])
-def test_one_command_as_root_locks_nobody_out(place: Path, first: int) -> None:
+def test_one_command_as_root_locks_no_user_out(place: Path, first: int) -> None:
     name = place / "db.sqlite3"
     make_plain(name, 0o640)
     os.chown(name, OWNER, OWNER)
@@ -121,7 +121,7 @@ def test_files_that_are_there_already_say_whose_they_are(place: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o1777, 0o777])
 @pytest.mark.parametrize("kind", ["folder", "link"])
-def test_a_folder_that_somebody_else_put_there_is_not_taken(tmp_path: Path, mode: int, kind: str) -> None:
+def test_a_folder_that_a_stranger_put_there_is_not_taken(tmp_path: Path, mode: int, kind: str) -> None:
     place = folder_of(0, tmp_path / "shared", mode)
     name, folder = place / "db.sqlite3", place / "db.sqlite3-seawall"
     theirs = folder_of(STRANGER, tmp_path / "theirs", 0o777)
@@ -167,11 +167,11 @@ def test_the_doctor_tells_whose_files_lock_others_out(place: Path) -> None:
     name = place / "db.sqlite3"
     as_user(OWNER, lambda: run(name, "CREATE TABLE t (x)"))
     name.chmod(0o600)
-    told = as_user(OWNER, lambda: doctor(name)).value
-    assert "PROBLEM  rights" in told and "more people can use it" in told and "chmod -R" in told
+    report = as_user(OWNER, lambda: doctor(name)).value
+    assert "PROBLEM  rights" in report and "more people can use it" in report and "chmod -R" in report
     os.chown(Path(f"{name}-seawall/commits"), 0, 0)
-    told = as_user(OWNER, lambda: doctor(name)).value
-    assert "not everybody who can write NAME can write it" in told
+    report = as_user(OWNER, lambda: doctor(name)).value
+    assert "not everybody who can write NAME can write it" in report
 
 
 def doctor(name: Path) -> str:
@@ -206,7 +206,7 @@ def test_what_the_doctor_says_to_a_reader(place: Path) -> None:
     assert as_user(STRANGER, lambda: wrong(name)).value == [], "a reader need not write anything"
 
 
-def test_who_may_only_read_has_transactions_that_read(place: Path) -> None:
+def test_a_user_who_may_only_read_has_transactions_that_read(place: Path) -> None:
     name, stock = place / "db.sqlite3", place / "stock.sqlite3"
     for path in (name, stock):
         make_plain(path, 0o644)
@@ -214,17 +214,17 @@ def test_who_may_only_read_has_transactions_that_read(place: Path) -> None:
     assert as_user(OWNER, lambda: run(name, "INSERT INTO t VALUES (1)")).error is None
 
     def use(database: str) -> list[object]:
-        told: list[object] = []
+        answers: list[object] = []
         connection = seawall.connect(database, isolation_level=None, timeout=5)
         for begin in ("BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"):
             connection.execute(begin)
-            told.append(connection.execute("SELECT x FROM t LIMIT 1").fetchall())
+            answers.append(connection.execute("SELECT x FROM t LIMIT 1").fetchall())
             try:
                 connection.execute("INSERT INTO t VALUES (2)")
             except sqlite3.OperationalError as error:
-                told.append((error.sqlite_errorname, str(error).split(":")[0], connection.in_transaction))
+                answers.append((error.sqlite_errorname, str(error).split(":")[0], connection.in_transaction))
             connection.execute("COMMIT")
-        return told
+        return answers
 
     of_stock = as_user(STRANGER, lambda: use(f"file:{stock}?vfs=unix"))
     assert "SQLITE_READONLY" in str(of_stock.value)
@@ -282,7 +282,7 @@ def test_a_plain_file_that_may_not_be_written_is_attached_to_be_read(place: Path
     assert said.error is not None and "unable to open database" in said.error
 
 
-def test_a_folder_that_cannot_be_made_is_not_given_to_anybody(place: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_given_to_no_user(place: Path) -> None:
     name = place / "db.sqlite3"
     make_plain(name, 0o644)
     os.chown(name, OWNER, OWNER)

@@ -32,5 +32,5 @@ def manage(event: dict[str, Any], context: Any) -> str:
     try:
         call_command(*event["command"], stdout=output, stderr=output, no_color=True)
     finally:
-        seawall.end_request()  # the process sleeps from here on: nobody is to wait for its lease
+        seawall.end_request()  # the process sleeps from here on, and its lease must not keep others waiting
     return output.getvalue()

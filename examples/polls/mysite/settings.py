@@ -67,7 +67,7 @@ USE_THOUSAND_SEPARATOR = True
 STATIC_URL = "static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Without DEBUG, Django would mail what goes wrong to nobody.
+# Without DEBUG, Django would mail errors, and there is no address to mail them to.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -69,7 +69,7 @@ class VoteTests(TestCase):
         self.assertEqual((self.sea.votes, self.sky.votes), (2, 0))
 
     def test_no_choice(self) -> None:
-        """A vote for nothing is told so, and changes nothing."""
+        """A vote for nothing gets a message, and changes nothing."""
         for data in ({}, {"choice": "0"}, {"choice": "sea"}):
             response = self.client.post(self.url, data)
             self.assertContains(response, "You did not select a choice.")
