@@ -7,6 +7,7 @@ import platform
 import sqlite3
 import statistics
 import subprocess
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -104,7 +105,8 @@ def missed(rows: Sequence[Row]) -> str:
         if share < 1
     ]
     lines += [f"- {row.title}: {broken}" for row in rows for broken in row.broken]
-    return "## Missed goals\n\n" + ("\n".join(lines) if lines else "None.") + "\n"
+    wrapped = [textwrap.fill(line, 120, subsequent_indent="  ", break_on_hyphens=False) for line in lines]
+    return "## Missed goals\n\n" + ("\n".join(wrapped) if wrapped else "None.") + "\n"
 
 
 def revision() -> str:

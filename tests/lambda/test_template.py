@@ -1,4 +1,4 @@
-"""What Amazon's own transform makes of template.yaml is a template that CloudFormation takes, as far as tests can show."""
+"""What Amazon's own transform makes of template.yaml is a template that CloudFormation takes, as far as tests show."""
 
 from __future__ import annotations
 

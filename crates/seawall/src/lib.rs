@@ -61,17 +61,19 @@
 //! Pages go to append-only segments; one compare-and-swap of a small head decides their order. `docs/design.md` is the
 //! contract: its words are used here, and mean the same.
 //!
-//! One folder is one layer, and each uses only those above it in this list (`tests/layers.rs` checks that):
+//! The layers, from the bottom to the top. Each uses only those before it in this list (`tests/layers.rs` checks that):
 //!
-//! - [`mod@format`]: what is in the files and in the head. Pure data and encodings.
-//! - [`ports`]: the traits through which all I/O goes ([`ports::storage`], [`ports::coordinator`]), and their
-//!   implementations
-//! - `chores`: what is done in the background, one after the other
-//! - [`read`]: from a head to a [`Snapshot`] and its pages
-//! - `write`: from the writers' queue to the commit of a [`Transaction`]; the whole path of a commit is in
-//!   `write/commit.rs`
-//! - [`Database`]: what a process keeps for a database: a tip to read by, a committer to write by
-//! - `open`: opening, adopting, removing
+//! 1. `bounds`, `mutation`, `shown`, `to_come`: small things that all the others may use
+//! 2. [`format`](mod@format): what is in the files and in the head. Pure data and encodings.
+//! 3. `error`: what can go wrong: [`Error`]
+//! 4. [`ports`], `options`: the traits through which all I/O goes ([`ports::storage`], [`ports::coordinator`]), and their
+//!    implementations; what a program can choose: [`Options`]
+//! 5. `chores`: what is done in the background, one after the other
+//! 6. [`read`]: from a head to a [`Snapshot`] and its pages
+//! 7. `write`: from the writers' queue to the commit of a [`Transaction`]; the whole path of a commit is in
+//!    `write/commit.rs`
+//! 8. `database`: what a process keeps for a database: [`Database`], with a tip to read by and a committer to write by
+//! 9. `open`: opening, adopting, removing, exporting
 #![forbid(unsafe_code)]
 
 pub mod bounds;

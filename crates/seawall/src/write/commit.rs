@@ -1,14 +1,16 @@
 //! A commit, from top to bottom:
+//! 1. *Encode*: a [`Draft`] becomes pages, and a commit frame behind them (`encode.rs`). Nothing is written yet.
+//! 2. *Append*: these bytes are appended to this process's segment, and are durable when that returns. This is the
+//!    first fsync of a commit (`segment.rs`, [`Append::append`](crate::ports::storage::Append::append)); the real file
+//!    is open with O_DSYNC, so the write itself waits until the bytes are synced. No reader knows of them yet.
+//! 3. *Swap*: one compare-and-swap of the head, by the coordinator, decides whether these bytes are the next version.
+//!    With the coordinator `fs` this makes a name in `commits/`. On a local disk the second fsync of a commit follows,
+//!    of the folder `commits/` ([`FsOrder::sync_published`](crate::ports::storage::FsOrder::sync_published)), and only
+//!    then the swap has succeeded. On NFS the name is durable when it is made, and in DynamoDB the item is.
+//! 4. *Conclude*: any answer but success is resolved by looking at the head. Where the request may still take place, it
+//!    is sent again.
 //!
-//! 1. *Encode*: a [`Draft`] becomes pages, and a commit frame behind them (`encode.rs`). Nothing is written by that.
-//! 2. *Append*: these bytes go to this process's segment, and are durable when that returns: this is the fsync of a
-//!    commit (`segment.rs`, [`Append::append`](crate::ports::storage::Append::append); the real one has O_DSYNC). No
-//!    reader knows of them yet.
-//! 3. *Swap*: one compare-and-swap of the head, by the coordinator, decides whether they are the next version.
-//! 4. *Conclude*: any answer but success is resolved by looking at the head, and swapped again where the request may
-//!    still take place.
-//!
-//! Between the steps lie the values [`Draft`], [`Encoded`], [`Pending`] and [`Outcome`].
+//! Between the steps are the values [`Draft`], [`Encoded`], [`Pending`] and [`Outcome`].
 
 use super::committer::Committer;
 use super::encode::{Change, CommitEncoder, Draft, Encoded};
@@ -44,10 +46,10 @@ pub(crate) struct Pending {
     pub(crate) frame: CommitFrame,
     /// Whether the lease is to outlive the swap.
     pub(crate) keep: bool,
-    /// How far the way from the newest head to it was gone, last time.
+    /// How far the last attempt got on the way back from the newest head to it.
     pub(crate) walked: Mutex<Option<Walked>>,
-    /// When its swap was sent first. Once it is known to have taken place, that is how new the knowledge of the head
-    /// is: others may have committed since.
+    /// When its swap was first sent. If it took place, this process knows the head as of that moment, because others
+    /// may have committed since.
     pub(crate) sent: Moment,
 }
 
@@ -58,7 +60,7 @@ pub(crate) enum Outcome {
     /// Certainly not carried out, for this reason.
     Failed(CoordinatorError),
     Unknown(String),
-    /// It took place or it never will, and nothing says which any more.
+    /// It took place or it never will, and nothing can show which any more.
     Unknowable(String),
 }
 
@@ -74,7 +76,7 @@ impl Committer {
         let mut compressor = whole(self.compressor.lock());
         let encoder = CommitEncoder::new(&draft, &self.tip.pages.segments, &mut compressor)?;
 
-        // 2. Append. When this returns, pages and commit frame are durable.
+        // 2. Append, which fsyncs. When this returns, pages and commit frame are durable.
         let encoded = self.append(encoder, lease.sweep)?;
         drop(compressor);
 
@@ -91,7 +93,7 @@ impl Committer {
         self.conclude(turn, pending, outcome, change)
     }
 
-    /// A head that came from a coordinator may say anything; and what is committed must be in a folder that stays.
+    /// A head from a coordinator can contain anything, and a commit must be in a folder that survives a loss of power.
     fn check_that_a_commit_can_follow(&self, snapshot: &Snapshot, lease: &Lease) -> Result<()> {
         let last = |why| {
             Error::CannotOpen(format!(
@@ -115,7 +117,7 @@ impl Committer {
         Ok(Draft { change, commit, time: self.tip.storage.now().unix_millis() })
     }
 
-    /// Step 2. After an error nothing of the commit counts.
+    /// Step 2. After an error no part of the commit counts.
     fn append(&self, mut encoder: CommitEncoder<'_>, sweep: u64) -> Result<Encoded> {
         let mut segment = whole(self.segment.lock());
         let appended = segment.append(&*self.tip.storage, sweep, |frames| encoder.encode_piece(frames));
@@ -132,16 +134,16 @@ impl Committer {
         Pending { lease, previous: previous.clone(), next, frame, keep, sent, walked: Mutex::default() }
     }
 
-    /// Step 3: asks the coordinator once to put the commit's head in the place of its predecessor. Each time with the
-    /// same frame and the same commit id: so it can take place only once, however often it is asked. Only if it does is
-    /// the commit frame reachable from a head. (Invariant 1.)
+    /// Step 3: asks the coordinator once to put the commit's head in the place of its predecessor. A repeated request
+    /// has the same frame and the same commit id, so the swap can take place only once, however often it is sent. Only
+    /// if it does is the commit frame reachable from a head (invariant 1).
     pub(crate) fn swap(&self, pending: &Pending, until: Duration) -> Result<Swapped, CoordinatorError> {
         let Pending { lease, previous, next, keep, .. } = pending;
         self.tip.coordinator.swap(lease, &previous.head, next, *keep, self.left(until))
     }
 
-    /// Step 4: what the answer to a swap says of the commit. It swaps again until that is known, or the time is over.
-    /// Once an attempt was `ambiguous`, no later answer can mean that nothing was carried out: only the head can tell.
+    /// Step 4: what the answer to a swap says of the commit. Swaps again until that is known, or the time is over. Once
+    /// an attempt was `ambiguous`, no later error can mean that nothing was carried out, and only the head can show it.
     pub(crate) fn outcome_of(
         &self,
         pending: &Pending,
@@ -160,7 +162,8 @@ impl Committer {
                 Ok(Swapped::Done) => return Outcome::Committed,
                 Ok(Swapped::Refused(head)) => self.judge(pending, &head, until),
                 Err(error) if error.is_certain() && !ambiguous => return Outcome::Failed(error),
-                // It is named, and a crash could take the name away: only a repeated request can make it count.
+                // The name is made, and a crash could take it away. Only a repeated request, with its fsync, can make
+                // it count.
                 Err(CoordinatorError::Undurable(cause)) => {
                     ambiguous = true;
                     Err(Error::Unreachable { cause })
@@ -192,7 +195,7 @@ impl Committer {
         self.tip.coordinator.load(&known, self.left(until)).map_err(Error::nothing_written)
     }
 
-    /// What follows from the outcome: for this process's knowledge, for the lease, for the caller.
+    /// Applies the outcome to what this process knows and to the lease, and returns the caller's answer.
     fn conclude(
         &self,
         turn: &mut Turn,
@@ -201,8 +204,8 @@ impl Committer {
         change: &Change<'_>,
     ) -> Result<Arc<Snapshot>> {
         if !matches!(outcome, Outcome::Committed) {
-            // Whether the lease is still this process's is not known: none of its writers uses it any more, and it goes
-            // back.
+            // It is not known whether this process still has the lease. None of its writers uses it any more, and it is
+            // given back.
             turn.lease_is_over();
         }
         mistake!(UnknownIsFailure, {
@@ -226,7 +229,7 @@ impl Committer {
                 Ok(None) => Err(Error::Superseded { version: pending.next.version }),
                 Err(cause) => Err(self.leave_unsettled(pending, cause)),
             },
-            // Its frame is there, and no head will ever name it.
+            // Its frame is in the segment, and no head will ever name it.
             Outcome::Failed(error) => {
                 self.mark_refused(&pending);
                 Err(Error::nothing_written(error))
@@ -239,7 +242,7 @@ impl Committer {
         }
     }
 
-    /// The commit is in the history: from now on this process knows it.
+    /// The commit is in the history. From now on this process knows it.
     pub(crate) fn install(&self, pending: &Pending) -> Result<Arc<Snapshot>> {
         let Pending { next, frame, previous, sent, .. } = pending;
         let segments = &self.tip.pages.segments;
@@ -251,8 +254,8 @@ impl Committer {
         Ok(snapshot)
     }
 
-    /// Puts what was just committed into the page cache. It is committed whatever comes of this: what cannot be read
-    /// back (it may lie in a scratch file) will be read from the segment.
+    /// Puts what was just committed into the page cache. The commit stays if this fails: a page that cannot be read
+    /// back (it may be in a scratch file) will be read from the segment.
     fn remember(&self, committed: &Snapshot, change: &Change<'_>) {
         if change.pages.len() > REMEMBERED_PAGES {
             return;
@@ -264,9 +267,9 @@ impl Committer {
         }
     }
 
-    /// The commit was refused: a mark says so, for recovery; then the head is looked at once more, for recovery may
-    /// have been at work before it could see the mark. (Invariant 6.) A snapshot, if the commit is in the history after
-    /// all; an error, if the head cannot be had.
+    /// The commit was refused. A mark says so, for recovery. Then this looks at the head once more, because recovery
+    /// may have been at work before it could see the mark (invariant 6). Returns a snapshot if the commit is in the
+    /// history after all, and an error if the head cannot be had.
     pub(crate) fn settle_refusal(
         &self,
         pending: &Pending,
@@ -290,16 +293,16 @@ impl Committer {
         look().map_err(|error| error.to_string())
     }
 
-    /// An append failed, and its segment was left. Its bytes may arrive all the same, so a mark says first that the
-    /// commit was refused, where its frame was encoded by then. Only then is the failure reported.
+    /// An append failed, and its segment is not used any more. Its bytes may arrive all the same. Therefore, if the
+    /// commit frame was encoded by then, a mark says that the commit was refused, before the failure is reported.
     fn append_failed(&self, failed: AppendFailed, sweep: u64) -> Error {
         self.chores.report(failed.not_given_back.map_or(Ok(()), Err));
         self.mark_owed(sweep);
         failed.error
     }
 
-    /// Marks the commit of `pending` as refused, before that is reported. (Invariant 6.) Without its mark the frame is
-    /// refused all the same: the head decides, and the mark only helps where the head is lost.
+    /// Marks the commit of `pending` as refused, before that is reported (invariant 6). Without its mark the commit is
+    /// refused all the same, because the head decides. The mark helps only if the head is lost.
     fn mark_refused(&self, pending: &Pending) {
         let sweep = pending.lease.sweep;
         mistake!(NoMarkAfterFailedSwap, return self.mark_owed(sweep));
@@ -307,11 +310,11 @@ impl Committer {
         self.mark_owed(sweep);
     }
 
-    /// Writes the marks that are owed. What cannot be written now is written before anything else is.
+    /// Writes the marks that are owed. A mark that cannot be written now is written before anything else.
     fn mark_owed(&self, sweep: u64) {
         let mut segment = whole(self.segment.lock());
         let mut append = || segment.append_owed(&*self.tip.storage, sweep);
-        // A segment that cannot be appended to is left: once more, in a new one.
+        // After a failure the next append makes a new segment.
         let marked = append().or_else(|_| append());
         drop(segment);
         self.chores.report(marked.map_err(|failed| {

@@ -56,7 +56,8 @@ impl FsCoordinator {
         Ok(self.is_first_waiter.load(Ordering::Relaxed))
     }
 
-    /// Names the head's version with its record; `false` if it was named already. Either way the name is durable then.
+    /// Makes the name of the head's version, with its record, and makes that durable: on a local disk by an fsync of
+    /// `commits/`. Returns `false` if the name existed already, which is durable then, too.
     fn publish(&self, head: &Head) -> Result<bool, CoordinatorError> {
         let published = match self.storage.publish(head.version, &record_of(head)) {
             Ok(()) => Ok(true),
@@ -66,7 +67,7 @@ impl FsCoordinator {
         if published.as_ref().is_err_and(CoordinatorError::is_certain) {
             return published;
         }
-        // After an unclear error, too: a reader that finds the name takes it for durable.
+        // This is done after an unclear error, too, because a reader that finds the name takes it for durable.
         self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(error.to_string()))?;
         published
     }
