@@ -86,11 +86,11 @@ pub struct Claim {
     pub refusals: u32,
     /// For how long the caller has waited.
     pub waited: Duration,
-    /// How long the caller still waits: no request is repeated beyond that.
+    /// How long the caller still waits. No request is repeated after that.
     pub patience: Duration,
-    /// A holder that the caller watched do nothing for a whole lease: it is to be passed over.
+    /// A holder that has done nothing for the whole lease for which the caller watched it. It is to be passed over.
     pub pass_over: Option<Holder>,
-    /// The caller has just had a turn, and lets those go first who wait.
+    /// The caller has just had a turn, and lets waiters go first.
     pub had_turn: bool,
 }
 
@@ -163,13 +163,14 @@ pub enum Known<'a> {
 
 /// What holds the head of one database.
 pub trait Coordinator: Send + Sync {
-    /// What `id` binds the database to: another name would be another history. How it is reached is no part of it.
+    /// The name by which `id` binds the database to this coordinator. Another name would be another history. The name
+    /// does not say how the coordinator is reached.
     fn name(&self) -> String;
     /// Puts the first head where none is. If one is there (of another adopter, or ours: a lost reply), that one is the
     /// answer.
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError>;
-    /// Removes the head of a folder (by the inode number of its `id`) that got no name, or is no more. Here it goes
-    /// with its folder.
+    /// Removes the head of a folder (by the inode number of its `id`) that never became a database, or that is gone. By
+    /// default the head is removed with its folder.
     fn forget(&self, _home: u64) -> Result<(), CoordinatorError> {
         Ok(())
     }
@@ -191,12 +192,12 @@ pub trait Coordinator: Send + Sync {
     fn give_up(&self) -> Result<(), CoordinatorError>;
     /// Who holds the lease, as of the head `known`, which was just loaded.
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError>;
-    /// Says that the holder is alive. A lease that is no more is not renewed; its swap will be refused.
+    /// Shows that the holder is alive. A lease that has ended is not renewed, and its swap will be refused.
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError>;
     /// Puts `next` in the place of `previous`, if that is still the head and no generation came between. `keep`: the
-    /// lease is renewed in the same request, for the next transaction. Repeated, with the same arguments, it takes
-    /// place once. What was certainly not carried out may be repeated within `patience`; what may have been is an error
-    /// at once, for the caller to look.
+    /// lease is renewed in the same request, for the next transaction. Repeated with the same arguments, it takes place
+    /// once. A request that was certainly not carried out may be repeated within `patience`. One that may have been is
+    /// an error at once, so that the caller looks.
     fn swap(
         &self,
         lease: &Lease,
@@ -205,8 +206,8 @@ pub trait Coordinator: Send + Sync {
         keep: bool,
         patience: Duration,
     ) -> Result<Swapped, CoordinatorError>;
-    /// The head that was made of `previous`, where the coordinator can tell it without the chain of commits, and with
-    /// certainty. Here it has the newest head only.
+    /// The head that follows `previous`, if the coordinator knows it for certain without the chain of commits. By
+    /// default it has only the newest head.
     fn successor(&self, _previous: &Head) -> Result<Option<Head>, CoordinatorError> {
         Ok(None)
     }
@@ -216,12 +217,12 @@ pub trait Coordinator: Send + Sync {
     }
     /// Gives the lease back.
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError>;
-    /// Whether the lease outlives the commit even where it was not to be kept: then it must be given back.
+    /// Whether the lease outlives the commit even if it was not to be kept. Then it must be given back.
     fn lease_survives_swap(&self) -> bool;
     /// Whether every process sees at once that a lease was taken over. Otherwise the next commit shows it.
     fn takeover_is_visible(&self) -> bool {
         true
     }
-    /// Whether the lease ends when its process does, without a word; otherwise others wait until it runs out.
+    /// Whether the lease ends with its process, however that ends. Otherwise others wait until it runs out.
     fn lease_ends_with_process(&self) -> bool;
 }

@@ -17,8 +17,8 @@ use crate::to_come::{FROM_A_COPY, ToCome};
 /// A small commit's pages are read along with its frame.
 const READ_ALONG: u32 = 64 << 10;
 
-/// How much of what lies before a commit frame is read along with it: all of it, or nothing. A place comes from the
-/// head, which may say anything.
+/// How many bytes in front of a commit frame are read with it: all that the append wrote there, if that is little, and
+/// otherwise none. The place comes from the head, which can contain anything.
 fn lead_to_read(place: &Place) -> u32 {
     let is_small = place.lead.checked_add(place.length).is_some_and(|both| both <= READ_ALONG);
     let units = u64::from(place.lead) / UNIT;
@@ -33,7 +33,7 @@ fn is_named(digest: Digest, commit: &CommitRef) -> bool {
 }
 
 impl Pages {
-    /// The snapshot that `head` names: carried on from `known` where that is possible, else from the base.
+    /// The snapshot that `head` names, made from `known` if that is possible, and otherwise from the base.
     pub(crate) fn snapshot_of(&self, head: Head, known: Option<&Snapshot>, sent: Moment) -> Result<Snapshot> {
         if head.commit.place.is_none() {
             return Ok(Snapshot::first(head, sent));
@@ -53,7 +53,7 @@ impl Pages {
         Snapshot::of_commit(head, frame, &runs, earlier, &self.segments, sent).map_err(|why| Error::corrupt(what, why))
     }
 
-    /// The frame of `commit`, which is `version`; a small commit's pages come along and are cached.
+    /// The frame of `commit`, which is `version`. A small commit's pages are read with it, and cached.
     pub(crate) fn read_commit(&self, commit: &CommitRef, version: Version) -> Result<CommitFrame> {
         let no_frame = || Error::corrupt(format!("the history at version {}", version.0), "it names no commit frame");
         let place = commit.place.ok_or_else(no_frame)?;
@@ -110,8 +110,8 @@ impl Pages {
                 length: run.place.length as usize,
             })
             .collect();
-        // Each is as long as the commit says, and all together as long as one frame may be, or they are read one after
-        // another: the first that is not what it should be ends it.
+        // The lengths come from the commit. If all together are no longer than one frame may be, they are read at once.
+        // Otherwise they are read one after another, so that the first wrong one ends it.
         let total: u64 = spans.iter().map(|span| span.length as u64).sum();
         let at_once = if total <= frame::MAX_PAYLOAD as u64 { spans.len().max(1) } else { 1 };
         let decode = |((bytes, run), span): ((Vec<u8>, &&RunRef), &Span)| {

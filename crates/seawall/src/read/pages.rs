@@ -30,8 +30,8 @@ impl Deref for Page {
     }
 }
 
-/// The whole location, and which page was found there: names are never used twice, so what is under a key never
-/// changes; and a page map that is wrong about a place finds nothing under it.
+/// The whole location, and the page that was found there. Names are never used twice, so the content of a key never
+/// changes. A page map that is wrong about a place finds nothing in the cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Key {
     Segment { entry: Entry, page: PageNo },
@@ -55,7 +55,7 @@ const READ_AHEAD_AT_ONCE: usize = 4;
 const SUM_BYTES: usize = 8;
 /// The shortest retention. What an older snapshot lacks was garbage-collected, not lost.
 const RETENTION_MINIMUM_SECONDS: u64 = 15 * 60;
-/// No page is smaller: bounds how many the cache can hold.
+/// No page is smaller. This bounds how many the cache can hold.
 const SMALLEST_PAGE: u64 = 512;
 
 /// A database's pages, as this process knows them.
@@ -244,7 +244,7 @@ impl Pages {
         self.storage.read_many(spans).into_iter().zip(spans).map(|(read, span)| whole(read, *span)).collect()
     }
 
-    /// A missing file is damage, unless the snapshot is so old that collection may have taken it.
+    /// A missing file is damage, unless the snapshot is so old that garbage collection may have removed it.
     fn explain(&self, error: ReadError, snapshot: &Snapshot) -> Error {
         let age = snapshot.age(self.storage.now());
         match error {
@@ -265,8 +265,8 @@ pub(crate) fn frame_of(bytes: &[u8], kind: Kind) -> Result<Frame<'_>, Malformed>
     if frame.kind == kind { Ok(frame) } else { Err(Malformed("a frame of another kind lies there")) }
 }
 
-/// A length comes from a record that may say anything, and a sparse file has that many bytes: nothing longer than a
-/// frame is read.
+/// A length comes from a record that can contain anything, and a sparse file can really be that long. Therefore nothing
+/// longer than a frame is read.
 fn may_be_read(span: &Span) -> Result<(), ReadError> {
     // The pages of a small commit come along with its frame.
     if span.length <= frame::HEADER + frame::MAX_PAYLOAD + READ_AHEAD {

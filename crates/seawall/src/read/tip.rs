@@ -19,7 +19,7 @@ use std::time::Duration;
 /// How long the coordinator is asked before a transaction fails, or a commit's outcome is reported as unknown.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Half of the shortest retention: a reader of an older version could lose it in the middle.
+/// Half of the shortest retention. A reader that begins with an older version could lose it in the middle.
 const OLDEST_READ: Duration = Duration::from_secs(15 * 60 / 2);
 
 /// The error in a child that uses what its parent opened.
@@ -84,8 +84,9 @@ impl Tip {
         self.origin.is_this() && self.storage.process() == self.process
     }
 
-    /// What a child inherited is its parent's: the locks, the queue in which the kernel reports changes of `commits/`,
-    /// the lease. Asked at every transaction and page, so without asking the kernel; a writer asks [`Tip::is_current`].
+    /// Fails in a forked child, because what it inherited is its parent's: the locks, the lease, and the queue in which
+    /// the kernel reports changes of `commits/`. This is checked at every transaction and page, so it makes no system
+    /// call. A writer asks [`Tip::is_current`].
     pub(crate) fn check_origin(&self) -> Result<()> {
         self.must_be_ours(FORKED)
     }
@@ -136,7 +137,7 @@ impl Tip {
     /// joins a load that was sent before; all threads that wait for it share the next one.
     fn snapshot_since(&self, since: Moment) -> Result<Arc<Snapshot>> {
         let mut newest = self.newest();
-        // A load that failed before any thread waited for it here is no answer: the coordinator may be well again.
+        // A load that failed before this thread waited is no answer, because the coordinator may work again.
         let earlier = newest.failures;
         loop {
             if newest.sent.monotonic >= since.monotonic {
@@ -238,7 +239,7 @@ impl Tip {
         Ok(newest)
     }
 
-    /// What is known only rises, by epoch and version, whichever answer it came from. (Invariant 9.)
+    /// What is known only rises, by epoch and version, in whatever order answers arrive (invariant 9).
     pub(crate) fn raise(&self, snapshot: Arc<Snapshot>, sent: Moment) -> Arc<Snapshot> {
         let mut newest = self.newest();
         mistake!(KnownIsLast, newest.snapshot = snapshot.clone());

@@ -17,19 +17,19 @@ use crate::write::settle::PATIENCE_LATER;
 use std::sync::Weak;
 use std::time::Duration;
 
-/// The newest acknowledged commit is noted so long after the first that is not.
+/// The newest acknowledged commit is noted this long after the first one that is not noted yet.
 const NOTE_AFTER: Duration = Duration::from_secs(1);
 
-/// The chores of a committer. The lease comes first, for others wait for it.
+/// The chores of a committer. The lease comes first, because other processes wait for it.
 pub(crate) fn chores_of(committer: &Weak<Committer>) -> Vec<Box<dyn Chore>> {
     let weak = || committer.clone();
     vec![Box::new(Renew(weak())), Box::new(Release(weak())), Box::new(LoadAhead(weak())), Box::new(Note(weak()))]
 }
 
-/// What is asked of the background, and not done yet.
+/// What the background has been asked to do, and has not done yet.
 #[derive(Default)]
 pub(crate) struct Asked {
-    /// A request began then: load the head.
+    /// A request began at this moment, so the head is to be loaded.
     load: Mutex<Option<Moment>>,
     /// The newest commit of this process that was acknowledged and not noted yet, and when to note it.
     note: Mutex<Option<(Head, Duration)>>,
@@ -71,7 +71,7 @@ impl Chore for Release {
     }
 }
 
-/// Loads the head when a request begins: its transactions will want one that was asked for since.
+/// Loads the head when a request begins, because its transactions need one that was requested since.
 struct LoadAhead(Weak<Committer>);
 
 impl Chore for LoadAhead {
@@ -131,7 +131,7 @@ impl Committer {
         self.chores.ring_at(due);
     }
 
-    /// Notes the newest acknowledged commit. `false`: that must wait.
+    /// Notes the newest acknowledged commit. Returns `false` if that must wait.
     fn write_note(&self, head: &Head) -> Result<bool> {
         let marked = if head.version > Version(0) { self.mark_confirmed(head) } else { Ok(true) };
         if let Ok(false) = marked {
@@ -149,8 +149,8 @@ impl Committer {
         released.map_err(|error| format!("giving the lease back: {error}"))
     }
 
-    /// Gives back the lease that waits for the next writer, if there is one: this process may sleep before the
-    /// background can.
+    /// Gives back the lease that waits for the next writer, if there is one. The background might do that too late,
+    /// because this process may be frozen before.
     pub(crate) fn give_back_idle(&self) {
         if let Some((turn, lease)) = self.queue.idle() {
             self.chores.report(self.give_back(turn, &lease));

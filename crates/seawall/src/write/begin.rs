@@ -14,7 +14,8 @@ use crate::read::tip::{FORKED, PATIENCE};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a process that had its turn lets the others go first. A waiter that does not come within that is frozen.
+/// How long a process that had its turn lets the others go first. A waiter that does not take the lease within this
+/// time is frozen.
 const YIELD: Duration = Duration::from_millis(100);
 /// How soon a lease is asked for again that was granted on a head which is not the newest any more.
 const AGAIN_AFTER_STALE_GRANT: Duration = Duration::from_millis(1);
@@ -24,14 +25,14 @@ impl Committer {
     pub(crate) fn begin(self: &Arc<Self>, timeout: Duration) -> Result<Transaction> {
         let began = self.tip.storage.now();
         let (turn, snapshot) = self.begin_turn(began.monotonic, timeout)?;
-        // Under a lease that was kept the coordinator was not asked. A commit is certain by its swap; what only reads
-        // is not.
+        // Under a kept lease the coordinator was not asked. For a commit that does not matter, because its swap
+        // decides. A transaction that only reads must be confirmed.
         let unconfirmed = self.tip.asked_at().monotonic < began.monotonic;
         Ok(Transaction::new(self.clone(), snapshot, turn, unconfirmed.then_some(began)))
     }
 
-    /// Lets a transaction write that has read `snapshot` so far. If that is not the newest version, it must start
-    /// again: the lease waits for it a moment.
+    /// Lets a transaction write that has read `snapshot` so far. If that is not the newest version, the transaction
+    /// must start again, and the lease waits a moment for it.
     pub(crate) fn upgrade(self: &Arc<Self>, snapshot: &Arc<Snapshot>, timeout: Duration) -> Result<Transaction> {
         let began = self.tip.storage.now().monotonic;
         let (mut turn, newest) = self.begin_turn(began, timeout)?;
@@ -81,8 +82,7 @@ impl Committer {
         }
         let acquired = self.acquire(began, timeout, had_turn);
         if acquired.is_err() {
-            // The error that counts is the one at hand; a place in the queue that cannot be given back ends with its
-            // process.
+            // Only the first error is reported. A waiting place that cannot be given back ends with its process.
             let _ = self.tip.coordinator.give_up();
         }
         let (held, snapshot) = acquired?;
@@ -103,7 +103,7 @@ impl Committer {
         self.chores.ring_at(renew_at);
     }
 
-    /// Asks for the lease until it is had; the answer carries the head.
+    /// Asks for the lease until it is granted. The answer has the head.
     fn acquire(&self, began: Duration, timeout: Duration, had_turn: bool) -> Result<(HeldLease, Arc<Snapshot>)> {
         let mut claim = Claim {
             token: Token(self.tip.random()?),
@@ -129,7 +129,7 @@ impl Committer {
                         // Another process took the lease over and committed while the answer was in flight, and another
                         // thread of this process knows of it: this lease is for an older head.
                         caught_up => {
-                            // The error that counts is the one at hand; a lease that cannot be given back runs out.
+                            // Only the first error is reported. A lease that cannot be given back runs out.
                             let _ = self.tip.coordinator.release(&held.lease);
                             caught_up?;
                             (AGAIN_AFTER_STALE_GRANT, None)
@@ -156,10 +156,11 @@ impl Committer {
         }
     }
 
-    /// Who has the lease: by the refusal of the request that was sent at `sent`, where it says that, and else by
-    /// asking.
+    /// Who has the lease. The refusal of the request that was sent at `sent` may say it. Otherwise this asks the
+    /// coordinator.
     fn look_at_holder(&self, sent: Moment, seen: Option<(Box<Head>, Holder)>, known: &Snapshot) -> Result<Holder> {
-        // A takeover may have raised what requests must name: what is asked next must be the newest head's.
+        // A takeover may have raised the numbers that a request must name, so the next request must be made from the
+        // newest head.
         if let Some((head, holder)) = seen {
             self.tip.catch_up(self.tip.accept(*head, known)?, sent)?;
             return Ok(holder);
@@ -169,14 +170,14 @@ impl Committer {
         self.tip.coordinator.holder(&newest.head).map_err(Error::nothing_written)
     }
 
-    /// Ends the turn: the lease waits for this process's next writer, or goes back, in the background.
+    /// Ends the turn. The lease waits for this process's next writer, or the background gives it back.
     pub(crate) fn end_turn(self: &Arc<Self>, turn: &mut Turn) {
         if let Some(release_at) = turn.end(self.tip.storage.now().monotonic)
             && !self.chores.ring_at(release_at)
             && !std::thread::panicking()
         {
-            // No thread would give it back later, and others would wait until it runs out. (In a panic nothing is asked
-            // of the coordinator.)
+            // No background thread would give it back later, and other processes would wait until it runs out. (During
+            // a panic no request is sent to the coordinator.)
             self.give_back_idle();
         }
     }

@@ -1,4 +1,5 @@
 //! A commit, from top to bottom:
+//!
 //! 1. *Encode*: a [`Draft`] becomes pages, and a commit frame behind them (`encode.rs`). Nothing is written yet.
 //! 2. *Append*: these bytes are appended to this process's segment, and are durable when that returns. This is the
 //!    first fsync of a commit (`segment.rs`, [`Append::append`](crate::ports::storage::Append::append)); the real file

@@ -21,10 +21,10 @@ use std::vec;
 /// A transaction is encoded, and appended, in pieces of this size. The commit frame comes last.
 const PIECE: usize = bound(8 << 20, 8 << 10);
 
-/// The most pages that a commit may have. So its frame fits, and so does the index of it, at 18 bytes a page.
+/// The most pages that a commit may have. This many fit in its frame, and in the index of it, at 18 bytes a page.
 const MOST_PAGES: usize = (MAX_PAYLOAD - (64 << 10)) / 18;
 
-/// A run of the page map that has so many entries, of 28 bytes at most, is left as it is.
+/// A run of the page map with this many entries, of 28 bytes at most, is not merged any more.
 const RUN_ENTRIES: usize = bound(MAX_PAYLOAD / 28, 48);
 
 const _: () = assert!(MOST_PAGES * 18 + (64 << 10) <= MAX_PAYLOAD && RUN_ENTRIES * 28 <= MAX_PAYLOAD);
@@ -41,7 +41,7 @@ pub(crate) struct Change<'a> {
     pub(crate) read: &'a dyn Fn(PageNo) -> Result<Page>,
 }
 
-/// What a commit is to say. Where its frames will lie, and so its page list and its digest, comes from encoding it.
+/// What a commit will contain. Encoding decides where its frames will be, and with that its page list and its digest.
 pub(crate) struct Draft<'a> {
     pub(crate) change: &'a Change<'a>,
     pub(crate) commit: CommitId,
@@ -121,7 +121,8 @@ pub(crate) enum Piece<T> {
     /// The last piece, and what all of them are.
     Last {
         encoded: T,
-        /// Says that the commit was refused: it is to be written if this piece is lost, for its bytes may arrive late.
+        /// Says that the commit was refused. It is written if appending this piece fails, because its bytes may arrive
+        /// late.
         if_lost: Option<Mark>,
     },
 }
@@ -237,7 +238,7 @@ impl<'a> CommitEncoder<'a> {
     }
 }
 
-/// The mark of a commit whose frame may arrive though its append failed.
+/// The mark of a commit whose frame may arrive although its append failed.
 fn refused_if_lost(frame: &CommitFrame, digest: Digest) -> Option<Mark> {
     mistake!(NoMarkAfterFailedAppend, return None);
     let CommitFrame { database, epoch, version, commit, .. } = *frame;
@@ -254,10 +255,11 @@ fn check_size(pages: usize, most: usize) -> Result<()> {
     )))
 }
 
-/// The runs that take `recent` in, and every older run that is not at least twice as large: so that there are few runs,
-/// and every entry is written again only O(log n) times. Runs that the base has made superfluous go. A run of about
-/// `most` entries is large enough: it stays as it is until there are too many of them, and what was merged is divided
-/// again by version, into runs of about that size.
+/// The new runs: `recent`, merged with the newest runs, down to the first that is more than twice as large as what
+/// comes after it. So there are few runs, and every entry is written again only O(log n) times. Removes the runs that
+/// were merged from `frame`, and those that the base has made superfluous. A run of about `most` entries is large
+/// enough, and stays as it is until there are too many of them. What was merged is divided by version, into runs of
+/// about that size.
 fn next_runs(snapshot: &Snapshot, frame: &mut CommitFrame, most: usize) -> Vec<IndexFrame> {
     let head = &snapshot.head;
     let base = head.base.map_or(Version(0), |base| base.name.version);
@@ -285,14 +287,14 @@ fn next_runs(snapshot: &Snapshot, frame: &mut CommitFrame, most: usize) -> Vec<I
     divided(IndexFrame { database: head.database, after, up_to: head.version, entries }, most)
 }
 
-/// Divides a run by version, into such of at most `most` entries; one version's entries stay together.
+/// Divides a run by version, into runs of at most `most` entries. The entries of one version stay together.
 fn divided(run: IndexFrame, most: usize) -> Vec<IndexFrame> {
     if run.entries.len() <= most {
         return vec![run];
     }
     let mut of_version = BTreeMap::<Version, usize>::new();
     run.entries.iter().for_each(|(_, entry)| *of_version.entry(entry.version()).or_default() += 1);
-    // Where each run ends, oldest first; the last one reaches as far as the whole did.
+    // Where each run ends, oldest first. The last one ends where the whole run did.
     let (mut ends, mut count) = (Vec::new(), 0);
     let mut last = run.after;
     for (version, entries) in of_version {
@@ -333,7 +335,7 @@ mod tests {
         assert!(check_size(10, 10).is_ok());
         let error = check_size(11, 10).unwrap_err().to_string();
         assert!(error.contains("11 pages") && error.contains("several transactions"), "{error}");
-        // What is allowed fits: its frame, and an index of it, at what an entry takes at most there.
+        // The largest commit that is allowed fits: its frame, and an index of it with entries of the greatest length.
         let segments = Segments::default();
         let segment = segments.number(SegmentName { writer: WriterId([1; 8]), n: u32::MAX });
         let long = |page| (PageNo(page), Entry::new(Version(1), segment, u32::MAX, u16::MAX, u8::MAX));

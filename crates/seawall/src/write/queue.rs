@@ -72,7 +72,7 @@ impl State {
 
 /// The queue.
 pub(crate) struct Queue {
-    /// Whose it is: a forked child neither waits for it nor changes it.
+    /// The process that it belongs to. A forked child neither waits for it nor changes it.
     process: Process,
     state: Mutex<State>,
     changed: Condvar,
@@ -123,8 +123,8 @@ impl Queue {
         Some(lease.clone())
     }
 
-    /// When the lease must be given back that no writer here uses. Not while a writer is about to take the turn: its
-    /// end rings the bell.
+    /// When a lease that no writer here uses must be given back. `None` while a writer is about to take the turn,
+    /// because the end of that turn rings the bell.
     pub(crate) fn release_due(&self) -> Option<Duration> {
         let state = self.lock();
         if state.is_wanted() { None } else { state.held.as_ref().map(|held| held.release_at) }
@@ -159,19 +159,19 @@ impl Queue {
 pub(crate) struct Turn {
     queue: Arc<Queue>,
     held: Option<HeldLease>,
-    /// Keep the lease for at least so long.
+    /// How long the lease is kept at least.
     stays: Option<Duration>,
     /// It is over: another writer may have it now.
     passed_on: bool,
 }
 
 impl Turn {
-    /// The lease, taken out: it is to go back, or to be looked at.
+    /// Takes the lease out of the turn, to give it back or to look at it.
     pub(crate) fn take_lease(&mut self) -> Option<HeldLease> {
         self.held.take()
     }
 
-    /// Puts a lease in, whose writer is at work from `now` on.
+    /// Gives the turn a lease, whose writer is at work from `now` on.
     pub(crate) fn put_lease(&mut self, held: HeldLease, renew_at: Duration) {
         self.queue.lock().active = Some((held.lease.clone(), renew_at));
         self.held = Some(held);
@@ -207,8 +207,8 @@ impl Turn {
         self.held = None;
     }
 
-    /// Whether the lease is still this process's is not known: no writer here uses it any more, and it goes back with
-    /// the turn.
+    /// It is not known whether this process still has the lease. No writer here uses it any more, and it is given back
+    /// with the turn.
     pub(crate) fn lease_is_over(&mut self) {
         self.queue.lock().active = None;
         if let Some(held) = &mut self.held {
@@ -224,7 +224,7 @@ impl Turn {
         }
     }
 
-    /// Ends the turn at `now`, and passes it on; says when the background is to look after the lease.
+    /// Ends the turn at `now`, and passes it on. Returns when the background must look after the lease.
     pub(crate) fn end(&mut self, now: Duration) -> Option<Duration> {
         if !self.queue.process.is_this() {
             return None;

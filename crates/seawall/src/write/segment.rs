@@ -9,7 +9,7 @@ use crate::format::mark::Mark;
 use crate::mutation::mistake;
 use crate::ports::storage::{Append, File, Storage};
 
-/// A segment that is longer than this is left for a new one.
+/// After a segment is longer than this, the next append makes a new one.
 const ROTATE_AFTER: u64 = bound(64 << 20, 64 << 10) as u64;
 
 /// Where this process appends. No other process does, and nothing that was appended changes. (Invariant 3.) Only one
@@ -18,9 +18,10 @@ const ROTATE_AFTER: u64 = bound(64 << 20, 64 << 10) as u64;
 pub(crate) struct SegmentWriter {
     writer: Option<WriterId>,
     made: u32,
-    /// Taken out while something is appended: if that ends early, by a panic too, the segment is left for good.
+    /// Taken out while something is appended. If the append ends early, by a panic too, that segment is never used
+    /// again.
     open: Option<Open>,
-    /// Marks that must be durable before anything else is appended: they lie in front of it, in the same append.
+    /// Marks that must be durable before anything else. They are appended in front of it, in the same append.
     owed: Vec<Mark>,
 }
 
@@ -42,14 +43,14 @@ struct Open {
     name: SegmentName,
     file: Box<dyn Append>,
     position: u64,
-    /// The sweep that it was made under: garbage collection may take it once another began.
+    /// The sweep that it was made under. Garbage collection may remove it once another sweep began.
     sweep: u64,
 }
 
 impl SegmentWriter {
     /// Appends what `encode` adds, piece by piece, behind the marks that are owed. When it returns, all of it is
-    /// durable ([`Append::append`] is the fsync of a commit). After an error nothing of it counts, and the next append
-    /// begins another segment. If the last piece was encoded by then, its bytes may still arrive: then its mark is
+    /// durable ([`Append::append`] is the first fsync of a commit). After an error no part of it counts, and the next
+    /// append begins another segment. If the last piece was encoded by then, its bytes may still arrive, so its mark is
     /// owed.
     pub(crate) fn append<T>(
         &mut self,
@@ -65,9 +66,9 @@ impl SegmentWriter {
                 self.owed.clear();
                 Ok(encoded)
             }
-            // The segment's end is unknown now, and a failed sync must never be tried again on the same file: the
-            // segment is left. First what the append took is given back, for others may need the space more than
-            // anything.
+            // The segment's end is unknown now, and a failed sync must never be tried again on the same file. Therefore
+            // this segment is not used any more. Before that, the space that the append took is given back, because
+            // other files may need it.
             Err(error) => {
                 mistake!(SegmentGoesOn, {
                     self.open = Some(open);

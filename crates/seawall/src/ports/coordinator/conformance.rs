@@ -1,5 +1,6 @@
-//! What every coordinator must do. This one suite is run against each. It needs no files: its heads name commits that
-//! no file has.
+//! What every coordinator must do. This one suite is run against each.
+//!
+//! It needs no files: its heads name commits that no file has.
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Known, Lease, Swapped};
 use crate::format::head::{CommitRef, Head};

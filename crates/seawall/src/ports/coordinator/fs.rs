@@ -1,8 +1,8 @@
 //! The embedded coordinator: the head of version v is the target of the symlink `commits/<v>`.
 //!
 //! symlink() creates a name and its content in one atomic, durable, put-if-absent step. The generation is the version
-//! itself. The lease is a lock on one byte of a file, asked for without waiting; a holder that was watched doing
-//! nothing for a whole lease is passed over by taking the next byte, and the next commit's record shows that to all.
+//! itself. The lease is a lock on one byte of a file, requested without waiting. A waiter passes over a holder that did
+//! nothing for a whole lease by locking the next byte. The record of the next commit shows that to all.
 
 mod names;
 
@@ -21,13 +21,13 @@ use std::time::Duration;
 
 /// A label is no longer than this …
 const LABEL_BYTES: usize = 512;
-/// … and there is one for each lock, until the places are used again: a holder that was passed over cannot write on its
+/// … and each lock has its own, until the places are used again, so a holder that was passed over cannot overwrite its
 /// successor's.
 const LABELS: u32 = 8;
-/// The longest wait before the lease is asked for again is this power of two, in milliseconds: a lock costs nothing but
-/// the trip.
+/// The longest wait before the lease is requested again is this power of two, in milliseconds. A request for a lock
+/// costs nothing but the trip.
 const LONGEST_WAIT: u32 = 2;
-/// A holder that goes on for so long says who it is: until then its lock says enough.
+/// A holder that holds the lease this long writes down who it is. Until then its lock is enough.
 const FIRST_RENEWAL: Duration = Duration::from_millis(100);
 
 /// The `fs` coordinator of one database.
@@ -35,8 +35,8 @@ pub struct FsCoordinator {
     storage: Arc<dyn FsOrder>,
     /// Whether this process is the first waiter for the lease. Only one of its threads asks for the lease at a time.
     is_first_waiter: AtomicBool,
-    /// The lock that this process moved on to, and the generation of the head at that time: a process that took it
-    /// before may have died before a record of its own could name it.
+    /// The lock that this process moved on to, and the generation of the head at that time. No record may name that
+    /// lock, because a process that took it earlier may have died before it committed.
     moved_on: Mutex<(u64, u32)>,
     names: Names,
 }
@@ -91,14 +91,14 @@ impl FsCoordinator {
         }
     }
 
-    /// Takes lock `slot` and the head; gives it back if another lock stands for the lease of that head.
+    /// Takes the lock `slot` and loads the head. Gives the lock back if another one stands for the lease of that head.
     fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32) -> Result<Acquired, CoordinatorError> {
         let since = self.storage.now();
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
             return Ok(refused(claim));
         }
         match self.names.newest_since(known).map_err(LookFailed::before_anything_was_sent) {
-            // If the holder that was passed over has committed, it is at work after all: it has the lease.
+            // If the holder that was passed over has committed, it is at work after all, and has the lease.
             Ok(head) if self.slot(&head) == slot => {
                 let lease = Lease {
                     epoch: head.epoch,
@@ -117,7 +117,7 @@ impl FsCoordinator {
                 Ok(refused(claim))
             }
             Err(error) => {
-                // The answer that counts is the load's; a lock that cannot be given back ends with its process.
+                // The load's error is the one that is reported. A lock that cannot be given back ends with its process.
                 let _ = self.storage.unlock(Lock::Lease(slot));
                 Err(error)
             }
@@ -154,7 +154,7 @@ impl Coordinator for FsCoordinator {
             return Ok(refused(claim));
         }
         let slot = match &claim.pass_over {
-            // The holder was watched up to now; a last look, for it may have moved since.
+            // The holder was watched until now. This is a last look, because it may have done something since.
             Some(holder) if self.holder(&self.load(&Known::Head(known), claim.patience)?)? == *holder => {
                 let next = (holder.term as u32).wrapping_add(1);
                 *whole(self.moved_on.lock()) = (holder.generation, next);
@@ -250,7 +250,7 @@ fn record_of(head: &Head) -> String {
     record
 }
 
-/// Locks are advice: whatever becomes of them, nothing was committed.
+/// An error of a lock. Locks are advisory, so nothing was committed.
 fn asking(error: io::Error) -> CoordinatorError {
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

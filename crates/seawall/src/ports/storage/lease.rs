@@ -1,7 +1,8 @@
-//! `lease`: the file whose bytes are the locks of the `fs` coordinator, with a line for people in front. The open
-//! descriptor carries this process's locks. Therefore this process keeps it open as long as it has the lease. Locks are
-//! advisory. If a process has locked another file than the others, its commit is refused because one of theirs came
-//! first, and nothing is lost. It then opens the file by its name again.
+//! `lease`: the file whose bytes are the locks of the `fs` coordinator, with a line for people in front.
+//!
+//! The open descriptor carries this process's locks. Therefore this process keeps it open as long as it has the lease.
+//! Locks are advisory. If a process has locked another file than the others, its commit is refused because one of
+//! theirs came first, and nothing is lost. It then opens the file by its name again.
 
 use super::Lock;
 use super::lease_file::LeaseFile;

@@ -1,6 +1,7 @@
-//! The storage of this machine: a local disk, or a network file system that it has mounted. What network file systems
-//! do was measured on NFSv4.1. A file that another machine appends to must be read with O_DIRECT, or opened again.
-//! Folders are synced everywhere, because on NFS that call costs nothing.
+//! The storage of this machine: a local disk, or a network file system that it has mounted.
+//!
+//! What network file systems do was measured on NFSv4.1. A file that another machine appends to must be read with
+//! O_DIRECT, or opened again. Folders are synced everywhere, because on NFS that call costs nothing.
 
 use super::at_once::at_once;
 use super::commits::nanoseconds;

@@ -1,8 +1,9 @@
 //! Who owns the files that Seawall makes, and who may use them. They get NAME's owner, group and permissions, no matter
-//! what the umask is and which user runs this process. Stock SQLite does the same with its journals. No file is open to
-//! more people than NAME is, not for a moment, because a descriptor that was opened in that moment would stay open.
-//! Only a member of NAME's group can give a file that group. Where this process cannot, the file's group gets no more
-//! rights than all other users.
+//! what the umask is and which user runs this process. Stock SQLite does the same with its journals.
+//!
+//! No file is open to more people than NAME is, not for a moment, because a descriptor that was opened in that moment
+//! would stay open. Only a member of NAME's group can give a file that group. Where this process cannot, the file's
+//! group gets no more rights than all other users.
 
 use super::safely::{Folder, look_at_open};
 use nix::unistd::{Gid, Group, Uid, User};

@@ -1,8 +1,9 @@
 //! The only way to a database's files. It follows no link, opens nothing but files and folders, stays on one mount, and
-//! gives what it makes NAME's owner and rights. A user who can write the folder, or the folder that NAME lies in, can
-//! put anything under Seawall's names: a link to a file of the user who runs this process, a FIFO that no process
-//! writes, a device. Therefore every component of a path is opened by a call of its own, which follows no link, and is
-//! checked once it is open.
+//! gives what it makes NAME's owner and rights.
+//!
+//! A user who can write the folder, or the folder that NAME lies in, can put anything under Seawall's names: a link to
+//! a file of the user who runs this process, a FIFO that no process writes, a device. Therefore every component of a
+//! path is opened by a call of its own, which follows no link, and is checked once it is open.
 
 use super::descriptors::with_room;
 use super::rights::Rights;

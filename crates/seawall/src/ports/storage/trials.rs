@@ -1,5 +1,6 @@
-//! What a file system must be able to do for a database. Each of these is tried out in an empty folder. An adoption
-//! tries them before it touches NAME. `seawall doctor` reports each result.
+//! What a file system must be able to do for a database. Each of these is tried out in an empty folder.
+//!
+//! An adoption tries them before it touches NAME. `seawall doctor` reports each result.
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
