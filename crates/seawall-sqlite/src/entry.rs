@@ -47,8 +47,8 @@ unsafe fn prepare(host: &'static Host, db: *mut Sqlite3) -> Result<(), &'static 
 }
 
 /// Finds or registers Seawall in the SQLite that calls, and prepares the connection. With `for_others`, SQLite will
-/// call
-/// [`on_connection`] for each later connection, too. Returns `done`, or SQLite's code for an error that `message` explains.
+/// call [`on_connection`] for each later connection, too. Returns `done`, or SQLite's code for an error that `message`
+/// explains.
 ///
 /// # Safety
 /// SQLite calls an entry point with these arguments.

@@ -66,8 +66,8 @@
 //! 1. `bounds`, `mutation`, `shown`, `to_come`: small things that all the others may use
 //! 2. [`format`](mod@format): what is in the files and in the head. Pure data and encodings.
 //! 3. `error`: what can go wrong: [`Error`]
-//! 4. [`ports`], `options`: the traits through which all I/O goes ([`ports::storage`], [`ports::coordinator`]), and their
-//!    implementations; what a program can choose: [`Options`]
+//! 4. [`ports`], `options`: the traits through which all I/O goes ([`ports::storage`], [`ports::coordinator`]), and
+//!    their implementations; what a program can choose: [`Options`]
 //! 5. `chores`: what is done in the background, one after the other
 //! 6. [`read`]: from a head to a [`Snapshot`] and its pages
 //! 7. `write`: from the writers' queue to the commit of a [`Transaction`]; the whole path of a commit is in
