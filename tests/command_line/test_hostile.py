@@ -219,7 +219,7 @@ def test_no_server_answers(proxy: Proxy, url: str, tmp_path: Path) -> None:
     assert problems(found) == {"endpoint"}
 
 
-def test_a_table_whose_recovery_is_not_switched_on_is_told_of(proxy: Proxy, dynamodb: str) -> None:
+def test_a_table_whose_recovery_is_not_switched_on_is_reported(proxy: Proxy, dynamodb: str) -> None:
     table = f"seawall-{time.time_ns()}"
     url = f"dynamodb://{table}?region={REGION}&endpoint={proxy.endpoint}"
     with proxy.fault(faults.access_denied, "UpdateContinuousBackups", times=None):
@@ -296,7 +296,7 @@ def test_a_lease_that_another_program_wrote(url: str, dynamodb: str, table: str,
     ["dynamodb://user:sesame@locks", "dynamodb://locks?endpoint=http://user:sesame@x", "redis://user:sesame@host"],
 )
 @pytest.mark.parametrize("command", [["doctor", "db.sqlite3"], ["doctor", "--json", "db.sqlite3"], ["init"]])
-def test_no_password_is_told(command: list[str], url: str, tmp_path: Path) -> None:
+def test_no_password_is_shown(command: list[str], url: str, tmp_path: Path) -> None:
     done = run(*command, "--coordinator", url, cwd=tmp_path)
     assert done.returncode == 1
     assert "sesame" not in done.stdout + done.stderr

@@ -86,12 +86,12 @@ def test_numbers_may_be_text() -> None:
         ("page_cache", "64 MiB"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_place(option: str, value: Any) -> None:
+def test_a_wrong_value_is_reported_with_its_place(option: str, value: Any) -> None:
     with pytest.raises(ImproperlyConfigured, match=rf"OPTIONS\['{option}'\] is "):
         Options.of({"OPTIONS": {option: value}})
 
 
-def test_a_wrong_variable_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_variable_is_reported_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SQLITE_LOCK_EXPIRATION", "never")
     with pytest.raises(ImproperlyConfigured, match="environment variable SQLITE_LOCK_EXPIRATION"):
         Options.of(NOTHING)
@@ -111,7 +111,7 @@ def test_the_folder_for_the_cache() -> None:
 
 
 @pytest.mark.parametrize("value", ["redis://user:sesame@host", "user:sesame@host", "dynamodb//:sesame@x"])
-def test_a_wrong_coordinator_s_password_is_not_told(value: str) -> None:
+def test_a_wrong_coordinator_s_password_is_not_shown(value: str) -> None:
     with pytest.raises(ImproperlyConfigured) as raised:
         Options.of({"OPTIONS": {"coordinator": value}})
     assert "names no coordinator" in str(raised.value)

@@ -35,7 +35,7 @@ def test_no_thread_of_the_sdk_takes_a_signal(shared: Shared) -> None:
             assert {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD} <= blocked_by(task), name
 
 
-def test_others_go_on_while_credentials_are_read_anew(
+def test_others_go_on_while_credentials_are_read_again(
     shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = shared.connect()

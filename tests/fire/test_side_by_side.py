@@ -39,7 +39,7 @@ def connect(name: Path) -> seawall.Connection:
     )
 
 
-def test_a_writer_frozen_while_others_commit_is_told_that_nothing_was_written(name: Path, hand: Hand) -> None:
+def test_a_writer_frozen_while_others_commit_reports_that_nothing_was_written(name: Path, hand: Hand) -> None:
     assert hand.do("BEGIN IMMEDIATE") == []
     assert hand.do("UPDATE entry SET text = 'frozen' WHERE id = 1") == []
     hand.freeze()

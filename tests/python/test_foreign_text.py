@@ -46,7 +46,7 @@ def is_safe(text: str) -> bool:
         "user:sesame@locks",
     ],
 )
-def test_no_password_is_told(ask: Callable[[Path, str], Any], coordinator: str, tmp_path: Path) -> None:
+def test_no_password_is_shown(ask: Callable[[Path, str], Any], coordinator: str, tmp_path: Path) -> None:
     seawall.connect(tmp_path / "db.sqlite3").execute("PRAGMA seawall_version")
     with pytest.raises(seawall.CannotOpen) as raised:
         ask(tmp_path / "db.sqlite3", coordinator)

@@ -155,7 +155,7 @@ def test_what_is_published_is_never_in_wal_mode(connect: Connect, stock: sqlite3
     empty.close()
 
 
-def test_who_really_switches_to_wal_mode_is_told(connect: Connect, stock: sqlite3.Connection, db: Path) -> None:
+def test_a_real_switch_to_wal_mode_is_an_error(connect: Connect, stock: sqlite3.Connection, db: Path) -> None:
     filled(connect(), 4096, 10)
     stock.execute("ATTACH ? AS shared", (seawall.uri(db),))
     stock.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -217,7 +217,7 @@ def test_a_program_that_overwrites_name_reaches_nothing_of_ours(
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_a_removed_name_is_told_and_removing_the_folder_too_starts_afresh(name: Path, original: Path) -> None:
+def test_a_removed_name_is_reported_and_removing_the_folder_too_starts_afresh(name: Path, original: Path) -> None:
     adopted(name).close()
     name.unlink()
     with pytest.raises(seawall.CannotOpen) as refused:

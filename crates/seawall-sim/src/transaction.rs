@@ -86,7 +86,7 @@ impl<'a> Actor<'a> {
         let begun = self.expected(freshness);
         let Some(snapshot) = self.snapshot(freshness, begun) else { return false };
         let read = self.read_pages(&snapshot, self.world.by_chance(0.1));
-        if self.world.is_anybody_writing() {
+        if self.world.any_writer_is_at_work() {
             self.world.met(Event::ReadPastWriter);
         }
         self.over(&snapshot);

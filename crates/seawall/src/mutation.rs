@@ -57,7 +57,7 @@ mutations! {
     HintUnchecked "26b" "A hint is believed, whatever became of its number (fs)."
     KnownByNumber "26c" "A number that is named is taken for what was there before, though it was named again (fs)."
     MissingBelieved "26d" "What is missing in a folder that has changed since the newest name was made is missing (fs)."
-    TimesTold "26e" "A name is used though its time is that of the name before it, and its folder was not quiesced (fs)."
+    SameTickTrusted "26e" "A name is used though its time is that of the name before it, and its folder was not quiesced (fs)."
     ForkGoesOn "30" "A forked process goes on with its parent's writer and segment."
     CacheWithoutN "32a" "The page cache knows a segment by its writer alone, without its number."
     CacheByPage "32b" "The page cache knows a page by its number alone, without its place."

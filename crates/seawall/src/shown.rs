@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_not_told() {
+    fn passwords_are_not_shown() {
         for (text, shown) in [
             ("dynamodb://user:pass@locks: no", "dynamodb://…@locks: no"),
             ("(http://u:p@a:s?s@host/x)", "(http://…@host/x)"),

@@ -128,7 +128,7 @@ fn garbage_behind_a_segment_s_end_means_nothing() {
 }
 
 #[test]
-fn a_damaged_or_missing_base_is_told_page_by_page() {
+fn a_damaged_or_missing_base_is_reported_page_by_page() {
     let folder = scene();
     let (base, sums) = (the_base(&folder, ".sqlite3"), the_base(&folder, ".sums"));
     with_flipped_bit(&base, 4 * 4096 + 77, || {
@@ -147,7 +147,7 @@ fn a_damaged_or_missing_base_is_told_page_by_page() {
 }
 
 #[test]
-fn a_damaged_id_or_one_of_an_unknown_format_is_told() {
+fn a_damaged_id_or_one_of_an_unknown_format_is_reported() {
     let folder = scene();
     let id = folder.inside("id");
     let content = fs::read(&id).unwrap();
@@ -167,7 +167,7 @@ fn a_damaged_id_or_one_of_an_unknown_format_is_told() {
 }
 
 #[test]
-fn a_damaged_or_lost_head_is_never_made_anew() {
+fn a_damaged_or_lost_head_is_never_replaced() {
     let folder = scene();
     let newest = folder.inside("commits/2");
     let record = fs::read_link(&newest).unwrap();
@@ -315,7 +315,7 @@ fn an_adoption_that_stopped_anywhere_is_finished_by_the_next_opener() {
 }
 
 #[test]
-fn a_forged_head_at_the_end_of_all_numbers_is_refused_by_everybody() {
+fn a_forged_head_at_the_end_of_all_numbers_is_refused_by_all() {
     let folder = scene();
     let a = folder.machine();
     let head = newest(&a).head().clone();

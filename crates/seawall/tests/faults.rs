@@ -278,7 +278,7 @@ fn what_fails_before_the_swap_wrote_nothing() {
 }
 
 #[test]
-fn a_segment_that_cannot_be_made_is_told() {
+fn a_segment_that_cannot_be_made_is_reported() {
     let folder = Folder::new();
     folder.machine();
     let storage = Arc::new(Faulty::new(&folder.name()));

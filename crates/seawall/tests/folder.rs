@@ -253,7 +253,7 @@ fn a_note_of_another_database_is_neither_hint_nor_witness() {
 }
 
 #[test]
-fn a_removal_while_it_is_open_is_told_and_leaves_the_next_database_alone() {
+fn a_removal_while_it_is_open_is_reported_and_leaves_the_next_database_alone() {
     let folder = Folder::new();
     let a = folder.machine();
     for n in 1..=5 {

@@ -67,7 +67,7 @@ fn a_removal_that_was_cut_short_is_finished_by_the_next_opening() {
 }
 
 #[test]
-fn a_removal_that_was_cut_short_before_name_was_gone_is_told_and_finished() {
+fn a_removal_that_was_cut_short_before_name_was_gone_is_reported_and_finished() {
     let folder = Folder::new();
     commit(&folder.machine(), &[(1, 1)]).unwrap();
     fs::rename(folder.inside("id"), folder.inside("id.removed")).unwrap();
@@ -206,7 +206,7 @@ fn an_adoption_that_was_cut_short_after_the_mark_is_finished() {
 
 /// Nothing was committed yet, so the folder looks like half an adoption. But its head is there.
 #[test]
-fn an_id_that_was_lost_before_the_first_commit_is_told_of() {
+fn an_id_that_was_lost_before_the_first_commit_is_reported() {
     let folder = Folder::new();
     write_plain(&folder.name(), 3);
     folder.machine();

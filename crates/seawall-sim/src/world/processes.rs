@@ -114,7 +114,7 @@ impl World {
     }
 
     /// Whether an append or a swap is in flight.
-    pub(crate) fn is_anybody_writing(&self) -> bool {
+    pub(crate) fn any_writer_is_at_work(&self) -> bool {
         self.core().processes.iter().any(|process| !process.is_dead && process.appending + process.swapping > 0)
     }
 

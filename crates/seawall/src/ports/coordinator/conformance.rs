@@ -26,7 +26,7 @@ pub trait Setting: Sync {
 pub fn check(fresh: &dyn Fn() -> Box<dyn Setting>) {
     an_absent_head_is_lost(&*fresh());
     the_first_head_is_put_once(&*fresh());
-    a_swap_is_seen_by_everybody_at_once(&*fresh());
+    a_swap_is_seen_by_all_at_once(&*fresh());
     a_swap_from_an_older_head_is_refused_and_brings_the_newer(&*fresh());
     a_repeated_swap_changes_nothing_and_meets_itself(&*fresh());
     only_one_machine_has_the_lease(&*fresh());
@@ -100,7 +100,7 @@ fn the_first_head_is_put_once(setting: &dyn Setting) {
     assert_eq!(b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded"), mine);
 }
 
-fn a_swap_is_seen_by_everybody_at_once(setting: &dyn Setting) {
+fn a_swap_is_seen_by_all_at_once(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
     a.create(&first_head(setting)).expect("the first head is taken");
     let mut known = b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");

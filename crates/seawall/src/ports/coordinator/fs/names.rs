@@ -151,7 +151,7 @@ impl Names {
         if look.after_next.is_some() {
             return self.newest_after(hinted, false);
         }
-        if shows_all(look.changed, stamp) && can_be_told(look.changed, stamp, look.known) {
+        if shows_all(look.changed, stamp) && can_be_distinguished(look.changed, stamp, look.known) {
             return Ok(Some(hinted));
         }
         self.quiesce(&hinted)?;
@@ -194,7 +194,7 @@ impl Names {
         }
         let is_quiescent = changed == Some(QUIESCED);
         let found = |newest: (Head, Stamp), before| {
-            let (is_sure, is_all) = (can_be_told(changed, newest.1, before), shows_all(changed, newest.1));
+            let (is_sure, is_all) = (can_be_distinguished(changed, newest.1, before), shows_all(changed, newest.1));
             Found { newest: Some(newest), is_sure, is_all, is_quiescent }
         };
         let Some(next) = parse(next, known.version.next())? else {
@@ -305,12 +305,12 @@ fn shows_all(changed: Option<i128>, newest: Stamp) -> bool {
 }
 
 /// Whether a reader that knows the version before `newest` can see by the folder's time that it has changed since.
-fn can_be_told(changed: Option<i128>, newest: Stamp, before: Option<Stamp>) -> bool {
+fn can_be_distinguished(changed: Option<i128>, newest: Stamp, before: Option<Stamp>) -> bool {
     changed.is_none() || is_apart(newest, before)
 }
 
 fn is_apart(newest: Stamp, before: Option<Stamp>) -> bool {
-    mistake!(TimesTold, return true);
+    mistake!(SameTickTrusted, return true);
     before.is_some_and(|before| newest.changed > before.changed + AT_ONCE)
 }
 
