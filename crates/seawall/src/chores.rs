@@ -1,7 +1,8 @@
 //! Chores: what is done in the background, one after the other.
 //!
-//! One thread for each database, started when there is something to do, in the process that has it to do. It does what
-//! is due, and sleeps until the next chore is due or a bell rings. When nothing was due for a while, it ends.
+//! Each database has one thread for them, in each process that uses it, which is started when there is something to do.
+//! The thread does what is due, and sleeps until the next chore is due or a bell rings. When nothing was due for a
+//! while, it ends.
 //!
 //! To add a chore: implement [`Chore`], and put it into the list that a database's committer makes
 //! (`write/background.rs`).
@@ -17,21 +18,22 @@ use std::time::Duration;
 pub(crate) trait Chore: Send + Sync {
     /// When it is due; `None`: not before [`Chores::ring_at`] says that this has changed.
     fn due(&self) -> Option<Duration>;
-    /// Does it. Afterwards it is not due any more, or it is at a later time. What went wrong is for `status`.
+    /// Does it. Afterwards it is not due any more, or due at a later time. `status` reports an error.
     fn run(&self) -> Result<(), String>;
 }
 
-/// A chore that panicked is put off so long.
+/// A chore that panicked is put off for this long.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// When nothing was due for so long, the thread ends; the next chore starts another. A process should be alone with its
-/// own threads when it forks.
+/// When nothing was due for this long, the thread ends, and the next chore starts another. When a program forks, none
+/// but its own threads should be there.
 const IDLE: Duration = Duration::from_secs(2);
 
 /// The chores of one database, and the thread that does them.
 pub(crate) struct Chores {
     storage: Arc<dyn Storage>,
-    /// The first that is due is done first, and again before those behind it: what others wait for comes first.
+    /// In order of importance. Of the chores that are due, the thread always does the first, so chores that other
+    /// processes wait for come first.
     list: Vec<Box<dyn Chore>>,
     state: Mutex<State>,
     bell: Condvar,
@@ -39,11 +41,11 @@ pub(crate) struct Chores {
 
 #[derive(Default)]
 struct State {
-    /// There is a thread.
+    /// Whether there is a thread.
     runs: bool,
-    /// When the thread will wake by itself; `None`: only when the bell rings.
+    /// When the thread will wake by itself. `None`: only when the bell rings.
     wakes_at: Option<Duration>,
-    /// Nothing is done any more: the thread ends.
+    /// Whether the thread is to end, and no chore to be done any more.
     closing: bool,
     /// What went wrong in the background, for `status`.
     trouble: Option<String>,
@@ -56,8 +58,8 @@ impl Chores {
         Arc::new(Chores { storage, list, state: Mutex::default(), bell: Condvar::default() })
     }
 
-    /// A chore is due at `time`, or sooner than it was. `false`: there is no thread to do it, and none can be started
-    /// now. A thread that could not be started is tried again each time.
+    /// A chore is due at `time`, or sooner than it was. Returns `false` if there is no thread to do it and none can be
+    /// started now. The next call tries again to start one.
     pub(crate) fn ring_at(self: &Arc<Self>, time: Duration) -> bool {
         let mut state = self.state();
         let is_sooner = state.wakes_at.is_none_or(|wakes_at| time < wakes_at);
@@ -100,7 +102,7 @@ impl Chores {
         state.no_thread.as_ref().or(state.trouble.as_ref()).map(|trouble| Shown::message(trouble).into())
     }
 
-    /// What goes wrong beside the point is reported by `status`.
+    /// Notes an error that no caller gets. `status` reports it.
     pub(crate) fn report(&self, result: Result<(), String>) {
         if let Err(trouble) = result {
             self.state().trouble = Some(trouble);
@@ -130,7 +132,7 @@ impl Chores {
         }
     }
 
-    /// Does the first chore that is due, until none is; says when the next one will be.
+    /// Does the first chore that is due, until none is. Returns when the next one will be due.
     fn do_what_is_due(&self, put_off: &mut [Duration]) -> Option<Duration> {
         loop {
             let now = self.storage.now().monotonic;
@@ -149,7 +151,7 @@ impl Chores {
         }
     }
 
-    /// Sleeps until `next`, or until the bell rings for something sooner. `false`: the thread ends.
+    /// Sleeps until `next`, or until the bell rings for something sooner. Returns `false` if the thread is to end.
     fn sleep_until(&self, next: Option<Duration>) -> bool {
         let mut state = self.state();
         state.wakes_at = next.into_iter().chain(state.wakes_at).min();

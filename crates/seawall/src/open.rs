@@ -1,4 +1,4 @@
-//! Opening: what lies at NAME is checked, adopted if need be, and becomes a `Database`.
+//! Opening: checks what lies at NAME, adopts it if it is a plain file, and makes a `Database` of it.
 
 mod adopt;
 mod export;
@@ -33,11 +33,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// So many links are followed to NAME, as in the kernel.
+/// At most this many links are followed to NAME, as in the kernel.
 const LINKS: usize = 40;
 
 impl Database {
-    /// A database on any storage, outside of the process's list: two of them are to each other what two machines are.
+    /// A database on any storage, outside of the process's list. Two of them behave to each other as two machines do.
     /// For the simulator and for tests.
     pub fn on(
         storage: Arc<dyn Storage>,
@@ -50,7 +50,7 @@ impl Database {
         open_or_adopt(name, storage, access, options, plain, began, &AtomicBool::new(false))
     }
 
-    /// Whether NAME and `id` are what they were when this database was opened: two look-ups.
+    /// Whether NAME and `id` are what they were when this database was opened. Costs two look-ups.
     fn is_still_there(&self) -> Result<bool> {
         let home = self.tip.storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
         if home? != Some(self.tip.home) {
@@ -108,7 +108,7 @@ fn open_or_adopt(
     open_existing(name, storage, access, options, home)
 }
 
-/// What lies at NAME must be something that may become a Seawall database by being opened. Whether anything does.
+/// Fails if what lies at NAME may not become a Seawall database by being opened. Returns whether anything lies there.
 fn check_adoptable(
     storage: &dyn Storage,
     access: Access,
@@ -149,8 +149,9 @@ pub fn may_be_adopted(name: &Path, storage: &dyn Storage) -> Result<()> {
     Ok(())
 }
 
-/// An adoption may only begin, or go on, where nothing was committed. An adopter makes the whole folder before it marks
-/// NAME, `id` is durable before the first commit, and a segment is there before that is acknowledged.
+/// Fails if something was committed, because an adoption may then neither begin nor go on. An adopter makes the whole
+/// folder before it marks NAME, `id` is durable before the first commit, and a segment exists before that commit is
+/// acknowledged.
 fn check_begun(storage: &dyn Storage, is_protected: bool) -> Result<()> {
     let looking = |error| Error::io("looking into the folder", error);
     let has_folder = storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error))?.is_some();
@@ -178,7 +179,7 @@ fn already_there(storage: &dyn Storage) -> Result<Option<()>> {
     Ok(home.map(drop))
 }
 
-/// The folder has a database, and nothing says which.
+/// The error for a folder that has a database, while nothing says which.
 pub(crate) fn id_is_gone() -> Error {
     Error::CannotOpen(format!(
         "NAME-seawall/id is gone, and what was committed is in the files of NAME-seawall. Nothing was changed. If id was moved, move it \
@@ -202,7 +203,7 @@ fn open_existing(
     let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
     check_coordinator(&identity.coordinator, &coordinator.name())?;
     check_name(&or_nothing(header).map_err(|error| Error::io("reading NAME", error))?)?;
-    // A note that cannot be read is no hint, and neither is one of another database, which was here before or is
+    // A note that cannot be read is no hint. Neither is the note of another database, which was here before or is
     // reached by mistake.
     let high: Option<High> = high.ok().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
     let high = high.filter(|high| high.database == identity.database);
@@ -215,7 +216,7 @@ fn open_existing(
     if access != Access::ReadOnly {
         check_home(&head, home)?;
     }
-    // A copy is as old as it is.
+    // This is not checked in a copy, whose files are of another time than the head.
     if let Some(high) = high.filter(|high| !is_copy && (high.epoch, high.version) > head.order()) {
         return Err(Error::CannotOpen(format!(
             "the head is older than the files: it names version {}, and version {} was acknowledged. Nothing was written. Stop all writers. \
@@ -243,7 +244,7 @@ fn check_coordinator(bound: &str, asked: &str) -> Result<()> {
     )))
 }
 
-/// NAME must be the marked copy that Seawall left there.
+/// Fails unless NAME is the marked copy that Seawall left there.
 fn check_name(header: &[u8]) -> Result<()> {
     let what = match sqlite_header::state_of(header) {
         NameState::Protected => return Ok(()),
@@ -270,8 +271,8 @@ fn or_nothing(read: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// NAME as an absolute path without links: one database has one path in a process. As stock SQLite does, a link to what
-/// is not there yet is followed.
+/// NAME as an absolute path without links, so that one database has one path in a process. Follows a link to a file
+/// that does not exist yet, as stock SQLite does.
 fn absolute(name: &Path) -> Result<PathBuf> {
     let mut place = name.to_owned();
     for _ in 0..LINKS {

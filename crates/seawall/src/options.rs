@@ -26,7 +26,7 @@ pub struct Options {
     pub lease: Duration,
     /// The page cache's size in bytes.
     pub page_cache: usize,
-    /// How long an adoption waits for those who write NAME, in all.
+    /// How long an adoption waits in all for programs that write NAME.
     pub adoption_timeout: Duration,
     /// The names by which clients of django-sqlite-efs may still know NAME, other mount paths for example: an adoption
     /// keeps them out.

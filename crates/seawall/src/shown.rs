@@ -1,20 +1,20 @@
 //! Makes text from outside safe to show: names of files, labels of lease holders, what servers say, URLs.
 //!
-//! Everybody who can write the database's folder or its item chooses some of this text, and it ends up in logs,
-//! terminals and web pages. So whatever leaves the engine for people goes through here: the texts of [`crate::Error`]
-//! and of
-//! [`crate::ports::coordinator::CoordinatorError`] as a whole, and each foreign piece before it becomes a part of one.
+//! Every user who can write the database's folder or its item chooses some of this text, and it ends up in logs,
+//! terminals and web pages. Therefore all text for people goes through here when it leaves the engine: the texts of
+//! [`crate::Error`] and of [`crate::ports::coordinator::CoordinatorError`] as a whole, and each foreign piece before it
+//! becomes a part of one.
 
 use std::fmt::{self, Write};
 use std::ops::Deref;
 
-/// A foreign piece is cut after so many characters: a server's refusal fits.
+/// A foreign piece is cut after this many characters. A server's refusal fits.
 const PIECE: usize = 400;
-/// A whole message is cut after so many.
+/// A whole message is cut after this many characters.
 const MESSAGE: usize = 2000;
-/// Of a text no more bytes are looked at.
+/// Only this many bytes of a text are looked at.
 const ROOM: usize = 1 << 16;
-/// What stands in the place of what was cut off, or is not to be shown.
+/// Stands for what was cut off, or must not be shown.
 const CUT: char = '…';
 /// The parameters of a coordinator's URL that hold no secret. The value of any other is hidden.
 const OPEN_PARAMETERS: [&str; 2] = ["region", "endpoint"];
@@ -22,8 +22,8 @@ const OPEN_PARAMETERS: [&str; 2] = ["region", "endpoint"];
 const SECRETS: [&str; 8] = ["password", "passwd", "pwd", "secret", "token", "key", "signature", "credential"];
 
 /// One line of bounded length, in which nothing commands a terminal, forges a line, turns the direction of what
-/// follows, or tells a password. Each character that is not printable is escaped. What was shown once does not change
-/// when it is shown again.
+/// follows, or reveals a password. Each character that is not printable is escaped. Text that went through here once
+/// does not change when it goes through again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Shown(String);
 

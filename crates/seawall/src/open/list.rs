@@ -1,5 +1,5 @@
-//! This process's list of databases: one for each NAME, opened when it is first asked for, and forgotten when it is
-//! idle.
+//! This process's list of databases, one for each NAME. A database is opened when it is first needed, and forgotten
+//! when it is idle.
 
 use super::{absolute, check_coordinator, open_or_adopt, storage_of};
 use crate::database::Database;
@@ -33,14 +33,14 @@ impl Slot {
     fn try_hold(&self) -> Option<MutexGuard<'_, Option<Arc<Database>>>> {
         match self.database.try_lock() {
             Ok(held) => Some(held),
-            // What is behind it is whole, whatever panicked.
+            // What the lock protects is whole, even after a panic.
             Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
     }
 
-    /// Holds it. A thread that opens the database is waited for; one that adopts NAME only as long as `patience`, as
-    /// any other adopter.
+    /// Holds it. Waits for a thread that opens the database; for one that adopts NAME only as long as `patience`, as
+    /// for any other adopter.
     fn hold(&self, patience: Duration) -> Result<MutexGuard<'_, Option<Arc<Database>>>> {
         let began = os::now().monotonic;
         loop {
@@ -58,7 +58,7 @@ impl Slot {
     }
 }
 
-/// How soon it is looked again whether another thread has opened a database.
+/// How soon a thread looks again whether another one has opened the database.
 const POLL: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
@@ -69,7 +69,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// If only this list has it, and it may be forgotten: the bytes of its page cache.
+    /// The bytes of its page cache, if only this list has it and it may be forgotten.
     fn idle_bytes(&self) -> Option<u64> {
         if Arc::strong_count(&self.slot) > 1 {
             return None;
@@ -82,8 +82,9 @@ impl Entry {
     }
 }
 
-/// Whether only the list has it, and nothing would be lost with it: a commit whose outcome is unknown is settled before
-/// this process reads there again, and a mark that is owed is written before it appends again.
+/// Whether only the list has it, and nothing would be lost with it. A commit whose outcome is unknown would be, because
+/// this process must settle it before it reads again. So would a mark that is owed, because this process must write it
+/// before it appends again.
 fn may_be_forgotten(database: &Arc<Database>) -> bool {
     let committer = &database.committer;
     let owes_nothing = || sync::try_lock(&committer.segment).is_some_and(|segment| !segment.owes());
@@ -92,17 +93,17 @@ fn may_be_forgotten(database: &Arc<Database>) -> bool {
     is_unused && !committer.unsettled.is_there() && owes_nothing()
 }
 
-/// Databases that no connection has open are forgotten beyond this many, for each has a few descriptors, …
+/// At most this many databases that no connection has open are kept, because each has a few descriptors, …
 const KEPT_IDLE: usize = 8;
-/// … and beyond so many bytes in their page caches together, but for the one that was open last.
+/// … and at most this many bytes in their page caches together, except for the one that was open last.
 const KEPT_IDLE_BYTES: u64 = 64 << 20;
-/// A database that no connection has open is opened again when it knows so many more segments than its page map named
-/// at first: the table of their names only grows.
+/// A database that no connection has open is opened again once it knows this many more segments than its page map named
+/// at first, because the table of their names only grows.
 const FORGOTTEN_SEGMENTS: usize = 1 << 16;
 
 impl Database {
-    /// This process's database for NAME. A plain SQLite file is adopted, an absent one made, as `access` allows. A
-    /// database that is known already is looked at again: NAME and `id` must be what they were.
+    /// This process's database for NAME. A plain SQLite file is adopted, an absent one made, as `access` allows. If the
+    /// database is known already, NAME and `id` must still be what they were.
     pub fn open(name: &Path, access: Access, options: &Options, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
         options.check()?;
         let name = absolute(name)?;
@@ -126,7 +127,7 @@ impl Database {
             && database.is_still_there()?
         {
             if options.coordinator != database.options.coordinator {
-                // The same one may be named in another way.
+                // The same coordinator may be named in another way.
                 let asked = coordinator_of(&options.coordinator, database.tip.id, &database.tip.storage)?;
                 check_coordinator(&database.tip.coordinator.name(), &asked.name())?;
             }
@@ -145,8 +146,8 @@ impl Database {
         self.tip.pages.segments.count() > self.segments_at_first + FORGOTTEN_SEGMENTS
     }
 
-    /// A connection was closed, which may be the last thing that this process does: it leaves no lease behind that
-    /// would outlive it.
+    /// A connection was closed, which may be the last thing that this process does. Gives back a lease that would
+    /// outlive the process.
     pub fn connection_closed(&self) {
         if !self.is_current() {
             return;
@@ -161,7 +162,7 @@ impl Database {
 /// A request begins: databases whose connections share one load for each request send it now, in the background.
 pub fn begin_request() -> Moment {
     let began = os::now();
-    // One that is being opened right now asks for the head in any case.
+    // A database that is being opened right now loads the head in any case.
     for database in known_databases() {
         if database.expects_requests() {
             database.committer.load_ahead(began);
@@ -170,8 +171,8 @@ pub fn begin_request() -> Moment {
     began
 }
 
-/// A request is over. Where the machine sleeps between requests (AWS Lambda), no lease is left behind for others to
-/// wait for.
+/// A request is over. The machine may sleep between requests (AWS Lambda). Gives back the lease, so that no other
+/// process must wait for it.
 pub fn end_request() {
     let sleeps_between = std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some();
     if sleeps_between {
@@ -186,7 +187,7 @@ fn known_databases() -> Vec<Arc<Database>> {
     open.filter(|database| database.is_current()).collect()
 }
 
-/// This process's database for NAME, if it has one, is no more.
+/// Drops this process's database for NAME from the list, if it is there.
 pub(crate) fn forget(name: &Path) {
     let known = databases().remove(name);
     drop(known);

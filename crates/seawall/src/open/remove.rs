@@ -1,8 +1,9 @@
-//! Removing a database: what is Seawall's, by its name, and nothing that a link leads to.
+//! Removes a database: what is Seawall's, by its name, and nothing that a link leads to.
 //!
-//! Before the first change it is known that this process may remove all of it. `id` loses its name first, durably: what
-//! is left after a crash is no database any more, and the next opening, or another removal, takes the rest away. Until
-//! all is gone, and the head too, its content stays under another name: another removal finds the head by it.
+//! Before the first change it is known that this process may remove all of it. First `id` is renamed, durably. What is
+//! left after a crash is therefore no database any more, and the next opening, or another removal, removes the rest.
+//! The content of `id` stays under the other name until all is gone, the head too, because another removal finds the
+//! head by it.
 
 use crate::error::{Error, Result};
 use crate::format::identity::{self, Identity};
@@ -25,14 +26,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Removes a database: NAME, what stock SQLite may have left beside it (`-journal`, `-wal`, `-shm`), its folder, and
-/// its head. One that is not there is fine, and so is one whose removal was cut short.
+/// its head. It is no error if the database does not exist, or if an earlier removal was cut short.
 ///
-/// NAME must be the file itself, and its folder a folder: a link is refused, for what it leads to may be somebody
-/// else's. Of the folder's content only what Seawall made is removed, known by its name; links there are removed, not
-/// followed. What else is there stays, and the error says so. Where this process may not remove all of it, nothing is
-/// removed. A removal that fails after its beginning says that it was cut short.
+/// NAME must be the file itself, and its folder a folder. A link is refused, because what it leads to may belong to
+/// someone else. Of the folder's content only what Seawall made is removed, which is known by its name. Links there are
+/// removed, not followed. Everything else stays, and the error says so. If this process may not remove all of it,
+/// nothing is removed. If a removal fails after it began, the error says that it was cut short.
 ///
-/// The coordinator is the one that `id` names, or `url`, if it is to be reached in another way.
+/// The coordinator is the one that `id` names, reached as `url` says, if there is one.
 pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
     let text = name.to_string_lossy();
     if (text.starts_with("file:") || text == ":memory:") && !name.exists() {
@@ -106,9 +107,9 @@ pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
 
 /// How the beginning of a removal failed.
 enum Stopped {
-    /// All is as it was.
+    /// Nothing was changed.
     Undone(io::Error),
-    /// Something is gone.
+    /// Something was removed.
     Halfway(io::Error),
 }
 
@@ -148,7 +149,7 @@ fn cut_short(name: &Path, error: &io::Error) -> Error {
     ))
 }
 
-/// What is to be removed must be what it seems to be, or not be there.
+/// Fails if what is to be removed exists and is of another kind.
 fn must_be(parent: &Folder, name: &OsStr, wanted: FileType) -> Result<()> {
     let path = parent.path().join(name);
     let found = parent.look(name).map_err(|error| Error::io(format!("looking for {}", path.display()), error))?;
@@ -171,11 +172,11 @@ fn must_be(parent: &Folder, name: &OsStr, wanted: FileType) -> Result<()> {
     }
 }
 
-/// What `id` says, or said before an earlier removal, and the home. What cannot be used any more can still be removed;
-/// its head stays, and costs nothing.
+/// The content of `id`, or of what an earlier removal renamed it to, and the home. A database whose `id` cannot be read
+/// can still be removed. Then its head stays, and costs nothing.
 fn identity_of(storage: &dyn Storage, folder: &Folder) -> Result<Option<(Identity, u64)>> {
     let looking = |error| Error::io("looking for id", error);
-    // Asked for freshly: an NFS client may remember that there was none.
+    // Looked up afresh, because an NFS client may remember that there was none.
     let is_there = match storage.home(File::Id) {
         Err(error) if is_unusable(&error) => return Ok(None),
         home => home.map_err(looking)?.is_some(),

@@ -1,6 +1,6 @@
 //! Every remote operation is counted.
 //!
-//! What the engine's own background thread does is counted apart: no caller waits for it.
+//! What the engine's own background thread does is counted apart, because no caller waits for it.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ thread_local! {
     static IN_BACKGROUND: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The kinds of remote operations that the design's budget (appendix A) tells apart.
+/// The kinds of remote operations in the design's budget (appendix A).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A coordinator round trip. `dynamodb`: a request; `fs`: a forced look at the folder, a lock, a publication.
@@ -22,7 +22,8 @@ pub enum Operation {
     Metadata,
 }
 
-/// How many operations of each kind there have been. What is issued at once counts as one: it is waited for once.
+/// How many operations of each kind there have been. Operations that are issued at once count as one, because they are
+/// waited for once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Coordinator round trips.

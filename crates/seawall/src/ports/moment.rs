@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// When something happened, by the monotonic and by the wall clock. A frozen machine stops the one, an
-/// operator can set the other: what must be recent must be so by both.
+/// When something happened, by the monotonic and by the wall clock. A frozen machine stops the one, and an operator can
+/// set the other. Therefore what must be recent must be so by both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Moment {
     /// Since some fixed moment of this machine's life; never falls.
@@ -13,7 +13,8 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// How long before `now` this was: by the clock that says longer. A wall clock that was set back says nothing.
+    /// How long before `now` this was, by the clock that shows the longer time. A wall clock that was set back does not
+    /// count.
     pub fn age(&self, now: Moment) -> Duration {
         let monotonic = now.monotonic.saturating_sub(self.monotonic);
         monotonic.max(now.wall.saturating_sub(self.wall))

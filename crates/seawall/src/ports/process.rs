@@ -1,8 +1,8 @@
-//! Which process this is. The memory of a child is a copy of its parent's, in which other threads may have held any
-//! lock at the moment of the fork; they do not exist in the child, so such a lock stays locked there for ever.
+//! Which process this is. The memory of a forked child is a copy of its parent's. Other threads may have held any lock
+//! at the moment of the fork. They do not exist in the child, so such a lock stays locked there for ever.
 //!
-//! So what a process keeps for itself is found without a lock ([`PerProcess`]), and the child begins with nothing. What
-//! it inherited is never dropped: its content may be half changed.
+//! Therefore a process finds what it keeps for itself without a lock ([`PerProcess`]), and a child begins with nothing.
+//! What it inherited is never dropped, because it may be half changed.
 
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub fn forks() -> u32 {
     FORKS.load(Relaxed)
 }
 
-/// A process: its number, and how many forks were counted up to it, for numbers are used again.
+/// A process: its number, and how many forks were counted up to it, because numbers are used again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Process {
     id: u32,

@@ -16,7 +16,7 @@ pub trait PlainSqlite {
 
     /// Opens NAME (makes it, empty, if it is absent and `create`), lets stock SQLite finish what a crash left, and
     /// holds the file so that no other program writes it until the answer is dropped: under an EXCLUSIVE lock, or, if
-    /// it is marked already, a SHARED one. Where others have NAME locked for longer than `patience`, the error is
+    /// it is marked already, a SHARED one. If other programs have NAME locked for longer than `patience`, the error is
     /// [`Error::Busy`](crate::Error::Busy).
     fn hold(&self, name: &Path, create: bool, patience: Duration) -> Result<Box<dyn HeldFile>>;
 }

@@ -1,4 +1,4 @@
-//! Locks and threads: the standard library's.
+//! Locks and threads, which are the standard library's.
 //!
 //! With the feature `simulation` they give way to a scheduler, on the threads that have one: there, one thread runs at
 //! a time, and a thread that would wait tells the scheduler what for. Other threads find the standard library's
@@ -18,9 +18,9 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io
     crate::ports::threads::spawn(name, work)
 }
 
-/// What a lock or a wait gave, though a thread may have panicked while it held the lock. What is behind this crate's
-/// locks is whole whenever a thread can panic, or a guard repairs it: so one panic never becomes a chain of them, and
-/// no other thread is kept from writing.
+/// The result of a lock or a wait, even if a thread panicked while it held the lock. Whenever a thread can panic, what
+/// this crate's locks protect is whole, or a guard repairs it. So one panic never causes others, and keeps no other
+/// thread from writing.
 pub(crate) fn whole<T>(locked: Result<T, PoisonError<T>>) -> T {
     locked.unwrap_or_else(PoisonError::into_inner)
 }
@@ -34,7 +34,8 @@ pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
-/// Does `work`; if it panics, says with what. A simulated thread's panic is the simulator's to see.
+/// Does `work`. If it panics, the error has the panic's text. Panics of simulated threads pass through to the
+/// simulator.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     #[cfg(feature = "simulation")]
     if simulated::is_entered() {
@@ -179,7 +180,7 @@ pub mod simulated {
             self.notify_all();
         }
 
-        /// Waking more than was asked for is allowed to every condition variable, and makes for more orders.
+        /// A condition variable may wake more threads than were asked for. Doing so tries more orders.
         pub(crate) fn notify_all(&self) {
             match scheduler() {
                 Some(scheduler) => scheduler.wake(address_of(self)),

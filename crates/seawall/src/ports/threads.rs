@@ -1,13 +1,13 @@
-//! Threads in a process that is a program's, not ours. Signals are the program's: the kernel gives one that is meant
-//! for the process to any thread that does not block it, and a program that blocks SIGTERM in its only thread must find
-//! it blocked. So threads of ours block all signals but those that a thread brings upon itself.
+//! Seawall's threads run in another program's process, and signals are the program's. The kernel gives a signal for the
+//! process to any thread that does not block it, and a program that blocks SIGTERM in its only thread must find it
+//! blocked. Therefore Seawall's threads block all signals except those that a thread causes itself.
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use std::io;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
-/// What a fault of the thread itself raises. To block it would not stop the kernel from ending the process, without a
-/// word from its handler.
+/// The signals of a thread's own faults. If they were blocked, the kernel would end the process all the same, and the
+/// program's handler would not run.
 const OWN_FAULTS: [Signal; 6] =
     [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGSYS, Signal::SIGTRAP];
 
