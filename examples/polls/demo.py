@@ -2,8 +2,8 @@
 
     python examples/polls/demo.py [--once] [--port PORT] [--database FILE] [--coordinator URL]
 
-It makes the database, or goes on from the one that is there; counts the votes that visitors were
-told were counted; and goes on serving till Ctrl-C. With --once it ends after the report, with an
+It makes the database, or goes on from the one that is there; counts the votes that were
+acknowledged to visitors; and goes on serving till Ctrl-C. With --once it ends after the report, with an
 error if a vote was lost or a request failed.
 """
 
