@@ -214,7 +214,8 @@ pub(crate) unsafe fn turn_plain(file: *mut File, argument: *mut c_void) -> bool 
 /// Opens the file by SQLite's own VFS, in its memory.
 ///
 /// # Safety
-/// `file` has room for a file of `host`'s SQLite, and its content is not needed any more. `maybe_plain` was made for it.
+/// `file` has room for a file of `host`'s SQLite, and its content is not needed any more. `maybe_plain` was made for
+/// it.
 unsafe fn open_by_default(host: &'static Host, file: *mut File, maybe_plain: &MaybePlain) -> Result<(), Failure> {
     // SAFETY: guaranteed by the caller.
     unsafe {

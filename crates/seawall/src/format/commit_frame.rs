@@ -10,8 +10,8 @@ use crate::format::index::{Entries, put_entries, read_entries};
 
 /// A committer whose `recent` would take more than this writes an index frame first.
 pub const RECENT_BYTES: usize = bound(16 << 10, 256);
-/// More runs than this never come about: each is at least twice as large as the next newer one, or so large that it is left as it is; and
-/// once there are half as many, all are merged.
+/// More runs than this never come about: each is at least twice as large as the next newer one, or so large that it is
+/// left as it is; and once there are half as many, all are merged.
 pub(crate) const MAX_RUNS: usize = 64;
 
 /// A page's new image: which page, and the first eight bytes of the BLAKE3 digest of the image.

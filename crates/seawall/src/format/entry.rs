@@ -35,7 +35,8 @@ impl Segments {
         number
     }
 
-    /// How many there are. No number is ever used again, for a page map or the page cache may have it: the table only grows.
+    /// How many there are. No number is ever used again, for a page map or the page cache may have it: the table only
+    /// grows.
     pub fn count(&self) -> usize {
         self.0.read().expect("no panic while locked").names.len()
     }

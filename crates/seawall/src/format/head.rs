@@ -79,8 +79,8 @@ pub struct Head {
     pub lease_slot: u32,
 }
 
-/// The last version and the last generation that a head may have. No database ever comes near them; a forged head must not bring
-/// a process to where numbers end.
+/// The last version and the last generation that a head may have. No database ever comes near them; a forged head must
+/// not bring a process to where numbers end.
 const LAST_VERSION: Version = Version(Version::MAX.0 - 2);
 const LAST_GENERATION: u64 = u64::MAX >> 1;
 
@@ -102,8 +102,8 @@ impl Head {
         Head { version: self.version.next(), commit, generation: generation + 1, lease_slot, ..self.clone() }
     }
 
-    /// Whether its numbers are possible: a head that no commit can follow is none. It is asked before a head is written and after one
-    /// was read.
+    /// Whether its numbers are possible: a head that no commit can follow is none. It is asked before a head is written
+    /// and after one was read.
     pub fn check(&self) -> Result<(), Malformed> {
         if self.version > LAST_VERSION || self.base.is_some_and(|base| base.name.version > self.version) {
             return Err(Malformed("a head's versions are impossible"));

@@ -9,9 +9,9 @@ use std::str::FromStr;
 /// No `id` is longer.
 pub const MAX_LENGTH: usize = 4096;
 
-/// Whether `url` is how `id` names a coordinator: `SCHEME:`, as in `fs:`, or `SCHEME://TABLE?region=REGION`, and nothing else. Everybody who can write the
-/// folder can write `id`, so it must never say where requests go: they are signed, and carry the session's token. An endpoint comes
-/// from settings, from the environment, or as an argument.
+/// Whether `url` is how `id` names a coordinator: `SCHEME:`, as in `fs:`, or `SCHEME://TABLE?region=REGION`, and
+/// nothing else. Everybody who can write the folder can write `id`, so it must never say where requests go: they are
+/// signed, and carry the session's token. An endpoint comes from settings, from the environment, or as an argument.
 pub fn is_canonical(url: &str) -> bool {
     let consists_of = |text: &str, longest: usize, others: &str| {
         let may_be = |c: char| c.is_ascii_alphanumeric() || others.contains(c);

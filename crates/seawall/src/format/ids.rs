@@ -54,7 +54,8 @@ impl PageSize {
         u64::from(page.0 - 1) * u64::from(self.0)
     }
 
-    /// The page that the byte at `offset` of a plain SQLite file is in, none beyond what SQLite can count; and the place in that page.
+    /// The page that the byte at `offset` of a plain SQLite file is in, none beyond what SQLite can count; and the
+    /// place in that page.
     pub fn place_of(self, offset: u64) -> (Option<PageNo>, usize) {
         let page = (offset / u64::from(self.0)).checked_add(1).and_then(|page| u32::try_from(page).ok());
         (page.map(PageNo), (offset % u64::from(self.0)) as usize)

@@ -1,4 +1,4 @@
-//! Marks: what became of a commit, told in its writer's own segment.
+//! Marks: what became of a commit, noted in its writer's own segment.
 //!
 //! Recovery reads them when the head is lost: a confirmed commit is in the history, a refused one is not.
 

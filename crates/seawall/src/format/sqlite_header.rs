@@ -6,8 +6,8 @@ use crate::format::ids::PageSize;
 
 /// The bytes of the header.
 pub const HEADER: usize = 100;
-/// In byte 18 of page 1, the file format's write version: stock SQLite then reads the file and refuses to write it, through handles
-/// that were open before, too (measured).
+/// In byte 18 of page 1, the file format's write version: stock SQLite then reads the file and refuses to write it,
+/// through handles that were open before, too (measured).
 pub const PROTECTED: u8 = 3;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const WRITE_VERSION: usize = 18;
@@ -75,7 +75,8 @@ pub(crate) fn with_write_version(header: &[u8; HEADER], write_version: u8) -> [u
     header
 }
 
-/// Whether these bytes, of a file no longer than that, are what a torn write of [`empty_protected`] leaves: what did not come is missing, or zero.
+/// Whether these bytes, of a file no longer than that, are what a torn write of [`empty_protected`] leaves: what did
+/// not come is missing, or zero.
 pub(crate) fn is_torn_empty(bytes: &[u8]) -> bool {
     bytes.iter().zip(empty_protected()).all(|(there, whole)| *there == whole || *there == 0)
 }

@@ -1,9 +1,9 @@
 //! Adopting NAME where it lies, or making an empty database.
 //!
-//! The order makes a crash at any point harmless. NAME is protected (byte 18) before it is copied, so that no program changes it
-//! afterwards. The head is put before `id` has its name, so that an `id` without a head always means a lost head. An opener that finds a
-//! folder without `id` finishes the adoption. Of several processes that adopt at once, the head's put-if-absent chooses one; the others
-//! join it.
+//! The order makes a crash at any point harmless. NAME is protected (byte 18) before it is copied, so that no program
+//! changes it afterwards. The head is put before `id` has its name, so that an `id` without a head always means a lost
+//! head. An opener that finds a folder without `id` finishes the adoption. Of several processes that adopt at once, the
+//! head's put-if-absent chooses one; the others join it.
 
 use crate::error::{Error, Result};
 use crate::format::commit_frame::page_checksum;
@@ -116,7 +116,8 @@ impl Adoption<'_> {
         if self.home(File::Id)?.is_some() {
             return self.adopted_as();
         }
-        // Only now is it certain that no process is making a database here: it would have this lock, and NAME would be protected.
+        // Only now is it certain that no process is making a database here: it would have this lock, and NAME would be
+        // protected.
         if self.was_removed && held.size()? == 0 {
             self.storage.clear().map_err(|error| Error::io("clearing away what a removal left", error))?;
         }
@@ -133,13 +134,14 @@ impl Adoption<'_> {
             answer => Ok((head, answer)),
         });
         if let (Err(_), Some(header)) = (&put, protected_now) {
-            // No head of this adoption will ever come to be, and nobody can have written since: the lock is still held. What was
-            // there before is there again, and may be written. Its change counter goes on: a stock SQLite that has read NAME while it
-            // was marked keeps its pages for as long as the counter stays.
+            // This adoption will never have a head, and no process can have written since, because the lock is still
+            // held. What was there before is there again, and may be written. Its change counter goes on: a stock
+            // SQLite that has read NAME while it was marked keeps its pages for as long as the counter stays.
             held.write(0, &header).and_then(|()| held.sync())?;
             discard();
         }
-        // From here on a head may be there that names this copy: NAME stays protected, and if need be the next opener finishes this.
+        // From here on a head may be there that names this copy: NAME stays protected, and if need be the next opener
+        // finishes this.
         let (head, answer) = put?;
         let winner = answer.map_err(|error| not_taken(&error))?;
         self.name(&head, &winner, coordinator)?;
@@ -153,7 +155,8 @@ impl Adoption<'_> {
         Ok(identity.map_err(Error::damaged_id)?.database)
     }
 
-    /// Protects NAME, if it is not: from now on no stock SQLite writes it. If this call did it, the header that takes that back.
+    /// Protects NAME, if it is not: from now on no stock SQLite writes it. If this call did it, the header that takes
+    /// that back.
     fn protect(&self, held: &mut dyn HeldFile) -> Result<Option<[u8; HEADER]>> {
         let size = held.size()?;
         let empty = sqlite_header::empty_protected();
@@ -167,7 +170,8 @@ impl Adoption<'_> {
         }
         match sqlite_header::state_of(&content[..HEADER.min(content.len())]) {
             NameState::Protected => {
-                // The process that protected it may have died before that was durable, and all that follows rests on it.
+                // The process that protected it may have died before that was durable, and all that follows rests on
+                // it.
                 held.sync()?;
                 Ok(None)
             }
@@ -216,7 +220,8 @@ impl Adoption<'_> {
             }
             None => {
                 let cause = linked.err().unwrap_or_else(|| io::Error::other("it was linked, and is not there"));
-                // A head is there, and the `id` that it belongs to is not, under either name: it was removed from outside.
+                // A head is there, and the `id` that it belongs to is not, under either name: it was removed from
+                // outside.
                 let is_gone = winner.database != mine.database && cause.kind() == io::ErrorKind::NotFound;
                 if is_gone {
                     // NAME is the head's still: what became of this adoption leaves nothing.
@@ -225,7 +230,8 @@ impl Adoption<'_> {
                 return Err(Error::io("naming id", cause));
             }
         }
-        // The draft goes once its other name is durable. Until then a loss of power could take both, and nobody could link `id` again.
+        // The draft goes once its other name is durable. Until then a loss of power could take both, and no process
+        // could link `id` again.
         if linked.is_ok() || self.storage.sync_names().is_ok() {
             self.discard(File::IdDraft(winner.database));
         }
@@ -272,7 +278,8 @@ impl Adoption<'_> {
         self.write_new(File::SumsDraft(name), &sums)
     }
 
-    /// NAME as an adoption leaves it that found nothing: no base is needed, and the first commit may choose the page size.
+    /// NAME as an adoption leaves it that found nothing: no base is needed, and the first commit may choose the page
+    /// size.
     fn is_empty_database(&self, held: &mut dyn HeldFile, size: u64) -> Result<bool> {
         let empty = sqlite_header::empty_protected();
         if size != empty.len() as u64 {
@@ -323,9 +330,9 @@ fn not_taken(error: &CoordinatorError) -> Error {
     ))
 }
 
-/// The names by which clients of django-sqlite-efs may know NAME: what they were told, and its path.
-pub(crate) fn legacy_names(name: &Path, told: &[String]) -> Vec<String> {
-    let mut names: Vec<String> = told.iter().cloned().chain([name.display().to_string()]).collect();
+/// The names by which clients of django-sqlite-efs may know NAME: those of their settings, and its path.
+pub(crate) fn legacy_names(name: &Path, others: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = others.iter().cloned().chain([name.display().to_string()]).collect();
     names.sort_unstable();
     names.dedup();
     names
