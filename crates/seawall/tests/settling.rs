@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 const LATER: u64 = 30;
 
 /// The `fs` coordinator, but it knows only the newest head, and the test can make it believe that a writer was fenced.
-struct NewestOnly(FsCoordinator, &'static Fences);
+/// Its name is its URL.
+struct NewestOnly(FsCoordinator, &'static Fences, String);
 
 /// How often writers were fenced until now, and until the next swap.
 struct Fences {
@@ -37,7 +38,7 @@ static FENCES: Fences = Fences { now: AtomicU64::new(0), next: AtomicU64::new(0)
 
 fn newest_only(url: &str, _: DatabaseId, storage: &Arc<dyn Storage>) -> Result<Box<dyn Coordinator>, String> {
     let fences = if url == "fenced:" { &FENCES } else { &NONE };
-    Ok(Box::new(NewestOnly(FsCoordinator::new(storage.clone().order()), fences)))
+    Ok(Box::new(NewestOnly(FsCoordinator::new(storage.clone().order()), fences, url.to_owned())))
 }
 
 impl NewestOnly {
@@ -53,7 +54,7 @@ fn inside(head: &Head) -> Head {
 
 impl Coordinator for NewestOnly {
     fn name(&self) -> String {
-        if std::ptr::eq(self.1, &FENCES) { "fenced:".into() } else { "newest:".into() }
+        self.2.clone()
     }
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
         self.0.create(head)
@@ -358,4 +359,23 @@ fn after_a_panic_in_a_publication_its_outcome_is_unknown_and_settled() {
     std::thread::spawn(move || reader.snapshot(Freshness::Transaction).map(drop)).join().expect_err("it panics");
     assert_eq!(newest(&scene.a).version(), Version(3));
     assert_eq!(commit(&scene.a, &[(1, 4)]).unwrap().version(), Version(4));
+}
+
+#[test]
+fn a_coordinator_that_id_cannot_name_adopts_nothing() {
+    kinds::add("newest", newest_only);
+    let folder = Folder::new();
+    write_plain(&folder.name(), 3);
+    let before = std::fs::read(folder.name()).unwrap();
+    for url in ["newest:of all", "newest://table", "newest://table?region=here&endpoint=http://192.0.2.1"] {
+        let options = Options { coordinator: url.into(), ..Options::default() };
+        let refused = folder.try_machine_with(&options).map(drop).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::CannotOpen);
+        assert!(refused.to_string().contains("NAME was not touched"), "{refused}");
+        assert_eq!(std::fs::read(folder.name()).unwrap(), before);
+        assert!(!folder.inside("").exists());
+    }
+    let named = Options { coordinator: "newest://table?region=here".into(), ..Options::default() };
+    commit(&folder.try_machine_with(&named).unwrap(), &[(1, 1)]).unwrap();
+    assert_eq!(newest(&folder.try_machine_with(&named).unwrap()).version(), Version(1));
 }

@@ -17,6 +17,7 @@ use crate::ports::coordinator::kinds::coordinator_of;
 use crate::ports::coordinator::{Coordinator, CoordinatorError};
 use crate::ports::stock_sqlite::{HeldFile, PlainSqlite};
 use crate::ports::storage::{File, Span, Storage};
+use crate::shown::Shown;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ impl Adoption<'_> {
     pub(crate) fn run(&self, plain: &dyn PlainSqlite, create: bool) -> Result<()> {
         let database = DatabaseId(self.random()?);
         let coordinator = self.coordinator_of(database)?;
+        must_be_canonical(&coordinator.name())?;
         let made_folder = self.storage.prepare(coordinator.name() == "fs:")?;
         let adopted = self.shut_out(&*coordinator).and_then(|()| {
             self.adopt(database, &*coordinator, plain, create, made_folder).inspect_err(|_| self.let_in(&*coordinator))
@@ -322,6 +324,19 @@ impl Adoption<'_> {
         self.storage.random(&mut bytes).map_err(|error| Error::io("asking for randomness", error))?;
         Ok(bytes)
     }
+}
+
+/// `id` is refused where it names a coordinator in any other way, so a database that is bound to such a name could never be opened.
+fn must_be_canonical(name: &str) -> Result<()> {
+    if identity::is_canonical(name) {
+        return Ok(());
+    }
+    Err(Error::CannotOpen(format!(
+        "the coordinator calls itself \"{}\", and the file id can only name one as SCHEME: or as SCHEME://NAME?region=REGION. \
+         A database that is bound to this one could not be opened again. NAME was not touched. The coordinator's name() must return \
+         such a name",
+        Shown::url(name)
+    )))
 }
 
 fn not_taken(error: &CoordinatorError) -> Error {
