@@ -71,14 +71,21 @@ class Status:
     """This process's remote operations."""
 
 
-def status(database: Path, *, coordinator: str = "fs:") -> Status:
-    """Return the facts about a Seawall database."""
+def status(database: Path, *, coordinator: str | None = None) -> Status:
+    """Return the facts about a Seawall database.
+
+    The database knows its coordinator. `coordinator` says how to reach it if that takes more than its name (an
+    endpoint).
+    """
     facts: dict[str, Any] = _ask(_native.status, database, coordinator)
     return Status(**{**facts, "counts": Counts(**facts["counts"])})
 
 
-def counts(database: Path, *, coordinator: str = "fs:") -> Counts:
-    """Count this process's remote operations for a database. Sends no request."""
+def counts(database: Path, *, coordinator: str | None = None) -> Counts:
+    """Count this process's remote operations for a database. Sends no request.
+
+    `coordinator` is as for `status`.
+    """
     return Counts(**_ask(_native.counts, database, coordinator))
 
 
@@ -95,10 +102,10 @@ def remove(database: Path, *, coordinator: str | None = None) -> None:
     _ask(_native.remove, database, coordinator)
 
 
-def copy(source: Path, target: Path, *, coordinator: str = "fs:") -> None:
+def copy(source: Path, target: Path, *, coordinator: str | None = None) -> None:
     """Write the newest version of `source` as a plain SQLite file at `target`, which must not exist yet.
 
-    Any tool can read this backup, and Seawall adopts it at its first use.
+    Any tool can read this backup, and Seawall adopts it at its first use. `coordinator` is as for `status`.
     """
     _ask(_native.copy, source, os.fsdecode(target), coordinator)
 

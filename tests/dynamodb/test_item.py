@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,32 @@ def test_the_item_tells_what_status_tells(shared: Shared) -> None:
     segment, at, length, lead = item["place"]["S"].split(":")
     file = shared.name.with_name("db.sqlite3-seawall") / "segments" / f"{segment}.seg"
     assert int(at) * 16 + int(length) <= file.stat().st_size and int(lead) > 0
+
+
+WITHOUT_COORDINATOR = """
+import sqlite3, sys, seawall
+name, copy = sys.argv[1:]
+print(seawall.status(name).coordinator, seawall.counts(name).coordinator > 0)
+seawall.copy(name, copy)
+print(sqlite3.connect(copy).execute("SELECT x FROM t").fetchall())
+"""
+
+
+def test_the_folder_says_which_coordinator_a_database_has(shared: Shared, tmp_path: Path) -> None:
+    connection = shared.connect()
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("INSERT INTO t VALUES (1)")
+    # This process reaches the table by way of the proxy already.
+    assert seawall.status(shared.name).version == 2
+    seawall.copy(shared.name, tmp_path / "copy.sqlite3")
+    # Another one reaches it as the environment says.
+    command = [sys.executable, "-c", WITHOUT_COORDINATOR, shared.name, tmp_path / "other.sqlite3"]
+    environment = {**os.environ, "AWS_ENDPOINT_URL_DYNAMODB": shared.endpoint}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rf"dynamodb://{shared.table}\?region=\S+ True\n\[\(1,\)\]\n", done.stdout)
+    with pytest.raises(seawall.CannotOpen, match="this database is ordered by dynamodb://"):
+        seawall.status(shared.name, coordinator="fs:")
 
 
 def test_each_change_moves_what_the_document_says(shared: Shared) -> None:

@@ -28,7 +28,7 @@ mod _native {
     use pyo3::exceptions::PyOSError;
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
-    use seawall::{Counts, Options};
+    use seawall::Counts;
     use std::ffi::OsString;
     use std::path::PathBuf;
 
@@ -74,8 +74,8 @@ mod _native {
 
     /// The facts about a database.
     #[pyfunction]
-    fn status(py: Python<'_>, path: PathBuf, coordinator: String) -> PyResult<Bound<'_, PyDict>> {
-        let status = py.detach(|| seawall_sqlite::status(&path, &options(coordinator))).map_err(raised)?;
+    fn status(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<Bound<'_, PyDict>> {
+        let status = py.detach(|| seawall_sqlite::status(&path, coordinator.as_deref())).map_err(raised)?;
         let facts = PyDict::new(py);
         facts.set_item("name", status.name)?;
         facts.set_item("database", status.database)?;
@@ -99,8 +99,8 @@ mod _native {
 
     /// This process's remote operations for a database.
     #[pyfunction]
-    fn counts(py: Python<'_>, path: PathBuf, coordinator: String) -> PyResult<Bound<'_, PyDict>> {
-        let counts = py.detach(|| seawall_sqlite::counts(&path, &options(coordinator))).map_err(raised)?;
+    fn counts(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<Bound<'_, PyDict>> {
+        let counts = py.detach(|| seawall_sqlite::counts(&path, coordinator.as_deref())).map_err(raised)?;
         counted(py, counts)
     }
 
@@ -118,12 +118,8 @@ mod _native {
 
     /// Writes a database's newest version as a plain SQLite file.
     #[pyfunction]
-    fn copy(py: Python<'_>, source: PathBuf, target: PathBuf, coordinator: String) -> PyResult<()> {
-        py.detach(|| seawall_sqlite::copy(&source, &target, &options(coordinator))).map_err(raised)
-    }
-
-    fn options(coordinator: String) -> Options {
-        Options { coordinator, ..Options::default() }
+    fn copy(py: Python<'_>, source: PathBuf, target: PathBuf, coordinator: Option<String>) -> PyResult<()> {
+        py.detach(|| seawall_sqlite::copy(&source, &target, coordinator.as_deref())).map_err(raised)
     }
 
     fn counted(py: Python<'_>, counts: Counts) -> PyResult<Bound<'_, PyDict>> {

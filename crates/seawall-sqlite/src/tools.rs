@@ -8,14 +8,15 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The facts about the database at `name`.
-pub fn status(name: &Path, options: &Options) -> Result<Status, Failure> {
-    Ok(open(name, options)?.status()?)
+/// The facts about the database at `name`. `coordinator` says how to reach the head; without it, the file `id` says so.
+pub fn status(name: &Path, coordinator: Option<&str>) -> Result<Status, Failure> {
+    Ok(open(name, coordinator)?.status()?)
 }
 
-/// How many remote operations of each kind this process has made for the database at `name`.
-pub fn counts(name: &Path, options: &Options) -> Result<Counts, Failure> {
-    Ok(open(name, options)?.counts())
+/// How many remote operations of each kind this process has made for the database at `name`. `coordinator` is as for
+/// [`status`].
+pub fn counts(name: &Path, coordinator: Option<&str>) -> Result<Counts, Failure> {
+    Ok(open(name, coordinator)?.counts())
 }
 
 /// Removes the database at `name`: NAME, its folder and its head. `coordinator` says how to reach the head; without it,
@@ -25,9 +26,9 @@ pub fn remove(name: &Path, coordinator: Option<&str>) -> Result<(), Failure> {
 }
 
 /// Writes the newest version of the database at `source` to `target`, as a plain SQLite file. There must be no file at
-/// `target` yet. The copy gets the owner, the group and the permissions of `source`.
-pub fn copy(source: &Path, target: &Path, options: &Options) -> Result<(), Failure> {
-    let database = open(source, options)?;
+/// `target` yet. The copy gets the owner, the group and the permissions of `source`. `coordinator` is as for [`status`].
+pub fn copy(source: &Path, target: &Path, coordinator: Option<&str>) -> Result<(), Failure> {
+    let database = open(source, coordinator)?;
     let snapshot = database.snapshot(Freshness::Transaction)?;
     let failed = |error| Error::io(format!("writing {}", target.display()), error);
     let file = seawall::ports::storage::create_beside(source, target).map_err(failed)?;
@@ -43,8 +44,14 @@ pub fn copy(source: &Path, target: &Path, options: &Options) -> Result<(), Failu
     Ok(written?)
 }
 
-fn open(name: &Path, options: &Options) -> Result<Arc<Database>, Failure> {
+fn open(name: &Path, coordinator: Option<&str>) -> Result<Arc<Database>, Failure> {
     let host = Host::any()
         .ok_or_else(|| Failure::refusal(abi::ERROR, "Seawall is not registered in any SQLite of this process yet"))?;
-    Ok(Database::open(name, Access::ReadOnly, options, &host)?)
+    Ok(match coordinator {
+        Some(url) => {
+            let options = Options { coordinator: url.to_owned(), ..Options::default() };
+            Database::open(name, Access::ReadOnly, &options, &host)?
+        }
+        None => Database::open_bound(name, Access::ReadOnly, &host)?,
+    })
 }

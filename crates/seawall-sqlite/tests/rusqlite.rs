@@ -6,7 +6,6 @@ mod example;
 
 use example::{explain, visit};
 use rusqlite::{Connection, OpenFlags};
-use seawall::Options;
 use std::path::Path;
 
 /// Registers Seawall first, so that the tests can run in any order.
@@ -28,7 +27,7 @@ fn the_example_counts() {
     assert!(folder.path().join("visits.sqlite3-seawall").is_dir());
 
     let copy = folder.path().join("copy.sqlite3");
-    seawall_sqlite::copy(&name, &copy, &Options::default()).expect("a copy");
+    seawall_sqlite::copy(&name, &copy, None).expect("a copy");
     let plain = Connection::open_with_flags_and_vfs(&copy, OpenFlags::default(), c"unix").expect("a plain file");
     let visits: i64 = plain.query_row("SELECT count(*) FROM visit", (), |row| row.get(0)).expect("its rows");
     assert_eq!(visits, 4);

@@ -233,6 +233,15 @@ fn open_existing(
     Ok(Database::new(name.to_owned(), options.clone(), tip))
 }
 
+/// The coordinator that `id` names; `None` if there is no `id`.
+fn bound_to(storage: &dyn Storage) -> Result<Option<String>> {
+    if already_there(storage)?.is_none() {
+        return Ok(None);
+    }
+    let identity = identity::parse(read(storage, File::Id, identity::MAX_LENGTH)?).map_err(Error::damaged_id)?;
+    Ok(Some(identity.coordinator))
+}
+
 fn check_coordinator(bound: &str, asked: &str) -> Result<()> {
     if bound == asked {
         return Ok(());

@@ -1,7 +1,7 @@
 //! This process's list of databases, one for each NAME. A database is opened when it is first needed, and forgotten
 //! when it is idle.
 
-use super::{absolute, check_coordinator, open_or_adopt, storage_of};
+use super::{absolute, bound_to, check_coordinator, open_or_adopt, storage_of};
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::options::{Access, Options};
@@ -110,6 +110,20 @@ impl Database {
         let opened = Database::open_listed(&name, access, options, plain);
         forget_idle();
         opened
+    }
+
+    /// This process's database for NAME, with the coordinator that `id` names. If this process reaches that one by another URL already
+    /// (with an endpoint), that URL is used.
+    pub fn open_bound(name: &Path, access: Access, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
+        let name = absolute(name)?;
+        let mut options = Options::default();
+        if let Some(bound) = bound_to(&*storage_of(&name, &options)?)? {
+            let slot = databases().get(&name).map(|entry| entry.slot.clone());
+            let known = slot.and_then(|slot| slot.try_hold()?.clone()).filter(|known| known.is_current());
+            let reached = known.filter(|known| known.tip.coordinator.name() == bound);
+            options.coordinator = reached.map_or(bound, |known| known.options.coordinator.clone());
+        }
+        Database::open(&name, access, &options, plain)
     }
 
     fn open_listed(name: &Path, access: Access, options: &Options, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
