@@ -490,3 +490,40 @@ def test_what_a_plain_database_joins_after_a_spill_is_rolled_back_whole(
     plain.close()
     assert [path.name for path in tmp_path.iterdir() if "-mj" in path.name] == []
     assert one(connect(), "PRAGMA integrity_check") == "ok"
+
+
+@pytest.mark.parametrize("changes", ["all", "main"])
+@pytest.mark.parametrize("ours", ["main", "second"])
+def test_a_commit_that_fails_after_a_spill_leaves_no_super_journal(
+    connect: Connect, tmp_path: Path, changes: str, ours: str
+) -> None:
+    """SQLite makes one for two plain databases that it has locked, and leaves it if what comes next fails."""
+    connection = connect()
+    connection.execute("CREATE TABLE main.t (a)")
+    for name in ("first", "second", "third"):
+        path = str(tmp_path / f"{name}.sqlite3")
+        connection.execute(f"ATTACH ? AS {name}", (seawall.uri(path) if name == ours else path,))
+        connection.execute(f"CREATE TABLE {name}.t (a)")
+    connection.execute(f"PRAGMA {ours}.cache_size=1")
+    for _ in range(3):
+        connection.execute("BEGIN IMMEDIATE")
+        # SQLite asks for the exclusive lock here, and not again.
+        connection.execute(f"INSERT INTO {ours}.t VALUES (zeroblob(200000))")
+        if changes == "all":
+            connection.execute("INSERT INTO first.t VALUES (1)")
+            connection.execute("INSERT INTO third.t VALUES (1)")
+            with pytest.raises(sqlite3.OperationalError, match=REFUSED):
+                connection.execute("COMMIT")
+        else:
+            connection.execute("COMMIT")
+        assert not connection.in_transaction
+        assert [path.name for path in tmp_path.iterdir() if "-mj" in path.name or "-journal" in path.name] == []
+    kept = 0 if changes == "all" else 3
+    counted = {name: one(connection, f"SELECT count(*) FROM {name}.t") for name in ("first", "third", ours)}
+    assert counted == {"first": 0, "third": 0, ours: kept}
+    connection.execute("BEGIN")
+    connection.execute("INSERT INTO first.t VALUES (1)")
+    connection.execute("INSERT INTO third.t VALUES (1)")
+    connection.execute("COMMIT")
+    assert one(sqlite3.connect(tmp_path / "third.sqlite3"), "SELECT count(*) FROM t") == 1
+    assert [path.name for path in tmp_path.iterdir() if "-mj" in path.name] == []

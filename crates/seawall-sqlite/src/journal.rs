@@ -6,17 +6,15 @@
 //! journal in memory. With another journal mode SQLite opens a journal file, and the VFS gives it this one.
 
 mod names;
+pub(crate) mod super_journal;
 
 pub(crate) use self::names::{JournalNames, NamesLock, lock_names};
 
 use crate::abi::{self, IoMethods};
 use crate::failure::guard;
 use std::ffi::{OsStr, c_int, c_void};
-use std::fs::File;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// An open journal, as it lies in the memory that SQLite allocates for it.
 #[repr(C)]
@@ -56,7 +54,7 @@ static METHODS: IoMethods = IoMethods {
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
 /// The name of the super-journal, which stands before [`MAGIC`] at `end`, followed by its length and a checksum.
-fn super_journal(journal: &[u8], end: usize) -> Option<PathBuf> {
+fn named_at_the_end(journal: &[u8], end: usize) -> Option<PathBuf> {
     let name_ends = end.checked_sub(8)?;
     let length = u32::from_be_bytes(journal.get(name_ends..)?.first_chunk().copied()?) as usize;
     Some(OsStr::from_bytes(journal.get(name_ends.checked_sub(length)?..name_ends)?).into())
@@ -64,30 +62,12 @@ fn super_journal(journal: &[u8], end: usize) -> Option<PathBuf> {
 
 impl Content {
     /// The transaction has ended. After a commit SQLite has removed the super-journal. After a rollback it is removed
-    /// here, by SQLite's own rule: unless a journal on the disk still names it. If that fails, a useless file stays.
+    /// here.
     fn transaction_ended(&mut self) {
-        let Some(path) = self.super_journal.take() else { return };
-        let Ok(journals) = std::fs::read(&path) else { return };
-        let mut journals = journals.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        // A journal that cannot be read may name it.
-        if !journals.any(|journal| ends_by_naming(Path::new(OsStr::from_bytes(journal)), &path).unwrap_or(true)) {
-            let _ = std::fs::remove_file(&path);
+        if let Some(path) = self.super_journal.take() {
+            super_journal::remove_unless_named(&path);
         }
     }
-}
-
-/// Whether the file `journal` ends with the name of this super-journal.
-fn ends_by_naming(journal: &Path, super_journal: &Path) -> io::Result<bool> {
-    // If a FIFO has that name, this must not wait for its writer.
-    let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(journal) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        opened => opened?,
-    };
-    let name = super_journal.as_os_str().as_bytes();
-    let mut end = vec![0; name.len() + 8 + MAGIC.len()];
-    let Some(begins) = file.metadata()?.len().checked_sub(end.len() as u64) else { return Ok(false) };
-    file.read_exact_at(&mut end, begins)?;
-    Ok(end.starts_with(name) && end.ends_with(&MAGIC))
 }
 
 /// Makes `file` an empty journal.
@@ -145,7 +125,7 @@ unsafe extern "C" fn write(file: *mut abi::File, written: *const c_void, length:
         call(file, |content| {
             let (written, at) = (std::slice::from_raw_parts(written.cast::<u8>(), length as usize), offset as usize);
             if written == MAGIC {
-                content.super_journal = super_journal(&content.bytes, at);
+                content.super_journal = named_at_the_end(&content.bytes, at);
                 return abi::OK;
             }
             if at == 0 && written.first() == Some(&0) {

@@ -9,11 +9,13 @@
 use crate::abi::{self, File, Function, NAME, Vfs};
 use crate::failure::{Failure, guard};
 use crate::host::Host;
-use crate::journal::{self, JOURNAL_BYTES, JournalNames};
+use crate::journal::{self, JOURNAL_BYTES, JournalNames, super_journal};
 use crate::main_file::{self, FILE_BYTES};
 use crate::opening;
 use crate::unshared::Unshared;
-use std::ffi::{CStr, c_char, c_double, c_int, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_double, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Adds Seawall's VFS to the list of `host`'s SQLite.
 pub(crate) fn register(host: &'static Host) -> Result<(), String> {
@@ -100,7 +102,11 @@ unsafe extern "C" fn open(
                 }
                 return abi::OK;
             }
-            ((*host.default_vfs).open)(host.default_vfs, name, file, flags, out_flags)
+            let code = ((*host.default_vfs).open)(host.default_vfs, name, file, flags, out_flags);
+            if code == abi::OK && flags & abi::OPEN_SUPER_JOURNAL != 0 && !name.is_null() {
+                super_journal::is_made(Path::new(OsStr::from_bytes(CStr::from_ptr(name).to_bytes())));
+            }
+            code
         }
     })
 }
@@ -123,7 +129,11 @@ unsafe extern "C" fn delete(vfs: *mut Vfs, name: *const c_char, sync_folder: c_i
             return abi::OK;
         }
         let default = host_of(vfs).default_vfs;
-        ((*default).delete)(default, name, sync_folder)
+        let code = ((*default).delete)(default, name, sync_folder);
+        if code == abi::OK {
+            super_journal::is_deleted(CStr::from_ptr(name).to_bytes());
+        }
+        code
     }
 }
 

@@ -5,6 +5,7 @@ use super::{EarlyLease, MainFile, Owner, State};
 use crate::abi;
 use crate::failure::Failure;
 use crate::fork;
+use crate::journal::super_journal;
 use crate::parameters::Freshness;
 use crate::request;
 use crate::writing::Writing;
@@ -186,6 +187,9 @@ impl MainFile {
         drop(self.take_early_lease());
         if kept < Lock::Reserved {
             self.unconfirmed = None;
+        }
+        if self.lock >= Lock::Reserved && kept < Lock::Reserved {
+            super_journal::transaction_ended();
         }
         self.lock = self.lock.min(kept);
         let next = match kept {
