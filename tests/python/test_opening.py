@@ -87,6 +87,23 @@ def test_the_first_use_waits_as_long_as_it_may(connect: Connect, db: Path, timeo
     assert rows(connection, "SELECT a FROM t") == [(1,)]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TABLE u (a)", "CREATE TABLE u AS SELECT 1", "CREATE TEMP TABLE u (a)", "CREATE VIEW v AS SELECT 1"],
+)
+def test_the_first_use_waits_once_where_sqlite_tries_twice(connect: Connect, db: Path, statement: str) -> None:
+    """While SQLite prepares such a statement, it reads the schema, and after a failure looks whether it has changed."""
+    with locked_by_stock(db):
+        connection = connect(timeout=0.5)
+        for again in (statement, statement, "SELECT * FROM t", statement, "BEGIN IMMEDIATE", statement):
+            began = time.monotonic()
+            with pytest.raises(seawall.DatabaseBusy, match=r"^database is locked: .*stock SQLite"):
+                connection.execute(again)
+            assert 0.5 <= time.monotonic() - began < 0.9, again
+    assert not Path(f"{db}-seawall").exists()
+    connection.execute(statement)
+
+
 def test_the_first_use_waits_as_long_as_sqlites_own_timeout_says(db: Path) -> None:
     seawall.register()
     with locked_by_stock(db):

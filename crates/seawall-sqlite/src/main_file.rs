@@ -29,6 +29,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An open database file of one connection.
 pub(crate) struct MainFile {
@@ -248,11 +249,16 @@ impl MainFile {
     /// longer than for the lease. After a fork the child is another process, with its own database and its own writer.
     /// Only a transaction that began in the parent keeps the parent's database.
     fn database(&mut self) -> Result<Arc<Database>, Failure> {
+        self.database_within(Connection::patience)
+    }
+
+    /// The same; the first use waits as long as `patience` says.
+    fn database_within(&mut self, patience: impl FnOnce(&Connection) -> Duration) -> Result<Arc<Database>, Failure> {
         match &self.backing {
             Backing::Database(database) if self.forks == fork::count() => return Ok(database.clone()),
             Backing::Refused(why) => return Err(why.clone()),
             Backing::Database(_) => {}
-            Backing::NotOpened(_) => self.parameters.options.adoption_timeout = self.connection.patience(),
+            Backing::NotOpened(_) => self.parameters.options.adoption_timeout = patience(&self.connection),
         }
         let mine = open_database(&self.host, &self.path, self.access, &self.parameters)?;
         if self.is_main && !self.is_opened() {

@@ -45,6 +45,12 @@ impl Connection {
         locked(&self.busy.patience).of_lock_call(main_is_ours)
     }
 
+    /// The same, for the first use of a database.
+    pub(crate) fn patience_of_first_use(&self) -> Duration {
+        let main_is_ours = self.main_is_ours();
+        locked(&self.busy.patience).of_first_use(main_is_ours)
+    }
+
     /// A lock call has got its lock, or has failed for good. The next wait is another one.
     pub(crate) fn wait_ended(&self) {
         locked(&self.busy.patience).wait_ended();
@@ -54,8 +60,7 @@ impl Connection {
     /// handler the application has installed since. (Python's `sqlite3` installs SQLite's at every open. That one
     /// sleeps up to 100 ms between attempts, and other writers take the lease meanwhile.)
     pub(crate) fn returns_busy(&self) {
-        locked(&self.busy.patience).returns_busy();
-        if self.timeout().is_none() {
+        if !locked(&self.busy.patience).returns_busy() {
             return;
         }
         if let Some(ticket) = &*locked(&self.ticket) {
@@ -88,7 +93,10 @@ impl Connection {
 unsafe extern "C" fn on_busy(context: *mut c_void, count: c_int) -> c_int {
     guard(0, || {
         let Some(connection) = list::of_callback(context) else { return 0 };
-        let (again, sleep) = locked(&connection.busy.patience).on_busy(count);
+        let db = connection.db();
+        // SAFETY: a connection with a ticket knows its `db`, which is open, and its mutex is this thread's.
+        let is_preparing = !db.is_null() && unsafe { connection.host.api.busy_statements(db) }.is_empty();
+        let (again, sleep) = locked(&connection.busy.patience).on_busy(count, is_preparing);
         std::thread::sleep(sleep);
         c_int::from(again)
     })

@@ -22,12 +22,18 @@ pub(super) struct Patience {
     returned_busy: Option<Instant>,
     /// SQLite repeats that lock call, because Seawall's busy handler said so.
     is_repeated: bool,
+    /// SQLite was preparing a statement, the busy handler said that it must not try again, and no lock call has come
+    /// since.
+    gave_up: bool,
+    /// The lock call that runs does not wait. Its BUSY shows whether SQLite still asks the busy handler.
+    is_probe: bool,
 }
 
 impl Patience {
     /// How long the lock call that begins now may wait. If main is not Seawall's, the busy handler is not Seawall's
     /// either.
     pub(super) fn of_lock_call(&mut self, main_is_ours: bool) -> Duration {
+        (self.gave_up, self.is_probe) = (false, false);
         let now = Instant::now();
         let since = match self.since {
             Some(since) if self.is_repeated => since,
@@ -40,20 +46,34 @@ impl Patience {
         }
     }
 
-    /// A lock call has got its lock, or has failed for good. The next wait is another one.
-    pub(super) fn wait_ended(&mut self) {
-        self.is_repeated = false;
+    /// How long the lock call that begins now may wait, if it is the first use of a database, which may come while SQLite
+    /// prepares a statement. If that fails there, SQLite tries once more in the same call (for CREATE TABLE and its
+    /// like), although the busy handler has said that it must not. Therefore this attempt does not wait after such an
+    /// answer. If it is another call, SQLite asks the busy handler again, and the next attempt waits.
+    pub(super) fn of_first_use(&mut self, main_is_ours: bool) -> Duration {
+        let is_probe = self.gave_up && self.timeout.is_some() && main_is_ours;
+        let patience = self.of_lock_call(main_is_ours);
+        self.is_probe = is_probe;
+        if is_probe { Duration::ZERO } else { patience }
     }
 
-    /// A lock call is about to return BUSY.
-    pub(super) fn returns_busy(&mut self) {
+    /// A lock call has got its lock, or has failed for good. The next wait is another one.
+    pub(super) fn wait_ended(&mut self) {
+        (self.is_repeated, self.gave_up, self.is_probe) = (false, false, false);
+    }
+
+    /// A lock call is about to return BUSY. Returns whether Seawall's busy handler must be set. Setting it makes SQLite
+    /// forget that it must not ask again, and after an attempt that did not wait it is in place.
+    pub(super) fn returns_busy(&mut self) -> bool {
         self.returned_busy = Some(Instant::now());
+        self.timeout.is_some() && !std::mem::take(&mut self.is_probe)
     }
 
     /// SQLite got its `count`th BUSY: whether it should try again, and how long to sleep before that. If a lock call of
     /// Seawall's returned it, that call has already waited. Then SQLite tries again immediately, or not at all. If an
     /// attached plain database is locked, only another attempt after a short sleep can show that it is free.
-    pub(super) fn on_busy(&mut self, count: i32) -> (bool, Duration) {
+    /// `is_preparing`: no statement runs.
+    pub(super) fn on_busy(&mut self, count: i32, is_preparing: bool) -> (bool, Duration) {
         let ours = self.returned_busy.take().is_some_and(|returned| returned.elapsed() < REPEATED_WITHIN);
         if !ours && count == 0 {
             self.since = Some(Instant::now());
@@ -61,6 +81,7 @@ impl Patience {
         let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
         let again = self.timeout.is_some_and(|timeout| waited < timeout);
         self.is_repeated = ours && again;
+        self.gave_up = ours && !again && is_preparing;
         (again, if again && !ours { SLEEP } else { Duration::ZERO })
     }
 }

@@ -3,6 +3,7 @@
 use super::participants::{self, When};
 use super::{EarlyLease, MainFile, Owner, State};
 use crate::abi;
+use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::fork;
 use crate::journal::super_journal;
@@ -62,7 +63,8 @@ impl MainFile {
     }
 
     fn begin_reading(&mut self) -> Result<(), Failure> {
-        let database = self.database().map_err(|failure| self.blocked(failure))?;
+        let opened = self.database_within(Connection::patience_of_first_use);
+        let database = opened.map_err(|failure| self.blocked(failure))?;
         if self.connection.is_opening() {
             self.state = State::Reading(database.newest_known());
             return Ok(());
