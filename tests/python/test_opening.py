@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -217,10 +220,134 @@ def test_what_is_absent_and_may_not_be_made(db: Path, mode: str) -> None:
     assert list(db.parent.iterdir()) == []
 
 
-def test_a_plain_file_that_may_only_be_read_cannot_be_adopted(db: Path) -> None:
-    sqlite3.connect(db).execute("CREATE TABLE t (a)")
-    with pytest.raises(seawall.CannotOpen, match="opened read-only it cannot become one"):
-        seawall.connect(f"file:{db}?mode=ro")
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_a_plain_file_that_is_opened_read_only_is_read_as_stock_sqlite_reads_it(
+    connect: Connect, db: Path, mode: str
+) -> None:
+    plain = sqlite3.connect(db, isolation_level=None)
+    plain.execute(f"PRAGMA journal_mode={mode}")
+    plain.execute("CREATE TABLE t (a)")
+    reader = connect(f"file:{db}?mode=ro", timeout=0.3)
+    for n in range(3):
+        assert one(reader, "SELECT count(*) FROM t") == n
+        plain.execute("INSERT INTO t VALUES (1)")
+    assert one(reader, "PRAGMA journal_mode") == mode
+    reader.execute("BEGIN IMMEDIATE")
+    assert one(reader, "SELECT count(*) FROM t") == 3
+    with pytest.raises(sqlite3.OperationalError, match="attempt to write a readonly database"):
+        reader.execute("INSERT INTO t VALUES (1)")
+    reader.execute("COMMIT")
+    if mode == "delete":
+        plain.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(seawall.DatabaseBusy, match="stock SQLite"):
+            reader.execute("SELECT * FROM t")
+        plain.execute("COMMIT")
+    with pytest.raises(sqlite3.OperationalError, match=r"is no Seawall database yet.*Open it once for writing"):
+        reader.execute("PRAGMA seawall_version")
+    assert rows(reader, "PRAGMA integrity_check") == [("ok",)]
+    reader.close()
+    plain.close()
+    assert [path.name for path in db.parent.iterdir() if "-seawall" in path.name] == []
+
+
+def test_an_empty_file_that_is_opened_read_only(connect: Connect, db: Path) -> None:
+    db.touch()
+    reader = connect(f"file:{db}?mode=ro")
+    assert rows(reader, "SELECT * FROM sqlite_schema") == []
+    connect().execute("CREATE TABLE t (a)")
+    assert rows(reader, "SELECT * FROM t") == []
+
+
+def test_a_hot_journal_beside_a_file_that_is_opened_read_only(connect: Connect, db: Path) -> None:
+    """It is not ignored: stock SQLite refuses to read what it may not roll back."""
+    crash = (
+        "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA cache_size=2');"
+        " c.execute('CREATE TABLE t (a)'); c.executemany('INSERT INTO t VALUES (zeroblob(?))', [(3000,)] * 99);"
+        " c.commit(); c.execute('UPDATE t SET a = randomblob(3000)'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", crash, db], check=True)
+    assert Path(f"{db}-journal").stat().st_size > 1000
+    told = []
+    for reader in (connect(f"file:{db}?mode=ro"), sqlite3.connect(f"file:{db}?mode=ro", uri=True)):
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            reader.execute("SELECT * FROM t")
+        told.append(raised.value.sqlite_errorname)
+    assert told == ["SQLITE_READONLY_ROLLBACK"] * 2
+    assert Path(f"{db}-journal").exists()
+
+
+def test_a_file_that_is_read_as_a_plain_one_becomes_seawalls_once_it_is_adopted(connect: Connect, db: Path) -> None:
+    """Nothing that was committed since the adoption is missed, and no page of the plain file is used any more."""
+    plain = sqlite3.connect(db, isolation_level=None)
+    plain.execute("PRAGMA page_size=1024")
+    plain.execute("CREATE TABLE t (a)")
+    plain.executemany("INSERT INTO t VALUES (?)", [("old" * 100,) for _ in range(100)])
+    readers = [connect(f"file:{db}?mode=ro") for _ in range(2)]
+    used = readers[0]
+    assert one(used, "SELECT count(*) FROM t WHERE a LIKE 'old%'") == 100
+    used.execute("BEGIN")
+    assert one(used, "SELECT count(*) FROM t") == 100
+    writer = connect(timeout=0.2)
+    with pytest.raises(seawall.DatabaseBusy, match="stock SQLite"):
+        writer.execute("DELETE FROM t")
+    used.execute("COMMIT")
+    writer.execute("UPDATE t SET a = 'new'")
+    for n in range(100, 103):
+        for reader in readers:
+            assert rows(reader, "SELECT count(*), min(a), max(a) FROM t") == [(n, "new", "new")]
+            assert int(one(reader, "PRAGMA seawall_version")) == int(one(writer, "PRAGMA seawall_version"))
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                reader.execute("DELETE FROM t")
+        writer.execute("INSERT INTO t VALUES ('new')")
+    writer.execute("PRAGMA page_size=8192")
+    writer.execute("VACUUM")
+    for reader in readers:
+        assert intact(reader)
+        assert one(reader, "PRAGMA page_size") == 8192
+    assert one(sqlite3.connect(db), "SELECT count(*) FROM t WHERE a LIKE 'old%'") == 100, "NAME is an old copy"
+
+
+READS_ONLY = """
+import os, sqlite3, sys, seawall
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+connection = seawall.connect(sys.argv[1], isolation_level=None, timeout=0.5)
+reads = ["SELECT count(*) FROM sqlite_schema", "BEGIN IMMEDIATE", "ROLLBACK"]
+for statement in [*reads, "CREATE TABLE u (a)", "PRAGMA user_version=1"]:
+    try:
+        print(connection.execute(statement).fetchall())
+    except sqlite3.Error as error:
+        print(error.sqlite_errorname, error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: only root can become another user")
+@pytest.mark.parametrize("content", ["empty", "plain"])
+@pytest.mark.parametrize("denied", ["the file", "its folder"])
+def test_a_plain_file_where_this_process_may_only_read(db: Path, content: str, denied: str) -> None:
+    plain = sqlite3.connect(db, isolation_level=None)
+    if content == "plain":
+        plain.execute("CREATE TABLE t (a)")
+    plain.close()
+    # The tests' folders above are root's alone.
+    with tempfile.TemporaryDirectory() as folder:
+        moved = Path(folder, "db.sqlite3")
+        shutil.copyfile(db, moved)
+        moved.chmod(0o644 if denied == "the file" else 0o666)
+        Path(folder).chmod(0o777 if denied == "the file" else 0o755)
+        before = moved.read_bytes()
+        command = [sys.executable, "-c", READS_ONLY, moved]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        read, begun, ended, *written = done.stdout.splitlines()
+        assert (read, begun, ended) == (f"[({int(content == 'plain')},)]", "[]", "[]")
+        assert len(written) == 2
+        for line in written:
+            assert line.startswith("SQLITE_READONLY attempt to write a readonly database")
+            assert f"because it may not write {denied}" in line
+        assert moved.read_bytes() == before
+        assert [path.name for path in Path(folder).iterdir()] == ["db.sqlite3"]
 
 
 def test_a_setting_for_the_cache_that_comes_before_the_first_use_stays(connect: Connect, db: Path) -> None:

@@ -171,6 +171,47 @@ def test_what_asks_for_seawall_by_half_is_refused(connect: Connect, plain: Path,
     connection.execute("INSERT INTO t VALUES (1)")
 
 
+@pytest.mark.parametrize("parameter", ["immutable=1", "nolock=1", "unheard=of", "of=%ff", "psow=0", "cache=shared"])
+def test_parameters_of_stock_sqlite(connect: Connect, plain: Path, tmp_path: Path, parameter: str) -> None:
+    """A plain file is opened with what stock SQLite opens it with, and a database of Seawall's is not."""
+    other = tmp_path / "other.sqlite3"
+    connect(other).execute("CREATE TABLE o (a)")
+    for connection in (connect(), connect(tmp_path / "main.sqlite3")):
+        for _ in range(2):
+            connection.execute("ATTACH ? AS plain", (f"file:{plain}?{parameter}",))
+            assert one(connection, "SELECT count(*) FROM plain.p") == 1000
+            assert one(connection, "PRAGMA plain.page_count") == one(sqlite3.connect(plain), "PRAGMA page_count")
+            connection.execute("DETACH plain")
+        assert not Path(f"{plain}-seawall").exists()
+        absent = tmp_path / "absent.sqlite3"
+        connection.execute("ATTACH ? AS absent", (f"file:{absent}?{parameter}",))
+        connection.execute("DETACH absent")
+        assert not Path(f"{absent}-seawall").exists()
+        if parameter in ("psow=0", "cache=shared"):
+            continue
+        for name in (f"file:{other}?{parameter}", f"file:{plain}?vfs=seawall&{parameter}"):
+            with pytest.raises(sqlite3.OperationalError, match=r"the URI|combined with Seawall"):
+                connection.execute("ATTACH ? AS other", (name,))
+        connection.execute("CREATE TABLE t (a)")
+
+
+def test_parameters_of_stock_sqlite_for_a_main_by_the_name_of_the_vfs(plain: Path, tmp_path: Path) -> None:
+    apsw = pytest.importorskip("apsw", reason="SKIPPED: needs apsw")
+    loader = apsw.Connection(":memory:")
+    loader.enable_load_extension(True)
+    loader.load_extension(str(seawall.extension_path()))
+    for parameter in ("immutable=1", "nolock=1", "unheard=of"):
+        for name in (plain, tmp_path / "absent.sqlite3"):
+            flags = apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+            uri = f"file:{name}?{parameter}"
+            with pytest.raises(apsw.CantOpenError):
+                apsw.Connection(uri, flags=flags, vfs="seawall").execute("SELECT * FROM sqlite_schema")
+    connection = apsw.Connection(str(plain), flags=apsw.SQLITE_OPEN_READONLY, vfs="seawall")
+    assert connection.execute("SELECT count(*) FROM p").fetchall() == [(1000,)]
+    connection.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.sqlite3"]
+
+
 def test_what_is_attached_to_be_read(connect: Connect, plain: Path, tmp_path: Path) -> None:
     connection = connect()
     connection.execute("ATTACH ? AS plain", (f"file:{plain}?mode=ro",))

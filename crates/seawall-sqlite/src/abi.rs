@@ -48,6 +48,16 @@ pub(crate) struct IoMethods {
     pub(crate) device_characteristics: unsafe extern "C" fn(*mut File) -> c_int,
 }
 
+/// `sqlite3_io_methods`, version 2: with the shared memory of a WAL.
+#[repr(C)]
+pub(crate) struct ShmMethods {
+    pub(crate) base: IoMethods,
+    pub(crate) shm_map: unsafe extern "C" fn(*mut File, c_int, c_int, c_int, *mut *mut c_void) -> c_int,
+    pub(crate) shm_lock: unsafe extern "C" fn(*mut File, c_int, c_int, c_int) -> c_int,
+    pub(crate) shm_barrier: unsafe extern "C" fn(*mut File),
+    pub(crate) shm_unmap: unsafe extern "C" fn(*mut File, c_int) -> c_int,
+}
+
 /// `sqlite3_vfs`, version 2.
 #[repr(C)]
 pub(crate) struct Vfs {

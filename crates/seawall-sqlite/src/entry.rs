@@ -20,7 +20,7 @@ unsafe fn host_of(routines: *const Routines) -> Result<&'static Host, String> {
         return Ok(host);
     }
     // SAFETY: guaranteed by the caller.
-    let host = unsafe { Host::load(routines, &io_methods::METHODS) }?;
+    let host = unsafe { Host::load(routines, &io_methods::METHODS, &io_methods::PLAIN_METHODS) }?;
     vfs::register(host)?;
     seawall_dynamodb::register();
     hosts.push(host);
@@ -42,6 +42,7 @@ unsafe fn prepare(host: &'static Host, db: *mut Sqlite3) -> Result<(), &'static 
         }
         (*main).becomes_main();
         Connection::set_up(host, db, (*main).is_opened());
+        (*main).is_set_up();
     }
     Ok(())
 }

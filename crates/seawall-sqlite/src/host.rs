@@ -1,6 +1,6 @@
 //! The copies of SQLite in this process in which Seawall is registered.
 
-use crate::abi::{File, IoMethods, Routines, Vfs};
+use crate::abi::{File, IoMethods, Routines, ShmMethods, Vfs};
 use crate::api::SqliteApi;
 use crate::failure::{self, Failure};
 use crate::sync::locked;
@@ -15,6 +15,8 @@ pub(crate) struct Host {
     pub(crate) default_vfs: *mut Vfs,
     /// The methods of an open database file of Seawall's.
     pub(crate) methods: &'static IoMethods,
+    /// The methods of such a file while it is a plain file that is only read.
+    pub(crate) plain_methods: &'static ShmMethods,
     /// The function table of this SQLite, which distinguishes it from other copies.
     routines: *const Routines,
 }
@@ -39,7 +41,11 @@ impl Host {
     ///
     /// # Safety
     /// `routines` comes from SQLite's call of an extension's entry point.
-    pub(crate) unsafe fn load(routines: *const Routines, methods: &'static IoMethods) -> Result<&'static Host, String> {
+    pub(crate) unsafe fn load(
+        routines: *const Routines,
+        methods: &'static IoMethods,
+        plain_methods: &'static ShmMethods,
+    ) -> Result<&'static Host, String> {
         // SAFETY: guaranteed by the caller.
         let api = unsafe { SqliteApi::load(routines) }?;
         // SAFETY: a null name asks for the default VFS.
@@ -47,7 +53,7 @@ impl Host {
         if default_vfs.is_null() {
             return Err("this SQLite has no default VFS".into());
         }
-        Ok(Box::leak(Box::new(Host { api, default_vfs, methods, routines })))
+        Ok(Box::leak(Box::new(Host { api, default_vfs, methods, plain_methods, routines })))
     }
 
     /// Whether this is the SQLite that handed out `routines`.
@@ -66,7 +72,8 @@ impl Host {
     /// `file` is a file of this SQLite, open or not.
     pub(crate) unsafe fn is_seawall_file(&self, file: NonNull<File>) -> bool {
         // SAFETY: guaranteed by the caller. Only Seawall's VFS gives a file these methods.
-        unsafe { std::ptr::eq(file.as_ref().methods, self.methods) }
+        let methods = unsafe { file.as_ref().methods };
+        std::ptr::eq(methods, self.methods) || std::ptr::eq(methods.cast(), self.plain_methods)
     }
 
     /// Keeps `failure` for the thread, writes it to SQLite's error log, and returns its code.

@@ -1,9 +1,10 @@
 //! `sqlite3_io_methods`: SQLite's calls on an open database file, passed to [`MainFile`].
 
-use crate::abi::{self, File, IoMethods, Sqlite3};
+use crate::abi::{self, File, IoMethods, ShmMethods, Sqlite3};
 use crate::failure::{self, Failure, guard};
 use crate::main_file::{Lock, MainFile, main_file_of, uninstall};
 use crate::opening;
+use crate::plain_file::PlainFile;
 use crate::pragma::{self, Answer};
 use std::ffi::{CStr, c_char, c_int, c_void};
 
@@ -23,6 +24,10 @@ pub(crate) static METHODS: IoMethods = IoMethods {
     sector_size,
     device_characteristics,
 };
+
+/// The methods of such a file while it is a plain file that is only read, which may have a WAL.
+pub(crate) static PLAIN_METHODS: ShmMethods =
+    ShmMethods { base: IoMethods { version: 2, ..METHODS }, shm_map, shm_lock, shm_barrier, shm_unmap };
 
 /// Runs one call on the file, and keeps its failure.
 ///
@@ -120,11 +125,16 @@ fn lock_of(level: c_int) -> Lock {
     }
 }
 
-/// SQLite calls this only if there may be a hot journal, and there is none.
-unsafe extern "C" fn check_reserved_lock(_file: *mut File, result: *mut c_int) -> c_int {
+/// SQLite calls this only if there may be a hot journal. Only a plain file has one.
+unsafe extern "C" fn check_reserved_lock(file: *mut File, result: *mut c_int) -> c_int {
     // SAFETY: SQLite's call.
-    unsafe { *result = 0 };
-    abi::OK
+    unsafe {
+        *result = 0;
+        call(file, |main| {
+            main.is_reserved(&mut *result)?;
+            Ok(abi::OK)
+        })
+    }
 }
 
 unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *mut c_void) -> c_int {
@@ -160,9 +170,39 @@ unsafe extern "C" fn file_control(file: *mut File, operation: c_int, argument: *
                 *argument.cast::<*mut c_char>() = main.host().api.text(&abi::NAME.to_string_lossy());
                 Ok(abi::OK)
             }
-            _ => Ok(abi::NOTFOUND),
+            _ => Ok(main.control_plain(operation, argument)),
         })
     }
+}
+
+unsafe extern "C" fn shm_map(
+    file: *mut File,
+    region: c_int,
+    size: c_int,
+    extend: c_int,
+    into: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: SQLite's call.
+    unsafe { call(file, |main| Ok(main.with_plain(|plain| plain.shm_map(region, size, extend, into)))) }
+}
+
+unsafe extern "C" fn shm_lock(file: *mut File, offset: c_int, n: c_int, flags: c_int) -> c_int {
+    // SAFETY: SQLite's call.
+    unsafe { call(file, |main| Ok(main.with_plain(|plain| plain.shm_lock(offset, n, flags)))) }
+}
+
+unsafe extern "C" fn shm_barrier(file: *mut File) {
+    let barrier = |plain: &PlainFile| {
+        plain.shm_barrier();
+        abi::OK
+    };
+    // SAFETY: SQLite's call.
+    unsafe { call(file, |main| Ok(main.with_plain(barrier))) };
+}
+
+unsafe extern "C" fn shm_unmap(file: *mut File, delete: c_int) -> c_int {
+    // SAFETY: SQLite's call.
+    unsafe { call(file, |main| Ok(main.with_plain(|plain| plain.shm_unmap(delete)))) }
 }
 
 /// # Safety

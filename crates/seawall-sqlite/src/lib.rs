@@ -45,6 +45,7 @@
 //! | `io_methods` | `sqlite3_io_methods` of a database file |
 //! | `opening`, `pragma` | what an opened file becomes; the PRAGMAs that Seawall answers |
 //! | `main_file` | one open database file: locks begin and end transactions, and the sync commits |
+//! | `plain_file` | a plain file that SQLite's own VFS opened |
 //! | `stock_sqlite` | how NAME is locked and finished by stock SQLite while the engine adopts it |
 //! | `fork` | forks, counted |
 //! | `connection` | one connection: its settings, its statements, how long it waits |
@@ -68,6 +69,7 @@ mod journal;
 mod main_file;
 mod opening;
 mod parameters;
+mod plain_file;
 mod pragma;
 mod register;
 mod request;

@@ -9,6 +9,7 @@ mod content;
 mod locks;
 mod memory;
 mod participants;
+mod plain;
 
 pub(crate) use self::locks::{Lock, SHARED_CACHE};
 pub(crate) use self::memory::{FILE_BYTES, install, main_file_of, of_seawall, restore, uninstall};
@@ -21,6 +22,7 @@ use crate::header::Written;
 use crate::host::Host;
 use crate::journal::JournalNames;
 use crate::parameters::{Freshness, Parameters};
+use crate::plain_file::PlainFile;
 use crate::stock_sqlite::NoAdoption;
 use crate::unshared::Unshared;
 use crate::writing::Writing;
@@ -40,7 +42,8 @@ pub(crate) struct MainFile {
     backing: Backing,
     /// What the file needs to become a plain file, if it may. It becomes one if it turns out to be attached.
     maybe_plain: Option<MaybePlain>,
-    _journal_names: JournalNames,
+    /// The names of its journal and its WAL, unless those are files.
+    journal_names: Option<JournalNames>,
     _unshared: Option<Unshared>,
     /// Why SQLite may only read it, if the application did not ask for that.
     only_read: Option<Failure>,
@@ -76,13 +79,24 @@ pub(crate) struct MaybePlain {
     pub(crate) busy_handler: *mut c_void,
 }
 
+/// What SQLite sees of a file before its first use.
+#[derive(Default)]
+pub(crate) struct Beginning {
+    /// The file's first bytes, as many as SQLite reads when it opens one.
+    pub(crate) bytes: Vec<u8>,
+    /// The whole file's size. With `immutable=1`, SQLite asks for it when it opens the file.
+    pub(crate) size: u64,
+}
+
 /// What a file reads from and writes to.
 enum Backing {
     /// This process's database.
     Database(Arc<Database>),
-    /// There was no database of Seawall's when SQLite opened the file. The first use makes one. Until then SQLite reads
-    /// these bytes.
-    NotOpened(Vec<u8>),
+    /// There was no database of Seawall's when SQLite opened the file. The first use makes one. Until then SQLite sees
+    /// this.
+    NotOpened(Beginning),
+    /// A plain SQLite file that is only read, until it becomes a database of Seawall's. SQLite's name of it follows.
+    Plain(PlainFile, *const c_char),
     /// The file cannot be used, for this reason.
     Refused(Failure),
 }
@@ -129,7 +143,7 @@ impl MainFile {
         access: Access,
         parameters: Parameters,
         journal_names: JournalNames,
-        beginning: Vec<u8>,
+        beginning: Beginning,
         maybe_plain: Option<MaybePlain>,
     ) -> MainFile {
         let unshared = parameters.asks_to_share.then(|| Unshared::keep(path.as_os_str().as_bytes()));
@@ -141,7 +155,7 @@ impl MainFile {
             _unshared: unshared,
             backing: Backing::NotOpened(beginning),
             maybe_plain,
-            _journal_names: journal_names,
+            journal_names: Some(journal_names),
             only_read: None,
             forks: fork::count(),
             id: FileId::next(),
@@ -257,6 +271,7 @@ impl MainFile {
         match &self.backing {
             Backing::Database(database) if self.forks == fork::count() => return Ok(database.clone()),
             Backing::Refused(why) => return Err(why.clone()),
+            Backing::Plain(..) => return Err(self.is_only_plain()),
             Backing::Database(_) => {}
             Backing::NotOpened(_) => self.parameters.options.adoption_timeout = patience(&self.connection),
         }
@@ -276,6 +291,7 @@ impl MainFile {
         match &self.backing {
             Backing::Database(database) => Ok(database),
             Backing::Refused(why) => Err(why.clone()),
+            Backing::Plain(..) => Err(self.is_only_plain()),
             Backing::NotOpened(_) => Err(not_locked(abi::IOERR)),
         }
     }

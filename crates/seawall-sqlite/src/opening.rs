@@ -7,17 +7,22 @@
 //! SQLite, unless there is a database of Seawall's already. Only after xOpen does SQLite show, by FCNTL_PDB, whether a
 //! file is main or attached. Then an attached plain file is opened again by SQLite's own VFS, in the same memory. From
 //! then on it belongs to that VFS, and so do its journal and its WAL.
+//!
+//! A plain file that may only be read, or that this process may not adopt, is read as a plain file until another process
+//! has adopted it.
 
 use crate::abi::{self, File, Sqlite3};
 use crate::api::SqliteApi;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::journal::JournalNames;
-use crate::main_file::{self, MainFile, MaybePlain, main_file_of};
+use crate::main_file::{self, Beginning, MainFile, MaybePlain, main_file_of};
 use crate::parameters::Parameters;
+use crate::plain_file::PlainFile;
 use seawall::format::sqlite_header::{HEADER, NameState, state_of};
-use seawall::{Access, Error};
-use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use seawall::{Access, Error, ErrorKind, Shown};
+use std::borrow::Cow;
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -28,7 +33,7 @@ enum Found {
     /// A database of Seawall's, or an incomplete one.
     Seawall,
     /// A plain file.
-    Plain(PlainFile),
+    Plain(Inspected),
     /// Nothing, and a file may be made.
     Nothing,
     /// Something that cannot be opened with this access. The engine's error says why.
@@ -37,11 +42,12 @@ enum Found {
 
 /// A plain file at NAME, before NAME's first use.
 #[derive(Default)]
-struct PlainFile {
-    /// The file's first bytes, as many as SQLite reads when it opens one.
-    beginning: Vec<u8>,
+struct Inspected {
+    beginning: Beginning,
     /// The file may not be written.
     is_read_only: bool,
+    /// The open file, if it can be read.
+    file: Option<PlainFile>,
 }
 
 /// Opens the database `name`. Returns the file, and the flags for SQLite (xOpen's `pOutFlags`).
@@ -61,49 +67,98 @@ pub(crate) unsafe fn open(
     // SAFETY: guaranteed by the caller.
     let path = Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(name) }.to_bytes()));
     // SAFETY: guaranteed by the caller.
-    let parameters = unsafe { parameters(&host.api, name) }?;
+    let parameters = unsafe { parameters(&host.api, name) };
     let asked_flags = flags & (abi::OPEN_READONLY | abi::OPEN_READWRITE | abi::OPEN_CREATE);
     // SAFETY: guaranteed by the caller.
     let journal_names = unsafe { JournalNames::of(&host.api, name) };
     let has_id = in_folder(path, "/id").symlink_metadata().is_ok();
     let has_folder = has_id || in_folder(path, "").is_dir();
     let is_named = parameters.names_vfs || has_folder;
+    // What is wrong for Seawall may be right for a plain file.
+    let wrong = parameters.wrong.clone();
+    if let Some(wrong) = wrong.clone().filter(|_| is_named) {
+        return Err(wrong);
+    }
     let found = match has_id {
         true => Found::Seawall,
         // SAFETY: guaranteed by the caller.
-        false => unsafe { find_without_id(host, name, path, flags, access, has_folder, is_named) },
+        false => unsafe { find_without_id(host, name, path, flags, access, has_folder) },
     };
     let exists = matches!(found, Found::Seawall);
+    if let Some(wrong) = wrong.clone().filter(|_| exists) {
+        return Err(wrong);
+    }
     if is_named && matches!(found, Found::Plain(_) | Found::Nothing) {
         seawall::check(path, &parameters.options)?;
     }
+    let may_be_refused = !is_named && (parameters.has_ours || wrong.is_some());
     let plain = match found {
         Found::Plain(plain) => Some(plain),
         // As in stock SQLite an empty file is made. It is not made if the file may still be refused. It is not made
         // either if there is a folder, because a removal may have been interrupted, and the first use checks the
         // folder.
-        Found::Nothing if parameters.has_ours && !is_named || has_folder => Some(PlainFile::default()),
+        Found::Nothing if may_be_refused || has_folder => Some(Inspected::default()),
         // SAFETY: guaranteed by the caller.
         Found::Nothing => Some(unsafe { inspect(host, name, flags) }),
         Found::Seawall | Found::Unusable => None,
     };
-    if let Some(PlainFile { beginning, is_read_only }) = plain {
-        let out_flags = if is_read_only && !is_named { abi::OPEN_READONLY } else { asked_flags };
+    if let Some(Inspected { beginning, is_read_only, file }) = plain {
+        let why = if has_folder { None } else { why_not_adopted(path, is_read_only) };
+        let is_only_read = access == Access::ReadOnly || why.is_some();
+        // Where the URI names no VFS the file may turn out to be attached. Then it is as in stock SQLite.
+        let reports_read_only = is_read_only && !is_named || why.is_some() && is_named;
+        let out_flags = if reports_read_only { abi::OPEN_READONLY } else { asked_flags };
         let maybe_plain =
             (!is_named).then_some(MaybePlain { name, flags, out_flags, busy_handler: std::ptr::null_mut() });
-        let main = MainFile::not_opened(host, path, access, parameters, journal_names, beginning, maybe_plain);
+        let mut main = MainFile::not_opened(host, path, access, parameters, journal_names, beginning, maybe_plain);
+        if let Some(file) = file.filter(|_| is_only_read) {
+            main.reads_plain(file, name, why);
+        }
         return Ok((main, out_flags));
     }
-    let mut main = MainFile::not_opened(host, path, access, parameters, journal_names, Vec::new(), None);
+    let mut main = MainFile::not_opened(host, path, access, parameters, journal_names, Beginning::default(), None);
     match main.open_now() {
         // Another process is making the database. The first use waits for that.
         Err(failure) if failure.is_busy() && exists => {}
         opened => opened?,
     }
+    if let Some(wrong) = wrong {
+        // Another process has made the database meanwhile.
+        return Err(wrong);
+    }
     // Stock SQLite does the same with a file that may only be read. BEGIN IMMEDIATE then begins to read, and a write
     // fails with SQLITE_READONLY.
     let out_flags = if main.may_write() { asked_flags } else { abi::OPEN_READONLY };
     Ok((main, out_flags))
+}
+
+/// Why this process may not make the plain file at `path` a database of Seawall's, if that is so. It asks the kernel.
+fn why_not_adopted(path: &Path, is_read_only: bool) -> Option<Failure> {
+    let folder = path.parent()?;
+    let why = if is_read_only {
+        "the file".to_owned()
+    } else if !may_make_files(folder) {
+        format!("its folder, {}", Shown::new(folder.display()))
+    } else {
+        return None;
+    };
+    let text = format!(
+        "{} is a plain SQLite file and no Seawall database yet, and this process may not make it one, because it may not write {why}. \
+         It is read as stock SQLite reads it. Nothing was written. Open it once as a user who may write both",
+        Shown::new(path.display())
+    );
+    Some(Failure { kind: Some(ErrorKind::ReadOnly), ..Failure::refusal(abi::READONLY, text) })
+}
+
+/// Whether this process may make files in `folder`. Where the kernel cannot say that, it may, and the first use shows
+/// it.
+fn may_make_files(folder: &Path) -> bool {
+    let Ok(folder) = CString::new(folder.as_os_str().as_bytes()) else { return true };
+    let may = libc::W_OK | libc::X_OK;
+    // SAFETY: the path ends in NUL.
+    let denied = unsafe { libc::faccessat(libc::AT_FDCWD, folder.as_ptr(), may, libc::AT_EACCESS) } != 0;
+    let errno = io::Error::last_os_error().raw_os_error();
+    !(denied && matches!(errno, Some(libc::EACCES | libc::EPERM | libc::EROFS)))
 }
 
 /// # Safety
@@ -115,17 +170,17 @@ unsafe fn find_without_id(
     flags: c_int,
     access: Access,
     has_folder: bool,
-    is_named: bool,
 ) -> Found {
     match fs::metadata(path) {
         Ok(found) if found.is_file() => {
             // SAFETY: guaranteed by the caller.
             let plain = unsafe { inspect(host, name, flags & !abi::OPEN_CREATE) };
-            match state_of(&plain.beginning) {
+            match state_of(&plain.beginning.bytes) {
                 // If its folder exists without `id`, another process may be making a database. The first use waits for
                 // that.
                 NameState::Protected if !has_folder => Found::Seawall,
-                _ if is_named && access == Access::ReadOnly => Found::Unusable,
+                // The engine's error says what its folder is.
+                _ if has_folder && access == Access::ReadOnly => Found::Unusable,
                 _ => Found::Plain(plain),
             }
         }
@@ -146,28 +201,15 @@ unsafe fn find_without_id(
 ///
 /// # Safety
 /// As for [`open`].
-unsafe fn inspect(host: &'static Host, name: *const c_char, flags: c_int) -> PlainFile {
-    let mut plain = PlainFile { beginning: vec![0; HEADER], is_read_only: false };
-    // SAFETY: guaranteed by the caller; the file gets as much memory as its VFS asks for, aligned, and is closed here.
-    unsafe {
-        let vfs = &*host.default_vfs;
-        let mut memory = vec![0_u64; (vfs.file_bytes as usize).div_ceil(size_of::<u64>())];
-        let file = memory.as_mut_ptr().cast::<File>();
-        let mut out_flags = 0;
-        let opened = (vfs.open)(host.default_vfs, name, file, flags, &raw mut out_flags);
-        let Some(methods) = (*file).methods.as_ref() else { return PlainFile::default() };
-        let mut size = 0;
-        let read = opened == abi::OK
-            && (methods.file_size)(file, &raw mut size) == abi::OK
-            && matches!(
-                (methods.read)(file, plain.beginning.as_mut_ptr().cast(), HEADER as c_int, 0),
-                abi::OK | abi::IOERR_SHORT_READ
-            );
-        plain.beginning.truncate(if read { size.clamp(0, HEADER as i64) as usize } else { 0 });
-        plain.is_read_only = out_flags & abi::OPEN_READONLY != 0;
-        (methods.close)(file);
-    }
-    plain
+unsafe fn inspect(host: &'static Host, name: *const c_char, flags: c_int) -> Inspected {
+    // SAFETY: guaranteed by the caller.
+    let Ok((file, out_flags)) = (unsafe { PlainFile::open(host, name, flags) }) else { return Inspected::default() };
+    let mut bytes = vec![0; HEADER];
+    let is_read = matches!(file.read(0, &mut bytes), abi::OK | abi::IOERR_SHORT_READ);
+    let size = file.size().ok().filter(|_| is_read);
+    bytes.truncate(size.map_or(0, |size| size.min(HEADER as u64) as usize));
+    let beginning = Beginning { bytes, size: size.unwrap_or(0) };
+    Inspected { beginning, is_read_only: out_flags & abi::OPEN_READONLY != 0, file: size.map(|_| file) }
 }
 
 /// SQLite passes the connection of a file in `argument`. If the file is attached and its URI names no VFS, it becomes a
@@ -184,6 +226,9 @@ pub(crate) unsafe fn turn_plain(file: *mut File, argument: *mut c_void) -> bool 
         // While SQLite opens main, main is this file, or SQLite does not return it yet.
         let main_file = host.api.file(*argument.cast::<*mut Sqlite3>(), c"main");
         if main_file.is_none_or(|main_file| main_file.as_ptr() == file) {
+            if let Some(wrong) = (*main).parameters().wrong.clone() {
+                (*main).refuse(wrong);
+            }
             return false;
         }
         if (*main).parameters().has_ours {
@@ -239,13 +284,9 @@ unsafe fn open_by_default(host: &'static Host, file: *mut File, maybe_plain: &Ma
 
 /// # Safety
 /// `name` is a database name of SQLite's.
-unsafe fn parameters(api: &SqliteApi, name: *const c_char) -> Result<Parameters, Failure> {
-    let text = |text: *const c_char| {
-        // SAFETY: the text is SQLite's, follows the name, and ends in NUL.
-        unsafe { CStr::from_ptr(text) }
-            .to_str()
-            .map_err(|_| Failure::refusal(abi::CANTOPEN, "a parameter of the URI is not UTF-8. Nothing was opened"))
-    };
+unsafe fn parameters(api: &SqliteApi, name: *const c_char) -> Parameters {
+    // SAFETY: the text is SQLite's, follows the name, and ends in NUL.
+    let text = |text: *const c_char| unsafe { CStr::from_ptr(text) }.to_string_lossy();
     let mut pairs = Vec::new();
     for n in 0.. {
         // SAFETY: guaranteed by the caller; null marks the end.
@@ -254,9 +295,14 @@ unsafe fn parameters(api: &SqliteApi, name: *const c_char) -> Result<Parameters,
             break;
         }
         // SAFETY: guaranteed by the caller; the key exists, therefore it has a value.
-        pairs.push((text(key)?, text(unsafe { (api.uri_parameter)(name, key) })?));
+        pairs.push((text(key), text(unsafe { (api.uri_parameter)(name, key) })));
     }
-    Parameters::parse(pairs)
+    let mut parameters = Parameters::parse(pairs.iter().map(|(key, value)| (&**key, &**value)));
+    // Only what is not UTF-8 is copied.
+    if pairs.iter().any(|pair| matches!(pair, (Cow::Owned(_), _) | (_, Cow::Owned(_)))) {
+        parameters.is_not_utf8();
+    }
+    parameters
 }
 
 /// A path in NAME's folder; the folder itself if `inside` is empty.

@@ -32,6 +32,9 @@ pub(crate) struct Parameters {
     pub(crate) names_vfs: bool,
     /// Whether it has parameters of Seawall's.
     pub(crate) has_ours: bool,
+    /// What is wrong with the first parameter that a database of Seawall's cannot be opened with. Whether the file is
+    /// Seawall's is not known yet: stock SQLite opens a plain file with it.
+    pub(crate) wrong: Option<Failure>,
     /// Whether it asks SQLite for a shared cache.
     pub(crate) asks_to_share: bool,
 }
@@ -39,13 +42,14 @@ pub(crate) struct Parameters {
 /// After so long, a request sees the commits that other connections have made since it began.
 const REQUEST_AGE: Duration = Duration::from_secs(1);
 
-/// SQLite's parameters.
-const OF_SQLITE: [&str; 5] = ["mode", "cache", "psow", "modeof", "vfs"];
+/// Seawall's parameters.
+const OURS: [&str; 8] =
+    ["coordinator", "freshness", "lease", "legacy_names", "page_cache", "request_age", "timeout", "at"];
 
 impl Parameters {
-    /// Reads the URI's keys and values. An unknown key and an invalid value are refused, because an application must
-    /// not rely on a parameter that has no effect.
-    pub(crate) fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Parameters, Failure> {
+    /// Reads the URI's keys and values. An unknown key and an invalid value are wrong, because an application must not
+    /// rely on a parameter that has no effect.
+    pub(crate) fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Parameters {
         let mut parameters = Parameters {
             options: Options::default(),
             freshness: Freshness::Transaction,
@@ -53,46 +57,60 @@ impl Parameters {
             timeout: None,
             names_vfs: false,
             has_ours: false,
+            wrong: None,
             asks_to_share: false,
         };
         for (key, value) in pairs {
-            parameters.has_ours |= !OF_SQLITE.contains(&key);
-            match key {
-                "coordinator" => parameters.options.coordinator = value.to_owned(),
-                "freshness" => parameters.freshness = freshness(value)?,
-                "lease" => parameters.options.lease = seconds(&bounds::LEASE, value)?,
-                "page_cache" => {
-                    let bytes = value.parse().ok().filter(|bytes: &usize| bounds::PAGE_CACHE.allow(*bytes as f64));
-                    parameters.options.page_cache = bytes.ok_or_else(|| wrong(key, value, bounds::PAGE_CACHE))?;
-                }
-                "request_age" => parameters.request_age = seconds(&bounds::REQUEST_AGE, value)?,
-                "timeout" => {
-                    let timeout = seconds(&bounds::TIMEOUT, value)?;
-                    parameters.timeout = Some(timeout);
-                    parameters.options.adoption_timeout = timeout;
-                }
-                // All names are in one parameter, because SQLite returns only the first value of a repeated one.
-                "legacy_names" => parameters.options.legacy_names = value.lines().map(str::to_owned).collect(),
-                "at" => {
-                    return Err(refuse("at= (reading an earlier version) is not supported by this version of Seawall"));
-                }
-                "cache" => parameters.asks_to_share = value == "shared",
-                "nolock" | "immutable" => {
-                    return Err(refuse(format!(
-                        "{key}= cannot be combined with Seawall, because SQLite's locks show Seawall when a transaction \
-                         begins and ends. Leave it out (mode=ro opens read-only)"
-                    )));
-                }
-                _ if OF_SQLITE.contains(&key) => parameters.names_vfs |= key == "vfs",
-                _ => {
-                    return Err(refuse(format!(
-                        "unknown parameter {key}= in the URI. Seawall knows coordinator, freshness, lease, legacy_names, \
-                         page_cache, request_age and timeout"
-                    )));
-                }
+            parameters.has_ours |= OURS.contains(&key);
+            if let Err(wrong) = parameters.read(key, value) {
+                parameters.wrong.get_or_insert(wrong);
             }
         }
-        Ok(parameters)
+        parameters
+    }
+
+    /// A parameter is not UTF-8. Its text, without what is not, was read.
+    pub(crate) fn is_not_utf8(&mut self) {
+        self.wrong.get_or_insert_with(|| refuse("a parameter of the URI is not UTF-8"));
+    }
+
+    fn read(&mut self, key: &str, value: &str) -> Result<(), Failure> {
+        match key {
+            "coordinator" => self.options.coordinator = value.to_owned(),
+            "freshness" => self.freshness = freshness(value)?,
+            "lease" => self.options.lease = seconds(&bounds::LEASE, value)?,
+            "page_cache" => {
+                let bytes = value.parse().ok().filter(|bytes: &usize| bounds::PAGE_CACHE.allow(*bytes as f64));
+                self.options.page_cache = bytes.ok_or_else(|| wrong(key, value, bounds::PAGE_CACHE))?;
+            }
+            "request_age" => self.request_age = seconds(&bounds::REQUEST_AGE, value)?,
+            "timeout" => {
+                let timeout = seconds(&bounds::TIMEOUT, value)?;
+                self.timeout = Some(timeout);
+                self.options.adoption_timeout = timeout;
+            }
+            // All names are in one parameter, because SQLite returns only the first value of a repeated one.
+            "legacy_names" => self.options.legacy_names = value.lines().map(str::to_owned).collect(),
+            "at" => {
+                return Err(refuse("at= (reading an earlier version) is not supported by this version of Seawall"));
+            }
+            "cache" => self.asks_to_share = value == "shared",
+            "nolock" | "immutable" => {
+                return Err(refuse(format!(
+                    "{key}= cannot be combined with Seawall, because SQLite's locks show Seawall when a transaction \
+                     begins and ends. Leave it out (mode=ro opens read-only)"
+                )));
+            }
+            "vfs" => self.names_vfs = true,
+            "mode" | "psow" | "modeof" => {}
+            _ => {
+                return Err(refuse(format!(
+                    "unknown parameter {key}= in the URI. Seawall knows coordinator, freshness, lease, legacy_names, \
+                     page_cache, request_age and timeout"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -138,8 +156,9 @@ mod tests {
             ("request_age", "0.25"),
             ("timeout", "2.5"),
             ("legacy_names", "/mnt/a/db.sqlite3\n/mnt/b/db.sqlite3"),
-        ])
-        .unwrap();
+        ]);
+        assert_eq!(parameters.wrong, None);
+        assert!(parameters.has_ours);
         assert_eq!(parameters.options.coordinator, "fs:");
         assert_eq!(parameters.options.lease, Duration::from_secs(30));
         assert_eq!(parameters.options.page_cache, 1 << 20);
@@ -149,12 +168,12 @@ mod tests {
         assert_eq!(parameters.options.adoption_timeout, Duration::from_millis(2500));
         assert_eq!(parameters.options.legacy_names, ["/mnt/a/db.sqlite3", "/mnt/b/db.sqlite3"]);
         assert!(parameters.names_vfs);
-        assert!(!Parameters::parse([]).unwrap().names_vfs);
-        assert_eq!(Parameters::parse([("freshness", "request")]).unwrap().freshness, Freshness::Request);
+        assert!(!Parameters::parse([]).names_vfs);
+        assert_eq!(Parameters::parse([("freshness", "request")]).freshness, Freshness::Request);
     }
 
     #[test]
-    fn an_invalid_value_is_refused_with_the_name_of_its_key() {
+    fn an_invalid_value_is_wrong_and_the_text_names_its_key() {
         for (key, value) in [
             ("freshness", "sometimes"),
             ("freshness", "-1"),
@@ -177,7 +196,10 @@ mod tests {
             ("nolock", "1"),
             ("freshnes", "1"),
         ] {
-            let failure = Parameters::parse([(key, value)]).unwrap_err();
+            let parameters = Parameters::parse([("vfs", "seawall"), (key, value), ("later", "1")]);
+            let failure = parameters.wrong.unwrap();
+            // What Seawall does not know is stock SQLite's to judge, or nobody's.
+            assert_eq!(parameters.has_ours, !["immutable", "nolock", "freshnes"].contains(&key));
             assert_eq!(failure.code, abi::CANTOPEN);
             assert!(failure.text.contains(key), "{}", failure.text);
         }

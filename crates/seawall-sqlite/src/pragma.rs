@@ -19,7 +19,7 @@ pub(crate) fn answer(main: &mut MainFile, name: &str, value: Option<&str>) -> An
     match name {
         // Many applications set these two routinely. Therefore they are not an error, and have no effect. (WAL needs
         // shared memory. EXCLUSIVE would keep the snapshot and the lease forever.)
-        "journal_mode" if main.connection().is_making_settings() => Answer::BySqlite,
+        "journal_mode" if main.connection().is_making_settings() || main.is_plain() => Answer::BySqlite,
         "journal_mode" => Answer::Row("memory".into()),
         "locking_mode" => Answer::Row("normal".into()),
         "cache_spill" if value.is_some() => {

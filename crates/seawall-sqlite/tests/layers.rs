@@ -5,7 +5,7 @@ mod layers;
 
 /// From the bottom to the top, as lib.rs lists them. Each module is a layer of its own, except for those that use no
 /// other.
-const LAYERS: [&[&str]; 18] = [
+const LAYERS: [&[&str]; 19] = [
     &["abi", "header", "request", "sync", "uri"],
     &["api", "failure"],
     &["host"],
@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 18] = [
     &["unshared"],
     &["connection"],
     &["fork"],
+    &["plain_file"],
     &["stock_sqlite"],
     &["main_file"],
     &["opening"],

@@ -12,10 +12,13 @@ const CHANGE_CHECK: (u64, usize) = (24, 16);
 impl MainFile {
     /// Fills `into` from `offset` of the file. The part beyond its end is zero, and then the result is `false`.
     pub(crate) fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<bool, Failure> {
+        if let Some(read) = self.read_plain(offset, into) {
+            return read;
+        }
         if matches!(self.state, State::Idle) {
             if let Backing::NotOpened(beginning) = &self.backing {
                 // SQLite reads like this, without a lock, when it opens a file. Under a lock it reads again.
-                return Ok(read_beginning(beginning, offset, into));
+                return Ok(read_beginning(&beginning.bytes, offset, into));
             }
             self.database()?;
         }
@@ -103,6 +106,12 @@ impl MainFile {
     }
 
     pub(crate) fn size(&mut self) -> Result<u64, Failure> {
+        if let Some(size) = self.plain_size() {
+            return size;
+        }
+        if let Backing::NotOpened(beginning) = &self.backing {
+            return Ok(beginning.size);
+        }
         let (page_size, page_count) = match &self.state {
             State::Idle => extent(&self.database()?.newest_known()),
             State::Reading(snapshot) | State::Undoing(snapshot, _) => extent(snapshot),

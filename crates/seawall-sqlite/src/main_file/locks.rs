@@ -11,6 +11,7 @@ use crate::parameters::Freshness;
 use crate::request;
 use crate::writing::Writing;
 use seawall::{Access, ErrorKind, FORKED_INSIDE, Moment, Transaction};
+use std::ffi::c_int;
 
 /// Why a file is refused that SQLite lets several connections use.
 pub(crate) const SHARED_CACHE: &str = "SQLite's shared cache (SQLITE_OPEN_SHAREDCACHE, sqlite3_enable_shared_cache) \
@@ -27,12 +28,28 @@ pub(crate) enum Lock {
     Exclusive,
 }
 
+impl Lock {
+    /// SQLite's number of the level.
+    pub(super) fn level(self) -> c_int {
+        match self {
+            Lock::None => 0,
+            Lock::Shared => 1,
+            Lock::Reserved => 2,
+            Lock::Exclusive => 4,
+        }
+    }
+}
+
 impl MainFile {
     /// # Safety
     /// SQLite is making a call on `file`, which is this file.
     pub(crate) unsafe fn lock(&mut self, file: *mut abi::File, wanted: Lock) -> Result<(), Failure> {
         if self.owner == Owner::Several {
             return Err(Failure::refusal(abi::CANTOPEN, SHARED_CACHE));
+        }
+        // SAFETY: guaranteed by the caller.
+        if unsafe { self.lock_plain(file, wanted) }? {
+            return Ok(());
         }
         if self.lock == Lock::None && wanted >= Lock::Shared {
             self.begin_reading()?;
@@ -186,6 +203,7 @@ impl MainFile {
 
     /// Ends what the lock levels above `kept` were for. It cannot fail, and commits nothing.
     pub(crate) fn unlock(&mut self, kept: Lock) {
+        self.unlock_plain(kept);
         drop(self.take_early_lease());
         if kept < Lock::Reserved {
             self.unconfirmed = None;

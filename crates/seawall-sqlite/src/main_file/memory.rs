@@ -31,7 +31,7 @@ pub(crate) unsafe fn install(file: *mut File, main: MainFile) {
 pub(crate) unsafe fn restore(file: *mut File, main: *mut MainFile) {
     // SAFETY: guaranteed by the caller. There is room for a `SeawallFile`, because Seawall's VFS asks for it.
     unsafe {
-        let base = File { methods: (*main).host().methods };
+        let base = File { methods: (*main).methods() };
         file.cast::<SeawallFile>().write(SeawallFile { base, main });
     }
 }
