@@ -162,7 +162,7 @@ def test_the_way_back(seed: Site, moved: Site) -> None:
     new = moved.start()
     new.do(VOTE)
     new.kill()
-    # As docs/moving-from-django-sqlite-efs.md has it.
+    # As docs/moving-from-django-sqlite-efs.md has it, with an endpoint.
     coordinator = f"dynamodb://{seed.table}?endpoint={seed.endpoint}"
     copy = seed.name.with_name("copy.sqlite3")
     seawall.copy(seed.name, copy, coordinator=coordinator)

@@ -143,8 +143,9 @@ fn why_not_adopted(path: &Path, is_read_only: bool) -> Option<Failure> {
         return None;
     };
     let text = format!(
-        "{} is a plain SQLite file and no Seawall database yet, and this process may not make it one, because it may not write {why}. \
-         It is read as stock SQLite reads it. Nothing was written. Open it once as a user who may write both",
+        "when this connection was opened, {} was a plain SQLite file and no Seawall database, and this process may not make it one, \
+         because it may not write {why}. Such a connection only reads. Nothing was written. Open it once as a user who may write both, \
+         and then here again",
         Shown::new(path.display())
     );
     Some(Failure { kind: Some(ErrorKind::ReadOnly), ..Failure::refusal(abi::READONLY, text) })
