@@ -77,7 +77,7 @@ def test_the_folder_says_which_coordinator_a_database_has(shared: Shared, tmp_pa
     assert seawall.status(shared.name).version == 2
     seawall.copy(shared.name, tmp_path / "copy.sqlite3")
     # Another one reaches it as the environment says.
-    command = [sys.executable, "-c", WITHOUT_COORDINATOR, shared.name, tmp_path / "other.sqlite3"]
+    command: list[str | Path] = [sys.executable, "-c", WITHOUT_COORDINATOR, shared.name, tmp_path / "other.sqlite3"]
     environment = {**os.environ, "AWS_ENDPOINT_URL_DYNAMODB": shared.endpoint}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr

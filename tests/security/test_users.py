@@ -188,9 +188,10 @@ def test_a_database_that_may_not_be_written_is_not_adopted(place: Path) -> None:
         make_plain(name, mode)
         os.chown(name, owner, owner)
         before = name.read_bytes()
-        said = as_user(OWNER, lambda: run(name, "SELECT x FROM t"))
+        assert as_user(OWNER, lambda: run(name, "SELECT x FROM t")).value == [["secret"]], "as stock SQLite reads it"
+        said = as_user(OWNER, lambda: run(name, "INSERT INTO t VALUES (1)"))
         assert said.error is not None
-        assert "PermissionDenied" in said.error and "may not write it" in said.error and f"uid {owner}" in said.error
+        assert "DatabaseReadOnly" in said.error and "may not write it" in said.error and f"uid {owner}" in said.error
         assert list(place.iterdir()) == [name], "no folder is left"
         assert name.read_bytes() == before
         problems = as_user(OWNER, lambda: wrong(name)).value
@@ -287,9 +288,10 @@ def test_a_folder_that_cannot_be_made_is_given_to_no_user(place: Path) -> None:
     make_plain(name, 0o644)
     os.chown(name, OWNER, OWNER)
     os.chown(place, 0, 0)
-    said = as_user(OWNER, lambda: run(name, "SELECT x FROM t"))
+    assert as_user(OWNER, lambda: run(name, "SELECT x FROM t")).value == [["secret"]], "as stock SQLite reads it"
+    said = as_user(OWNER, lambda: run(name, "INSERT INTO t VALUES (1)"))
     assert said.error is not None
-    assert "PermissionDenied" in said.error and "chown" not in said.error and "let this user write there" in said.error
+    assert "DatabaseReadOnly" in said.error and "chown" not in said.error and "let this user write there" in said.error
 
 
 def wrong(name: Path) -> list[str]:

@@ -20,9 +20,10 @@ use crate::main_file::{self, Beginning, MainFile, MaybePlain, main_file_of};
 use crate::parameters::Parameters;
 use crate::plain_file::PlainFile;
 use seawall::format::sqlite_header::{HEADER, NameState, state_of};
+use seawall::ports::storage::rights;
 use seawall::{Access, Error, ErrorKind, Shown};
 use std::borrow::Cow;
-use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -103,7 +104,7 @@ pub(crate) unsafe fn open(
         Found::Seawall | Found::Unusable => None,
     };
     if let Some(Inspected { beginning, is_read_only, file }) = plain {
-        let why = if has_folder { None } else { why_not_adopted(path, is_read_only) };
+        let why = if has_folder { None } else { why_not_adopted(path) };
         let is_only_read = access == Access::ReadOnly || why.is_some();
         // Where the URI names no VFS the file may turn out to be attached. Then it is as in stock SQLite.
         let reports_read_only = is_read_only && !is_named || why.is_some() && is_named;
@@ -132,34 +133,15 @@ pub(crate) unsafe fn open(
     Ok((main, out_flags))
 }
 
-/// Why this process may not make the plain file at `path` a database of Seawall's, if that is so. It asks the kernel.
-fn why_not_adopted(path: &Path, is_read_only: bool) -> Option<Failure> {
-    let folder = path.parent()?;
-    let why = if is_read_only {
-        "the file".to_owned()
-    } else if !may_make_files(folder) {
-        format!("its folder, {}", Shown::new(folder.display()))
-    } else {
-        return None;
-    };
+/// Why this process may not make the plain file at `path` a database of Seawall's, if that is so.
+fn why_not_adopted(path: &Path) -> Option<Failure> {
+    let why = rights::why_not_adopted(path)?;
     let text = format!(
-        "when this connection was opened, {} was a plain SQLite file and no Seawall database, and this process may not make it one, \
-         because it may not write {why}. Such a connection only reads. Nothing was written. Open it once as a user who may write both, \
-         and then here again",
+        "when this connection was opened, {} was a plain SQLite file and no Seawall database, and this process may not make it one: \
+         {why}. Such a connection only reads. Nothing was written",
         Shown::new(path.display())
     );
     Some(Failure { kind: Some(ErrorKind::ReadOnly), ..Failure::refusal(abi::READONLY, text) })
-}
-
-/// Whether this process may make files in `folder`. Where the kernel cannot say that, it may, and the first use shows
-/// it.
-fn may_make_files(folder: &Path) -> bool {
-    let Ok(folder) = CString::new(folder.as_os_str().as_bytes()) else { return true };
-    let may = libc::W_OK | libc::X_OK;
-    // SAFETY: the path ends in NUL.
-    let denied = unsafe { libc::faccessat(libc::AT_FDCWD, folder.as_ptr(), may, libc::AT_EACCESS) } != 0;
-    let errno = io::Error::last_os_error().raw_os_error();
-    !(denied && matches!(errno, Some(libc::EACCES | libc::EPERM | libc::EROFS)))
 }
 
 /// # Safety

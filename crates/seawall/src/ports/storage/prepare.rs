@@ -94,13 +94,7 @@ impl OsStorage {
             if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
                 return Err(looking(error));
             }
-            let owner = parent.look(name).map_err(looking)?.map_or("nobody".into(), |found| rights::owner_of(&found));
-            return Err(Error::Permission(format!(
-                "{error}: {} belongs to {owner}, and this process, which runs as {}, may not write it. It is no Seawall database yet: a user \
-                 who may write it must open it once",
-                self.name().display(),
-                rights::me()
-            )));
+            return Err(Error::Permission(rights::explain_name(error, parent, name).to_string()));
         }
         for suffix in LEFT_BY_STOCK {
             let mut beside = name.to_owned();

@@ -5,9 +5,9 @@
 //! would stay open. Only a member of NAME's group can give a file that group. Where this process cannot, the file's
 //! group gets no more rights than all other users.
 
-use super::safely::{Folder, look_at_open};
+use super::safely::{Folder, Use, look_at_open};
 use nix::unistd::{Gid, Group, Uid, User};
-use rustix::fs::{Mode, Statx};
+use rustix::fs::{Access, Mode, Statx};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
@@ -130,6 +130,34 @@ pub(crate) fn me() -> String {
 fn user_called(user: u32) -> String {
     let called = User::from_uid(Uid::from_raw(user)).ok().flatten().map(|user| user.name);
     called.map_or(format!("uid {user}"), |name| format!("{name}, uid {user}"))
+}
+
+/// Why this process may not make the plain file `name` a database of Seawall's, as far as the kernel can tell that
+/// beforehand.
+pub fn why_not_adopted(name: &Path) -> Option<io::Error> {
+    let (folder, file) = (Folder::at(name.parent()?, Use::Pass).ok()?, name.file_name()?);
+    if let Err(error) = folder.may(file, Access::WRITE_OK) {
+        return Some(explain_name(error, &folder, file));
+    }
+    let error = folder.may(".".as_ref(), Access::WRITE_OK | Access::EXEC_OK).err()?;
+    let mut inside = file.to_owned();
+    inside.push("-seawall");
+    Some(explain(error, &folder, &inside, name))
+}
+
+/// Adds to a refused permission who owns NAME, which this process may not write and therefore not adopt.
+pub(crate) fn explain_name(error: io::Error, folder: &Folder, name: &OsStr) -> io::Error {
+    if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+        return error;
+    }
+    let owner = folder.look(name).ok().flatten().map_or("nobody".into(), |found| owner_of(&found));
+    let text = format!(
+        "{error}: {} belongs to {owner}, and this process, which runs as {}, may not write it. It is no Seawall database yet: a user who \
+         may write it must open it once",
+        folder.path().join(name).display(),
+        me()
+    );
+    io::Error::new(error.kind(), text)
 }
 
 /// Adds to a refused permission who owns the file, or the folder that it lies in, which user asked, and what puts it
