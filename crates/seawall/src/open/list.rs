@@ -112,8 +112,8 @@ impl Database {
         opened
     }
 
-    /// This process's database for NAME, with the coordinator that `id` names. If this process reaches that one by another URL already
-    /// (with an endpoint), that URL is used.
+    /// This process's database for NAME, with the coordinator that `id` names. If this process reaches that one by
+    /// another URL already (with an endpoint), that URL is used.
     pub fn open_bound(name: &Path, access: Access, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
         let name = absolute(name)?;
         let mut options = Options::default();
