@@ -168,7 +168,7 @@ fn texts() -> Vec<(&'static str, String)> {
     let place = Place { segment: SEGMENT, at: 13, length: 208, lead: 208 };
     let name = BaseName { epoch: Epoch(0), version: Version(1), commit: [2; 4] };
     let page_size = PageSize::new(4096).expect("a page size");
-    let base = BaseRef { name, page_size, page_count: 20 };
+    let base = BaseRef { name, page_size, page_count: 20, log: 0 };
     let commit = CommitRef { id: COMMIT, digest: DIGEST, place: Some(place) };
     let head = Head { version: Version(2), commit, ..Head::first(DATABASE, COMMIT, Some(base), 5) };
     let first = Head::first(DATABASE, COMMIT, None, 5);

@@ -52,7 +52,7 @@ fn check_base(input: &mut Unstructured<'_>) -> Result<()> {
         damage(file, input.arbitrary()?, input.arbitrary::<u16>()?.into(), input.arbitrary()?);
     }
     let folder = Folder::new();
-    let base_ref = BaseRef { name: a_base_name(Version(0)), page_size, page_count: said };
+    let base_ref = BaseRef { name: a_base_name(Version(0)), page_size, page_count: said, log: 0 };
     let home = lay_out(&folder, DATABASE, Some((base_ref, &base, &sums)));
     let database = open(&folder, &Head::first(DATABASE, CommitId([2; 16]), Some(base_ref), home)).expect("a base");
     let snapshot = database.newest_known();
@@ -116,7 +116,7 @@ fn check_segment(input: &[u8]) -> Option<()> {
     let page_size = PageSize::new(512 << (page_size % 8))?;
     let base = (*base_pages > 0).then(|| a_base(page_size, u32::from(*base_pages % 32)));
     let name = a_base_name(Version((*base_version).into()).min(commit.version));
-    let base = base.map(|base| (BaseRef { name, page_size, page_count: (*base_pages % 32).into() }, base));
+    let base = base.map(|base| (BaseRef { name, page_size, page_count: (*base_pages % 32).into(), log: 0 }, base));
     let sums = base.as_ref().map(|(base, bytes)| sums_of(bytes, base.page_size));
 
     let folder = Folder::new();
@@ -194,7 +194,7 @@ fn lay_out(folder: &Folder, database: DatabaseId, base: Option<(BaseRef, &[u8], 
     for inside in ["", "bases", "segments", "commits"] {
         fs::create_dir(folder.inside(inside)).expect("a folder");
     }
-    let identity = Identity { database, coordinator: "fs:".into() };
+    let identity = Identity::new(database, "fs:".into());
     fs::write(folder.inside("id"), identity.to_string()).expect("a file");
     // Of NAME only the mark is looked at.
     let mut name = vec![0; 100];

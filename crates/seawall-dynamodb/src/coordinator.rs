@@ -306,7 +306,7 @@ impl Coordinator for DynamoCoordinator {
         patience: Duration,
     ) -> Result<Swapped, CoordinatorError> {
         assert_eq!(next.version, previous.version.next(), "versions rise by one");
-        let values = Values::from([
+        let mut values = Values::from([
             ("epoch", number(previous.epoch.0)),
             ("gen", number(lease.generation)),
             ("previous_version", number(previous.version.0)),
@@ -317,11 +317,14 @@ impl Coordinator for DynamoCoordinator {
             ("digest", text(next.commit.digest)),
             ("place", place_of(next.commit.place)),
             ("until", number(self.until(lease.length))),
+            ("floor", text(next.floor)),
+            ("next_sweep", number(next.sweep)),
             ("one", number(1)),
         ]);
+        values.extend(next.base.map(|base| ("base", text(base))));
         #[cfg(feature = "mutations")]
         let values = crate::mutation::with_token(values, lease);
-        let change = if keep { changes::SWAP_AND_KEEP } else { changes::SWAP };
+        let change = change_of(previous, next, keep);
         match self.update(change, values, patience, Repeats::OnlyIfNotDone)? {
             Answer::Done(_) => Ok(Swapped::Done),
             Answer::Refused(item) => self.head(item.as_ref()).map(|head| Swapped::Refused(Box::new(head))),
@@ -341,6 +344,17 @@ impl Coordinator for DynamoCoordinator {
 
     fn lease_ends_with_process(&self) -> bool {
         false
+    }
+}
+
+/// The swap from `previous` to `next`. Only a checkpoint's names the base, and only a garbage collection's the floor and the sweep.
+fn change_of(previous: &Head, next: &Head, keep: bool) -> Change {
+    match (next.base != previous.base, next.sweep != previous.sweep) {
+        (false, false) if keep => changes::SWAP_AND_KEEP,
+        (false, false) => changes::SWAP,
+        (true, false) => changes::SWAP_BASE,
+        (false, true) => changes::SWAP_FLOOR,
+        (true, true) => unreachable!("no commit is both a checkpoint's and a collection's"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use names::*;
 use seawall::Shown;
-use seawall::format::head::{BaseRef, CommitRef, Head, Place};
+use seawall::format::head::{BaseRef, CommitRef, Floor, Head, Place, State};
 use seawall::format::ids::{DatabaseId, Epoch, Version, parse_number};
 use seawall::ports::coordinator::Holder;
 use std::collections::BTreeMap;
@@ -49,6 +49,10 @@ pub mod names {
     pub const GEN: &str = "gen";
     /// Raised by garbage collection.
     pub const SWEEP: &str = "sweep";
+    /// The oldest version that is still promised; absent while that is version 0.
+    pub const FLOOR: &str = "floor";
+    /// Whether the database can be used; absent if it can.
+    pub const STATE: &str = "state";
     /// The holder of the lease: the token of the attempt that acquired it. Absent while the lease is free.
     pub const LEASE: &str = "lease";
     /// The holder, for people.
@@ -78,6 +82,8 @@ pub mod names {
         HOME,
         GEN,
         SWEEP,
+        FLOOR,
+        STATE,
         LEASE,
         LEASE_LABEL,
         LEASE_UNTIL,
@@ -139,6 +145,12 @@ pub fn item_of(head: &Head, table: &str) -> Item {
     if let Some(base) = head.base {
         item.insert(BASE.into(), text(base));
     }
+    if head.floor != Floor::default() {
+        item.insert(FLOOR.into(), text(head.floor));
+    }
+    if head.state != State::Open {
+        item.insert(STATE.into(), text(&head.state));
+    }
     item
 }
 
@@ -147,6 +159,13 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
     let format: u32 = read(item, FORMAT)?;
     if format != FORMAT_VERSION {
         return Err(format!("its format is {format}, and this program knows {FORMAT_VERSION}. Use a newer Seawall"));
+    }
+    if let Some(name) = item.keys().find(|name| !ALL.contains(&name.as_str())) {
+        return Err(format!(
+            "it has an attribute {} that this program does not know. A newer Seawall may have written it, and another program must not. Use \
+             the newest Seawall",
+            Shown::new(name.clone())
+        ));
     }
     let key: String = read(item, PK)?;
     if key != key_of(database) {
@@ -174,6 +193,8 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
         generation: read_counter(item, GEN)?,
         sweep: read_counter(item, SWEEP)?,
         lease_slot: 0,
+        floor: read_optional(item, FLOOR)?.unwrap_or_default(),
+        state: read_optional(item, STATE)?.unwrap_or_default(),
     };
     head.check().map_err(|why| why.to_string())?;
     Ok(head)
@@ -268,6 +289,8 @@ attributes!(
     String,
     MaybePlace,
     BaseRef,
+    Floor,
+    State,
     seawall::format::ids::CommitId,
     seawall::format::ids::Digest
 );
@@ -276,7 +299,7 @@ attributes!(
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use seawall::format::ids::{BaseName, CommitId, Digest, PageSize, SegmentName, WriterId};
+    use seawall::format::ids::{BaseName, CommitId, Digest, PageSize, SegmentName, Token, WriterId};
 
     const DATABASE: DatabaseId = DatabaseId([7; 16]);
 
@@ -292,11 +315,18 @@ mod tests {
                 digest: Digest([3; 32]),
                 place: Some(Place { segment, at: u32::MAX, length: u32::MAX, lead: u32::MAX }),
             },
-            base: Some(BaseRef { name, page_size: PageSize::new(65_536).unwrap(), page_count: u32::MAX }),
+            base: Some(BaseRef {
+                name,
+                page_size: PageSize::new(65_536).unwrap(),
+                page_count: u32::MAX,
+                log: u64::MAX,
+            }),
             home: u64::MAX,
             generation: COUNTER_LIMIT - 1,
             sweep: COUNTER_LIMIT - 1,
             lease_slot: 0,
+            floor: Floor { version: Version(Version::MAX.0 - 2), time: u64::MAX },
+            state: State::Recovering(Token([3; 8])),
         }
     }
 
@@ -371,6 +401,18 @@ mod tests {
     #[test]
     fn no_attribute_is_the_ttl_s() {
         assert!(!item_of(&a_head(), "locks").contains_key(EXPIRES_AT));
+    }
+
+    #[test]
+    fn an_attribute_that_is_not_known_and_a_state_that_is_not_known_say_so() {
+        for (name, what) in
+            [("window", "an attribute window that this program does not know"), (STATE, "attribute state")]
+        {
+            let mut item = item_of(&a_head(), "locks");
+            item.insert(name.into(), text("x"));
+            let why = head_of(&item, DATABASE, "locks").unwrap_err();
+            assert!(why.contains(what), "{why}");
+        }
     }
 
     #[test]

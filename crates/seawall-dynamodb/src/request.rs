@@ -80,7 +80,7 @@ pub mod changes {
         effect: "SET #lease_until = :until, #lease_label = :label",
         returns_item: false,
     };
-    /// The next commit replaces its predecessor, and the lease ends. A swap never changes the base.
+    /// The next commit replaces its predecessor, and the lease ends. The swap of a transaction never changes the base.
     pub const SWAP: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
@@ -96,6 +96,22 @@ pub mod changes {
                  ADD #gen :one",
         returns_item: false,
     };
+    /// The commit of a checkpoint replaces its predecessor, with a newer base. The lease ends.
+    pub const SWAP_BASE: Change = Change {
+        name: "swap",
+        condition: SWAPPABLE,
+        effect: "SET #version = :version, #commit = :commit, #digest = :digest, #place = :place, #base = :base \
+                 REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
+        returns_item: false,
+    };
+    /// The commit of a garbage collection replaces its predecessor, with a newer floor and the next sweep. The lease ends.
+    pub const SWAP_FLOOR: Change = Change {
+        name: "swap",
+        condition: SWAPPABLE,
+        effect: "SET #version = :version, #commit = :commit, #digest = :digest, #place = :place, #floor = :floor, \
+                 #sweep = :next_sweep REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
+        returns_item: false,
+    };
     const SWAPPABLE: &str = "#epoch = :epoch AND #gen = :gen AND #version = :previous_version \
                              AND #commit = :previous_commit AND #sweep = :sweep";
 
@@ -108,7 +124,7 @@ pub mod changes {
     };
 
     /// All of them.
-    pub const EVERY: [Change; 10] = [
+    pub const EVERY: [Change; 12] = [
         ACQUIRE,
         ACQUIRE_PAST_WAITER,
         PASS_OVER,
@@ -118,6 +134,8 @@ pub mod changes {
         RENEW,
         SWAP,
         SWAP_AND_KEEP,
+        SWAP_BASE,
+        SWAP_FLOOR,
         RELEASE,
     ];
 }
@@ -221,11 +239,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_change_names_the_epoch_and_none_the_base() {
+    fn every_change_names_the_epoch_and_only_one_the_base() {
         for change in EVERY {
             assert!(change.condition.starts_with("#epoch = :epoch AND "), "{change:?}");
             let named = attributes(&[change.condition, change.effect]);
-            assert!(!named.contains(&"base"), "{change:?}");
+            assert_eq!(named.contains(&"base"), change == SWAP_BASE, "{change:?}");
+            assert_eq!(named.contains(&"floor"), change == SWAP_FLOOR, "{change:?}");
         }
     }
 

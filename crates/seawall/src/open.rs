@@ -25,7 +25,7 @@ use crate::ports::storage::prepare::removal_was_cut_short;
 use crate::ports::storage::{Begun, File, Span, Storage};
 use crate::ports::sync::whole;
 use crate::read::pages::Pages;
-use crate::read::tip::{PATIENCE, Tip, check_database, check_home, in_copy};
+use crate::read::tip::{PATIENCE, Tip, check_database, check_home, check_state, in_copy};
 use crate::to_come::{FROM_A_COPY, ToCome};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -212,6 +212,7 @@ fn open_existing(
     let known = high.map_or(Known::Nothing, |high| Known::Hint(high.version, high.commit));
     let head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
     check_database(&head, identity.database)?;
+    check_state(&head)?;
     let is_copy = head.home != home;
     if access != Access::ReadOnly {
         check_home(&head, home)?;

@@ -11,15 +11,14 @@ use seawall::format::head::{CommitRef, Head, Place};
 use seawall::format::ids::{DatabaseId, Epoch, SegmentName};
 use seawall::format::index::IndexFrame;
 use seawall::format::mark::{Fate, Mark};
-use seawall::ports::storage::home_of;
 use seawall::ports::storage::os::OsStorage;
 use seawall::{Access, Database, Options, PageNo, PageSize, Version};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
 const PAGE: &str = include_str!("../../../docs/format.md");
-const SEGMENT: &str = "38fab385ef739c61-0";
+const SEGMENT: &str = "075755192b55b9dd-0";
 
 /// The content of the block ```` ```name ````.
 fn block(name: &str) -> &'static str {
@@ -50,7 +49,7 @@ fn heads() -> Vec<Head> {
 }
 
 fn database() -> DatabaseId {
-    "abad6c5c244054c7994cd04133ff0295".parse().unwrap()
+    "ab86767b9a416e9979f584dfe0f533a2".parse().unwrap()
 }
 
 fn segment() -> SegmentName {
@@ -65,7 +64,7 @@ fn page_size() -> PageSize {
 fn the_tables_are_the_dump_without_a_gap() {
     let bytes = dump("segment");
     let rows = PAGE.lines().filter(|line| line.starts_with("| 0x"));
-    let mut next = 0x1a0;
+    let mut next = 0x1b0;
     for row in rows {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let at = usize::from_str_radix(cells[1].trim_start_matches("0x"), 16).unwrap();
@@ -80,10 +79,10 @@ fn the_tables_are_the_dump_without_a_gap() {
 #[test]
 fn the_heads_are_what_the_page_says() {
     let [zero, one, two] = <[Head; 3]>::try_from(heads()).unwrap();
-    assert_eq!(zero, Head::first(database(), zero.commit.id, None, 5_439_740));
+    assert_eq!(zero, Head::first(database(), zero.commit.id, None, 43_453_485_518_839_975));
     let place = |at, length, lead| Some(Place { segment: segment(), at, length, lead });
-    assert_eq!(one.commit.place, place(13, 208, 208));
-    assert_eq!(two.commit.place, place(40, 240, 224));
+    assert_eq!(one.commit.place, place(13, 224, 208));
+    assert_eq!(two.commit.place, place(41, 272, 224));
     // Each is its predecessor but for what a commit changes.
     assert_eq!(one, zero.followed_by(one.commit, 0, 0));
     assert_eq!(two, one.followed_by(two.commit, 1, 0));
@@ -132,10 +131,16 @@ fn the_commit_of_version_2_says_what_the_page_says() {
         page_size: page_size(),
         page_count: 2,
         previous: one.commit,
+        previous_time: first.time,
+        jumps: vec![],
         settled: (Version(1), one.commit.digest),
         group: (Version(2), Version(2)),
-        time: 1_795_480_839_901,
-        pages: vec![NewGroup { at: 26, units: 14, pages: pages.clone() }],
+        time: 1_795_655_610_057,
+        base: None,
+        home: one.home,
+        sweep: 0,
+        log: 432,
+        pages: vec![NewGroup { at: 27, units: 14, pages: pages.clone() }],
         runs_begin: Version(0),
         runs: vec![],
         recent: vec![(PageNo(1), before(0)), (PageNo(2), before(1))],
@@ -143,7 +148,7 @@ fn the_commit_of_version_2_says_what_the_page_says() {
     assert_eq!(commit, expected);
     assert_eq!(commit.encode(&segments), frames[3].payload);
     assert_eq!(first.encode(&segments), frames[1].payload);
-    let own = |slot| Entry::new(Version(2), number, 26, 14, slot);
+    let own = |slot| Entry::new(Version(2), number, 27, 14, slot);
     assert_eq!(commit.own_entries(segment(), &segments), [(PageNo(1), own(0)), (PageNo(2), own(1))]);
 }
 
@@ -183,7 +188,7 @@ fn the_index_frame_holds_both_commits() {
     let frame = frame::parse(&bytes).unwrap();
     assert_eq!((frame.kind, frame.length), (Kind::Index, bytes.len()));
     let segments = Segments::default();
-    let entry = |slot| Entry::new(Version(2), segments.number(segment()), 26, 14, slot);
+    let entry = |slot| Entry::new(Version(2), segments.number(segment()), 27, 14, slot);
     let entries = vec![(PageNo(1), entry(0)), (PageNo(2), entry(1))];
     let expected = IndexFrame { database: database(), after: Version(0), up_to: Version(2), entries };
     assert_eq!(IndexFrame::decode(frame.payload, &segments), Ok(expected.clone()));
@@ -193,7 +198,7 @@ fn the_index_frame_holds_both_commits() {
 }
 
 /// The example's files in a folder, where `id` has another inode: what a copy of the folder is.
-fn lay_out(folder: &Folder) -> u64 {
+fn lay_out(folder: &Folder) {
     let high = block("high").trim_end();
     for inside in ["", "bases", "segments", "commits"] {
         fs::create_dir(folder.inside(inside)).unwrap();
@@ -205,24 +210,26 @@ fn lay_out(folder: &Folder) -> u64 {
     name[..16].copy_from_slice(b"SQLite format 3\0");
     name[18] = 3;
     fs::write(folder.name(), name).unwrap();
-    let inode = |path: &str| fs::metadata(folder.inside(path)).unwrap().ino();
-    home_of(inode("id"), inode(""))
 }
 
-fn open(folder: &Folder) -> seawall::Result<Arc<Database>> {
+fn name_heads(folder: &Folder) {
+    for head in heads() {
+        symlink(head.to_string(), folder.inside(&format!("commits/{}", head.version.0))).unwrap();
+    }
+}
+
+fn open(folder: &Folder, access: Access) -> seawall::Result<Arc<Database>> {
     let storage = Arc::new(OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap());
-    Database::on(storage, &folder.name(), Access::ReadWrite, &Options::default(), &PlainFile)
+    Database::on(storage, &folder.name(), access, &Options::default(), &PlainFile)
 }
 
 #[test]
 fn the_example_opens_as_a_database() {
     let folder = Folder::new();
-    let home = lay_out(&folder);
-    for head in heads() {
-        let at_home = Head { home, ..head };
-        symlink(at_home.to_string(), folder.inside(&format!("commits/{}", at_home.version.0))).unwrap();
-    }
-    let database = open(&folder).unwrap();
+    lay_out(&folder);
+    name_heads(&folder);
+    // It is a copy, because its `id` has another inode number: it can be read, and not written.
+    let database = open(&folder, Access::ReadOnly).unwrap();
     // `id` and `high` were understood: the hint made listing commits/ superfluous.
     assert_eq!(database.counts().coordinator, 1);
     let snapshot = database.newest_known();
@@ -234,9 +241,7 @@ fn the_example_opens_as_a_database() {
 fn a_copy_of_the_example_is_refused() {
     let folder = Folder::new();
     lay_out(&folder);
-    for head in heads() {
-        symlink(head.to_string(), folder.inside(&format!("commits/{}", head.version.0))).unwrap();
-    }
-    let refused = open(&folder).err().unwrap().to_string();
+    name_heads(&folder);
+    let refused = open(&folder, Access::ReadWrite).err().unwrap().to_string();
     assert!(refused.contains("this folder is a copy"), "{refused}");
 }

@@ -187,8 +187,11 @@ impl Oracle {
 mod tests {
     use super::*;
     use seawall::format::commit_frame::{NewGroup, NewPage};
-    use seawall::format::head::CommitRef;
-    use seawall::format::ids::{CommitId, DatabaseId, PageNo, PageSize};
+    use seawall::format::head::{CommitRef, Place};
+    use seawall::format::ids::{CommitId, DatabaseId, PageNo, PageSize, SegmentName, WriterId};
+
+    const SEGMENT: SegmentName = SegmentName { writer: WriterId([0; 8]), n: 0 };
+    const PLACE: Place = Place { segment: SEGMENT, at: 0, length: 0, lead: 0 };
 
     /// The frame of a commit over `previous`, whose writer knew that to be committed.
     fn commit(version: u64, previous: Digest) -> (Vec<u8>, Digest) {
@@ -199,10 +202,16 @@ mod tests {
             commit: CommitId([version as u8; 16]),
             page_size: PageSize::new(512).expect("a page size"),
             page_count: 1,
-            previous: CommitRef { id: CommitId([0; 16]), digest: previous, place: None },
+            previous: CommitRef { id: CommitId([0; 16]), digest: previous, place: (version > 1).then_some(PLACE) },
+            previous_time: 0,
+            jumps: Vec::new(),
             settled: (Version(version - 1), previous),
             group: (Version(version), Version(version)),
             time: 0,
+            base: None,
+            home: 0,
+            sweep: 0,
+            log: 0,
             pages: vec![NewGroup { at: 0, units: 4, pages: vec![NewPage { page: PageNo(1), checksum: [0; 8] }] }],
             runs_begin: Version(0),
             runs: Vec::new(),

@@ -37,6 +37,15 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// One byte that says yes or no.
+    pub(crate) fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed("a flag is neither 0 nor 1")),
+        }
+    }
+
     /// A number of at most ten bytes, seven bits in each, the least significant first.
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0_u64;

@@ -4,8 +4,10 @@ use crate::bounds::bound;
 use crate::format::codec::{Malformed, Reader, put_varint};
 use crate::format::entry::{Entry, Segments};
 use crate::format::group::{page_number, pages_per_group};
-use crate::format::head::{CommitRef, Place};
-use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, PageNo, PageSize, SegmentName, Version, WriterId};
+use crate::format::head::{BaseRef, CommitRef, Place};
+use crate::format::ids::{
+    BaseName, CommitId, DatabaseId, Digest, Epoch, PageNo, PageSize, SegmentName, Version, WriterId,
+};
 use crate::format::index::{Entries, put_entries, read_entries};
 
 /// A committer whose `recent` would take more than this writes an index frame first.
@@ -52,6 +54,28 @@ pub struct RunRef {
     pub place: Place,
 }
 
+/// One earlier commit that a commit frame names beside its predecessor, so that any older version is found with a few reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jump {
+    /// Its version.
+    pub version: Version,
+    /// Its frame's digest.
+    pub digest: Digest,
+    /// Where its frame lies.
+    pub place: Place,
+    /// Its time, in milliseconds since 1970.
+    pub time: u64,
+}
+
+/// The versions that the frame of `version` jumps to, newest first: its predecessor's number with the lowest one bit cleared, then the
+/// next one, and so on. So each frame names at most 40, on average half as many as its number has binary digits, and any older version
+/// is reached in a number of reads that is logarithmic in the distance. (Myers' stack, 1983, in the binary numbers of Fenwick's tree.)
+fn jumps_of(version: Version) -> impl Iterator<Item = Version> {
+    let clear = |number: u64| number & number.wrapping_sub(1);
+    let first = clear(version.0.saturating_sub(1));
+    std::iter::successors(Some(first), move |number| Some(clear(*number))).take_while(|number| *number > 0).map(Version)
+}
+
 /// A commit frame's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitFrame {
@@ -69,12 +93,24 @@ pub struct CommitFrame {
     pub page_count: u32,
     /// The predecessor: its digest chains the history.
     pub previous: CommitRef,
+    /// The predecessor's time; 0 for version 0.
+    pub previous_time: u64,
+    /// Earlier commits, by [`jumps_of`]: newest first.
+    pub jumps: Vec<Jump>,
     /// The newest head that the writer knew to be committed.
     pub settled: (Version, Digest),
     /// The first and last version of the swap that this commit rides on.
     pub group: (Version, Version),
     /// Milliseconds since 1970; never less than the predecessor's.
     pub time: u64,
+    /// The base of the head that names this commit, so that an old version can say where its pages are.
+    pub base: Option<BaseRef>,
+    /// The home of that head.
+    pub home: u64,
+    /// The sweep of that head.
+    pub sweep: u64,
+    /// The bytes that the log had before this commit's append.
+    pub log: u64,
     /// The commit's own pages.
     pub pages: Vec<NewGroup>,
     /// Everything at or below this version is in the base.
@@ -91,9 +127,27 @@ impl CommitFrame {
         self.runs.last().map_or(self.runs_begin, |run| run.up_to)
     }
 
+    /// The bytes of the log up to and with this commit, whose frame lies at `place`.
+    pub fn log_with(&self, place: &Place) -> u64 {
+        self.log.saturating_add(u64::from(place.lead)).saturating_add(u64::from(place.length))
+    }
+
+    /// What the next commit frame has as `jumps`, if it follows this one.
+    pub fn next_jumps(&self) -> Vec<Jump> {
+        let previous = self.previous.place.map(|place| Jump {
+            version: Version(self.version.0 - 1),
+            digest: self.previous.digest,
+            place,
+            time: self.previous_time,
+        });
+        let known: Vec<Jump> = previous.into_iter().chain(self.jumps.iter().copied()).collect();
+        let wanted = jumps_of(self.version.next());
+        wanted.filter_map(|version| known.iter().find(|jump| jump.version == version).copied()).collect()
+    }
+
     /// The payload of the frame.
     pub fn encode(&self, segments: &Segments) -> Vec<u8> {
-        let mut out = Vec::with_capacity(512);
+        let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(&self.database.0);
         out.extend_from_slice(&self.epoch.0.to_le_bytes());
         out.extend_from_slice(&self.version.0.to_le_bytes());
@@ -106,11 +160,26 @@ impl CommitFrame {
         if let Some(place) = &self.previous.place {
             put_place(&mut out, place);
         }
+        put_varint(&mut out, self.previous_time);
+        put_varint(&mut out, self.jumps.len() as u64);
+        for jump in &self.jumps {
+            put_varint(&mut out, jump.version.0);
+            out.extend_from_slice(&jump.digest.0);
+            put_place(&mut out, &jump.place);
+            put_varint(&mut out, jump.time);
+        }
         put_varint(&mut out, self.settled.0.0);
         out.extend_from_slice(&self.settled.1.0);
         put_varint(&mut out, self.group.0.0);
         put_varint(&mut out, self.group.1.0);
         put_varint(&mut out, self.time);
+        out.push(u8::from(self.base.is_some()));
+        if let Some(base) = &self.base {
+            put_base(&mut out, base);
+        }
+        out.extend_from_slice(&self.home.to_le_bytes());
+        put_varint(&mut out, self.sweep);
+        put_varint(&mut out, self.log);
         put_varint(&mut out, self.pages.len() as u64);
         for group in &self.pages {
             put_varint(&mut out, u64::from(group.at));
@@ -147,14 +216,27 @@ impl CommitFrame {
         let previous = CommitRef {
             id: CommitId(reader.array()?),
             digest: Digest(reader.array()?),
-            place: if reader.u8()? == 0 { None } else { Some(read_place(&mut reader)?) },
+            place: if reader.flag()? { Some(read_place(&mut reader)?) } else { None },
         };
+        if previous.place.is_some() != (version.0 > 1) {
+            return Err(Malformed("a commit's predecessor is impossible"));
+        }
+        let previous_time = reader.varint()?;
+        let jumps = read_jumps(&mut reader, version, previous_time)?;
         let settled = (Version(reader.varint()?), Digest(reader.array()?));
         let group = (Version(reader.varint()?), Version(reader.varint()?));
         if settled.0 >= version || group.0 > version || group.1 < version {
             return Err(Malformed("a commit's versions are impossible"));
         }
         let time = reader.varint()?;
+        if time < previous_time {
+            return Err(Malformed("a commit's time is before its predecessor's"));
+        }
+        let base = if reader.flag()? { Some(read_base(&mut reader)?) } else { None };
+        if base.is_some_and(|base| base.name.version >= version) {
+            return Err(Malformed("a commit's base is not older than it"));
+        }
+        let (home, sweep, log) = (reader.u64()?, reader.varint()?, reader.varint()?);
         let groups = reader.count(12)?;
         let most = pages_per_group(page_size);
         let pages = (0..groups).map(|_| read_group(&mut reader, most)).collect::<Result<Vec<_>, _>>()?;
@@ -189,9 +271,15 @@ impl CommitFrame {
             page_size,
             page_count,
             previous,
+            previous_time,
+            jumps,
             settled,
             group,
             time,
+            base,
+            home,
+            sweep,
+            log,
             pages,
             runs_begin,
             runs,
@@ -223,6 +311,46 @@ fn put_place(out: &mut Vec<u8>, place: &Place) {
 fn read_place(reader: &mut Reader<'_>) -> Result<Place, Malformed> {
     let segment = SegmentName { writer: WriterId(reader.array()?), n: reader.small()? };
     Ok(Place { segment, at: reader.small()?, length: reader.small()?, lead: reader.small()? })
+}
+
+fn put_base(out: &mut Vec<u8>, base: &BaseRef) {
+    out.extend_from_slice(&base.name.epoch.0.to_le_bytes());
+    put_varint(out, base.name.version.0);
+    out.extend_from_slice(&base.name.commit);
+    out.extend_from_slice(&(base.page_size.bytes() as u32).to_le_bytes());
+    out.extend_from_slice(&base.page_count.to_le_bytes());
+    put_varint(out, base.log);
+}
+
+fn read_base(reader: &mut Reader<'_>) -> Result<BaseRef, Malformed> {
+    let (epoch, version) = (Epoch(reader.u64()?), Version(reader.varint()?));
+    let name = BaseName { epoch, version, commit: reader.array()? };
+    let page_size = PageSize::new(reader.u32()?).ok_or(Malformed("a page size is impossible"))?;
+    Ok(BaseRef { name, page_size, page_count: reader.u32()?, log: reader.varint()? })
+}
+
+fn read_jumps(reader: &mut Reader<'_>, version: Version, previous_time: u64) -> Result<Vec<Jump>, Malformed> {
+    let count = reader.count(32 + 13)?;
+    let mut wanted = jumps_of(version);
+    let mut jumps = Vec::with_capacity(count);
+    let mut latest = previous_time;
+    for _ in 0..count {
+        let jump = Jump {
+            version: Version(reader.varint()?),
+            digest: Digest(reader.array()?),
+            place: read_place(reader)?,
+            time: reader.varint()?,
+        };
+        if wanted.next() != Some(jump.version) || jump.time > latest {
+            return Err(Malformed("a commit jumps to an impossible version"));
+        }
+        latest = jump.time;
+        jumps.push(jump);
+    }
+    match wanted.next() {
+        None => Ok(jumps),
+        Some(_) => Err(Malformed("a commit's jumps are incomplete")),
+    }
 }
 
 fn read_group(reader: &mut Reader<'_>, most: usize) -> Result<NewGroup, Malformed> {
@@ -264,6 +392,10 @@ mod tests {
         raw.iter().map(entry).collect()
     }
 
+    fn a_jump(version: Version) -> Jump {
+        Jump { version, digest: Digest([7; 32]), place: place(version.0 as u32), time: version.0 }
+    }
+
     fn frame(recent: Entries) -> CommitFrame {
         let new_page = |page| NewPage { page: PageNo(page), checksum: page_checksum(&[page as u8]) };
         CommitFrame {
@@ -274,9 +406,20 @@ mod tests {
             page_size: PageSize::new(4096).unwrap(),
             page_count: 77,
             previous: CommitRef { id: CommitId([4; 16]), digest: Digest([5; 32]), place: Some(place(6)) },
+            previous_time: 1_794_999_999_999,
+            jumps: jumps_of(Version(1000)).map(a_jump).collect(),
             settled: (Version(999), Digest([5; 32])),
             group: (Version(1000), Version(1000)),
             time: 1_795_000_000_000,
+            base: Some(BaseRef {
+                name: BaseName { epoch: Epoch(1), version: Version(200), commit: [6; 4] },
+                page_size: PageSize::new(512).unwrap(),
+                page_count: 66,
+                log: 1 << 40,
+            }),
+            home: u64::MAX,
+            sweep: 12,
+            log: 1 << 41,
             pages: vec![NewGroup { at: 8, units: 9, pages: vec![new_page(7), new_page(70)] }],
             runs_begin: Version(100),
             runs: vec![
@@ -285,6 +428,41 @@ mod tests {
             ],
             recent,
         }
+    }
+
+    /// The frame of each version after `of`, as a chain of writers makes them.
+    fn follow(frame: &CommitFrame) -> CommitFrame {
+        let version = frame.version.next();
+        let previous = CommitRef {
+            id: frame.commit,
+            digest: a_jump(frame.version).digest,
+            place: Some(a_jump(frame.version).place),
+        };
+        CommitFrame { version, previous, previous_time: frame.version.0, jumps: frame.next_jumps(), ..frame.clone() }
+    }
+
+    #[test]
+    fn every_frame_knows_its_jumps_from_its_predecessor_alone_and_any_version_is_near() {
+        let first = CommitRef { id: CommitId([4; 16]), digest: Digest([5; 32]), place: None };
+        let mut frame =
+            CommitFrame { version: Version(1), previous: first, previous_time: 0, jumps: vec![], ..frame(vec![]) };
+        let mut frames = vec![frame.clone()];
+        for _ in 1..5000 {
+            frame = follow(&frame);
+            assert_eq!(frame.jumps, jumps_of(frame.version).map(a_jump).collect::<Vec<_>>());
+            frames.push(frame.clone());
+        }
+        // From the newest to any other: always to the oldest that is named and not too old.
+        let reads = |to: u64| {
+            let (mut at, mut reads) = (5000, 0);
+            while at > to {
+                let named = [at - 1].into_iter().chain(frames[at as usize - 1].jumps.iter().map(|jump| jump.version.0));
+                at = named.filter(|version| *version >= to).min().unwrap();
+                reads += 1;
+            }
+            reads
+        };
+        assert_eq!((1..5000).map(reads).max(), Some(13), "of 5,000 versions, whose numbers have 13 binary digits");
     }
 
     proptest! {

@@ -4,11 +4,14 @@
 //! can read it with `readlink`. Other coordinators keep the same fields as they see fit.
 
 use crate::format::codec::Malformed;
-use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, SegmentName, Version, parse_number};
+use crate::format::identity::is_canonical;
+use crate::format::ids::{
+    BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, SegmentName, Token, Version, parse_number,
+};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-/// EFS allows a symlink 4,080 bytes; a head needs about 330.
+/// EFS allows a symlink 4,080 bytes; a head needs about 380.
 pub const MAX_TEXT: usize = 1000;
 const MAGIC: &str = "seawall1";
 
@@ -53,6 +56,31 @@ pub struct BaseRef {
     pub page_size: PageSize,
     /// How many pages it has.
     pub page_count: u32,
+    /// The bytes of the log up to its version, that version's append included: what came since is the log that a checkpoint is due by.
+    pub log: u64,
+}
+
+/// The oldest version that is still promised. What only older versions need may be garbage-collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Floor {
+    /// The version. It only ever rises.
+    pub version: Version,
+    /// That version's own time, in milliseconds since 1970; 0 for version 0.
+    pub time: u64,
+}
+
+/// Whether the database can be used, and if not, why not.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum State {
+    /// It can be read and written.
+    #[default]
+    Open,
+    /// A recovery, which this token names, decides which version is the newest.
+    Recovering(Token),
+    /// Its newest version was written to NAME as a plain SQLite file, and it is no database of Seawall's any more.
+    Detached,
+    /// Its head is with another coordinator now, which this URL names.
+    Moved(String),
 }
 
 /// The only mutable truth.
@@ -77,6 +105,20 @@ pub struct Head {
     /// Which lock stands for the lease. A waiter that takes over from a holder who does not answer moves on to
     /// the next, so that no waiter waits for the old one again.
     pub lease_slot: u32,
+    /// The oldest version that is still promised.
+    pub floor: Floor,
+    /// Whether the database can be used. A writer that was asleep reads here why it is refused.
+    pub state: State,
+}
+
+/// What a commit changes of the head beside the version: nothing, but for the commits of checkpoints and garbage collection, which have
+/// no pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Upkeep {
+    /// The new base, of a checkpoint.
+    pub base: Option<BaseRef>,
+    /// The new floor, of a garbage collection, which raises the sweep as well.
+    pub floor: Option<Floor>,
 }
 
 /// The last version and the last generation that a head may have. No database ever comes near them; a forged head must
@@ -94,7 +136,19 @@ impl Head {
         }
         let commit = CommitRef { id, digest: Digest(*hasher.finalize().as_bytes()), place: None };
         let (epoch, version) = (Epoch(0), Version(0));
-        Head { database, epoch, version, commit, base, home, generation: 0, sweep: 0, lease_slot: 0 }
+        Head {
+            database,
+            epoch,
+            version,
+            commit,
+            base,
+            home,
+            generation: 0,
+            sweep: 0,
+            lease_slot: 0,
+            floor: Floor::default(),
+            state: State::Open,
+        }
     }
 
     /// The head that `commit` makes when it follows this one, under the lease of `generation` and `lease_slot`.
@@ -102,16 +156,42 @@ impl Head {
         Head { version: self.version.next(), commit, generation: generation + 1, lease_slot, ..self.clone() }
     }
 
+    /// What this head, of the next commit, says with `upkeep`. Base and floor only ever rise. (Invariant 11.)
+    pub fn with(mut self, upkeep: &Upkeep) -> Head {
+        if let Some(base) = upkeep.base {
+            assert!(
+                self.base.is_none_or(|old| old.name.order() < base.name.order()),
+                "a base only rises (invariant 11)"
+            );
+            self.base = Some(base);
+        }
+        if let Some(floor) = upkeep.floor {
+            assert!(self.floor <= floor, "the floor only rises (invariant 11)");
+            self.floor = floor;
+            self.sweep += 1;
+        }
+        self
+    }
+
     /// Whether its numbers are possible: a head that no commit can follow is none. It is asked before a head is written
     /// and after one was read.
     pub fn check(&self) -> Result<(), Malformed> {
-        if self.version > LAST_VERSION || self.base.is_some_and(|base| base.name.version > self.version) {
+        let is_later = |version: Version| version > self.version;
+        if self.version > LAST_VERSION
+            || self.base.is_some_and(|base| is_later(base.name.version))
+            || is_later(self.floor.version)
+        {
             return Err(Malformed("a head's versions are impossible"));
         }
-        if self.generation > LAST_GENERATION {
+        if self.generation > LAST_GENERATION || self.sweep > LAST_GENERATION {
             return Err(Malformed("a head's generation is impossible"));
         }
         Ok(())
+    }
+
+    /// Whether a recovery has still to decide which commits are in the history.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self.state, State::Recovering(_))
     }
 
     /// What only ever rises.
@@ -138,7 +218,7 @@ impl FromStr for Place {
 
 impl fmt::Display for BaseRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.name, self.page_size.bytes(), self.page_count)
+        write!(f, "{}:{}:{}:{}", self.name, self.page_size.bytes(), self.page_count, self.log)
     }
 }
 
@@ -146,10 +226,53 @@ impl FromStr for BaseRef {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<BaseRef, Malformed> {
-        let [name, page_size, page_count] = parts(text)?;
+        let [name, page_size, page_count, log] = parts(text)?;
         let name = name.parse().map_err(|_| Malformed("a base's name is malformed"))?;
         let page_size = PageSize::new(number(page_size)?).ok_or(Malformed("a page size is impossible"))?;
-        Ok(BaseRef { name, page_size, page_count: number(page_count)? })
+        Ok(BaseRef { name, page_size, page_count: number(page_count)?, log: number(log)? })
+    }
+}
+
+impl fmt::Display for Floor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.version.0, self.time)
+    }
+}
+
+impl FromStr for Floor {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Floor, Malformed> {
+        let [version, time] = parts(text)?;
+        Ok(Floor { version: Version(number(version)?), time: number(time)? })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            State::Open => f.write_str("open"),
+            State::Recovering(token) => write!(f, "recovering:{token}"),
+            State::Detached => f.write_str("detached"),
+            State::Moved(url) => write!(f, "moved:{url}"),
+        }
+    }
+}
+
+impl FromStr for State {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<State, Malformed> {
+        let (word, rest) = text.split_once(':').map_or((text, None), |(word, rest)| (word, Some(rest)));
+        match (word, rest) {
+            ("open", None) => Ok(State::Open),
+            ("detached", None) => Ok(State::Detached),
+            ("recovering", Some(token)) => {
+                Ok(State::Recovering(token.parse().map_err(|_| Malformed("a token is malformed"))?))
+            }
+            ("moved", Some(url)) if is_canonical(url) => Ok(State::Moved(url.to_owned())),
+            _ => Err(Malformed("a head is in a state that this program does not know: use a newer Seawall")),
+        }
     }
 }
 
@@ -168,7 +291,8 @@ impl fmt::Display for Head {
             Some(base) => write!(text, "{base}")?,
             None => text.push('-'),
         }
-        write!(text, " home={} gen={} sweep={} slot={}", self.home, self.generation, self.sweep, self.lease_slot)?;
+        let Head { home, generation, sweep, lease_slot, floor, state, .. } = self;
+        write!(text, " home={home} gen={generation} sweep={sweep} slot={lease_slot} floor={floor} state={state}")?;
         write!(f, "{text} sum={}", checksum(&text))
     }
 }
@@ -207,6 +331,8 @@ impl FromStr for Head {
             generation: number(field("gen")?)?,
             sweep: number(field("sweep")?)?,
             lease_slot: number(field("slot")?)?,
+            floor: field("floor")?.parse()?,
+            state: field("state")?.parse()?,
         };
         if fields.next().is_some() {
             return Err(Malformed("a head has an unknown field"));
@@ -248,11 +374,18 @@ pub(crate) mod tests {
             epoch: Epoch(u64::MAX),
             version: LAST_VERSION,
             commit: CommitRef { id: CommitId([2; 16]), digest: Digest([3; 32]), place: Some(place) },
-            base: Some(BaseRef { name, page_size: PageSize::new(65_536).unwrap(), page_count: u32::MAX }),
+            base: Some(BaseRef {
+                name,
+                page_size: PageSize::new(65_536).unwrap(),
+                page_count: u32::MAX,
+                log: u64::MAX,
+            }),
             home: u64::MAX,
             generation: LAST_GENERATION,
-            sweep: u64::MAX,
+            sweep: LAST_GENERATION,
             lease_slot: u32::MAX,
+            floor: Floor { version: LAST_VERSION, time: u64::MAX },
+            state: State::Moved(format!("dynamodb://{}?region={}", "t".repeat(255), "r".repeat(63))),
         }
     }
 
@@ -260,8 +393,13 @@ pub(crate) mod tests {
     fn heads_come_back_and_are_short() {
         let head = a_head();
         let text = head.to_string();
-        assert!(text.len() < MAX_TEXT / 2, "{} bytes", text.len());
+        assert!(text.len() < MAX_TEXT, "{} bytes", text.len());
         assert_eq!(text.parse(), Ok(head.clone()));
+        for state in [State::Open, State::Recovering(Token([7; 8])), State::Detached] {
+            let head = Head { state, ..head.clone() };
+            assert!(head.to_string().len() < MAX_TEXT * 6 / 10, "{} bytes", head.to_string().len());
+            assert_eq!(head.to_string().parse(), Ok(head));
+        }
         let first = Head::first(head.database, head.commit.id, None, 5);
         assert_eq!(first.to_string().parse(), Ok(first));
     }

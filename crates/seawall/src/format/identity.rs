@@ -26,6 +26,37 @@ pub fn is_canonical(url: &str) -> bool {
     is_scheme && (rest.is_empty() || names_table().unwrap_or(false))
 }
 
+/// The word for the protocol by which garbage is collected in a folder (`docs/design.md`, Garbage collection).
+const COLLECTION: &str = "marks-1";
+
+/// What a program must know to do something with a folder: words, each of which stands for a part of the format or of the protocol.
+/// A program that does not know one of them must not do it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Features(Vec<String>);
+
+impl Features {
+    /// These words, of letters, digits and `-`, or nothing if one is malformed.
+    fn parse(text: &str) -> Option<Features> {
+        let is_word = |word: &str| {
+            let may_be = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '=';
+            (1..=32).contains(&word.len()) && word.chars().all(may_be)
+        };
+        let words: Vec<String> = text.split(' ').skip(1).map(str::to_owned).collect();
+        words.iter().all(|word| is_word(word)).then_some(Features(words))
+    }
+
+    /// The first word that is none of `known`.
+    fn unknown(&self, known: &[&str]) -> Option<&str> {
+        self.0.iter().map(String::as_str).find(|word| !known.contains(word))
+    }
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|word| write!(f, " {word}"))
+    }
+}
+
 /// The content of `id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -33,11 +64,31 @@ pub struct Identity {
     pub database: DatabaseId,
     /// The coordinator's URL: another coordinator would be another history.
     pub coordinator: String,
+    /// What a program must know to open the database. None yet.
+    pub opens: Features,
+    /// What a program must know to collect its garbage.
+    pub collects: Features,
+}
+
+impl Identity {
+    /// What this program makes.
+    pub fn new(database: DatabaseId, coordinator: String) -> Identity {
+        let collects = Features(vec![COLLECTION.to_owned()]);
+        Identity { database, coordinator, opens: Features::default(), collects }
+    }
+
+    /// The word for a protocol of collecting garbage that this program does not know. Then it must not collect.
+    pub fn unknown_collection(&self) -> Option<&str> {
+        self.collects.unknown(&[COLLECTION])
+    }
 }
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("seawall 1\ndatabase {}\ncoordinator {}\n", self.database, self.coordinator);
+        let Identity { database, coordinator, opens, collects } = self;
+        let text = format!(
+            "seawall 1\ndatabase {database}\ncoordinator {coordinator}\nto open{opens}\nto collect{collects}\n"
+        );
         writeln!(f, "{text}sum {}", checksum(&text))
     }
 }
@@ -58,7 +109,13 @@ impl FromStr for Identity {
         let mut line =
             |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).ok_or(Malformed("a line is missing"));
         let database = line("database ")?.parse().map_err(|_| Malformed("its database id is malformed"))?;
-        let identity = Identity { database, coordinator: line("coordinator ")?.to_owned() };
+        let coordinator = line("coordinator ")?.to_owned();
+        let features = |text| Features::parse(text).ok_or(Malformed("a feature's name is malformed"));
+        let (opens, collects) = (features(line("to open")?)?, features(line("to collect")?)?);
+        let identity = Identity { database, coordinator, opens, collects };
+        if identity.opens.unknown(&[]).is_some() {
+            return Err(Malformed("it was made with a feature that this program does not know: use a newer Seawall"));
+        }
         if !is_canonical(&identity.coordinator) {
             return Err(Malformed(
                 "its coordinator is not written as Seawall writes it (fs: or dynamodb://TABLE?region=REGION, without an endpoint or \
@@ -85,7 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn identity() -> Identity {
-        Identity { database: DatabaseId([3; 16]), coordinator: "fs:".into() }
+        Identity::new(DatabaseId([3; 16]), "fs:".into())
     }
 
     proptest! {
@@ -142,5 +199,21 @@ mod tests {
         assert_eq!(identity().to_string().parse(), Ok(identity()));
         let newer = identity().to_string().replace("seawall 1", "seawall 2").parse::<Identity>();
         assert!(newer.unwrap_err().0.contains("newer Seawall"));
+    }
+
+    #[test]
+    fn a_word_that_is_not_known_forbids_what_it_stands_for() {
+        let with = |opens: &str, collects: &str| {
+            let features = |words: &str| Features::parse(words).unwrap();
+            Identity { opens: features(opens), collects: features(collects), ..identity() }
+                .to_string()
+                .parse::<Identity>()
+        };
+        assert!(with(" window=4000", "").unwrap_err().0.contains("newer Seawall"));
+        assert_eq!(with("", " marks-1").unwrap().unknown_collection(), None);
+        assert_eq!(with("", " marks-1 marks-2").unwrap().unknown_collection(), Some("marks-2"));
+        for wrong in [" ", " a  b", " A", " ä", &" x".repeat(2).replace('x', &"x".repeat(33))] {
+            assert_eq!(Features::parse(wrong), None, "{wrong:?}");
+        }
     }
 }

@@ -152,6 +152,13 @@ pub struct BaseName {
     pub commit: [u8; 4],
 }
 
+impl BaseName {
+    /// What only ever rises from one base of a database to the next.
+    pub fn order(&self) -> (Epoch, Version) {
+        (self.epoch, self.version)
+    }
+}
+
 impl fmt::Display for BaseName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}-{}", self.epoch.0, self.version.0, hex::encode(self.commit))

@@ -194,7 +194,7 @@ impl Adoption<'_> {
     fn draft(&self, database: DatabaseId, coordinator: &dyn Coordinator, held: &mut dyn HeldFile) -> Result<Head> {
         let commit = CommitId(self.random()?);
         let base = self.copy_base(held, commit)?;
-        let identity = Identity { database, coordinator: coordinator.name() };
+        let identity = Identity::new(database, coordinator.name());
         self.write_new(File::IdDraft(database), identity.to_string().as_bytes())?;
         let home = self
             .home(File::IdDraft(database))?
@@ -262,7 +262,7 @@ impl Adoption<'_> {
         // Whatever came of it: half a copy must not fill a disk that is full already.
         let cleared = drafts.into_iter().try_for_each(|draft| self.remove(draft));
         named.and(cleared)?;
-        Ok(Some(BaseRef { name, page_size, page_count }))
+        Ok(Some(BaseRef { name, page_size, page_count, log: 0 }))
     }
 
     fn copy_pages(&self, held: &mut dyn HeldFile, name: BaseName, page_size: PageSize, page_count: u32) -> Result<()> {

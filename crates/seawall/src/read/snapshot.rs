@@ -1,7 +1,7 @@
 //! A snapshot: one version of the database, whole, for as long as a reader holds it.
 
 use crate::format::codec::Malformed;
-use crate::format::commit_frame::{CommitFrame, RunRef};
+use crate::format::commit_frame::{CommitFrame, Jump, RunRef};
 use crate::format::entry::{Entry, Segments};
 use crate::format::head::{BaseRef, CommitRef, Head};
 use crate::format::ids::{PageNo, PageSize, Version};
@@ -30,6 +30,10 @@ pub(crate) struct Trail {
     pub(crate) runs: Vec<RunRef>,
     /// What changed since the last run, this version's own pages included.
     pub(crate) recent: Entries,
+    /// The earlier commits that it names beside its predecessor.
+    pub(crate) jumps: Vec<Jump>,
+    /// The bytes that the log has, this version's append included.
+    pub(crate) log: u64,
 }
 
 /// One version of the database: which pages it has, and where they are.
@@ -138,7 +142,8 @@ impl Snapshot {
             return Err(Malformed("the page size was changed, and not every page was written in the new one"));
         }
         let recent = merge(&frame.recent, &own);
-        let trail = Trail { runs_begin: frame.runs_begin, runs: frame.runs, recent };
+        let (jumps, log) = (frame.next_jumps(), frame.log_with(&place));
+        let trail = Trail { runs_begin: frame.runs_begin, runs: frame.runs, recent, jumps, log };
         let (page_size, page_count) = (Some(frame.page_size), frame.page_count);
         Ok(Snapshot { head, page_size, page_count, map, trail, time: frame.time, shown: Mutex::new(sent) })
     }
@@ -150,7 +155,8 @@ fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {
     let same = frame.database == head.database
         && frame.epoch == head.epoch
         && frame.version == head.version
-        && frame.commit == head.commit.id;
+        && frame.commit == head.commit.id
+        && (frame.base, frame.home, frame.sweep) == (head.base, head.home, head.sweep);
     if !same {
         return Err(Malformed("it is not the commit that the head names"));
     }

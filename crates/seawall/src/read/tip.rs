@@ -1,7 +1,7 @@
 //! The tip: what this process knows of the newest version, and how it asks for a newer one.
 
 use crate::error::{Error, Result};
-use crate::format::head::Head;
+use crate::format::head::{Head, State};
 use crate::format::ids::{DatabaseId, PageNo};
 use crate::mutation::mistake;
 use crate::options::Freshness;
@@ -185,6 +185,7 @@ impl Tip {
     /// later head's chain, so an older head, or another one of the same version, is refused. (Invariants 5, 9.)
     pub(crate) fn accept(&self, head: Head, known: &Snapshot) -> Result<Head> {
         self.check_head(&head)?;
+        check_state(&head)?;
         let forked = head.order() == known.head.order() && !head.commit.is(&known.head.commit);
         if head.order() < known.head.order() || forked {
             return Err(Error::CannotOpen(format!(
@@ -294,6 +295,26 @@ pub(crate) fn check_database(head: &Head, database: DatabaseId) -> Result<()> {
         head.database,
         ToCome::RECOVER
     )))
+}
+
+/// Only an open database can be read and written. A process that was asleep while it was recovered, moved or detached learns it here.
+pub(crate) fn check_state(head: &Head) -> Result<()> {
+    let why = match &head.state {
+        State::Open => return Ok(()),
+        State::Recovering(token) => format!(
+            "the database is being recovered (by {token}), and nobody may use it meanwhile. Nothing was written. Wait until the recovery is \
+             done; if it was interrupted, finish it: {}",
+            ToCome::RECOVER
+        ),
+        State::Detached => "the database was detached: its newest version is the plain SQLite file NAME, and is not Seawall's any more. \
+                            Nothing was written. Close this connection, and open NAME as what it is now"
+            .into(),
+        State::Moved(url) => format!(
+            "the database was moved: its coordinator is {url} now. Nothing was written. Close this connection, and open the database with \
+             that coordinator"
+        ),
+    };
+    Err(Error::CannotOpen(why))
 }
 
 /// A copied or restored folder has another inode for `id`: it must never share a head with its original by writing.

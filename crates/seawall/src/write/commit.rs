@@ -83,7 +83,7 @@ impl Committer {
 
         // 3. Swap. One request: if the coordinator puts the head in the place of its predecessor, this is the next
         //    version.
-        let pending = self.pend(encoded, turn, change.snapshot, lease);
+        let pending = self.pend(encoded, turn, change, lease);
         let until = self.until(PATIENCE);
         let answer = caught(|| self.swap(&pending, until));
 
@@ -127,9 +127,10 @@ impl Committer {
     }
 
     /// What the swap is to say.
-    fn pend(&self, encoded: Encoded, turn: &Turn, previous: &Arc<Snapshot>, lease: Lease) -> Pending {
+    fn pend(&self, encoded: Encoded, turn: &Turn, change: &Change<'_>, lease: Lease) -> Pending {
         let Encoded { commit, frame } = encoded;
-        let next = previous.head.followed_by(commit, lease.generation, lease.slot);
+        let previous = change.snapshot;
+        let next = previous.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
         let sent = self.tip.storage.now();
         let keep = turn.goes_on(sent.monotonic);
         Pending { lease, previous: previous.clone(), next, frame, keep, sent, walked: Mutex::default() }

@@ -7,7 +7,7 @@ use crate::format::commit_frame::{CommitFrame, MAX_RUNS, NewGroup, NewPage, RECE
 use crate::format::entry::Segments;
 use crate::format::frame::{self, Kind, MAX_PAYLOAD, UNIT};
 use crate::format::group::{self, Encoder, GROUP_BYTES, Owner};
-use crate::format::head::{CommitRef, Place};
+use crate::format::head::{CommitRef, Place, Upkeep};
 use crate::format::ids::{CommitId, Digest, PageNo, PageSize, SegmentName, Version};
 use crate::format::index::{self, IndexFrame};
 use crate::format::mark::{Fate, Mark};
@@ -39,6 +39,8 @@ pub(crate) struct Change<'a> {
     pub(crate) pages: &'a [PageNo],
     /// The image of one of them.
     pub(crate) read: &'a dyn Fn(PageNo) -> Result<Page>,
+    /// What the commit changes of the head beside its version.
+    pub(crate) upkeep: Upkeep,
 }
 
 /// What a commit will contain. Encoding decides where its frames will be, and with that its page list and its digest.
@@ -209,17 +211,25 @@ impl<'a> CommitEncoder<'a> {
         let Draft { change, commit, time } = *self.draft;
         let snapshot = change.snapshot;
         let head = &snapshot.head;
+        // What the head will say that names this commit.
+        let next = head.followed_by(head.commit, 0, 0).with(&change.upkeep);
         let mut frame = CommitFrame {
             database: head.database,
             epoch: head.epoch,
-            version: head.version.next(),
+            version: next.version,
             commit,
             page_size: change.page_size,
             page_count: change.page_count,
             previous: head.commit,
+            previous_time: snapshot.time,
+            jumps: snapshot.trail.jumps.clone(),
             settled: (head.version, head.commit.digest),
             group: (head.version.next(), head.version.next()),
             time: time.max(snapshot.time),
+            base: next.base,
+            home: next.home,
+            sweep: next.sweep,
+            log: snapshot.trail.log,
             pages: std::mem::take(&mut self.groups),
             runs_begin: snapshot.trail.runs_begin,
             runs: snapshot.trail.runs.clone(),
@@ -397,9 +407,15 @@ mod tests {
             page_size: PageSize::new(4096).expect("it is one"),
             page_count: 40,
             previous: head.commit,
+            previous_time: 0,
+            jumps: Vec::new(),
             settled: (head.version, head.commit.digest),
             group: (head.version.next(), head.version.next()),
             time: 0,
+            base: head.base,
+            home: head.home,
+            sweep: head.sweep,
+            log: 0,
             pages: Vec::new(),
             runs_begin: Version(0),
             runs,

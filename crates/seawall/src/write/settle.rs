@@ -9,6 +9,7 @@ use crate::format::ids::{Epoch, Version};
 use crate::mutation::mistake;
 use crate::ports::coordinator::Lease;
 use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
+use crate::read::tip::check_state;
 use crate::to_come::{FROM_A_COPY, ToCome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -187,6 +188,9 @@ impl Committer {
     pub(crate) fn judge(&self, pending: &Pending, head: &Head, until: Duration) -> Result<Verdict> {
         let Pending { next, previous, lease, .. } = pending;
         self.tip.check_head(head)?;
+        if head.is_undecided() {
+            check_state(head)?;
+        }
         if head.order() < previous.head.order() {
             return Err(Error::CannotOpen(format!("the head was set back: run {}. {FROM_A_COPY}", ToCome::RECOVER)));
         }

@@ -1,6 +1,7 @@
 //! A write transaction: the newest snapshot, what was written over it, and the turn to commit it.
 
 use crate::error::{Error, Result};
+use crate::format::head::Upkeep;
 use crate::format::ids::{PageNo, PageSize};
 use crate::mutation::mistake;
 use crate::ports::moment::Moment;
@@ -116,7 +117,7 @@ impl Transaction {
         let pages = self.pages_to_commit();
         let Transaction { committer, snapshot, turn, overlay, .. } = self;
         let read = |page| read_through(overlay, &committer.tip, snapshot, page);
-        let change = Change { snapshot, page_size, page_count, pages: &pages, read: &read };
+        let change = Change { snapshot, page_size, page_count, pages: &pages, read: &read, upkeep: Upkeep::default() };
         committer.commit(turn, &change)
     }
 
@@ -150,7 +151,7 @@ impl Transaction {
             }
             Ok(Page(image.into()))
         };
-        let change = Change { snapshot, page_size, page_count, pages: &pages, read: &read };
+        let change = Change { snapshot, page_size, page_count, pages: &pages, read: &read, upkeep: Upkeep::default() };
         committer.commit(turn, &change)
     }
 
