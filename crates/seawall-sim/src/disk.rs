@@ -164,6 +164,14 @@ impl Disk {
         Ok(())
     }
 
+    /// What `from` names takes the place of `to`.
+    pub(crate) fn replace(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let inode = self.find(from).ok_or(io::ErrorKind::NotFound)?;
+        self.rename(from, None);
+        self.rename(to, Some(inode));
+        Ok(())
+    }
+
     pub(crate) fn unlink(&mut self, path: &str) {
         if self.find(path).is_some() {
             self.rename(path, None);

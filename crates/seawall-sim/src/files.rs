@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::ports::counters::{Counters, Operation};
-use seawall::ports::storage::{Append, File, Scratch};
+use seawall::ports::storage::{Append, Bulk, File, Scratch};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -157,6 +157,43 @@ impl SimAppend {
 /// An append to a segment failed as far as its writer knows, or its segment could not be made.
 pub(crate) fn append_failed(world: &World) {
     world.with_process(world.my_process(), |process| process.failed_appends += 1);
+}
+
+/// A long file, written at any place and synced once.
+pub(crate) struct SimBulk {
+    world: World,
+    counters: Arc<Counters>,
+    folder: String,
+    inode: usize,
+}
+
+impl SimBulk {
+    /// A file in `folder` that this process has just made.
+    pub(crate) fn new(world: &World, counters: Arc<Counters>, folder: &str, inode: usize) -> SimBulk {
+        SimBulk { world: world.clone(), counters, folder: folder.to_owned(), inode }
+    }
+}
+
+impl Bulk for SimBulk {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        let (inode, bytes) = (self.inode, bytes.to_vec());
+        call(&self.world, "write of a long file", Kind::Write, move |world| {
+            world.disk().write(inode, at as usize, &bytes);
+            Ok(())
+        })
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        let SimBulk { world, folder, inode, .. } = *self;
+        call(&world, "sync of a long file", Kind::Change, move |world| {
+            let mut disk = world.disk();
+            disk.sync(inode);
+            disk.sync_folder(&folder);
+            Ok(())
+        })
+    }
 }
 
 /// A scratch file.

@@ -5,16 +5,18 @@ mod lookups;
 use crate::calls::{Kind, call};
 use crate::disk::Disk;
 use crate::event::Event;
-use crate::files::{SimAppend, SimScratch, append_failed, write_durably};
+use crate::files::{SimAppend, SimBulk, SimScratch, append_failed, write_durably};
 use crate::paths::{BASES, COMMITS, FOLDER, FOLDERS, SEGMENTS, folder_of, path_of, record_path};
 use crate::process::ProcessId;
 use crate::service::adopted;
 use crate::world::World;
 use seawall::Moment;
 use seawall::format::head::Head;
-use seawall::format::ids::Version;
+use seawall::format::ids::{CommitId, Token, Version};
 use seawall::ports::counters::{Counters, Operation};
-use seawall::ports::storage::{Append, Begun, File, FsOrder, Lock, Look, Record, Scratch, Span, Stamp, Storage};
+use seawall::ports::storage::{
+    Append, Begun, Bulk, File, FsOrder, Listed, Lock, Look, Record, Scratch, Span, Stamp, Storage,
+};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,8 +84,8 @@ impl SimStorage {
         self.sync_folder(match file {
             File::Name | File::Folder => "",
             File::Segment(_) => SEGMENTS,
-            File::Base(_) | File::BaseDraft(_) | File::Sums(_) | File::SumsDraft(_) => BASES,
-            File::Id | File::IdDraft(_) | File::High | File::Lease => FOLDER,
+            File::Base(_) | File::BaseDraft(..) | File::Sums(_) | File::SumsDraft(..) => BASES,
+            _ => FOLDER,
         })
     }
 
@@ -209,6 +211,42 @@ impl Storage for SimStorage {
             self.world.met(Event::Rotated);
         }
         Ok(Box::new(SimAppend::new(&self.world, self.counters.clone(), file, inode)))
+    }
+
+    fn create_long(&self, file: File) -> io::Result<Box<dyn Bulk>> {
+        self.counters.count(Operation::Metadata);
+        self.rename("create", Kind::Write, path_of(file), |disk, path| disk.create(path, Vec::new()).map(drop))?;
+        let inode = self.world.disk().find(&path_of(file)).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(SimBulk::new(&self.world, self.counters.clone(), folder_of(&path_of(file)), inode)))
+    }
+
+    fn replace(&self, file: File, bytes: &[u8]) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        let mut random = [0; 16];
+        self.random(&mut random)?;
+        let draft = format!("{}.{}.draft", path_of(file), CommitId(random));
+        self.rename("create", Kind::Write, draft.clone(), |disk, path| disk.create(path, Vec::new()).map(drop))?;
+        let inode = self.world.disk().find(&draft).ok_or(io::ErrorKind::NotFound)?;
+        write_durably(&self.world, "write", inode, 0, bytes.to_vec(), |_, _| (), |_| ())?;
+        self.rename("rename", Kind::Write, path_of(file), move |disk, path| disk.replace(&draft, path))?;
+        self.sync_folder_of(file)
+    }
+
+    fn put_name(&self, draft: Token) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        let draft = path_of(File::NameDraft(draft));
+        self.rename("rename", Kind::Write, path_of(File::Name), move |disk, path| disk.replace(&draft, path))?;
+        self.sync_folder("")
+    }
+
+    fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)> {
+        self.counters.count(Operation::Metadata);
+        let folder = listed.name().map_or_else(|| FOLDER.to_owned(), |name| format!("{FOLDER}/{name}"));
+        let names = call(&self.world, "list", Kind::List, move |world| {
+            Ok(world.disk().list(&folder).map(str::to_owned).collect::<Vec<String>>())
+        })?;
+        let (files, others): (Vec<_>, Vec<_>) = names.into_iter().map(|name| (listed.file(&name), name)).partition(|(file, _)| file.is_some());
+        Ok((files.into_iter().filter_map(|(file, _)| file).collect(), others.into_iter().map(|(_, name)| name).collect()))
     }
 
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {
@@ -371,6 +409,17 @@ impl FsOrder for SimStorage {
     }
 
     fn sync_published(&self) -> io::Result<()> {
+        self.sync_folder(COMMITS)
+    }
+
+    fn unname(&self, versions: &[Version]) -> io::Result<()> {
+        versions.iter().try_for_each(|version| {
+            self.counters.count(Operation::Metadata);
+            self.rename("unname", Kind::Write, record_path(*version), |disk, path| {
+                disk.unlink(path);
+                Ok(())
+            })
+        })?;
         self.sync_folder(COMMITS)
     }
 

@@ -182,6 +182,49 @@ impl FromStr for BaseName {
     }
 }
 
+/// Names a pin: 1 to 40 of the characters a–z, 0–9, `.`, `_` and `-`, the first a letter or a digit. So it is always a safe part of a
+/// path.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PinName {
+    bytes: [u8; PinName::LONGEST],
+    length: u8,
+}
+
+impl PinName {
+    const LONGEST: usize = 40;
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length.into()]).expect("its characters are ASCII")
+    }
+}
+
+impl fmt::Display for PinName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl fmt::Debug for PinName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PinName({self})")
+    }
+}
+
+impl FromStr for PinName {
+    type Err = MalformedId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedId> {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let begins = text.bytes().next().is_some_and(is_plain);
+        if !begins || text.len() > PinName::LONGEST || !text.bytes().all(|byte| is_plain(byte) || b"._-".contains(&byte)) {
+            return Err(MalformedId("PinName"));
+        }
+        let mut bytes = [0; PinName::LONGEST];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(PinName { bytes, length: text.len() as u8 })
+    }
+}
+
 /// A decimal number in its only spelling: digits, no sign, no leading zero.
 pub fn parse_number<N: FromStr + fmt::Display>(text: &str) -> Option<N> {
     let number: N = text.parse().ok()?;
@@ -202,6 +245,10 @@ mod tests {
         }
         let base = BaseName { epoch: Epoch(1), version: Version(20), commit: [1, 2, 3, 4] };
         assert_eq!(base.to_string().parse(), Ok(base));
+        assert_eq!("before-0.2_x".parse::<PinName>().unwrap().to_string(), "before-0.2_x");
+        for wrong in ["", "-x", ".x", "A", "x/y", "ä", &"x".repeat(41)] {
+            assert!(wrong.parse::<PinName>().is_err(), "{wrong:?} was taken");
+        }
         for wrong in ["1-20-0102030", "01-20-01020304", "1-20-01020304-", "1-20-0102030A", "1/20-01020304"] {
             assert!(wrong.parse::<BaseName>().is_err(), "{wrong:?} was taken");
         }

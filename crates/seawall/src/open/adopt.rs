@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::commit_frame::page_checksum;
 use crate::format::head::{BaseRef, Head};
 use crate::format::identity::{self, Identity};
-use crate::format::ids::{BaseName, CommitId, DatabaseId, Epoch, PageSize, Version};
+use crate::format::ids::{BaseName, CommitId, DatabaseId, Epoch, PageSize, Token, Version};
 use crate::format::sqlite_header::{self, HEADER, NameState, PROTECTED};
 use crate::open::id_is_gone;
 use crate::options::Options;
@@ -252,8 +252,9 @@ impl Adoption<'_> {
         }
         let prefix = commit.0[..4].try_into().expect("an id has 16 bytes");
         let name = BaseName { epoch: Epoch(0), version: Version(0), commit: prefix };
-        let drafts = [File::SumsDraft(name), File::BaseDraft(name)];
-        let named = self.copy_pages(held, name, page_size, page_count).and_then(|()| {
+        let token = Token(self.random()?);
+        let drafts = [File::SumsDraft(name, token), File::BaseDraft(name, token)];
+        let named = self.copy_pages(held, drafts, page_size, page_count).and_then(|()| {
             let link = |(draft, file)| {
                 self.storage.link(draft, file).map_err(|error| Error::io(format!("naming {file}"), error))
             };
@@ -265,9 +266,15 @@ impl Adoption<'_> {
         Ok(Some(BaseRef { name, page_size, page_count, log: 0 }))
     }
 
-    fn copy_pages(&self, held: &mut dyn HeldFile, name: BaseName, page_size: PageSize, page_count: u32) -> Result<()> {
-        let failed = |error| Error::io(format!("copying NAME to {}", File::Base(name)), error);
-        let mut base = self.storage.create(File::BaseDraft(name)).map_err(failed)?;
+    fn copy_pages(
+        &self,
+        held: &mut dyn HeldFile,
+        [sums_draft, base_draft]: [File; 2],
+        page_size: PageSize,
+        page_count: u32,
+    ) -> Result<()> {
+        let failed = |error| Error::io(format!("copying NAME to {base_draft}"), error);
+        let mut base = self.storage.create(base_draft).map_err(failed)?;
         let mut sums = Vec::with_capacity(page_count as usize * 8);
         let (total, mut done) = (u64::from(page_count) * page_size.bytes() as u64, 0);
         while done < total {
@@ -277,7 +284,7 @@ impl Adoption<'_> {
             piece.chunks_exact(page_size.bytes()).for_each(|image| sums.extend_from_slice(&page_checksum(image)));
             done += piece.len() as u64;
         }
-        self.write_new(File::SumsDraft(name), &sums)
+        self.write_new(sums_draft, &sums)
     }
 
     /// NAME as an adoption leaves it that found nothing: no base is needed, and the first commit may choose the page

@@ -25,11 +25,14 @@ pub use lease_file::lease_descriptors;
 pub use order::{FsOrder, Lock, Look, QUIESCED, Record};
 
 use crate::error::Result;
-use crate::format::ids::{BaseName, DatabaseId, SegmentName};
+use crate::format::ids::{
+    BaseName, DatabaseId, Epoch, MalformedId, PinName, SegmentName, Token, Version, parse_number,
+};
 use crate::ports::counters::Counters;
 use crate::ports::moment::Moment;
 use std::fmt;
 use std::io;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,16 +51,26 @@ pub enum File {
     Segment(SegmentName),
     /// A base.
     Base(BaseName),
-    /// A base before it has its name.
-    BaseDraft(BaseName),
+    /// A base before it has its name, by the process that this token names.
+    BaseDraft(BaseName, Token),
     /// The checksums of a base's pages.
     Sums(BaseName),
     /// The checksums before they have their name.
-    SumsDraft(BaseName),
+    SumsDraft(BaseName, Token),
+    /// What is to become NAME.
+    NameDraft(Token),
     /// A lazy note of the newest commit that a writer saw acknowledged.
     High,
     /// The `fs` coordinator's lock, and the label of who has it.
     Lease,
+    /// How long history is kept, and when a checkpoint is due.
+    Policy,
+    /// When garbage was collected last.
+    Collected,
+    /// The head of a version, written when it was the newest: how long ago that was, the file's own time says.
+    Milestone(Epoch, Version),
+    /// A head whose version is kept although it is older than history.
+    Pin(PinName),
 }
 
 impl fmt::Display for File {
@@ -70,12 +83,107 @@ impl fmt::Display for File {
             File::IdDraft(id) => write!(f, "NAME-seawall/id.{id}"),
             File::Segment(name) => write!(f, "NAME-seawall/segments/{name}.seg"),
             File::Base(name) => write!(f, "NAME-seawall/bases/{name}.sqlite3"),
-            File::BaseDraft(name) => write!(f, "NAME-seawall/bases/{name}.sqlite3.draft"),
+            File::BaseDraft(name, token) => write!(f, "NAME-seawall/bases/{name}.{token}.sqlite3.draft"),
             File::Sums(name) => write!(f, "NAME-seawall/bases/{name}.sums"),
-            File::SumsDraft(name) => write!(f, "NAME-seawall/bases/{name}.sums.draft"),
+            File::SumsDraft(name, token) => write!(f, "NAME-seawall/bases/{name}.{token}.sums.draft"),
+            File::NameDraft(token) => write!(f, "NAME-seawall/name.{token}.draft"),
             File::High => f.write_str("NAME-seawall/high"),
             File::Lease => f.write_str("NAME-seawall/lease"),
+            File::Policy => f.write_str("NAME-seawall/policy"),
+            File::Collected => f.write_str("NAME-seawall/collected"),
+            File::Milestone(epoch, version) => write!(f, "NAME-seawall/milestone.{}-{}", epoch.0, version.0),
+            File::Pin(name) => write!(f, "NAME-seawall/pin.{name}"),
         }
+    }
+}
+
+/// The file that has this path, as [`File`]'s `Display` writes it; no other spelling is one.
+impl FromStr for File {
+    type Err = MalformedId;
+
+    fn from_str(path: &str) -> Result<File, MalformedId> {
+        let malformed = MalformedId("name of a file of Seawall's");
+        let file = Self::parse(path).ok_or(malformed)?;
+        if file.to_string() == path { Ok(file) } else { Err(MalformedId("name of a file of Seawall's")) }
+    }
+}
+
+impl File {
+    fn parse(path: &str) -> Option<File> {
+        let inside = match path {
+            "NAME" => return Some(File::Name),
+            "NAME-seawall" => return Some(File::Folder),
+            path => path.strip_prefix("NAME-seawall/")?,
+        };
+        let drafted = |name: &str| {
+            let (base, token) = name.rsplit_once('.')?;
+            Some((base.parse().ok()?, token.parse().ok()?))
+        };
+        if let Some(name) = inside.strip_prefix("segments/") {
+            return name.strip_suffix(".seg")?.parse().ok().map(File::Segment);
+        }
+        if let Some(name) = inside.strip_prefix("bases/") {
+            if let Some(name) = name.strip_suffix(".sqlite3.draft") {
+                return drafted(name).map(|(base, token)| File::BaseDraft(base, token));
+            }
+            if let Some(name) = name.strip_suffix(".sums.draft") {
+                return drafted(name).map(|(base, token)| File::SumsDraft(base, token));
+            }
+            let base = name.strip_suffix(".sqlite3").and_then(|name| name.parse().ok()).map(File::Base);
+            return base.or_else(|| name.strip_suffix(".sums")?.parse().ok().map(File::Sums));
+        }
+        match inside {
+            "id" => Some(File::Id),
+            "high" => Some(File::High),
+            "lease" => Some(File::Lease),
+            "policy" => Some(File::Policy),
+            "collected" => Some(File::Collected),
+            _ => {
+                let (kind, rest) = inside.split_once('.')?;
+                match kind {
+                    "id" => rest.parse().ok().map(File::IdDraft),
+                    "pin" => rest.parse().ok().map(File::Pin),
+                    "name" => rest.strip_suffix(".draft")?.parse().ok().map(File::NameDraft),
+                    "milestone" => {
+                        let (epoch, version) = rest.split_once('-')?;
+                        Some(File::Milestone(Epoch(parse_number(epoch)?), Version(parse_number(version)?)))
+                    }
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
+/// A folder whose files are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Listed {
+    /// The database's own folder: pins, milestones and drafts are there.
+    Folder,
+    /// The folder of segments.
+    Segments,
+    /// The folder of bases, their checksums, and the drafts of both.
+    Bases,
+}
+
+impl Listed {
+    /// Its name inside the database's folder; none for that one itself.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Listed::Folder => None,
+            Listed::Segments => Some("segments"),
+            Listed::Bases => Some("bases"),
+        }
+    }
+
+    /// The file that is called `name` in it, if that is one of Seawall's.
+    pub fn file(self, name: &str) -> Option<File> {
+        match self.name() {
+            None => format!("NAME-seawall/{name}"),
+            Some(folder) => format!("NAME-seawall/{folder}/{name}"),
+        }
+        .parse()
+        .ok()
     }
 }
 
@@ -141,6 +249,14 @@ pub trait Append: Send {
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 }
 
+/// A long file that is being written, by this process only, at any place. It is durable once it is finished.
+pub trait Bulk: Send {
+    /// Writes at `at`.
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Makes all of it durable. After an error nothing of it counts.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
 /// A file on the local disk for what does not fit in memory. It is removed when this is dropped.
 pub trait Scratch: Send + Sync {
     /// Writes at `at`.
@@ -188,6 +304,14 @@ pub trait Storage: Send + Sync {
     fn read_many(&self, spans: &[Span]) -> Vec<io::Result<Vec<u8>>>;
     /// Makes a new, empty file, and its name durable. Fails with `AlreadyExists` if the file exists.
     fn create(&self, file: File) -> io::Result<Box<dyn Append>>;
+    /// Makes a new, long file; its name is durable once it is finished. `AlreadyExists` if it is there.
+    fn create_long(&self, file: File) -> io::Result<Box<dyn Bulk>>;
+    /// Gives a small file this content in one atomic step, durably; the file is made if need be.
+    fn replace(&self, file: File, bytes: &[u8]) -> io::Result<()>;
+    /// Puts a finished draft in the place of NAME, durably, in one atomic step.
+    fn put_name(&self, draft: Token) -> io::Result<()>;
+    /// The files in a folder, in no order, and the names there that Seawall gives to no file. One listing can miss a file that is there.
+    fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)>;
     /// Writes a part of a small file in place, durably. Makes the file if it does not exist.
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes the names in the database's folder durable on a local disk. `id` is among them, because the process that
@@ -216,4 +340,26 @@ pub trait Storage: Send + Sync {
     fn scratch(&self) -> io::Result<Box<dyn Scratch>>;
     /// The same files, for the `fs` coordinator.
     fn order(self: Arc<Self>) -> Arc<dyn FsOrder>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_has_one_file_and_every_file_one_path() {
+        let base = BaseName { epoch: Epoch(1), version: Version(20), commit: [1, 2, 3, 4] };
+        let token = Token([0xcd; 8]);
+        let segment = "abababababababab-7".parse().unwrap();
+        let pin = "before.the-release".parse().unwrap();
+        let files = [File::Name, File::Folder, File::Id, File::IdDraft(DatabaseId([3; 16])), File::Segment(segment)];
+        let more = [File::Base(base), File::BaseDraft(base, token), File::Sums(base), File::SumsDraft(base, token)];
+        let rest = [File::NameDraft(token), File::High, File::Lease, File::Policy, File::Collected, File::Pin(pin)];
+        for file in files.into_iter().chain(more).chain(rest).chain([File::Milestone(Epoch(0), Version(7))]) {
+            assert_eq!(file.to_string().parse(), Ok(file));
+        }
+        for wrong in ["", "NAME-seawall/", "NAME-seawall/milestone.00-7", "NAME-seawall/pin.", "NAME-seawall/bases/x.sqlite3"] {
+            assert!(wrong.parse::<File>().is_err(), "{wrong:?} was taken");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use seawall::format::ids;
 use seawall::ports::counters::{Counters, Operation};
 use seawall::ports::storage::os::OsStorage;
 use seawall::ports::storage::{
-    Append, Begun, File, FsOrder, Lock, Look, QUIESCED, Record, Scratch, Span, Stamp, Storage,
+    Append, Begun, Bulk, File, FsOrder, Listed, Lock, Look, QUIESCED, Record, Scratch, Span, Stamp, Storage,
 };
 use std::collections::HashMap;
 use std::io;
@@ -32,6 +32,14 @@ pub enum Call {
     Append,
     Truncate,
     Scratch,
+    CreateLong,
+    WriteLong,
+    FinishLong,
+    Replace,
+    PutName,
+    List,
+    Remove,
+    Unname,
 }
 
 /// How a call fails: with this error number, after it took effect or before (`Torn`: after it appended only the first
@@ -167,16 +175,20 @@ impl Faulty {
     }
 
     fn call<T>(&self, call: Call, effect: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        match fault(&self.plan, call) {
-            None | Some(Fault::Hangs) => effect(),
-            Some(Fault::Slow(millis)) => {
-                self.sleep(Duration::from_millis(millis));
-                effect()
-            }
-            Some(Fault::Before(error) | Fault::Torn(error)) => Err(io::Error::from_raw_os_error(error)),
-            Some(Fault::After(error)) => effect().and(Err(io::Error::from_raw_os_error(error))),
-            Some(Fault::Panics) => panic!("{call:?} panics"),
+        let fault = fault(&self.plan, call);
+        if let Some(Fault::Slow(millis)) = fault {
+            self.sleep(Duration::from_millis(millis));
         }
+        act(fault, call, effect)
+    }
+}
+
+fn act<T>(fault: Option<Fault>, call: Call, effect: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    match fault {
+        None | Some(Fault::Hangs | Fault::Slow(_)) => effect(),
+        Some(Fault::Before(error) | Fault::Torn(error)) => Err(io::Error::from_raw_os_error(error)),
+        Some(Fault::After(error)) => effect().and(Err(io::Error::from_raw_os_error(error))),
+        Some(Fault::Panics) => panic!("{call:?} panics"),
     }
 }
 
@@ -234,7 +246,34 @@ impl Append for FaultyAppend {
     }
 }
 
+struct FaultyBulk {
+    inner: Box<dyn Bulk>,
+    plan: Arc<Mutex<Plan>>,
+}
+
+impl Bulk for FaultyBulk {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        act(fault(&self.plan, Call::WriteLong), Call::WriteLong, || self.inner.write(at, bytes))
+    }
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        act(fault(&self.plan, Call::FinishLong), Call::FinishLong, || self.inner.finish())
+    }
+}
+
 impl Storage for Faulty {
+    fn create_long(&self, file: File) -> io::Result<Box<dyn Bulk>> {
+        let inner = self.call(Call::CreateLong, || self.inner.create_long(file))?;
+        Ok(Box::new(FaultyBulk { inner, plan: self.plan.clone() }))
+    }
+    fn replace(&self, file: File, bytes: &[u8]) -> io::Result<()> {
+        self.call(Call::Replace, || self.inner.replace(file, bytes))
+    }
+    fn put_name(&self, draft: ids::Token) -> io::Result<()> {
+        self.call(Call::PutName, || self.inner.put_name(draft))
+    }
+    fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)> {
+        self.call(Call::List, || self.inner.list(listed))
+    }
     fn read(&self, span: Span) -> io::Result<Vec<u8>> {
         self.call(Call::Read, || self.inner.read(span))
     }
@@ -303,7 +342,7 @@ impl Storage for Faulty {
         self.call(Call::Link, || self.inner.link(from, to))
     }
     fn remove(&self, file: File) -> io::Result<()> {
-        self.inner.remove(file)
+        self.call(Call::Remove, || self.inner.remove(file))
     }
     fn random(&self, into: &mut [u8]) -> io::Result<()> {
         self.inner.random(into)
@@ -347,6 +386,9 @@ impl FsOrder for Faulty {
     }
     fn sync_published(&self) -> io::Result<()> {
         self.call(Call::SyncPublished, || self.inner.sync_published())
+    }
+    fn unname(&self, versions: &[Version]) -> io::Result<()> {
+        self.call(Call::Unname, || self.inner.unname(versions))
     }
     fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>> {
         let stamps = self.call(Call::Named, || self.inner.stamps(versions, fresh))?;

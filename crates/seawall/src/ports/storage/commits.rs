@@ -149,6 +149,15 @@ impl Commits {
         Ok(rustix::fs::symlinkat(record, &self.folder, version.0.to_string())?)
     }
 
+    pub(super) fn unname(&self, versions: &[Version]) -> io::Result<()> {
+        versions.iter().try_for_each(|version| {
+            match rustix::fs::unlinkat(&self.folder, version.0.to_string(), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
     /// Sets the folder's time back. The server does that under the folder's lock, and all clients notice it as a
     /// change.
     pub(super) fn quiesce(&self) -> io::Result<()> {
@@ -289,6 +298,13 @@ impl FsOrder for OsStorage {
 
     fn sync_published(&self) -> io::Result<()> {
         self.commits()?.sync()
+    }
+
+    fn unname(&self, versions: &[Version]) -> io::Result<()> {
+        self.ask(|commits| {
+            versions.iter().for_each(|_| self.counters.count(Operation::Metadata));
+            commits.unname(versions)
+        })
     }
 
     fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>> {

@@ -12,8 +12,9 @@ use super::lease::Lease;
 use super::remains::{self, Clear, FOLDERS, or_none};
 use super::rights::{self, Rights};
 use super::safely::{Folder, Use, is_unusable};
-use super::{Append, Begun, File, FsOrder, Scratch, Span, Stamp, Storage, home_of};
+use super::{Append, Begun, Bulk, File, FsOrder, Listed, Scratch, Span, Stamp, Storage, home_of};
 use crate::error::Result;
+use crate::format::ids::Token;
 use crate::ports::counters::{Counters, Operation};
 use crate::ports::moment::Moment;
 use nix::libc;
@@ -257,6 +258,49 @@ impl Storage for OsStorage {
         Ok(Box::new(OsAppend { file: made, counters: self.counters.clone() }))
     }
 
+    fn create_long(&self, file: File) -> io::Result<Box<dyn Bulk>> {
+        self.counters.count(Operation::Metadata);
+        let rights = self.rights_now()?;
+        let (file, folder) = self.at(file, Use::List, |place| {
+            let made = place.folder.create(&place.name, OFlags::WRONLY, &rights);
+            Ok((made.map_err(|error| self.explain(error, place))?, place.folder.clone()))
+        })?;
+        Ok(Box::new(OsBulk { file, folder, counters: self.counters.clone() }))
+    }
+
+    fn replace(&self, file: File, bytes: &[u8]) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        self.make(file, false, |made| made.write_all_at(bytes, 0)).map(drop)
+    }
+
+    fn put_name(&self, draft: Token) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        let (_, draft) = inside(File::NameDraft(draft)).expect("it lies in the folder");
+        let parent = self.parent(Use::List)?;
+        let name = self.name.file_name().unwrap_or_default();
+        self.in_database(|database| {
+            database.rename_into(&draft, &parent, name)?;
+            parent.sync()
+        })
+    }
+
+    fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)> {
+        self.counters.count(Operation::Metadata);
+        let names = self.in_database(|database| match listed.name() {
+            None => database.again(Use::List)?.names(),
+            Some(folder) => database.folder(folder.as_ref(), Use::List)?.names(),
+        })?;
+        let (mut files, mut others) = (Vec::new(), Vec::new());
+        for name in names {
+            let name = String::from_utf8_lossy(name.to_bytes()).into_owned();
+            match listed.file(&name) {
+                Some(file) => files.push(file),
+                None => others.push(name),
+            }
+        }
+        Ok((files, others))
+    }
+
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.counters.count(Operation::Append);
         let open = || {
@@ -358,6 +402,26 @@ impl Append for OsAppend {
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         self.file.set_len(length)
+    }
+}
+
+struct OsBulk {
+    file: fs::File,
+    folder: Arc<Folder>,
+    counters: Arc<Counters>,
+}
+
+impl Bulk for OsBulk {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        self.file.write_all_at(bytes, at)
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        // A server may report only now that it could not write.
+        self.file.sync_all()?;
+        self.folder.sync()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::rights::explain_removal;
 use super::safely::{Folder, Use, name_of, type_of};
-use crate::format::ids::{BaseName, CommitId, DatabaseId, SegmentName, parse_number};
+use super::Listed;
+use crate::format::ids::{CommitId, parse_number};
 use rustix::fs::FileType;
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -148,24 +149,17 @@ fn is_ours(name: &str) -> bool {
         let random = name.strip_prefix(file).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".draft"));
         random.is_some_and(|random| random.parse::<CommitId>().is_ok())
     };
-    let is_id_draft = || name.strip_prefix("id.").is_some_and(|id| id.parse::<DatabaseId>().is_ok());
+    let replaced = || name.rsplitn(3, '.').nth(2).is_some_and(|file| draft_of(file) && Listed::Folder.file(file).is_some());
     // A link or a file in the place of one of the folders was put there by someone else. It is removed, because the
     // name is Seawall's.
-    ["id", REMOVED, "high", "lease"].contains(&name)
-        || FOLDERS.contains(&name)
-        || ["high", "lease"].into_iter().any(draft_of)
-        || is_id_draft()
+    name == REMOVED || FOLDERS.contains(&name) || Listed::Folder.file(name).is_some() || replaced()
 }
 
 fn is_ours_in(folder: &str, name: &str) -> bool {
     match folder {
         "commits" => parse_number::<u64>(name).is_some(),
-        "segments" => name.strip_suffix(".seg").is_some_and(|name| name.parse::<SegmentName>().is_ok()),
-        _ => {
-            let name = name.strip_suffix(".draft").unwrap_or(name);
-            let name = name.strip_suffix(".sqlite3").or(name.strip_suffix(".sums"));
-            name.is_some_and(|name| name.parse::<BaseName>().is_ok())
-        }
+        "segments" => Listed::Segments.file(name).is_some(),
+        _ => Listed::Bases.file(name).is_some(),
     }
 }
 
@@ -202,7 +196,7 @@ mod tests {
     #[test]
     fn names_of_others_are_not_ours() {
         let id = "00112233445566778899aabbccddeeff";
-        for name in ["id", "high", "lease", "bases", &format!("id.{id}"), &format!("lease.{id}.draft")] {
+        for name in ["id", "high", "lease", "bases", &format!("id.{id}"), &format!("lease.{id}.draft"), "pin.x", &format!("pin.x.{id}.draft"), "milestone.0-7"] {
             assert!(is_ours(name), "{name}");
         }
         for name in ["", "id.x", "notes.txt", "lease.draft", ".htaccess", &format!("{id}.draft")] {
@@ -213,7 +207,7 @@ mod tests {
             ("commits", "12"),
             ("segments", "abababababababab-7.seg"),
             ("bases", "0-0-01020304.sqlite3"),
-            ("bases", "0-0-01020304.sums.draft"),
+            ("bases", "0-0-01020304.0011223344556677.sums.draft"),
         ] {
             assert!(is_ours_in(folder, name), "{folder}/{name}");
         }

@@ -211,6 +211,11 @@ impl Folder {
         Ok(rustix::fs::renameat(&self.fd, from, &self.fd, to)?)
     }
 
+    /// The same, in another folder of this mount.
+    pub(crate) fn rename_into(&self, from: &OsStr, folder: &Folder, to: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.fd, from, &folder.fd, to)?)
+    }
+
     /// The names in this folder, which was opened for listing.
     pub(crate) fn names(&self) -> io::Result<Vec<CString>> {
         let mut names = Vec::new();
