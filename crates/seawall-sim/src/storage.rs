@@ -245,8 +245,12 @@ impl Storage for SimStorage {
         let names = call(&self.world, "list", Kind::List, move |world| {
             Ok(world.disk().list(&folder).map(str::to_owned).collect::<Vec<String>>())
         })?;
-        let (files, others): (Vec<_>, Vec<_>) = names.into_iter().map(|name| (listed.file(&name), name)).partition(|(file, _)| file.is_some());
-        Ok((files.into_iter().filter_map(|(file, _)| file).collect(), others.into_iter().map(|(_, name)| name).collect()))
+        let (files, others): (Vec<_>, Vec<_>) =
+            names.into_iter().map(|name| (listed.file(&name), name)).partition(|(file, _)| file.is_some());
+        Ok((
+            files.into_iter().filter_map(|(file, _)| file).collect(),
+            others.into_iter().map(|(_, name)| name).collect(),
+        ))
     }
 
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {

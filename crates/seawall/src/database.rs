@@ -1,6 +1,9 @@
 //! What one process keeps for one database: the [`Tip`] that it reads by, the [`Committer`] that it writes by, with its
 //! chores.
 
+mod upkeep;
+
+use crate::chores::Chore;
 use crate::error::{Error, Result};
 use crate::format::ids::PageNo;
 use crate::options::{Freshness, Options};
@@ -11,12 +14,13 @@ use crate::ports::sync::Mutex;
 use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::Tip;
+use crate::upkeep::background::Maintain;
 use crate::write::committer::Committer;
 use crate::write::settle::PATIENCE_LATER;
 use crate::write::transaction::Transaction;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// One database, as this process knows it. There is one for each database and process; connections share it.
@@ -33,13 +37,22 @@ pub struct Database {
     expects_requests: AtomicBool,
 }
 
+/// The chores of upkeep. On AWS Lambda there are none: it freezes a process between requests.
+fn upkeep_of(committer: &Weak<Committer>, options: &Options) -> Vec<Box<dyn Chore>> {
+    let is_frozen_at_times = std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some();
+    match options.upkeep && !is_frozen_at_times {
+        true => vec![Box::new(Arc::new(Maintain::new(committer.clone())))],
+        false => Vec::new(),
+    }
+}
+
 impl Database {
     pub(crate) fn new(name: PathBuf, options: Options, tip: Tip) -> Arc<Database> {
         let tip = Arc::new(tip);
         Arc::new(Database {
             name,
             segments_at_first: tip.pages.segments.count(),
-            committer: Committer::new(tip.clone(), options.lease),
+            committer: Committer::new(tip.clone(), options.lease, |committer| upkeep_of(committer, &options)),
             tip,
             options,
             name_stamp: Mutex::default(),

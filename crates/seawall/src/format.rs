@@ -10,5 +10,7 @@ pub mod high;
 pub mod identity;
 pub mod ids;
 pub mod index;
+pub mod keep;
 pub mod mark;
+pub mod policy;
 pub mod sqlite_header;

@@ -72,8 +72,9 @@
 //! 6. [`read`]: from a head to a [`Snapshot`] and its pages
 //! 7. `write`: from the writers' queue to the commit of a [`Transaction`]; the whole path of a commit is in
 //!    `write/commit.rs`
-//! 8. `database`: what a process keeps for a database: [`Database`], with a tip to read by and a committer to write by
-//! 9. `open`: opening, adopting, removing, exporting
+//! 8. `upkeep`: checkpoints, pins and garbage collection
+//! 9. `database`: what a process keeps for a database: [`Database`], with a tip to read by and a committer to write by
+//! 10. `open`: opening, adopting, removing, exporting
 #![forbid(unsafe_code)]
 
 pub mod bounds;
@@ -88,6 +89,7 @@ pub mod ports;
 pub mod read;
 mod shown;
 mod to_come;
+mod upkeep;
 mod write;
 
 pub use database::Database;
@@ -103,4 +105,7 @@ pub use read::snapshot::{PageSource, Snapshot};
 pub use read::tip::FORKED_INSIDE;
 pub use shown::Shown;
 pub use to_come::ToCome;
+pub use upkeep::checkpoint::{Checkpoint, Progress};
+pub use upkeep::collect::{Collected, Collecting, Kept, Sum};
+pub use upkeep::pins::Pinned;
 pub use write::transaction::Transaction;

@@ -73,6 +73,14 @@ mutations! {
     NoMarkAfterFailedAppend "41" "After a failed append no refused mark is written."
     OneListingIsEnough "42" "The newest version of one listing is believed, whatever became of its number since (fs)."
     KeptLeaseWithoutLook "43" "A kept lease under which nothing was committed yet is used without a look at the head (fs)."
+    OlderBaseWins "12" "A checkpoint that was overtaken puts its older base in the place of the newer one."
+    MilestonesAgeByBase "16" "Retention runs from the newest base, not from a milestone."
+    CollectsWithoutSweep "17a" "Segments are deleted without a sweep."
+    SegmentOutlivesSweep "17b" "A writer keeps its segment over a sweep."
+    BelowBaseFromSegment "28" "A page at or below the base is still read from its segment."
+    BaseShared "29" "A checkpoint takes another one's base of that name for its own."
+    CollectsWithoutSecondLook "46" "Garbage collection deletes what was dead the first time, without a second look."
+    BaseNotDurable "47" "A base gets its name before it is durable."
     NoMarkAfterFailedSwap "44" "A commit whose swap was refused, or was certainly not carried out, gets no refused mark."
 }
 
@@ -80,16 +88,10 @@ mutations! {
 #[cfg(feature = "mutations")]
 pub const WAITING: &[(&str, &str, &str)] = &[
     ("7", "A fence does not name the predecessor.", "fence"),
-    ("11", "A swap writes the base as well.", "checkpoint"),
-    ("12", "An older base takes the place of a newer one.", "checkpoint"),
-    ("16", "Retention runs from the base's time, not from the mark's.", "garbage collection"),
-    ("17", "Segments are deleted without a sweep; or a writer keeps its segment over one.", "garbage collection"),
     ("19", "Recovery takes the longest chain.", "recover"),
     ("20", "Recovery does not seal the head first, or commits no frame of its own.", "recover"),
     ("21", "After the mark of a refused commit the head is not looked at again.", "recover"),
     ("27", "A slot is written after COMMIT returned, or written over without being read.", "scheme N"),
-    ("28", "A page at or below the base is still read from its segment.", "checkpoint"),
-    ("29", "A base is published over an existing name.", "checkpoint"),
     (
         "31",
         "A group's failure is reported to its first session only; or a group begins on one that is unknown.",

@@ -230,7 +230,7 @@ fn open_existing(
     let pages = Pages::new(storage.clone(), identity.database, options.page_cache);
     let copied = is_copy.then_some(identity.database);
     let first = pages.snapshot_of(head, None, sent).map_err(|error| in_copy(error, copied, &coordinator.name()))?;
-    let tip = Tip::new((identity.database, home), storage, coordinator, pages, (first, sent));
+    let tip = Tip::new((&identity, home), storage, coordinator, pages, (first, sent));
     Ok(Database::new(name.to_owned(), options.clone(), tip))
 }
 

@@ -31,6 +31,8 @@ pub struct Options {
     /// The names by which clients of django-sqlite-efs may still know NAME, other mount paths for example: an adoption
     /// keeps them out.
     pub legacy_names: Vec<String>,
+    /// Whether this process makes checkpoints and collects garbage in the background.
+    pub upkeep: bool,
     /// Where scratch files of large transactions go: a folder on a local disk.
     pub scratch: PathBuf,
 }
@@ -60,6 +62,7 @@ impl Default for Options {
             page_cache: 64 << 20,
             adoption_timeout: Duration::from_secs(5),
             legacy_names: Vec::new(),
+            upkeep: true,
             scratch: std::env::var_os("SEAWALL_CACHE_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
         }
     }

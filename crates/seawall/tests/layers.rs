@@ -6,7 +6,7 @@ mod layers;
 use std::path::Path;
 
 /// From the bottom to the top; the modules of one row may use one another.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["bounds", "mutation", "shown", "to_come"],
     &["format"],
     &["error"],
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 9] = [
     &["chores"],
     &["read"],
     &["write"],
+    &["upkeep"],
     &["database"],
     &["open"],
 ];
@@ -26,7 +27,11 @@ fn arrows_point_downward() {
 /// The modules that each item of a numbered list begins with, up to the colon: ``1. `a`, `b`: what they are``.
 fn listed(text: &str) -> Vec<Vec<&str>> {
     let lines = text.lines().map(|line| line.trim_start_matches("//! "));
-    let items = lines.filter_map(|line| line.strip_prefix(|c: char| c.is_ascii_digit())?.strip_prefix(". "));
+    let items = lines.filter_map(|line| {
+        line.trim_start_matches(|c: char| c.is_ascii_digit())
+            .strip_prefix(". ")
+            .filter(|rest| rest.len() + 2 < line.len())
+    });
     let modules = items.filter(|item| item.starts_with(['`', '[']));
     modules.map(|item| item.split(": ").next().unwrap().split('`').skip(1).step_by(2).collect()).collect()
 }

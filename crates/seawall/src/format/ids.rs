@@ -216,7 +216,10 @@ impl FromStr for PinName {
     fn from_str(text: &str) -> Result<Self, MalformedId> {
         let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let begins = text.bytes().next().is_some_and(is_plain);
-        if !begins || text.len() > PinName::LONGEST || !text.bytes().all(|byte| is_plain(byte) || b"._-".contains(&byte)) {
+        if !begins
+            || text.len() > PinName::LONGEST
+            || !text.bytes().all(|byte| is_plain(byte) || b"._-".contains(&byte))
+        {
             return Err(MalformedId("PinName"));
         }
         let mut bytes = [0; PinName::LONGEST];

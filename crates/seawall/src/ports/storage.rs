@@ -358,7 +358,9 @@ mod tests {
         for file in files.into_iter().chain(more).chain(rest).chain([File::Milestone(Epoch(0), Version(7))]) {
             assert_eq!(file.to_string().parse(), Ok(file));
         }
-        for wrong in ["", "NAME-seawall/", "NAME-seawall/milestone.00-7", "NAME-seawall/pin.", "NAME-seawall/bases/x.sqlite3"] {
+        for wrong in
+            ["", "NAME-seawall/", "NAME-seawall/milestone.00-7", "NAME-seawall/pin.", "NAME-seawall/bases/x.sqlite3"]
+        {
             assert!(wrong.parse::<File>().is_err(), "{wrong:?} was taken");
         }
     }

@@ -52,7 +52,7 @@ const READ_AHEAD: usize = 1 << 20;
 /// … and this many times at once.
 const READ_AHEAD_AT_ONCE: usize = 4;
 /// A checksum in a base's `.sums`.
-const SUM_BYTES: usize = 8;
+pub(crate) const SUM_BYTES: usize = 8;
 /// The shortest retention. What an older snapshot lacks was garbage-collected, not lost.
 const RETENTION_MINIMUM_SECONDS: u64 = 15 * 60;
 /// No page is smaller. This bounds how many the cache can hold.

@@ -98,6 +98,11 @@ impl Snapshot {
     /// is in the base: its segment may be gone.
     pub fn source_of(&self, page: PageNo) -> Option<PageSource> {
         let base_version = self.head.base.map(|base| base.name.version);
+        mistake!(BelowBaseFromSegment, {
+            if let Some(entry) = self.map.get(page) {
+                return Some(PageSource::Segment(entry));
+            }
+        });
         match self.map.get(page) {
             Some(entry) if Some(entry.version()) > base_version => Some(PageSource::Segment(entry)),
             _ => self.head.base.filter(|base| page.0 <= base.page_count).map(PageSource::Base),

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::head::{Head, State};
+use crate::format::identity::Identity;
 use crate::format::ids::{DatabaseId, PageNo};
 use crate::mutation::mistake;
 use crate::options::Freshness;
@@ -44,6 +45,8 @@ pub(crate) struct Tip {
     process: u32,
     /// The same, for a check that needs no system call.
     origin: Process,
+    /// A word in `id` for a protocol of collecting garbage that this program does not know.
+    unknown_collection: Option<String>,
     newest: Mutex<Newest>,
     /// A load was answered, or failed.
     answered: Condvar,
@@ -66,7 +69,7 @@ struct Newest {
 impl Tip {
     /// The tip of a database whose newest version is `first`, by the answer to a load that was sent at `sent`.
     pub(crate) fn new(
-        (id, home): (DatabaseId, u64),
+        (identity, home): (&Identity, u64),
         storage: Arc<dyn Storage>,
         coordinator: Box<dyn Coordinator>,
         pages: Pages,
@@ -76,7 +79,20 @@ impl Tip {
         let newest = Newest { snapshot: Arc::new(first), sent, loading: false, waiting: 0, failures: 0, failed: None };
         let (process, origin) = (storage.process(), Process::this());
         let (newest, answered) = (Mutex::new(newest), Condvar::default());
-        Tip { id, home, original, storage, coordinator, pages, process, origin, newest, answered }
+        let unknown_collection = identity.unknown_collection().map(str::to_owned);
+        Tip {
+            id: identity.database,
+            home,
+            original,
+            storage,
+            coordinator,
+            pages,
+            process,
+            origin,
+            unknown_collection,
+            newest,
+            answered,
+        }
     }
 
     /// Whether this process is still the one that opened the database: not after a fork.
@@ -217,6 +233,31 @@ impl Tip {
         if self.is_copy() { check_home(&self.known().head, self.home) } else { Ok(()) }
     }
 
+    /// Whether this program may collect garbage there.
+    pub(crate) fn may_collect(&self) -> Result<()> {
+        self.must_be_original()?;
+        match &self.unknown_collection {
+            None => Ok(()),
+            Some(word) => Err(Error::CannotOpen(format!(
+                "garbage is collected in this folder by a protocol that this program does not know ({word}). Nothing was deleted. Use the \
+                 newest Seawall"
+            ))),
+        }
+    }
+
+    /// An error of reading `snapshot`. What a version below the floor lacks was garbage-collected.
+    fn too_old(&self, error: Error, snapshot: &Snapshot) -> Error {
+        if !matches!(error, Error::Corrupt { .. }) {
+            return error;
+        }
+        let now = self.coordinator.load(&Known::Head(&self.known().head), PATIENCE);
+        let is_below = |head: Head| (snapshot.head.epoch, snapshot.version()) < (head.epoch, head.floor.version);
+        if now.is_ok_and(is_below) {
+            return Error::SnapshotTooOld { version: snapshot.version(), age: snapshot.age(self.storage.now()) };
+        }
+        error
+    }
+
     /// An error of reading. In a copy, what is missing may be what the original has committed since it was made.
     fn in_copy(&self, error: Error) -> Error {
         in_copy(error, self.is_copy().then_some(self.id), &self.coordinator.name())
@@ -260,7 +301,7 @@ impl Tip {
     /// The image of `page`, which `snapshot` has.
     pub(crate) fn read_page(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
         self.must_be_ours(FORKED_INSIDE)?;
-        self.pages.read(snapshot, page).map_err(|error| self.in_copy(error))
+        self.pages.read(snapshot, page).map_err(|error| self.in_copy(self.too_old(error, snapshot)))
     }
 
     /// Bytes that no other process has.

@@ -15,6 +15,7 @@ use crate::ports::storage::File;
 use crate::ports::sync::{Mutex, whole};
 use crate::write::settle::PATIENCE_LATER;
 use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The newest acknowledged commit is noted this long after the first one that is not noted yet.
@@ -33,6 +34,8 @@ pub(crate) struct Asked {
     load: Mutex<Option<Moment>>,
     /// The newest commit of this process that was acknowledged and not noted yet, and when to note it.
     note: Mutex<Option<(Head, Duration)>>,
+    /// Something was committed since it was last looked whether upkeep is due.
+    pub(crate) upkeep: AtomicBool,
 }
 
 /// Renews the lease of the writer at work.
@@ -128,6 +131,7 @@ impl Committer {
         let due = note.as_ref().map_or(now + NOTE_AFTER, |(_, due)| *due);
         *note = Some((head.clone(), due));
         drop(note);
+        self.asked.upkeep.store(true, Ordering::Relaxed);
         self.chores.ring_at(due);
     }
 

@@ -45,7 +45,7 @@ impl Committer {
         Ok(Transaction::new(self.clone(), newest, turn, None))
     }
 
-    fn begin_turn(self: &Arc<Self>, began: Duration, timeout: Duration) -> Result<(Turn, Arc<Snapshot>)> {
+    pub(crate) fn begin_turn(self: &Arc<Self>, began: Duration, timeout: Duration) -> Result<(Turn, Arc<Snapshot>)> {
         if !self.tip.is_current() {
             return Err(Error::CannotOpen(FORKED.into()));
         }

@@ -4,7 +4,7 @@ use super::background::{Asked, chores_of};
 use super::queue::Queue;
 use super::segment::SegmentWriter;
 use super::settle::Unsettled;
-use crate::chores::Chores;
+use crate::chores::{Chore, Chores};
 use crate::error::Result;
 use crate::format::group;
 use crate::mutation::mistake;
@@ -12,7 +12,7 @@ use crate::options::Freshness;
 use crate::ports::sync::Mutex;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::Tip;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What one process writes one database with: its queue of writers, its segment, and what it has not settled yet.
@@ -30,9 +30,14 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    pub(crate) fn new(tip: Arc<Tip>, lease: Duration) -> Arc<Committer> {
+    /// `more` are chores that come after the committer's own.
+    pub(crate) fn new(
+        tip: Arc<Tip>,
+        lease: Duration,
+        more: impl FnOnce(&Weak<Committer>) -> Vec<Box<dyn Chore>>,
+    ) -> Arc<Committer> {
         Arc::new_cyclic(|committer| Committer {
-            chores: Chores::new(tip.storage.clone(), chores_of(committer)),
+            chores: Chores::new(tip.storage.clone(), chores_of(committer).into_iter().chain(more(committer)).collect()),
             tip,
             lease,
             queue: Arc::default(),

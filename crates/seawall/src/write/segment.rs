@@ -145,6 +145,11 @@ impl SegmentWriter {
 
     /// The open segment, taken out; a new one if there is none under this sweep.
     fn open_under(&mut self, storage: &dyn Storage, sweep: u64) -> Result<Open> {
+        mistake!(SegmentOutlivesSweep, {
+            if let Some(open) = self.open.take() {
+                return Ok(open);
+            }
+        });
         if let Some(open) = self.open.take().filter(|open| open.sweep == sweep && open.position <= ROTATE_AFTER) {
             return Ok(open);
         }

@@ -171,7 +171,9 @@ impl Faulty {
     }
 
     pub fn heal(&self) {
-        self.plan.lock().unwrap().faults.clear();
+        let mut plan = self.plan.lock().unwrap();
+        plan.faults.clear();
+        plan.later.clear();
     }
 
     fn call<T>(&self, call: Call, effect: impl FnOnce() -> io::Result<T>) -> io::Result<T> {

@@ -1,8 +1,8 @@
 //! Removes a database's folder: what is Seawall's, by its name, and nothing else. Follows no link.
 
+use super::Listed;
 use super::rights::explain_removal;
 use super::safely::{Folder, Use, name_of, type_of};
-use super::Listed;
 use crate::format::ids::{CommitId, parse_number};
 use rustix::fs::FileType;
 use std::ffi::{CString, OsStr};
@@ -149,7 +149,8 @@ fn is_ours(name: &str) -> bool {
         let random = name.strip_prefix(file).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".draft"));
         random.is_some_and(|random| random.parse::<CommitId>().is_ok())
     };
-    let replaced = || name.rsplitn(3, '.').nth(2).is_some_and(|file| draft_of(file) && Listed::Folder.file(file).is_some());
+    let replaced =
+        || name.rsplitn(3, '.').nth(2).is_some_and(|file| draft_of(file) && Listed::Folder.file(file).is_some());
     // A link or a file in the place of one of the folders was put there by someone else. It is removed, because the
     // name is Seawall's.
     name == REMOVED || FOLDERS.contains(&name) || Listed::Folder.file(name).is_some() || replaced()
@@ -196,7 +197,17 @@ mod tests {
     #[test]
     fn names_of_others_are_not_ours() {
         let id = "00112233445566778899aabbccddeeff";
-        for name in ["id", "high", "lease", "bases", &format!("id.{id}"), &format!("lease.{id}.draft"), "pin.x", &format!("pin.x.{id}.draft"), "milestone.0-7"] {
+        for name in [
+            "id",
+            "high",
+            "lease",
+            "bases",
+            &format!("id.{id}"),
+            &format!("lease.{id}.draft"),
+            "pin.x",
+            &format!("pin.x.{id}.draft"),
+            "milestone.0-7",
+        ] {
             assert!(is_ours(name), "{name}");
         }
         for name in ["", "id.x", "notes.txt", "lease.draft", ".htaccess", &format!("{id}.draft")] {

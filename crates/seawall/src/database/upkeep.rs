@@ -1,0 +1,70 @@
+//! What a program asks of a database that is to live for years.
+
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::format::ids::PinName;
+use crate::format::keep::Keeper;
+use crate::format::policy::Policy;
+use crate::options::Freshness;
+use crate::ports::storage::File;
+use crate::read::tip::FORKED;
+use crate::upkeep::checkpoint::{Checkpoint, Progress};
+use crate::upkeep::collect::{Collected, Collecting};
+use crate::upkeep::pins::{self, Pinned};
+use crate::upkeep::policy;
+use std::time::Duration;
+
+impl Database {
+    /// Makes the newest version a base, so that the log before it can be deleted once history is over. `None`: there is nothing to do,
+    /// because nothing was committed since the base, or another checkpoint was first. Readers and writers go on meanwhile; only the commit
+    /// that names the base takes the lease.
+    pub fn checkpoint(&self, progress: Progress<'_>) -> Result<Option<Checkpoint>> {
+        self.check_upkeep()?;
+        self.committer.checkpoint(progress)
+    }
+
+    /// Deletes what neither the newest version needs, nor any inside history, nor a pin.
+    pub fn collect(&self, collecting: Collecting) -> Result<Collected> {
+        self.check_upkeep()?;
+        self.committer.collect(collecting)
+    }
+
+    /// How long this database's history is kept, and when a checkpoint is due.
+    pub fn policy(&self) -> Result<Policy> {
+        policy::policy(&*self.tip.storage)
+    }
+
+    /// Sets the policy, for all machines. History is at least 15 min.
+    pub fn set_policy(&self, policy: &Policy) -> Result<()> {
+        self.check_upkeep()?;
+        policy::set_policy(&*self.tip.storage, policy)
+    }
+
+    /// Keeps the newest version under `name`, for `length`, although it becomes older than history. A pin of that name is replaced.
+    pub fn pin(&self, name: PinName, length: Duration) -> Result<Pinned> {
+        self.check_upkeep()?;
+        let snapshot = self.snapshot(Freshness::Transaction)?;
+        pins::write(&self.tip, name, Keeper::Person, length, &snapshot)?;
+        let pinned = self.pins()?.into_iter().find(|pinned| pinned.name == name);
+        pinned.ok_or_else(|| Error::corrupt(File::Pin(name), "it vanished"))
+    }
+
+    /// Gives a pin up. Whether there was one.
+    pub fn unpin(&self, name: PinName) -> Result<bool> {
+        self.check_upkeep()?;
+        pins::remove(&*self.tip.storage, name)
+    }
+
+    /// All pins, by name.
+    pub fn pins(&self) -> Result<Vec<Pinned>> {
+        pins::pins(&*self.tip.storage)
+    }
+
+    /// Whether this process may change what the folder has.
+    fn check_upkeep(&self) -> Result<()> {
+        if !self.is_current() {
+            return Err(Error::CannotOpen(FORKED.into()));
+        }
+        self.may_write()
+    }
+}

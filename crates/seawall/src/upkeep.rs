@@ -1,0 +1,58 @@
+//! What a database needs to live for years: checkpoints, pins, and garbage collection.
+
+pub(crate) mod background;
+pub(crate) mod checkpoint;
+pub(crate) mod collect;
+mod copy;
+mod listing;
+pub(crate) mod pins;
+pub(crate) mod policy;
+
+use crate::error::{Error, Result};
+use crate::format::head::{Head, Upkeep};
+use crate::ports::storage::{File, Span, Storage};
+use crate::read::snapshot::Snapshot;
+use crate::write::committer::Committer;
+use crate::write::encode::Change;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Committer {
+    /// Commits no pages, and what `decide` says of the head, under the lease. `None`: `decide` found nothing to be done any more.
+    pub(crate) fn commit_upkeep(
+        self: &Arc<Self>,
+        timeout: Duration,
+        decide: impl FnOnce(&Head) -> Result<Option<Upkeep>>,
+    ) -> Result<Option<Arc<Snapshot>>> {
+        let began = self.tip.storage.now().monotonic;
+        let (mut turn, snapshot) = self.begin_turn(began, timeout)?;
+        let commit = || {
+            let (Some(upkeep), Some(page_size)) = (decide(&snapshot.head)?, snapshot.page_size()) else {
+                return Ok(None);
+            };
+            let read = |_| Err(Error::corrupt("a commit without pages", "a page of it was asked for"));
+            let change = Change {
+                snapshot: &snapshot,
+                page_size,
+                page_count: snapshot.page_count(),
+                pages: &[],
+                read: &read,
+                upkeep,
+            };
+            self.commit(&mut turn, &change).map(Some)
+        };
+        let committed = commit();
+        self.end_turn(&mut turn);
+        committed
+    }
+}
+
+/// A small file's text, if it is there.
+fn text_of(storage: &dyn Storage, file: File, length: usize) -> Result<Option<String>> {
+    match storage.read(Span { file, at: 0, length }) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(format!("reading {file}"), error)),
+    }
+}

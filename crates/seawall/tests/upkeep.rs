@@ -1,0 +1,340 @@
+//! Checkpoints, pins and garbage collection, on the real file system, with several machines in one process.
+
+mod common;
+
+use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
+use common::{Folder, PATIENCE, PlainFile, byte, commit, newest, page_size};
+use seawall::format::policy::Policy;
+use seawall::{
+    Access, Collected, Collecting, Database, Error, ErrorKind, Kept, Options, PageNo, Result, Snapshot, Version,
+};
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Without a shortest history: what is garbage now can go now.
+const AT_ONCE: Collecting = Collecting { dry_run: false, shortest_history: Duration::ZERO };
+
+/// A folder whose policy keeps no history.
+fn folder() -> Folder {
+    let folder = Folder::new();
+    begin(&folder.machine());
+    forget_history(&folder);
+    folder
+}
+
+fn forget_history(folder: &Folder) {
+    let policy = Policy { history: Duration::ZERO, ..Policy::default() };
+    fs::write(folder.inside("policy"), policy.to_string()).unwrap();
+}
+
+/// The first page of a SQLite file.
+fn header() -> [u8; 4096] {
+    let mut page = [0; 4096];
+    page[..16].copy_from_slice(b"SQLite format 3\0");
+    page[16..18].copy_from_slice(&4096_u16.to_be_bytes());
+    page[18..20].copy_from_slice(&[1, 1]);
+    page
+}
+
+fn begin(database: &Arc<Database>) {
+    let mut transaction = database.begin(PATIENCE).unwrap();
+    transaction.write_page(page_size(), PageNo(1), &header()).unwrap();
+    transaction.commit(1).unwrap();
+}
+
+fn checkpoint(database: &Database) -> Option<seawall::Checkpoint> {
+    database.checkpoint(&mut |_, _| Ok(())).unwrap()
+}
+
+fn collect(database: &Database) -> Collected {
+    let collected = database.collect(AT_ONCE).unwrap();
+    assert_eq!((&collected.left[..], &collected.unknown[..]), (&[][..], &[][..]));
+    collected
+}
+
+fn files(folder: &Folder, inside: &str) -> Vec<String> {
+    let names = fs::read_dir(folder.inside(inside)).unwrap();
+    let mut names: Vec<String> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Every page but the first, by its byte.
+fn content(database: &Database, snapshot: &Snapshot) -> Vec<u8> {
+    (2..=snapshot.page_count()).map(|page| byte(database, snapshot, page)).collect()
+}
+
+#[test]
+fn a_checkpoint_makes_a_base_and_renews_name_and_everything_reads_the_same() {
+    let folder = folder();
+    let (a, quiet) = (folder.machine(), folder.machine());
+    let old = newest(&quiet);
+    for byte in 1..40 {
+        commit(&a, &[(2 + u32::from(byte) % 7, byte), (9 + u32::from(byte), byte)]).unwrap();
+    }
+    let before = content(&a, &newest(&a));
+    let mut seen = Vec::new();
+    let made = a.checkpoint(&mut |done, all| Ok(seen.push((done, all)))).unwrap().unwrap();
+    assert_eq!((made.version, made.pages, made.name_not_renewed), (40, 48, None));
+    assert_eq!((made.bytes, seen.last()), (48 * 4096, Some(&(48, 48))));
+    assert_eq!(checkpoint(&a), None, "nothing was committed since");
+    // The base is named by a version of its own, and what was quiet learns it as it learns any version.
+    for database in [&a, &quiet, &folder.machine()] {
+        let snapshot = newest(database);
+        assert_eq!((snapshot.version(), snapshot.head().base.unwrap().name.version), (Version(41), Version(40)));
+        assert_eq!(content(database, &snapshot), before);
+    }
+    assert_eq!(old.version(), Version(1));
+    assert_eq!(quiet.read_page(&old, PageNo(1)).unwrap()[..16], *b"SQLite format 3\0");
+    let name = fs::read(folder.name()).unwrap();
+    assert_eq!((name.len(), name[18]), (48 * 4096, 3));
+    assert!(name[4096..].chunks(4096).zip(&before).all(|(page, byte)| page.iter().all(|b| b == byte)));
+    assert_eq!(files(&folder, "bases").len(), 2, "the base and its checksums, and no draft");
+    // Commits go on as before.
+    commit(&quiet, &[(2, 99)]).unwrap();
+    assert_eq!(byte(&a, &newest(&a), 2), 99);
+}
+
+#[test]
+fn what_no_version_needs_is_collected_and_the_rest_reads_as_before() {
+    let folder = folder();
+    let a = folder.machine();
+    for byte in 1..=100 {
+        commit(&a, &[(2, byte), (3 + u32::from(byte % 5), byte)]).unwrap();
+    }
+    // The checkpoint's own commit is in the segment of the process that makes it.
+    let b = folder.machine();
+    checkpoint(&b).unwrap();
+    commit(&b, &[(2, 200)]).unwrap();
+    let before = content(&b, &newest(&b));
+    // The newest base is of version 101, and nothing older is promised once a milestone is old enough.
+    let would = b.collect(Collecting { dry_run: true, ..AT_ONCE }).unwrap();
+    assert_eq!(would.deleted.files, 0, "no milestone yet says which version was superseded, and for how long");
+    let collected = collect(&b);
+    assert_eq!(collected.floor.version, Version(103));
+    // The segments of the first two writers.
+    assert_eq!(collected.deleted.files, 2);
+    assert_eq!(files(&folder, "segments").len(), 1);
+    assert_eq!(collected.names, 40, "of 104 versions after the first, the last 64 keep their names");
+    for database in [&a, &b, &folder.machine()] {
+        assert_eq!(content(database, &newest(database)), before);
+    }
+    assert!(newest(&a).head().sweep == 1 && newest(&a).head().floor.version == Version(103));
+    // The first writer has lost its segment, and begins another.
+    commit(&a, &[(2, 201)]).unwrap();
+    assert_eq!(byte(&folder.machine(), &newest(&folder.machine()), 2), 201);
+    assert_eq!(files(&folder, "segments").len(), 2);
+}
+
+#[test]
+fn history_is_kept_as_long_as_the_policy_says() {
+    let folder = folder();
+    let a = folder.machine();
+    a.set_policy(&Policy::default()).unwrap();
+    let inside = newest(&a);
+    (1..20).for_each(|byte| drop(commit(&a, &[(2, byte)]).unwrap()));
+    checkpoint(&a).unwrap();
+    (1..20).for_each(|byte| drop(commit(&a, &[(2, byte)]).unwrap()));
+    checkpoint(&a).unwrap();
+    let collected = collect(&a);
+    assert_eq!((collected.deleted.files, collected.floor.version), (0, Version(0)));
+    assert_eq!(a.read_page(&inside, PageNo(1)).unwrap()[..], header());
+    let refused = a.set_policy(&Policy { history: Duration::from_secs(899), ..Policy::default() }).unwrap_err();
+    assert!(refused.to_string().contains("too short"), "{refused}");
+    assert_eq!(a.policy().unwrap(), Policy::default());
+}
+
+#[test]
+fn a_snapshot_below_the_floor_is_too_old_and_one_above_it_is_never_harmed() {
+    let folder = folder();
+    commit(&folder.machine(), &[(2, 1)]).unwrap();
+    commit(&folder.machine(), &[(3, 1)]).unwrap();
+    let reader = folder.machine();
+    let old = newest(&reader);
+    let b = folder.machine();
+    commit(&b, &[(2, 2)]).unwrap();
+    checkpoint(&b).unwrap();
+    commit(&b, &[(2, 3)]).unwrap();
+    let newer = newest(&reader);
+    collect(&b);
+    assert_eq!(byte(&reader, &newer, 2), 3);
+    let error = reader.read_page(&old, PageNo(2)).map(|_| "a page").unwrap_err();
+    assert!(matches!(error, Error::SnapshotTooOld { version: Version(3), .. }), "{error}");
+}
+
+#[test]
+fn a_pin_keeps_what_it_names_until_it_is_given_up() {
+    let folder = folder();
+    let a = folder.machine();
+    commit(&a, &[(2, 1)]).unwrap();
+    let (pinned, pin) = (newest(&a), a.pin("release-1".parse().unwrap(), Duration::from_secs(3600)).unwrap());
+    assert_eq!(pin.pin.head, *pinned.head());
+    checkpoint(&a).unwrap();
+    let b = folder.machine();
+    commit(&b, &[(2, 2)]).unwrap();
+    checkpoint(&b).unwrap();
+    let collected = collect(&b);
+    assert_eq!(collected.deleted.files, 0, "{collected:?}");
+    assert!(collected.kept[&Kept::Pin].files > 0);
+    assert_eq!(byte(&a, &pinned, 2), 1);
+    assert_eq!(b.pins().unwrap().len(), 1);
+    assert!(b.unpin("release-1".parse().unwrap()).unwrap() && !b.unpin("release-1".parse().unwrap()).unwrap());
+    assert!(collect(&b).deleted.files > 0);
+    assert_eq!(byte(&a, &newest(&a), 2), 2);
+}
+
+#[test]
+fn a_checkpoint_whose_pin_was_taken_away_publishes_nothing() {
+    let folder = folder();
+    let a = folder.machine();
+    commit(&a, &[(2, 1)]).unwrap();
+    let version = newest(&a).version();
+    let outcome = a.checkpoint(&mut |_, _| {
+        for name in files(&folder, ".").iter().filter(|name| name.starts_with("pin.")) {
+            fs::remove_file(folder.inside(name)).unwrap();
+        }
+        Ok(())
+    });
+    assert_eq!(outcome.unwrap(), None);
+    assert_eq!((newest(&a).version(), files(&folder, "bases")), (version, vec![]));
+}
+
+#[test]
+fn checkpoints_at_once_with_commits_and_collections_leave_one_history() {
+    let folder = folder();
+    let machines = [folder.machine(), folder.machine(), folder.machine()];
+    std::thread::scope(|scope| {
+        for (n, database) in machines.iter().enumerate() {
+            scope.spawn(move || {
+                for round in 0..40_u8 {
+                    commit(database, &[(2 + n as u32, round), (5 + u32::from(round % 9), round)]).unwrap();
+                }
+            });
+        }
+        for database in &machines[..2] {
+            scope.spawn(move || {
+                for _ in 0..12 {
+                    database.checkpoint(&mut |_, _| Ok(())).unwrap();
+                    database.collect(AT_ONCE).unwrap();
+                }
+            });
+        }
+    });
+    let late = folder.machine();
+    let snapshot = newest(&late);
+    assert_eq!([2, 3, 4].map(|page| byte(&late, &snapshot, page)), [39, 39, 39]);
+    let transactions = 1 + 3 * 40;
+    assert!(snapshot.version() > Version(transactions), "checkpoints and collections are versions, too");
+    collect(&late);
+    // The newest base, and what a checkpoint may have left that found its name taken.
+    assert!(files(&folder, "bases").len() <= 4, "{:?}", files(&folder, "bases"));
+    assert!(!files(&folder, ".").iter().any(|name| name.contains("draft")), "{:?}", files(&folder, "."));
+}
+
+fn faulty(folder: &Folder) -> (Arc<Faulty>, Arc<Database>) {
+    let storage = Arc::new(Faulty::new(&folder.name()));
+    let options = Options { lease: Duration::from_millis(300), ..Options::default() };
+    let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &options, &PlainFile);
+    (storage, database.unwrap())
+}
+
+const CALLS: [Call; 17] = [
+    Call::Look,
+    Call::Publish,
+    Call::SyncPublished,
+    Call::Link,
+    Call::Named,
+    Call::Lock,
+    Call::Read,
+    Call::Create,
+    Call::Append,
+    Call::CreateLong,
+    Call::WriteLong,
+    Call::FinishLong,
+    Call::Replace,
+    Call::PutName,
+    Call::List,
+    Call::Remove,
+    Call::Unname,
+];
+
+#[test]
+fn whatever_fails_nothing_is_lost_and_the_next_run_goes_through() {
+    let mut failed = BTreeMap::new();
+    for call in CALLS {
+        for fault in [Fault::Before(EIO), Fault::After(EIO), Fault::Before(ENOSPC)] {
+            for passed in 0..4 {
+                let folder = folder();
+                let (storage, a) = faulty(&folder);
+                for byte in 1..=70 {
+                    commit(&a, &[(2 + u32::from(byte % 3), byte), (9, byte)]).unwrap();
+                }
+                let before = content(&a, &newest(&a));
+                storage.fail_later(call, fault, passed);
+                let run = |database: &Database| -> Result<()> {
+                    database.checkpoint(&mut |_, _| Ok(()))?;
+                    database.collect(AT_ONCE).map(drop)
+                };
+                let first = run(&a);
+                if let Err(error) = &first {
+                    assert_ne!(error.kind(), ErrorKind::Corrupt, "{call:?} {fault:?} after {passed}: {error}");
+                    *failed.entry(format!("{call:?}")).or_insert(0) += 1;
+                }
+                storage.heal();
+                let late = folder.machine();
+                assert_eq!(content(&late, &newest(&late)), before, "{call:?} {fault:?} after {passed}: {first:?}");
+                assert_eq!(content(&a, &newest(&a)), before, "{call:?} {fault:?} after {passed}");
+                run(&a).unwrap_or_else(|error| panic!("{call:?} {fault:?} after {passed}, again: {error}"));
+                commit(&a, &[(2, 99)]).unwrap();
+                let late = folder.machine();
+                assert_eq!(byte(&late, &newest(&late), 2), 99);
+            }
+        }
+    }
+    // What is not needed for the result may fail without an error of the run: NAME is not renewed, a file stays.
+    let fatal: Vec<&str> = failed.keys().map(String::as_str).collect();
+    let expected = [
+        "Append",
+        "CreateLong",
+        "FinishLong",
+        "Link",
+        "List",
+        "Look",
+        "Named",
+        "Publish",
+        "Read",
+        "Replace",
+        "Unname",
+        "WriteLong",
+    ];
+    assert_eq!(fatal, expected, "{failed:?}");
+}
+
+#[test]
+fn what_is_not_understood_ends_a_collection_before_it_deletes_anything() {
+    for (name, text) in [("policy", "history=1"), ("pin.x", "seawall1 pin"), ("milestone.0-1", "seawall1 milestone")] {
+        let folder = folder();
+        let a = folder.machine();
+        (1..=70).for_each(|byte| drop(commit(&a, &[(2, byte)]).unwrap()));
+        checkpoint(&a).unwrap();
+        commit(&folder.machine(), &[(2, 100)]).unwrap();
+        fs::write(folder.inside(name), text).unwrap();
+        let before = (files(&folder, "segments"), files(&folder, "commits"), newest(&a).version());
+        let error = a.collect(AT_ONCE).unwrap_err();
+        assert!(error.to_string().contains("Nothing was deleted"), "{error}");
+        assert_eq!((files(&folder, "segments"), files(&folder, "commits"), newest(&a).version()), before);
+    }
+}
+
+#[test]
+fn files_that_are_not_seawalls_are_reported_and_stay() {
+    let folder = folder();
+    let a = folder.machine();
+    fs::write(folder.inside("notes.txt"), "mine").unwrap();
+    fs::write(folder.inside("segments/x.seg"), "mine").unwrap();
+    let collected = a.collect(AT_ONCE).unwrap();
+    assert_eq!(collected.unknown, ["notes.txt", "x.seg"]);
+    assert!(folder.inside("notes.txt").exists() && folder.inside("segments/x.seg").exists());
+}
