@@ -33,9 +33,9 @@ pub(crate) fn copy(
     let mut copy = Copy { pages, snapshot, page_size, targets, sums, copied: 0, progress };
     let in_log = copy.what_is_in_the_log()?;
     if let Some(base) = snapshot.head.base.filter(|base| base.page_size == page_size) {
-        copy.from_base(&base)?;
+        copy.copy_base(&base)?;
     }
-    copy.from_log(in_log)?;
+    copy.copy_log(in_log)?;
     Ok(copy.sums)
 }
 
@@ -72,7 +72,7 @@ impl Copy<'_> {
     }
 
     /// Copies the base; a page that has changed since is overwritten afterwards, and not checked here.
-    fn from_base(&mut self, base: &BaseRef) -> Result<()> {
+    fn copy_base(&mut self, base: &BaseRef) -> Result<()> {
         let size = self.page_size.bytes();
         let last = base.page_count.min(self.snapshot.page_count());
         let per_run = (RUN / size).max(1) as u32;
@@ -123,7 +123,7 @@ impl Copy<'_> {
     }
 
     /// Copies what is in the log, in long runs of it.
-    fn from_log(&mut self, in_log: Vec<InLog>) -> Result<()> {
+    fn copy_log(&mut self, in_log: Vec<InLog>) -> Result<()> {
         let mut rest = &in_log[..];
         while !rest.is_empty() {
             let (mut spans, mut runs) = (Vec::new(), Vec::new());
