@@ -76,7 +76,13 @@ fn a_checkpoint_makes_a_base_and_renews_name_and_everything_reads_the_same() {
     }
     let before = content(&a, &newest(&a));
     let mut seen = Vec::new();
-    let made = a.checkpoint(&mut |done, all| Ok(seen.push((done, all)))).unwrap().unwrap();
+    let made = a
+        .checkpoint(&mut |done, all| {
+            seen.push((done, all));
+            Ok(())
+        })
+        .unwrap()
+        .unwrap();
     assert_eq!((made.version, made.pages, made.name_not_renewed), (40, 48, None));
     assert_eq!((made.bytes, seen.last()), (48 * 4096, Some(&(48, 48))));
     assert_eq!(checkpoint(&a), None, "nothing was committed since");
