@@ -4,11 +4,11 @@ use crate::item::{
     Item, NO_TERM, first_waiter, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of,
 };
 use crate::legacy;
-use crate::request::{Answer, Change, IF_ABSENT, IF_HOME, Request, Values, changes};
+use crate::request::{Answer, Change, IF_ABSENT, IF_HOME, IF_SEALED, IF_UNCHANGED, Request, Values, changes};
 use crate::retry::{Repeats, send, with_jitter};
 use crate::table::Table;
-use seawall::format::head::Head;
-use seawall::format::ids::{DatabaseId, Epoch, Token};
+use seawall::format::head::{Head, State};
+use seawall::format::ids::{CommitId, DatabaseId, Epoch, Token};
 use seawall::ports::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use seawall::ports::storage::Storage;
 use seawall::{Moment, Shown};
@@ -328,6 +328,59 @@ impl Coordinator for DynamoCoordinator {
         match self.update(change, values, patience, Repeats::OnlyIfNotDone)? {
             Answer::Done(_) => Ok(Swapped::Done),
             Answer::Refused(item) => self.head(item.as_ref()).map(|head| Swapped::Refused(Box::new(head))),
+        }
+    }
+
+    fn evidence(&self) -> Result<Vec<Head>, CoordinatorError> {
+        let item = self.get(PATIENCE)?;
+        Ok(item.iter().filter_map(|item| self.head(Some(item)).ok()).collect())
+    }
+
+    /// Where no head can be read, a head without a commit is put, so that no late request finds what it names.
+    fn seal(&self, token: Token, epoch: Epoch) -> Result<(), CoordinatorError> {
+        loop {
+            let item = self.get(PATIENCE)?;
+            let nothing = CommitId([0; 16]);
+            let readable = item.as_ref().and_then(|item| self.head(Some(item)).ok());
+            let seen = readable.unwrap_or_else(|| Head::first(self.database, nothing, None, 0));
+            let sealed = Head {
+                epoch: epoch.max(Epoch(seen.epoch.0 + 1)),
+                generation: seen.generation + 1,
+                state: State::Recovering(token),
+                ..seen
+            };
+            let raw = |name| item.as_ref().and_then(|item| item.get(name).cloned());
+            let (condition, values) = match (&item, raw(names::EPOCH), raw(names::GEN)) {
+                (None, ..) => (IF_ABSENT, Values::new()),
+                (_, Some(epoch), Some(generation)) => {
+                    (IF_UNCHANGED, Values::from([("epoch", epoch), ("gen", generation)]))
+                }
+                _ => {
+                    return Err(CoordinatorError::Malformed(format!(
+                        "the item {} has neither epoch nor gen. It is no head of Seawall's, and was left as it is. Delete it, and recover again",
+                        key_of(self.database)
+                    )));
+                }
+            };
+            let item = item_of(&sealed, self.table.name());
+            match self.send(&Request::Put { item, condition, values }, PATIENCE, Repeats::Freely)? {
+                Answer::Done(_) => return Ok(()),
+                // A late copy of this very request may have been carried out, or somebody has changed the head: look again.
+                Answer::Refused(Some(item)) if text_of(&item, names::STATE) == Some(&sealed.state.to_string()) => {
+                    return Ok(());
+                }
+                Answer::Refused(_) => {}
+            }
+        }
+    }
+
+    fn unseal(&self, token: Token, _previous: &Head, head: &Head) -> Result<bool, CoordinatorError> {
+        let item = item_of(head, self.table.name());
+        let values = Values::from([("state", text(State::Recovering(token)))]);
+        match self.send(&Request::Put { item, condition: IF_SEALED, values }, PATIENCE, Repeats::Freely)? {
+            Answer::Done(_) => Ok(true),
+            // A repeated request may meet its own success.
+            Answer::Refused(_) => Ok(self.evidence()?.iter().any(|there| there.commit.is(&head.commit))),
         }
     }
 

@@ -142,6 +142,10 @@ pub mod changes {
 
 /// The condition of a put: no such item exists.
 pub const IF_ABSENT: &str = "attribute_not_exists(#pk)";
+/// The condition of a recovery's seal: nothing has changed since it looked.
+pub const IF_UNCHANGED: &str = "#epoch = :epoch AND #gen = :gen";
+/// The condition of the head that a recovery makes: its own seal is there.
+pub const IF_SEALED: &str = "#state = :state";
 /// The condition of a head's removal: it belongs to the folder that was removed.
 pub const IF_HOME: &str = "#home = :home";
 /// The condition to take django-sqlite-efs's lock for good: it is free, has expired, or is Seawall's already.

@@ -4,7 +4,7 @@ use seawall::Result;
 use seawall::Version;
 use seawall::format::frame::{self, Kind};
 use seawall::format::head::Head;
-use seawall::format::ids::{CommitId, DatabaseId};
+use seawall::format::ids::{CommitId, DatabaseId, Epoch, Token};
 use seawall::mutation::{Mutation, is};
 use seawall::ports::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use seawall::ports::storage::{File, Storage};
@@ -112,6 +112,15 @@ impl Coordinator for Mistaken {
     }
     fn successor(&self, previous: &Head) -> Result<Option<Head>, CoordinatorError> {
         self.coordinator.successor(previous)
+    }
+    fn evidence(&self) -> Result<Vec<Head>, CoordinatorError> {
+        self.coordinator.evidence()
+    }
+    fn seal(&self, token: Token, epoch: Epoch) -> Result<(), CoordinatorError> {
+        self.coordinator.seal(token, epoch)
+    }
+    fn unseal(&self, token: Token, previous: &Head, head: &Head) -> Result<bool, CoordinatorError> {
+        self.coordinator.unseal(token, previous, head)
     }
     fn trouble(&self) -> Option<String> {
         self.coordinator.trouble()

@@ -450,6 +450,19 @@ impl FsOrder for SimStorage {
         })
     }
 
+    // No simulated process recovers a database yet.
+    fn retired(&self) -> io::Result<Vec<String>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn retire(&self, _token: Token) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn reinstate(&self, _token: Token, _records: &[(Version, String)]) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         self.counters.count(Operation::Coordinator);
         let process = self.world.my_process();

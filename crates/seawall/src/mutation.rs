@@ -81,6 +81,9 @@ mutations! {
     BaseShared "29" "A checkpoint takes another one's base of that name for its own."
     CollectsWithoutSecondLook "46" "Garbage collection deletes what was dead the first time, without a second look."
     BaseNotDurable "47" "A base gets its name before it is durable."
+    RecoversLongestChain "19" "Recovery takes the longest chain."
+    RecoversWithoutSeal "20a" "Recovery does not seal the head first."
+    RecoversWithoutFrame "20b" "Recovery commits no frame of its own."
     NoMarkAfterFailedSwap "44" "A commit whose swap was refused, or was certainly not carried out, gets no refused mark."
 }
 
@@ -88,8 +91,6 @@ mutations! {
 #[cfg(feature = "mutations")]
 pub const WAITING: &[(&str, &str, &str)] = &[
     ("7", "A fence does not name the predecessor.", "fence"),
-    ("19", "Recovery takes the longest chain.", "recover"),
-    ("20", "Recovery does not seal the head first, or commits no frame of its own.", "recover"),
     ("21", "After the mark of a refused commit the head is not looked at again.", "recover"),
     ("27", "A slot is written after COMMIT returned, or written over without being read.", "scheme N"),
     (

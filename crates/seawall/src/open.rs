@@ -3,6 +3,7 @@
 mod adopt;
 mod export;
 mod list;
+pub(crate) mod recover;
 mod remove;
 mod status;
 

@@ -3,10 +3,11 @@
 pub(crate) mod background;
 pub(crate) mod checkpoint;
 pub(crate) mod collect;
-mod copy;
-mod listing;
+pub(crate) mod copy;
+pub(crate) mod listing;
 pub(crate) mod pins;
 pub(crate) mod policy;
+pub(crate) mod scan;
 
 use crate::error::{Error, Result};
 use crate::format::head::{Head, Upkeep};
@@ -49,7 +50,7 @@ impl Committer {
 }
 
 /// A small file's text, if it is there.
-fn text_of(storage: &dyn Storage, file: File, length: usize) -> Result<Option<String>> {
+pub(crate) fn text_of(storage: &dyn Storage, file: File, length: usize) -> Result<Option<String>> {
     match storage.read(Span { file, at: 0, length }) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

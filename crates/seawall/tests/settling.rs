@@ -6,7 +6,7 @@ use common::faulty::{Call, Clock, EIO, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, marks, newest, page_size, write_plain};
 use seawall::format::frame::{self, Kind};
 use seawall::format::head::Head;
-use seawall::format::ids::DatabaseId;
+use seawall::format::ids::{DatabaseId, Epoch, Token};
 use seawall::format::mark::Fate;
 use seawall::ports::coordinator::fs::FsCoordinator;
 use seawall::ports::coordinator::{
@@ -104,6 +104,15 @@ impl Coordinator for NewestOnly {
     }
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {
         self.0.release(lease)
+    }
+    fn evidence(&self) -> Result<Vec<Head>, CoordinatorError> {
+        self.0.evidence()
+    }
+    fn seal(&self, token: Token, epoch: Epoch) -> Result<(), CoordinatorError> {
+        self.0.seal(token, epoch)
+    }
+    fn unseal(&self, token: Token, previous: &Head, head: &Head) -> Result<bool, CoordinatorError> {
+        self.0.unseal(token, previous, head)
     }
     fn lease_survives_swap(&self) -> bool {
         true

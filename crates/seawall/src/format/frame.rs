@@ -87,6 +87,14 @@ pub fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) -> Digest {
     digest
 }
 
+/// The length on disk of the frame that `bytes` begin with, as far as its header tells; `None` if no frame begins there.
+pub(crate) fn claimed_length(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.get(..HEADER).filter(|head| head[..4] == MAGIC)?;
+    let payload = u32::from_le_bytes(head[8..12].try_into().expect("four bytes")) as usize;
+    let kind = Kind::from_byte(head[4])?;
+    (payload <= MAX_PAYLOAD && head[..16] == header(kind, payload)).then(|| length_of(payload))
+}
+
 /// The frame at the beginning of `bytes`. A torn or damaged one is an error, whatever of it is there.
 pub fn parse(bytes: &[u8]) -> Result<Frame<'_>, Malformed> {
     let head = bytes.get(..HEADER).ok_or(Malformed("a frame is cut off"))?;

@@ -17,6 +17,7 @@ mod order;
 pub mod os;
 pub(crate) mod prepare;
 pub(crate) mod remains;
+mod retired;
 pub mod rights;
 pub(crate) mod safely;
 pub mod trials;
@@ -69,6 +70,8 @@ pub enum File {
     Collected,
     /// The head of a version, written when it was the newest: how long ago that was, the file's own time says.
     Milestone(Epoch, Version),
+    /// The records of `commits/` that a recovery took away.
+    Records(Token),
     /// A head whose version is kept although it is older than history.
     Pin(PinName),
 }
@@ -92,6 +95,7 @@ impl fmt::Display for File {
             File::Policy => f.write_str("NAME-seawall/policy"),
             File::Collected => f.write_str("NAME-seawall/collected"),
             File::Milestone(epoch, version) => write!(f, "NAME-seawall/milestone.{}-{}", epoch.0, version.0),
+            File::Records(token) => write!(f, "NAME-seawall/records.{token}"),
             File::Pin(name) => write!(f, "NAME-seawall/pin.{name}"),
         }
     }
@@ -143,6 +147,7 @@ impl File {
                 match kind {
                     "id" => rest.parse().ok().map(File::IdDraft),
                     "pin" => rest.parse().ok().map(File::Pin),
+                    "records" => rest.parse().ok().map(File::Records),
                     "name" => rest.strip_suffix(".draft")?.parse().ok().map(File::NameDraft),
                     "milestone" => {
                         let (epoch, version) = rest.split_once('-')?;
@@ -354,7 +359,15 @@ mod tests {
         let pin = "before.the-release".parse().unwrap();
         let files = [File::Name, File::Folder, File::Id, File::IdDraft(DatabaseId([3; 16])), File::Segment(segment)];
         let more = [File::Base(base), File::BaseDraft(base, token), File::Sums(base), File::SumsDraft(base, token)];
-        let rest = [File::NameDraft(token), File::High, File::Lease, File::Policy, File::Collected, File::Pin(pin)];
+        let rest = [
+            File::NameDraft(token),
+            File::High,
+            File::Lease,
+            File::Policy,
+            File::Collected,
+            File::Pin(pin),
+            File::Records(token),
+        ];
         for file in files.into_iter().chain(more).chain(rest).chain([File::Milestone(Epoch(0), Version(7))]) {
             assert_eq!(file.to_string().parse(), Ok(file));
         }

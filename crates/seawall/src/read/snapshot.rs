@@ -154,6 +154,21 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// A snapshot whose page map was made from the pages of single commits.
+    pub(crate) fn rebuilt(
+        head: Head,
+        page_size: PageSize,
+        page_count: u32,
+        map: PageMap,
+        trail: Trail,
+        time: u64,
+        sent: Moment,
+    ) -> Snapshot {
+        Snapshot { head, page_size: Some(page_size), page_count, map, trail, time, shown: Mutex::new(sent) }
+    }
+}
+
 /// Whether the frame is the one that the head names, and both fit the base: asserted before writing and after reading.
 /// (Invariants 1, 7.)
 fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {

@@ -18,10 +18,11 @@ use super::checkpoint::pin_of;
 use super::listing::{list, time_of};
 use super::pins::{Pinned, pins};
 use super::policy::policy;
+use super::scan::frames;
 use super::text_of;
 use crate::error::{Error, Result};
 use crate::format::commit_frame::CommitFrame;
-use crate::format::frame::{self, Kind, UNIT};
+use crate::format::frame::{Frame, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::{BaseRef, Floor, Upkeep};
 use crate::format::ids::{BaseName, SegmentName, Version};
@@ -30,7 +31,7 @@ use crate::format::mark::Mark;
 use crate::format::policy::SHORTEST_HISTORY;
 use crate::mutation::mistake;
 use crate::options::Freshness;
-use crate::ports::storage::{File, Listed, Span};
+use crate::ports::storage::{File, Listed};
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
 use crate::write::committer::Committer;
@@ -423,31 +424,11 @@ impl Committer {
 /// The newest version of which the bytes of `segment` from `begin` to `end` have a whole frame.
 fn last_version(pages: &Pages, segment: File, begin: u64, end: u64) -> Result<Option<Version>> {
     let mut newest = None;
-    let mut at = begin;
-    // In pieces, each of which begins where the last one's whole frames ended.
-    while at < end {
-        let length = (end - at).min((frame::MAX_PAYLOAD + (1 << 20)) as u64) as usize;
-        let bytes = pages.storage.read(Span { file: segment, at, length });
-        let bytes = bytes.map_err(|error| Error::io(format!("reading {segment}"), error))?;
-        if bytes.is_empty() {
-            break;
-        }
-        let mut done = 0;
-        while done < bytes.len() {
-            match frame::parse(&bytes[done..]) {
-                Ok(parsed) => {
-                    newest = newest.max(version_of(pages, &parsed));
-                    done += parsed.length;
-                }
-                Err(_) => done += UNIT as usize,
-            }
-        }
-        at += bytes.len() as u64;
-    }
+    frames(&*pages.storage, segment, (begin, end), &mut |_, parsed| newest = newest.max(version_of(pages, parsed)))?;
     Ok(newest)
 }
 
-fn version_of(pages: &Pages, parsed: &frame::Frame<'_>) -> Option<Version> {
+fn version_of(pages: &Pages, parsed: &Frame<'_>) -> Option<Version> {
     match parsed.kind {
         Kind::Pages => group::decode(parsed.payload).ok().map(|group| group.owner.version),
         Kind::Commit => CommitFrame::decode(parsed.payload, &pages.segments).ok().map(|commit| commit.version),

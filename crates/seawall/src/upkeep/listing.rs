@@ -5,13 +5,13 @@ use crate::ports::storage::{File, Listed, Storage};
 use std::collections::{BTreeSet, HashSet};
 
 /// What two listings of a folder showed: one can miss a file that is there.
-pub(super) struct Listing {
-    pub(super) files: Vec<File>,
+pub(crate) struct Listing {
+    pub(crate) files: Vec<File>,
     /// Names that are not Seawall's.
-    pub(super) others: BTreeSet<String>,
+    pub(crate) others: BTreeSet<String>,
 }
 
-pub(super) fn list(storage: &dyn Storage, listed: Listed) -> Result<Listing> {
+pub(crate) fn list(storage: &dyn Storage, listed: Listed) -> Result<Listing> {
     let failed = |error| Error::io(format!("listing {}", listed.name().unwrap_or("NAME-seawall")), error);
     let (mut files, others) = storage.list(listed).map_err(failed)?;
     let (again, more) = storage.list(listed).map_err(failed)?;
@@ -21,7 +21,7 @@ pub(super) fn list(storage: &dyn Storage, listed: Listed) -> Result<Listing> {
 }
 
 /// When a file was written last, in nanoseconds of the file server's clock; `None` if it is not there.
-pub(super) fn time_of(storage: &dyn Storage, file: File) -> Result<Option<i128>> {
+pub(crate) fn time_of(storage: &dyn Storage, file: File) -> Result<Option<i128>> {
     let stamp = storage.stamp(file).map_err(|error| Error::io(format!("looking at {file}"), error))?;
     Ok(stamp.map(|stamp| stamp.changed))
 }

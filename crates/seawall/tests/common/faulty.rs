@@ -40,6 +40,8 @@ pub enum Call {
     List,
     Remove,
     Unname,
+    Retire,
+    Reinstate,
 }
 
 /// How a call fails: with this error number, after it took effect or before (`Torn`: after it appended only the first
@@ -404,6 +406,15 @@ impl FsOrder for Faulty {
             *server.changed.lock().unwrap() = QUIESCED;
             Ok(())
         })
+    }
+    fn retired(&self) -> io::Result<Vec<String>> {
+        self.inner.retired()
+    }
+    fn retire(&self, token: ids::Token) -> io::Result<()> {
+        self.call(Call::Retire, || self.inner.retire(token))
+    }
+    fn reinstate(&self, token: ids::Token, records: &[(Version, String)]) -> io::Result<bool> {
+        self.call(Call::Reinstate, || self.inner.reinstate(token, records))
     }
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         self.call(Call::Lock, || self.inner.try_lock(lock))

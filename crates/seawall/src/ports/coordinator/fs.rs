@@ -8,6 +8,7 @@ mod names;
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::format::head::{Head, MAX_TEXT};
+use crate::format::ids::{Epoch, Token};
 use crate::mutation::mistake;
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{File, FsOrder, Lock, Span};
@@ -215,6 +216,26 @@ impl Coordinator for FsCoordinator {
         self.names.successor(previous).map_err(LookFailed::before_anything_was_sent)
     }
 
+    fn evidence(&self) -> Result<Vec<Head>, CoordinatorError> {
+        let records = self.storage.retired().map_err(retiring)?;
+        Ok(records.iter().filter_map(|record| record.parse().ok()).collect())
+    }
+
+    /// A name may be on its way into the folder, and nothing can stop it. Therefore the folder itself goes: nothing can be named in a folder
+    /// that was removed.
+    fn seal(&self, token: Token, _epoch: Epoch) -> Result<(), CoordinatorError> {
+        self.storage.retire(token).map_err(retiring)
+    }
+
+    /// The predecessor has its name as well: a reader that lists the folder wants to see two neighbours.
+    fn unseal(&self, token: Token, previous: &Head, head: &Head) -> Result<bool, CoordinatorError> {
+        let records = [previous, head].map(|head| (head.version, record_of(head)));
+        self.storage.reinstate(token, &records).map_err(|error| match retiring(error) {
+            CoordinatorError::Unreachable(why) => CoordinatorError::Unclear(why),
+            error => error,
+        })
+    }
+
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {
         self.storage.unlock(Lock::Lease(lease.slot)).map_err(asking)
     }
@@ -270,6 +291,18 @@ fn writing(error: io::Error) -> CoordinatorError {
         }
         io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
         _ => unclear(error),
+    }
+}
+
+/// A failure of moving the names away, or back. Whatever was done of it is done again by the next recovery.
+fn retiring(error: io::Error) -> CoordinatorError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CoordinatorError::Full(error.to_string()),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            CoordinatorError::Permission(format!("commits/: {error}"))
+        }
+        _ if is_unusable(&error) => CoordinatorError::Unusable(error.to_string()),
+        _ => CoordinatorError::Unreachable(error.to_string()),
     }
 }
 

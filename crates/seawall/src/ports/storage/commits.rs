@@ -14,7 +14,7 @@ use super::os::OsStorage;
 use super::safely::Folder;
 use super::{FsOrder, Lock, Look, QUIESCED, Record, Stamp};
 use crate::format::head::MAX_TEXT;
-use crate::format::ids::{Version, parse_number};
+use crate::format::ids::{Token, Version, parse_number};
 use crate::ports::counters::Operation;
 use crate::ports::process::Process;
 use rustix::fs::{
@@ -59,6 +59,11 @@ impl Commits {
             network,
             watch: watches.then(|| (Process::this(), Mutex::default())),
         }
+    }
+
+    /// Whether the folder was removed while it is open here.
+    pub(super) fn is_removed(&self) -> bool {
+        is_removed(self.folder.as_fd())
     }
 
     pub(super) fn look(&self, known: Version) -> io::Result<Look> {
@@ -322,6 +327,21 @@ impl FsOrder for OsStorage {
             self.counters.count(Operation::Metadata);
             commits.quiesce()
         })
+    }
+
+    fn retired(&self) -> io::Result<Vec<String>> {
+        self.counters.count(Operation::Metadata);
+        self.retired_records()
+    }
+
+    fn retire(&self, token: Token) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        self.retire_commits(token)
+    }
+
+    fn reinstate(&self, token: Token, records: &[(Version, String)]) -> io::Result<bool> {
+        self.counters.count(Operation::Coordinator);
+        self.reinstate_commits(token, records)
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {

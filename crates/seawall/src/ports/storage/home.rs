@@ -135,6 +135,11 @@ impl OsStorage {
         Ok(home.commits.insert(Arc::new(Commits::open(folder, self.network, watches))).clone())
     }
 
+    /// `commits/` was taken away, or made again: it is opened by its name the next time.
+    pub(super) fn forget_commits(&self) {
+        lock(&self.home).commits = None;
+    }
+
     /// Asks `commits/`. If the server has lost the open folder, this opens it by its path and asks again. No
     /// publication is made this way, because the writer must first look whether the lost one took place.
     pub(super) fn ask<T>(&self, ask: impl Fn(&Commits) -> io::Result<T>) -> io::Result<T> {
@@ -148,6 +153,16 @@ impl OsStorage {
                 }
                 drop(home);
                 ask(&*self.commits()?)
+            }
+            // A recovery took the folder away, and may have made another one.
+            Err(error) if commits.is_removed() => {
+                let mut home = lock(&self.home);
+                if home.commits.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &commits)) {
+                    home.commits = None;
+                }
+                drop(home);
+                let Ok(commits) = self.commits() else { return Err(error) };
+                ask(&commits)
             }
             answer => answer,
         }

@@ -1,6 +1,7 @@
 //! Removes a database's folder: what is Seawall's, by its name, and nothing else. Follows no link.
 
 use super::Listed;
+use super::retired::is_retired;
 use super::rights::explain_removal;
 use super::safely::{Folder, Use, name_of, type_of};
 use crate::format::ids::{CommitId, parse_number};
@@ -36,11 +37,11 @@ pub(crate) fn may_clear(parent: &Folder, folder: &OsStr) -> io::Result<()> {
     let Some(opened) = open(parent, folder)? else { return Ok(()) };
     for name in names(&opened)? {
         let (name, text) = (name_of(name.to_bytes()), name.to_str().unwrap_or_default());
-        if !is_ours(text) && !is_trial(text) {
+        if !is_ours(text) && !is_trial(text) && !is_retired(text) {
             continue;
         }
         may_remove(&opened, name)?;
-        if FOLDERS.contains(&text) && is_folder(&opened, name)? {
+        if is_listed(text) && is_folder(&opened, name)? {
             let Some(inside) = open(&opened, name)? else { continue };
             let names = names(&inside)?;
             let ours = names.iter().filter(|name| is_ours_in(text, name.to_str().unwrap_or_default()));
@@ -64,7 +65,7 @@ pub(crate) fn clear(parent: &Folder, folder: &OsStr, what: Clear) -> io::Result<
     for name in names(&opened)? {
         let (name, text) = (name_of(name.to_bytes()), name.to_str().unwrap_or_default());
         let is_folder = is_folder(&opened, name)?;
-        if FOLDERS.contains(&text) && is_folder {
+        if is_listed(text) && is_folder {
             left.extend(clear_inside(&opened, text)?);
         } else if is_trial(text) && is_folder {
             if what == Clear::Removing && !remove_trial(&opened, name)? {
@@ -138,6 +139,11 @@ pub(crate) fn remove_folder(parent: &Folder, folder: &OsStr) -> io::Result<()> {
     gone_or_filled(parent.remove_folder(folder)).map_err(|error| explain_removal(error, parent, folder))
 }
 
+/// Whether a folder inside the database's has such a name.
+fn is_listed(name: &str) -> bool {
+    FOLDERS.contains(&name) || is_retired(name)
+}
+
 /// Whether an adoption gives such names to the folders of its trials.
 fn is_trial(name: &str) -> bool {
     name.strip_prefix(TRIAL).is_some_and(|id| id.parse::<CommitId>().is_ok())
@@ -159,6 +165,7 @@ fn is_ours(name: &str) -> bool {
 fn is_ours_in(folder: &str, name: &str) -> bool {
     match folder {
         "commits" => parse_number::<u64>(name).is_some(),
+        retired if is_retired(retired) => parse_number::<u64>(name).is_some(),
         "segments" => Listed::Segments.file(name).is_some(),
         _ => Listed::Bases.file(name).is_some(),
     }

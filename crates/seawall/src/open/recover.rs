@@ -1,0 +1,502 @@
+//! Recovery: a head is made again from what the files prove.
+//!
+//! 1. Look, without changing anything: what the segments say, and what the coordinator knows. That is all that a dry run does.
+//! 2. *Seal* the head, in an epoch above all that were found: no request that is still on its way can take place any more.
+//! 3. Look again. The *proven tip* is the newest commit that some writer knew to be in the history. A *candidate* stands directly on it; its
+//!    writer may have acknowledged it.
+//! 4. Choose: the only candidate, or the tip. The operator chooses where there are several candidates, or two histories.
+//! 5. Check that the chosen version is *whole*: every page of it can be read. If it is not, rebuild it over an older base; or take the newest
+//!    earlier version that is whole.
+//! 6. Commit no pages over it in the new epoch, so that a second recovery cannot undo this one, and put the head that names this commit in the
+//!    place of the seal.
+//!
+//! A recovery that was cut short at any point is finished by the next one.
+
+mod judge;
+mod scan;
+mod whole;
+
+use self::judge::{Evidence, FoundCommit, Judgement};
+use self::whole::{Whole, first_head, head_of};
+use crate::error::{Error, Result};
+use crate::format::entry::Segments;
+use crate::format::group;
+use crate::format::head::{BaseRef, CommitRef, Floor, Head, State, Upkeep};
+use crate::format::high::High;
+use crate::format::identity::{self, Identity};
+use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Token, Version};
+use crate::format::ids::{PageNo, PageSize};
+use crate::format::keep::{MAX_LENGTH, Milestone};
+use crate::mutation::mistake;
+use crate::open::list::forget;
+use crate::open::{beside, storage_of};
+use crate::options::Options;
+use crate::ports::coordinator::Coordinator;
+use crate::ports::coordinator::kinds::coordinator_of;
+use crate::ports::storage::{File, Listed, Span, Storage};
+use crate::read::pages::Pages;
+use crate::read::snapshot::Snapshot;
+use crate::upkeep::listing::list;
+use crate::upkeep::text_of;
+use crate::write::encode::{Change, CommitEncoder, Draft};
+use crate::write::segment::SegmentWriter;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How to recover.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// The coordinator's URL, where `id` is gone, or where it is to be reached in another way.
+    pub coordinator: Option<String>,
+    /// The commit to recover to, where the operator has to choose.
+    pub choose: Option<CommitId>,
+    /// Whether this folder is to be the database's home though it is a copy: the folder that it was copied from is gone for good.
+    pub take_over_home: bool,
+    /// Only says what would be done.
+    pub dry_run: bool,
+}
+
+/// A version that a recovery found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundVersion {
+    /// Its number.
+    pub version: u64,
+    /// Its commit's id.
+    pub commit: CommitId,
+    /// Its time, in milliseconds since 1970.
+    pub time: u64,
+    /// How many pages it changed.
+    pub pages: u64,
+}
+
+/// What a recovery found, and did or would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The database.
+    pub database: DatabaseId,
+    /// What the coordinator knows: nothing, if the head is lost.
+    pub head: Option<u64>,
+    /// The newest version that is proven.
+    pub proven: u64,
+    /// The versions on it whose outcome was never learned.
+    pub candidates: Vec<FoundVersion>,
+    /// The version that is kept, with all before it.
+    pub kept: FoundVersion,
+    /// Whether the outcome of the kept one was never learned: its writer may not have acknowledged it.
+    pub never_learned: bool,
+    /// Whether it stands on an older base than before, because the newest was damaged.
+    pub rebuilt: bool,
+    /// Proven versions that cannot be kept, because something of them is missing or damaged: what, and of which.
+    pub lost: Vec<String>,
+    /// The version that the recovery itself is; none in a dry run.
+    pub version: Option<u64>,
+}
+
+/// Makes the head of the database NAME again, from its files. Stop all programs that use it first: what they send meanwhile fails, and says
+/// so, but what they read may be undone.
+pub fn recover(name: &Path, recovery: &Recovery) -> Result<Recovered> {
+    let name = beside(name)?;
+    forget(&name);
+    let storage = storage_of(&name, &Options::default())?;
+    recover_on(storage, recovery)
+}
+
+/// The same, on any storage.
+pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Recovered> {
+    let identity = identity_of(&*storage)?;
+    let segments = Segments::default();
+    let found = scan::scan(&*storage, &segments, identity.as_ref().map(|id| id.database), &mut Evidence::default())?;
+    let database = found.ok_or_else(nothing_there)?;
+    let url = recovery.coordinator.clone().or(identity.as_ref().map(|id| id.coordinator.clone()));
+    let url = url.ok_or_else(|| {
+        Error::CannotOpen(
+            "id is missing, which names the coordinator. Nothing was changed. Name it, as the programs do that use the database: \
+             --coordinator fs: or --coordinator dynamodb://TABLE?region=REGION"
+                .into(),
+        )
+    })?;
+    let coordinator = coordinator_of(&url, database, &storage)?;
+    if let Some(identity) = identity.as_ref().filter(|identity| identity.coordinator != coordinator.name()) {
+        return Err(Error::CannotOpen(format!(
+            "this database is ordered by {}, and {url} was asked for. Nothing was changed",
+            identity.coordinator
+        )));
+    }
+    let pages = Pages::new(storage.clone(), database, 1 << 20);
+    let run = Run { storage: &storage, coordinator: &*coordinator, pages: &pages, database, recovery };
+    run.run(identity.is_some())
+}
+
+fn nothing_there() -> Error {
+    Error::CannotOpen(
+        "there is no commit in NAME-seawall/segments, so there is nothing to recover. Nothing was changed. If nothing was ever committed, \
+         NAME is all that there was: move NAME-seawall aside, and open NAME again"
+            .into(),
+    )
+}
+
+/// What `id` says; none if it is not there. A damaged one is like one that is not there, for the segments say whose they are.
+fn identity_of(storage: &dyn Storage) -> Result<Option<Identity>> {
+    match storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
+        Ok(bytes) => Ok(identity::parse(bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("reading id", error)),
+    }
+}
+
+struct Run<'a> {
+    storage: &'a Arc<dyn Storage>,
+    coordinator: &'a dyn Coordinator,
+    pages: &'a Pages,
+    database: DatabaseId,
+    recovery: &'a Recovery,
+}
+
+/// A version that was chosen, and is whole.
+struct Chosen {
+    snapshot: Snapshot,
+    found: FoundVersion,
+    rebuilt: bool,
+    lost: Vec<String>,
+}
+
+impl Run<'_> {
+    fn run(&self, has_id: bool) -> Result<Recovered> {
+        let mut evidence = self.look()?;
+        let home = self.home(has_id)?;
+        self.check_home(&evidence, home)?;
+        if self.recovery.dry_run {
+            return self.decide(&evidence).map(|(recovered, _)| recovered);
+        }
+        // Nothing is sealed that cannot be recovered.
+        self.decide(&evidence)?;
+        let token = Token(random(&**self.storage)?);
+        let epoch = Epoch(evidence.highest_epoch().0 + 1);
+        mistake!(RecoversWithoutSeal, {
+            let (recovered, chosen) = self.decide(&evidence)?;
+            return self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen);
+        });
+        self.coordinator.seal(token, epoch).map_err(Error::nothing_written)?;
+        // What arrived before the seal counts as well.
+        evidence = self.look()?;
+        let epoch = evidence.highest_epoch().max(epoch);
+        let (recovered, chosen) = self.decide(&evidence)?;
+        self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen)
+    }
+
+    fn look(&self) -> Result<Evidence> {
+        let mut evidence = Evidence::default();
+        scan::scan(&**self.storage, &self.pages.segments, Some(self.database), &mut evidence)?;
+        let heads = self.coordinator.evidence().map_err(Error::nothing_written)?;
+        evidence.heads = heads.into_iter().filter(|head| head.database == self.database).collect();
+        Ok(evidence)
+    }
+
+    /// This folder's home; of an `id` that is still to be made, once it is.
+    fn home(&self, has_id: bool) -> Result<Option<u64>> {
+        if !has_id {
+            return Ok(None);
+        }
+        self.storage.home(File::Id).map_err(|error| Error::io("looking for id", error))
+    }
+
+    /// A copy must not take the database over from its original, unless the operator says that this is gone.
+    fn check_home(&self, evidence: &Evidence, home: Option<u64>) -> Result<()> {
+        let newest = evidence.heads.iter().filter(|head| head.home != 0).max_by_key(|head| head.order());
+        let theirs = newest.map(|head| head.home).or_else(|| {
+            evidence
+                .commits
+                .values()
+                .max_by_key(|found| (found.frame.epoch, found.frame.version))
+                .map(|found| found.frame.home)
+        });
+        match (home, theirs) {
+            (Some(home), Some(theirs)) if home != theirs && !self.recovery.take_over_home => {
+                Err(Error::CannotOpen(format!(
+                    "this folder is a copy: database {} lives in another one (its home is {theirs}, this is {home}). Nothing was changed. If that \
+                 one is gone for good, this can take its place: recover with --take-over-home. While both are used, they would have one head",
+                    self.database
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What follows from the evidence.
+    fn decide(&self, evidence: &Evidence) -> Result<(Recovered, Chosen)> {
+        let judgement = evidence.judge();
+        let proven = judgement.tip.map_or(0, |tip| tip.version.0);
+        let describe = |digest: &Digest| evidence.commits.get(digest).map(described);
+        let candidates: Vec<FoundVersion> = judgement.candidates.iter().filter_map(describe).collect();
+        let digest = self.choose(evidence, &judgement)?;
+        let chosen = self.whole(evidence, &judgement, digest)?;
+        let never_learned = chosen.found.version > proven;
+        let head = evidence.heads.iter().filter(|head| head.commit.place.is_some() || head.version == Version(0));
+        let recovered = Recovered {
+            database: self.database,
+            head: head.map(|head| head.version.0).max(),
+            proven,
+            candidates,
+            kept: chosen.found.clone(),
+            never_learned,
+            rebuilt: chosen.rebuilt,
+            lost: chosen.lost.clone(),
+            version: None,
+        };
+        Ok((recovered, chosen))
+    }
+
+    /// The commit that the evidence, or the operator, chooses.
+    fn choose(&self, evidence: &Evidence, judgement: &Judgement) -> Result<Digest> {
+        if let Some(id) = self.recovery.choose {
+            let chosen = evidence.commits.values().find(|found| found.commit.id == id);
+            return chosen.map(|found| found.commit.digest).ok_or_else(|| {
+                Error::CannotOpen(format!("commit {id} is in no segment of this folder. Nothing was changed"))
+            });
+        }
+        let several = |what: &str, digests: &mut dyn Iterator<Item = &Digest>| {
+            let found = digests.filter_map(|digest| evidence.commits.get(digest)).map(described);
+            let list: Vec<String> = found
+                .map(|found| {
+                    format!(
+                        "version {} by commit {} ({} pages, at {} ms)",
+                        found.version, found.commit, found.pages, found.time
+                    )
+                })
+                .collect();
+            Error::CannotOpen(format!(
+                "{what}, and nothing says which is right: {}. Nothing was changed. Look which data your application reported as saved, and \
+                 choose: --commit ID",
+                list.join("; ")
+            ))
+        };
+        let Some(tip) = judgement.tip else { return Err(nothing_there()) };
+        if !judgement.strangers.is_empty() {
+            let both = judgement.strangers.iter().map(|stranger| &stranger.digest).chain([&tip.digest]);
+            return Err(several("two histories are proven", &mut { both }));
+        }
+        match &judgement.candidates[..] {
+            [] => Ok(tip.digest),
+            [candidate] => Ok(*candidate),
+            candidates => Err(several(
+                &format!("{} commits stand on version {}", candidates.len(), tip.version.0),
+                &mut candidates.iter(),
+            )),
+        }
+    }
+
+    /// The chosen version, or the newest before it that is whole.
+    fn whole(&self, evidence: &Evidence, judgement: &Judgement, digest: Digest) -> Result<Chosen> {
+        let mut whole = Whole::new(self.pages);
+        let mut lost = Vec::new();
+        let mut at = Some(digest);
+        let mut tried = BTreeSet::new();
+        while let Some(digest) = at {
+            tried.insert(digest);
+            match evidence.commits.get(&digest) {
+                Some(found) => {
+                    let why = match self.try_version(&mut whole, evidence, found) {
+                        Ok((snapshot, rebuilt)) => {
+                            return Ok(Chosen { snapshot, found: described(found), rebuilt, lost });
+                        }
+                        Err(why) => why,
+                    };
+                    lost.push(format!("version {} ({} ms): {why}", found.frame.version.0, found.frame.time));
+                    let before = Version(found.frame.version.0 - 1);
+                    at = Some(found.frame.previous.digest)
+                        .filter(|digest| evidence.commits.contains_key(digest))
+                        .or_else(|| evidence.named_by(&found.frame, before, &self.pages.segments));
+                    if found.frame.version == Version(1) {
+                        break;
+                    }
+                }
+                None => at = None,
+            }
+            if at.is_none() {
+                // The chain is broken here: whatever is proven below goes on.
+                let below = judgement.tip.into_iter().flat_map(|_| evidence.proven.iter().rev());
+                let below = below
+                    .filter(|proven| !tried.contains(&proven.digest) && evidence.commits.contains_key(&proven.digest));
+                let mut below = below.filter(|proven| judgement.tip.is_some_and(|tip| proven.version < tip.version));
+                if let Some(proven) = below.next() {
+                    if lost.is_empty() {
+                        lost.push(format!(
+                            "the commit frame of version {} is missing",
+                            judgement.tip.map_or(0, |tip| tip.version.0)
+                        ));
+                    }
+                    at = Some(proven.digest);
+                }
+            }
+        }
+        if let Some(chosen) = self.version_0(evidence, &mut whole, &mut lost) {
+            return Ok(chosen);
+        }
+        Err(Error::corrupt("every version that was found", lost.join("; ")))
+    }
+
+    fn try_version(
+        &self,
+        whole: &mut Whole<'_>,
+        evidence: &Evidence,
+        found: &FoundCommit,
+    ) -> std::result::Result<(Snapshot, bool), String> {
+        let now = self.storage.now();
+        let why = match whole.check(head_of(found), now) {
+            Ok(snapshot) => return Ok((snapshot, false)),
+            Err(why) => why,
+        };
+        // Older bases, the newest first, and last none at all.
+        let mut bases: Vec<Option<BaseRef>> = Vec::new();
+        for commit in evidence.chain(found.commit.digest) {
+            if commit.frame.base != found.frame.base && !bases.contains(&commit.frame.base) {
+                bases.push(commit.frame.base);
+            }
+        }
+        bases
+            .into_iter()
+            .find_map(|base| whole.rebuild(evidence, found, base, now)?.ok())
+            .map(|snapshot| (snapshot, true))
+            .ok_or(why)
+    }
+
+    /// Version 0, if it is the proven tip and the frame of version 1 tells what it was.
+    fn version_0(&self, evidence: &Evidence, whole: &mut Whole<'_>, lost: &mut Vec<String>) -> Option<Chosen> {
+        let first = evidence.commits.values().find(|found| found.frame.version == Version(1))?;
+        let head = first_head(self.database, first.frame.previous, first.frame.base, first.frame.home);
+        let snapshot = whole.check(head, self.storage.now()).ok()?;
+        let commit = first.frame.previous.id;
+        let found = FoundVersion { version: 0, commit, time: 0, pages: u64::from(snapshot.page_count()) };
+        Some(Chosen { snapshot, found, rebuilt: false, lost: std::mem::take(lost) })
+    }
+
+    /// Steps 6 and on.
+    #[allow(clippy::too_many_arguments)]
+    fn conclude(
+        &self,
+        token: Token,
+        epoch: Epoch,
+        home: Option<u64>,
+        has_id: bool,
+        evidence: &Evidence,
+        recovered: Recovered,
+        chosen: Chosen,
+    ) -> Result<Recovered> {
+        let storage = &**self.storage;
+        let home = match home {
+            Some(home) => home,
+            None => self.draft_id()?,
+        };
+        let heads = evidence.heads.iter();
+        let known = heads.clone().map(|head| (head.sweep, head.generation)).chain([(chosen.snapshot.head.sweep, 0)]);
+        let (sweep, generation) = known.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
+        let version = chosen.snapshot.head.version;
+        let floor = self.floor(evidence, version)?;
+        let mut snapshot = chosen.snapshot;
+        // On `fs` the generation is the version.
+        let generation = if self.coordinator.lease_ends_with_process() { version.0 } else { generation };
+        let base = snapshot.head.base;
+        snapshot.head = Head {
+            epoch,
+            home,
+            sweep: sweep + 1,
+            generation,
+            lease_slot: 0,
+            floor,
+            base,
+            state: State::Open,
+            ..snapshot.head
+        };
+        let snapshot = Arc::new(snapshot);
+        mistake!(RecoversWithoutFrame, {
+            let head = Head { version, ..snapshot.head.clone() };
+            let done = self.coordinator.unseal(token, &head, &head).map_err(Error::nothing_written)?;
+            return Ok(Recovered { version: done.then_some(version.0), ..recovered });
+        });
+        let commit = self.append(&snapshot)?;
+        let head = snapshot.head.followed_by(commit, generation, 0);
+        if !self.coordinator.unseal(token, &snapshot.head, &head).map_err(Error::nothing_written)? {
+            return Err(Error::CannotOpen(
+                "another recovery of this database began meanwhile, and this one gave way. Nothing of it counts. Look what the other one did".into(),
+            ));
+        }
+        if !has_id {
+            let linked = storage.link(File::IdDraft(self.database), File::Id);
+            linked.map_err(|error| Error::io("naming id. Recover again, which finishes this", error))?;
+            // A second name of `id` harms nobody.
+            let _ = storage.remove(File::IdDraft(self.database));
+        }
+        let noted = storage.write(File::High, 0, High::of(&head).to_string().as_bytes());
+        noted.map_err(|error| Error::io("noting the newest commit. The recovery is done", error))?;
+        Ok(Recovered { version: Some(head.version.0), ..recovered })
+    }
+
+    /// `id`, before it has its name, and the home that it will be.
+    fn draft_id(&self) -> Result<u64> {
+        let file = File::IdDraft(self.database);
+        let failed = |error| Error::io(format!("writing {file}"), error);
+        self.storage.remove(file).map_err(failed)?;
+        let identity = Identity::new(self.database, self.coordinator.name());
+        self.storage
+            .create(file)
+            .and_then(|mut draft| draft.append(identity.to_string().as_bytes()))
+            .map_err(failed)?;
+        self.storage.home(file).map_err(failed)?.ok_or_else(|| Error::corrupt(file, "it vanished"))
+    }
+
+    /// The oldest version that can still be promised: the highest floor that anything knows of.
+    fn floor(&self, evidence: &Evidence, newest: Version) -> Result<Floor> {
+        let mut floor = evidence.heads.iter().map(|head| head.floor).max().unwrap_or_default();
+        for file in list(&**self.storage, Listed::Folder)?.files {
+            if let File::Milestone(..) = file
+                && let Some(text) = text_of(&**self.storage, file, MAX_LENGTH)?
+                && let Ok(milestone) = text.parse::<Milestone>()
+            {
+                floor = floor.max(milestone.head.floor);
+            }
+        }
+        if floor.version > newest { Ok(Floor { version: newest, time: 0 }) } else { Ok(floor) }
+    }
+
+    /// Appends the commit of the recovery, durably.
+    fn append(&self, snapshot: &Arc<Snapshot>) -> Result<CommitRef> {
+        let page_size = snapshot.page_size().or(PageSize::new(4096)).expect("4,096 is a page size");
+        let read = |_: PageNo| Err(Error::corrupt("a commit without pages", "a page of it was asked for"));
+        let change = Change {
+            snapshot,
+            page_size,
+            page_count: snapshot.page_count(),
+            pages: &[],
+            read: &read,
+            upkeep: Upkeep::default(),
+        };
+        let draft = Draft {
+            change: &change,
+            commit: CommitId(random(&**self.storage)?),
+            time: self.storage.now().unix_millis(),
+        };
+        let mut compressor = group::Encoder::default();
+        let mut encoder = CommitEncoder::new(&draft, &self.pages.segments, &mut compressor)?;
+        let mut segment = SegmentWriter::default();
+        let appended = segment.append(&**self.storage, snapshot.head.sweep, |frames| encoder.encode_piece(frames));
+        appended.map(|encoded| encoded.commit).map_err(|failed| failed.error)
+    }
+}
+
+fn described(found: &FoundCommit) -> FoundVersion {
+    let frame = &found.frame;
+    FoundVersion {
+        version: frame.version.0,
+        commit: found.commit.id,
+        time: frame.time,
+        pages: frame.pages.iter().map(|group| group.pages.len() as u64).sum(),
+    }
+}
+
+fn random<const N: usize>(storage: &dyn Storage) -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    storage.random(&mut bytes).map_err(|error| Error::io("asking for randomness", error))?;
+    Ok(bytes)
+}

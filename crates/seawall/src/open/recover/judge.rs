@@ -1,0 +1,269 @@
+//! What the files prove of the history, and what they do not. Pure: no I/O.
+//!
+//! - A commit is *proven* if some writer knew it to be in the history: a later commit frame says so (`settled`), or a mark (`confirmed`).
+//! - The *proven tip* is the newest proven commit of the highest epoch that anything proves.
+//! - A *candidate* stands directly on the proven tip, and no mark says that it was refused. Its swap may have taken place, and its writer may
+//!   have acknowledged it: nobody wrote anything afterwards. It is a whole group, if it shares its swap with others.
+
+use crate::format::commit_frame::CommitFrame;
+use crate::format::entry::{Entry, Segments};
+use crate::format::head::{CommitRef, Head};
+use crate::format::ids::{Digest, Epoch, Version};
+use crate::format::mark::{Fate, Mark};
+use crate::mutation::mistake;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// A commit that was found in a segment.
+#[derive(Clone, Debug)]
+pub(super) struct FoundCommit {
+    pub(super) commit: CommitRef,
+    pub(super) frame: CommitFrame,
+}
+
+/// A commit that is proven to be in the history. The greatest is the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Proven {
+    /// The epoch of what proves it.
+    pub(super) epoch: Epoch,
+    pub(super) version: Version,
+    pub(super) digest: Digest,
+}
+
+/// Everything that the files say.
+#[derive(Default)]
+pub(super) struct Evidence {
+    pub(super) commits: HashMap<Digest, FoundCommit>,
+    pub(super) proven: BTreeSet<Proven>,
+    refused: HashSet<Digest>,
+    /// The heads that the coordinator had, or that names in `commits/` have.
+    pub(super) heads: Vec<Head>,
+}
+
+/// What follows from the evidence.
+pub(super) struct Judgement {
+    /// The newest commit that is proven.
+    pub(super) tip: Option<Proven>,
+    /// The commits whose outcome was never learned, each the last of its group.
+    pub(super) candidates: Vec<Digest>,
+    /// Proven commits that are not in the chain of the tip: two histories.
+    pub(super) strangers: Vec<Proven>,
+}
+
+impl Evidence {
+    /// A commit frame was found.
+    pub(super) fn found(&mut self, commit: CommitRef, frame: CommitFrame) {
+        let (version, digest) = frame.settled;
+        self.proven.insert(Proven { epoch: frame.epoch, version, digest });
+        // What it jumps to is in the chain of what it stands on.
+        let jumps =
+            frame.jumps.iter().map(|jump| Proven { epoch: frame.epoch, version: jump.version, digest: jump.digest });
+        self.proven.extend(jumps);
+        self.commits.entry(commit.digest).or_insert(FoundCommit { commit, frame });
+    }
+
+    /// A mark was found.
+    pub(super) fn marked(&mut self, mark: &Mark) {
+        match mark.fate {
+            Fate::Confirmed => {
+                let Mark { epoch, version, digest, .. } = *mark;
+                self.proven.insert(Proven { epoch, version, digest });
+            }
+            Fate::Refused => drop(self.refused.insert(mark.digest)),
+        }
+    }
+
+    /// The highest epoch of anything.
+    pub(super) fn highest_epoch(&self) -> Epoch {
+        let of_commits = self.commits.values().map(|found| found.frame.epoch);
+        of_commits.chain(self.heads.iter().map(|head| head.epoch)).max().unwrap_or_default()
+    }
+
+    pub(super) fn judge(&self) -> Judgement {
+        mistake!(RecoversLongestChain, return self.judge_by_length());
+        let tip = self.proven.last().copied();
+        let Some(tip) = tip else { return Judgement { tip: None, candidates: Vec::new(), strangers: Vec::new() } };
+        let strangers = self.proven.iter().filter(|proven| proven.epoch == tip.epoch && !self.leads_to(&tip, proven));
+        Judgement { tip: Some(tip), candidates: self.candidates_on(&tip), strangers: strangers.copied().collect() }
+    }
+
+    /// Whole groups that stand on `tip`, none of whose commits was refused.
+    fn candidates_on(&self, tip: &Proven) -> Vec<Digest> {
+        let stands_on = |found: &&FoundCommit, digest: Digest| {
+            found.frame.previous.digest == digest
+                && found.frame.epoch >= tip.epoch
+                && !self.refused.contains(&found.commit.digest)
+        };
+        let mut candidates = Vec::new();
+        for first in self.commits.values().filter(|found| stands_on(found, tip.digest)) {
+            let mut last = first;
+            while last.frame.version < first.frame.group.1 {
+                let group = first.frame.group;
+                let mut next = self.commits.values().filter(|found| stands_on(found, last.commit.digest));
+                let Some(found) = next.find(|found| found.frame.group == group) else { break };
+                last = found;
+            }
+            if last.frame.version == first.frame.group.1 {
+                candidates.push(last.commit.digest);
+            }
+        }
+        candidates.sort_unstable();
+        candidates
+    }
+
+    /// Whether `older` is in the chain of `tip`, as far as the files show that. What cannot be shown is no contradiction.
+    fn leads_to(&self, tip: &Proven, older: &Proven) -> bool {
+        let mut at = tip.digest;
+        let mut version = tip.version;
+        while version > older.version {
+            let Some(found) = self.commits.get(&at) else { return true };
+            at = found.frame.previous.digest;
+            version = Version(version.0 - 1);
+        }
+        version != older.version || at == older.digest
+    }
+
+    /// The commits from `digest` down, as far as their frames were found.
+    pub(super) fn chain(&self, digest: Digest) -> impl Iterator<Item = &FoundCommit> {
+        let first = self.commits.get(&digest);
+        std::iter::successors(first, |found| self.commits.get(&found.frame.previous.digest))
+    }
+
+    /// The newest commit before `version` whose pages the page map of `frame` names: then it is in the chain of `frame`, although the frames in
+    /// between were not found.
+    pub(super) fn named_by(&self, frame: &CommitFrame, version: Version, segments: &Segments) -> Option<Digest> {
+        let has = |found: &FoundCommit, entry: &Entry| {
+            let place = found.commit.place.expect("it was found there");
+            segments.name(entry.segment()) == place.segment
+                && found.frame.pages.iter().any(|group| group.at == entry.at())
+        };
+        let earlier = frame.recent.iter().filter(|(_, entry)| entry.version() < version);
+        let named = earlier.filter_map(|(_, entry)| {
+            let mut of_version = self.commits.values().filter(|found| found.frame.version == entry.version());
+            of_version.find(|found| has(found, entry))
+        });
+        named.max_by_key(|found| found.frame.version).map(|found| found.commit.digest)
+    }
+
+    #[cfg(feature = "mutations")]
+    fn judge_by_length(&self) -> Judgement {
+        let longest = self.commits.values().max_by_key(|found| found.frame.version);
+        let tip = longest.map(|found| Proven {
+            epoch: found.frame.epoch,
+            version: found.frame.version,
+            digest: found.commit.digest,
+        });
+        Judgement { tip, candidates: Vec::new(), strangers: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::head::Place;
+    use crate::format::ids::{CommitId, DatabaseId, PageSize, SegmentName, WriterId};
+
+    const FIRST: Digest = Digest([0; 32]);
+
+    fn digest(name: u8) -> Digest {
+        Digest([name; 32])
+    }
+
+    /// A commit called `name`, of `version`, over `previous`.
+    fn commit(evidence: &mut Evidence, name: u8, (epoch, version): (u64, u64), previous: Digest, group: (u64, u64)) {
+        let place = Place { segment: SegmentName { writer: WriterId([1; 8]), n: 0 }, at: 0, length: 0, lead: 0 };
+        let before = CommitRef { id: CommitId([0; 16]), digest: previous, place: Some(place) };
+        let settled =
+            if group.0 == version { (Version(version - 1), previous) } else { (Version(group.0 - 1), digest(1)) };
+        let frame = CommitFrame {
+            database: DatabaseId([1; 16]),
+            epoch: Epoch(epoch),
+            version: Version(version),
+            commit: CommitId([name; 16]),
+            page_size: PageSize::new(512).unwrap(),
+            page_count: 1,
+            previous: before,
+            previous_time: 0,
+            jumps: Vec::new(),
+            settled,
+            group: (Version(group.0), Version(group.1)),
+            time: 0,
+            base: None,
+            home: 0,
+            sweep: 0,
+            log: 0,
+            pages: Vec::new(),
+            runs_begin: Version(0),
+            runs: Vec::new(),
+            recent: Vec::new(),
+        };
+        evidence.found(CommitRef { id: frame.commit, digest: digest(name), place: Some(place) }, frame);
+    }
+
+    fn refuse(evidence: &mut Evidence, name: u8) {
+        let mark = Mark {
+            fate: Fate::Refused,
+            database: DatabaseId([1; 16]),
+            epoch: Epoch(0),
+            version: Version(1),
+            commit: CommitId([name; 16]),
+            digest: digest(name),
+        };
+        evidence.marked(&mark);
+    }
+
+    fn judged(evidence: &Evidence) -> (u64, Vec<Digest>, usize) {
+        let judgement = evidence.judge();
+        (judgement.tip.map_or(u64::MAX, |tip| tip.version.0), judgement.candidates, judgement.strangers.len())
+    }
+
+    #[test]
+    fn the_last_commit_is_a_candidate_and_everything_below_it_is_proven() {
+        let mut evidence = Evidence::default();
+        assert_eq!(judged(&evidence), (u64::MAX, vec![], 0));
+        commit(&mut evidence, 1, (0, 1), FIRST, (1, 1));
+        assert_eq!(judged(&evidence), (0, vec![digest(1)], 0));
+        commit(&mut evidence, 2, (0, 2), digest(1), (2, 2));
+        assert_eq!(judged(&evidence), (1, vec![digest(2)], 0));
+        // Two writers appended, and nothing says which swap took place.
+        commit(&mut evidence, 3, (0, 2), digest(1), (2, 2));
+        assert_eq!(judged(&evidence), (1, vec![digest(2), digest(3)], 0));
+        refuse(&mut evidence, 2);
+        assert_eq!(judged(&evidence), (1, vec![digest(3)], 0));
+    }
+
+    #[test]
+    fn a_long_chain_that_nothing_proves_does_not_win() {
+        let mut evidence = Evidence::default();
+        commit(&mut evidence, 1, (0, 1), FIRST, (1, 1));
+        // A group of two on version 1, whose swap was refused; its writer died before it could say so.
+        commit(&mut evidence, 2, (0, 2), digest(1), (2, 3));
+        commit(&mut evidence, 3, (0, 3), digest(2), (2, 3));
+        commit(&mut evidence, 4, (0, 2), digest(1), (2, 2));
+        commit(&mut evidence, 5, (0, 3), digest(4), (3, 3));
+        assert_eq!(judged(&evidence), (2, vec![digest(5)], 0));
+        // Of a group that is not whole nothing counts.
+        let mut evidence = Evidence::default();
+        commit(&mut evidence, 1, (0, 1), FIRST, (1, 1));
+        commit(&mut evidence, 2, (0, 2), digest(1), (2, 3));
+        assert_eq!(judged(&evidence), (1, vec![], 0));
+    }
+
+    #[test]
+    fn a_recovery_cannot_be_undone_by_another_and_two_histories_are_noticed() {
+        let mut evidence = Evidence::default();
+        for name in 1..=9 {
+            let before = if name == 1 { FIRST } else { digest(name - 1) };
+            commit(&mut evidence, name, (0, name.into()), before, (name.into(), name.into()));
+        }
+        // Recovered at 5, in a new epoch: what was after that in the old one is out.
+        commit(&mut evidence, 20, (1, 6), digest(5), (6, 6));
+        assert_eq!(judged(&evidence), (5, vec![digest(20)], 0));
+        commit(&mut evidence, 21, (1, 7), digest(20), (7, 7));
+        assert_eq!(judged(&evidence), (6, vec![digest(21)], 0));
+        // A power loss took a name that was not durable, after another process had built on it.
+        commit(&mut evidence, 30, (1, 7), digest(20), (7, 7));
+        commit(&mut evidence, 31, (1, 8), digest(30), (8, 8));
+        commit(&mut evidence, 32, (1, 8), digest(21), (8, 8));
+        assert_eq!(judged(&evidence).2, 1);
+    }
+}

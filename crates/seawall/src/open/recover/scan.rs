@@ -1,0 +1,63 @@
+//! What the segments of a folder say, whoever wrote them.
+
+use super::judge::Evidence;
+use crate::error::{Error, Result};
+use crate::format::commit_frame::CommitFrame;
+use crate::format::entry::Segments;
+use crate::format::frame::{Kind, UNIT};
+use crate::format::head::{CommitRef, Place};
+use crate::format::ids::DatabaseId;
+use crate::format::mark::Mark;
+use crate::ports::storage::{File, Listed, Storage};
+use crate::upkeep::listing::list;
+use crate::upkeep::scan::frames;
+use std::collections::BTreeMap;
+
+/// Reads all segments. `database` is the one whose frames count; where it is not known, the answer says which it is.
+pub(super) fn scan(
+    storage: &dyn Storage,
+    segments: &Segments,
+    database: Option<DatabaseId>,
+    evidence: &mut Evidence,
+) -> Result<Option<DatabaseId>> {
+    let mut commits: BTreeMap<DatabaseId, Vec<(CommitRef, CommitFrame)>> = BTreeMap::new();
+    let mut marks: Vec<Mark> = Vec::new();
+    for file in list(storage, Listed::Segments)?.files {
+        let File::Segment(segment) = file else { continue };
+        let stamp = storage.stamp(file).map_err(|error| Error::io(format!("looking at {file}"), error))?;
+        let end = stamp.map_or(0, |stamp| stamp.size);
+        // Where the append of the frame that comes next begins: behind the last frame that ends one.
+        let mut append = 0;
+        frames(storage, file, (0, end), &mut |at, frame| match frame.kind {
+            Kind::Pages | Kind::Index => {}
+            Kind::Mark => {
+                append = at + frame.length as u64;
+                marks.extend(Mark::decode(frame.payload));
+            }
+            Kind::Commit => {
+                let lead = u32::try_from(at - append).unwrap_or(u32::MAX - frame.length as u32);
+                append = at + frame.length as u64;
+                let Ok(units) = u32::try_from(at / UNIT) else { return };
+                let Ok(commit) = CommitFrame::decode(frame.payload, segments) else { return };
+                let place = Place { segment, at: units, length: frame.length as u32, lead };
+                let reference = CommitRef { id: commit.commit, digest: frame.digest, place: Some(place) };
+                commits.entry(commit.database).or_default().push((reference, commit));
+            }
+        })?;
+    }
+    let database = match (database, commits.len()) {
+        (Some(database), _) => database,
+        (None, 0) => return Ok(None),
+        (None, 1) => *commits.keys().next().expect("there is one"),
+        (None, several) => {
+            return Err(Error::CannotOpen(format!(
+                "id is missing, and the segments are of {several} databases. Nothing was changed. Bring id back from a backup of the folder"
+            )));
+        }
+    };
+    for (reference, frame) in commits.remove(&database).unwrap_or_default() {
+        evidence.found(reference, frame);
+    }
+    marks.iter().filter(|mark| mark.database == database).for_each(|mark| evidence.marked(mark));
+    Ok(Some(database))
+}

@@ -1,0 +1,171 @@
+//! Whether a version is whole: every place that its pages need can be read. Each place is looked at once, however many versions need it.
+
+use super::judge::{Evidence, FoundCommit};
+use crate::format::commit_frame::page_checksum;
+use crate::format::entry::Entry;
+use crate::format::frame::Kind;
+use crate::format::group;
+use crate::format::head::{BaseRef, CommitRef, Floor, Head, State};
+use crate::format::ids::{BaseName, DatabaseId, PageNo, Version};
+use crate::format::index::Entries;
+use crate::ports::moment::Moment;
+use crate::ports::storage::{File, Span};
+use crate::read::page_map::PageMap;
+use crate::read::pages::{Pages, SUM_BYTES, frame_of};
+use crate::read::snapshot::{PageSource, Snapshot, Trail};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::result::Result;
+
+/// One read of a base is so long.
+const PIECE: usize = 1 << 20;
+
+/// What was looked at.
+pub(super) struct Whole<'a> {
+    pub(super) pages: &'a Pages,
+    bases: HashMap<BaseName, Result<HashSet<PageNo>, String>>,
+    places: HashMap<(u32, u32), Option<String>>,
+}
+
+/// The head that named a commit, as far as its frame tells.
+pub(super) fn head_of(found: &FoundCommit) -> Head {
+    let frame = &found.frame;
+    Head {
+        database: frame.database,
+        epoch: frame.epoch,
+        version: frame.version,
+        commit: found.commit,
+        base: frame.base,
+        home: frame.home,
+        generation: 0,
+        sweep: frame.sweep,
+        lease_slot: 0,
+        floor: Floor::default(),
+        state: State::Open,
+    }
+}
+
+/// The head of version 0, as far as the frame of version 1 tells.
+pub(super) fn first_head(database: DatabaseId, commit: CommitRef, base: Option<BaseRef>, home: u64) -> Head {
+    Head { commit, ..Head::first(database, commit.id, base, home) }
+}
+
+impl<'a> Whole<'a> {
+    pub(super) fn new(pages: &'a Pages) -> Whole<'a> {
+        Whole { pages, bases: HashMap::new(), places: HashMap::new() }
+    }
+
+    /// The snapshot of `head`, if it is whole; otherwise why it is not.
+    pub(super) fn check(&mut self, head: Head, now: Moment) -> Result<Snapshot, String> {
+        let snapshot = self.pages.snapshot_of(head, None, now).map_err(|error| error.to_string())?;
+        self.check_pages(&snapshot)?;
+        Ok(snapshot)
+    }
+
+    /// The same version over an older base, by the pages of every commit since. `None` if a commit in between was not found.
+    pub(super) fn rebuild(
+        &mut self,
+        evidence: &Evidence,
+        found: &FoundCommit,
+        base: Option<BaseRef>,
+        now: Moment,
+    ) -> Option<Result<Snapshot, String>> {
+        let begin = base.map_or(Version(0), |base| base.name.version);
+        let mut newest: BTreeMap<PageNo, Entry> = BTreeMap::new();
+        let mut at = found.frame.version;
+        for commit in evidence.chain(found.commit.digest).take_while(|commit| commit.frame.version > begin) {
+            let place = commit.commit.place.expect("it was found there");
+            for (page, entry) in commit.frame.own_entries(place.segment, &self.pages.segments) {
+                newest.entry(page).or_insert(entry);
+            }
+            at = commit.frame.version;
+        }
+        if at != begin.next() {
+            return None;
+        }
+        let recent: Entries = newest.into_iter().collect();
+        let mut map = PageMap::default();
+        recent.iter().for_each(|(page, entry)| map.insert(*page, *entry));
+        let frame = &found.frame;
+        let place = found.commit.place.expect("it was found there");
+        let trail = Trail {
+            runs_begin: begin,
+            runs: Vec::new(),
+            recent,
+            jumps: frame.next_jumps(),
+            log: frame.log_with(&place),
+        };
+        let head = Head { base, ..head_of(found) };
+        let snapshot = Snapshot::rebuilt(head, frame.page_size, frame.page_count, map, trail, frame.time, now);
+        Some(self.check_pages(&snapshot).map(|()| snapshot))
+    }
+
+    fn check_pages(&mut self, snapshot: &Snapshot) -> Result<(), String> {
+        let mut places = Vec::new();
+        for page in (1..=snapshot.page_count()).map(PageNo) {
+            match snapshot.source_of(page) {
+                Some(PageSource::Segment(entry)) => places.push((entry, page)),
+                Some(PageSource::Base(base)) => match self.base(base) {
+                    Ok(damaged) if damaged.contains(&page) => {
+                        return Err(format!("page {} of {} is damaged", page.0, File::Base(base.name)));
+                    }
+                    Ok(_) => {}
+                    Err(why) => return Err(why.clone()),
+                },
+                None => return Err(format!("page {} is nowhere", page.0)),
+            }
+        }
+        places.sort_unstable_by_key(|(entry, _)| (entry.segment(), entry.at()));
+        places.into_iter().try_for_each(|(entry, page)| self.check_place(entry, page))
+    }
+
+    /// The pages of a base that are damaged.
+    fn base(&mut self, base: BaseRef) -> &Result<HashSet<PageNo>, String> {
+        let pages = self.pages;
+        self.bases.entry(base.name).or_insert_with(|| damaged_pages(pages, &base))
+    }
+
+    fn check_place(&mut self, entry: Entry, page: PageNo) -> Result<(), String> {
+        let key = (entry.segment().0, entry.at());
+        if let Some(checked) = self.places.get(&key) {
+            return checked.clone().map_or(Ok(()), Err);
+        }
+        let file = File::Segment(self.pages.segments.name(entry.segment()));
+        let check = || -> Result<(), String> {
+            let span = Span { file, at: entry.offset(), length: entry.length() };
+            let bytes = self.pages.read_whole(span).map_err(|error| error.to_string())?;
+            let damaged = |why: &str| format!("{file} at byte {}: {why}", entry.offset());
+            let frame = frame_of(&bytes, Kind::Pages).map_err(|why| damaged(why.0))?;
+            let group = group::decode(frame.payload).map_err(|why| damaged(why.0))?;
+            let is_right = group.owner.database == self.pages.database && group.owner.version == entry.version();
+            if is_right && group.pages.get(usize::from(entry.slot())) == Some(&page) {
+                return Ok(());
+            }
+            Err(damaged("it holds other pages than the page map says"))
+        };
+        let checked = check();
+        self.places.insert(key, checked.clone().err());
+        checked
+    }
+}
+
+fn damaged_pages(pages: &Pages, base: &BaseRef) -> Result<HashSet<PageNo>, String> {
+    let size = base.page_size.bytes();
+    let file = File::Base(base.name);
+    let sums = Span { file: File::Sums(base.name), at: 0, length: base.page_count as usize * SUM_BYTES };
+    let sums = pages.read_whole(sums).map_err(|error| error.to_string())?;
+    let total = u64::from(base.page_count) * size as u64;
+    let mut damaged = HashSet::new();
+    let mut at = 0;
+    while at < total {
+        let length = PIECE.min((total - at) as usize);
+        let bytes = pages.read_whole(Span { file, at, length }).map_err(|error| error.to_string())?;
+        for (n, image) in bytes.chunks_exact(size).enumerate() {
+            let page = at as usize / size + n;
+            if page_checksum(image) != sums[page * SUM_BYTES..][..SUM_BYTES] {
+                damaged.insert(PageNo(page as u32 + 1));
+            }
+        }
+        at += length as u64;
+    }
+    Ok(damaged)
+}

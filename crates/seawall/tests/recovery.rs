@@ -1,0 +1,339 @@
+//! Recovery drills on the real file system: what was kept, what was lost (only what had to be), and what the operator was told.
+
+mod common;
+
+use common::faulty::{Call, EIO, Fault, Faulty};
+use common::{Folder, PlainFile, byte, commit, newest};
+use seawall::format::mark::{Fate, Mark};
+use seawall::{Access, Collecting, Database, Error, Options, PageNo, Recovered, Recovery, Result, Version, recover_on};
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn recover_with(folder: &Folder, recovery: &Recovery) -> Result<Recovered> {
+    let storage = seawall::ports::storage::os::OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap();
+    recover_on(Arc::new(storage), recovery)
+}
+
+fn recover(folder: &Folder) -> Recovered {
+    recover_with(folder, &Recovery::default()).unwrap()
+}
+
+/// Versions 1 to `versions`, in one segment: page 2 has the number of the version.
+fn history(folder: &Folder, versions: u8) -> Arc<Database> {
+    let database = folder.machine();
+    (1..=versions).for_each(|version| drop(commit(&database, &[(1, 7), (2, version)]).unwrap()));
+    database
+}
+
+fn lose_head(folder: &Folder) {
+    fs::remove_dir_all(folder.inside("commits")).unwrap();
+}
+
+/// What a newcomer reads in page 2, and at which version.
+fn read(folder: &Folder) -> (u64, u8) {
+    let database = folder.machine();
+    let snapshot = newest(&database);
+    (snapshot.version().0, byte(&database, &snapshot, 2))
+}
+
+/// Every file of the folder, with its content, and every link.
+fn tree(folder: &Folder) -> Vec<(String, String)> {
+    fn below(path: &Path, found: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.display().to_string();
+            match fs::read_link(&path) {
+                Ok(target) => found.push((name, target.display().to_string())),
+                Err(_) if path.is_dir() => below(&path, found),
+                Err(_) => found.push((name, format!("{:?}", fs::read(&path).unwrap()))),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    below(folder.name().parent().unwrap(), &mut found);
+    found.sort();
+    found
+}
+
+#[test]
+fn a_lost_head_is_made_again_and_nothing_acknowledged_is_lost() {
+    let folder = Folder::new();
+    let sleeper = history(&folder, 9);
+    lose_head(&folder);
+    assert!(folder.try_machine().err().unwrap().to_string().contains("recover"));
+    let before = tree(&folder);
+    let would = recover_with(&folder, &Recovery { dry_run: true, ..Recovery::default() }).unwrap();
+    assert_eq!(tree(&folder), before, "a dry run changes nothing");
+    let recovered = recover(&folder);
+    assert_eq!(Recovered { version: Some(10), ..would }, recovered);
+    assert_eq!((recovered.head, recovered.proven, recovered.kept.version), (None, 8, 9));
+    assert!(recovered.never_learned && !recovered.rebuilt && recovered.lost.is_empty());
+    assert_eq!(read(&folder), (10, 9));
+    // What slept through it may learn of it by a refusal, and goes on where the recovery ended.
+    commit(&sleeper, &[(2, 100)]).or_else(|_| commit(&sleeper, &[(2, 100)])).unwrap();
+    assert_eq!(read(&folder), (11, 100));
+    // A second recovery cannot undo the first.
+    lose_head(&folder);
+    assert_eq!(recover(&folder).kept.version, 11);
+    assert_eq!(read(&folder), (12, 100));
+}
+
+#[test]
+fn a_confirmed_version_is_proven_and_a_refused_one_does_not_come_back() {
+    let folder = Folder::new();
+    let a = history(&folder, 3);
+    std::thread::sleep(Duration::from_millis(1500));
+    let confirmed = common::marks(&folder, Fate::Confirmed);
+    assert_eq!(confirmed.last().map(|mark| mark.version), Some(Version(3)), "the background has noted it");
+    // Another process appends version 4, and its publication certainly does not take place.
+    let (storage, b) = faulty(&folder);
+    storage.fail(Call::Publish, Fault::Before(common::faulty::ENOSPC), 1);
+    commit(&b, &[(2, 66)]).unwrap_err();
+    let refused: Vec<Mark> = common::marks(&folder, Fate::Refused);
+    assert_eq!(refused.len(), 1);
+    lose_head(&folder);
+    let recovered = recover(&folder);
+    assert_eq!((recovered.proven, recovered.kept.version, recovered.never_learned), (3, 3, false));
+    assert_eq!(read(&folder), (4, 3));
+    drop(a);
+}
+
+fn faulty(folder: &Folder) -> (Arc<Faulty>, Arc<Database>) {
+    let storage = Arc::new(Faulty::new(&folder.name()));
+    let options = Options { lease: Duration::from_millis(300), ..Options::default() };
+    let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &options, &PlainFile);
+    (storage, database.unwrap())
+}
+
+#[test]
+fn two_commits_on_one_version_are_the_operators_choice() {
+    let folder = Folder::new();
+    history(&folder, 3);
+    // Two appends over version 3, and no trace of what became of their swaps.
+    for byte in [41, 42] {
+        let (storage, database) = faulty(&folder);
+        storage.fail(Call::Publish, Fault::Before(EIO), 99);
+        storage.fail(Call::Look, Fault::Slow(1), 1);
+        let copy = fs::read_dir(folder.inside("commits")).unwrap().count();
+        assert!(matches!(commit(&database, &[(2, byte)]), Err(Error::OutcomeUnknown { .. })));
+        assert_eq!(fs::read_dir(folder.inside("commits")).unwrap().count(), copy);
+    }
+    lose_head(&folder);
+    let error = recover_with(&folder, &Recovery::default()).unwrap_err().to_string();
+    assert!(error.contains("2 commits stand on version 3") && error.contains("--commit ID"), "{error}");
+    let ids: Vec<&str> = error.split("commit ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+    let ids: Vec<_> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+    assert_eq!(ids.len(), 2, "{error}");
+    let recovered = recover_with(&folder, &Recovery { choose: Some(ids[1]), ..Recovery::default() }).unwrap();
+    assert_eq!((recovered.kept.commit, recovered.kept.version, recovered.candidates.len()), (ids[1], 4, 2));
+    assert!([41, 42].contains(&read(&folder).1));
+}
+
+#[test]
+fn a_torn_or_missing_segment_costs_only_what_was_in_it() {
+    let folder = Folder::new();
+    history(&folder, 9);
+    let segment = folder.segment();
+    let bytes = fs::read(&segment).unwrap();
+    fs::write(&segment, &bytes[..bytes.len() - 40]).unwrap();
+    lose_head(&folder);
+    let recovered = recover(&folder);
+    assert_eq!((recovered.kept.version, recovered.lost.len()), (8, 0), "nothing is left that proves version 9");
+    assert_eq!(read(&folder), (9, 8));
+
+    // The head is there, and the files are older: what it names is missing.
+    let folder = Folder::new();
+    history(&folder, 5);
+    let b = folder.machine();
+    commit(&b, &[(2, 6)]).unwrap();
+    commit(&folder.machine(), &[(3, 7)]).unwrap();
+    let mut segments: Vec<_> =
+        fs::read_dir(folder.inside("segments")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
+    fs::remove_file(&segments[1]).unwrap();
+    let recovered = recover(&folder);
+    assert_eq!((recovered.head, recovered.kept.version), (Some(7), 5));
+    assert!(recovered.lost[0].starts_with("version 7"), "{:?}", recovered.lost);
+    assert_eq!(read(&folder).1, 5);
+}
+
+/// A database of version 3, a base of it, and two versions more.
+fn with_base() -> (Folder, Arc<Database>) {
+    let folder = Folder::new();
+    common::write_plain(&folder.name(), 5);
+    let database = folder.machine();
+    (1..=3).for_each(|version| drop(commit(&database, &[(2, version), (4, version)]).unwrap()));
+    database.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
+    (5..=6).for_each(|version| drop(commit(&database, &[(2, version)]).unwrap()));
+    (folder, database)
+}
+
+fn newest_base(folder: &Folder, suffix: &str) -> std::path::PathBuf {
+    let bases = fs::read_dir(folder.inside("bases")).unwrap().map(|entry| entry.unwrap().path());
+    let mut bases: Vec<_> = bases.filter(|path| path.display().to_string().ends_with(suffix)).collect();
+    bases.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
+    bases.pop().unwrap()
+}
+
+#[test]
+fn a_damaged_base_is_rebuilt_from_an_older_one_and_the_log() {
+    type Damage = fn(&Folder);
+    let damages: [(&str, Damage); 3] = [
+        ("a page of the base", |folder| {
+            let file = fs::OpenOptions::new().write(true).open(newest_base(folder, ".sqlite3")).unwrap();
+            file.write_all_at(b"x", 3 * 4096 + 100).unwrap();
+        }),
+        ("the base", |folder| fs::remove_file(newest_base(folder, ".sqlite3")).unwrap()),
+        ("the sums", |folder| fs::remove_file(newest_base(folder, ".sums")).unwrap()),
+    ];
+    for (what, damage) in damages {
+        let (folder, _database) = with_base();
+        let before = read(&folder);
+        damage(&folder);
+        lose_head(&folder);
+        let recovered = recover(&folder);
+        assert!(recovered.rebuilt && recovered.lost.is_empty(), "{what}: {recovered:?}");
+        assert_eq!(recovered.kept.version, before.0, "{what}");
+        let database = folder.machine();
+        let snapshot = newest(&database);
+        let bytes: Vec<u8> = (2..=5).map(|page| byte(&database, &snapshot, page)).collect();
+        assert_eq!(bytes, [6, 3, 3, 5], "{what}");
+        // And a checkpoint makes it whole again.
+        database.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
+        let late = folder.machine();
+        assert_eq!(byte(&late, &newest(&late), 4), 3);
+    }
+}
+
+#[test]
+fn where_nothing_can_be_rebuilt_the_error_says_what_is_damaged() {
+    let (folder, database) = with_base();
+    fs::write(
+        folder.inside("policy"),
+        seawall::format::policy::Policy { history: Duration::ZERO, ..Default::default() }.to_string(),
+    )
+    .unwrap();
+    database.collect(Collecting { dry_run: false, shortest_history: Duration::ZERO }).unwrap();
+    fs::remove_file(newest_base(&folder, ".sqlite3")).unwrap();
+    lose_head(&folder);
+    let before = tree(&folder);
+    let error = recover_with(&folder, &Recovery::default()).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains("bases/"), "{error}");
+    assert_eq!(tree(&folder), before, "nothing was sealed that cannot be recovered");
+}
+
+#[test]
+fn a_lost_id_is_made_again_where_the_coordinator_is_named() {
+    let folder = Folder::new();
+    history(&folder, 4);
+    fs::remove_file(folder.inside("id")).unwrap();
+    let error = recover_with(&folder, &Recovery::default()).unwrap_err().to_string();
+    assert!(error.contains("--coordinator fs:"), "{error}");
+    let named = Recovery { coordinator: Some("fs:".into()), ..Recovery::default() };
+    let recovered = recover_with(&folder, &named).unwrap();
+    assert_eq!((recovered.head, recovered.kept.version), (Some(4), 4));
+    assert_eq!(read(&folder), (5, 4));
+}
+
+#[test]
+fn a_copy_does_not_take_the_database_over_by_itself() {
+    let folder = Folder::new();
+    history(&folder, 4);
+    let copy = Folder::new();
+    let (from, to) = (folder.name().parent().unwrap().join("."), copy.name().parent().unwrap().to_owned());
+    assert!(Command::new("cp").arg("-a").arg(from).arg(&to).status().unwrap().success());
+    let error = recover_with(&copy, &Recovery::default()).unwrap_err().to_string();
+    assert!(error.contains("this folder is a copy"), "{error}");
+    let recovered = recover_with(&copy, &Recovery { take_over_home: true, ..Recovery::default() }).unwrap();
+    assert_eq!(recovered.kept.version, 4);
+    assert_eq!((read(&copy), read(&folder)), ((5, 4), (4, 4)), "with `fs` each folder has its own head");
+}
+
+#[test]
+fn a_recovery_that_is_cut_short_anywhere_is_finished_by_the_next_one() {
+    for call in
+        [Call::Retire, Call::Reinstate, Call::Create, Call::Append, Call::Link, Call::Replace, Call::Read, Call::List]
+    {
+        for fault in [Fault::Before(EIO), Fault::After(EIO)] {
+            for passed in 0..3 {
+                let folder = Folder::new();
+                history(&folder, 6);
+                lose_head(&folder);
+                let storage = Arc::new(Faulty::new(&folder.name()));
+                storage.fail_later(call, fault, passed);
+                let first = recover_on(storage.clone(), &Recovery::default());
+                let recovered = recover(&folder);
+                let kept = if first.is_ok() { 7 } else { recovered.kept.version };
+                assert!((6..=8).contains(&kept), "{call:?} {fault:?} after {passed}: {first:?}, then {recovered:?}");
+                assert_eq!(read(&folder).1, 6, "{call:?} {fault:?} after {passed}");
+                assert!(
+                    !fs::read_dir(folder.inside(""))
+                        .unwrap()
+                        .any(|entry| { entry.unwrap().file_name().to_string_lossy().starts_with("commits.") })
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn of_two_recoveries_at_once_one_wins_and_the_other_says_so() {
+    for _ in 0..20 {
+        let folder = Folder::new();
+        history(&folder, 6);
+        lose_head(&folder);
+        let outcomes: Vec<Result<Recovered>> = std::thread::scope(|scope| {
+            let both: Vec<_> = (0..2).map(|_| scope.spawn(|| recover_with(&folder, &Recovery::default()))).collect();
+            both.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        if outcomes.iter().all(Result::is_err) {
+            recover(&folder);
+        }
+        assert_eq!(read(&folder).1, 6, "{outcomes:?}");
+        commit(&folder.machine(), &[(2, 77)]).unwrap();
+        assert_eq!(read(&folder).1, 77);
+    }
+}
+
+#[test]
+fn writers_at_work_during_a_recovery_lose_nothing_that_was_acknowledged_afterwards() {
+    for round in 0..5 {
+        let folder = Folder::new();
+        let machines = [history(&folder, 3), folder.machine()];
+        let acknowledged = std::thread::scope(|scope| {
+            let writers: Vec<_> = (machines.iter().enumerate())
+                .map(|(n, database)| {
+                    scope.spawn(move || {
+                        let mut last = 0;
+                        for value in 1..=60_u8 {
+                            if commit(database, &[(10 + n as u32, value)]).is_ok() {
+                                last = value;
+                            }
+                        }
+                        last
+                    })
+                })
+                .collect();
+            std::thread::sleep(Duration::from_millis(5 + 7 * round));
+            // It may find something that is still on its way, and then it is run again.
+            for _ in 0..50 {
+                if recover_with(&folder, &Recovery::default()).is_ok() {
+                    break;
+                }
+            }
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<u8>>()
+        });
+        let late = folder.machine();
+        let snapshot = newest(&late);
+        for (n, last) in acknowledged.into_iter().enumerate() {
+            let page = PageNo(10 + n as u32);
+            let seen = if page.0 <= snapshot.page_count() { late.read_page(&snapshot, page).unwrap()[0] } else { 0 };
+            assert!(seen >= last, "round {round}: writer {n} was told that {last} is in, and {seen} is there");
+        }
+    }
+}
