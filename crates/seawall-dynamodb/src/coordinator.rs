@@ -319,6 +319,7 @@ impl Coordinator for DynamoCoordinator {
             ("until", number(self.until(lease.length))),
             ("floor", text(next.floor)),
             ("next_sweep", number(next.sweep)),
+            ("state", text(&next.state)),
             ("one", number(1)),
         ]);
         values.extend(next.base.map(|base| ("base", text(base))));
@@ -402,12 +403,16 @@ impl Coordinator for DynamoCoordinator {
 
 /// The swap from `previous` to `next`. Only a checkpoint's names the base, and only a garbage collection's the floor and the sweep.
 fn change_of(previous: &Head, next: &Head, keep: bool) -> Change {
-    match (next.base != previous.base, next.sweep != previous.sweep) {
-        (false, false) if keep => changes::SWAP_AND_KEEP,
-        (false, false) => changes::SWAP,
-        (true, false) => changes::SWAP_BASE,
-        (false, true) => changes::SWAP_FLOOR,
-        (true, true) => unreachable!("no commit is both a checkpoint's and a collection's"),
+    if next.base != previous.base {
+        changes::SWAP_BASE
+    } else if next.sweep != previous.sweep {
+        changes::SWAP_FLOOR
+    } else if next.state != previous.state {
+        changes::SWAP_STATE
+    } else if keep {
+        changes::SWAP_AND_KEEP
+    } else {
+        changes::SWAP
     }
 }
 

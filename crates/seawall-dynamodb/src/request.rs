@@ -112,6 +112,14 @@ pub mod changes {
                  #sweep = :next_sweep REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
         returns_item: false,
     };
+    /// The last commit here replaces its predecessor: the database is detached, or moved. The lease ends.
+    pub const SWAP_STATE: Change = Change {
+        name: "swap",
+        condition: SWAPPABLE,
+        effect: "SET #version = :version, #commit = :commit, #digest = :digest, #place = :place, #state = :state \
+                 REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
+        returns_item: false,
+    };
     const SWAPPABLE: &str = "#epoch = :epoch AND #gen = :gen AND #version = :previous_version \
                              AND #commit = :previous_commit AND #sweep = :sweep";
 
@@ -124,7 +132,7 @@ pub mod changes {
     };
 
     /// All of them.
-    pub const EVERY: [Change; 12] = [
+    pub const EVERY: [Change; 13] = [
         ACQUIRE,
         ACQUIRE_PAST_WAITER,
         PASS_OVER,
@@ -136,6 +144,7 @@ pub mod changes {
         SWAP_AND_KEEP,
         SWAP_BASE,
         SWAP_FLOOR,
+        SWAP_STATE,
         RELEASE,
     ];
 }

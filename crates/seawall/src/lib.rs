@@ -95,6 +95,7 @@ mod write;
 pub use database::Database;
 pub use error::{Error, ErrorKind, Result};
 pub use format::ids::{PageNo, PageSize, Version};
+pub use open::detach::detach;
 pub use open::recover::{FoundVersion, Recovered, Recovery, recover, recover_on};
 pub use open::{Status, begin_request, check, end_request, may_be_adopted, remove};
 pub use options::{Access, Freshness, Options};

@@ -1,6 +1,7 @@
 //! Opening: checks what lies at NAME, adopts it if it is a plain file, and makes a `Database` of it.
 
 mod adopt;
+pub(crate) mod detach;
 mod export;
 mod list;
 pub(crate) mod recover;
@@ -203,7 +204,10 @@ fn open_existing(
     let identity = identity::parse(id.map_err(|error| Error::io("reading id", error))?).map_err(Error::damaged_id)?;
     let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
     check_coordinator(&identity.coordinator, &coordinator.name())?;
-    check_name(&or_nothing(header).map_err(|error| Error::io("reading NAME", error))?)?;
+    let header = or_nothing(header).map_err(|error| Error::io("reading NAME", error))?;
+    if !options.finishes {
+        check_name(&header)?;
+    }
     // A note that cannot be read is no hint. Neither is the note of another database, which was here before or is
     // reached by mistake.
     let high: Option<High> = high.ok().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
@@ -213,7 +217,9 @@ fn open_existing(
     let known = high.map_or(Known::Nothing, |high| Known::Hint(high.version, high.commit));
     let head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
     check_database(&head, identity.database)?;
-    check_state(&head)?;
+    if !options.finishes || head.is_undecided() {
+        check_state(&head)?;
+    }
     let is_copy = head.home != home;
     if access != Access::ReadOnly {
         check_home(&head, home)?;

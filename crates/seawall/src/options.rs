@@ -33,6 +33,9 @@ pub struct Options {
     pub legacy_names: Vec<String>,
     /// Whether this process makes checkpoints and collects garbage in the background.
     pub upkeep: bool,
+    /// Opens a database that is detached or moved as well: to finish that.
+    #[doc(hidden)]
+    pub finishes: bool,
     /// Where scratch files of large transactions go: a folder on a local disk.
     pub scratch: PathBuf,
 }
@@ -63,6 +66,7 @@ impl Default for Options {
             adoption_timeout: Duration::from_secs(5),
             legacy_names: Vec::new(),
             upkeep: true,
+            finishes: false,
             scratch: std::env::var_os("SEAWALL_CACHE_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
         }
     }

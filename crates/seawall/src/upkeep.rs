@@ -11,6 +11,7 @@ pub(crate) mod scan;
 
 use crate::error::{Error, Result};
 use crate::format::head::{Head, Upkeep};
+use crate::format::ids::PageSize;
 use crate::ports::storage::{File, Span, Storage};
 use crate::read::snapshot::Snapshot;
 use crate::write::committer::Committer;
@@ -29,9 +30,9 @@ impl Committer {
         let began = self.tip.storage.now().monotonic;
         let (mut turn, snapshot) = self.begin_turn(began, timeout)?;
         let commit = || {
-            let (Some(upkeep), Some(page_size)) = (decide(&snapshot.head)?, snapshot.page_size()) else {
-                return Ok(None);
-            };
+            let Some(upkeep) = decide(&snapshot.head)? else { return Ok(None) };
+            // An empty database has none yet, and a commit names one.
+            let page_size = snapshot.page_size().or(PageSize::new(4096)).expect("4,096 is a page size");
             let read = |_| Err(Error::corrupt("a commit without pages", "a page of it was asked for"));
             let change = Change {
                 snapshot: &snapshot,

@@ -111,14 +111,18 @@ pub struct Head {
     pub state: State,
 }
 
-/// What a commit changes of the head beside the version: nothing, but for the commits of checkpoints and garbage collection, which have
-/// no pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Upkeep {
-    /// The new base, of a checkpoint.
-    pub base: Option<BaseRef>,
-    /// The new floor, of a garbage collection, which raises the sweep as well.
-    pub floor: Option<Floor>,
+/// What a commit changes of the head beside the version. A commit that changes any of it has no pages.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Upkeep {
+    /// Nothing: a transaction's.
+    #[default]
+    None,
+    /// A checkpoint: the new base.
+    Base(BaseRef),
+    /// A garbage collection: the new floor. It raises the sweep as well.
+    Floor(Floor),
+    /// The end of the database here: it was detached, or moved.
+    State(State),
 }
 
 /// The last version and the last generation that a head may have. No database ever comes near them; a forged head must
@@ -157,20 +161,20 @@ impl Head {
     }
 
     /// What this head, of the next commit, says with `upkeep`. Base and floor only ever rise. (Invariant 11.)
-    pub fn with(mut self, upkeep: &Upkeep) -> Head {
-        if let Some(base) = upkeep.base {
-            assert!(
-                self.base.is_none_or(|old| old.name.order() < base.name.order()),
-                "a base only rises (invariant 11)"
-            );
-            self.base = Some(base);
+    pub fn with(self, upkeep: &Upkeep) -> Head {
+        match upkeep {
+            Upkeep::None => self,
+            Upkeep::Base(base) => {
+                let rises = self.base.is_none_or(|old| old.name.order() < base.name.order());
+                assert!(rises, "a base only rises (invariant 11)");
+                Head { base: Some(*base), ..self }
+            }
+            Upkeep::Floor(floor) => {
+                assert!(self.floor <= *floor, "the floor only rises (invariant 11)");
+                Head { floor: *floor, sweep: self.sweep + 1, ..self }
+            }
+            Upkeep::State(state) => Head { state: state.clone(), ..self },
         }
-        if let Some(floor) = upkeep.floor {
-            assert!(self.floor <= floor, "the floor only rises (invariant 11)");
-            self.floor = floor;
-            self.sweep += 1;
-        }
-        self
     }
 
     /// Whether its numbers are possible: a head that no commit can follow is none. It is asked before a head is written

@@ -105,6 +105,33 @@ pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
     }
 }
 
+/// Removes the folder of a database whose NAME stays, and whose head stays where it is kept.
+pub(crate) fn remove_folder_of(name: &Path) -> Result<()> {
+    let failed = |error| {
+        Error::io(
+            format!(
+                "removing the folder of {}, which is a plain SQLite file now. Remove NAME-seawall by hand",
+                name.display()
+            ),
+            error,
+        )
+    };
+    let parent = Folder::at(name.parent().expect("it is absolute"), Use::List).map_err(failed)?;
+    let mut folder = name.file_name().expect("it names a file").to_owned();
+    folder.push("-seawall");
+    let Some(opened) = or_none(parent.folder(&folder, Use::List)).map_err(failed)? else { return Ok(()) };
+    gone(opened.rename("id".as_ref(), REMOVED.as_ref())).and_then(|()| opened.sync()).map_err(failed)?;
+    let left = clear(&parent, &folder, Clear::Removing).map_err(failed)?;
+    gone(opened.unlink(REMOVED.as_ref())).and_then(|()| remove_folder(&parent, &folder)).map_err(failed)?;
+    match left.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::CannotOpen(format!(
+            "the database was detached, and what is not Seawall's was left where it is: {first}{}",
+            if left.len() > 1 { format!(" and {} more", left.len() - 1) } else { String::new() }
+        ))),
+    }
+}
+
 /// How the beginning of a removal failed.
 enum Stopped {
     /// Nothing was changed.

@@ -10,7 +10,7 @@
 //! finds a newer base, and removes its own. A crash at any point leaves drafts or a
 //! base that no head names, which garbage collection takes away once the pin is over.
 
-use super::copy::copy;
+use super::copy::{For, copy};
 use super::pins;
 use crate::error::{Error, Result};
 use crate::format::head::{BaseRef, Upkeep};
@@ -62,10 +62,10 @@ impl Committer {
             return Ok(None);
         }
         let committed = self.commit_upkeep(PATIENCE, |head| {
-            mistake!(OlderBaseWins, return Ok(Some(Upkeep { base: Some(base), floor: None })));
+            mistake!(OlderBaseWins, return Ok(Some(Upkeep::Base(base))));
             let is_newest = head.base.is_none_or(|newest| newest.name.order() < base.name.order());
             // Garbage collection takes an abandoned pin away before it takes what the pin protects.
-            Ok((is_newest && pin.is_there()?).then_some(Upkeep { base: Some(base), floor: None }))
+            Ok((is_newest && pin.is_there()?).then_some(Upkeep::Base(base)))
         });
         match committed {
             Ok(Some(_)) => {}
@@ -176,7 +176,7 @@ impl Drafts<'_> {
         };
         let create = |file| tip.storage.create_long(file).map_err(failed);
         let mut targets: Vec<Box<dyn Bulk>> = vec![create(base)?, create(name)?];
-        let written = copy(&tip.pages, snapshot, &mut targets, &mut |copied| {
+        let written = copy(&tip.pages, snapshot, For::Reading, &mut targets, &mut |copied| {
             pin.renew()?;
             progress(copied, total)
         })?;

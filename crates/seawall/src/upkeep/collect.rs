@@ -371,8 +371,7 @@ impl Committer {
     /// Commits the floor and the next sweep, and tells that.
     fn raise_sweep(self: &Arc<Self>, floor: Floor) -> Result<u64> {
         mistake!(CollectsWithoutSweep, return Ok(0));
-        let committed =
-            self.commit_upkeep(PATIENCE, |head| Ok(Some(Upkeep { base: None, floor: Some(head.floor.max(floor)) })))?;
+        let committed = self.commit_upkeep(PATIENCE, |head| Ok(Some(Upkeep::Floor(head.floor.max(floor)))))?;
         committed.map(|snapshot| snapshot.head.sweep).ok_or_else(|| Error::corrupt("the database", "it is empty"))
     }
 

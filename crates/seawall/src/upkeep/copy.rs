@@ -8,7 +8,7 @@ use crate::format::frame::{self, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
 use crate::format::ids::{PageNo, PageSize};
-use crate::format::sqlite_header::{self, HEADER, PROTECTED};
+use crate::format::sqlite_header::{self, HEADER, NameState, PROTECTED};
 use crate::ports::storage::{Bulk, File, Span};
 use crate::read::pages::{Pages, SUM_BYTES, frame_of};
 use crate::read::snapshot::Snapshot;
@@ -20,11 +20,21 @@ const AT_ONCE: usize = 8;
 /// Frames of the log are read in one run if no more bytes than this lie between them.
 const GAP: u64 = 64 << 10;
 
-/// Copies what `snapshot` has into `targets`, protected from stock SQLite. The answer is the checksum of each page, as a base's `.sums` has
+/// What stock SQLite may do with a copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Read it: it is protected.
+    Reading,
+    /// Write it, too: it is a plain file.
+    Writing,
+}
+
+/// Copies what `snapshot` has into `targets`. The answer is the checksum of each page, as a base's `.sums` has
 /// them. `progress` is told how many pages were copied; an error of its ends the copying.
 pub(crate) fn copy(
     pages: &Pages,
     snapshot: &Snapshot,
+    what_for: For,
     targets: &mut [Box<dyn Bulk>],
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Vec<u8>> {
@@ -36,6 +46,10 @@ pub(crate) fn copy(
         copy.copy_base(&base)?;
     }
     copy.copy_log(in_log)?;
+    if what_for == For::Writing && snapshot.page_count() > 0 {
+        let image = pages.read(snapshot, PageNo(1))?;
+        copy.write(0, &header_for(what_for, &image)?)?;
+    }
     Ok(copy.sums)
 }
 
@@ -213,12 +227,16 @@ impl Copy<'_> {
 
 /// Page 1 as stock SQLite reads it and refuses to write it.
 fn protect(image: &[u8]) -> Result<Vec<u8>> {
-    let (header, rest) = image.split_first_chunk::<HEADER>().expect("a page has at least 512 bytes");
-    match sqlite_header::state_of(header) {
-        sqlite_header::NameState::Protected => Ok(image.to_vec()),
-        sqlite_header::NameState::Plain => {
-            Ok([&sqlite_header::with_write_version(header, PROTECTED)[..], rest].concat())
-        }
+    Ok([&header_for(For::Reading, image)?[..], &image[HEADER..]].concat())
+}
+
+/// The header of a file whose page 1 is `image`.
+pub(crate) fn header_for(what_for: For, image: &[u8]) -> Result<[u8; HEADER]> {
+    let header: &[u8; HEADER] = image.first_chunk().expect("a page has at least 512 bytes");
+    match (sqlite_header::state_of(header), what_for) {
+        (NameState::Protected, For::Reading) | (NameState::Plain, For::Writing) => Ok(*header),
+        (NameState::Plain, For::Reading) => Ok(sqlite_header::with_write_version(header, PROTECTED)),
+        (NameState::Protected, For::Writing) => Ok(sqlite_header::with_write_version(header, 1)),
         _ => Err(Error::corrupt("page 1", "it does not begin as a SQLite database does")),
     }
 }
