@@ -366,7 +366,8 @@ impl Coordinator for DynamoCoordinator {
             let item = item_of(&sealed, self.table.name());
             match self.send(&Request::Put { item, condition, values }, PATIENCE, Repeats::Freely)? {
                 Answer::Done(_) => return Ok(()),
-                // A late copy of this very request may have been carried out, or somebody has changed the head: look again.
+                // A late copy of this very request may have been carried out, or somebody has changed the head: look
+                // again.
                 Answer::Refused(Some(item)) if text_of(&item, names::STATE) == Some(&sealed.state.to_string()) => {
                     return Ok(());
                 }
@@ -401,7 +402,8 @@ impl Coordinator for DynamoCoordinator {
     }
 }
 
-/// The swap from `previous` to `next`. Only a checkpoint's names the base, and only a garbage collection's the floor and the sweep.
+/// The swap from `previous` to `next`. Only a checkpoint's names the base, and only a garbage collection's the floor
+/// and the sweep.
 fn change_of(previous: &Head, next: &Head, keep: bool) -> Change {
     if next.base != previous.base {
         changes::SWAP_BASE

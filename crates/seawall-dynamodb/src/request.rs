@@ -104,7 +104,8 @@ pub mod changes {
                  REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
         returns_item: false,
     };
-    /// The commit of a garbage collection replaces its predecessor, with a newer floor and the next sweep. The lease ends.
+    /// The commit of a garbage collection replaces its predecessor, with a newer floor and the next sweep. The lease
+    /// ends.
     pub const SWAP_FLOOR: Change = Change {
         name: "swap",
         condition: SWAPPABLE,

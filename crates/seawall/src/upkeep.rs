@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Committer {
-    /// Commits no pages, and what `decide` says of the head, under the lease. `None`: `decide` found nothing to be done any more.
+    /// Commits no pages, and what `decide` says of the head, under the lease. `None`: `decide` found nothing to be done
+    /// any more.
     pub(crate) fn commit_upkeep(
         self: &Arc<Self>,
         timeout: Duration,

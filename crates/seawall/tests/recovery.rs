@@ -1,4 +1,5 @@
-//! Recovery drills on the real file system: what was kept, what was lost (only what had to be), and what the operator was told.
+//! Recovery drills on the real file system: what was kept, what was lost (only what had to be), and what the operator
+//! was told.
 
 mod common;
 

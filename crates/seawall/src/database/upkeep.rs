@@ -15,9 +15,9 @@ use crate::upkeep::policy;
 use std::time::Duration;
 
 impl Database {
-    /// Makes the newest version a base, so that the log before it can be deleted once history is over. `None`: there is nothing to do,
-    /// because nothing was committed since the base, or another checkpoint was first. Readers and writers go on meanwhile; only the commit
-    /// that names the base takes the lease.
+    /// Makes the newest version a base, so that the log before it can be deleted once history is over. `None`: there is
+    /// nothing to do, because nothing was committed since the base, or another checkpoint was first. Readers and
+    /// writers go on meanwhile; only the commit that names the base takes the lease.
     pub fn checkpoint(&self, progress: Progress<'_>) -> Result<Option<Checkpoint>> {
         self.check_upkeep()?;
         self.committer.checkpoint(progress)
@@ -40,7 +40,8 @@ impl Database {
         policy::set_policy(&*self.tip.storage, policy)
     }
 
-    /// Keeps the newest version under `name`, for `length`, although it becomes older than history. A pin of that name is replaced.
+    /// Keeps the newest version under `name`, for `length`, although it becomes older than history. A pin of that name
+    /// is replaced.
     pub fn pin(&self, name: PinName, length: Duration) -> Result<Pinned> {
         self.check_upkeep()?;
         let snapshot = self.snapshot(Freshness::Transaction)?;

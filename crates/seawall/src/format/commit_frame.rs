@@ -54,7 +54,8 @@ pub struct RunRef {
     pub place: Place,
 }
 
-/// One earlier commit that a commit frame names beside its predecessor, so that any older version is found with a few reads.
+/// One earlier commit that a commit frame names beside its predecessor, so that any older version is found with a few
+/// reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jump {
     /// Its version.
@@ -67,9 +68,10 @@ pub struct Jump {
     pub time: u64,
 }
 
-/// The versions that the frame of `version` jumps to, newest first: its predecessor's number with the lowest one bit cleared, then the
-/// next one, and so on. So each frame names at most 40, on average half as many as its number has binary digits, and any older version
-/// is reached in a number of reads that is logarithmic in the distance. (Myers' stack, 1983, in the binary numbers of Fenwick's tree.)
+/// The versions that the frame of `version` jumps to, newest first: its predecessor's number with the lowest one bit
+/// cleared, then the next one, and so on. So each frame names at most 40, on average half as many as its number has
+/// binary digits, and any older version is reached in a number of reads that is logarithmic in the distance. (Myers'
+/// stack, 1983, in the binary numbers of Fenwick's tree.)
 fn jumps_of(version: Version) -> impl Iterator<Item = Version> {
     let clear = |number: u64| number & number.wrapping_sub(1);
     let first = clear(version.0.saturating_sub(1));

@@ -87,7 +87,8 @@ pub fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) -> Digest {
     digest
 }
 
-/// The length on disk of the frame that `bytes` begin with, as far as its header tells; `None` if no frame begins there.
+/// The length on disk of the frame that `bytes` begin with, as far as its header tells; `None` if no frame begins
+/// there.
 pub(crate) fn claimed_length(bytes: &[u8]) -> Option<usize> {
     let head = bytes.get(..HEADER).filter(|head| head[..4] == MAGIC)?;
     let payload = u32::from_le_bytes(head[8..12].try_into().expect("four bytes")) as usize;

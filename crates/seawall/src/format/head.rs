@@ -56,7 +56,8 @@ pub struct BaseRef {
     pub page_size: PageSize,
     /// How many pages it has.
     pub page_count: u32,
-    /// The bytes of the log up to its version, that version's append included: what came since is the log that a checkpoint is due by.
+    /// The bytes of the log up to its version, that version's append included: what came since is the log that a
+    /// checkpoint is due by.
     pub log: u64,
 }
 

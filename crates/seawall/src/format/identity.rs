@@ -29,8 +29,8 @@ pub fn is_canonical(url: &str) -> bool {
 /// The word for the protocol by which garbage is collected in a folder (`docs/design.md`, Garbage collection).
 const COLLECTION: &str = "marks-1";
 
-/// What a program must know to do something with a folder: words, each of which stands for a part of the format or of the protocol.
-/// A program that does not know one of them must not do it.
+/// What a program must know to do something with a folder: words, each of which stands for a part of the format or of
+/// the protocol. A program that does not know one of them must not do it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Features(Vec<String>);
 

@@ -182,8 +182,8 @@ impl FromStr for BaseName {
     }
 }
 
-/// Names a pin: 1 to 40 of the characters a–z, 0–9, `.`, `_` and `-`, the first a letter or a digit. So it is always a safe part of a
-/// path.
+/// Names a pin: 1 to 40 of the characters a–z, 0–9, `.`, `_` and `-`, the first a letter or a digit. So it is always a
+/// safe part of a path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PinName {
     bytes: [u8; PinName::LONGEST],

@@ -1,5 +1,6 @@
-//! Texts by which versions are kept: a *milestone* says which version was the newest when it was written, and a *pin* which version is
-//! kept though history is over. Each is a line of its own and the head of that version, so that nothing else is needed to open it.
+//! Texts by which versions are kept: a *milestone* says which version was the newest when it was written, and a *pin*
+//! which version is kept though history is over. Each is a line of its own and the head of that version, so that
+//! nothing else is needed to open it.
 
 use crate::format::codec::Malformed;
 use crate::format::head::{Head, MAX_TEXT, checksum};

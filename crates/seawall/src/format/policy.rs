@@ -1,5 +1,5 @@
-//! `policy`: how long a database's history is kept, and when a checkpoint is due. It belongs to the database, because all machines must
-//! agree.
+//! `policy`: how long a database's history is kept, and when a checkpoint is due. It belongs to the database, because
+//! all machines must agree.
 
 use crate::format::codec::Malformed;
 use crate::format::head::checksum;

@@ -1,6 +1,8 @@
-//! Leaving Seawall: the newest version becomes NAME, a plain SQLite file that any program may write, and the folder goes.
+//! Leaving Seawall: the newest version becomes NAME, a plain SQLite file that any program may write, and the folder
+//! goes.
 //!
-//! 1. Make sure that all of it may be done: NAME is the protected copy that Seawall left there, and the folder may be removed.
+//! 1. Make sure that all of it may be done: NAME is the protected copy that Seawall left there, and the folder may be
+//!    removed.
 //! 2. Commit the state *detached*: from now on no commit can succeed, and whatever was asleep reads why.
 //! 3. Write the newest version to a draft in the folder, durably, and put it in the place of NAME.
 //! 4. Give the lock of django-sqlite-efs back.
@@ -28,8 +30,9 @@ use std::time::Duration;
 /// How long the last commit waits for the lease.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Writes the newest version of the database NAME as NAME, a plain SQLite file, and removes the database's folder. This process must have no
-/// connection to it; those of others get an error that says what happened. Answers the version that NAME has.
+/// Writes the newest version of the database NAME as NAME, a plain SQLite file, and removes the database's folder. This
+/// process must have no connection to it; those of others get an error that says what happened. Answers the version
+/// that NAME has.
 ///
 /// `options` say how the database is reached.
 pub fn detach(name: &Path, options: &Options) -> Result<u64> {

@@ -1,14 +1,17 @@
 //! Recovery: a head is made again from what the files prove.
 //!
-//! 1. Look, without changing anything: what the segments say, and what the coordinator knows. That is all that a dry run does.
-//! 2. *Seal* the head, in an epoch above all that were found: no request that is still on its way can take place any more.
-//! 3. Look again. The *proven tip* is the newest commit that some writer knew to be in the history. A *candidate* stands directly on it; its
-//!    writer may have acknowledged it.
-//! 4. Choose: the only candidate, or the tip. The operator chooses where there are several candidates, or two histories.
-//! 5. Check that the chosen version is *whole*: every page of it can be read. If it is not, rebuild it over an older base; or take the newest
-//!    earlier version that is whole.
-//! 6. Commit no pages over it in the new epoch, so that a second recovery cannot undo this one, and put the head that names this commit in the
-//!    place of the seal.
+//! 1. Look, without changing anything: what the segments say, and what the coordinator knows. That is all that a dry
+//!    run does.
+//! 2. *Seal* the head, in an epoch above all that were found: no request that is still on its way can take place any
+//!    more.
+//! 3. Look again. The *proven tip* is the newest commit that some writer knew to be in the history. A *candidate*
+//!    stands directly on it; its writer may have acknowledged it.
+//! 4. Choose: the only candidate, or the tip. The operator chooses where there are several candidates, or two
+//!    histories.
+//! 5. Check that the chosen version is *whole*: every page of it can be read. If it is not, rebuild it over an older
+//!    base; or take the newest earlier version that is whole.
+//! 6. Commit no pages over it in the new epoch, so that a second recovery cannot undo this one, and put the head that
+//!    names this commit in the place of the seal.
 //!
 //! A recovery that was cut short at any point is finished by the next one.
 
@@ -52,7 +55,8 @@ pub struct Recovery {
     pub coordinator: Option<String>,
     /// The commit to recover to, where the operator has to choose.
     pub choose: Option<CommitId>,
-    /// Whether this folder is to be the database's home though it is a copy: the folder that it was copied from is gone for good.
+    /// Whether this folder is to be the database's home though it is a copy: the folder that it was copied from is gone
+    /// for good.
     pub take_over_home: bool,
     /// Only says what would be done.
     pub dry_run: bool,
@@ -94,8 +98,8 @@ pub struct Recovered {
     pub version: Option<u64>,
 }
 
-/// Makes the head of the database NAME again, from its files. Stop all programs that use it first: what they send meanwhile fails, and says
-/// so, but what they read may be undone.
+/// Makes the head of the database NAME again, from its files. Stop all programs that use it first: what they send
+/// meanwhile fails, and says so, but what they read may be undone.
 pub fn recover(name: &Path, recovery: &Recovery) -> Result<Recovered> {
     let name = beside(name)?;
     forget(&name);
@@ -137,7 +141,8 @@ fn nothing_there() -> Error {
     )
 }
 
-/// What `id` says; none if it is not there. A damaged one is like one that is not there, for the segments say whose they are.
+/// What `id` says; none if it is not there. A damaged one is like one that is not there, for the segments say whose
+/// they are.
 fn identity_of(storage: &dyn Storage) -> Result<Option<Identity>> {
     match storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
         Ok(bytes) => Ok(identity::parse(bytes).ok()),

@@ -211,14 +211,15 @@ pub trait Coordinator: Send + Sync {
     fn successor(&self, _previous: &Head) -> Result<Option<Head>, CoordinatorError> {
         Ok(None)
     }
-    /// The heads that are known here, whatever state they are in, as evidence for a recovery. Changes nothing. What cannot be read is left
-    /// out.
+    /// The heads that are known here, whatever state they are in, as evidence for a recovery. Changes nothing. What
+    /// cannot be read is left out.
     fn evidence(&self) -> Result<Vec<Head>, CoordinatorError>;
-    /// Seals the head for the recovery `token`: from now on no request of an earlier epoch than `epoch` is carried out, however late it
-    /// arrives. A head that was sealed before is sealed again: a recovery that was interrupted is finished by the next one.
+    /// Seals the head for the recovery `token`: from now on no request of an earlier epoch than `epoch` is carried out,
+    /// however late it arrives. A head that was sealed before is sealed again: a recovery that was interrupted is
+    /// finished by the next one.
     fn seal(&self, token: Token, epoch: Epoch) -> Result<(), CoordinatorError>;
-    /// Puts `head`, which follows `previous`, in the place of the seal of the recovery `token`. `false`: another recovery sealed the head
-    /// since, or finished.
+    /// Puts `head`, which follows `previous`, in the place of the seal of the recovery `token`. `false`: another
+    /// recovery sealed the head since, or finished.
     fn unseal(&self, token: Token, previous: &Head, head: &Head) -> Result<bool, CoordinatorError>;
     /// What cannot be done here as it should, for `status`.
     fn trouble(&self) -> Option<String> {

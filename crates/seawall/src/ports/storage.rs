@@ -315,7 +315,8 @@ pub trait Storage: Send + Sync {
     fn replace(&self, file: File, bytes: &[u8]) -> io::Result<()>;
     /// Puts a finished draft in the place of NAME, durably, in one atomic step.
     fn put_name(&self, draft: Token) -> io::Result<()>;
-    /// The files in a folder, in no order, and the names there that Seawall gives to no file. One listing can miss a file that is there.
+    /// The files in a folder, in no order, and the names there that Seawall gives to no file. One listing can miss a
+    /// file that is there.
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)>;
     /// Writes a part of a small file in place, durably. Makes the file if it does not exist.
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()>;

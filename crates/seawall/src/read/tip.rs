@@ -338,7 +338,8 @@ pub(crate) fn check_database(head: &Head, database: DatabaseId) -> Result<()> {
     )))
 }
 
-/// Only an open database can be read and written. A process that was asleep while it was recovered, moved or detached learns it here.
+/// Only an open database can be read and written. A process that was asleep while it was recovered, moved or detached
+/// learns it here.
 pub(crate) fn check_state(head: &Head) -> Result<()> {
     let why = match &head.state {
         State::Open => return Ok(()),

@@ -1,7 +1,9 @@
-//! Upkeep in the background of a process that commits: a checkpoint once the log is long enough, and garbage collection from time to time.
+//! Upkeep in the background of a process that commits: a checkpoint once the log is long enough, and garbage collection
+//! from time to time.
 //!
-//! Both take long, and a lease must be renewed meanwhile. Therefore they have a thread of their own, which ends when they are done. AWS
-//! Lambda freezes a process between requests, so nothing is done there: a function of its own calls them.
+//! Both take long, and a lease must be renewed meanwhile. Therefore they have a thread of their own, which ends when
+//! they are done. AWS Lambda freezes a process between requests, so nothing is done there: a function of its own calls
+//! them.
 
 use super::checkpoint::log_and_base;
 use super::collect::Collecting;

@@ -1,4 +1,5 @@
-//! Checkpoints: the newest version becomes a base, so that the log before it can go once history is over; and NAME becomes a copy of it.
+//! Checkpoints: the newest version becomes a base, so that the log before it can go once history is over; and NAME
+//! becomes a copy of it.
 //!
 //! 1. Pin the version. Its pin also protects the drafts from garbage collection.
 //! 2. Copy it to a draft of the base, its checksums, and a draft of NAME. Commits go on meanwhile.
@@ -6,9 +7,9 @@
 //! 4. Commit no pages and the new base, under the lease, if the pin is still there and no newer base came first.
 //! 5. Put the draft of NAME in the place of NAME.
 //!
-//! Two checkpoints at once are harmless: of the same version, the second finds the names taken and ends; otherwise the later one to commit
-//! finds a newer base, and removes its own. A crash at any point leaves drafts or a
-//! base that no head names, which garbage collection takes away once the pin is over.
+//! Two checkpoints at once are harmless: of the same version, the second finds the names taken and ends; otherwise the
+//! later one to commit finds a newer base, and removes its own. A crash at any point leaves drafts or a base that no
+//! head names, which garbage collection takes away once the pin is over.
 
 use super::copy::{For, copy};
 use super::pins;
@@ -47,7 +48,8 @@ pub struct Checkpoint {
     pub name_not_renewed: Option<String>,
 }
 
-/// Called with the pages that were copied, and how many there are; an error ends the checkpoint, which then leaves nothing.
+/// Called with the pages that were copied, and how many there are; an error ends the checkpoint, which then leaves
+/// nothing.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> Result<()>;
 
 impl Committer {
@@ -187,8 +189,8 @@ impl Drafts<'_> {
         targets.into_iter().try_for_each(|target| target.finish()).map_err(failed)
     }
 
-    /// Names the checksums first: where a base is, its checksums are. `false`: another checkpoint of this very version was first. Its files
-    /// are never used, for it may remove them.
+    /// Names the checksums first: where a base is, its checksums are. `false`: another checkpoint of this very version
+    /// was first. Its files are never used, for it may remove them.
     fn link(&mut self) -> Result<bool> {
         let [base, sums, _] = self.files();
         for (draft, file) in [(sums, File::Sums(self.base)), (base, File::Base(self.base))] {
@@ -203,7 +205,8 @@ impl Drafts<'_> {
         Ok(true)
     }
 
-    /// NAME is replaced only while it is the protected copy that Seawall left there: what somebody else has put there stays.
+    /// NAME is replaced only while it is the protected copy that Seawall left there: what somebody else has put there
+    /// stays.
     fn put_name(&self) -> Result<()> {
         let header = self.storage.read(Span { file: File::Name, at: 0, length: HEADER });
         let header = header.map_err(|error| Error::io("reading NAME", error))?;

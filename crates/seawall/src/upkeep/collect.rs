@@ -1,18 +1,20 @@
 //! Garbage collection: what neither the newest version needs, nor any version inside history, nor a pin.
 //!
-//! 1. Load the head, read the policy, and list all files, each folder twice. Anything that is missing, unreadable or unknown on this way
-//!    ends the collection: it deletes nothing.
-//! 2. Note the time: the file `collected` is written, and its own time is *now*, by the file server's clock. No other clock counts.
-//! 3. Note the newest version by a *milestone*. A milestone that is older than history says which version was superseded for so long: the
-//!    *floor*.
-//! 4. Decide what is dead: segments all of whose commits are in the base of the floor, older bases, drafts without a pin. Pins that are
-//!    over go now, before anything that they protect.
-//! 5. Commit no pages, with the floor and the next *sweep*. From now on no commit can succeed that was appended to an older segment, and
-//!    no checkpoint whose pin is gone.
+//! 1. Load the head, read the policy, and list all files, each folder twice. Anything that is missing, unreadable or
+//!    unknown on this way ends the collection: it deletes nothing.
+//! 2. Note the time: the file `collected` is written, and its own time is *now*, by the file server's clock. No other
+//!    clock counts.
+//! 3. Note the newest version by a *milestone*. A milestone that is older than history says which version was
+//!    superseded for so long: the *floor*.
+//! 4. Decide what is dead: segments all of whose commits are in the base of the floor, older bases, drafts without a
+//!    pin. Pins that are over go now, before anything that they protect.
+//! 5. Commit no pages, with the floor and the next *sweep*. From now on no commit can succeed that was appended to an
+//!    older segment, and no checkpoint whose pin is gone.
 //! 6. Load the head again, and decide again. Delete only what was dead the first time and is dead still.
 //! 7. Take old names out of `commits/`, from below.
 //!
-//! Any process may collect, several at once are harmless, and a collection that was cut short is finished by the next one.
+//! Any process may collect, several at once are harmless, and a collection that was cut short is finished by the next
+//! one.
 
 use super::checkpoint::pin_of;
 use super::listing::{list, time_of};

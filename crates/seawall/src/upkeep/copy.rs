@@ -1,5 +1,5 @@
-//! Copying a whole version: the base in long runs, and then what has changed since, in the order in which it lies in the log. So every byte
-//! is read about once, and memory does not grow with the database.
+//! Copying a whole version: the base in long runs, and then what has changed since, in the order in which it lies in
+//! the log. So every byte is read about once, and memory does not grow with the database.
 
 use crate::error::{Error, Result};
 use crate::format::commit_frame::page_checksum;

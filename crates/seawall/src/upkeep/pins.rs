@@ -1,5 +1,5 @@
-//! Pins: versions that are kept although they are older than history, each for a time. A pin is a file; its age is that of the file, by
-//! the file server's clock.
+//! Pins: versions that are kept although they are older than history, each for a time. A pin is a file; its age is that
+//! of the file, by the file server's clock.
 
 use super::listing::{list, time_of};
 use super::text_of;
@@ -23,8 +23,8 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// Whether its time is over at `now`, by the file server's clock. A pin counts for the shortest history longer than it says: its
-    /// holder may just have been about to renew it.
+    /// Whether its time is over at `now`, by the file server's clock. A pin counts for the shortest history longer than
+    /// it says: its holder may just have been about to renew it.
     pub(super) fn is_over(&self, now: i128, grace: Duration) -> bool {
         now - self.written > (self.pin.length + grace).as_nanos() as i128
     }

@@ -7,8 +7,8 @@ use crate::ports::storage::{File, Span, Storage};
 /// A piece that is read at once, unless a frame is longer.
 const PIECE: u64 = 4 << 20;
 
-/// Shows `visit` every whole frame of `segment` between `begin` and `end`, and where each begins. What is no frame is passed over: a torn
-/// end, or what arrived late behind it.
+/// Shows `visit` every whole frame of `segment` between `begin` and `end`, and where each begins. What is no frame is
+/// passed over: a torn end, or what arrived late behind it.
 pub(crate) fn frames(
     storage: &dyn Storage,
     segment: File,

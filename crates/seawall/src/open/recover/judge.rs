@@ -1,9 +1,11 @@
 //! What the files prove of the history, and what they do not. Pure: no I/O.
 //!
-//! - A commit is *proven* if some writer knew it to be in the history: a later commit frame says so (`settled`), or a mark (`confirmed`).
+//! - A commit is *proven* if some writer knew it to be in the history: a later commit frame says so (`settled`), or a
+//!   mark (`confirmed`).
 //! - The *proven tip* is the newest proven commit of the highest epoch that anything proves.
-//! - A *candidate* stands directly on the proven tip, and no mark says that it was refused. Its swap may have taken place, and its writer may
-//!   have acknowledged it: nobody wrote anything afterwards. It is a whole group, if it shares its swap with others.
+//! - A *candidate* stands directly on the proven tip, and no mark says that it was refused. Its swap may have taken
+//!   place, and its writer may have acknowledged it: nobody wrote anything afterwards. It is a whole group, if it
+//!   shares its swap with others.
 
 use crate::format::commit_frame::CommitFrame;
 use crate::format::entry::{Entry, Segments};
@@ -110,7 +112,8 @@ impl Evidence {
         candidates
     }
 
-    /// Whether `older` is in the chain of `tip`, as far as the files show that. What cannot be shown is no contradiction.
+    /// Whether `older` is in the chain of `tip`, as far as the files show that. What cannot be shown is no
+    /// contradiction.
     fn leads_to(&self, tip: &Proven, older: &Proven) -> bool {
         let mut at = tip.digest;
         let mut version = tip.version;
@@ -128,8 +131,8 @@ impl Evidence {
         std::iter::successors(first, |found| self.commits.get(&found.frame.previous.digest))
     }
 
-    /// The newest commit before `version` whose pages the page map of `frame` names: then it is in the chain of `frame`, although the frames in
-    /// between were not found.
+    /// The newest commit before `version` whose pages the page map of `frame` names: then it is in the chain of
+    /// `frame`, although the frames in between were not found.
     pub(super) fn named_by(&self, frame: &CommitFrame, version: Version, segments: &Segments) -> Option<Digest> {
         let has = |found: &FoundCommit, entry: &Entry| {
             let place = found.commit.place.expect("it was found there");

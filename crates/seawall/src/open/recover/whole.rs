@@ -1,4 +1,5 @@
-//! Whether a version is whole: every place that its pages need can be read. Each place is looked at once, however many versions need it.
+//! Whether a version is whole: every place that its pages need can be read. Each place is looked at once, however many
+//! versions need it.
 
 use super::judge::{Evidence, FoundCommit};
 use crate::format::commit_frame::page_checksum;
@@ -61,7 +62,8 @@ impl<'a> Whole<'a> {
         Ok(snapshot)
     }
 
-    /// The same version over an older base, by the pages of every commit since. `None` if a commit in between was not found.
+    /// The same version over an older base, by the pages of every commit since. `None` if a commit in between was not
+    /// found.
     pub(super) fn rebuild(
         &mut self,
         evidence: &Evidence,

@@ -221,8 +221,8 @@ impl Coordinator for FsCoordinator {
         Ok(records.iter().filter_map(|record| record.parse().ok()).collect())
     }
 
-    /// A name may be on its way into the folder, and nothing can stop it. Therefore the folder itself goes: nothing can be named in a folder
-    /// that was removed.
+    /// A name may be on its way into the folder, and nothing can stop it. Therefore the folder itself goes: nothing can
+    /// be named in a folder that was removed.
     fn seal(&self, token: Token, _epoch: Epoch) -> Result<(), CoordinatorError> {
         self.storage.retire(token).map_err(retiring)
     }

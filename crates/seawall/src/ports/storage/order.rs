@@ -69,11 +69,12 @@ pub trait FsOrder: Storage {
     fn quiesce(&self, home: u64) -> io::Result<()>;
     /// Every record that is named in `commits/`, or was when a recovery took that folder away.
     fn retired(&self) -> io::Result<Vec<String>>;
-    /// Takes `commits/` away, so that no name can be made there any more, however late its request arrives: renames it by `token`, saves the
-    /// records in a file, removes the names, and then the folder itself. A name that comes in between is a record like the others. What an
-    /// earlier call left undone is done as well.
+    /// Takes `commits/` away, so that no name can be made there any more, however late its request arrives: renames it
+    /// by `token`, saves the records in a file, removes the names, and then the folder itself. A name that comes in
+    /// between is a record like the others. What an earlier call left undone is done as well.
     fn retire(&self, token: Token) -> io::Result<()>;
-    /// Makes `commits/` again, with these names in it, in one atomic step, durably. `false`: there is a folder of that name already.
+    /// Makes `commits/` again, with these names in it, in one atomic step, durably. `false`: there is a folder of that
+    /// name already.
     fn reinstate(&self, token: Token, records: &[(Version, String)]) -> io::Result<bool>;
     /// Takes a lock without waiting. Returns `false` if another process has it.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;
