@@ -3,8 +3,8 @@
 //! It needs no files: its heads name commits that no file has.
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Known, Lease, Swapped};
-use crate::format::head::{CommitRef, Head};
-use crate::format::ids::{CommitId, DatabaseId, Digest, Token, Version};
+use crate::format::head::{BaseRef, CommitRef, Floor, Head, State, Upkeep};
+use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, Token, Version};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,6 +34,9 @@ pub fn check(fresh: &dyn Fn() -> Box<dyn Setting>) {
     a_lease_that_was_kept_outlives_the_swap(&*fresh());
     a_process_that_had_a_turn_lets_the_first_waiter_go_first(&*fresh());
     a_reader_that_is_behind_finds_the_newest(&*fresh());
+    base_floor_and_sweep_change_with_a_version_and_stay(&*fresh());
+    a_seal_ends_every_earlier_request_and_its_owner_alone_takes_it_away(&*fresh());
+    an_absent_head_can_be_sealed(&*fresh());
     of_many_swaps_at_once_one_wins(&*fresh());
     an_error_never_denies_what_took_place(fresh);
 }
@@ -251,6 +254,90 @@ fn a_reader_that_is_behind_finds_the_newest(setting: &dyn Setting) {
     for hint in wrong_hints {
         assert_eq!(b.load(&hint, PATIENCE).expect("the head can be loaded"), newest, "a wrong hint does no harm");
     }
+}
+
+/// A commit that changes the head beside its version.
+fn keep_up(machine: &dyn Coordinator, id: u8, upkeep: &Upkeep) -> Head {
+    let (lease, head) = acquire(machine, id);
+    let commit = commit_ref(id, head.version.0);
+    let next = head.followed_by(commit, lease.generation, lease.slot).with(upkeep);
+    assert!(
+        matches!(machine.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)),
+        "it follows the newest head"
+    );
+    if machine.lease_survives_swap() {
+        machine.release(&lease).expect("a lease can be given back");
+    }
+    next
+}
+
+fn base_floor_and_sweep_change_with_a_version_and_stay(setting: &dyn Setting) {
+    let machine = &*setting.machine();
+    machine.create(&first_head(setting)).expect("the first head is taken");
+    commit(machine, 1);
+    let name = BaseName { epoch: Epoch(0), version: Version(1), commit: [1; 4] };
+    let base = BaseRef { name, page_size: PageSize::new(4096).expect("a page size"), page_count: 7, log: 99 };
+    keep_up(machine, 2, &Upkeep::Base(base));
+    let floor = Floor { version: Version(1), time: 5 };
+    let (lease, _) = acquire(machine, 3);
+    machine.release(&lease).expect("a lease can be given back");
+    let kept = keep_up(machine, 4, &Upkeep::Floor(floor));
+    assert_eq!(kept.sweep, lease.sweep + 1, "a floor raises the sweep");
+    let newest = commit(machine, 5);
+    let (seen, said) = ((newest.base, newest.floor, newest.sweep), (Some(base), floor, 1));
+    assert_eq!(seen, said, "a transaction changes none of it");
+    keep_up(machine, 6, &Upkeep::State(State::Detached));
+    let newest = machine.load(&Known::Head(&newest), PATIENCE).expect("the head can be loaded");
+    assert_eq!(newest.state, State::Detached);
+}
+
+fn a_seal_ends_every_earlier_request_and_its_owner_alone_takes_it_away(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let newest = commit(&*a, 1);
+    let (lease, head) = acquire(&*a, 2);
+    let next = head.followed_by(commit_ref(2, head.version.0), lease.generation, lease.slot);
+    assert!(b.evidence().expect("it can be asked").contains(&newest), "what is there is evidence");
+    let (mine, other) = (Token([8; 8]), Token([9; 8]));
+    b.seal(other, Epoch(1)).expect("a head can be sealed");
+    // A recovery that was cut short is followed by another one.
+    b.seal(mine, Epoch(2)).expect("a sealed head can be sealed");
+    let late = a.swap(&lease, &head, &next, false, PATIENCE);
+    assert!(!matches!(late, Ok(Swapped::Done)), "nothing takes place under a seal: {late:?}");
+    match b.load(&Known::Nothing, PATIENCE) {
+        Ok(sealed) => assert_eq!(sealed.state, State::Recovering(mine)),
+        Err(error) => assert!(matches!(error, CoordinatorError::Lost(_)), "{error}"),
+    }
+    let evidence = b.evidence().expect("it can be asked");
+    assert!(evidence.iter().any(|head| head.commit.is(&newest.commit)), "a seal hides nothing");
+    let recovered = Head { epoch: Epoch(3), ..newest.followed_by(commit_ref(3, 9), newest.generation + 5, 0) };
+    let recovered = match b.lease_ends_with_process() {
+        true => Head { generation: recovered.version.0, ..recovered },
+        false => recovered,
+    };
+    assert!(b.unseal(mine, &newest, &recovered).expect("its own seal can be taken away"), "it is its own");
+    assert!(
+        !b.unseal(other, &newest, &Head { home: 77, commit: commit_ref(4, 9), ..recovered.clone() })
+            .expect("an answer")
+    );
+    let late = a.swap(&lease, &head, &next, false, PATIENCE);
+    assert!(!matches!(late, Ok(Swapped::Done)), "nor afterwards: {late:?}");
+    // Where the lease has ended with the seal, this says so.
+    let _ = a.release(&lease);
+    let loaded = setting.machine().load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
+    assert_eq!((loaded.commit, loaded.epoch, loaded.state), (recovered.commit, recovered.epoch, State::Open));
+    commit(&*setting.machine(), 5);
+}
+
+fn an_absent_head_can_be_sealed(setting: &dyn Setting) {
+    let machine = setting.machine();
+    assert_eq!(machine.evidence().expect("it can be asked"), []);
+    machine.seal(Token([8; 8]), Epoch(1)).expect("nothing can be sealed");
+    assert!(machine.load(&Known::Nothing, PATIENCE).map_or(true, |head| head.is_undecided()), "there is no head yet");
+    let first = Head { epoch: Epoch(1), ..first_head(setting) };
+    let next = first.followed_by(commit_ref(1, 0), 0, 0);
+    assert!(machine.unseal(Token([8; 8]), &first, &next).expect("an answer"), "it is its own");
+    assert_eq!(machine.load(&Known::Nothing, PATIENCE).expect("the head can be loaded").commit, next.commit);
 }
 
 fn of_many_swaps_at_once_one_wins(setting: &dyn Setting) {
