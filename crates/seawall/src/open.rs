@@ -7,6 +7,7 @@ mod list;
 pub(crate) mod recover;
 mod remove;
 mod status;
+pub(crate) mod ways_out;
 
 use self::adopt::Adoption;
 pub use self::list::{begin_request, end_request};

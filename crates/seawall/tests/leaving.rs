@@ -1,9 +1,9 @@
-//! Leaving Seawall: `detach` gives the file back.
+//! Leaving Seawall, and the ways out where NAME and the folder do not belong together any more.
 
 mod common;
 
 use common::{Folder, PlainFile, byte, commit, newest};
-use seawall::{Access, Database, ErrorKind, Options, detach};
+use seawall::{Access, Database, ErrorKind, Options, adopt, detach, refresh_name, restore_from};
 use std::fs;
 
 fn options() -> Options {
@@ -68,4 +68,92 @@ fn a_detaching_that_was_cut_short_is_finished_by_the_next_one() {
     fs::write(folder.name(), protected).unwrap();
     assert_eq!(detach(&folder.name(), &options()).unwrap(), 1);
     assert_eq!(fs::read(folder.name()).unwrap()[4096 + 200], 7);
+}
+
+/// NAME with two versions; every page but the first is of one byte.
+fn two_versions(folder: &Folder) {
+    common::write_plain(&folder.name(), 4);
+    let database = folder.machine();
+    commit(&database, &[(2, 7)]).unwrap();
+    commit(&database, &[(2, 8), (6, 8)]).unwrap();
+}
+
+#[test]
+fn a_name_that_was_touched_is_written_again_and_what_lay_there_is_moved_aside() {
+    for touch in ["remove", "overwrite"] {
+        let folder = Folder::new();
+        two_versions(&folder);
+        match touch {
+            "remove" => fs::remove_file(folder.name()).unwrap(),
+            _ => fs::write(folder.name(), "mine").unwrap(),
+        }
+        assert!(folder.try_machine().is_err());
+        let moved = refresh_name(&folder.name(), &options()).unwrap();
+        assert_eq!(moved.map(|path| fs::read(path).unwrap()), (touch == "overwrite").then(|| b"mine".to_vec()));
+        let name = fs::read(folder.name()).unwrap();
+        assert_eq!((name.len(), name[18], name[4096 + 200]), (6 * 4096, 3, 8));
+        assert_eq!(byte(&folder.machine(), &newest(&folder.machine()), 6), 8);
+    }
+}
+
+#[test]
+fn a_file_becomes_the_newest_version_in_one_commit() {
+    let folder = Folder::new();
+    two_versions(&folder);
+    let backup = folder.name().with_file_name("backup");
+    common::write_plain(&backup, 3);
+    assert_eq!(restore_from(&folder.name(), &backup, &options()).unwrap(), 3);
+    let database = folder.machine();
+    let snapshot = newest(&database);
+    assert_eq!((snapshot.version().0, snapshot.page_count(), byte(&database, &snapshot, 2)), (3, 3, 2));
+    drop((database, snapshot));
+    // What was put at NAME itself, as `cp backup NAME` does.
+    common::write_plain(&folder.name(), 5);
+    assert_eq!(restore_from(&folder.name(), &folder.name(), &options()).unwrap(), 4);
+    let database = folder.machine();
+    assert_eq!(newest(&database).page_count(), 5);
+    // Another page size.
+    let mut small = fs::read(&backup).unwrap();
+    small[16..18].copy_from_slice(&1024_u16.to_be_bytes());
+    small[28..32].copy_from_slice(&12_u32.to_be_bytes());
+    fs::write(&backup, small).unwrap();
+    assert_eq!(restore_from(&folder.name(), &backup, &options()).unwrap(), 5);
+    let snapshot = newest(&database);
+    assert_eq!((snapshot.page_size().unwrap().bytes(), snapshot.page_count()), (1024, 12));
+    assert_eq!(byte(&database, &snapshot, 12), 3);
+    // What is no plain file changes nothing.
+    fs::write(folder.name().with_file_name("backup-wal"), "x").unwrap();
+    let error = restore_from(&folder.name(), &backup, &options()).unwrap_err().to_string();
+    assert!(error.contains("backup-wal") && error.contains("Nothing was changed"), "{error}");
+    fs::write(&backup, "x".repeat(200)).unwrap();
+    let error = restore_from(&folder.name(), &backup, &options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotADatabase, "{error}");
+    assert_eq!(newest(&database).version().0, 5);
+}
+
+#[test]
+fn a_protected_copy_without_its_folder_and_a_copied_folder_become_databases_of_their_own() {
+    let folder = Folder::new();
+    two_versions(&folder);
+    folder.machine().checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
+    let lost = Folder::new();
+    fs::copy(folder.name(), lost.name()).unwrap();
+    assert!(lost.try_machine().is_err(), "a copy of some version is not adopted by itself");
+    assert_eq!(adopt(&lost.name(), false, &options(), &PlainFile).unwrap(), None);
+    let database = lost.machine();
+    assert_eq!((newest(&database).version().0, byte(&database, &newest(&database), 2)), (0, 8));
+
+    let copy = Folder::new();
+    let (from, to) = (folder.name().parent().unwrap().join("."), copy.name().parent().unwrap().to_owned());
+    assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(&to).status().unwrap().success());
+    assert!(copy.try_machine().err().unwrap().to_string().contains("copy"));
+    let error = adopt(&copy.name(), false, &options(), &PlainFile).unwrap_err().to_string();
+    assert!(error.contains("adopt --new-id"), "{error}");
+    let aside = adopt(&copy.name(), true, &options(), &PlainFile).unwrap().unwrap();
+    assert!(aside.join("segments").exists());
+    commit(&copy.machine(), &[(2, 99)]).unwrap();
+    assert_eq!(byte(&copy.machine(), &newest(&copy.machine()), 2), 99);
+    assert_eq!(byte(&folder.machine(), &newest(&folder.machine()), 2), 8, "the original is what it was");
+    let error = adopt(&folder.name(), true, &options(), &PlainFile).unwrap_err().to_string();
+    assert!(error.contains("is no copy"), "{error}");
 }

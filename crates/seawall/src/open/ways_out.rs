@@ -1,0 +1,204 @@
+//! Ways out, where NAME and the folder do not belong together any more: NAME is written again, a file becomes the newest version, or a copy
+//! becomes a database of its own.
+
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::format::ids::{PageNo, Token};
+use crate::format::sqlite_header::{self, HEADER, NameState};
+use crate::open::list::forget;
+use crate::open::{beside, open_existing, storage_of};
+use crate::options::{Access, Options};
+use crate::ports::stock_sqlite::PlainSqlite;
+use crate::ports::storage::os::OsStorage;
+use crate::ports::storage::{Begun, Bulk, File, Span, Storage};
+use crate::upkeep::copy::{For, copy};
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a restoring waits for the lease.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What stock SQLite leaves beside a file whose newest content is not all in the file itself.
+const UNFINISHED: [&str; 2] = ["-journal", "-wal"];
+
+/// Writes NAME again: the copy of the newest version that stock SQLite can read. What lies there instead is moved aside; the answer says
+/// where to.
+pub fn refresh_name(name: &Path, options: &Options) -> Result<Option<PathBuf>> {
+    let (name, database) = open_whatever_name_is(name, options, Access::ReadWrite)?;
+    refresh(&name, &database)
+}
+
+fn refresh(name: &Path, database: &Database) -> Result<Option<PathBuf>> {
+    database.may_write()?;
+    let storage = &*database.tip.storage;
+    let failed = |error| Error::io("writing NAME again. What was committed is all there", error);
+    let token = Token(database.tip.random()?);
+    let draft = File::NameDraft(token);
+    let mut targets: Vec<Box<dyn Bulk>> = vec![storage.create_long(draft).map_err(failed)?];
+    let newest = database.newest_known();
+    if newest.page_count() == 0 {
+        targets[0].write(0, &sqlite_header::empty_protected()).map_err(failed)?;
+    }
+    copy(&database.tip.pages, &newest, For::Reading, &mut targets, &mut |_| Ok(()))?;
+    targets.into_iter().try_for_each(|target| target.finish()).map_err(failed)?;
+    let header = storage.read(Span { file: File::Name, at: 0, length: HEADER });
+    let is_ours = header.is_ok_and(|header| sqlite_header::state_of(&header) == NameState::Protected);
+    let moved = if is_ours { None } else { move_aside(name, token).map_err(failed)? };
+    storage.put_name(token).map_err(failed)?;
+    Ok(moved)
+}
+
+/// Moves what lies at `path` aside, if anything does.
+fn move_aside(path: &Path, token: Token) -> io::Result<Option<PathBuf>> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".replaced-{token}"));
+    match fs::rename(path, &aside) {
+        Ok(()) => Ok(Some(aside.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the content of `from`, a plain SQLite file, the newest version of the database NAME, in one commit. `from` may be what was put at NAME
+/// itself; then NAME is written again, and it is moved aside. Answers the new version.
+pub fn restore_from(name: &Path, from: &Path, options: &Options) -> Result<u64> {
+    let reading = |error: io::Error| Error::CannotOpen(format!("{}: {error}. Nothing was changed", from.display()));
+    let source = fs::File::open(from).map_err(reading)?;
+    let size = source.metadata().map_err(reading)?.len();
+    let mut header = [0; HEADER];
+    source.read_exact_at(&mut header, 0).map_err(reading)?;
+    if !matches!(sqlite_header::state_of(&header), NameState::Plain | NameState::Protected) {
+        return Err(Error::NotADatabase(format!("{} is not a SQLite database. Nothing was changed", from.display())));
+    }
+    for suffix in UNFINISHED {
+        let mut beside_it = from.as_os_str().to_owned();
+        beside_it.push(suffix);
+        if fs::metadata(&beside_it).is_ok_and(|found| found.len() > 0) {
+            return Err(Error::CannotOpen(format!(
+                "{} lies beside the file, and has changes that are not in it yet. Nothing was changed. Open the file once with stock SQLite, \
+                 which finishes that, and close it: sqlite3 {} 'PRAGMA journal_mode=DELETE'",
+                PathBuf::from(beside_it).display(),
+                from.display()
+            )));
+        }
+    }
+    let (page_size, page_count) = sqlite_header::dimensions(&header, size)
+        .map_err(|why| Error::NotADatabase(format!("{}: {why}. Nothing was changed", from.display())))?;
+    let (name, database) = open_whatever_name_is(name, options, Access::ReadWrite)?;
+    let mut transaction = database.begin(PATIENCE)?;
+    // The same bytes, cut as the database's pages are now; the commit cuts them as the file's are.
+    let cut = transaction.page_size().unwrap_or(page_size);
+    let length = u64::from(page_count) * page_size.bytes() as u64;
+    for page in 1..=u32::try_from(length.div_ceil(cut.bytes() as u64)).expect("it is as long as a SQLite file") {
+        let mut image = vec![0; cut.bytes()];
+        let at = cut.offset_of(PageNo(page));
+        let there = (length - at).min(image.len() as u64) as usize;
+        source.read_exact_at(&mut image[..there], at).map_err(reading)?;
+        if page == 1 {
+            let plain = sqlite_header::with_write_version(image.first_chunk().expect("a page has a header"), 1);
+            image[..HEADER].copy_from_slice(&plain);
+        }
+        transaction.write_page(cut, PageNo(page), &image)?;
+    }
+    let committed = transaction.commit_as(page_size, page_count)?;
+    drop(transaction);
+    let header = database.tip.storage.read(Span { file: File::Name, at: 0, length: HEADER });
+    if !header.is_ok_and(|header| sqlite_header::state_of(&header) == NameState::Protected) {
+        refresh(&name, &database)?;
+    }
+    Ok(committed.version().0)
+}
+
+/// Makes a database of what an opening alone does not adopt: of a protected NAME whose folder is lost, or, with `new_id`, of a folder that was
+/// copied or restored together with NAME. It begins a history of its own at the version that is there. Of a copied folder what it was is moved
+/// aside; the answer says where to.
+pub fn adopt(name: &Path, new_id: bool, options: &Options, plain: &dyn PlainSqlite) -> Result<Option<PathBuf>> {
+    let name = beside(name)?;
+    forget(&name);
+    let storage = storage_of(&name, options)?;
+    let looking = |error| Error::io("looking at NAME and its folder", error);
+    let has_id = storage.home(File::Id).map_err(looking)?.is_some();
+    let moved = match (has_id, new_id) {
+        (true, true) => Some(end_copy(&name, &storage, options)?),
+        (true, false) => {
+            return Err(Error::CannotOpen(
+                "it is a Seawall database already. Nothing was changed. To make a copied or restored folder a database of its own: \
+                 seawall adopt --new-id"
+                    .into(),
+            ));
+        }
+        (false, _) => {
+            unprotect(&name, &*storage, plain)?;
+            None
+        }
+    };
+    let storage: Arc<dyn Storage> = Arc::new(OsStorage::new(&name, &options.scratch).map_err(looking)?);
+    Database::on(storage, &name, Access::ReadWrite, options, plain)?;
+    Ok(moved)
+}
+
+/// NAME is the protected copy of some version, and its folder is lost: it becomes a plain file.
+fn unprotect(name: &Path, storage: &dyn Storage, plain: &dyn PlainSqlite) -> Result<()> {
+    let looking = |error| Error::io("looking at NAME and its folder", error);
+    let has_folder = storage.inode(File::Folder).map_err(looking)?.is_some();
+    if has_folder && storage.begun().map_err(looking)? == Begun::Commits {
+        return Err(Error::CannotOpen(
+            "NAME-seawall has commits, and no id. Nothing was changed. Make id again from them: seawall recover --coordinator URL".into(),
+        ));
+    }
+    let mut held = plain.hold(name, false, PATIENCE)?;
+    let mut header = [0; HEADER];
+    if held.size()? < HEADER as u64 {
+        return Ok(());
+    }
+    held.read(0, &mut header)?;
+    if sqlite_header::state_of(&header) == NameState::Protected {
+        held.write(0, &sqlite_header::with_write_version(&header, 1))?;
+        held.sync()?;
+    }
+    Ok(())
+}
+
+/// NAME becomes the newest version that the copied folder has, as a plain file, and the folder is moved aside.
+fn end_copy(name: &Path, storage: &Arc<dyn Storage>, options: &Options) -> Result<PathBuf> {
+    let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
+    let home = home.ok_or_else(|| Error::CannotOpen("id vanished. Nothing was changed".into()))?;
+    let options = Options { finishes: true, ..options.clone() };
+    let database = open_existing(name, storage.clone(), Access::ReadOnly, &options, home)?;
+    if !database.is_copy() {
+        return Err(Error::CannotOpen(
+            "this folder is no copy: it is the database's home. Nothing was changed. To begin a new history, copy it with seawall.copy".into(),
+        ));
+    }
+    let failed = |error| Error::io("writing the newest version of the copy as NAME", error);
+    let token = Token(database.tip.random()?);
+    let mut targets: Vec<Box<dyn Bulk>> = vec![storage.create_long(File::NameDraft(token)).map_err(failed)?];
+    copy(&database.tip.pages, &database.newest_known(), For::Writing, &mut targets, &mut |_| Ok(()))?;
+    targets.into_iter().try_for_each(|target| target.finish()).map_err(failed)?;
+    storage.put_name(token).map_err(failed)?;
+    drop(database);
+    let mut folder = name.as_os_str().to_owned();
+    folder.push("-seawall");
+    let moved = move_aside(Path::new(&folder), token).map_err(|error| {
+        Error::io("moving the copied folder aside. NAME is a plain SQLite file with all that it had: move NAME-seawall aside, and open NAME", error)
+    })?;
+    Ok(moved.unwrap_or_default())
+}
+
+/// The database, whatever lies at NAME.
+fn open_whatever_name_is(name: &Path, options: &Options, access: Access) -> Result<(PathBuf, Arc<Database>)> {
+    let name = beside(name)?;
+    forget(&name);
+    let storage = storage_of(&name, options)?;
+    let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
+    let home = home.ok_or_else(|| {
+        Error::CannotOpen(format!("{} has no folder of Seawall's. Nothing was changed", name.display()))
+    })?;
+    let options = Options { finishes: true, ..options.clone() };
+    let database = open_existing(&name, storage, access, &options, home)?;
+    crate::read::tip::check_state(database.newest_known().head())?;
+    Ok((name, database))
+}
