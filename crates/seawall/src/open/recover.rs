@@ -176,7 +176,7 @@ impl Run<'_> {
             return self.decide(&evidence).map(|(recovered, _)| recovered);
         }
         // Nothing is sealed that cannot be recovered.
-        self.decide(&evidence)?;
+        let head = self.decide(&evidence)?.0.head;
         let token = Token(random(&**self.storage)?);
         let epoch = Epoch(evidence.highest_epoch().0 + 1);
         mistake!(RecoversWithoutSeal, {
@@ -188,6 +188,8 @@ impl Run<'_> {
         evidence = self.look()?;
         let epoch = evidence.highest_epoch().max(epoch);
         let (recovered, chosen) = self.decide(&evidence)?;
+        // The seal is a head, too.
+        let recovered = Recovered { head, ..recovered };
         self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen)
     }
 
