@@ -284,12 +284,18 @@ impl Run<'_> {
             let both = judgement.strangers.iter().map(|stranger| &stranger.digest).chain([&tip.digest]);
             return Err(several("two histories are proven", &mut { both }));
         }
-        match &judgement.candidates[..] {
-            [] => Ok(tip.digest),
-            [candidate] => Ok(*candidate),
-            candidates => Err(several(
+        // A commit without pages changes nothing that anybody wrote: of a checkpoint, or of a recovery that was cut short. It need not be
+        // chosen, but it must not stand in the way.
+        let found = judgement.candidates.iter().filter_map(|digest| evidence.commits.get(digest));
+        let (with_pages, without): (Vec<_>, Vec<_>) = found.partition(|found| !found.frame.pages.is_empty());
+        let newest = without.iter().max_by_key(|found| (found.frame.epoch, found.frame.time, found.commit.digest));
+        match (&with_pages[..], newest) {
+            ([], None) => Ok(tip.digest),
+            ([], Some(newest)) => Ok(newest.commit.digest),
+            ([candidate], _) => Ok(candidate.commit.digest),
+            (candidates, _) => Err(several(
                 &format!("{} commits stand on version {}", candidates.len(), tip.version.0),
-                &mut candidates.iter(),
+                &mut candidates.iter().map(|found| &found.commit.digest),
             )),
         }
     }
