@@ -112,6 +112,9 @@ pin: $(BIN)/maturin ## versions and hashes of the Python packages, from the *.in
 	for file in $(PINNED); do $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file $$file.txt $$file.in || exit; done
 
+samples: build ## the samples in docs/command-line.md, from the commands themselves
+	cd tests && ../$(BIN)/python -m command_line.samples
+
 doc: ## the Rust documentation, in target/doc
 	cargo doc --locked --workspace --no-deps
 
@@ -120,4 +123,4 @@ clean: ## remove what was built
 	cargo clean --manifest-path fuzz/Cargo.toml
 	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
-.PHONY: help prerequisites build demo test memory test-django test-matrix test-outside $(OUTSIDE:%=test-%) sim mutants fuzz nfs bench aws lint pin doc clean
+.PHONY: help prerequisites build demo test memory test-django test-matrix test-outside $(OUTSIDE:%=test-%) sim mutants fuzz nfs bench aws lint pin samples doc clean

@@ -10,7 +10,7 @@ from . import _native, extension_path
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command. Return its exit code: 0 good, 1 a problem was found, 2 usage."""
+    """Run a command. Return its exit code (docs/command-line.md has the table)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments == ["ext-path"]:
         return _print_extension_path()

@@ -71,6 +71,7 @@ def uri(
     page_cache: int | None = None,
     request_age: float | None = None,
     timeout: float | None = None,
+    upkeep: bool | None = None,
     mode: str | None = None,
 ) -> str:
     """Build the URI that opens `database` through Seawall.
@@ -87,6 +88,7 @@ def uri(
         "page_cache": page_cache,
         "request_age": request_age,
         "timeout": timeout,
+        "upkeep": None if upkeep is None else int(upkeep),
         "mode": mode,
     }
     name = os.fsencode(database)
@@ -111,6 +113,7 @@ def connect(
     legacy_names: Sequence[Path] = (),
     page_cache: int | None = None,
     request_age: float | None = None,
+    upkeep: bool = True,
     factory: type[sqlite3.Connection] | None = None,
     **kwargs: Any,
 ) -> Connection:
@@ -130,6 +133,8 @@ def connect(
     - `legacy_names`: other paths by which clients of django-sqlite-efs know the database. Once the database is adopted,
       their writes are refused.
     - `page_cache`: how many bytes of the database's pages this process keeps in memory.
+    - `upkeep`: whether this process makes checkpoints and collects garbage in the background, as the database's policy
+      says. On AWS Lambda it never does. The first connection of a process to a database decides.
     - `factory`: another connection class; `connection_class(module)` makes one for a module like `sqlite3`.
 
     Other arguments are as in `sqlite3.connect`.
@@ -147,6 +152,7 @@ def connect(
         page_cache=page_cache,
         request_age=request_age,
         timeout=timeout,
+        upkeep=None if upkeep else False,
     )
     return cast(Connection, factory(opened, timeout=timeout, **kwargs | {"uri": True}))
 

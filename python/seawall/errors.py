@@ -41,7 +41,7 @@ class OutcomeUnknown(SeawallError, sqlite3.OperationalError):
 
 
 class SnapshotTooOld(SeawallError, sqlite3.OperationalError):
-    """A read transaction lasted longer than the retention. Nothing is lost; begin a new one."""
+    """A read transaction lasted longer than history. Nothing is lost; begin a new one."""
 
 
 class DatabaseDamaged(SeawallError):
@@ -54,6 +54,14 @@ class DiskFull(SeawallError, sqlite3.OperationalError):
 
 class CannotOpen(SeawallError, sqlite3.OperationalError):
     """The database cannot be opened, or not in this way. The text says what to do."""
+
+
+class NoDatabase(CannotOpen):
+    """There is no Seawall database, and none may be made there."""
+
+
+class NeedsRecovery(CannotOpen):
+    """The head or the file `id` is lost, damaged, or older than the files. The data is in the files."""
 
 
 class NotADatabase(SeawallError):
@@ -82,6 +90,8 @@ _CLASSES: dict[str, type[SeawallError]] = {
     "Corrupt": DatabaseDamaged,
     "Full": DiskFull,
     "CannotOpen": CannotOpen,
+    "NoDatabase": NoDatabase,
+    "NeedsRecovery": NeedsRecovery,
     "NotADatabase": NotADatabase,
     "Permission": PermissionDenied,
     "ReadOnly": DatabaseReadOnly,

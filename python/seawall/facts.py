@@ -32,6 +32,16 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Floor:
+    """The oldest version that is still promised."""
+
+    version: int
+    """The version. What only older ones need may be garbage-collected."""
+    time: int
+    """Milliseconds since 1970 of that version; 0 for version 0."""
+
+
+@dataclass(frozen=True)
 class Status:
     """A database's present state."""
 
@@ -61,6 +71,12 @@ class Status:
     """The version that the newest base holds."""
     changed_pages: int
     """How many pages changed since that base."""
+    log_bytes: int
+    """The bytes of the log since that base."""
+    base_bytes: int
+    """The bytes of that base; 0 if there is none."""
+    floor: Floor
+    """The oldest version that is still promised."""
     lease: float
     """After how many seconds of silence a writer counts as dead."""
     sweep: int
@@ -77,8 +93,8 @@ def status(database: Path, *, coordinator: str | None = None) -> Status:
     The database knows its coordinator. `coordinator` says how to reach it if that takes more than its name (an
     endpoint).
     """
-    facts: dict[str, Any] = _ask(_native.status, database, coordinator)
-    return Status(**{**facts, "counts": Counts(**facts["counts"])})
+    facts: dict[str, Any] = ask(_native.status, database, coordinator)
+    return Status(**{**facts, "floor": Floor(*facts["floor"]), "counts": Counts(**facts["counts"])})
 
 
 def counts(database: Path, *, coordinator: str | None = None) -> Counts:
@@ -86,7 +102,7 @@ def counts(database: Path, *, coordinator: str | None = None) -> Counts:
 
     `coordinator` is as for `status`.
     """
-    return Counts(**_ask(_native.counts, database, coordinator))
+    return Counts(**ask(_native.counts, database, coordinator))
 
 
 def remove(database: Path, *, coordinator: str | None = None) -> None:
@@ -99,7 +115,7 @@ def remove(database: Path, *, coordinator: str | None = None) -> None:
     The database knows its coordinator. `coordinator` says how to reach it if that takes more than its name (an
     endpoint).
     """
-    _ask(_native.remove, database, coordinator)
+    ask(_native.remove, database, coordinator)
 
 
 def copy(source: Path, target: Path, *, coordinator: str | None = None) -> None:
@@ -107,10 +123,11 @@ def copy(source: Path, target: Path, *, coordinator: str | None = None) -> None:
 
     Any tool can read this backup, and Seawall adopts it at its first use. `coordinator` is as for `status`.
     """
-    _ask(_native.copy, source, os.fsdecode(target), coordinator)
+    ask(_native.copy, source, os.fsdecode(target), coordinator)
 
 
-def _ask(question: Any, database: Path, *arguments: str | None) -> Any:
+def ask(question: Any, database: Path, *arguments: Any) -> Any:
+    """Ask the native half about a database, with Seawall's exceptions."""
     register()
     try:
         return question(os.fsdecode(database), *arguments)

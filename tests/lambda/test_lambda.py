@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+import seawall
 from browser import Browser, Page
 from dynamodb import faults
 from dynamodb.fixtures import make_table
@@ -323,13 +326,37 @@ def test_a_fault_is_ridden_out(site: Site, report: Report, fault: Fault) -> None
         assert browser.votes(instance, QUESTION) == before + 1
 
 
-def test_maintenance_logs_the_status(site: Site) -> None:
-    with site.instance("Maintain") as instance:
-        instance.invoke({"source": "aws.events"})
-        status = json.loads(instance.log.read_text().splitlines()[-1])
-    assert status["name"] == str(site.database)
-    assert status["version"] > 0
-    assert status["trouble"] is None
+def test_maintenance_does_its_work_and_logs_it(site: Site) -> None:
+    policy = seawall.policy(site.database, coordinator=site.coordinator)
+    with site.instance("Maintain") as instance, site.instance() as web:
+        browser = Browser()
+        choice = browser.open(web, QUESTION)[0]
+
+        def maintain() -> tuple[dict[str, Any] | None, dict[str, Any], dict[str, Any]]:
+            instance.invoke({"source": "aws.events"})
+            lines = [json.loads(line) for line in instance.log.read_text().splitlines()[-3:]]
+            assert [list(line) for line in lines] == [["checkpoint"], ["collect"], ["status"]]
+            return lines[0]["checkpoint"], lines[1]["collect"], lines[2]["status"]
+
+        checkpoint, collected, status = maintain()
+        assert checkpoint is None, "none is due"
+        assert collected["deleted"] == {"files": 0, "bytes": 0}
+        assert status["name"] == str(site.database)
+        assert status["version"] > 0
+        assert status["trouble"] is None
+
+        seawall.set_policy(site.database, replace(policy, checkpoint_at=1 << 20), coordinator=site.coordinator)
+        grow = "from django.db import connection as c; k = c.cursor(); k.execute('CREATE TABLE ballast (x)'); "
+        grow += "k.execute('INSERT INTO ballast VALUES (randomblob(4000000))')"
+        site.manage("shell", "--command", grow)
+        browser.vote(web, QUESTION, choice)
+        before = browser.votes(web, QUESTION)
+        checkpoint, _, status = maintain()
+        assert checkpoint is not None
+        assert status["base_version"] == checkpoint["version"]
+        assert status["log_bytes"] < 1 << 20
+        assert browser.votes(web, QUESTION) == before
+    seawall.set_policy(site.database, policy, coordinator=site.coordinator)
 
 
 def test_files_of_the_example_are_deployed(site: Site) -> None:

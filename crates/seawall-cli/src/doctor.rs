@@ -2,17 +2,18 @@
 
 use crate::coordinators::{self, Subject};
 use crate::finding::{Finding, State};
-use crate::{file_system, name, print};
-use std::path::{Path, PathBuf};
+use crate::{file_system, name, print, target, upkeep};
+use std::path::Path;
 
 /// Runs every check and prints the findings. Returns whether there was no problem.
 pub(crate) fn run(name: &Path, coordinator: Option<String>, json: bool) -> bool {
-    let (name, findings) = match whole(name) {
-        Ok(name) => {
-            let findings = examine(&name, coordinator);
-            (name, findings)
-        }
-        Err(finding) => (name.to_owned(), vec![finding]),
+    let (name, findings) = if name::is_uri(name) {
+        let text = format!("{} is one of SQLite's URIs, or a database in memory", name.display());
+        (name.to_owned(), vec![Finding::problem("NAME", text, "name the file by its path")])
+    } else {
+        let name = name::whole(name);
+        let findings = examine(&name, coordinator);
+        (name, findings)
     };
     let problems = findings.iter().filter(|finding| finding.state == State::Problem).count();
     if json {
@@ -34,21 +35,18 @@ fn examine(name: &Path, asked: Option<String>) -> Vec<Finding> {
     let bound = identity.as_ref().map(|identity| identity.coordinator.clone());
     let url = asked.unwrap_or_else(|| coordinators::by_default(bound));
     findings.extend(coordinators::examine(&url, &Subject { name, is_whole, identity: identity.as_ref() }));
+    // Only what can be opened can be looked at further.
+    if identity.is_some() && findings.iter().all(|finding| finding.state != State::Problem) {
+        findings.extend(upkeep_of(name, url));
+    }
     findings
 }
 
-/// NAME as the engine uses it: absolute, and with links resolved.
-fn whole(name: &Path) -> Result<PathBuf, Finding> {
-    let absolute = std::path::absolute(name).unwrap_or_else(|_| name.to_owned());
-    let text = name.to_string_lossy();
-    if (text.starts_with("file:") || text == ":memory:") && !absolute.exists() {
-        return Err(Finding::problem(
-            "NAME",
-            format!("{text} is one of SQLite's URIs, or a database in memory"),
-            "name the file by its path",
-        ));
+/// Whether it is kept as it should be.
+fn upkeep_of(name: &Path, coordinator: String) -> Vec<Finding> {
+    let looked = target::open(name, coordinator).and_then(|database| Ok((database.status()?, database.overview()?)));
+    match looked {
+        Ok((status, overview)) => upkeep::judge(name, &status, &overview),
+        Err(error) => vec![Finding::refusal("upkeep", error)],
     }
-    let of_parent = || Some(absolute.parent()?.canonicalize().ok()?.join(absolute.file_name()?));
-    // If NAME does not exist or cannot be reached, the findings show it as the user gave it.
-    Ok(absolute.canonicalize().ok().or_else(of_parent).unwrap_or_else(|| absolute.clone()))
 }

@@ -3,30 +3,35 @@
 //! - [`finding`]: a check and its result, as data.
 //! - The checks: `file_system` (with `mounts`) examines the folder, `name` what lies at NAME, and [`coordinators`], the
 //!   list of coordinators, examines one of them.
-//! - The commands: `doctor` runs the checks, `init` makes a table.
+//! - The commands: `doctor` runs the checks, `init` makes a table; `commands` is the list of those on a database that
+//!   exists, a file for each.
+//! - What commands share: `target` (which database), `answer` (rows for people, JSON for machines), [`exit`] (the exit
+//!   codes), `units`, `progress`, and `upkeep`, which judges whether a database is kept as it should be.
 #![forbid(unsafe_code)]
 
+mod answer;
+mod commands;
 pub mod coordinators;
 mod doctor;
+pub mod exit;
 mod file_system;
 pub mod finding;
 mod init;
 mod mounts;
 mod name;
+mod progress;
+mod target;
+mod units;
+mod upkeep;
 
+use crate::commands::OnDatabase;
+use crate::exit::Exit;
 use clap::{Parser, Subcommand};
 use seawall::Shown;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
-
-/// All is well.
-const GOOD: u8 = 0;
-/// A problem was found.
-const PROBLEM: u8 = 1;
-/// The command line itself is wrong.
-const USAGE: u8 = 2;
 
 #[derive(Parser)]
 #[command(
@@ -68,25 +73,32 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    OnDatabase(OnDatabase),
 }
 
-/// Runs a command; `args` begin with the program's name. Returns the exit code: 0 good, 1 a problem was found, 2 usage.
+/// Runs a command; `args` begin with the program's name. Returns the exit code ([`exit::Exit`]).
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let command = match CommandLine::try_parse_from(args) {
         Ok(line) => line.command,
         Err(error) => {
             // Help that the user asked for is not an error. If printing fails, nothing more can be reported.
             let _ = error.print();
-            return if error.use_stderr() { USAGE } else { GOOD };
+            return if error.use_stderr() { Exit::Usage } else { Exit::Good }.code();
         }
     };
-    let good = match command {
-        Command::Doctor { name, coordinator, json } => doctor::run(&name, coordinator, json),
+    let exit = match command {
+        Command::Doctor { name, coordinator, json } => exit_of(doctor::run(&name, coordinator, json)),
         Command::Init { coordinator, create_table, account, json } => {
-            init::run(&coordinator, create_table, &account, json)
+            exit_of(init::run(&coordinator, create_table, &account, json))
         }
+        Command::OnDatabase(command) => command.run(),
     };
-    if good { GOOD } else { PROBLEM }
+    exit.code()
+}
+
+fn exit_of(is_good: bool) -> Exit {
+    if is_good { Exit::Good } else { Exit::Problem }
 }
 
 /// Prints a line. A reader that closed the pipe does not get it, but the exit code says the same.

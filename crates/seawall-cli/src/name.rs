@@ -5,7 +5,7 @@ use seawall::format::identity::{self, Identity};
 use seawall::format::sqlite_header::{HEADER, NameState, state_of};
 use seawall::ports::storage::{File, Span, Storage, os::OsStorage};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What lies at NAME, and what its folder says.
 pub(crate) fn examine(name: &Path) -> (Option<Identity>, Vec<Finding>) {
@@ -52,6 +52,29 @@ pub(crate) fn examine(name: &Path) -> (Option<Identity>, Vec<Finding>) {
         ),
     };
     (id.and_then(Result::ok), vec![there])
+}
+
+/// What its `id` says, if that can be read.
+pub(crate) fn identity(name: &Path) -> Option<Identity> {
+    identity::parse(id_of(name).ok()??).ok()
+}
+
+/// Whether this is one of SQLite's URIs, or a database in memory, and no path.
+pub(crate) fn is_uri(name: &Path) -> bool {
+    let text = name.to_string_lossy();
+    (text.starts_with("file:") || text == ":memory:") && !absolute(name).exists()
+}
+
+/// NAME as the engine uses it: absolute, and with links resolved. If it does not exist or cannot be reached, it is as
+/// the user gave it.
+pub(crate) fn whole(name: &Path) -> PathBuf {
+    let absolute = absolute(name);
+    let of_parent = || Some(absolute.parent()?.canonicalize().ok()?.join(absolute.file_name()?));
+    absolute.canonicalize().ok().or_else(of_parent).unwrap_or_else(|| absolute.clone())
+}
+
+fn absolute(name: &Path) -> PathBuf {
+    std::path::absolute(name).unwrap_or_else(|_| name.to_owned())
 }
 
 /// Why opening NAME, which has no `id`, does not adopt it.

@@ -25,12 +25,16 @@ fn raised(failure: seawall_sqlite::Failure) -> PyErr {
 #[pymodule]
 mod _native {
     use super::{Reported, raised, reported};
-    use pyo3::exceptions::PyOSError;
+    use pyo3::exceptions::{PyOSError, PyValueError};
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
-    use seawall::Counts;
+    use seawall::format::ids::PinName;
+    use seawall::format::keep::Keeper;
+    use seawall::format::policy::Policy;
+    use seawall::{Collecting, Counts, Database, Pinned, Sum};
     use std::ffi::OsString;
     use std::path::PathBuf;
+    use std::time::Duration;
 
     #[pymodule_export]
     use super::Failed;
@@ -90,6 +94,9 @@ mod _native {
         facts.set_item("page_count", status.page_count)?;
         facts.set_item("base_version", status.base_version)?;
         facts.set_item("changed_pages", status.changed_pages)?;
+        facts.set_item("log_bytes", status.log_bytes)?;
+        facts.set_item("base_bytes", status.base_bytes)?;
+        facts.set_item("floor", (status.floor.version.0, status.floor.time))?;
         facts.set_item("lease", status.lease.as_secs_f64())?;
         facts.set_item("sweep", status.sweep)?;
         facts.set_item("trouble", status.trouble)?;
@@ -120,6 +127,148 @@ mod _native {
     #[pyfunction]
     fn copy(py: Python<'_>, source: PathBuf, target: PathBuf, coordinator: Option<String>) -> PyResult<()> {
         py.detach(|| seawall_sqlite::copy(&source, &target, coordinator.as_deref())).map_err(raised)
+    }
+
+    /// Makes a checkpoint, unless there is nothing to do, or none is due and one was asked for only then. `progress` is
+    /// called with the bytes that were copied, and how many there are. Returns version, pages, bytes, and why NAME was
+    /// not renewed.
+    #[pyfunction]
+    fn checkpoint(
+        py: Python<'_>,
+        path: PathBuf,
+        coordinator: Option<String>,
+        if_due: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Option<(u64, u32, u64, Option<String>)>> {
+        let mut ended = None;
+        let made = py.detach(|| -> Result<_, seawall_sqlite::Failure> {
+            let database = seawall_sqlite::open(&path, coordinator.as_deref())?;
+            if if_due && !database.checkpoint_is_due()? {
+                return Ok(None);
+            }
+            let page_size = u64::from(database.status()?.page_size);
+            Ok(database.checkpoint(&mut |done, all| {
+                let report = |py: Python<'_>| {
+                    // Ctrl-C ends a checkpoint, which then leaves nothing.
+                    py.check_signals()?;
+                    let Some(progress) = &progress else { return Ok(()) };
+                    progress.call1(py, (done * page_size, all * page_size)).map(drop)
+                };
+                Python::attach(report).map_err(|error| {
+                    ended = Some(error);
+                    seawall::Error::CannotOpen("the caller ended the checkpoint".into())
+                })
+            })?)
+        });
+        if let Some(error) = ended {
+            return Err(error);
+        }
+        Ok(made.map_err(raised)?.map(|made| (made.version, made.pages, made.bytes, made.name_not_renewed)))
+    }
+
+    /// Collects garbage.
+    #[pyfunction]
+    fn collect(
+        py: Python<'_>,
+        path: PathBuf,
+        coordinator: Option<String>,
+        dry_run: bool,
+    ) -> PyResult<Bound<'_, PyDict>> {
+        let collecting = Collecting { dry_run, ..Collecting::default() };
+        let collected = on(py, path, coordinator, |database| database.collect(collecting))?;
+        let facts = PyDict::new(py);
+        facts.set_item("floor", (collected.floor.version.0, collected.floor.time))?;
+        facts.set_item("deleted", files(collected.deleted))?;
+        facts.set_item("names", collected.names)?;
+        let kept = PyDict::new(py);
+        for (why, sum) in collected.kept {
+            kept.set_item(format!("{why:?}").to_lowercase(), files(sum))?;
+        }
+        facts.set_item("kept", kept)?;
+        facts.set_item("unknown", collected.unknown)?;
+        facts.set_item("not_deleted", collected.left)?;
+        facts.set_item("history_bytes", collected.history_bytes)?;
+        facts.set_item("is_cut", collected.is_cut)?;
+        Ok(facts)
+    }
+
+    /// A database's policy: seconds of history, its bytes, and the bytes at which a checkpoint is due.
+    #[pyfunction]
+    fn policy(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<(u64, Option<u64>, u64)> {
+        let policy = on(py, path, coordinator, Database::policy)?;
+        Ok((policy.history.as_secs(), policy.history_bytes, policy.checkpoint_at))
+    }
+
+    /// Sets it.
+    #[pyfunction]
+    fn set_policy(
+        py: Python<'_>,
+        path: PathBuf,
+        coordinator: Option<String>,
+        history: u64,
+        history_bytes: Option<u64>,
+        checkpoint_at: u64,
+    ) -> PyResult<()> {
+        let policy = Policy { history: Duration::from_secs(history), history_bytes, checkpoint_at };
+        on(py, path, coordinator, |database| database.set_policy(&policy))
+    }
+
+    /// A pin: its name, its version, that version's time, who keeps it, and until when, in milliseconds since 1970.
+    type PinFacts = (String, u64, u64, &'static str, i128);
+
+    /// Pins the newest version.
+    #[pyfunction]
+    fn pin(py: Python<'_>, path: PathBuf, coordinator: Option<String>, name: &str, seconds: u64) -> PyResult<PinFacts> {
+        let name = pin_name(name)?;
+        let pinned = on(py, path, coordinator, |database| database.pin(name, Duration::from_secs(seconds)))?;
+        Ok(pin_facts(&pinned))
+    }
+
+    /// Gives a pin up. Returns whether there was one.
+    #[pyfunction]
+    fn unpin(py: Python<'_>, path: PathBuf, coordinator: Option<String>, name: &str) -> PyResult<bool> {
+        let name = pin_name(name)?;
+        on(py, path, coordinator, |database| database.unpin(name))
+    }
+
+    /// All pins.
+    #[pyfunction]
+    fn pins(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<Vec<PinFacts>> {
+        Ok(on(py, path, coordinator, Database::pins)?.iter().map(pin_facts).collect())
+    }
+
+    fn pin_name(name: &str) -> PyResult<PinName> {
+        name.parse().map_err(|_| {
+            PyValueError::new_err(format!(
+                "{name:?} is no pin's name: at most 40 lower-case letters, digits, '.', '_' and '-', of which the first is a letter or a digit"
+            ))
+        })
+    }
+
+    fn pin_facts(pinned: &Pinned) -> PinFacts {
+        let by = match pinned.pin.keeper {
+            Keeper::Checkpoint => "checkpoint",
+            Keeper::Person => "person",
+        };
+        let until = pinned.written / 1_000_000 + pinned.pin.length.as_millis() as i128;
+        (pinned.name.to_string(), pinned.pin.head.version.0, pinned.pin.time, by, until)
+    }
+
+    fn files(sum: Sum) -> (u64, u64) {
+        (sum.files, sum.bytes)
+    }
+
+    /// Asks the database at `path`.
+    fn on<T: Send>(
+        py: Python<'_>,
+        path: PathBuf,
+        coordinator: Option<String>,
+        ask: impl FnOnce(&Database) -> seawall::Result<T> + Send,
+    ) -> PyResult<T> {
+        let asked = || -> Result<T, seawall_sqlite::Failure> {
+            Ok(ask(&*seawall_sqlite::open(&path, coordinator.as_deref())?)?)
+        };
+        py.detach(asked).map_err(raised)
     }
 
     fn counted(py: Python<'_>, counts: Counts) -> PyResult<Bound<'_, PyDict>> {

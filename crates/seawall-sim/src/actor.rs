@@ -121,7 +121,7 @@ fn may_fail_to_open(world: &World, error: &Error) -> bool {
         ErrorKind::Unreachable => world.plan().has_file_faults() || world.is_on_table(),
         // A client's cached names can be stale. An adoption that another one overtook, or that met an error, reports
         // that.
-        ErrorKind::CannotOpen => {
+        ErrorKind::CannotOpen | ErrorKind::NeedsRecovery | ErrorKind::NoDatabase => {
             let text = error.to_string();
             world.is_struck()
                 || ["id vanished", "did not take the first head", "could not be removed", "NAME was not touched"]

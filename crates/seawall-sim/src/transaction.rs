@@ -234,7 +234,7 @@ impl<'a> Actor<'a> {
                 self.fill(transaction)
             }
             Err(error) => {
-                if !(self.expects_refusal && error.kind() == ErrorKind::CannotOpen) {
+                if !(self.expects_refusal && matches!(error.kind(), ErrorKind::CannotOpen | ErrorKind::NeedsRecovery)) {
                     self.failed(&error, "a begin");
                 }
                 false
@@ -455,7 +455,7 @@ impl<'a> Actor<'a> {
             ErrorKind::Unreachable => (Some(Event::Unreachable), plan.file_faults > 0.0 || world.is_on_table()),
             ErrorKind::Full => (Some(Event::DiskFull), plan.file_faults > 0.0),
             ErrorKind::Io => (Some(Event::InputOutput), plan.file_faults > 0.0),
-            ErrorKind::CannotOpen => (None, world.is_struck()),
+            ErrorKind::CannotOpen | ErrorKind::NeedsRecovery => (None, world.is_struck()),
             _ => (None, false),
         };
         event.into_iter().for_each(|event| world.met(event));

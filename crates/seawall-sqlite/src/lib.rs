@@ -25,8 +25,8 @@
 //!   it, because many builds of Python cannot load extensions.
 //!
 //! SQLite passes on the code of a VFS's error and drops its text. [`take_failure`] has the text. [`copy`], [`remove`],
-//! [`status`] and [`counts`] concern a whole database. [`begin_request`] and [`end_request`] mark a request, in which
-//! connections with `freshness=request` ask once for newer commits.
+//! [`status`] and [`counts`] concern a whole database, and so does what [`open`] gives. [`begin_request`] and
+//! [`end_request`] mark a request, in which connections with `freshness=request` ask once for newer commits.
 //!
 //! # Inside
 //!
@@ -88,5 +88,5 @@ pub use failure::{Failure, code_of, take_failure};
 pub use register::register;
 pub use register::register_in;
 pub use request::{begin_request, end_request};
-pub use tools::{copy, counts, remove, status};
+pub use tools::{copy, counts, open, remove, status};
 pub use uri::uri;

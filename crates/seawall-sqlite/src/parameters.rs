@@ -43,8 +43,8 @@ pub(crate) struct Parameters {
 const REQUEST_AGE: Duration = Duration::from_secs(1);
 
 /// Seawall's parameters.
-const OURS: [&str; 8] =
-    ["coordinator", "freshness", "lease", "legacy_names", "page_cache", "request_age", "timeout", "at"];
+const OURS: [&str; 9] =
+    ["coordinator", "freshness", "lease", "legacy_names", "page_cache", "request_age", "timeout", "upkeep", "at"];
 
 impl Parameters {
     /// Reads the URI's keys and values. An unknown key and an invalid value are wrong, because an application must not
@@ -89,6 +89,13 @@ impl Parameters {
                 self.timeout = Some(timeout);
                 self.options.adoption_timeout = timeout;
             }
+            "upkeep" => {
+                self.options.upkeep = match value {
+                    "1" => true,
+                    "0" => false,
+                    _ => return Err(wrong(key, value, "1 or 0")),
+                }
+            }
             // All names are in one parameter, because SQLite returns only the first value of a repeated one.
             "legacy_names" => self.options.legacy_names = value.lines().map(str::to_owned).collect(),
             "at" => {
@@ -106,7 +113,7 @@ impl Parameters {
             _ => {
                 return Err(refuse(format!(
                     "unknown parameter {key}= in the URI. Seawall knows coordinator, freshness, lease, legacy_names, \
-                     page_cache, request_age and timeout"
+                     page_cache, request_age, timeout and upkeep"
                 )));
             }
         }
@@ -155,6 +162,7 @@ mod tests {
             ("page_cache", "1048576"),
             ("request_age", "0.25"),
             ("timeout", "2.5"),
+            ("upkeep", "0"),
             ("legacy_names", "/mnt/a/db.sqlite3\n/mnt/b/db.sqlite3"),
         ]);
         assert_eq!(parameters.wrong, None);
@@ -167,6 +175,7 @@ mod tests {
         assert_eq!(parameters.timeout, Some(Duration::from_millis(2500)));
         assert_eq!(parameters.options.adoption_timeout, Duration::from_millis(2500));
         assert_eq!(parameters.options.legacy_names, ["/mnt/a/db.sqlite3", "/mnt/b/db.sqlite3"]);
+        assert!(!parameters.options.upkeep && Parameters::parse([]).unwrap().options.upkeep);
         assert!(parameters.names_vfs);
         assert!(!Parameters::parse([]).names_vfs);
         assert_eq!(Parameters::parse([("freshness", "request")]).freshness, Freshness::Request);
@@ -191,6 +200,7 @@ mod tests {
             ("page_cache", "-5"),
             ("page_cache", "18446744073709551615"),
             ("page_cache", "64M"),
+            ("upkeep", "sometimes"),
             ("at", "7"),
             ("immutable", "1"),
             ("nolock", "1"),

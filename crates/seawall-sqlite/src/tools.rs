@@ -44,7 +44,8 @@ pub fn copy(source: &Path, target: &Path, coordinator: Option<&str>) -> Result<(
     Ok(written?)
 }
 
-fn open(name: &Path, coordinator: Option<&str>) -> Result<Arc<Database>, Failure> {
+/// The database at `name`, which must be one already, without a connection. `coordinator` is as for [`status`].
+pub fn open(name: &Path, coordinator: Option<&str>) -> Result<Arc<Database>, Failure> {
     let host = Host::any()
         .ok_or_else(|| Failure::refusal(abi::ERROR, "Seawall is not registered in any SQLite of this process yet"))?;
     Ok(match coordinator {

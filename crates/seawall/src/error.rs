@@ -5,6 +5,7 @@
 //! safe where they are shown, which is here, by [`Shown`].
 
 use crate::format::codec::Malformed;
+use crate::format::identity::NEWER;
 use crate::format::ids::{CommitId, Version};
 use crate::shown::Shown;
 use crate::to_come::ToCome;
@@ -29,15 +30,19 @@ pub enum ErrorKind {
     Unreachable,
     /// A commit was sent, and no answer says whether it took place.
     OutcomeUnknown,
-    /// A snapshot outlived the retention, and what it needs was garbage-collected.
+    /// A snapshot is older than history, and what it needs was garbage-collected.
     SnapshotTooOld,
     /// A checksum does not fit, or a file is missing.
     Corrupt,
     /// No space left. Nothing was written.
     Full,
-    /// Head and files do not belong together, NAME was changed from outside, the folder was copied, the
-    /// format is unknown, another coordinator: it cannot be opened, and the text has the way out.
+    /// NAME was changed from outside, the folder was copied, the format is unknown, another coordinator: it cannot be
+    /// opened, and the text has the way out.
     CannotOpen,
+    /// There is no Seawall database at NAME, and none may be made.
+    NoDatabase,
+    /// The head or `id` is lost, damaged, or older than the files: it cannot be opened until it is recovered.
+    NeedsRecovery,
     /// What lies at NAME is no SQLite database. It was not touched.
     NotADatabase,
     /// The file system says that this may not be done.
@@ -103,7 +108,7 @@ pub enum Error {
         cause: String,
     },
     /// See [`ErrorKind::SnapshotTooOld`].
-    #[error("this transaction's snapshot (version {}) is {age:.0?} old, and what it needs was garbage-collected. Nothing is lost: begin a new transaction; for longer ones raise the retention", .version.0)]
+    #[error("this transaction's snapshot (version {}) is {age:.0?} old, and what it needs was garbage-collected. Nothing is lost: begin a new transaction. For longer ones, keep history for longer: seawall policy NAME --history 48h", .version.0)]
     SnapshotTooOld {
         /// The snapshot's version.
         version: Version,
@@ -127,6 +132,12 @@ pub enum Error {
     /// See [`ErrorKind::CannotOpen`].
     #[error("{}", Shown::message(.0))]
     CannotOpen(String),
+    /// See [`ErrorKind::NoDatabase`].
+    #[error("{}", Shown::message(.0))]
+    NoDatabase(String),
+    /// See [`ErrorKind::NeedsRecovery`].
+    #[error("{}", Shown::message(.0))]
+    NeedsRecovery(String),
     /// See [`ErrorKind::NotADatabase`].
     #[error("{}", Shown::message(.0))]
     NotADatabase(String),
@@ -171,6 +182,8 @@ impl Error {
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Full(_) => ErrorKind::Full,
             Error::CannotOpen(_) => ErrorKind::CannotOpen,
+            Error::NoDatabase(_) => ErrorKind::NoDatabase,
+            Error::NeedsRecovery(_) => ErrorKind::NeedsRecovery,
             Error::NotADatabase(_) => ErrorKind::NotADatabase,
             Error::Permission(_) => ErrorKind::Permission,
             Error::ReadOnly(_) => ErrorKind::ReadOnly,
@@ -199,7 +212,10 @@ impl Error {
 
     /// `id` cannot be used, for this reason; with the way out.
     pub fn damaged_id(why: Malformed) -> Error {
-        Error::CannotOpen(format!(
+        if why.0.ends_with(NEWER) {
+            return Error::CannotOpen(format!("NAME-seawall/id cannot be used: {why}. Nothing was changed"));
+        }
+        Error::NeedsRecovery(format!(
             "NAME-seawall/id cannot be used: {why}. Nothing was changed, and the data is in the files: write the content of id's backup into \
              it; or run {}",
             ToCome::RECOVER
@@ -233,7 +249,9 @@ mod tests {
                 Error::OutcomeUnknowable { .. } => Error::Corrupt { what: text(), why: text() },
                 Error::Corrupt { .. } => Error::Full(text()),
                 Error::Full(_) => Error::CannotOpen(text()),
-                Error::CannotOpen(_) => Error::NotADatabase(text()),
+                Error::CannotOpen(_) => Error::NoDatabase(text()),
+                Error::NoDatabase(_) => Error::NeedsRecovery(text()),
+                Error::NeedsRecovery(_) => Error::NotADatabase(text()),
                 Error::NotADatabase(_) => Error::Permission(text()),
                 Error::Permission(_) => Error::ReadOnly(text()),
                 Error::ReadOnly(_) => Error::Io { what: text(), cause: Arc::new(io::Error::other(text())) },

@@ -1,6 +1,7 @@
 //! What is in the files and in the head, as types and bytes: pure data, no I/O.
 
 pub mod codec;
+pub mod collection;
 pub mod commit_frame;
 pub mod entry;
 pub mod frame;

@@ -110,5 +110,7 @@ pub use shown::Shown;
 pub use to_come::ToCome;
 pub use upkeep::checkpoint::{Checkpoint, Progress};
 pub use upkeep::collect::{Collected, Collecting, Kept, Sum};
+pub use upkeep::collected::LastCollection;
+pub use upkeep::overview::Overview;
 pub use upkeep::pins::Pinned;
 pub use write::transaction::Transaction;

@@ -119,10 +119,19 @@ fn check_adoptable(
 ) -> Result<bool> {
     let there = storage.inode(File::Name).map_err(|error| Error::io("looking for NAME", error))?.is_some();
     if !there && access != Access::Create {
-        return Err(Error::CannotOpen("NAME does not exist, and may not be made (mode=rw or ro)".into()));
+        return Err(Error::NoDatabase("NAME does not exist, and may not be made (mode=rw or ro)".into()));
     }
     if access == Access::ReadOnly {
-        return Err(Error::CannotOpen(
+        let header = by_sqlite(HEADER).map_or_else(|| read(storage, File::Name, HEADER), Ok)?;
+        match sqlite_header::state_of(&header) {
+            NameState::Other => {
+                return Err(Error::NotADatabase("NAME is not a SQLite database. It was not touched".into()));
+            }
+            // What was lost with the folder comes before what a reader may not do.
+            NameState::Protected => check_begun(storage, true)?,
+            NameState::Plain | NameState::Empty => {}
+        }
+        return Err(Error::NoDatabase(
             "NAME is not a Seawall database yet, and opened read-only it cannot become one: open it once for writing"
                 .into(),
         ));
@@ -184,7 +193,7 @@ fn already_there(storage: &dyn Storage) -> Result<Option<()>> {
 
 /// The error for a folder that has a database, while nothing says which.
 pub(crate) fn id_is_gone() -> Error {
-    Error::CannotOpen(format!(
+    Error::NeedsRecovery(format!(
         "NAME-seawall/id is gone, and what was committed is in the files of NAME-seawall. Nothing was changed. If id was moved, move it \
          back. An id that was restored from a backup is another file, and makes this folder a copy, which {} makes a database again. \
          {FROM_A_COPY}",
@@ -227,7 +236,7 @@ fn open_existing(
     }
     // This is not checked in a copy, whose files are of another time than the head.
     if let Some(high) = high.filter(|high| !is_copy && (high.epoch, high.version) > head.order()) {
-        return Err(Error::CannotOpen(format!(
+        return Err(Error::NeedsRecovery(format!(
             "the head is older than the files: it names version {}, and version {} was acknowledged. Nothing was written. Stop all writers. \
              If a backup of the head was restored, bring back the newest; or run {}. {FROM_A_COPY}",
             head.version.0,

@@ -3,11 +3,14 @@
 pub(crate) mod background;
 pub(crate) mod checkpoint;
 pub(crate) mod collect;
+pub(crate) mod collected;
 pub(crate) mod copy;
 pub(crate) mod listing;
+pub(crate) mod overview;
 pub(crate) mod pins;
 pub(crate) mod policy;
 pub(crate) mod scan;
+mod within;
 
 use crate::error::{Error, Result};
 use crate::format::head::{Head, Upkeep};

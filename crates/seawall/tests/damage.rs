@@ -72,7 +72,7 @@ fn a_flipped_bit_in_any_byte_of_a_segment_is_noticed() {
             // commit's frame).
             match folder.try_machine() {
                 Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::CannotOpen, "{error}");
+                    assert_eq!(error.kind(), ErrorKind::NeedsRecovery, "{error}");
                     noticed += 1;
                 }
                 Ok(a) => {
@@ -105,10 +105,10 @@ fn a_segment_cut_off_anywhere_is_older_than_its_head() {
     let content = fs::read(&segment).unwrap();
     for length in [0, 1, content.len() / 2, content.len() - 16] {
         fs::write(&segment, &content[..length]).unwrap();
-        opening_fails(&folder, ErrorKind::CannotOpen, "the files are older than the head");
+        opening_fails(&folder, ErrorKind::NeedsRecovery, "the files are older than the head");
     }
     fs::remove_file(&segment).unwrap();
-    opening_fails(&folder, ErrorKind::CannotOpen, "seawall recover");
+    opening_fails(&folder, ErrorKind::NeedsRecovery, "seawall recover");
     fs::write(&segment, &content).unwrap();
     is_whole(&folder);
 }
@@ -155,11 +155,11 @@ fn a_damaged_id_or_one_of_an_unknown_format_is_reported() {
     let write = |content: &[u8]| fs::write(&id, content).unwrap();
     for at in [0, 20, content.len() - 3] {
         with_flipped_bit(&id, at as u64, || {
-            opening_fails(&folder, ErrorKind::CannotOpen, "NAME-seawall/id cannot be used")
+            opening_fails(&folder, ErrorKind::NeedsRecovery, "NAME-seawall/id cannot be used")
         });
     }
     write(&content[..10]);
-    opening_fails(&folder, ErrorKind::CannotOpen, "NAME-seawall/id cannot be used");
+    opening_fails(&folder, ErrorKind::NeedsRecovery, "NAME-seawall/id cannot be used");
     write(b"seawall 2\nwhatever comes then\n");
     opening_fails(&folder, ErrorKind::CannotOpen, "use a newer Seawall");
     write(&content);
@@ -176,15 +176,15 @@ fn a_damaged_or_lost_head_is_never_replaced() {
         symlink(target, &newest).unwrap();
     };
     put("nonsense");
-    opening_fails(&folder, ErrorKind::CannotOpen, "the head cannot be read");
+    opening_fails(&folder, ErrorKind::NeedsRecovery, "the head cannot be read");
     put(&record.to_str().unwrap().replace("seawall1", "seawall2"));
     opening_fails(&folder, ErrorKind::CannotOpen, "unknown format version");
     put(record.to_str().unwrap());
     is_whole(&folder);
     fs::rename(folder.inside("commits"), folder.inside("elsewhere")).unwrap();
-    opening_fails(&folder, ErrorKind::CannotOpen, "the head is lost");
+    opening_fails(&folder, ErrorKind::NeedsRecovery, "the head is lost");
     fs::create_dir(folder.inside("commits")).unwrap();
-    opening_fails(&folder, ErrorKind::CannotOpen, "the head is lost");
+    opening_fails(&folder, ErrorKind::NeedsRecovery, "the head is lost");
     fs::remove_dir(folder.inside("commits")).unwrap();
     fs::rename(folder.inside("elsewhere"), folder.inside("commits")).unwrap();
     is_whole(&folder);
@@ -200,9 +200,9 @@ fn a_head_that_was_set_back_is_refused() {
     // The note of the newest commit is written after a second.
     std::thread::sleep(std::time::Duration::from_millis(1300));
     fs::rename(folder.inside("commits/3"), folder.inside("kept")).unwrap();
-    opening_fails(&folder, ErrorKind::CannotOpen, "the head is older than the files");
+    opening_fails(&folder, ErrorKind::NeedsRecovery, "the head is older than the files");
     let error = a.snapshot(seawall::Freshness::Transaction).err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::CannotOpen);
+    assert_eq!(error.kind(), ErrorKind::NeedsRecovery);
     assert!(error.to_string().contains("set back"), "{error}");
     fs::rename(folder.inside("kept"), folder.inside("commits/3")).unwrap();
     assert_eq!(newest(&a).version().0, 3);
@@ -321,7 +321,7 @@ fn a_forged_head_at_the_end_of_all_numbers_is_refused_by_all() {
     let head = newest(&a).head().clone();
     let forged = Head { version: head.version.next(), generation: u64::MAX - 1, ..head };
     symlink(forged.to_string(), folder.inside(&format!("commits/{}", forged.version.0))).unwrap();
-    opening_fails(&folder, ErrorKind::CannotOpen, "generation is impossible");
+    opening_fails(&folder, ErrorKind::NeedsRecovery, "generation is impossible");
     let error = commit(&a, &[(2, 1)]).expect_err("nothing follows it");
     assert!(error.to_string().contains("generation is impossible"), "{error}");
 }

@@ -344,3 +344,118 @@ fn files_that_are_not_seawalls_are_reported_and_stay() {
     assert_eq!(collected.unknown, ["notes.txt", "x.seg"]);
     assert!(folder.inside("notes.txt").exists() && folder.inside("segments/x.seg").exists());
 }
+
+/// Three checkpoints, after each of which garbage is collected, so that three milestones say since when each base is
+/// superseded.
+fn with_history(folder: &Folder, policy: &Policy) -> Vec<Collected> {
+    fs::write(folder.inside("policy"), policy.to_string()).unwrap();
+    let mut collected = Vec::new();
+    for round in 1..=3 {
+        // Each writer has a segment of its own.
+        let a = folder.machine();
+        for page in 2..40 {
+            commit(&a, &[(page, round)]).unwrap();
+        }
+        checkpoint(&folder.machine()).unwrap();
+        // Milestones are so far apart, at least.
+        std::thread::sleep(policy.history / 200);
+        collected.push(collect(&folder.machine()));
+    }
+    collected
+}
+
+#[test]
+fn the_oldest_history_goes_first_where_all_of_it_takes_more_than_the_policys_bytes() {
+    let policy = Policy { history: Duration::from_secs(60), ..Policy::default() };
+    let unlimited = folder();
+    let all = with_history(&unlimited, &policy);
+    assert!(all.iter().all(|collected| collected.deleted.files == 0 && !collected.is_cut), "{all:?}");
+    let history = all[2].history_bytes;
+    assert!(history > all[0].history_bytes);
+
+    // Nothing goes while it fits.
+    let fits = folder();
+    let fitting = with_history(&fits, &Policy { history_bytes: Some(2 * history), ..policy });
+    assert!(fitting.iter().all(|collected| collected.deleted.files == 0 && !collected.is_cut), "{fitting:?}");
+
+    // Where it does not fit, the oldest goes, and no more than must.
+    let limited = folder();
+    let limit = history - 1000;
+    let cut = with_history(&limited, &Policy { history_bytes: Some(limit), ..policy });
+    assert!(cut[2].is_cut && cut[2].deleted.files > 0, "{cut:?}");
+    assert!(cut[2].history_bytes <= limit && cut[2].history_bytes > all[0].history_bytes, "{cut:?}");
+    assert!(cut[2].floor.version > Version(0) && cut[2].floor.version < newest(&limited.machine()).version());
+    let late = limited.machine();
+    assert_eq!(content(&late, &newest(&late)), content(&unlimited.machine(), &newest(&unlimited.machine())));
+
+    // Not even a limit of nothing takes what is younger than the shortest history.
+    let young = folder();
+    with_history(&young, &Policy { history_bytes: Some(2 * history), ..policy });
+    fs::write(young.inside("policy"), Policy { history_bytes: Some(0), ..policy }.to_string()).unwrap();
+    let collecting = Collecting { dry_run: false, shortest_history: Duration::from_secs(30) };
+    let kept = young.machine().collect(collecting).unwrap();
+    assert_eq!((kept.deleted.files, kept.is_cut, kept.floor.version), (0, false, Version(0)));
+    assert!(kept.history_bytes > 0, "doctor says that it takes more than it may");
+    // Without that bound, all of it goes.
+    let gone = young.machine().collect(AT_ONCE).unwrap();
+    assert!(gone.is_cut && gone.deleted.files > 0, "{gone:?}");
+}
+
+#[test]
+fn an_overview_says_who_writes_what_is_kept_and_when_garbage_was_collected_last() {
+    let folder = folder();
+    let a = folder.machine();
+    let before = a.overview().unwrap();
+    assert_eq!((before.collected, before.is_late), (None, false));
+    // A writer keeps the lease for a moment, and says who it is when it has had it for a while.
+    let waits_for = |is_so: &dyn Fn(Option<&str>) -> bool| {
+        let mut writer = None;
+        for _ in 0..500 {
+            writer = a.overview().unwrap().writer;
+            if is_so(writer.as_deref()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{writer:?}");
+    };
+    waits_for(&|writer| writer.is_none());
+    let transaction = folder.machine().begin(PATIENCE).unwrap();
+    waits_for(&|writer| writer.is_some_and(|label| label.contains("process")));
+    drop(transaction);
+    waits_for(&|writer| writer.is_none());
+    (1..=70).for_each(|byte| drop(commit(&a, &[(2, byte)]).unwrap()));
+    checkpoint(&a).unwrap();
+    commit(&folder.machine(), &[(2, 100)]).unwrap();
+    a.pin("release".parse().unwrap(), Duration::from_secs(60)).unwrap();
+    let collected = collect(&a);
+    let after = folder.machine().overview().unwrap();
+    let last = after.collected.unwrap();
+    assert_eq!(last.deleted, collected.deleted);
+    assert!(a.now().unix_millis().abs_diff(last.time) < 60_000, "{last:?}");
+    assert_eq!(after.pins.len(), 1);
+    assert_eq!(after.checkpoint_due, Policy::default().checkpoint_at);
+    let status = a.status().unwrap();
+    assert!(status.log_bytes > 0 && status.base_bytes == 2 * 4096 && status.floor == newest(&a).head().floor);
+
+    // A collection that fails leaves the time of the last one that succeeded.
+    fs::write(folder.inside("pin.bad"), "seawall1 pin").unwrap();
+    a.collect(AT_ONCE).unwrap_err();
+    fs::remove_file(folder.inside("pin.bad")).unwrap();
+    assert_eq!(folder.machine().overview().unwrap().collected, Some(last));
+}
+
+#[test]
+fn what_a_shorter_history_would_make_unreachable_is_known_beforehand() {
+    let folder = folder();
+    let a = folder.machine();
+    a.set_policy(&Policy::default()).unwrap();
+    commit(&a, &[(2, 1)]).unwrap();
+    collect(&a);
+    let version = newest(&a).version();
+    commit(&a, &[(2, 2)]).unwrap();
+    assert_eq!(a.floor_under(&Policy::default()).unwrap().version, Version(0));
+    let none = Policy { history: Duration::ZERO, ..Policy::default() };
+    assert_eq!(a.floor_under(&none).unwrap().version, version);
+    assert_eq!(newest(&a).head().floor.version, Version(0), "nothing was changed");
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -20,10 +21,25 @@ web = make_lambda_handler(application)
 
 
 def maintain(event: dict[str, Any], context: Any) -> None:
-    """Log how the database is."""
-    name = settings.DATABASES["default"]["NAME"]
-    status = seawall.status(name, coordinator=os.environ["SEAWALL_COORDINATOR"])
-    print(json.dumps(asdict(status)))
+    """Make a checkpoint if one is due, collect garbage, and log both, and how the database is: a line of JSON each."""
+    name, coordinator = settings.DATABASES["default"]["NAME"], os.environ["SEAWALL_COORDINATOR"]
+    failures = []
+    work: dict[str, Callable[[], Any]] = {
+        "checkpoint": lambda: seawall.checkpoint(name, if_due=True, coordinator=coordinator),
+        "collect": lambda: seawall.collect(name, coordinator=coordinator),
+        "status": lambda: seawall.status(name, coordinator=coordinator),
+    }
+    for what, do in work.items():
+        try:
+            done = do()
+            print(json.dumps({what: done and asdict(done)}))
+        except seawall.SeawallError as error:
+            # What comes next does not need it, and the next run tries it again.
+            failures.append(error)
+            print(json.dumps({what: None, "error": f"{type(error).__name__}: {error}"}))
+    seawall.end_request()  # the process sleeps from here on, and its lease must not keep others waiting
+    if failures:
+        raise failures[0]
 
 
 def manage(event: dict[str, Any], context: Any) -> str:

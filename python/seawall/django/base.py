@@ -67,6 +67,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             legacy_names=[name, *options.legacy_names],
             page_cache=options.page_cache,
             request_age=options.request_age,
+            upkeep=None if options.upkeep else False,
             timeout=options.timeout,
         )
         return {"factory": seawall.Connection, **params}

@@ -44,6 +44,7 @@ class Options:
     legacy_names: tuple[str, ...] = ()
     page_cache: int | None = None
     request_age: float | None = None
+    upkeep: bool = True
     exclusive_mode: str = "EXCLUSIVE"
 
     @classmethod
@@ -141,6 +142,12 @@ def _bytes(value: Any) -> int:
     return int(number)
 
 
+def _switch(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"is {value!r}, which is not True or False")
+
+
 def _mode(value: Any) -> str:
     if isinstance(value, str) and value.upper() in TRANSACTION_MODES:
         return value.upper()
@@ -187,6 +194,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "legacy_names": _names,
     "page_cache": _bytes,
     "request_age": _bounded("request_age"),
+    "upkeep": _switch,
     "exclusive_mode": _mode,
 }
 

@@ -2,11 +2,11 @@
 
 use super::kind::{Kind, Subject, bound_to};
 use crate::finding::Finding;
+use crate::target::NoAdoption;
 use seawall::ports::storage::os::OsStorage;
-use seawall::{Access, Database, HeldFile, Options, PlainSqlite};
+use seawall::{Access, Database, Options};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub(super) const KIND: Kind = Kind { url: "fs:", usage: "fs:", settings: &[], is_same_head: |_, _| false, examine };
 
@@ -40,14 +40,5 @@ fn opened(name: &Path) -> Finding {
             }
         }
         Err(error) => Finding::refusal(CHECK, error),
-    }
-}
-
-/// A reader adopts nothing.
-struct NoAdoption;
-
-impl PlainSqlite for NoAdoption {
-    fn hold(&self, _: &Path, _: bool, _: Duration) -> seawall::Result<Box<dyn HeldFile>> {
-        Err(seawall::Error::ReadOnly("doctor adopts nothing".into()))
     }
 }

@@ -2,14 +2,16 @@
 
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::format::head::Floor;
 use crate::format::ids::PinName;
 use crate::format::keep::Keeper;
 use crate::format::policy::Policy;
 use crate::options::Freshness;
 use crate::ports::storage::File;
 use crate::read::tip::FORKED;
-use crate::upkeep::checkpoint::{Checkpoint, Progress};
+use crate::upkeep::checkpoint::{Checkpoint, Progress, log_and_base};
 use crate::upkeep::collect::{Collected, Collecting};
+use crate::upkeep::overview::Overview;
 use crate::upkeep::pins::{self, Pinned};
 use crate::upkeep::policy;
 use std::time::Duration;
@@ -23,10 +25,31 @@ impl Database {
         self.committer.checkpoint(progress)
     }
 
-    /// Deletes what neither the newest version needs, nor any inside history, nor a pin.
+    /// Whether a checkpoint is due: the log since the base is longer than the base, and than the policy says.
+    pub fn checkpoint_is_due(&self) -> Result<bool> {
+        let snapshot = self.snapshot(Freshness::Transaction)?;
+        let (log, base) = log_and_base(&snapshot);
+        Ok(log > base.max(self.policy()?.checkpoint_at))
+    }
+
+    /// Deletes what neither the newest version needs, nor any inside history, nor a pin. A dry run needs no right to
+    /// write.
     pub fn collect(&self, collecting: Collecting) -> Result<Collected> {
-        self.check_upkeep()?;
+        if !collecting.dry_run {
+            self.check_upkeep()?;
+        }
         self.committer.collect(collecting)
+    }
+
+    /// How this database is kept, for people. It changes nothing. It lists the folder and looks at each file, so it
+    /// costs more than [`Database::status`].
+    pub fn overview(&self) -> Result<Overview> {
+        self.committer.overview()
+    }
+
+    /// The oldest version that would be promised under `policy`, if garbage were collected now.
+    pub fn floor_under(&self, policy: &Policy) -> Result<Floor> {
+        self.committer.floor_under(policy)
     }
 
     /// How long this database's history is kept, and when a checkpoint is due.

@@ -311,7 +311,7 @@ impl FromStr for Head {
         }
         let (body, sum) = text.rsplit_once(" sum=").ok_or(Malformed("a head has no checksum"))?;
         if !body.starts_with("seawall1 ") {
-            return Err(Malformed("a head of an unknown format version"));
+            return Err(Malformed("a head of an unknown format version: use a newer Seawall"));
         }
         if sum != checksum(body) {
             return Err(Malformed("a head's checksum does not fit"));

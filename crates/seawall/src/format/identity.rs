@@ -26,6 +26,9 @@ pub fn is_canonical(url: &str) -> bool {
     is_scheme && (rest.is_empty() || names_table().unwrap_or(false))
 }
 
+/// The end of what is said of an `id` that a newer program has made.
+pub const NEWER: &str = "use a newer Seawall";
+
 /// The word for the protocol by which garbage is collected in a folder (`docs/design.md`, Garbage collection).
 const COLLECTION: &str = "marks-1";
 

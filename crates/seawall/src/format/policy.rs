@@ -13,6 +13,9 @@ pub const MAX_LENGTH: usize = 1000;
 /// History is never shorter, whatever a policy says: a reader or a writer may sleep that long and harm nothing.
 pub const SHORTEST_HISTORY: Duration = Duration::from_secs(15 * 60);
 
+/// A checkpoint is due at so many bytes of log, at least.
+pub const SHORTEST_CHECKPOINT: u64 = 1 << 20;
+
 /// A database's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {

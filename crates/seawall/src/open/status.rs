@@ -2,8 +2,10 @@
 
 use crate::database::Database;
 use crate::error::Result;
+use crate::format::head::Floor;
 use crate::options::Freshness;
 use crate::ports::counters::Counts;
+use crate::upkeep::checkpoint::log_and_base;
 use std::time::Duration;
 
 /// A database, as of now.
@@ -35,6 +37,12 @@ pub struct Status {
     pub base_version: Option<u64>,
     /// How many pages changed since the base.
     pub changed_pages: u64,
+    /// The bytes of the log since the base.
+    pub log_bytes: u64,
+    /// The bytes of the base; 0 if there is none.
+    pub base_bytes: u64,
+    /// The oldest version that is still promised, and its time.
+    pub floor: Floor,
     /// The lease's length.
     pub lease: Duration,
     /// The sweep that segments are made under.
@@ -50,6 +58,7 @@ impl Database {
     pub fn status(&self) -> Result<Status> {
         let snapshot = self.snapshot(Freshness::Transaction)?;
         let head = snapshot.head();
+        let (log_bytes, base_bytes) = log_and_base(&snapshot);
         Ok(Status {
             name: self.name.display().to_string(),
             database: self.tip.id.to_string(),
@@ -64,6 +73,9 @@ impl Database {
             page_count: snapshot.page_count(),
             base_version: head.base.map(|base| base.name.version.0),
             changed_pages: snapshot.map.iter().count() as u64,
+            log_bytes,
+            base_bytes,
+            floor: head.floor,
             lease: self.options.lease,
             sweep: head.sweep,
             trouble: self.committer.chores.trouble().or_else(|| self.tip.coordinator.trouble()),

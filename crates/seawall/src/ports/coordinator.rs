@@ -11,6 +11,7 @@ pub mod kinds;
 
 use crate::error::Error;
 use crate::format::head::Head;
+use crate::format::identity::NEWER;
 use crate::format::ids::{CommitId, Epoch, Token, Version};
 use crate::ports::moment::Moment;
 use crate::shown::Shown;
@@ -63,8 +64,11 @@ impl Error {
             | CoordinatorError::Undurable(cause) => Error::Unreachable { cause },
             CoordinatorError::Full(cause) => Error::Full(cause),
             CoordinatorError::Permission(cause) => Error::Permission(cause),
+            CoordinatorError::Malformed(ref why) if why.contains(NEWER) => {
+                Error::CannotOpen(format!("{error}. Nothing was written"))
+            }
             CoordinatorError::Unusable(_) => Error::CannotOpen(format!("{error}. Nothing was written")),
-            CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::CannotOpen(format!(
+            CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::NeedsRecovery(format!(
                 "{error}. Nothing was written, and the data is in the files: bring the head back from the coordinator's backup; or run {}. \
                  {FROM_A_COPY}",
                 ToCome::RECOVER
@@ -192,6 +196,11 @@ pub trait Coordinator: Send + Sync {
     fn give_up(&self) -> Result<(), CoordinatorError>;
     /// Who holds the lease, as of the head `known`, which was just loaded.
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError>;
+    /// Who is writing, for people; `None` if nobody has the lease.
+    fn writer(&self, known: &Head) -> Result<Option<Shown>, CoordinatorError> {
+        let holder = self.holder(known)?;
+        Ok((holder.term != 0).then_some(holder.label))
+    }
     /// Shows that the holder is alive. A lease that has ended is not renewed, and its swap will be refused.
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError>;
     /// Puts `next` in the place of `previous`, if that is still the head and no generation came between. `keep`: the

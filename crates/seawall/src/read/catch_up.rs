@@ -63,7 +63,7 @@ impl Pages {
         let at = begins_at - u64::from(lead);
         let span = Span { file, at, length: (lead + place.length) as usize };
         let files_are_older = |why: &dyn std::fmt::Display| {
-            Error::CannotOpen(format!(
+            Error::NeedsRecovery(format!(
                 "the files are older than the head: the commit frame of version {} ({file} at {}) cannot be read: {why}. Nothing was \
                  changed. If an older folder took the place of the newest, bring that back; or run {}. {FROM_A_COPY}",
                 version.0,

@@ -204,7 +204,7 @@ impl Tip {
         check_state(&head)?;
         let forked = head.order() == known.head.order() && !head.commit.is(&known.head.commit);
         if head.order() < known.head.order() || forked {
-            return Err(Error::CannotOpen(format!(
+            return Err(Error::NeedsRecovery(format!(
                 "the head names version {} (epoch {}), and this process has already seen version {} (epoch {}): the head was set back. \
                  Nothing was written. Stop all writers. If a backup of the head was restored, bring back the newest; or run {}",
                 head.version.0,
@@ -330,7 +330,7 @@ pub(crate) fn check_database(head: &Head, database: DatabaseId) -> Result<()> {
     if head.database == database {
         return Ok(());
     }
-    Err(Error::CannotOpen(format!(
+    Err(Error::NeedsRecovery(format!(
         "the head is of database {}, and the folder of database {database}: they do not belong together. Nothing was written; \
          bring back the one that belongs to the other; or run {}. {FROM_A_COPY}",
         head.database,
@@ -343,11 +343,13 @@ pub(crate) fn check_database(head: &Head, database: DatabaseId) -> Result<()> {
 pub(crate) fn check_state(head: &Head) -> Result<()> {
     let why = match &head.state {
         State::Open => return Ok(()),
-        State::Recovering(token) => format!(
-            "the database is being recovered (by {token}), and nobody may use it meanwhile. Nothing was written. Wait until the recovery is \
-             done; if it was interrupted, finish it: {}",
-            ToCome::RECOVER
-        ),
+        State::Recovering(token) => {
+            return Err(Error::NeedsRecovery(format!(
+                "the database is being recovered (by {token}), and nobody may use it meanwhile. Nothing was written. Wait until the recovery \
+                 is done; if it was interrupted, finish it: {}",
+                ToCome::RECOVER
+            )));
+        }
         State::Detached => "the database was detached: its newest version is the plain SQLite file NAME, and is not Seawall's any more. \
                             Nothing was written. Close this connection, and open NAME as what it is now"
             .into(),
@@ -377,11 +379,13 @@ pub(crate) fn check_home(head: &Head, home: u64) -> Result<()> {
 /// An error of reading; `copied` is the database of which the folder is a copy, if it is one.
 pub(crate) fn in_copy(error: Error, copied: Option<DatabaseId>, coordinator: &str) -> Error {
     match (&error, copied) {
-        (Error::Corrupt { .. } | Error::CannotOpen(_), Some(database)) => Error::CannotOpen(format!(
-            "this folder is a copy of database {database}, and not all that the head in {coordinator} names is in it. What the original has \
+        (Error::Corrupt { .. } | Error::CannotOpen(_) | Error::NeedsRecovery(_), Some(database)) => {
+            Error::CannotOpen(format!(
+                "this folder is a copy of database {database}, and not all that the head in {coordinator} names is in it. What the original has \
              committed since it was copied is missing here; so is what changed while it was copied. Nothing was changed. Read the original, \
              or copy it again while no process writes. ({error})"
-        )),
+            ))
+        }
         _ => error,
     }
 }

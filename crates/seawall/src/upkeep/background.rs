@@ -31,6 +31,11 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(60);
 /// … and at most so much.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
 
+/// How often garbage is collected under a policy.
+pub(super) fn collect_every(policy: &Policy) -> Duration {
+    COLLECT_EVERY.min(policy.history / 8)
+}
+
 /// The chore that begins upkeep.
 pub(crate) struct Maintain {
     committer: Weak<Committer>,
@@ -73,7 +78,7 @@ impl Maintain {
             // Its age is judged by two clocks here: too early or too late by their difference harms nobody.
             let wall = storage.now().wall.as_nanos() as i128;
             let age = time_of(storage, File::Collected)?.map_or(COLLECT_EVERY.as_nanos() as i128, |then| wall - then);
-            let every = COLLECT_EVERY.min(state.policy.history / 8);
+            let every = collect_every(&state.policy);
             let age = Duration::from_nanos(age.clamp(0, i128::from(u64::MAX)) as u64);
             state.collect = Some(now + every.saturating_sub(age));
         }
@@ -89,7 +94,7 @@ impl Maintain {
         match result {
             Ok(()) => {
                 state.failures = 0;
-                state.collect = Some(now + COLLECT_EVERY.min(state.policy.history / 8));
+                state.collect = Some(now + collect_every(&state.policy));
             }
             Err(_) => {
                 let backoff = FIRST_BACKOFF * 2_u32.pow(state.failures.min(10));

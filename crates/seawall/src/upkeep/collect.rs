@@ -17,6 +17,7 @@
 //! one.
 
 use super::checkpoint::pin_of;
+use super::collected;
 use super::listing::{list, time_of};
 use super::pins::{Pinned, pins};
 use super::policy::policy;
@@ -30,14 +31,15 @@ use crate::format::head::{BaseRef, Floor, Upkeep};
 use crate::format::ids::{BaseName, SegmentName, Version};
 use crate::format::keep::{MAX_LENGTH, Milestone};
 use crate::format::mark::Mark;
-use crate::format::policy::SHORTEST_HISTORY;
+use crate::format::policy::{Policy, SHORTEST_HISTORY};
 use crate::mutation::mistake;
 use crate::options::Freshness;
 use crate::ports::storage::{File, Listed};
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
 use crate::write::committer::Committer;
-use std::collections::{BTreeMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +47,10 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So many of the newest names in `commits/` stay, whatever their age: other processes remember them.
 const NAMES_KEPT: u64 = 64;
-/// So many milestones are there, at most, for one length of history.
+/// So many milestones are there, at most, for one length of history …
 const MILESTONES: u32 = 32;
+/// … and so many where its bytes are limited, but not more than one for each shortest history.
+const MILESTONES_BY_BYTES: u32 = 256;
 /// A segment's last frame is looked for in its last bytes, then in more of them.
 const TAILS: [u64; 4] = [64 << 10, 1 << 20, 16 << 20, u64::MAX];
 
@@ -94,6 +98,10 @@ pub struct Collected {
     pub unknown: Vec<String>,
     /// Files that are dead and could not be deleted, with the reason: the next collection tries again.
     pub left: Vec<String>,
+    /// What history takes: the bytes of the log and of superseded bases that stay.
+    pub history_bytes: u64,
+    /// History reaches back less far than the policy's time, because it took more bytes than the policy's limit.
+    pub is_cut: bool,
 }
 
 /// How to collect.
@@ -112,29 +120,40 @@ impl Default for Collecting {
 }
 
 /// What was found at the beginning.
-struct Found {
-    snapshot: Arc<Snapshot>,
+pub(super) struct Found {
+    pub(super) snapshot: Arc<Snapshot>,
     /// By the file server's clock, in nanoseconds.
-    now: i128,
-    segments: Vec<SegmentName>,
+    pub(super) now: i128,
+    pub(super) segments: Vec<SegmentName>,
     /// What lies in `bases/`.
-    bases: Vec<File>,
+    pub(super) bases: Vec<File>,
     /// What lies in the database's own folder.
     folder: Vec<File>,
-    milestones: Vec<(File, Milestone, i128)>,
+    pub(super) milestones: Vec<(File, Milestone, i128)>,
     others: Vec<String>,
-    shortest: Duration,
+    pub(super) shortest: Duration,
+    /// The newest version that each segment has anything of, as far as this look has read it.
+    last_versions: RefCell<HashMap<SegmentName, Option<Version>>>,
 }
 
 /// What versions inside history, and pins, stand on.
-struct Needs {
-    floor: Floor,
+pub(super) struct Needs {
+    pub(super) floor: Floor,
     /// The newest base that everything may stand on which is still needed: what is in it is not needed from the log.
     log_from: Option<BaseName>,
     /// The bases that are needed by name.
     bases: HashSet<BaseName>,
-    /// The tokens of checkpoints whose pin is there.
+    /// The pins that count.
     pins: Vec<Pinned>,
+    /// The policy's bytes have raised the floor.
+    pub(super) is_cut: bool,
+}
+
+impl Found {
+    /// Whether what was written then is older than `age`.
+    pub(super) fn is_older(&self, written: i128, age: Duration) -> bool {
+        self.now - written >= age.as_nanos() as i128
+    }
 }
 
 impl Committer {
@@ -142,15 +161,17 @@ impl Committer {
         let storage = &*self.tip.storage;
         self.tip.may_collect()?;
         let snapshot = self.snapshot(Freshness::Transaction, PATIENCE)?;
-        let policy = policy(storage)?;
-        let history = policy.history.max(collecting.shortest_history);
+        let mut policy = policy(storage)?;
+        policy.history = policy.history.max(collecting.shortest_history);
         let mut found = self.find(snapshot, collecting)?;
         if !collecting.dry_run {
-            self.note_milestone(&mut found, history)?;
+            self.note_milestone(&mut found, &policy)?;
         }
-        let needs = self.needs(&found, history)?;
-        let mut collected = Collected { floor: needs.floor, unknown: found.others.clone(), ..Collected::default() };
+        let needs = self.needs(&found, &policy)?;
+        let Needs { floor, is_cut, .. } = needs;
+        let mut collected = Collected { floor, is_cut, unknown: found.others.clone(), ..Collected::default() };
         let mut dead = self.dead(&found, &needs, Some(&mut collected))?;
+        collected.history_bytes = self.history_bytes(&found, &dead)?;
         if collecting.dry_run {
             for file in dead {
                 collected.deleted.add(self.size_of(file)?);
@@ -166,17 +187,23 @@ impl Committer {
                 return Err(Error::CannotOpen("the head lost its sweep. Nothing was deleted".into()));
             }
             mistake!(CollectsWithoutSecondLook, return self.delete(dead, collected));
-            let again = Found { snapshot, ..found };
-            let needs = self.needs(&again, history)?;
+            let again = Found { snapshot, last_versions: RefCell::default(), ..found };
+            let needs = self.needs(&again, &policy)?;
             let still: HashSet<File> = self.dead(&again, &needs, None)?.into_iter().collect();
             dead.retain(|file| still.contains(file));
             found = again;
         }
         collected = self.delete(dead, collected)?;
         collected.names = self.unname(&found)?;
-        let line = format!("done: {} files, {} bytes deleted\n", collected.deleted.files, collected.deleted.bytes);
-        storage.replace(File::Collected, line.as_bytes()).map_err(|error| Error::io("noting the collection", error))?;
+        collected::end(storage, collected.deleted)?;
         Ok(collected)
+    }
+
+    /// The oldest version that would be promised under `policy`, if garbage were collected now. Changes nothing.
+    pub(crate) fn floor_under(&self, policy: &Policy) -> Result<Floor> {
+        let snapshot = self.snapshot(Freshness::Transaction, PATIENCE)?;
+        let found = self.find(snapshot, Collecting { dry_run: true, ..Collecting::default() })?;
+        Ok(self.needs(&found, policy)?.floor)
     }
 
     fn find(&self, snapshot: Arc<Snapshot>, collecting: Collecting) -> Result<Found> {
@@ -185,9 +212,7 @@ impl Committer {
             // Nothing may be written: this machine's clock must do.
             self.tip.storage.now().wall.as_nanos() as i128
         } else {
-            let noted = storage.replace(File::Collected, b"begun\n");
-            noted.map_err(|error| Error::io("noting the collection", error))?;
-            time_of(storage, File::Collected)?.ok_or_else(|| Error::corrupt(File::Collected, "it vanished"))?
+            collected::begin(storage)?
         };
         let (segments, bases, folder) =
             (list(storage, Listed::Segments)?, list(storage, Listed::Bases)?, list(storage, Listed::Folder)?);
@@ -218,16 +243,22 @@ impl Committer {
             milestones,
             others,
             shortest: collecting.shortest_history,
+            last_versions: RefCell::default(),
         })
     }
 
     /// Notes that the newest version is the newest now, unless that was done a short while ago.
-    fn note_milestone(&self, found: &mut Found, history: Duration) -> Result<()> {
+    fn note_milestone(&self, found: &mut Found, policy: &Policy) -> Result<()> {
         let storage = &*self.tip.storage;
+        let apart = match policy.history_bytes {
+            None => policy.history / MILESTONES,
+            // Any of them may become the floor.
+            Some(_) => (policy.history / MILESTONES_BY_BYTES).max(found.shortest),
+        };
         let head = &found.snapshot.head;
         let file = File::Milestone(head.epoch, head.version);
         if let Some((_, newest, written)) = found.milestones.last()
-            && (newest.head.version == head.version || found.now - written < (history / MILESTONES).as_nanos() as i128)
+            && (newest.head.version == head.version || found.now - written < apart.as_nanos() as i128)
         {
             return Ok(());
         }
@@ -238,15 +269,23 @@ impl Committer {
         Ok(())
     }
 
-    fn needs(&self, found: &Found, history: Duration) -> Result<Needs> {
-        let head = &found.snapshot.head;
-        let is_over = |written: i128| found.now - written >= history.as_nanos() as i128;
+    fn needs(&self, found: &Found, policy: &Policy) -> Result<Needs> {
         mistake!(MilestonesAgeByBase, return self.needs_by_age_of_base(found));
-        // What was superseded since a milestone that is older than history has been so for longer than that.
-        let floor =
-            found.milestones.iter().rfind(|(_, _, written)| is_over(*written)).map(|(_, milestone, _)| milestone);
         let pins: Vec<Pinned> =
             pins(&*self.tip.storage)?.into_iter().filter(|pin| !pin.is_over(found.now, found.shortest)).collect();
+        // What was superseded since a milestone that is older than history has been so for longer than that.
+        let floor = found.milestones.iter().rposition(|(_, _, written)| found.is_older(*written, policy.history));
+        let needs = self.needs_from(found, floor, &pins);
+        match policy.history_bytes {
+            None => Ok(needs),
+            Some(limit) => self.within(found, needs, floor, limit, |floor| self.needs_from(found, Some(floor), &pins)),
+        }
+    }
+
+    /// What is needed if the milestone `floor` is the oldest that is promised.
+    fn needs_from(&self, found: &Found, floor: Option<usize>, pins: &[Pinned]) -> Needs {
+        let head = &found.snapshot.head;
+        let floor = floor.map(|floor| &found.milestones[floor].1);
         let reached = floor.map_or(Floor::default(), |floor| Floor { version: floor.head.version, time: floor.time });
         // Without the milestone of a floor that was raised before, it is not known which base that version stands on.
         let oldest = floor.filter(|floor| floor.head.version >= head.floor.version).map(|floor| floor.head.base);
@@ -255,18 +294,30 @@ impl Committer {
         let none_is_missing = oldest.is_some() && bases.iter().all(Option::is_some);
         let by_name = || bases.iter().flatten().map(|base| base.name);
         let log_from = by_name().filter(|_| none_is_missing).min_by_key(BaseName::order);
-        Ok(Needs { floor: head.floor.max(reached), log_from, bases: by_name().collect(), pins })
+        let (floor, pins) = (head.floor.max(reached), pins.to_vec());
+        Needs { floor, log_from, bases: by_name().collect(), pins, is_cut: false }
     }
 
     #[cfg(feature = "mutations")]
     fn needs_by_age_of_base(&self, found: &Found) -> Result<Needs> {
         let head = &found.snapshot.head;
         let base = head.base.map(|base| base.name);
-        Ok(Needs { floor: head.floor, log_from: base, bases: base.into_iter().collect(), pins: Vec::new() })
+        Ok(Needs {
+            floor: head.floor,
+            log_from: base,
+            bases: base.into_iter().collect(),
+            pins: Vec::new(),
+            is_cut: false,
+        })
     }
 
     /// What nothing needs. `collected` is told why the rest stays.
-    fn dead(&self, found: &Found, needs: &Needs, mut collected: Option<&mut Collected>) -> Result<Vec<File>> {
+    pub(super) fn dead(
+        &self,
+        found: &Found,
+        needs: &Needs,
+        mut collected: Option<&mut Collected>,
+    ) -> Result<Vec<File>> {
         let mut dead = Vec::new();
         let named = self.segments_of(&found.snapshot);
         let mut keep = |file: File, why: Kept| -> Result<()> {
@@ -280,7 +331,9 @@ impl Committer {
             let file = File::Segment(*name);
             if named.contains(name) {
                 keep(file, Kept::Newest)?;
-            } else if needs.log_from.is_some() && self.last_version(file)? <= needs.log_from.map(|base| base.version) {
+            } else if needs.log_from.is_some()
+                && self.last_version(found, *name)? <= needs.log_from.map(|base| base.version)
+            {
                 dead.push(file);
             } else {
                 keep(file, if needs.pins.is_empty() { Kept::History } else { Kept::Pin })?;
@@ -327,7 +380,7 @@ impl Committer {
 
     fn is_old(&self, file: File, found: &Found) -> Result<bool> {
         let written = time_of(&*self.tip.storage, file)?;
-        Ok(written.is_some_and(|written| found.now - written > found.shortest.as_nanos() as i128))
+        Ok(written.is_some_and(|written| found.is_older(written, found.shortest)))
     }
 
     /// The segments that the newest version names.
@@ -341,7 +394,16 @@ impl Committer {
     }
 
     /// The newest version that a segment has anything of; `None` if it has nothing whole.
-    fn last_version(&self, segment: File) -> Result<Option<Version>> {
+    fn last_version(&self, found: &Found, name: SegmentName) -> Result<Option<Version>> {
+        if let Some(known) = found.last_versions.borrow().get(&name) {
+            return Ok(*known);
+        }
+        let last = self.read_last_version(File::Segment(name))?;
+        found.last_versions.borrow_mut().insert(name, last);
+        Ok(last)
+    }
+
+    fn read_last_version(&self, segment: File) -> Result<Option<Version>> {
         let size = self.size_of(segment)?;
         for tail in TAILS {
             let begin = size.saturating_sub(tail) / UNIT * UNIT;
@@ -353,7 +415,7 @@ impl Committer {
         Ok(None)
     }
 
-    fn size_of(&self, file: File) -> Result<u64> {
+    pub(super) fn size_of(&self, file: File) -> Result<u64> {
         let stamp = self.tip.storage.stamp(file).map_err(|error| Error::io(format!("looking at {file}"), error))?;
         Ok(stamp.map_or(0, |stamp| stamp.size))
     }

@@ -2,7 +2,7 @@
 
 use super::text_of;
 use crate::error::{Error, Result};
-use crate::format::policy::{MAX_LENGTH, Policy, SHORTEST_HISTORY};
+use crate::format::policy::{MAX_LENGTH, Policy, SHORTEST_CHECKPOINT, SHORTEST_HISTORY};
 use crate::ports::storage::{File, Storage};
 
 /// The policy; the default one where none was set.
@@ -24,6 +24,12 @@ pub(crate) fn set_policy(storage: &dyn Storage, policy: &Policy) -> Result<()> {
              not changed",
             policy.history.as_secs(),
             SHORTEST_HISTORY.as_secs()
+        )));
+    }
+    if policy.checkpoint_at < SHORTEST_CHECKPOINT {
+        return Err(Error::CannotOpen(format!(
+            "a checkpoint after {} bytes of log is too soon: {SHORTEST_CHECKPOINT} bytes are the least. The policy was not changed",
+            policy.checkpoint_at
         )));
     }
     let written = storage.replace(File::Policy, policy.to_string().as_bytes());

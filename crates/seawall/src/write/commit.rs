@@ -97,7 +97,7 @@ impl Committer {
     /// A head from a coordinator can contain anything, and a commit must be in a folder that survives a loss of power.
     fn check_that_a_commit_can_follow(&self, snapshot: &Snapshot, lease: &Lease) -> Result<()> {
         let last = |why| {
-            Error::CannotOpen(format!(
+            Error::NeedsRecovery(format!(
                 "no commit can follow this head: {why}. Nothing was written: run {}. {FROM_A_COPY}",
                 ToCome::RECOVER
             ))
@@ -288,7 +288,7 @@ impl Committer {
                 Verdict::Unknowable(cause) if head.epoch != pending.next.epoch => Err(Error::Unreachable { cause }),
                 Verdict::Refused | Verdict::Unknowable(_) => self.tip.catch_up(head, sent).map(|_| None),
                 Verdict::Open => {
-                    Err(Error::CannotOpen(format!("the head was set back: run {}. {FROM_A_COPY}", ToCome::RECOVER)))
+                    Err(Error::NeedsRecovery(format!("the head was set back: run {}. {FROM_A_COPY}", ToCome::RECOVER)))
                 }
             }
         };

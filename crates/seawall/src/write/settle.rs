@@ -192,7 +192,7 @@ impl Committer {
             check_state(head)?;
         }
         if head.order() < previous.head.order() {
-            return Err(Error::CannotOpen(format!("the head was set back: run {}. {FROM_A_COPY}", ToCome::RECOVER)));
+            return Err(Error::NeedsRecovery(format!("the head was set back: run {}. {FROM_A_COPY}", ToCome::RECOVER)));
         }
         if head.order() == previous.head.order() {
             // The swap names both: once either has moved on, it can never take place.
@@ -240,7 +240,9 @@ impl Committer {
                     *walked = Some(at);
                     read_one = true;
                 }
-                Err(error @ (Error::Corrupt { .. } | Error::CannotOpen(_))) => return Ok(Err(error.to_string())),
+                Err(error @ (Error::Corrupt { .. } | Error::CannotOpen(_) | Error::NeedsRecovery(_))) => {
+                    return Ok(Err(error.to_string()));
+                }
                 Err(error) => return Err(error),
             }
         }

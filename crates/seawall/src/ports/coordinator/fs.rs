@@ -183,6 +183,13 @@ impl Coordinator for FsCoordinator {
         Ok(Holder { generation: known.generation, term: slot.into(), label: self.label(slot)? })
     }
 
+    fn writer(&self, known: &Head) -> Result<Option<Shown>, CoordinatorError> {
+        // The line of text stays when a lease is given back. Where the lock cannot be asked for, it says who was the
+        // last.
+        let is_held = self.storage.is_locked(Lock::Lease(self.slot(known))).map_err(asking)?;
+        if is_held == Some(false) { Ok(None) } else { self.holder(known).map(|holder| Some(holder.label)) }
+    }
+
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
         let mut line = label.replace('\n', " ");
         line.truncate(line.floor_char_boundary(LABEL_BYTES - 1));

@@ -10,15 +10,16 @@ use super::at_once::at_once;
 use super::descriptors::Watching;
 use super::entries::FolderEntry;
 use super::home::{is_removed, was_removed};
+use super::lease::is_locked;
 use super::os::OsStorage;
 use super::safely::Folder;
-use super::{FsOrder, Lock, Look, QUIESCED, Record, Stamp};
+use super::{File, FsOrder, Lock, Look, QUIESCED, Record, Stamp};
 use crate::format::head::MAX_TEXT;
 use crate::format::ids::{Token, Version, parse_number};
 use crate::ports::counters::Operation;
 use crate::ports::process::Process;
 use rustix::fs::{
-    AtFlags, RawDir, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, UTIME_OMIT, futimens, inotify,
+    AtFlags, OFlags, RawDir, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, UTIME_OMIT, futimens, inotify,
 };
 use rustix::io::Errno;
 use std::fs;
@@ -350,6 +351,16 @@ impl FsOrder for OsStorage {
             self.counters.count(Operation::Metadata);
             self.open_lease()
         })
+    }
+
+    fn is_locked(&self, lock: Lock) -> io::Result<Option<bool>> {
+        self.counters.count(Operation::Coordinator);
+        self.counters.count(Operation::Metadata);
+        match self.open_file(File::Lease, OFlags::RDONLY) {
+            Ok((file, _)) => is_locked(&file, lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(false)),
+            Err(error) => Err(error),
+        }
     }
 
     fn unlock(&self, lock: Lock) -> io::Result<()> {

@@ -176,20 +176,33 @@ pub(super) fn make(
 
 /// An open-file-description lock on one byte, asked for without waiting.
 fn set_lock(file: &fs::File, lock: Lock, kind: i32) -> Result<(), Errno> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&byte_of(lock, kind))) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Errno::from_raw_os_error(error as i32)),
+    }
+}
+
+/// Whether any process has a lock, this one included: `file` is a new opening of the lease's file, which has no lock.
+pub(super) fn is_locked(file: &fs::File, lock: Lock) -> io::Result<Option<bool>> {
+    let mut asked = byte_of(lock, libc::F_WRLCK);
+    match fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked)) {
+        Ok(_) => Ok(Some(i32::from(asked.l_type) != libc::F_UNLCK)),
+        Err(nix::Error::ENOSYS | nix::Error::ENOLCK | nix::Error::EOPNOTSUPP) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn byte_of(lock: Lock, kind: i32) -> libc::flock {
     let byte = match lock {
         Lock::Waiter => 0,
         Lock::Lease(slot) => i64::from(slot) + 1,
     };
-    let lock = libc::flock {
+    libc::flock {
         l_type: kind as i16,
         l_whence: libc::SEEK_SET as i16,
         l_start: LOCKS_BEGIN + byte,
         l_len: 1,
         l_pid: 0,
-    };
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&lock)) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Errno::from_raw_os_error(error as i32)),
     }
 }
 

@@ -78,6 +78,10 @@ pub trait FsOrder: Storage {
     fn reinstate(&self, token: Token, records: &[(Version, String)]) -> io::Result<bool>;
     /// Takes a lock without waiting. Returns `false` if another process has it.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;
+    /// Whether any process has a lock, without taking it; `None` where that cannot be asked.
+    fn is_locked(&self, _lock: Lock) -> io::Result<Option<bool>> {
+        Ok(None)
+    }
     /// Gives a lock back.
     fn unlock(&self, lock: Lock) -> io::Result<()>;
 }

@@ -1,4 +1,4 @@
-"""`manage.py seawall doctor`: the command line, for a database of the settings."""
+"""`manage.py seawall COMMAND`: the command line, for a database of the settings."""
 
 from __future__ import annotations
 
@@ -15,20 +15,32 @@ from ....__main__ import main
 from ...creation import path_of
 from ...options import Options
 
+COMMANDS = ("doctor", "status", "checkpoint", "gc", "policy", "pin", "pins", "unpin")
+"""The commands that are given a database."""
+
+_SWITCHES = ("--json", "--dry-run", "--if-due")
+_VALUES = {"--history": "DURATION", "--history-bytes": "SIZE|none", "--checkpoint-at": "SIZE", "--for": "DURATION"}
+
 
 class Command(BaseCommand):
     """Runs a command of `seawall` with the path and the coordinator of a configured database."""
 
-    help = "Say what is wrong with a database's place and its coordinator, and what to do about it."
+    help = (
+        "Run a command of `seawall` for a configured database. `seawall COMMAND --help` says what each command takes."
+    )
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
-        parser.add_argument("command", choices=["doctor"])
+        """Declare the arguments. Which of them a command takes, the command line itself says."""
+        parser.add_argument("command", choices=COMMANDS)
+        parser.add_argument("pin", nargs="?", help="the pin's name, for pin and unpin")
         parser.add_argument(
             "--database", default=DEFAULT_DB_ALIAS, choices=tuple(connections), help="its alias in the settings"
         )
-        parser.add_argument("--json", action="store_true", help="print JSON")
+        for flag in _SWITCHES:
+            parser.add_argument(flag, action="store_true", dest=flag)
+        for flag, metavar in _VALUES.items():
+            parser.add_argument(flag, metavar=metavar, dest=flag)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the command. manage.py exits with its exit code."""
@@ -44,7 +56,9 @@ class Command(BaseCommand):
             coordinator = Options.of(settings).coordinator
         except ImproperlyConfigured as error:
             raise CommandError(f"the database {options['database']!r}: {error}") from None
-        flags = ["--coordinator", coordinator, *(["--json"] if options["json"] else [])]
+        flags = [flag for flag in _SWITCHES if options.get(flag)]
+        flags += [f"{flag}={options[flag]}" for flag in _VALUES if options.get(flag) is not None]
         # After the dashes a name may begin with one.
-        if code := main([options["command"], *flags, "--", os.fspath(path_of(settings["NAME"]))]):
+        names = [os.fspath(path_of(settings["NAME"])), *([options["pin"]] if options["pin"] else [])]
+        if code := main([options["command"], "--coordinator", coordinator, *flags, "--", *names]):
             sys.exit(code)

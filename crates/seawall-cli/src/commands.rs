@@ -1,0 +1,73 @@
+//! The commands on a database that exists: one file each, and this list of them.
+
+mod checkpoint;
+mod gc;
+mod pin;
+mod pins;
+mod policy;
+mod status;
+mod unpin;
+
+use crate::answer::{Answer, Failure};
+use crate::exit::Exit;
+use crate::target::Target;
+use clap::Subcommand;
+use seawall::Database;
+use std::sync::Arc;
+
+/// A command that is given a database.
+pub(crate) trait Command {
+    /// Its name on the command line.
+    const NAME: &'static str;
+    /// Which database, and how the answer is printed.
+    fn target(&self) -> &Target;
+    /// What it does, and answers.
+    fn run(&self, database: &Arc<Database>) -> Result<Answer, Failure>;
+}
+
+#[derive(Subcommand)]
+pub(crate) enum OnDatabase {
+    /// Say at a glance how a database is: its newest version, its history, what garbage collection would free. Changes
+    /// nothing.
+    Status(status::Status),
+    /// Make the newest version a base, so that the log before it can be deleted once history is over.
+    Checkpoint(checkpoint::Checkpoint),
+    /// Collect garbage: delete what neither the newest version needs, nor any inside history, nor a pin.
+    Gc(gc::Gc),
+    /// Print how long a database's history is kept and when checkpoints are due, or set that.
+    Policy(policy::SetPolicy),
+    /// Keep the newest version for some time, although it becomes older than history.
+    Pin(pin::Pin),
+    /// List the pins.
+    Pins(pins::Pins),
+    /// Give a pin up.
+    Unpin(unpin::Unpin),
+}
+
+impl OnDatabase {
+    pub(crate) fn run(&self) -> Exit {
+        match self {
+            OnDatabase::Status(command) => run(command),
+            OnDatabase::Checkpoint(command) => run(command),
+            OnDatabase::Gc(command) => run(command),
+            OnDatabase::Policy(command) => run(command),
+            OnDatabase::Pin(command) => run(command),
+            OnDatabase::Pins(command) => run(command),
+            OnDatabase::Unpin(command) => run(command),
+        }
+    }
+}
+
+fn run<C: Command>(command: &C) -> Exit {
+    let target = command.target();
+    let answered = target.open().and_then(|database| {
+        let answer = command.run(&database);
+        // The process ends now, and a lease that outlives it must not keep others waiting.
+        database.connection_closed();
+        answer
+    });
+    match answered {
+        Ok(answer) => answer.print(C::NAME, &target.path(), target.json),
+        Err(failure) => failure.print(C::NAME, &target.path(), target.json),
+    }
+}

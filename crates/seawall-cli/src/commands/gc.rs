@@ -1,0 +1,130 @@
+//! `seawall gc NAME [--dry-run]`.
+
+use super::Command;
+use crate::answer::{Answer, Failure, Tone};
+use crate::exit::Exit;
+use crate::target::Target;
+use crate::{progress, units};
+use clap::Args;
+use seawall::format::head::Floor;
+use seawall::{Collected, Collecting, Database, Kept, Shown, Sum};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+#[derive(Args)]
+pub(crate) struct Gc {
+    #[command(flatten)]
+    target: Target,
+    /// Only say what would be deleted.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Command for Gc {
+    const NAME: &'static str = "gc";
+
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn run(&self, database: &Arc<Database>) -> Result<Answer, Failure> {
+        let spinner = progress::unknown("collecting garbage");
+        let collected = database.collect(Collecting { dry_run: self.dry_run, ..Collecting::default() });
+        spinner.finish_and_clear();
+        Ok(answer_of(&collected?, self.dry_run, &self.target.shown()))
+    }
+}
+
+fn answer_of(collected: &Collected, dry_run: bool, name: &str) -> Answer {
+    let mut answer = Answer::new();
+    answer.field("dry_run", dry_run);
+    fields(&mut answer, collected);
+    answer.row(if dry_run { "would delete" } else { "deleted" }, units::files(collected.deleted));
+    if collected.names > 0 {
+        answer.row("names", format!("{} taken out of commits/", collected.names));
+    }
+    rows(&mut answer, collected);
+    for failed in &collected.left {
+        answer.exit = Exit::Partly;
+        answer.toned(Tone::Bad, "not deleted", failed);
+    }
+    answer.row("history", reach(collected.floor));
+    if dry_run || answer.exit == Exit::Partly {
+        answer.next(["gc", name]);
+    } else {
+        answer.next(["status", name]);
+    }
+    answer
+}
+
+/// Why something is kept, in a word and as a sentence.
+const REASONS: [(Kept, &str, &str); 4] = [
+    (Kept::Newest, "newest", "the newest version needs it"),
+    (Kept::History, "history", "a version inside history needs it"),
+    (Kept::Pin, "pin", "a pin needs it"),
+    (Kept::Young, "young", "it is too young to be known for garbage"),
+];
+
+/// What stays, for people.
+pub(super) fn rows(answer: &mut Answer, collected: &Collected) {
+    let mut label = "kept";
+    for (why, _, text) in REASONS {
+        if let Some(sum) = collected.kept.get(&why) {
+            answer.row(label, format!("{}: {text}", units::files(*sum)));
+            label = "";
+        }
+    }
+    let mut label = "not Seawall's";
+    for name in &collected.unknown {
+        answer.toned(Tone::Warning, label, format!("{} (kept)", Shown::new(name)));
+        label = "";
+    }
+}
+
+/// The same, as JSON.
+pub(super) fn fields(answer: &mut Answer, collected: &Collected) {
+    answer.field("deleted", sum(collected.deleted));
+    answer.field("names", collected.names);
+    let kept =
+        REASONS.map(|(why, word, _)| (word.to_owned(), sum(collected.kept.get(&why).copied().unwrap_or_default())));
+    answer.field("kept", Value::Object(kept.into_iter().collect()));
+    let texts = |texts: &[String]| texts.iter().map(|text| Value::from(&*Shown::message(text))).collect::<Vec<_>>();
+    answer.field("unknown", texts(&collected.unknown));
+    answer.field("not_deleted", texts(&collected.left));
+    answer.field("history_bytes", collected.history_bytes);
+    answer.field("floor", floor(collected.floor));
+}
+
+fn sum(sum: Sum) -> Value {
+    json!({ "files": sum.files, "bytes": sum.bytes })
+}
+
+/// The oldest version that is still promised, as JSON.
+pub(super) fn floor(floor: Floor) -> Value {
+    json!({ "version": floor.version.0, "time": (floor.time > 0).then(|| units::iso(floor.time)) })
+}
+
+/// How far history reaches back, for people.
+pub(super) fn reach(floor: Floor) -> String {
+    match floor.time {
+        0 => format!("reaches back to version {}, the beginning", floor.version.0),
+        time => format!("reaches back to version {}, {}", floor.version.0, units::time(time)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_could_not_be_deleted_is_named_and_the_next_run_is_asked_for() {
+        let left = vec!["NAME-seawall/segments/x.seg: it is busy".to_owned()];
+        let deleted = Sum { files: 2, bytes: 5 };
+        let partly = answer_of(&Collected { left, deleted, ..Collected::default() }, false, "db");
+        assert_eq!(partly.exit, Exit::Partly);
+        let json = partly.into_json();
+        assert_eq!(json["deleted"], json!({ "files": 2, "bytes": 5 }));
+        assert!(json["not_deleted"][0].as_str().unwrap().contains("it is busy"));
+        assert_eq!(answer_of(&Collected { deleted, ..Collected::default() }, false, "db").exit, Exit::Good);
+    }
+}

@@ -1,0 +1,89 @@
+//! The database that a command is for: its arguments, and how it is opened.
+
+use crate::answer::Failure;
+use crate::{coordinators, name};
+use clap::Args;
+use seawall::{Access, Database, Error, HeldFile, Options, PlainSqlite};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which database, and how the answer is printed.
+#[derive(Args)]
+pub(crate) struct Target {
+    /// The database's path.
+    name: PathBuf,
+    /// fs: or dynamodb://TABLE?region=REGION. The default is the coordinator that the database is bound to. It is
+    /// needed only where the table is reached by an endpoint.
+    #[arg(long, value_name = "URL")]
+    coordinator: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Target {
+    /// NAME as the engine uses it, as far as it can be resolved.
+    pub(crate) fn path(&self) -> PathBuf {
+        name::whole(&self.name)
+    }
+
+    /// NAME, as it is written in the next command.
+    pub(crate) fn shown(&self) -> String {
+        self.path().to_string_lossy().into_owned()
+    }
+
+    /// Opens the database, which must be one already. Changes nothing.
+    pub(crate) fn open(&self) -> Result<Arc<Database>, Failure> {
+        if name::is_uri(&self.name) {
+            let name = self.name.to_string_lossy();
+            return Err(Failure::usage(format!(
+                "{name} is one of SQLite's URIs, or a database in memory: name the file by its path"
+            )));
+        }
+        let path = self.path();
+        must_be_a_file(&path)?;
+        let bound = name::identity(&path).map(|identity| identity.coordinator);
+        let coordinator = self.coordinator.clone().unwrap_or_else(|| coordinators::by_default(bound));
+        Ok(open(&path, coordinator)?)
+    }
+}
+
+/// Opens the database at `name`, which must be one already. Changes nothing.
+pub(crate) fn open(name: &Path, coordinator: String) -> seawall::Result<Arc<Database>> {
+    seawall_dynamodb::register();
+    // What this process does for the database, its commands do; it ends when they are done.
+    let options = Options { coordinator, upkeep: false, ..Options::default() };
+    Database::open(name, Access::ReadOnly, &options, &NoAdoption)
+}
+
+/// What lies at NAME must be a file, as far as this user can see it. Where only its folder is there, opening says more.
+fn must_be_a_file(name: &Path) -> Result<(), Error> {
+    let shown = name.display();
+    match std::fs::metadata(name) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(_) => Err(Error::NoDatabase(format!("{shown} is no file, so it is no database"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut folder = name.as_os_str().to_owned();
+            folder.push("-seawall");
+            if Path::new(&folder).exists() {
+                return Ok(());
+            }
+            Err(Error::NoDatabase(format!("{shown} does not exist")))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(Error::NoDatabase(format!(
+            "{shown} does not exist: a file is in the place of a folder on the way there"
+        ))),
+        Err(error) => Err(Error::io(format!("looking at {shown}"), error)),
+    }
+}
+
+/// A command adopts nothing.
+pub(crate) struct NoAdoption;
+
+impl PlainSqlite for NoAdoption {
+    fn hold(&self, _: &Path, _: bool, _: Duration) -> seawall::Result<Box<dyn HeldFile>> {
+        Err(Error::ReadOnly("this command adopts nothing".into()))
+    }
+}

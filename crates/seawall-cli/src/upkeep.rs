@@ -1,0 +1,111 @@
+//! Whether a database is kept as it should be: what `status` and `doctor` say of it.
+
+use crate::finding::Finding;
+use crate::units;
+use seawall::{Overview, Status};
+use std::path::Path;
+use std::time::Duration;
+
+const COLLECTION: &str = "garbage collection";
+const CHECKPOINT: &str = "checkpoint";
+const HISTORY: &str = "history";
+
+/// What is right or wrong with a database's upkeep.
+pub(crate) fn judge(name: &Path, status: &Status, overview: &Overview) -> Vec<Finding> {
+    vec![collection(name, status, overview), checkpoint(name, status, overview), history(name, overview)]
+}
+
+/// The command to run next, if upkeep needs one.
+pub(crate) fn next(status: &Status, overview: &Overview) -> Option<&'static str> {
+    let frees = overview.would.as_ref().is_ok_and(|would| would.deleted.files > 0);
+    if is_overdue(status, overview) {
+        Some("checkpoint")
+    } else if overview.is_late || frees {
+        Some("gc")
+    } else {
+        None
+    }
+}
+
+/// A log that is twice as long as it should ever become.
+fn is_overdue(status: &Status, overview: &Overview) -> bool {
+    status.log_bytes / 2 > overview.checkpoint_due
+}
+
+fn collection(name: &Path, status: &Status, overview: &Overview) -> Finding {
+    let would = match &overview.would {
+        _ if status.is_copy => return Finding::note(COLLECTION, "nothing is collected in a copy"),
+        Err(why) => {
+            return Finding::problem(
+                COLLECTION,
+                format!("it cannot succeed: {why}"),
+                format!("do what this says, then run seawall gc {}", name.display()),
+            );
+        }
+        Ok(would) => would,
+    };
+    let when = overview
+        .collected
+        .map_or("it has never succeeded yet".into(), |last| format!("it last succeeded on {}", units::time(last.time)));
+    if !overview.is_late {
+        return Finding::good(COLLECTION, when);
+    }
+    let every = units::about(overview.collect_every);
+    let text = format!("{when}, and it is due every {every} while there are commits");
+    // A process that lives long collects by itself. Where none does, a little garbage is no harm.
+    if would.history_bytes > overview.checkpoint_due {
+        let remedy = format!(
+            "run seawall gc {} from time to time (cron), or let a process run that lives longer",
+            name.display()
+        );
+        Finding::problem(COLLECTION, text, remedy)
+    } else {
+        Finding::note(COLLECTION, format!("{text}: seawall gc {} does it now", name.display()))
+    }
+}
+
+fn checkpoint(name: &Path, status: &Status, overview: &Overview) -> Finding {
+    let (log, due) = (units::bytes(status.log_bytes), units::bytes(overview.checkpoint_due));
+    let text = format!("the log has {log} since the base; a checkpoint is due at {due}");
+    if is_overdue(status, overview) {
+        Finding::problem(CHECKPOINT, text, format!("run seawall checkpoint {}", name.display()))
+    } else {
+        Finding::good(CHECKPOINT, text)
+    }
+}
+
+fn history(name: &Path, overview: &Overview) -> Finding {
+    let policy = &overview.policy;
+    let time = units::exact_duration(policy.history);
+    let Ok(would) = &overview.would else { return Finding::unknown(HISTORY, "the folder cannot be looked through") };
+    let takes = units::bytes(would.history_bytes);
+    let Some(limit) = policy.history_bytes else {
+        return Finding::good(HISTORY, format!("it is kept for {time}, and takes {takes}"));
+    };
+    let most = units::bytes(limit);
+    if would.history_bytes > limit {
+        return Finding::problem(
+            HISTORY,
+            format!(
+                "it takes {takes}, and the policy allows {most}: the newest version, pins and the last 15 minutes are always kept"
+            ),
+            format!(
+                "allow more: seawall policy {} --history-bytes {}",
+                name.display(),
+                units::exact_bytes(more_than(would.history_bytes))
+            ),
+        );
+    }
+    if would.is_cut {
+        let since = Duration::from_millis(would.floor.time);
+        let reaches = if since.is_zero() { "the beginning".into() } else { units::time(would.floor.time) };
+        let text = format!("the policy's {time} do not fit into its {most}: history is kept back to {reaches} only");
+        return Finding::note(HISTORY, text);
+    }
+    Finding::good(HISTORY, format!("it is kept for {time}, and takes {takes} of {most}"))
+}
+
+/// A round number of bytes with some room.
+fn more_than(bytes: u64) -> u64 {
+    bytes.saturating_mul(2).checked_next_power_of_two().unwrap_or(u64::MAX)
+}
