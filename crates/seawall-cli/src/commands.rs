@@ -1,10 +1,14 @@
 //! The commands on a database that exists: one file each, and this list of them.
 
 mod checkpoint;
+mod detach;
 mod gc;
 mod pin;
 mod pins;
 mod policy;
+mod recover;
+mod restore;
+mod snapshot;
 mod status;
 mod unpin;
 
@@ -25,6 +29,16 @@ pub(crate) trait Command {
     fn run(&self, database: &Arc<Database>) -> Result<Answer, Failure>;
 }
 
+/// A command on a database that may not be possible to open as it is.
+pub(crate) trait CommandOnFiles {
+    /// Its name on the command line.
+    const NAME: &'static str;
+    /// Which database, and how the answer is printed.
+    fn target(&self) -> &Target;
+    /// What it does, and answers.
+    fn run(&self) -> Result<Answer, Failure>;
+}
+
 #[derive(Subcommand)]
 pub(crate) enum OnDatabase {
     /// Say at a glance how a database is: its newest version, its history, what garbage collection would free. Changes
@@ -42,6 +56,14 @@ pub(crate) enum OnDatabase {
     Pins(pins::Pins),
     /// Give a pin up.
     Unpin(unpin::Unpin),
+    /// Make a lost, damaged or set-back head again, from what the files prove. Only says what it would do, without --yes.
+    Recover(recover::Recover),
+    /// Leave Seawall: write the newest version as NAME, a plain SQLite file, and remove the folder.
+    Detach(detach::Detach),
+    /// Make a plain SQLite file the newest version.
+    Restore(restore::Restore),
+    /// Write NAME again, the copy of the newest version that stock SQLite can read.
+    Snapshot(snapshot::Snapshot),
 }
 
 impl OnDatabase {
@@ -54,6 +76,10 @@ impl OnDatabase {
             OnDatabase::Pin(command) => run(command),
             OnDatabase::Pins(command) => run(command),
             OnDatabase::Unpin(command) => run(command),
+            OnDatabase::Recover(command) => run_on_files(command),
+            OnDatabase::Detach(command) => run_on_files(command),
+            OnDatabase::Restore(command) => run_on_files(command),
+            OnDatabase::Snapshot(command) => run_on_files(command),
         }
     }
 }
@@ -67,6 +93,14 @@ fn run<C: Command>(command: &C) -> Exit {
         answer
     });
     match answered {
+        Ok(answer) => answer.print(C::NAME, &target.path(), target.json),
+        Err(failure) => failure.print(C::NAME, &target.path(), target.json),
+    }
+}
+
+fn run_on_files<C: CommandOnFiles>(command: &C) -> Exit {
+    let target = command.target();
+    match target.must_be_a_path().and_then(|()| command.run()) {
         Ok(answer) => answer.print(C::NAME, &target.path(), target.json),
         Err(failure) => failure.print(C::NAME, &target.path(), target.json),
     }

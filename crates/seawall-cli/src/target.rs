@@ -36,17 +36,34 @@ impl Target {
 
     /// Opens the database, which must be one already. Changes nothing.
     pub(crate) fn open(&self) -> Result<Arc<Database>, Failure> {
-        if name::is_uri(&self.name) {
-            let name = self.name.to_string_lossy();
-            return Err(Failure::usage(format!(
-                "{name} is one of SQLite's URIs, or a database in memory: name the file by its path"
-            )));
-        }
+        self.must_be_a_path()?;
         let path = self.path();
         must_be_a_file(&path)?;
-        let bound = name::identity(&path).map(|identity| identity.coordinator);
-        let coordinator = self.coordinator.clone().unwrap_or_else(|| coordinators::by_default(bound));
-        Ok(open(&path, coordinator)?)
+        Ok(open(&path, self.bound_to().unwrap_or_else(|| coordinators::by_default(None)))?)
+    }
+
+    /// NAME must be a path.
+    pub(crate) fn must_be_a_path(&self) -> Result<(), Failure> {
+        if !name::is_uri(&self.name) {
+            return Ok(());
+        }
+        let name = self.name.to_string_lossy();
+        Err(Failure::usage(format!(
+            "{name} is one of SQLite's URIs, or a database in memory: name the file by its path"
+        )))
+    }
+
+    /// The coordinator that was asked for, or else the one that the database is bound to, if its folder says so.
+    pub(crate) fn bound_to(&self) -> Option<String> {
+        seawall_dynamodb::register();
+        let bound = || Some(coordinators::by_default(Some(name::identity(&self.path())?.coordinator)));
+        self.coordinator.clone().or_else(bound)
+    }
+
+    /// How the database is reached by a command that opens it in its own way.
+    pub(crate) fn options(&self) -> Options {
+        let coordinator = self.bound_to().unwrap_or_else(|| coordinators::by_default(None));
+        Options { coordinator, upkeep: false, ..Options::default() }
     }
 }
 

@@ -31,7 +31,7 @@ mod _native {
     use seawall::format::ids::PinName;
     use seawall::format::keep::Keeper;
     use seawall::format::policy::Policy;
-    use seawall::{Collecting, Counts, Database, Pinned, Sum};
+    use seawall::{Collecting, Counts, Database, FoundVersion, Pinned, Recovery, Sum};
     use std::ffi::OsString;
     use std::path::PathBuf;
     use std::time::Duration;
@@ -235,6 +235,63 @@ mod _native {
     #[pyfunction]
     fn pins(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<Vec<PinFacts>> {
         Ok(on(py, path, coordinator, Database::pins)?.iter().map(pin_facts).collect())
+    }
+
+    /// Makes a head again. Returns what was found, and what was done.
+    #[pyfunction]
+    fn recover(
+        py: Python<'_>,
+        path: PathBuf,
+        coordinator: Option<String>,
+        commit: Option<String>,
+        take_over_home: bool,
+        dry_run: bool,
+    ) -> PyResult<Bound<'_, PyDict>> {
+        let malformed = |_| PyValueError::new_err("a commit's id has 32 digits, 0-9 and a-f");
+        let choose = commit.map(|commit| commit.parse().map_err(malformed)).transpose()?;
+        let recovery = Recovery { coordinator, choose, take_over_home, dry_run };
+        let done = || -> Result<_, seawall_sqlite::Failure> { Ok(seawall_sqlite::recover(&path, &recovery)?) };
+        let recovered = py.detach(done).map_err(raised)?;
+        let facts = PyDict::new(py);
+        let found = |version: &FoundVersion| (version.version, version.commit.to_string(), version.time, version.pages);
+        facts.set_item("database", recovered.database.to_string())?;
+        facts.set_item("head", recovered.head)?;
+        facts.set_item("proven", recovered.proven)?;
+        facts.set_item("candidates", recovered.candidates.iter().map(found).collect::<Vec<_>>())?;
+        facts.set_item("kept", found(&recovered.kept))?;
+        facts.set_item("never_learned", recovered.never_learned)?;
+        facts.set_item("rebuilt", recovered.rebuilt)?;
+        facts.set_item("lost", recovered.lost)?;
+        facts.set_item("version", recovered.version)?;
+        Ok(facts)
+    }
+
+    /// Writes the newest version as NAME, a plain file, and removes the folder. Returns the version.
+    #[pyfunction]
+    fn detach(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<u64> {
+        leave(py, || seawall_sqlite::detach(&path, coordinator.as_deref()))
+    }
+
+    /// Makes a file the newest version. Returns its number.
+    #[pyfunction]
+    fn restore(py: Python<'_>, path: PathBuf, source: PathBuf, coordinator: Option<String>) -> PyResult<u64> {
+        leave(py, || seawall_sqlite::restore(&path, &source, coordinator.as_deref()))
+    }
+
+    /// Writes NAME again. Returns where what lay there was moved to.
+    #[pyfunction]
+    fn refresh(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<Option<PathBuf>> {
+        leave(py, || seawall_sqlite::refresh(&path, coordinator.as_deref()))
+    }
+
+    /// Makes a database of what opening alone does not adopt. Returns where a copied folder was moved to.
+    #[pyfunction]
+    fn adopt(py: Python<'_>, path: PathBuf, coordinator: Option<String>, new_id: bool) -> PyResult<Option<PathBuf>> {
+        leave(py, || seawall_sqlite::adopt(&path, coordinator.as_deref(), new_id))
+    }
+
+    fn leave<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T, seawall_sqlite::Failure> + Send) -> PyResult<T> {
+        py.detach(work).map_err(raised)
     }
 
     fn pin_name(name: &str) -> PyResult<PinName> {

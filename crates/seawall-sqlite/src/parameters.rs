@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(parameters.timeout, Some(Duration::from_millis(2500)));
         assert_eq!(parameters.options.adoption_timeout, Duration::from_millis(2500));
         assert_eq!(parameters.options.legacy_names, ["/mnt/a/db.sqlite3", "/mnt/b/db.sqlite3"]);
-        assert!(!parameters.options.upkeep && Parameters::parse([]).unwrap().options.upkeep);
+        assert!(!parameters.options.upkeep && Parameters::parse([]).options.upkeep);
         assert!(parameters.names_vfs);
         assert!(!Parameters::parse([]).names_vfs);
         assert_eq!(Parameters::parse([("freshness", "request")]).freshness, Freshness::Request);

@@ -3,9 +3,9 @@
 use crate::abi;
 use crate::failure::Failure;
 use crate::host::Host;
-use seawall::{Access, Counts, Database, Error, Freshness, Options, Status};
+use seawall::{Access, Counts, Database, Error, Freshness, Options, Recovered, Recovery, Status, reached_by};
 use std::io::BufWriter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The facts about the database at `name`. `coordinator` says how to reach the head; without it, the file `id` says so.
@@ -44,10 +44,47 @@ pub fn copy(source: &Path, target: &Path, coordinator: Option<&str>) -> Result<(
     Ok(written?)
 }
 
+/// Makes the head of the database at `name` again ([`seawall::recover`]).
+pub fn recover(name: &Path, recovery: &Recovery) -> Result<Recovered, Failure> {
+    host()?;
+    Ok(seawall::recover(name, recovery)?)
+}
+
+/// Writes the newest version of the database at `name` as NAME, a plain SQLite file, and removes its folder
+/// ([`seawall::detach`]). `coordinator` is as for [`status`].
+pub fn detach(name: &Path, coordinator: Option<&str>) -> Result<u64, Failure> {
+    host()?;
+    Ok(seawall::detach(name, &reached_by(name, coordinator)?)?)
+}
+
+/// Makes the plain SQLite file `source` the newest version of the database at `name` ([`seawall::restore_from`]).
+/// `coordinator` is as for [`status`].
+pub fn restore(name: &Path, source: &Path, coordinator: Option<&str>) -> Result<u64, Failure> {
+    host()?;
+    Ok(seawall::restore_from(name, source, &reached_by(name, coordinator)?)?)
+}
+
+/// Writes NAME again ([`seawall::refresh_name`]). `coordinator` is as for [`status`].
+pub fn refresh(name: &Path, coordinator: Option<&str>) -> Result<Option<PathBuf>, Failure> {
+    host()?;
+    Ok(seawall::refresh_name(name, &reached_by(name, coordinator)?)?)
+}
+
+/// Makes a database of what opening alone does not adopt ([`seawall::adopt`]). `coordinator` is as for [`status`].
+pub fn adopt(name: &Path, coordinator: Option<&str>, new_id: bool) -> Result<Option<PathBuf>, Failure> {
+    let host = host()?;
+    Ok(seawall::adopt(name, new_id, &reached_by(name, coordinator)?, &host)?)
+}
+
+/// Some SQLite of this process.
+fn host() -> Result<&'static Host, Failure> {
+    Host::any()
+        .ok_or_else(|| Failure::refusal(abi::ERROR, "Seawall is not registered in any SQLite of this process yet"))
+}
+
 /// The database at `name`, which must be one already, without a connection. `coordinator` is as for [`status`].
 pub fn open(name: &Path, coordinator: Option<&str>) -> Result<Arc<Database>, Failure> {
-    let host = Host::any()
-        .ok_or_else(|| Failure::refusal(abi::ERROR, "Seawall is not registered in any SQLite of this process yet"))?;
+    let host = host()?;
     Ok(match coordinator {
         Some(url) => {
             let options = Options { coordinator: url.to_owned(), ..Options::default() };

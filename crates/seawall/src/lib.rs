@@ -98,7 +98,7 @@ pub use format::ids::{PageNo, PageSize, Version};
 pub use open::detach::detach;
 pub use open::recover::{FoundVersion, Recovered, Recovery, recover, recover_on};
 pub use open::ways_out::{adopt, refresh_name, restore_from};
-pub use open::{Status, begin_request, check, end_request, may_be_adopted, remove};
+pub use open::{Status, begin_request, check, end_request, may_be_adopted, reached_by, remove};
 pub use options::{Access, Freshness, Options};
 pub use ports::counters::Counts;
 pub use ports::moment::Moment;

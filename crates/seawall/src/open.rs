@@ -29,7 +29,7 @@ use crate::ports::storage::{Begun, File, Span, Storage};
 use crate::ports::sync::whole;
 use crate::read::pages::Pages;
 use crate::read::tip::{PATIENCE, Tip, check_database, check_home, check_state, in_copy};
-use crate::to_come::{FROM_A_COPY, ToCome};
+use crate::to_come::{SAYS_FIRST, ToCome};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -179,7 +179,7 @@ fn check_begun(storage: &dyn Storage, is_protected: bool) -> Result<()> {
     already_there(storage)?.ok_or_else(|| {
         Error::CannotOpen(format!(
             "NAME is the copy of some version of a Seawall database, and {why}. Nothing was changed. Bring the whole folder back: mount \
-             what it is on. To go on from this copy: {}. {FROM_A_COPY}",
+             what it is on. To go on from this copy: {}",
             ToCome::ADOPT
         ))
     })
@@ -195,9 +195,8 @@ fn already_there(storage: &dyn Storage) -> Result<Option<()>> {
 pub(crate) fn id_is_gone() -> Error {
     Error::NeedsRecovery(format!(
         "NAME-seawall/id is gone, and what was committed is in the files of NAME-seawall. Nothing was changed. If id was moved, move it \
-         back. An id that was restored from a backup is another file, and makes this folder a copy, which {} makes a database again. \
-         {FROM_A_COPY}",
-        ToCome::RECOVER_NEW_ID
+         back. Otherwise run {} --coordinator URL, which makes id again. {SAYS_FIRST}",
+        ToCome::RECOVER
     ))
 }
 
@@ -238,7 +237,7 @@ fn open_existing(
     if let Some(high) = high.filter(|high| !is_copy && (high.epoch, high.version) > head.order()) {
         return Err(Error::NeedsRecovery(format!(
             "the head is older than the files: it names version {}, and version {} was acknowledged. Nothing was written. Stop all writers. \
-             If a backup of the head was restored, bring back the newest; or run {}. {FROM_A_COPY}",
+             If a backup of the head was restored, bring back the newest; or run {}. {SAYS_FIRST}",
             head.version.0,
             high.version.0,
             ToCome::RECOVER
@@ -252,6 +251,19 @@ fn open_existing(
 }
 
 /// The coordinator that `id` names; `None` if there is no `id`.
+/// How the database at NAME is reached: by `coordinator`, or else as its folder says.
+pub fn reached_by(name: &Path, coordinator: Option<&str>) -> Result<Options> {
+    let mut options = Options { upkeep: false, ..Options::default() };
+    match coordinator {
+        Some(url) => options.coordinator = url.to_owned(),
+        None => {
+            let bound = bound_to(&*storage_of(&beside(name)?, &options)?)?;
+            options.coordinator = bound.unwrap_or(options.coordinator);
+        }
+    }
+    Ok(options)
+}
+
 fn bound_to(storage: &dyn Storage) -> Result<Option<String>> {
     if already_there(storage)?.is_none() {
         return Ok(None);

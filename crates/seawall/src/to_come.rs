@@ -1,34 +1,34 @@
-//! Commands that errors will name as the way out, and that are not built yet: each error says so, and what works today.
+//! Commands that errors name as the way out. Where one is not built yet, its text says so.
 
 use std::fmt;
 
-/// A command of the command line that is not built yet.
+/// A way out, as a person types it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ToCome(&'static str);
 
 impl ToCome {
     /// Makes a new head from the files.
-    pub const RECOVER: ToCome = ToCome("recover");
+    pub const RECOVER: ToCome = ToCome("seawall recover NAME");
     /// Makes a copied folder a database of its own.
-    pub const RECOVER_NEW_ID: ToCome = ToCome("recover --new-id");
+    pub const ADOPT_NEW_ID: ToCome = ToCome("seawall.adopt(NAME, new_id=True), in Python");
     /// Checks the whole database.
-    pub const VERIFY: ToCome = ToCome("verify");
+    pub const VERIFY: ToCome = ToCome("seawall verify (not built yet)");
     /// Makes a database from the copy at NAME alone.
-    pub const ADOPT: ToCome = ToCome("adopt");
+    pub const ADOPT: ToCome = ToCome("seawall.adopt(NAME), in Python");
     /// Gives a database another coordinator.
-    pub const MOVE: ToCome = ToCome("move");
+    pub const MOVE: ToCome = ToCome("seawall move (not built yet)");
     /// Makes a file the newest version.
-    pub const RESTORE: ToCome = ToCome("restore --from FILE");
+    pub const RESTORE: ToCome = ToCome("seawall restore NAME --from FILE");
     /// Writes NAME again.
-    pub const SNAPSHOT: ToCome = ToCome("snapshot --refresh");
+    pub const SNAPSHOT: ToCome = ToCome("seawall snapshot NAME --refresh");
 }
 
 impl fmt::Display for ToCome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seawall {} (not built yet)", self.0)
+        f.write_str(self.0)
     }
 }
 
-/// What works today where the files and the head do not belong together any more.
-pub(crate) const FROM_A_COPY: &str = "What works today: move NAME and NAME-seawall aside together, keep them, and put a copy at NAME that seawall.copy made; \
-                                      the next opening adopts it";
+/// What recovering does first.
+pub(crate) const SAYS_FIRST: &str =
+    "It says first what it would keep and what would be lost, and changes nothing without --yes";

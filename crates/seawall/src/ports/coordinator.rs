@@ -15,7 +15,7 @@ use crate::format::identity::NEWER;
 use crate::format::ids::{CommitId, Epoch, Token, Version};
 use crate::ports::moment::Moment;
 use crate::shown::Shown;
-use crate::to_come::{FROM_A_COPY, ToCome};
+use crate::to_come::{SAYS_FIRST, ToCome};
 use std::time::Duration;
 
 /// Why a coordinator did not do what it was asked.
@@ -70,7 +70,7 @@ impl Error {
             CoordinatorError::Unusable(_) => Error::CannotOpen(format!("{error}. Nothing was written")),
             CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::NeedsRecovery(format!(
                 "{error}. Nothing was written, and the data is in the files: bring the head back from the coordinator's backup; or run {}. \
-                 {FROM_A_COPY}",
+                 {SAYS_FIRST}",
                 ToCome::RECOVER
             )),
         }

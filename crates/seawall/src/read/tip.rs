@@ -13,7 +13,7 @@ use crate::ports::storage::Storage;
 use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
 use crate::read::pages::{Page, Pages};
 use crate::read::snapshot::Snapshot;
-use crate::to_come::{FROM_A_COPY, ToCome};
+use crate::to_come::{SAYS_FIRST, ToCome};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -332,7 +332,7 @@ pub(crate) fn check_database(head: &Head, database: DatabaseId) -> Result<()> {
     }
     Err(Error::NeedsRecovery(format!(
         "the head is of database {}, and the folder of database {database}: they do not belong together. Nothing was written; \
-         bring back the one that belongs to the other; or run {}. {FROM_A_COPY}",
+         bring back the one that belongs to the other; or run {}. {SAYS_FIRST}",
         head.database,
         ToCome::RECOVER
     )))
@@ -368,11 +368,10 @@ pub(crate) fn check_home(head: &Head, home: u64) -> Result<()> {
     }
     Err(Error::CannotOpen(format!(
         "this folder is a copy: database {} lives in another one (its home is {}, this is {home}). Nothing was written. \
-         Use the original. This copy can be read: open it with mode=ro, or call seawall.copy. To make it a database of its own: {}. \
-         {FROM_A_COPY}",
+         Use the original. This copy can be read: open it with mode=ro, or call seawall.copy. To make it a database of its own: {}",
         head.database,
         head.home,
-        ToCome::RECOVER_NEW_ID
+        ToCome::ADOPT_NEW_ID
     )))
 }
 

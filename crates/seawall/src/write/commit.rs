@@ -30,7 +30,7 @@ use crate::ports::storage::File;
 use crate::ports::sync::{Mutex, caught, try_lock, whole};
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::PATIENCE;
-use crate::to_come::{FROM_A_COPY, ToCome};
+use crate::to_come::{SAYS_FIRST, ToCome};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ impl Committer {
     fn check_that_a_commit_can_follow(&self, snapshot: &Snapshot, lease: &Lease) -> Result<()> {
         let last = |why| {
             Error::NeedsRecovery(format!(
-                "no commit can follow this head: {why}. Nothing was written: run {}. {FROM_A_COPY}",
+                "no commit can follow this head: {why}. Nothing was written: run {}. {SAYS_FIRST}",
                 ToCome::RECOVER
             ))
         };
@@ -288,7 +288,7 @@ impl Committer {
                 Verdict::Unknowable(cause) if head.epoch != pending.next.epoch => Err(Error::Unreachable { cause }),
                 Verdict::Refused | Verdict::Unknowable(_) => self.tip.catch_up(head, sent).map(|_| None),
                 Verdict::Open => {
-                    Err(Error::NeedsRecovery(format!("the head was set back: run {}. {FROM_A_COPY}", ToCome::RECOVER)))
+                    Err(Error::NeedsRecovery(format!("the head was set back: run {}. {SAYS_FIRST}", ToCome::RECOVER)))
                 }
             }
         };

@@ -161,8 +161,12 @@ impl OsStorage {
                     home.commits = None;
                 }
                 drop(home);
-                let Ok(commits) = self.commits() else { return Err(error) };
-                ask(&commits)
+                match self.commits() {
+                    Ok(commits) => ask(&commits),
+                    // Only that folder is gone, and with it the head.
+                    Err(missing) if self.database().is_ok_and(|folder| !is_removed(folder.fd())) => Err(missing),
+                    Err(_) => Err(error),
+                }
             }
             answer => answer,
         }

@@ -1,0 +1,40 @@
+//! `seawall detach NAME --yes`.
+
+use super::CommandOnFiles;
+use crate::answer::{Answer, Failure, Tone};
+use crate::target::Target;
+use clap::Args;
+
+#[derive(Args)]
+pub(crate) struct Detach {
+    #[command(flatten)]
+    target: Target,
+    /// Do it: history goes with the folder.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl CommandOnFiles for Detach {
+    const NAME: &'static str = "detach";
+
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn run(&self) -> Result<Answer, Failure> {
+        let name = self.target.shown();
+        if !self.yes {
+            return Err(Failure::usage(format!(
+                "detaching writes the newest version as {name}, a plain SQLite file, and removes {name}-seawall with all of its history. \
+                 Nothing was changed. Stop all programs that use the database, and add --yes"
+            )));
+        }
+        let version = seawall::detach(&self.target.path(), &self.target.options())?;
+        let mut answer = Answer::new();
+        answer.field("version", version);
+        answer.toned(Tone::Good, "detached", format!("NAME is the plain SQLite file of version {version}"));
+        answer.row("", "programs that still have it open get an error that says so");
+        answer.next(["doctor", &name]);
+        Ok(answer)
+    }
+}

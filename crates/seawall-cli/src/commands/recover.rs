@@ -1,0 +1,114 @@
+//! `seawall recover NAME [--yes] [--commit ID] [--take-over-home]`.
+
+use super::CommandOnFiles;
+use crate::answer::{Answer, Failure, Tone};
+use crate::exit::Exit;
+use crate::target::Target;
+use crate::units;
+use clap::Args;
+use seawall::format::ids::CommitId;
+use seawall::{FoundVersion, Recovered, Recovery};
+use serde_json::{Value, json};
+
+#[derive(Args)]
+pub(crate) struct Recover {
+    #[command(flatten)]
+    target: Target,
+    /// Do it. Without this, only say what was found, what would be kept, and what would be lost. Stop all programs that
+    /// use the database first.
+    #[arg(long)]
+    yes: bool,
+    /// The commit to recover to, where several stand on the newest proven version.
+    #[arg(long, value_name = "ID", value_parser = commit_id)]
+    commit: Option<CommitId>,
+    /// This folder is a copy, and the one that it was copied from is gone for good: let it take its place.
+    #[arg(long)]
+    take_over_home: bool,
+}
+
+fn commit_id(text: &str) -> Result<CommitId, String> {
+    text.parse().map_err(|_| "a commit's id has 32 digits, 0-9 and a-f".to_owned())
+}
+
+impl CommandOnFiles for Recover {
+    const NAME: &'static str = "recover";
+
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn run(&self) -> Result<Answer, Failure> {
+        let recovery = Recovery {
+            coordinator: self.target.bound_to(),
+            choose: self.commit,
+            take_over_home: self.take_over_home,
+            dry_run: !self.yes,
+        };
+        let recovered = seawall::recover(&self.target.path(), &recovery)?;
+        Ok(answer_of(&recovered, &self.target.shown()))
+    }
+}
+
+fn answer_of(recovered: &Recovered, name: &str) -> Answer {
+    let mut answer = Answer::new();
+    let done = recovered.version.is_some();
+    answer.field("dry_run", !done);
+    answer.field("database", recovered.database.to_string());
+    answer.field("head", recovered.head);
+    answer.field("proven", recovered.proven);
+    answer.field("candidates", recovered.candidates.iter().map(found).collect::<Vec<_>>());
+    answer.field("kept", found(&recovered.kept));
+    answer.field("never_learned", recovered.never_learned);
+    answer.field("rebuilt", recovered.rebuilt);
+    answer.field("lost", recovered.lost.clone());
+    answer.field("version", recovered.version);
+    match recovered.head {
+        None => answer.toned(Tone::Bad, "head", "lost"),
+        Some(head) => answer.row("head", format!("names version {head}")),
+    }
+    answer.row("proven", format!("version {}: some writer knew it to be in the history", recovered.proven));
+    let kept = &recovered.kept;
+    let what = if done { "kept" } else { "would keep" };
+    answer.toned(Tone::Good, what, format!("version {}, {}", kept.version, time_of(kept)));
+    answer.row("", format!("commit {}, {} pages", kept.commit, kept.pages));
+    if recovered.never_learned {
+        answer.row(
+            "",
+            "its outcome was never learned: its writer may have reported it as saved, or may have died before that",
+        );
+    }
+    if recovered.rebuilt {
+        answer.toned(Tone::Warning, "", "the newest base is damaged: it stands on an older one, and the commits since");
+    }
+    if recovered.head.is_some_and(|head| head > kept.version) {
+        let lost = format!("what came after version {} and is not in these files", kept.version);
+        answer.toned(Tone::Bad, "lost", lost);
+    }
+    let mut label = if recovered.head.is_some_and(|head| head > kept.version) { "" } else { "lost" };
+    for why in &recovered.lost {
+        answer.toned(Tone::Bad, label, why);
+        label = "";
+    }
+    match recovered.version {
+        Some(version) => {
+            answer.toned(Tone::Good, "recovered", format!("as version {version}, in a new epoch"));
+            answer.next(["status", name]);
+        }
+        None => {
+            answer.row("nothing", "was changed. Stop all programs that use the database before you go on");
+            answer.exit = Exit::NeedsRecovery;
+            answer.next(["recover", name, "--yes"]);
+        }
+    }
+    answer
+}
+
+fn time_of(version: &FoundVersion) -> String {
+    if version.time == 0 { "the beginning".into() } else { units::time(version.time) }
+}
+
+fn found(version: &FoundVersion) -> Value {
+    let FoundVersion { version: number, commit, time, pages } = version;
+    let time = (*time > 0).then(|| units::iso(*time));
+    json!({ "version": number, "commit": commit.to_string(), "time": time, "pages": pages })
+}

@@ -1,0 +1,90 @@
+"""`seawall recover`, `detach`, `restore --from` and `snapshot --refresh`, as a person and a script run them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import seawall
+
+GOOD, PROBLEM, USAGE, NO_DATABASE, NEEDS_RECOVERY = 0, 1, 2, 10, 13
+
+
+@pytest.fixture
+def name(tmp_path: Path) -> Path:
+    name = tmp_path / "db.sqlite3"
+    with seawall.connect(name) as connection:
+        connection.execute("CREATE TABLE votes (choice TEXT)")
+        connection.execute("INSERT INTO votes VALUES ('a')")
+    connection.close()
+    return name
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "seawall", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def answered(*arguments: object) -> tuple[int, dict[str, Any]]:
+    code, out, _ = run(*arguments, "--json")
+    return code, json.loads(out)
+
+
+def test_recover_says_first_what_it_would_keep_and_then_does_it(name: Path) -> None:
+    shutil.rmtree(f"{name}-seawall/commits")
+    code, out, err = run("status", name)
+    assert code == NEEDS_RECOVERY and "seawall recover NAME" in err, out + err
+    code, would = answered("recover", name)
+    assert (code, would["dry_run"], would["head"], would["version"]) == (NEEDS_RECOVERY, True, None, None)
+    assert set(would) == {
+        *("command", "name", "exit", "next", "dry_run", "database", "head", "proven", "candidates", "kept"),
+        *("never_learned", "rebuilt", "lost", "version"),
+    }
+    code, out, _ = run("recover", name)
+    assert code == NEEDS_RECOVERY and "would keep" in out and "was changed" in out and f"recover {name} --yes" in out, (
+        out
+    )
+    code, done = answered("recover", name, "--yes")
+    assert (code, done["kept"], done["version"]) == (GOOD, would["kept"], would["kept"]["version"] + 1)
+    assert run("status", name)[0] == GOOD
+    code, _, err = run("recover", name, "--commit", "xyz")
+    assert code == USAGE and "32 digits" in err, err
+
+
+def test_detach_asks_and_gives_the_file_back(name: Path) -> None:
+    code, _, err = run("detach", name)
+    assert code == USAGE and "add --yes" in err and Path(f"{name}-seawall").exists(), err
+    code, done = answered("detach", name, "--yes")
+    assert code == GOOD and done["version"] >= 1, done
+    with sqlite3.connect(name) as stock:
+        assert stock.execute("SELECT choice FROM votes").fetchall() == [("a",)]
+    stock.close()
+    code, _, err = run("detach", name, "--yes")
+    assert code != GOOD and "is not a Seawall database" in err, err
+
+
+def test_restore_and_snapshot(name: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.sqlite3"
+    seawall.copy(name, backup)
+    code, done = answered("restore", name, "--from", backup)
+    assert (code, done["version"]) == (GOOD, done["before"] + 1)
+    code, _, err = run("restore", name, "--from", tmp_path / "nothing")
+    assert code != GOOD and "Nothing was changed" in err, err
+    name.unlink()
+    code, done = answered("snapshot", name, "--refresh")
+    assert (code, done["moved_to"]) == (GOOD, None) and name.exists()
+    name.write_text("mine")
+    code, done = answered("snapshot", name, "--refresh")
+    assert code == GOOD and Path(done["moved_to"]).read_text() == "mine"
+    assert run("snapshot", name)[0] == USAGE
+    for command in ["recover", "detach --yes", "restore --from x", "snapshot --refresh"]:
+        word, *rest = command.split()
+        code, out, err = run(word, tmp_path / "none.sqlite3", *rest)
+        assert code not in (GOOD, USAGE), command + out + err

@@ -1,0 +1,122 @@
+"""Ways out, from Python: recovery, detach, restore, a NAME that is written again, adoption of copies."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+import seawall
+
+
+@pytest.fixture
+def name(tmp_path: Path) -> Path:
+    """A database with three rows."""
+    name = tmp_path / "db.sqlite3"
+    with seawall.connect(name) as connection:
+        connection.execute("CREATE TABLE votes (choice TEXT)")
+    for choice in ["a", "b", "c"]:
+        with seawall.connect(name) as connection:
+            connection.execute("INSERT INTO votes VALUES (?)", (choice,))
+        connection.close()
+    return name
+
+
+def votes(connection: sqlite3.Connection) -> list[str]:
+    return [choice for (choice,) in connection.execute("SELECT choice FROM votes ORDER BY rowid")]
+
+
+def read(name: Path) -> list[str]:
+    connection = seawall.connect(name)
+    try:
+        return votes(connection)
+    finally:
+        connection.close()
+
+
+def test_a_lost_head_is_recovered_and_nothing_is_changed_before_that_is_asked_for(name: Path) -> None:
+    version = seawall.status(name).version
+    shutil.rmtree(f"{name}-seawall/commits")
+    with pytest.raises(seawall.NeedsRecovery, match="seawall recover NAME"):
+        seawall.connect(name).execute("SELECT * FROM votes")
+    would = seawall.recover(name)
+    assert (would.head, would.kept.version, would.version) == (None, version, None)
+    assert not Path(f"{name}-seawall/commits").exists()
+    done = seawall.recover(name, dry_run=False)
+    assert (done.kept, done.version, done.lost) == (would.kept, version + 1, ())
+    assert read(name) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="32 digits"):
+        seawall.recover(name, commit="x")
+
+
+def test_a_detached_database_is_stock_sqlites_again(name: Path) -> None:
+    version = seawall.status(name).version
+    assert seawall.detach(name) == version
+    assert not Path(f"{name}-seawall").exists()
+    with sqlite3.connect(name) as stock:
+        assert votes(stock) == ["a", "b", "c"]
+        assert stock.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        stock.execute("INSERT INTO votes VALUES ('d')")
+    stock.close()
+    assert read(name) == ["a", "b", "c", "d"], "and it is adopted again"
+
+
+def test_a_backup_becomes_the_newest_version(name: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.sqlite3"
+    seawall.copy(name, backup)
+    with seawall.connect(name) as connection:
+        connection.execute("DROP TABLE votes")
+    connection.close()
+    reader = seawall.connect(name)
+    assert reader.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+    before = seawall.status(name).version
+    assert seawall.restore(name, backup) == before + 1
+    assert votes(reader) == ["a", "b", "c"], "an open connection goes on"
+    reader.close()
+    # What people do: copy the backup over NAME.
+    shutil.copyfile(backup, name)
+    with pytest.raises(seawall.CannotOpen, match="seawall restore NAME --from FILE"):
+        read(name)
+    assert seawall.restore(name, name) == before + 2
+    assert read(name) == ["a", "b", "c"]
+    with pytest.raises(seawall.NotADatabase):
+        seawall.restore(name, Path(__file__))
+
+
+def test_a_name_that_was_removed_is_written_again(name: Path) -> None:
+    name.unlink()
+    with pytest.raises(seawall.CannotOpen, match="seawall snapshot NAME --refresh"):
+        read(name)
+    assert seawall.refresh(name) is None
+    assert read(name) == ["a", "b", "c"]
+    name.write_text("mine")
+    moved = seawall.refresh(name)
+    assert moved is not None and Path(moved).read_text() == "mine"
+    with sqlite3.connect(f"file:{name}?mode=ro", uri=True) as stock:
+        assert votes(stock) == ["a", "b", "c"], "stock SQLite reads the newest version there"
+    stock.close()
+
+
+def test_copies_become_databases_of_their_own(name: Path, tmp_path: Path) -> None:
+    seawall.checkpoint(name)
+    alone = tmp_path / "alone" / "db.sqlite3"
+    alone.parent.mkdir()
+    shutil.copyfile(name, alone)
+    with pytest.raises(seawall.CannotOpen, match=r"seawall\.adopt\(NAME\)"):
+        read(alone)
+    assert seawall.adopt(alone) is None
+    assert read(alone) == ["a", "b", "c"]
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    shutil.copy2(name, copied / "db.sqlite3")
+    shutil.copytree(f"{name}-seawall", copied / "db.sqlite3-seawall", symlinks=True)
+    with pytest.raises(seawall.CannotOpen, match="new_id=True"):
+        read(copied / "db.sqlite3")
+    aside = seawall.adopt(copied / "db.sqlite3", new_id=True)
+    assert aside is not None and (Path(aside) / "segments").is_dir()
+    with seawall.connect(copied / "db.sqlite3") as connection:
+        connection.execute("INSERT INTO votes VALUES ('copy')")
+    connection.close()
+    assert read(copied / "db.sqlite3") == ["a", "b", "c", "copy"]
+    assert read(name) == ["a", "b", "c"]
