@@ -43,7 +43,7 @@ pub mod names {
     pub const PLACE: &str = "place";
     /// The newest base; absent while there is none.
     pub const BASE: &str = "base";
-    /// The inode number of `id`.
+    /// The home: made of the inode numbers of `id` and of its folder.
     pub const HOME: &str = "home";
     /// Raised by every acquire, swap and release.
     pub const GEN: &str = "gen";

@@ -4,8 +4,8 @@
 //! The thread does what is due, and sleeps until the next chore is due or a bell rings. When nothing was due for a
 //! while, it ends.
 //!
-//! To add a chore: implement [`Chore`], and put it into the list that a database's committer makes
-//! (`write/background.rs`).
+//! To add a chore: implement [`Chore`], put it into the list that a database's committer makes (`write/background.rs`), in
+//! the order of importance, and call [`Chores::ring_at`] where it becomes due.
 
 use crate::ports::counters::this_thread_runs_in_background;
 use crate::ports::storage::Storage;

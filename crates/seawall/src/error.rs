@@ -88,7 +88,7 @@ pub enum Error {
         cause: String,
     },
     /// See [`ErrorKind::OutcomeUnknown`].
-    #[error("commit {commit} as version {} was sent, and no answer says whether it took place ({}). Its data is kept; the next transaction of this process settles it first. To settle it by hand: look whether commit {commit} is in the history", .version.0, Shown::message(.cause))]
+    #[error("commit {commit} as version {} was sent, and no answer says whether it took place ({}). Its data is kept; the next transaction of this process settles it first. To settle it by hand: look for its rows before you repeat it", .version.0, Shown::message(.cause))]
     OutcomeUnknown {
         /// The commit's id.
         commit: CommitId,

@@ -97,7 +97,7 @@ pub struct Head {
     pub commit: CommitRef,
     /// The newest base; none while the database began empty and was never checkpointed.
     pub base: Option<BaseRef>,
-    /// The inode number of `id`: a copied folder has another.
+    /// The home: made of the inode numbers of `id` and of its folder. A copied folder has another.
     pub home: u64,
     /// Raised by every acquire, swap, fence and release: a request that names an older one is dead.
     pub generation: u64,

@@ -1,4 +1,4 @@
-//! `id`: what a database's folder is. Made once; its inode number is the database's home.
+//! `id`: what a database's folder is. Made once. The database's home is made of its inode number and that of the folder.
 
 use crate::format::codec::Malformed;
 use crate::format::head::checksum;

@@ -1,7 +1,8 @@
 //! The trait of what holds the head and can compare-and-swap it.
 //!
 //! Operations are the table of the design's "The head", each one request. An implementation says honestly what an
-//! error means: [`CoordinatorError::Unreachable`] only if the request was certainly not carried out.
+//! error means: [`CoordinatorError::Unreachable`], `Full` and `Permission` only if the request was certainly not carried
+//! out.
 //! After any answer to a swap but success, the engine looks at the head before it says what happened.
 
 #[cfg(feature = "testing")]
@@ -69,8 +70,7 @@ impl Error {
             }
             CoordinatorError::Unusable(_) => Error::CannotOpen(format!("{error}. Nothing was written")),
             CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::NeedsRecovery(format!(
-                "{error}. Nothing was written, and the data is in the files: bring the head back from the coordinator's backup; or run {}. \
-                 {SAYS_FIRST}",
+                "{error}. Nothing was written, and the data is in the files: run {}. {SAYS_FIRST}",
                 ToCome::RECOVER
             )),
         }

@@ -172,6 +172,7 @@ impl Commits {
         Ok(futimens(&self.folder, &Timestamps { last_access: leave, last_modification: at_rest })?)
     }
 
+    /// The second fsync of a commit, of the folder `commits/`, on a local disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.folder.sync_all()
     }

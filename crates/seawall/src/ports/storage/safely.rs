@@ -228,7 +228,8 @@ impl Folder {
         Ok(names)
     }
 
-    /// Makes changes of names here durable. On NFS they already are, and this costs no call.
+    /// Makes changes of names here durable by an fsync. On NFS they already are, and this costs no call. (The fsync of
+    /// `commits/` after a commit is in `commits.rs`.)
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.fd)?)
     }
