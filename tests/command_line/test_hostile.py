@@ -117,9 +117,15 @@ def test_nothing_is_changed_by_looking(name: Path, tmp_path: Path) -> None:
     plain = sqlite3.connect(tmp_path / "plain.sqlite3")
     plain.execute("CREATE TABLE t (x)")
     plain.close()
+    # This process notes its newest commit a second after it.
+    end = time.monotonic() + 20
+    while not Path(f"{name}-seawall/high").exists() and time.monotonic() < end:
+        time.sleep(0.05)
     before = contents(tmp_path)
     for path in (name, tmp_path / "plain.sqlite3", tmp_path / "none.sqlite3"):
         assert problems(look(path)) == set()
+    for command in (["status"], ["gc", "--dry-run"], ["policy"], ["pins"], ["checkpoint", "--if-due"]):
+        assert run(command[0], name, *command[1:]).returncode == 0
     assert contents(tmp_path) == before
 
 

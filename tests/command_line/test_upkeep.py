@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 import seawall
+from dynamodb.fixtures import client, make_table
+from dynamodb.proxy import Proxy
 from seawall import _native
 from security.people import STRANGER, as_user, needs_root
 
@@ -296,6 +298,41 @@ def test_a_copied_folder_is_only_looked_at(name: Path, tmp_path: Path) -> None:
     for command in ("checkpoint", "gc"):
         refused = answer(command, copy, code=1)
         assert "this folder is a copy" in refused["error"]["text"]
+
+
+def test_a_database_on_dynamodb(tmp_path: Path, dynamodb: str) -> None:
+    """It is found by its own `id`; the environment says how the table is reached."""
+    name, table = tmp_path / "db.sqlite3", make_table(dynamodb)
+    coordinator = f"dynamodb://{table}?endpoint={dynamodb}"
+    connection = seawall.connect(name, coordinator=coordinator, isolation_level=None)
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("BEGIN IMMEDIATE")
+    reached = {"SEAWALL_COORDINATOR": coordinator}
+
+    def asked(command: str, *arguments: str, code: int = 0) -> JSON:
+        done = run(command, name, *arguments, "--json", **reached)
+        result: JSON = json.loads(done.stdout)
+        assert done.returncode == result["exit"] == code, done.stdout + done.stderr
+        return result
+
+    looked = asked("status")
+    assert looked["coordinator"] == f"dynamodb://{table}?region=us-east-1"
+    assert f"process {os.getpid()}" in looked["writer"]
+    connection.execute("ROLLBACK")
+    connection.close()
+    assert asked("checkpoint")["made"]
+    assert asked("gc")["names"] == 0, "commits/ is not there"
+    assert asked("status")["base_version"] == 1 and asked("status")["writer"] is None
+    assert asked("pin", "release")["pin"]["version"] >= 1
+    with Proxy(dynamodb) as proxy:
+        pass
+    reached["SEAWALL_COORDINATOR"] = f"dynamodb://{table}?endpoint={proxy.endpoint}"
+    unreachable = asked("status", code=1)
+    assert unreachable["error"]["kind"] == "Unreachable"
+    for item in client(dynamodb).scan(TableName=table)["Items"]:
+        client(dynamodb).delete_item(TableName=table, Key={"pk": item["pk"]})
+    reached["SEAWALL_COORDINATOR"] = coordinator
+    assert asked("status", code=13)["error"]["kind"] == "NeedsRecovery"
 
 
 def on_a_terminal(*arguments: str, **environment: str) -> str:

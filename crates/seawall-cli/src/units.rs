@@ -82,6 +82,11 @@ pub(crate) fn about(duration: Duration) -> String {
     format!("{} {name}", seconds / unit)
 }
 
+/// How long ago a time was, in milliseconds since 1970.
+pub(crate) fn age(millis: u64) -> Duration {
+    SystemTime::now().duration_since(moment(millis)).unwrap_or_default()
+}
+
 /// A time in milliseconds since 1970, as JSON has it.
 pub(crate) fn iso(millis: u64) -> String {
     humantime::format_rfc3339_millis(moment(millis)).to_string()

@@ -4,7 +4,6 @@ use crate::finding::Finding;
 use crate::units;
 use seawall::{Overview, Status};
 use std::path::Path;
-use std::time::Duration;
 
 const COLLECTION: &str = "garbage collection";
 const CHECKPOINT: &str = "checkpoint";
@@ -96,9 +95,10 @@ fn history(name: &Path, overview: &Overview) -> Finding {
             ),
         );
     }
-    if would.is_cut {
-        let since = Duration::from_millis(would.floor.time);
-        let reaches = if since.is_zero() { "the beginning".into() } else { units::time(would.floor.time) };
+    // What was cut before stays so until time has passed.
+    let is_short = would.floor.version.0 > 0 && units::age(would.floor.time) < policy.history;
+    if would.is_cut || is_short {
+        let reaches = units::time(would.floor.time);
         let text = format!("the policy's {time} do not fit into its {most}: history is kept back to {reaches} only");
         return Finding::note(HISTORY, text);
     }
@@ -108,4 +108,48 @@ fn history(name: &Path, overview: &Overview) -> Finding {
 /// A round number of bytes with some room.
 fn more_than(bytes: u64) -> u64 {
     bytes.saturating_mul(2).checked_next_power_of_two().unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::State;
+    use seawall::format::head::Floor;
+    use seawall::format::policy::Policy;
+    use seawall::{Collected, Version};
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    fn overview(history_bytes: u64, limit: Option<u64>) -> Overview {
+        Overview {
+            writer: None,
+            policy: Policy { history_bytes: limit, ..Policy::default() },
+            checkpoint_due: 64 << 20,
+            collected: None,
+            collect_every: Duration::from_secs(3600),
+            is_late: false,
+            would: Ok(Collected { history_bytes, ..Collected::default() }),
+            pins: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_kept_is_reported() {
+        let judged = |overview: &Overview| history(Path::new("/db"), overview);
+        assert_eq!(judged(&overview(5 << 30, None)).state, State::Good);
+        assert_eq!(judged(&overview(1 << 20, Some(2 << 20))).state, State::Good);
+        let too_much = judged(&overview(3 << 20, Some(2 << 20)));
+        assert_eq!(too_much.state, State::Problem);
+        assert!(too_much.remedy.unwrap().ends_with("seawall policy /db --history-bytes 8MiB"));
+        let hour_ago = (SystemTime::now() - Duration::from_secs(3600)).duration_since(UNIX_EPOCH).unwrap();
+        for (is_cut, version) in [(true, 7), (false, 7)] {
+            let mut cut = overview(1 << 20, Some(2 << 20));
+            let floor = Floor { version: Version(version), time: hour_ago.as_millis() as u64 };
+            cut.would = Ok(Collected { floor, is_cut, history_bytes: 1 << 20, ..Collected::default() });
+            let short = judged(&cut);
+            assert_eq!(short.state, State::Note);
+            assert!(short.text.contains("24h do not fit into its 2.0 MiB"), "{}", short.text);
+        }
+        let unreadable = Overview { would: Err(seawall::Error::CannotOpen("x".into())), ..overview(0, None) };
+        assert_eq!(judged(&unreadable).state, State::Unknown);
+    }
 }

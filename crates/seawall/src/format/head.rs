@@ -424,7 +424,7 @@ pub(crate) mod tests {
     #[test]
     fn an_unknown_format_version_says_so() {
         let text = a_head().to_string().replace("seawall1", "seawall2");
-        assert_eq!(text.parse::<Head>(), Err(Malformed("a head of an unknown format version")));
+        assert_eq!(text.parse::<Head>(), Err(Malformed("a head of an unknown format version: use a newer Seawall")));
     }
 
     proptest! {
