@@ -103,6 +103,7 @@ pub use options::{Access, Freshness, Options};
 pub use ports::counters::Counts;
 pub use ports::moment::Moment;
 pub use ports::stock_sqlite::{HeldFile, PlainSqlite};
+pub use read::history::At;
 pub use read::pages::Page;
 pub use read::snapshot::{PageSource, Snapshot};
 pub use read::tip::FORKED_INSIDE;

@@ -1,6 +1,7 @@
 //! Reading: from a head to the pages of one version.
 
 pub(crate) mod catch_up;
+pub(crate) mod history;
 pub mod page_map;
 pub(crate) mod pages;
 pub(crate) mod snapshot;

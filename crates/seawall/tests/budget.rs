@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Folder, NOTHING, PATIENCE, byte, commit, cost, newest, page_size};
-use seawall::{Counts, Database, Freshness, PageNo};
+use seawall::{At, Counts, Database, Freshness, PageNo, Version};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,4 +159,22 @@ fn a_cold_scan_of_a_base_reads_four_megabytes_at_a_time() {
     // is a scan.
     assert!(cost.reads <= 12, "{cost:?}");
     assert_eq!((cost.coordinator, cost.appends), (0, 0));
+}
+
+#[test]
+fn an_old_version_costs_two_trips_and_a_logarithm_of_reads() {
+    let folder = Folder::new();
+    common::write_plain(&folder.name(), 60);
+    let a = folder.machine();
+    (0..1024).for_each(|n| drop(commit(&a, &[(2 + n % 50, n as u8)]).unwrap()));
+    let b = folder.machine();
+    newest(&b);
+    // The newest, 1024, jumps to 512, which no other version is nearer to; and this one's page map has runs to be read, at once.
+    let half = cost(&b, || b.version_at(At::Version(Version(512))).unwrap());
+    assert_eq!((half.0, half.1.version()), (Counts { coordinator: 2, reads: 2, ..NOTHING }, Version(512)));
+    for version in [0, 1, 2, 3, 511, 513, 682, 1000, 1022, 1023] {
+        let (cost, snapshot) = cost(&b, || b.version_at(At::Version(Version(version))).unwrap());
+        assert_eq!((snapshot.version().0, cost.coordinator, cost.metadata), (version, 2, 0));
+        assert!(cost.reads <= 10 + 2, "version {version}: {cost:?}");
+    }
 }

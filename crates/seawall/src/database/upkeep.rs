@@ -8,12 +8,15 @@ use crate::format::keep::Keeper;
 use crate::format::policy::Policy;
 use crate::options::Freshness;
 use crate::ports::storage::File;
-use crate::read::tip::FORKED;
+use crate::read::history::At;
+use crate::read::snapshot::Snapshot;
+use crate::read::tip::{FORKED, check_database};
 use crate::upkeep::checkpoint::{Checkpoint, Progress, log_and_base};
 use crate::upkeep::collect::{Collected, Collecting};
 use crate::upkeep::overview::Overview;
 use crate::upkeep::pins::{self, Pinned};
 use crate::upkeep::policy;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Database {
@@ -71,6 +74,40 @@ impl Database {
         pins::write(&self.tip, name, Keeper::Person, length, &snapshot)?;
         let pinned = self.pins()?.into_iter().find(|pinned| pinned.name == name);
         pinned.ok_or_else(|| Error::corrupt(File::Pin(name), "it vanished"))
+    }
+
+    /// The same for an older version, which is inside history still.
+    pub fn pin_at(&self, name: PinName, at: At, length: Duration) -> Result<Pinned> {
+        self.check_upkeep()?;
+        let snapshot = self.version_at(at)?;
+        pins::write(&self.tip, name, Keeper::Person, length, &snapshot)?;
+        // A collection that gives the version up later looks for pins once more after that. One that gave it up before may not have seen
+        // this pin.
+        if let Err(error) = self.version_at(At::Version(snapshot.version())) {
+            pins::remove(&*self.tip.storage, name)?;
+            return Err(error);
+        }
+        let pinned = self.pins()?.into_iter().find(|pinned| pinned.name == name);
+        pinned.ok_or_else(|| Error::corrupt(File::Pin(name), "it vanished"))
+    }
+
+    /// The version that is kept under `name`, for reading. It may be older than history.
+    pub fn at_pin(&self, name: PinName) -> Result<Arc<Snapshot>> {
+        let now = self.tip.storage.now();
+        let find = || -> Result<Pinned> {
+            let found = self.pins()?.into_iter().find(|pinned| pinned.name == name);
+            found.ok_or_else(|| {
+                Error::CannotOpen(format!(
+                    "there is no pin \"{name}\". Nothing was changed; all pins: seawall pins NAME"
+                ))
+            })
+        };
+        let pin = find()?.pin;
+        check_database(&pin.head, self.tip.id)?;
+        let snapshot = self.tip.pages.snapshot_of(pin.head, None, now);
+        // Garbage collection removes a pin before it removes what the pin kept.
+        find()?;
+        snapshot.map(Arc::new)
     }
 
     /// Gives a pin up. Whether there was one.
