@@ -72,7 +72,7 @@
 //! 6. [`read`]: from a head to a [`Snapshot`] and its pages
 //! 7. `write`: from the writers' queue to the commit of a [`Transaction`]; the whole path of a commit is in
 //!    `write/commit.rs`
-//! 8. `upkeep`: checkpoints, pins and garbage collection
+//! 8. `upkeep`: checkpoints, pins, garbage collection and verification
 //! 9. `database`: what a process keeps for a database: [`Database`], with a tip to read by and a committer to write by
 //! 10. `open`: opening, adopting, removing, exporting
 #![forbid(unsafe_code)]
@@ -98,7 +98,7 @@ pub use format::ids::{PageNo, PageSize, Version};
 pub use open::detach::detach;
 pub use open::recover::{FoundVersion, Recovered, Recovery, recover, recover_on};
 pub use open::ways_out::{adopt, refresh_name, restore_from};
-pub use open::{Status, begin_request, check, end_request, may_be_adopted, remove};
+pub use open::{Status, begin_request, check, end_request, may_be_adopted, remove, verify};
 pub use options::{Access, Freshness, Options};
 pub use ports::counters::Counts;
 pub use ports::moment::Moment;
@@ -114,4 +114,5 @@ pub use upkeep::collect::{Collected, Collecting, Kept, Sum};
 pub use upkeep::collected::LastCollection;
 pub use upkeep::overview::Overview;
 pub use upkeep::pins::Pinned;
+pub use upkeep::verify::{Damage, Finding, Part, Verified, Verifying};
 pub use write::transaction::Transaction;

@@ -241,6 +241,11 @@ impl Pages {
 
     pub(crate) fn read_whole_many(&self, spans: &[Span]) -> Result<Vec<Vec<u8>>, ReadError> {
         spans.iter().try_for_each(may_be_read)?;
+        self.read_each(spans).into_iter().collect()
+    }
+
+    /// The same, with an answer for each span. None is longer than a frame may be.
+    pub(crate) fn read_each(&self, spans: &[Span]) -> Vec<Result<Vec<u8>, ReadError>> {
         self.storage.read_many(spans).into_iter().zip(spans).map(|(read, span)| whole(read, *span)).collect()
     }
 
