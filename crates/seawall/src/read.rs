@@ -1,5 +1,6 @@
 //! Reading: from a head to the pages of one version.
 
+mod ahead;
 pub(crate) mod catch_up;
 pub(crate) mod history;
 pub mod page_map;

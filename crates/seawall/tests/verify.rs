@@ -572,3 +572,35 @@ fn deep_finds_what_only_older_versions_need() {
     b.collect(Collecting { dry_run: false, shortest_history: Duration::ZERO }).unwrap();
     assert_eq!(verify(&b, DEEP).findings, []);
 }
+
+#[test]
+fn what_a_recovery_has_made_is_whole_and_what_it_gave_up_is_named() {
+    let folder = scene(12);
+    let a = folder.machine();
+    a.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
+    (0..5).for_each(|n| drop(commit(&a, &[(2 + n, 1)]).unwrap()));
+    assert_eq!(a.status().unwrap().base_version, Some(12));
+    for path in files(&folder, "bases").iter().filter(|path| path.to_str().unwrap().contains("/0-12-")) {
+        fs::remove_file(path).unwrap();
+    }
+    fs::remove_dir_all(folder.inside("commits")).unwrap();
+    let storage = seawall::ports::storage::os::OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap();
+    let recovered = seawall::recover_on(Arc::new(storage), &seawall::Recovery::default()).unwrap();
+    assert!(recovered.rebuilt, "{recovered:?}");
+    assert_eq!(verify_folder(&folder, PLAIN).findings, []);
+    let b = folder.machine();
+    commit(&b, &[(3, 3)]).unwrap();
+    assert_eq!(verify(&b, PLAIN).findings, []);
+    // The versions from before the recovery stand on the base that is gone.
+    let found = verify(&b, DEEP);
+    assert!(!found.findings.is_empty(), "the base is gone");
+    for finding in &found.findings {
+        assert!(
+            finding.damage == Damage::Base && finding.file.contains("/0-12-") && finding.why == "it is missing",
+            "{finding:?}"
+        );
+        assert_eq!(finding.versions, Some((12, 18)));
+    }
+    let old = b.version_at(At::Version(Version(7))).unwrap();
+    assert_eq!(common::byte(&b, &old, 9), 7);
+}
