@@ -14,7 +14,7 @@ use seawall::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, Segmen
 use seawall::format::sqlite_header;
 use seawall::ports::storage::home_of;
 use seawall::ports::storage::os::OsStorage;
-use seawall::{Access, Database, Options, PageNo, PageSize, Version};
+use seawall::{Access, Database, Options, PageNo, PageSize, Verifying, Version};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::Arc;
@@ -139,6 +139,9 @@ fn check_segment(input: &[u8]) -> Option<()> {
     let alone = head_with(head.commit.place?.at, head.commit.place?.length, 0);
     let snapshot = database.newest_known();
     let size = snapshot.page_size()?.bytes();
+    // Whatever a verification finds: it ends, and does not panic.
+    let deep = Verifying { deep: true, ..Verifying::default() };
+    drop(database.verify(&snapshot, deep, &mut |_, _| Ok(())));
     for page in (1..=snapshot.page_count().min(PAGES)).map(PageNo) {
         let read = database.read_page(&snapshot, page).ok();
         assert!(read.as_ref().is_none_or(|image| image.len() == size), "a page has the size of a page");

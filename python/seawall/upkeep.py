@@ -87,7 +87,7 @@ class Pin:
     time: int
     """Milliseconds since 1970 of that version; 0 for version 0."""
     by: str
-    """Who keeps it: `person`, or `checkpoint` for one that is at work."""
+    """Who keeps it: `person`, or `checkpoint` or `verification` for one that is at work."""
     until: int
     """When it ends, in milliseconds since 1970, by the file server's clock."""
 

@@ -305,6 +305,7 @@ mod _native {
     fn pin_facts(pinned: &Pinned) -> PinFacts {
         let by = match pinned.pin.keeper {
             Keeper::Checkpoint => "checkpoint",
+            Keeper::Verification => "verification",
             Keeper::Person => "person",
         };
         let until = pinned.written / 1_000_000 + pinned.pin.length.as_millis() as i128;

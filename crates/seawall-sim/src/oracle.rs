@@ -121,6 +121,16 @@ impl Oracle {
         if !frame.previous.is(&last.head.commit) {
             return Err(format!("version {} does not follow version {}", head.version.0, last.head.version.0));
         }
+        for jump in &frame.jumps {
+            let link =
+                self.chain.get(jump.version.0 as usize).map(|link| (link.head.commit.digest, link.head.commit.place));
+            if link != Some((jump.digest, Some(jump.place))) {
+                return Err(format!(
+                    "version {} jumps to another version {} than there is",
+                    head.version.0, jump.version.0
+                ));
+            }
+        }
         let mut events = Vec::new();
         let is_repaginated = last.page_size.is_some_and(|size| size != frame.page_size);
         if is_repaginated {

@@ -11,6 +11,7 @@ use crate::ports::counters::Counts;
 use crate::ports::moment::Moment;
 use crate::ports::storage::Stamp;
 use crate::ports::sync::Mutex;
+use crate::read::history::At;
 use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::Tip;
@@ -96,6 +97,17 @@ impl Database {
     /// The same, for a caller that waits at most `timeout` for the outcome of an earlier commit of this process.
     pub fn snapshot_within(&self, freshness: Freshness, timeout: Duration) -> Result<Arc<Snapshot>> {
         self.committer.snapshot(freshness, timeout)
+    }
+
+    /// An older version, for reading, as far back as history reaches: a constant number of round trips, and reads that are logarithmic in
+    /// the distance. Below the floor it is an [`Error::BeforeHistory`].
+    pub fn version_at(&self, at: At) -> Result<Arc<Snapshot>> {
+        loop {
+            let newest = self.snapshot(Freshness::Transaction)?;
+            if let Some(placed) = self.tip.version_at(&newest, at)? {
+                return Ok(placed);
+            }
+        }
     }
 
     /// Whether `snapshot` was the newest version at `since`, by the answer to a request that was sent since then. If

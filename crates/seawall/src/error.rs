@@ -5,6 +5,7 @@
 //! safe where they are shown, which is here, by [`Shown`].
 
 use crate::format::codec::Malformed;
+use crate::format::head::Floor;
 use crate::format::identity::NEWER;
 use crate::format::ids::{CommitId, Version};
 use crate::shown::Shown;
@@ -115,6 +116,14 @@ pub enum Error {
         /// How long ago it was taken.
         age: Duration,
     },
+    /// An older version was asked for than history has. See [`ErrorKind::SnapshotTooOld`].
+    #[error("{} is older than this database's history, which reaches back to version {}, committed at {}. Nothing is lost: ask for a newer version. To keep history for longer: seawall policy NAME --history 7d; to keep one version: seawall pin NAME", Shown::message(.asked), .floor.version.0, time_of(.floor.time))]
+    BeforeHistory {
+        /// What was asked for.
+        asked: String,
+        /// How far history reaches back.
+        floor: Floor,
+    },
     /// See [`ErrorKind::Corrupt`].
     #[error(
         "{} is damaged: {}. Nothing was changed; restore that file from a backup, and check the whole database: seawall.copy reads all of it; so will {}",
@@ -178,7 +187,7 @@ impl Error {
             Error::Superseded { .. } => ErrorKind::Superseded,
             Error::Unreachable { .. } => ErrorKind::Unreachable,
             Error::OutcomeUnknown { .. } | Error::OutcomeUnknowable { .. } => ErrorKind::OutcomeUnknown,
-            Error::SnapshotTooOld { .. } => ErrorKind::SnapshotTooOld,
+            Error::SnapshotTooOld { .. } | Error::BeforeHistory { .. } => ErrorKind::SnapshotTooOld,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Full(_) => ErrorKind::Full,
             Error::CannotOpen(_) => ErrorKind::CannotOpen,
@@ -228,6 +237,13 @@ impl Error {
     }
 }
 
+/// A commit's time, in milliseconds since 1970, for people.
+pub(crate) fn time_of(millis: u64) -> String {
+    // humantime knows no year after 9999, and a forged frame may name one.
+    const LAST: u64 = 253_402_300_799_999;
+    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + Duration::from_millis(millis.min(LAST))).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,7 +258,8 @@ mod tests {
             errors.push(match errors.last().expect("there is one") {
                 Error::Superseded { .. } => Error::StaleSnapshot { mine: version, newest: version },
                 Error::StaleSnapshot { .. } => Error::SnapshotTooOld { version, age: zero },
-                Error::SnapshotTooOld { .. } => Error::Busy { holder: text(), waited: zero },
+                Error::SnapshotTooOld { .. } => Error::BeforeHistory { asked: text(), floor: Floor::default() },
+                Error::BeforeHistory { .. } => Error::Busy { holder: text(), waited: zero },
                 Error::Busy { .. } => Error::Unreachable { cause: text() },
                 Error::Unreachable { .. } => Error::OutcomeUnknown { commit, version, cause: text() },
                 Error::OutcomeUnknown { .. } => Error::OutcomeUnknowable { commit, version, cause: text() },

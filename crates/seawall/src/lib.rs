@@ -72,7 +72,7 @@
 //! 6. [`read`]: from a head to a [`Snapshot`] and its pages
 //! 7. `write`: from the writers' queue to the commit of a [`Transaction`]; the whole path of a commit is in
 //!    `write/commit.rs`
-//! 8. `upkeep`: checkpoints, pins and garbage collection
+//! 8. `upkeep`: checkpoints, pins, garbage collection and verification
 //! 9. `database`: what a process keeps for a database: [`Database`], with a tip to read by and a committer to write by
 //! 10. `open`: opening, adopting, removing, exporting
 #![forbid(unsafe_code)]
@@ -98,11 +98,12 @@ pub use format::ids::{PageNo, PageSize, Version};
 pub use open::detach::detach;
 pub use open::recover::{FoundVersion, Recovered, Recovery, recover, recover_on};
 pub use open::ways_out::{adopt, refresh_name, restore_from};
-pub use open::{Status, begin_request, check, end_request, may_be_adopted, reached_by, remove};
+pub use open::{Status, begin_request, check, end_request, may_be_adopted, reached_by, remove, verify};
 pub use options::{Access, Freshness, Options};
 pub use ports::counters::Counts;
 pub use ports::moment::Moment;
 pub use ports::stock_sqlite::{HeldFile, PlainSqlite};
+pub use read::history::At;
 pub use read::pages::Page;
 pub use read::snapshot::{PageSource, Snapshot};
 pub use read::tip::FORKED_INSIDE;
@@ -113,4 +114,5 @@ pub use upkeep::collect::{Collected, Collecting, Kept, Sum};
 pub use upkeep::collected::LastCollection;
 pub use upkeep::overview::Overview;
 pub use upkeep::pins::Pinned;
+pub use upkeep::verify::{Damage, Finding, Part, Verified, Verifying};
 pub use write::transaction::Transaction;

@@ -84,6 +84,7 @@ mutations! {
     RecoversLongestChain "19" "Recovery takes the longest chain."
     RecoversWithoutSeal "20a" "Recovery does not seal the head first."
     RecoversWithoutFrame "20b" "Recovery commits no frame of its own."
+    JumpToSibling "48" "A commit frame jumps to a commit that has the right version and is not in its chain."
     NoMarkAfterFailedSwap "44" "A commit whose swap was refused, or was certainly not carried out, gets no refused mark."
 }
 

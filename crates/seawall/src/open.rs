@@ -7,12 +7,14 @@ mod list;
 pub(crate) mod recover;
 mod remove;
 mod status;
+mod verify;
 pub(crate) mod ways_out;
 
 use self::adopt::Adoption;
 pub use self::list::{begin_request, end_request};
 pub use self::remove::remove;
 pub use self::status::Status;
+pub use self::verify::verify;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::format::high::{self, High};

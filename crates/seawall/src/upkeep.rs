@@ -5,11 +5,13 @@ pub(crate) mod checkpoint;
 pub(crate) mod collect;
 pub(crate) mod collected;
 pub(crate) mod copy;
+pub(crate) mod held;
 pub(crate) mod listing;
 pub(crate) mod overview;
 pub(crate) mod pins;
 pub(crate) mod policy;
 pub(crate) mod scan;
+pub(crate) mod verify;
 mod within;
 
 use crate::error::{Error, Result};

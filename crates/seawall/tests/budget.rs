@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Folder, NOTHING, PATIENCE, byte, commit, cost, newest, page_size};
-use seawall::{Counts, Database, Freshness, PageNo};
+use seawall::{At, Counts, Database, Freshness, PageNo, Version};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,4 +159,81 @@ fn a_cold_scan_of_a_base_reads_four_megabytes_at_a_time() {
     // is a scan.
     assert!(cost.reads <= 12, "{cost:?}");
     assert_eq!((cost.coordinator, cost.appends), (0, 0));
+}
+
+#[test]
+fn an_old_version_costs_two_trips_and_a_logarithm_of_reads() {
+    let folder = Folder::new();
+    common::write_plain(&folder.name(), 60);
+    let a = folder.machine();
+    (0..1024).for_each(|n| drop(commit(&a, &[(2 + n % 50, n as u8)]).unwrap()));
+    let b = folder.machine();
+    newest(&b);
+    // The newest, 1024, jumps to 512, which no other version is nearer to; and this one's page map has runs to be read, at once.
+    let half = cost(&b, || b.version_at(At::Version(Version(512))).unwrap());
+    assert_eq!((half.0, half.1.version()), (Counts { coordinator: 2, reads: 2, ..NOTHING }, Version(512)));
+    for version in [0, 1, 2, 3, 511, 513, 682, 1000, 1022, 1023] {
+        let (cost, snapshot) = cost(&b, || b.version_at(At::Version(Version(version))).unwrap());
+        assert_eq!((snapshot.version().0, cost.coordinator, cost.metadata), (version, 2, 0));
+        assert!(cost.reads <= 10 + 2, "version {version}: {cost:?}");
+    }
+}
+
+/// A page that hardly compresses.
+fn noise(page: u32) -> Vec<u8> {
+    let mut state = u64::from(page) + 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..4096).map(|_| next()).collect()
+}
+
+#[test]
+fn a_cold_scan_of_the_log_reads_four_megabytes_at_a_time_and_point_reads_one_group() {
+    const PAGES: u32 = 8192;
+    for image in [noise as fn(u32) -> Vec<u8>, |page| vec![page as u8; 4096]] {
+        let folder = Folder::new();
+        let mut transaction = folder.machine().begin(PATIENCE).unwrap();
+        (1..=PAGES).for_each(|page| transaction.write_page(page_size(), PageNo(page), &image(page)).unwrap());
+        transaction.commit(PAGES).unwrap();
+        let a = folder.machine();
+        let snapshot = newest(&a);
+        let (scan, ()) = cost(&a, || {
+            for page in 1..=PAGES {
+                assert_eq!(a.read_page(&snapshot, PageNo(page)).unwrap()[..], image(page), "page {page}");
+            }
+        });
+        // A group, eight groups, and then waves of four megabytes.
+        assert!(scan.reads <= 12 && scan.coordinator == 0, "{scan:?}");
+        // Here and there: one read each.
+        let b = folder.machine();
+        let snapshot = newest(&b);
+        let (points, ()) = cost(&b, || {
+            for n in 0..64 {
+                b.read_page(&snapshot, PageNo(1 + n * 5237 % PAGES)).unwrap();
+            }
+        });
+        assert!(points.reads <= 64, "{points:?}");
+        // A scan reads no more than a small cache can keep.
+        for (page_cache, most) in [(1 << 20, 600), (16 << 20, 70)] {
+            let options = seawall::Options { page_cache, ..seawall::Options::default() };
+            let small = folder.try_machine_with(&options).unwrap();
+            let snapshot = newest(&small);
+            let read = |page| drop(small.read_page(&snapshot, PageNo(page)).unwrap());
+            let (scan, ()) = cost(&small, || (1..=PAGES).for_each(read));
+            assert!(scan.reads <= most, "{page_cache}: {scan:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cold_scan_over_many_small_commits_is_read_ahead_as_well() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    (1..=2000).for_each(|page| drop(commit(&a, &[(page, page as u8)]).unwrap()));
+    let b = folder.machine();
+    let snapshot = newest(&b);
+    let (scan, ()) = cost(&b, || (1..=2000).for_each(|page| assert_eq!(byte(&b, &snapshot, page), page as u8)));
+    assert!(scan.reads <= 40, "{scan:?}");
 }

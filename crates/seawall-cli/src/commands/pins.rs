@@ -59,6 +59,7 @@ pub(super) fn fields(pinned: &Pinned) -> Value {
         "time": (pinned.pin.time > 0).then(|| units::iso(pinned.pin.time)),
         "by": match pinned.pin.keeper {
             Keeper::Checkpoint => "checkpoint",
+            Keeper::Verification => "verification",
             Keeper::Person => "person",
         },
         "until": units::iso(until(pinned)),

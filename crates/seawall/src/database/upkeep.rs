@@ -3,17 +3,22 @@
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::format::head::Floor;
-use crate::format::ids::PinName;
+use crate::format::ids::{PinName, Token};
 use crate::format::keep::Keeper;
 use crate::format::policy::Policy;
 use crate::options::Freshness;
 use crate::ports::storage::File;
-use crate::read::tip::FORKED;
+use crate::read::history::At;
+use crate::read::snapshot::Snapshot;
+use crate::read::tip::{FORKED, PATIENCE, check_database};
 use crate::upkeep::checkpoint::{Checkpoint, Progress, log_and_base};
 use crate::upkeep::collect::{Collected, Collecting};
+use crate::upkeep::held::PinHeld;
 use crate::upkeep::overview::Overview;
 use crate::upkeep::pins::{self, Pinned};
 use crate::upkeep::policy;
+use crate::upkeep::verify::{Verified, Verifying, verify};
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Database {
@@ -73,6 +78,40 @@ impl Database {
         pinned.ok_or_else(|| Error::corrupt(File::Pin(name), "it vanished"))
     }
 
+    /// The same for an older version, which is inside history still.
+    pub fn pin_at(&self, name: PinName, at: At, length: Duration) -> Result<Pinned> {
+        self.check_upkeep()?;
+        let snapshot = self.version_at(at)?;
+        pins::write(&self.tip, name, Keeper::Person, length, &snapshot)?;
+        // A collection that gives the version up later looks for pins once more after that. One that gave it up before may not have seen
+        // this pin.
+        if let Err(error) = self.version_at(At::Version(snapshot.version())) {
+            pins::remove(&*self.tip.storage, name)?;
+            return Err(error);
+        }
+        let pinned = self.pins()?.into_iter().find(|pinned| pinned.name == name);
+        pinned.ok_or_else(|| Error::corrupt(File::Pin(name), "it vanished"))
+    }
+
+    /// The version that is kept under `name`, for reading. It may be older than history.
+    pub fn at_pin(&self, name: PinName) -> Result<Arc<Snapshot>> {
+        let now = self.tip.storage.now();
+        let find = || -> Result<Pinned> {
+            let found = self.pins()?.into_iter().find(|pinned| pinned.name == name);
+            found.ok_or_else(|| {
+                Error::CannotOpen(format!(
+                    "there is no pin \"{name}\". Nothing was changed; all pins: seawall pins NAME"
+                ))
+            })
+        };
+        let pin = find()?.pin;
+        check_database(&pin.head, self.tip.id)?;
+        let snapshot = self.tip.pages.snapshot_of(pin.head, None, now);
+        // Garbage collection removes a pin before it removes what the pin kept.
+        find()?;
+        snapshot.map(Arc::new)
+    }
+
     /// Gives a pin up. Whether there was one.
     pub fn unpin(&self, name: PinName) -> Result<bool> {
         self.check_upkeep()?;
@@ -82,6 +121,26 @@ impl Database {
     /// All pins, by name.
     pub fn pins(&self) -> Result<Vec<Pinned>> {
         pins::pins(&*self.tip.storage)
+    }
+
+    /// Verifies `snapshot`, whole, down to its base; or all of history from there, if it is to be deep. Damage does not end it: the report
+    /// has everything that was found. `progress` is called with the bytes that were read, and about how many there are; an error of its
+    /// ends the verification. Where this process may write the folder, the version is pinned meanwhile.
+    pub fn verify(&self, snapshot: &Arc<Snapshot>, what: Verifying, progress: Progress<'_>) -> Result<Verified> {
+        let newest = self.snapshot(Freshness::Transaction)?.head.clone();
+        let token = Token(self.tip.random()?);
+        let name: PinName = format!("verification-{token}").parse().expect("it is a pin's name");
+        let pin = match self.check_upkeep() {
+            Ok(()) => Some(PinHeld::new(&self.tip, name, Keeper::Verification, snapshot)?),
+            Err(_) => None,
+        };
+        let target = (&snapshot.head, Some(snapshot.clone()));
+        let verified = verify(&self.tip.pages, &newest, target, what, &mut |done, all| {
+            pin.as_ref().map_or(Ok(()), PinHeld::renew)?;
+            progress(done, all)
+        })?;
+        let now = self.tip.load(&self.newest_known(), PATIENCE)?;
+        Ok(verified.without_older_than(now.floor.version))
     }
 
     /// Whether this process may change what the folder has.

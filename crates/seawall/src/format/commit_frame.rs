@@ -134,15 +134,20 @@ impl CommitFrame {
         self.log.saturating_add(u64::from(place.lead)).saturating_add(u64::from(place.length))
     }
 
-    /// What the next commit frame has as `jumps`, if it follows this one.
-    pub fn next_jumps(&self) -> Vec<Jump> {
+    /// The earlier commits that it names, newest first: its predecessor, if that has a frame, and those that it jumps to.
+    pub fn named(&self) -> impl Iterator<Item = Jump> {
         let previous = self.previous.place.map(|place| Jump {
             version: Version(self.version.0 - 1),
             digest: self.previous.digest,
             place,
             time: self.previous_time,
         });
-        let known: Vec<Jump> = previous.into_iter().chain(self.jumps.iter().copied()).collect();
+        previous.into_iter().chain(self.jumps.iter().copied().filter(move |jump| Some(*jump) != previous))
+    }
+
+    /// What the next commit frame has as `jumps`, if it follows this one.
+    pub fn next_jumps(&self) -> Vec<Jump> {
+        let known: Vec<Jump> = self.named().collect();
         let wanted = jumps_of(self.version.next());
         wanted.filter_map(|version| known.iter().find(|jump| jump.version == version).copied()).collect()
     }

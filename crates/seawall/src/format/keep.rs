@@ -26,6 +26,8 @@ pub struct Milestone {
 pub enum Keeper {
     /// A checkpoint that is at work.
     Checkpoint,
+    /// A verification that is at work.
+    Verification,
     /// Somebody who named the version.
     Person,
 }
@@ -80,6 +82,7 @@ impl fmt::Display for Pin {
         let Pin { keeper, length, time, head } = self;
         let keeper = match keeper {
             Keeper::Checkpoint => "checkpoint",
+            Keeper::Verification => "verification",
             Keeper::Person => "person",
         };
         write(f, &format!("seawall1 pin by={keeper} for={} time={time}", length.as_secs()), head)
@@ -95,6 +98,7 @@ impl FromStr for Pin {
             let [keeper, length, time] = words[..] else { return None };
             let keeper = match keeper.strip_prefix("by=")? {
                 "checkpoint" => Keeper::Checkpoint,
+                "verification" => Keeper::Verification,
                 "person" => Keeper::Person,
                 _ => return None,
             };

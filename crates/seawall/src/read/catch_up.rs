@@ -27,9 +27,9 @@ fn lead_to_read(place: &Place) -> u32 {
 }
 
 /// Whether the frame is the very one that the head, or its successor in the chain, names.
-fn is_named(digest: Digest, commit: &CommitRef) -> bool {
+fn is_named(digest: Digest, named: Digest) -> bool {
     mistake!(DigestUnchecked, return true);
-    digest == commit.digest
+    digest == named
 }
 
 impl Pages {
@@ -39,6 +39,17 @@ impl Pages {
             return Ok(Snapshot::first(head, sent));
         }
         let frame = self.read_commit(&head.commit, head.version)?;
+        self.snapshot_of_frame(head, frame, known, sent)
+    }
+
+    /// The same, where the frame that `head` names is at hand.
+    pub(crate) fn snapshot_of_frame(
+        &self,
+        head: Head,
+        frame: CommitFrame,
+        known: Option<&Snapshot>,
+        sent: Moment,
+    ) -> Result<Snapshot> {
         let earlier = known.filter(|known| known.head.epoch == head.epoch);
         let direct = earlier.filter(|earlier| earlier.version().next() == head.version);
         if direct.is_some_and(|earlier| !follows(&frame, &earlier.head)) {
@@ -57,33 +68,37 @@ impl Pages {
     pub(crate) fn read_commit(&self, commit: &CommitRef, version: Version) -> Result<CommitFrame> {
         let no_frame = || Error::corrupt(format!("the history at version {}", version.0), "it names no commit frame");
         let place = commit.place.ok_or_else(no_frame)?;
-        let begins_at = u64::from(place.at) * UNIT;
-        let lead = lead_to_read(&place);
-        let file = File::Segment(place.segment);
-        let at = begins_at - u64::from(lead);
-        let span = Span { file, at, length: (lead + place.length) as usize };
-        let files_are_older = |why: &dyn std::fmt::Display| {
-            Error::NeedsRecovery(format!(
-                "the files are older than the head: the commit frame of version {} ({file} at {}) cannot be read: {why}. Nothing was \
+        let (file, begins_at) = (File::Segment(place.segment), u64::from(place.at) * UNIT);
+        self.commit_at(place, commit.digest, lead_to_read(&place)).map_err(|error| match error {
+            ReadError::Failed(..) => error.into(),
+            why => Error::NeedsRecovery(format!(
+                "the files are older than the head: the commit frame of version {} ({file} at {begins_at}) cannot be read: {why}. Nothing was \
                  changed. If an older folder took the place of the newest, bring that back; or run {}. {SAYS_FIRST}",
                 version.0,
-                begins_at,
                 ToCome::RECOVER
-            ))
-        };
-        let bytes = match self.read_whole(span) {
-            Ok(bytes) => bytes,
-            Err(error @ (ReadError::Missing(_) | ReadError::Short(..))) => return Err(files_are_older(&error)),
-            Err(error) => return Err(error.into()),
-        };
+            )),
+        })
+    }
+
+    /// The commit frame that lies at `place` and has this digest, and into the cache what lies in the `lead` bytes before it.
+    pub(crate) fn commit_at(&self, place: Place, digest: Digest, lead: u32) -> Result<CommitFrame, ReadError> {
+        let (file, begins_at) = (File::Segment(place.segment), u64::from(place.at) * UNIT);
+        let length = lead as usize + place.length as usize;
+        let bytes = self.read_whole(Span { file, at: begins_at - u64::from(lead), length })?;
         let (pages, frame) = bytes.split_at(lead as usize);
-        let parsed = frame_of(frame, Kind::Commit).map_err(|why| files_are_older(&why))?;
-        if !is_named(parsed.digest, commit) {
-            return Err(files_are_older(&"another commit lies there"));
-        }
+        let frame = self.commit_of(frame, place, digest)?;
         self.take_in_lead(pages, place, lead);
-        CommitFrame::decode(parsed.payload, &self.segments)
-            .map_err(|why| Error::corrupt(format!("{file} at {at}"), why))
+        Ok(frame)
+    }
+
+    /// The commit frame that `bytes` are, which were read at `place`, if it has this digest.
+    pub(crate) fn commit_of(&self, bytes: &[u8], place: Place, digest: Digest) -> Result<CommitFrame, ReadError> {
+        let damaged = |why| ReadError::Damaged(File::Segment(place.segment), u64::from(place.at) * UNIT, why);
+        let parsed = frame_of(bytes, Kind::Commit).map_err(damaged)?;
+        if !is_named(parsed.digest, digest) {
+            return Err(damaged(Malformed("another commit lies there")));
+        }
+        CommitFrame::decode(parsed.payload, &self.segments).map_err(damaged)
     }
 
     /// Pages that are read along with a commit frame are optional. If they are damaged, they are ignored; the error is

@@ -10,13 +10,13 @@ use crate::format::head::BaseRef;
 use crate::format::ids::{BaseName, DatabaseId, PageNo, PageSize, Version};
 use crate::mutation::mistake;
 use crate::ports::storage::{File, Span, Storage};
+use crate::read::ahead::{RUN, Scans};
 use crate::read::snapshot::{PageSource, Snapshot};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use std::collections::HashMap;
 use std::io;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// A page's image, shared.
 #[derive(Clone, Debug)]
@@ -47,10 +47,6 @@ impl Weighter<Key, Page> for ByBytes {
     }
 }
 
-/// A scan of a base is read ahead this many bytes at a time …
-const READ_AHEAD: usize = 1 << 20;
-/// … and this many times at once.
-const READ_AHEAD_AT_ONCE: usize = 4;
 /// A checksum in a base's `.sums`.
 pub(crate) const SUM_BYTES: usize = 8;
 /// The shortest retention. What an older snapshot lacks was garbage-collected, not lost.
@@ -64,23 +60,14 @@ pub(crate) struct Pages {
     pub(crate) segments: Segments,
     pub(crate) database: DatabaseId,
     cache: Cache<Key, Page, ByBytes>,
-    scans: Mutex<HashMap<BaseName, Scan>>,
-}
-
-/// How far the latest scan of a base has come.
-#[derive(Clone, Copy, Default)]
-struct Scan {
-    /// The page after the last one that was read.
-    next: u32,
-    /// How many pages to read at the next miss there.
-    pages: u32,
+    scans: Scans,
 }
 
 impl Pages {
     pub(crate) fn new(storage: Arc<dyn Storage>, database: DatabaseId, cache_bytes: usize) -> Pages {
         let items = (cache_bytes as u64 / (8 * SMALLEST_PAGE)).max(16) as usize;
         let cache = Cache::with_weighter(items, cache_bytes as u64, ByBytes);
-        Pages { storage, segments: Segments::default(), database, cache, scans: Mutex::default() }
+        Pages { storage, segments: Segments::default(), database, cache, scans: Scans::new(cache_bytes) }
     }
 
     /// The image of `page` in `snapshot`, which has it.
@@ -92,7 +79,7 @@ impl Pages {
             )
         })?;
         let read = match place {
-            PageSource::Segment(entry) => self.read_from_segment(entry, page),
+            PageSource::Segment(entry) => self.read_from_segment(entry, page, snapshot.page_size()),
             PageSource::Base(base) => self.read_from_base(base, page),
         }
         .map_err(|error| self.explain(error, snapshot))?;
@@ -113,21 +100,59 @@ impl Pages {
         self.cache.insert(self.key_of(page, entry), image);
     }
 
-    fn read_from_segment(&self, entry: Entry, page: PageNo) -> Result<Page, ReadError> {
+    /// Reads the group that has `page`; and if that goes on with a scan, those behind it into the cache.
+    fn read_from_segment(&self, entry: Entry, page: PageNo, page_size: Option<PageSize>) -> Result<Page, ReadError> {
         if let Some(cached) = self.cache.get(&self.key_of(page, entry)) {
             return Ok(cached);
         }
         let file = File::Segment(self.segments.name(entry.segment()));
-        let bytes = self.read_whole(Span { file, at: entry.offset(), length: entry.length() })?;
+        let page_bytes = page_size.map_or(SMALLEST_PAGE as usize, PageSize::bytes);
+        let ahead = self.scans.in_segment(&entry, page_bytes);
+        let bytes = self.read_on(Span { file, at: entry.offset(), length: ahead.bytes }, entry.length())?;
         let damaged = |why: Malformed| ReadError::Damaged(file, entry.offset(), why);
-        let frame = frame_of(&bytes, Kind::Pages).map_err(damaged)?;
+        let frame = frame_of(&bytes[..entry.length()], Kind::Pages).map_err(damaged)?;
         let group = self.take_in_group(&frame, entry.segment(), entry.at()).map_err(damaged)?;
         let slot = usize::from(entry.slot());
         let is_whole = frame.length == entry.length() && group.owner.version == entry.version();
         if !is_whole || group.pages.get(slot) != Some(&page) {
             return Err(damaged(Malformed("it holds other pages than the page map says")));
         }
+        let (mut end, mut taken) = (entry.length(), group.pages.len() as u32);
+        // What is damaged there, or cut off, is reported when it is read itself.
+        while taken < ahead.pages
+            && let Ok(frame) = frame::parse(&bytes[end..])
+        {
+            if frame.kind == Kind::Pages {
+                let at = entry.at() + (end as u64 / UNIT) as u32;
+                let Ok(group) = self.take_in_group(&frame, entry.segment(), at) else { break };
+                taken += group.pages.len() as u32;
+            }
+            end += frame.length;
+        }
+        self.scans.was_read(entry.segment(), entry.offset() + end as u64, end, taken);
         Ok(Page(image_of(&group, slot).into()))
+    }
+
+    /// Reads a long span in runs, all at once: as much of it as is there, but no less than `least`.
+    fn read_on(&self, span: Span, least: usize) -> Result<Vec<u8>, ReadError> {
+        if span.length == least {
+            return self.read_whole(span);
+        }
+        may_be_read(&span)?;
+        let run = |begin: usize| Span { at: span.at + begin as u64, length: RUN.min(span.length - begin), ..span };
+        let spans: Vec<Span> = (0..span.length).step_by(RUN).map(run).collect();
+        let mut bytes = Vec::new();
+        for (read, span) in self.storage.read_many(&spans).into_iter().zip(&spans) {
+            match read {
+                Ok(run) => bytes.extend_from_slice(&run),
+                Err(_) if bytes.len() >= least => break,
+                Err(error) => return Err(whole(Err(error), *span).expect_err("it failed")),
+            }
+            if !bytes.len().is_multiple_of(RUN) {
+                break;
+            }
+        }
+        if bytes.len() < least { Err(ReadError::Short(span.file, span.at)) } else { Ok(bytes) }
     }
 
     /// The whole location.
@@ -172,7 +197,7 @@ impl Pages {
         if let Some(cached) = self.cache.get(&key) {
             return Ok(cached);
         }
-        match self.how_far_ahead(&base, page) {
+        match self.scans.in_base(&base, page) {
             1 => self.read_on_from_base(base, page, 1),
             ahead => match self.read_on_from_base(base, page, ahead) {
                 // What is missing behind the page that was asked for is reported when it is read itself.
@@ -184,7 +209,7 @@ impl Pages {
 
     /// Reads `ahead` pages, from `page` on, into the cache; gives the first.
     fn read_on_from_base(&self, base: BaseRef, page: PageNo, ahead: u32) -> Result<Page, ReadError> {
-        let (size, per_read) = (base.page_size.bytes(), (READ_AHEAD / base.page_size.bytes()) as u32);
+        let (size, per_read) = (base.page_size.bytes(), (RUN / base.page_size.bytes()) as u32);
         let file = File::Base(base.name);
         let mut spans: Vec<Span> = (0..ahead)
             .step_by(per_read as usize)
@@ -223,17 +248,6 @@ impl Pages {
         Ok(first.expect("at least one page was read"))
     }
 
-    /// How many pages to read at once: one, unless the last misses were in a row; then ever more.
-    fn how_far_ahead(&self, base: &BaseRef, page: PageNo) -> u32 {
-        let most = (READ_AHEAD / base.page_size.bytes() * READ_AHEAD_AT_ONCE) as u32;
-        let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
-        let scan = scans.entry(base.name).or_default();
-        let pages = if page.0 == scan.next { (scan.pages * 8).clamp(1, most) } else { 1 };
-        let pages = pages.min(base.page_count - page.0 + 1);
-        *scan = Scan { next: page.0.saturating_add(pages), pages };
-        pages
-    }
-
     pub(crate) fn read_whole(&self, span: Span) -> Result<Vec<u8>, ReadError> {
         may_be_read(&span)?;
         whole(self.storage.read(span), span)
@@ -241,6 +255,11 @@ impl Pages {
 
     pub(crate) fn read_whole_many(&self, spans: &[Span]) -> Result<Vec<Vec<u8>>, ReadError> {
         spans.iter().try_for_each(may_be_read)?;
+        self.read_each(spans).into_iter().collect()
+    }
+
+    /// The same, with an answer for each span. None is longer than a frame may be.
+    pub(crate) fn read_each(&self, spans: &[Span]) -> Vec<Result<Vec<u8>, ReadError>> {
         self.storage.read_many(spans).into_iter().zip(spans).map(|(read, span)| whole(read, *span)).collect()
     }
 
@@ -269,7 +288,7 @@ pub(crate) fn frame_of(bytes: &[u8], kind: Kind) -> Result<Frame<'_>, Malformed>
 /// longer than a frame is read.
 fn may_be_read(span: &Span) -> Result<(), ReadError> {
     // The pages of a small commit come along with its frame.
-    if span.length <= frame::HEADER + frame::MAX_PAYLOAD + READ_AHEAD {
+    if span.length <= frame::HEADER + frame::MAX_PAYLOAD + RUN {
         return Ok(());
     }
     Err(ReadError::Damaged(span.file, span.at, Malformed("what is to be read there is longer than any frame")))

@@ -79,6 +79,11 @@ impl Snapshot {
         self.head.version
     }
 
+    /// When it was committed, in milliseconds since 1970; 0 for version 0.
+    pub fn time(&self) -> u64 {
+        self.time
+    }
+
     /// The bytes of a page; `None` while the database is empty.
     pub fn page_size(&self) -> Option<PageSize> {
         self.page_size

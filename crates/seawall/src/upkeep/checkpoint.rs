@@ -12,7 +12,7 @@
 //! head names, which garbage collection takes away once the pin is over.
 
 use super::copy::{For, copy};
-use super::pins;
+use super::held::PinHeld;
 use crate::error::{Error, Result};
 use crate::format::head::{BaseRef, Upkeep};
 use crate::format::ids::{BaseName, PinName, Token};
@@ -21,17 +21,12 @@ use crate::format::sqlite_header::{self, HEADER, NameState};
 use crate::mutation::mistake;
 use crate::options::Freshness;
 use crate::ports::storage::{Bulk, File, Span, Storage};
-use crate::ports::sync::{Mutex, whole};
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::Tip;
 use crate::write::committer::Committer;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A checkpoint's pin counts for so long after it was renewed last …
-const PIN_LENGTH: Duration = Duration::from_secs(15 * 60);
-/// … and is renewed so often.
-const PIN_RENEWED: Duration = Duration::from_secs(60);
 /// How long the commit of a checkpoint waits for the lease.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -57,7 +52,7 @@ impl Committer {
         let snapshot = self.snapshot(Freshness::Transaction, PATIENCE)?;
         let Some(base) = base_of(&snapshot) else { return Ok(None) };
         let token = Token(self.tip.random()?);
-        let pin = PinHeld::new(&self.tip, token, &snapshot)?;
+        let pin = PinHeld::new(&self.tip, pin_of(token), Keeper::Checkpoint, &snapshot)?;
         let mut drafts = Drafts { storage: &*self.tip.storage, base: base.name, token, linked: Vec::new() };
         drafts.write(&self.tip, &snapshot, &pin, progress)?;
         if !drafts.link()? {
@@ -102,54 +97,9 @@ fn base_of(snapshot: &Snapshot) -> Option<BaseRef> {
     Some(BaseRef { name, page_size, page_count: snapshot.page_count(), log: snapshot.trail.log })
 }
 
-/// A checkpoint's pin, as long as this lives.
-struct PinHeld<'a> {
-    tip: &'a Tip,
-    snapshot: &'a Snapshot,
-    name: PinName,
-    renewed: Mutex<Duration>,
-}
-
 /// The pin of the checkpoint that `token` names.
 pub(super) fn pin_of(token: Token) -> PinName {
     format!("checkpoint-{token}").parse().expect("it is a pin's name")
-}
-
-impl<'a> PinHeld<'a> {
-    fn new(tip: &'a Tip, token: Token, snapshot: &'a Snapshot) -> Result<PinHeld<'a>> {
-        let held = PinHeld { tip, snapshot, name: pin_of(token), renewed: Mutex::new(tip.storage.now().monotonic) };
-        pins::write(tip, held.name, Keeper::Checkpoint, PIN_LENGTH, snapshot)?;
-        Ok(held)
-    }
-
-    fn is_there(&self) -> Result<bool> {
-        let there = self.tip.storage.inode(File::Pin(self.name));
-        Ok(there.map_err(|error| Error::io("looking for the checkpoint's pin", error))?.is_some())
-    }
-
-    /// Renews the pin when it is time.
-    fn renew(&self) -> Result<()> {
-        let now = self.tip.storage.now().monotonic;
-        let mut renewed = whole(self.renewed.lock());
-        if now.saturating_sub(*renewed) < PIN_RENEWED {
-            return Ok(());
-        }
-        if !self.is_there()? {
-            return Err(Error::CannotOpen(
-                "the checkpoint took too long, and garbage collection gave up what it reads. Nothing was changed; it will be tried again".into(),
-            ));
-        }
-        pins::write(self.tip, self.name, Keeper::Checkpoint, PIN_LENGTH, self.snapshot)?;
-        *renewed = now;
-        Ok(())
-    }
-}
-
-impl Drop for PinHeld<'_> {
-    fn drop(&mut self) {
-        // What is left of it runs out.
-        let _ = self.tip.storage.remove(File::Pin(self.name));
-    }
 }
 
 /// What a checkpoint has written; it goes when this is dropped.

@@ -1,0 +1,60 @@
+//! Verifying a database that may be too damaged to be opened.
+
+use super::{coordinator_of, or_nothing, storage_of};
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::format::identity;
+use crate::options::{Access, Freshness, Options};
+use crate::ports::coordinator::Known;
+use crate::ports::stock_sqlite::{HeldFile, PlainSqlite};
+use crate::ports::storage::{File, Span};
+use crate::read::history::At;
+use crate::read::pages::Pages;
+use crate::read::tip::{PATIENCE, check_database};
+use crate::upkeep::checkpoint::Progress;
+use crate::upkeep::verify::{self, Verified, Verifying};
+use std::path::Path;
+use std::time::Duration;
+
+/// Verifies the newest version of the database at `name`, or the one that `at` names, as [`Database::verify`] does. What keeps the newest
+/// version from being opened is a finding, and the rest is looked at all the same, as far as `id` and the head can be read. An error means
+/// that nothing was verified.
+pub fn verify(
+    name: &Path,
+    options: &Options,
+    at: Option<At>,
+    what: Verifying,
+    progress: Progress<'_>,
+) -> Result<Verified> {
+    let error = match Database::open(name, Access::ReadOnly, options, &NoAdoption) {
+        Ok(database) => {
+            let snapshot = match at {
+                None => database.snapshot(Freshness::Transaction)?,
+                Some(at) => database.version_at(at)?,
+            };
+            return database.verify(&snapshot, what, progress);
+        }
+        Err(error) => error,
+    };
+    let storage = storage_of(name, options)?;
+    let id = or_nothing(storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }));
+    let Some(identity) = id.ok().and_then(|id| identity::parse(id).ok()) else { return Err(error) };
+    let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
+    if coordinator.name() != identity.coordinator {
+        return Err(error);
+    }
+    let Ok(head) = coordinator.load(&Known::Nothing, PATIENCE) else { return Err(error) };
+    check_database(&head, identity.database)?;
+    let pages = Pages::new(storage, identity.database, options.page_cache);
+    let verified = verify::verify(&pages, &head, (&head, None), what, progress)?;
+    Ok(verified.cannot_be_opened(&error))
+}
+
+/// A verification adopts nothing.
+struct NoAdoption;
+
+impl PlainSqlite for NoAdoption {
+    fn hold(&self, _: &Path, _: bool, _: Duration) -> Result<Box<dyn HeldFile>> {
+        Err(Error::ReadOnly("a verification adopts nothing".into()))
+    }
+}

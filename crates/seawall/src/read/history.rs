@@ -1,0 +1,204 @@
+//! Reaching an old version from the newest one, by the jumps that commit frames have: in a number of reads that is logarithmic in the
+//! distance. Each frame on the way is checked against what names it.
+
+use crate::error::{Error, Result, time_of};
+use crate::format::codec::Malformed;
+use crate::format::commit_frame::{CommitFrame, Jump};
+use crate::format::frame::UNIT;
+use crate::format::head::{CommitRef, Floor, Head, State};
+use crate::format::ids::{DatabaseId, Epoch, Version};
+use crate::ports::moment::Moment;
+use crate::ports::storage::File;
+use crate::read::pages::{Pages, ReadError};
+use crate::read::snapshot::Snapshot;
+use crate::read::tip::{PATIENCE, Tip};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Which version of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The version of this number.
+    Version(Version),
+    /// The newest version that was committed at this time or before, in milliseconds since 1970.
+    Time(u64),
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            At::Version(version) => write!(f, "version {}", version.0),
+            At::Time(millis) => f.write_str(&time_of(*millis)),
+        }
+    }
+}
+
+impl At {
+    /// Whether a version and its time are later than what is asked for.
+    fn is_before(self, version: Version, time: u64) -> bool {
+        match self {
+            At::Version(asked) => asked < version,
+            At::Time(asked) => asked < time,
+        }
+    }
+
+    /// Whether history still reaches back so far.
+    fn check(self, floor: Floor) -> Result<()> {
+        if self.is_before(floor.version, floor.time) {
+            return Err(Error::BeforeHistory { asked: self.to_string(), floor });
+        }
+        Ok(())
+    }
+}
+
+impl Tip {
+    /// The version that `at` names, in the history of `newest`. `None`: a recovery has changed the history meanwhile; begin again.
+    pub(crate) fn version_at(&self, newest: &Arc<Snapshot>, at: At) -> Result<Option<Arc<Snapshot>>> {
+        at.check(newest.head.floor)?;
+        match at {
+            At::Version(version) if version > newest.version() => {
+                return Err(Error::CannotOpen(format!(
+                    "version {} does not exist yet: the newest is version {}, committed at {}",
+                    version.0,
+                    newest.version().0,
+                    time_of(newest.time)
+                )));
+            }
+            _ if !at.is_before(newest.version(), newest.time) => return Ok(Some(newest.clone())),
+            _ => {}
+        }
+        let placed = self.pages.version_at(newest, at, self.storage.now());
+        // What was promised at first may have been given up meanwhile. From now on a reader learns that by its own errors.
+        let head = self.load(newest, PATIENCE)?;
+        if head.epoch != newest.head.epoch {
+            return Ok(None);
+        }
+        at.check(head.floor)?;
+        let placed = placed?;
+        At::Version(placed.version()).check(head.floor)?;
+        Ok(Some(Arc::new(placed)))
+    }
+}
+
+impl Pages {
+    fn version_at(&self, newest: &Snapshot, at: At, sent: Moment) -> Result<Snapshot> {
+        let mut way = Way::from(self.database, newest);
+        loop {
+            let after = match way.next_to(at) {
+                Step::There(jump) => {
+                    let frame = self.frame_of(&mut way, &jump)?;
+                    let head = head_of(&frame, &jump);
+                    return self.snapshot_of_frame(head, frame, None, sent);
+                }
+                Step::Through(jump) => self.frame_of(&mut way, &jump)?,
+            };
+            if after.version == Version(1) {
+                let first =
+                    first_head(&after).ok_or_else(|| damaged(&way, "version 0 is another one than version 1 names"))?;
+                return Ok(Snapshot::first(first, sent));
+            }
+        }
+    }
+
+    fn frame_of(&self, way: &mut Way, jump: &Jump) -> Result<CommitFrame> {
+        let frame = self.commit_at(jump.place, jump.digest, 0).map_err(|why| match why {
+            ReadError::Failed(..) => Error::from(why),
+            why => Error::corrupt(format!("the commit frame of version {}", jump.version.0), why),
+        })?;
+        way.learn(&frame, jump).map_err(|why| {
+            let (segment, at) = (File::Segment(jump.place.segment), u64::from(jump.place.at) * UNIT);
+            Error::corrupt(format!("the commit frame of version {} ({segment} at {at})", jump.version.0), why)
+        })?;
+        Ok(frame)
+    }
+}
+
+fn damaged(way: &Way, why: &str) -> Error {
+    Error::corrupt(format!("the history of database {}", way.database), why)
+}
+
+/// The earlier commits that are known by name, on the way down from a newer one.
+pub(crate) struct Way {
+    database: DatabaseId,
+    epoch: Epoch,
+    known: BTreeMap<Version, Jump>,
+}
+
+/// Where the way goes on.
+pub(crate) enum Step {
+    /// This is the commit that is asked for.
+    There(Jump),
+    /// It is before this one, whose frame names earlier ones.
+    Through(Jump),
+}
+
+impl Way {
+    /// The way down from a version that is not version 0.
+    pub(crate) fn from(database: DatabaseId, newest: &Snapshot) -> Way {
+        let head = &newest.head;
+        let itself = head.commit.place.map(|place| Jump {
+            version: head.version,
+            digest: head.commit.digest,
+            place,
+            time: newest.time,
+        });
+        let known = newest.trail.jumps.iter().copied().chain(itself).map(|jump| (jump.version, jump)).collect();
+        Way { database, epoch: head.epoch, known }
+    }
+
+    /// The commit that is asked for, if it is known by name to be that; else the oldest known one after it.
+    pub(crate) fn next_to(&self, at: At) -> Step {
+        let is_after = |jump: &&Jump| at.is_before(jump.version, jump.time);
+        // Times rise with versions, so what comes after the one that is asked for is the end of the list.
+        let after = self.known.values().rev().take_while(is_after).last();
+        let before = self.known.values().rev().find(|jump| !is_after(jump));
+        match (before, after) {
+            (Some(before), Some(after)) if before.version.next() == after.version => Step::There(*before),
+            (Some(before), _) if at == At::Version(before.version) => Step::There(*before),
+            (_, Some(after)) => Step::Through(*after),
+            (Some(before), None) => Step::There(*before),
+            (None, None) => unreachable!("the newest version is known"),
+        }
+    }
+
+    /// Takes in what `frame` names, which `jump` names. What two frames say of one version must be the same: otherwise one of them jumps
+    /// to a commit that is not in this history. (Invariant 2.)
+    pub(crate) fn learn(&mut self, frame: &CommitFrame, jump: &Jump) -> Result<(), Malformed> {
+        if frame.database != self.database || frame.version != jump.version || frame.time != jump.time {
+            return Err(Malformed("it is another commit than the one that a later commit names"));
+        }
+        if frame.epoch > self.epoch {
+            return Err(Malformed("its epoch is newer than that of a later commit"));
+        }
+        for named in frame.named() {
+            if self.known.insert(named.version, named).is_some_and(|known| known != named) {
+                return Err(Malformed("it names another commit of some version than a later commit does"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The head of an old version, as far as its frame and its place say: what only the newest head knows is not in it.
+pub(crate) fn head_of(frame: &CommitFrame, jump: &Jump) -> Head {
+    Head {
+        database: frame.database,
+        epoch: frame.epoch,
+        version: frame.version,
+        commit: CommitRef { id: frame.commit, digest: jump.digest, place: Some(jump.place) },
+        base: frame.base,
+        home: frame.home,
+        generation: 0,
+        sweep: frame.sweep,
+        lease_slot: 0,
+        floor: Floor::default(),
+        state: State::Open,
+    }
+}
+
+/// The head of version 0, which only version 1 knows. `None`: that one names another.
+pub(crate) fn first_head(one: &CommitFrame) -> Option<Head> {
+    let first = Head::first(one.database, one.previous.id, one.base, one.home);
+    first.commit.is(&one.previous).then_some(first)
+}
