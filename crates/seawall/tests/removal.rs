@@ -180,7 +180,7 @@ fn a_folder_that_was_emptied_is_not_adopted_from_the_copy() {
             for _ in 0..2 {
                 let error = folder.try_machine().err().unwrap_or_else(|| panic!("{what}: it was opened"));
                 assert!(matches!(error.kind(), ErrorKind::CannotOpen | ErrorKind::NeedsRecovery), "{error}");
-                assert!(error.to_string().contains(what) && error.to_string().contains("seawall.copy"), "{error}");
+                assert!(error.to_string().contains(what) && error.to_string().contains("seawall"), "{error}");
             }
             assert_eq!((all_inside(&folder.inside("")), fs::read(folder.name()).unwrap()), (there, before));
         }

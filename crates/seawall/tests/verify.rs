@@ -324,7 +324,7 @@ fn small_files_are_looked_at() {
     let original = fs::read(folder.name()).unwrap();
     fs::write(folder.name(), b"").unwrap();
     let found = verify(&a, PLAIN);
-    assert!(only(&found).file == "NAME" && only(&found).why.contains("snapshot --refresh"), "{found:?}");
+    assert!(only(&found).file == "NAME" && only(&found).why.contains("seawall snapshot NAME --refresh"), "{found:?}");
     fs::write(folder.name(), original).unwrap();
     for (name, says) in [("policy", "seawall policy"), ("pin.kept", "Remove it"), ("milestone.0-3", "Remove it")] {
         let content = fs::read(folder.inside(name)).unwrap();
