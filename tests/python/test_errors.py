@@ -234,6 +234,8 @@ def test_unknown_pragmas_are_named(connect: Connect) -> None:
         ("Corrupt", sqlite3.DatabaseError, seawall.DatabaseDamaged, 11, "SQLITE_CORRUPT"),
         ("Full", sqlite3.OperationalError, seawall.DiskFull, 13, "SQLITE_FULL"),
         ("CannotOpen", sqlite3.OperationalError, seawall.CannotOpen, 14, "SQLITE_CANTOPEN"),
+        ("NoDatabase", sqlite3.OperationalError, seawall.NoDatabase, 14, "SQLITE_CANTOPEN"),
+        ("NeedsRecovery", sqlite3.OperationalError, seawall.NeedsRecovery, 14, "SQLITE_CANTOPEN"),
         ("NotADatabase", sqlite3.DatabaseError, seawall.NotADatabase, 26, "SQLITE_NOTADB"),
         ("Permission", sqlite3.OperationalError, seawall.PermissionDenied, 3, "SQLITE_PERM"),
         ("ReadOnly", sqlite3.OperationalError, seawall.DatabaseReadOnly, 8, "SQLITE_READONLY"),

@@ -303,7 +303,9 @@ def test_a_truncated_segment(filled: Path, keep: float) -> None:
     file = segment(filled)
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(Error, match=r"CannotOpen SQLITE_CANTOPEN .*the files are older than the head.*seawall recover"):
+    with pytest.raises(
+        Error, match=r"NeedsRecovery SQLITE_CANTOPEN .*files are older than the head.*seawall recover"
+    ):
         ask(filled, SUM)
     file.write_bytes(content)
     assert ask(filled, SUM) == [[20]]
@@ -312,13 +314,13 @@ def test_a_truncated_segment(filled: Path, keep: float) -> None:
 def test_foreign_folders(filled: Path, tmp_path: Path) -> None:
     folder = Path(f"{filled}-seawall")
     identity = (folder / "id").read_bytes()
-    for content, words in [
-        (identity.replace(b"fs:", b"xs:"), "checksum does not fit"),
-        (b"seawall 2\nfrom the future\n", "use a newer Seawall"),
-        (b"", "cannot be used"),
+    for content, kind, words in [
+        (identity.replace(b"fs:", b"xs:"), "NeedsRecovery", "checksum does not fit"),
+        (b"seawall 2\nfrom the future\n", "CannotOpen", "use a newer Seawall"),
+        (b"", "NeedsRecovery", "cannot be used"),
     ]:
         (folder / "id").write_bytes(content)
-        with pytest.raises(Error, match=f"CannotOpen SQLITE_CANTOPEN .*{words}"):
+        with pytest.raises(Error, match=f"{kind} SQLITE_CANTOPEN .*{words}"):
             ask(filled, SUM)
     (folder / "id").write_bytes(identity)
 
@@ -329,7 +331,7 @@ def test_foreign_folders(filled: Path, tmp_path: Path) -> None:
         ask(copy, SUM)
 
     (folder / "commits").rename(folder / "gone")
-    with pytest.raises(Error, match=r"CannotOpen SQLITE_CANTOPEN .*the head is lost.*seawall recover"):
+    with pytest.raises(Error, match=r"NeedsRecovery SQLITE_CANTOPEN .*the head is lost.*seawall recover"):
         ask(filled, SUM)
     (folder / "gone").rename(folder / "commits")
 

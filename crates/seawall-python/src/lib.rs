@@ -129,6 +129,9 @@ mod _native {
         py.detach(|| seawall_sqlite::copy(&source, &target, coordinator.as_deref())).map_err(raised)
     }
 
+    /// A checkpoint: its version, its pages, its bytes, and why NAME was not renewed.
+    type CheckpointFacts = (u64, u32, u64, Option<String>);
+
     /// Makes a checkpoint, unless there is nothing to do, or none is due and one was asked for only then. `progress` is
     /// called with the bytes that were copied, and how many there are. Returns version, pages, bytes, and why NAME was
     /// not renewed.
@@ -139,7 +142,7 @@ mod _native {
         coordinator: Option<String>,
         if_due: bool,
         progress: Option<Py<PyAny>>,
-    ) -> PyResult<Option<(u64, u32, u64, Option<String>)>> {
+    ) -> PyResult<Option<CheckpointFacts>> {
         let mut ended = None;
         let made = py.detach(|| -> Result<_, seawall_sqlite::Failure> {
             let database = seawall_sqlite::open(&path, coordinator.as_deref())?;
