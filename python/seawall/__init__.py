@@ -40,6 +40,7 @@ from .upkeep import (
     set_policy,
     unpin,
 )
+from .verification import Finding, Verified, verify
 
 __all__ = [
     "CannotOpen",
@@ -54,6 +55,7 @@ __all__ = [
     "DatabaseReadOnly",
     "DiskFull",
     "Files",
+    "Finding",
     "Floor",
     "NeedsRecovery",
     "NoDatabase",
@@ -68,6 +70,7 @@ __all__ = [
     "Status",
     "StorageFailed",
     "Superseded",
+    "Verified",
     "begin_request",
     "checkpoint",
     "collect",
@@ -86,4 +89,5 @@ __all__ = [
     "status",
     "unpin",
     "uri",
+    "verify",
 ]

@@ -7,6 +7,7 @@ mod pins;
 mod policy;
 mod status;
 mod unpin;
+pub(crate) mod verify;
 
 use crate::answer::{Answer, Failure};
 use crate::exit::Exit;
@@ -42,6 +43,8 @@ pub(crate) enum OnDatabase {
     Pins(pins::Pins),
     /// Give a pin up.
     Unpin(unpin::Unpin),
+    /// Check that a version can be read, whole, and that all records agree; say what is damaged, where, and what to do.
+    Verify(verify::Verify),
 }
 
 impl OnDatabase {
@@ -54,6 +57,8 @@ impl OnDatabase {
             OnDatabase::Pin(command) => run(command),
             OnDatabase::Pins(command) => run(command),
             OnDatabase::Unpin(command) => run(command),
+            // It has something to say of a database that cannot be opened, too.
+            OnDatabase::Verify(command) => command.run(),
         }
     }
 }
