@@ -40,6 +40,7 @@ from .upkeep import (
     set_policy,
     unpin,
 )
+from .verification import Finding, Verified, verify
 from .ways_out import FoundVersion, Recovered, adopt, detach, recover, refresh, restore
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "DatabaseReadOnly",
     "DiskFull",
     "Files",
+    "Finding",
     "Floor",
     "FoundVersion",
     "NeedsRecovery",
@@ -71,6 +73,7 @@ __all__ = [
     "Status",
     "StorageFailed",
     "Superseded",
+    "Verified",
     "adopt",
     "begin_request",
     "checkpoint",
@@ -94,4 +97,5 @@ __all__ = [
     "status",
     "unpin",
     "uri",
+    "verify",
 ]

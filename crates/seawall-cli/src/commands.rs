@@ -11,6 +11,7 @@ mod restore;
 mod snapshot;
 mod status;
 mod unpin;
+pub(crate) mod verify;
 
 use crate::answer::{Answer, Failure};
 use crate::exit::Exit;
@@ -64,6 +65,8 @@ pub(crate) enum OnDatabase {
     Restore(restore::Restore),
     /// Write NAME again, the copy of the newest version that stock SQLite can read.
     Snapshot(snapshot::Snapshot),
+    /// Check that a version can be read, whole, and that all records agree; say what is damaged, where, and what to do.
+    Verify(verify::Verify),
 }
 
 impl OnDatabase {
@@ -80,6 +83,8 @@ impl OnDatabase {
             OnDatabase::Detach(command) => run_on_files(command),
             OnDatabase::Restore(command) => run_on_files(command),
             OnDatabase::Snapshot(command) => run_on_files(command),
+            // It has something to say of a database that cannot be opened, too.
+            OnDatabase::Verify(command) => command.run(),
         }
     }
 }

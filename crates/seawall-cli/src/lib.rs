@@ -20,11 +20,13 @@ mod init;
 mod mounts;
 mod name;
 mod progress;
+mod tables;
 mod target;
 mod units;
 mod upkeep;
 
 use crate::commands::OnDatabase;
+pub use crate::commands::verify::{Found, verify};
 use crate::exit::Exit;
 use clap::{Parser, Subcommand};
 use seawall::Shown;

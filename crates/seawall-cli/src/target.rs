@@ -36,10 +36,14 @@ impl Target {
 
     /// Opens the database, which must be one already. Changes nothing.
     pub(crate) fn open(&self) -> Result<Arc<Database>, Failure> {
+        let (path, options) = self.resolve()?;
+        Ok(open(&path, options.coordinator)?)
+    }
+
+    /// Where the database is, and how it is opened.
+    pub(crate) fn resolve(&self) -> Result<(PathBuf, Options), Failure> {
         self.must_be_a_path()?;
-        let path = self.path();
-        must_be_a_file(&path)?;
-        Ok(open(&path, self.bound_to().unwrap_or_else(|| coordinators::by_default(None)))?)
+        Ok(resolve(&self.name, self.coordinator.clone())?)
     }
 
     /// NAME must be a path.
@@ -62,17 +66,28 @@ impl Target {
 
     /// How the database is reached by a command that opens it in its own way.
     pub(crate) fn options(&self) -> Options {
-        let coordinator = self.bound_to().unwrap_or_else(|| coordinators::by_default(None));
-        Options { coordinator, upkeep: false, ..Options::default() }
+        options_with(self.bound_to().unwrap_or_else(|| coordinators::by_default(None)))
     }
+}
+
+/// Where the database `name` is, and how it is opened: with this coordinator, or with its own.
+pub(crate) fn resolve(name: &Path, coordinator: Option<String>) -> seawall::Result<(PathBuf, Options)> {
+    seawall_dynamodb::register();
+    let path = name::whole(name);
+    must_be_a_file(&path)?;
+    let bound = name::identity(&path).map(|identity| identity.coordinator);
+    Ok((path, options_with(coordinator.unwrap_or_else(|| coordinators::by_default(bound)))))
+}
+
+/// What this process does for the database, its commands do; it ends when they are done.
+fn options_with(coordinator: String) -> Options {
+    Options { coordinator, upkeep: false, ..Options::default() }
 }
 
 /// Opens the database at `name`, which must be one already. Changes nothing.
 pub(crate) fn open(name: &Path, coordinator: String) -> seawall::Result<Arc<Database>> {
     seawall_dynamodb::register();
-    // What this process does for the database, its commands do; it ends when they are done.
-    let options = Options { coordinator, upkeep: false, ..Options::default() };
-    Database::open(name, Access::ReadOnly, &options, &NoAdoption)
+    Database::open(name, Access::ReadOnly, &options_with(coordinator), &NoAdoption)
 }
 
 /// What lies at NAME must be a file, as far as this user can see it. Where only its folder is there, opening says more.

@@ -1,6 +1,7 @@
 //! Durations, times and sizes: as people write them, and as they are shown.
 
 use bytesize::ByteSize;
+use seawall::{At, Version};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A duration, as in `15min`, `24h` or `7d`.
@@ -22,6 +23,25 @@ pub(crate) fn from_now_on(text: &str) -> Result<Duration, String> {
     let end = humantime::parse_rfc3339_weak(&whole)
         .map_err(|_| "it is no time: write it as in 2026-12-24 or \"2026-12-24 18:00:00\" (UTC)".to_owned())?;
     end.duration_since(SystemTime::now()).map_err(|_| "it is over already: name a time in the future".to_owned())
+}
+
+/// A version: its number, or the newest at a time (UTC), or so long ago.
+pub(crate) fn at(text: &str) -> Result<At, String> {
+    let text = text.trim();
+    if let Ok(version) = text.parse() {
+        return Ok(At::Version(Version(version)));
+    }
+    let is_time = text.len() >= 10 && text.as_bytes()[4] == b'-';
+    let whole = if text.len() == 10 { format!("{text} 00:00:00") } else { text.to_owned() };
+    let then = match is_time {
+        true => humantime::parse_rfc3339_weak(&whole).ok(),
+        false => duration(text.trim_end_matches("ago")).ok().and_then(|ago| SystemTime::now().checked_sub(ago)),
+    };
+    let millis = then.and_then(|then| then.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_millis() as u64);
+    millis.map(At::Time).ok_or_else(|| {
+        "it is no version: write its number; or a time, as in 2026-12-24 or \"2026-12-24 18:00:00\" (UTC); or how long ago, as in 2h"
+            .to_owned()
+    })
 }
 
 /// A number of bytes, as in `64MiB` or `2GiB`.
@@ -142,6 +162,20 @@ mod tests {
         assert!(from_now_on("2001-01-01 12:00:00").unwrap_err().contains("over already"));
         assert!(from_now_on("2026-13-01").unwrap_err().contains("2026-12-24"));
         assert_eq!(from_now_on("7d"), Ok(hours(168)));
+    }
+
+    #[test]
+    fn a_version_is_a_number_a_time_or_how_long_ago() {
+        assert_eq!(at("4711"), Ok(At::Version(Version(4711))));
+        assert_eq!(at("1970-01-02"), Ok(At::Time(86_400_000)));
+        assert_eq!(at("1970-01-01 00:00:01"), Ok(At::Time(1000)));
+        assert_eq!(at("1970-01-01T00:00:01.500Z"), Ok(At::Time(1500)));
+        let Ok(At::Time(ago)) = at("2h ago") else { panic!() };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        assert!((now - 7_205_000..=now - 7_200_000).contains(&ago));
+        for wrong in ["", "-1", "yesterday", "2026-13-01", "1969-01-01"] {
+            assert!(at(wrong).unwrap_err().contains("or how long ago, as in 2h"), "{wrong}");
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod _native {
     use seawall::format::ids::PinName;
     use seawall::format::keep::Keeper;
     use seawall::format::policy::Policy;
-    use seawall::{Collecting, Counts, Database, FoundVersion, Pinned, Recovery, Sum};
+    use seawall::{At, Collecting, Counts, Database, FoundVersion, Part, Pinned, Recovery, Sum, Verifying, Version};
     use std::ffi::OsString;
     use std::path::PathBuf;
     use std::time::Duration;
@@ -167,6 +167,67 @@ mod _native {
             return Err(error);
         }
         Ok(made.map_err(raised)?.map(|made| (made.version, made.pages, made.bytes, made.name_not_renewed)))
+    }
+
+    /// Verifies a database: the newest version, or the one of this number, or the newest at this time in milliseconds since 1970.
+    /// `progress` is called with the bytes that were read, and about how many there are.
+    #[pyfunction]
+    #[allow(clippy::too_many_arguments, reason = "they are given by name on the Python side")]
+    fn verify(
+        py: Python<'_>,
+        path: PathBuf,
+        coordinator: Option<String>,
+        version: Option<u64>,
+        time: Option<u64>,
+        deep: bool,
+        part: (u32, u32),
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'_, PyDict>> {
+        let part = Part::new(part.0, part.1)
+            .ok_or_else(|| PyValueError::new_err("a part is (n, t), the nth of t parts, from 1"))?;
+        let at = version.map(|version| At::Version(Version(version))).or(time.map(At::Time));
+        let mut ended = None;
+        let verified = py.detach(|| {
+            seawall_cli::verify(&path, coordinator, at, Verifying { deep, part }, &mut |done, all| {
+                let report = |py: Python<'_>| {
+                    py.check_signals()?;
+                    let Some(progress) = &progress else { return Ok(()) };
+                    progress.call1(py, (done, all)).map(drop)
+                };
+                Python::attach(report).map_err(|error| {
+                    ended = Some(error);
+                    seawall::Error::CannotOpen("the caller ended the verification".into())
+                })
+            })
+        });
+        if let Some(error) = ended {
+            return Err(error);
+        }
+        let (verified, found) = verified.map_err(|error| raised(error.into()))?;
+        let facts = PyDict::new(py);
+        facts.set_item("version", verified.version)?;
+        facts.set_item("time", verified.time)?;
+        facts.set_item("oldest", verified.oldest)?;
+        facts.set_item("base", verified.base)?;
+        facts.set_item("commits", verified.commits)?;
+        facts.set_item("pages", verified.pages)?;
+        facts.set_item("bytes", verified.bytes)?;
+        facts.set_item("left_out", verified.left_out)?;
+        let mut findings = Vec::new();
+        for seawall_cli::Found { finding, tables } in found {
+            let facts = PyDict::new(py);
+            facts.set_item("damage", finding.damage.name())?;
+            facts.set_item("file", finding.file)?;
+            facts.set_item("at", finding.at)?;
+            facts.set_item("why", finding.why)?;
+            facts.set_item("versions", finding.versions)?;
+            facts.set_item("pages", finding.pages)?;
+            facts.set_item("tables", tables)?;
+            facts.set_item("remedy", finding.remedy)?;
+            findings.push(facts);
+        }
+        facts.set_item("findings", findings)?;
+        Ok(facts)
     }
 
     /// Collects garbage.

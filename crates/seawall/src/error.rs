@@ -99,7 +99,7 @@ pub enum Error {
         cause: String,
     },
     /// The same, and it will stay unknown. See [`ErrorKind::OutcomeUnknown`].
-    #[error("what became of commit {commit} as version {} can no longer be determined: {}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database: seawall.copy reads all of it; so will {}", .version.0, Shown::message(.cause), ToCome::VERIFY)]
+    #[error("what became of commit {commit} as version {} can no longer be determined: {}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database: {}", .version.0, Shown::message(.cause), ToCome::VERIFY)]
     OutcomeUnknowable {
         /// The commit's id.
         commit: CommitId,
@@ -126,7 +126,7 @@ pub enum Error {
     },
     /// See [`ErrorKind::Corrupt`].
     #[error(
-        "{} is damaged: {}. Nothing was changed; restore that file from a backup, and check the whole database: seawall.copy reads all of it; so will {}",
+        "{} is damaged: {}. Nothing was changed; restore that file from a backup, and check the whole database: {}",
         Shown::message(.what), Shown::message(.why), ToCome::VERIFY
     )]
     Corrupt {

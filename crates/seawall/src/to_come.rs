@@ -12,7 +12,7 @@ impl ToCome {
     /// Makes a copied folder a database of its own.
     pub const ADOPT_NEW_ID: ToCome = ToCome("seawall.adopt(NAME, new_id=True), in Python");
     /// Checks the whole database.
-    pub const VERIFY: ToCome = ToCome("seawall verify (not built yet)");
+    pub const VERIFY: ToCome = ToCome("seawall verify NAME");
     /// Makes a database from the copy at NAME alone.
     pub const ADOPT: ToCome = ToCome("seawall.adopt(NAME), in Python");
     /// Gives a database another coordinator.

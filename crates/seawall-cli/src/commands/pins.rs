@@ -45,7 +45,11 @@ pub(super) fn rows(answer: &mut Answer, pins: &[Pinned]) {
     let longest = pins.iter().map(|pinned| pinned.name.to_string().len()).max().unwrap_or(0);
     for (n, pinned) in pins.iter().enumerate() {
         let (name, version) = (pinned.name.to_string(), pinned.pin.head.version.0);
-        let of = if pinned.pin.keeper == Keeper::Checkpoint { ", of a checkpoint at work" } else { "" };
+        let of = match pinned.pin.keeper {
+            Keeper::Checkpoint => ", of a checkpoint at work",
+            Keeper::Verification => ", of a verification at work",
+            Keeper::Person => "",
+        };
         let text = format!("{name:longest$}  version {version}, until {}{of}", units::time(until(pinned)));
         answer.row(if n == 0 { "pins" } else { "" }, text);
     }
