@@ -166,13 +166,13 @@ fn recipe_of(frames: &[(Kind, Vec<u8>)]) -> Vec<u8> {
 /// Each kind of text, with its own checksum and to be given one.
 fn texts() -> Vec<(&'static str, String)> {
     let place = Place { segment: SEGMENT, at: 13, length: 208, lead: 208 };
-    let name = BaseName { epoch: Epoch(0), version: Version(1), commit: [2; 4] };
+    let name = BaseName { epoch: Epoch(0), version: Version(1), id: [2; 4] };
     let page_size = PageSize::new(4096).expect("a page size");
     let base = BaseRef { name, page_size, page_count: 20, log: 0 };
     let commit = CommitRef { id: COMMIT, digest: DIGEST, place: Some(place) };
     let head = Head { version: Version(2), commit, ..Head::first(DATABASE, COMMIT, Some(base), 5) };
     let first = Head::first(DATABASE, COMMIT, None, 5);
-    let high = High::of(&head).to_string();
+    let high = High::of(&head, None).to_string();
     let identity = Identity { database: DATABASE, coordinator: "dynamodb://locks?region=eu-central-1".into() };
     let identity = identity.to_string();
     let body = |text: &str, sum: &str| text.rsplit_once(sum).expect("a checksum").0.to_owned();

@@ -73,7 +73,7 @@ fn check_base(input: &mut Unstructured<'_>) -> Result<()> {
 const DATABASE: DatabaseId = DatabaseId([1; 16]);
 
 fn a_base_name(version: Version) -> BaseName {
-    BaseName { epoch: Epoch(0), version, commit: [2; 4] }
+    BaseName { epoch: Epoch(0), version, id: [2; 4] }
 }
 
 /// A base whose pages differ from one another.

@@ -405,6 +405,8 @@ impl Coordinator for DynamoCoordinator {
 /// The swap from `previous` to `next`. Only a checkpoint's names the base, and only a garbage collection's the floor
 /// and the sweep.
 fn change_of(previous: &Head, next: &Head, keep: bool) -> Change {
+    let is_upkeep = (next.base, next.sweep, &next.state) != (previous.base, previous.sweep, &previous.state);
+    assert!(!keep || !is_upkeep, "the lease ends with a commit of upkeep");
     if next.base != previous.base {
         changes::SWAP_BASE
     } else if next.sweep != previous.sweep {

@@ -305,7 +305,7 @@ mod tests {
 
     fn a_head() -> Head {
         let segment = SegmentName { writer: WriterId([9; 8]), n: u32::MAX };
-        let name = BaseName { epoch: Epoch(u64::MAX), version: Version(12), commit: [1, 2, 3, 4] };
+        let name = BaseName { epoch: Epoch(u64::MAX), version: Version(12), id: [1, 2, 3, 4] };
         Head {
             database: DATABASE,
             epoch: Epoch(COUNTER_LIMIT - 1),

@@ -79,6 +79,8 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
         coordinator: if world.is_on_table() { "dynamodb:".into() } else { "fs:".into() },
         lease: world.plan().lease,
         page_cache: world.plan().page_cache,
+        // The actors do that.
+        upkeep: false,
         ..Options::default()
     };
     let process = world.my_process();

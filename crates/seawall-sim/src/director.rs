@@ -7,16 +7,19 @@ mod disasters;
 mod numbers;
 
 use crate::actor::{live, live_as_child};
+use crate::content::{PAGE, first_page, sums_of};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::path_of;
 use crate::plan::Disaster;
 use crate::process::{Clock, Process, ProcessId};
-use crate::stock::{PAGE, first_page, sums_of, use_name};
+use crate::stock::use_name;
 use crate::storage::versions_on;
 use crate::world::{Phase, World};
+use seawall::format::high::High;
 use seawall::ports::storage::File;
 use seawall_dynamodb::item::Item;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How long a file server keeps a silent client's locks.
@@ -38,7 +41,7 @@ const BLOWS: [Blow; 13] = [
     |director| director.cut_table_off(),
     |director| director.set_clock(),
     |director| director.server_forgets(),
-    |director| director.collect(),
+    |director| director.strike_upkeep(),
     |director| director.fork(),
     |director| director.copy(),
     |director| director.wake_sleeper(),
@@ -54,6 +57,8 @@ pub(crate) struct Director<'a> {
     older: Option<(String, Item)>,
     /// … and the files.
     older_files: Option<Disk>,
+    /// Earlier notes of the newest commit. One can arrive once more, long after.
+    notes: VecDeque<High>,
 }
 
 impl Director<'_> {
@@ -65,8 +70,15 @@ impl Director<'_> {
             ahead: if plan.clocks_differ { world.pick(0..=20_000_000_000) as i64 - 10_000_000_000 } else { 0 },
         };
         let clocks = (0..plan.machines).map(clock).collect();
-        let mut director =
-            Director { world, live: Vec::new(), stock: Vec::new(), clocks, older: None, older_files: None };
+        let mut director = Director {
+            world,
+            live: Vec::new(),
+            stock: Vec::new(),
+            clocks,
+            older: None,
+            older_files: None,
+            notes: VecDeque::new(),
+        };
         director.write_name();
         for n in 0..plan.processes {
             director.start(n % plan.machines);
@@ -129,6 +141,7 @@ impl Director<'_> {
             if self.world.by_chance(0.05) {
                 self.keep_a_copy();
             }
+            self.keep_note();
             if self.world.plan().blows.is_some() {
                 self.blow();
             }
@@ -156,18 +169,42 @@ impl Director<'_> {
     }
 
     fn freeze(&mut self, least: Duration, most: Duration) {
-        let Some(process) = self.any() else { return };
+        if let Some(process) = self.any() {
+            self.freeze_process(process, least, most);
+        }
+    }
+
+    /// A process that makes a checkpoint or collects garbage is frozen or killed.
+    fn strike_upkeep(&mut self) {
+        let is_at_work = |process: &&ProcessId| {
+            self.world.with_process(**process, |process| process.checkpointing + process.collecting > 0)
+        };
+        let at_work: Vec<ProcessId> = self.live.iter().filter(is_at_work).copied().collect();
+        if at_work.is_empty() {
+            return;
+        }
+        let process = at_work[self.world.pick(0..=at_work.len() as u64 - 1) as usize];
+        if self.world.by_chance(0.3) {
+            self.kill_process(process);
+        } else {
+            self.freeze_process(process, Duration::from_secs(1), Duration::from_secs(2 * 3600));
+        }
+    }
+
+    fn freeze_process(&mut self, process: ProcessId, least: Duration, most: Duration) {
         let (world, time) = (self.world, self.world.between(least, most));
         let clock_stops = world.by_chance(0.3);
         let now = world.now();
-        let (appending, swapping) = world.with_process(process, |process| {
+        let (appending, swapping, checkpointing, collecting) = world.with_process(process, |process| {
             process.freeze(now, now + time, clock_stops);
-            (process.appending > 0, process.swapping > 0)
+            (process.appending > 0, process.swapping > 0, process.checkpointing > 0, process.collecting > 0)
         });
         world.tell(|| format!("{process} is frozen for {time:?}"));
         let met = [
             (Event::FrozenDuringAppend, appending),
             (Event::FrozenDuringSwap, swapping),
+            (Event::CheckpointFrozen, checkpointing),
+            (Event::CollectionFrozen, collecting),
             (Event::FrozenPastLease, time > world.plan().lease),
             (Event::FrozenPastRetention, time > world.plan().retention),
         ];
@@ -177,23 +214,31 @@ impl Director<'_> {
     /// A process is killed, and another one takes its place.
     fn kill(&mut self) {
         if let Some(process) = self.any() {
-            let machine = self.machine_of(process);
-            self.end_process(process);
-            self.world.locks().forget(process);
-            self.world.sleep(self.world.between(Duration::from_millis(1), Duration::from_secs(5)));
-            self.start(machine);
+            self.kill_process(process);
         }
+    }
+
+    fn kill_process(&mut self, process: ProcessId) {
+        let machine = self.machine_of(process);
+        self.end_process(process);
+        self.world.locks().forget(process);
+        self.world.sleep(self.world.between(Duration::from_millis(1), Duration::from_secs(5)));
+        self.start(machine);
     }
 
     fn end_process(&mut self, process: ProcessId) {
         let (appending, swapping, is_opening) = self
             .world
             .with_process(process, |process| (process.appending > 0, process.swapping > 0, process.is_opening));
+        let (checkpointing, collecting) =
+            self.world.with_process(process, |process| (process.checkpointing > 0, process.collecting > 0));
         self.world.tell(|| format!("{process} is killed"));
         let met = [
             (Event::KilledDuringAppend, appending),
             (Event::KilledDuringSwap, swapping),
             (Event::AdoptionInterrupted, is_opening),
+            (Event::CheckpointKilled, checkpointing),
+            (Event::CollectionKilled, collecting),
         ];
         met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| self.world.met(event));
         self.world.kill(process);
@@ -241,7 +286,7 @@ impl Director<'_> {
         };
         let checked = world.oracle().power_lost(newest, is_adopted);
         world.check(checked);
-        let intact = world.oracle().verify(&world.disk());
+        let intact = world.oracle().verify(&world.disk(), world.now(), world.history());
         world.check(intact);
         world.oracle().recovery.scan(&world.disk());
         world.check_recovery();

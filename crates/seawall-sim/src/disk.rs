@@ -25,8 +25,8 @@ pub(crate) struct Inode {
     unsynced: Vec<Write>,
     /// The truncations that were not synced: where, and the bytes.
     cut: Vec<(usize, Vec<u8>)>,
-    /// Raised by every change.
-    pub(crate) changed: u64,
+    /// When it was last changed.
+    pub(crate) changed: Duration,
     /// When it was made.
     pub(crate) made: Duration,
 }
@@ -150,7 +150,7 @@ impl Disk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let made = self.named_since(path).unwrap_or(self.now);
-        self.inodes.push(Inode { bytes, made, ..Inode::default() });
+        self.inodes.push(Inode { bytes, made, changed: made, ..Inode::default() });
         self.rename(path, Some(self.inodes.len() - 1));
         Ok(self.inodes.len() - 1)
     }
@@ -180,10 +180,11 @@ impl Disk {
 
     /// Every process sees the write from now on. A loss of power may undo it.
     pub(crate) fn write(&mut self, inode: usize, at: usize, bytes: &[u8]) {
+        let now = self.now;
         let file = &mut self.inodes[inode];
         let end = at + bytes.len();
         let before = file.bytes.get(at.min(file.bytes.len())..end.min(file.bytes.len())).unwrap_or_default().to_vec();
-        file.changed += 1;
+        file.changed = now;
         if before == bytes {
             // Whether this write survives or not, the bytes are the same.
             return;
@@ -197,11 +198,12 @@ impl Disk {
 
     /// The file ends at `length`, if it was longer. A loss of power may bring back the rest.
     pub(crate) fn truncate(&mut self, inode: usize, length: usize) {
+        let now = self.now;
         let file = &mut self.inodes[inode];
         if file.bytes.len() > length {
             let cut = file.bytes.split_off(length);
             file.cut.push((length, cut));
-            file.changed += 1;
+            file.changed = now;
         }
     }
 
@@ -235,19 +237,19 @@ impl Disk {
 
     /// The power is lost. A write that was not synced stays, is lost, or stays in part, each sector by itself.
     pub(crate) fn lose_power(&mut self, chance: &mut impl FnMut() -> u64) -> Loss {
-        let mut loss = Loss::default();
+        let (mut loss, now) = (Loss::default(), self.now);
         for file in &mut self.inodes {
             for (at, bytes) in std::mem::take(&mut file.cut).into_iter().rev() {
                 if file.bytes.len() == at && chance().is_multiple_of(2) {
                     file.bytes.extend(bytes);
-                    file.changed += 1;
+                    file.changed = now;
                     loss.torn += 1;
                 }
             }
             for write in std::mem::take(&mut file.unsynced).into_iter().rev() {
                 loss.torn += 1;
                 tear(&mut file.bytes, &write, chance());
-                file.changed += 1;
+                file.changed = now;
             }
         }
         // A journal keeps the order of a folder's changes. Therefore the last ones are lost.

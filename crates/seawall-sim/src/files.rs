@@ -2,6 +2,7 @@
 
 use crate::calls::{Kind, call};
 use crate::event::Event;
+use crate::paths::path_of;
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::ports::counters::{Counters, Operation};
@@ -82,9 +83,10 @@ impl SimAppend {
 
     /// A recovery finds what is in a segment, whether its writer knows about it or not.
     fn arrived(&self, bytes: Vec<u8>) -> impl Fn(&World) + Send + 'static {
-        let (inode, at, is_segment) = (self.inode, self.position, self.is_segment());
+        let (inode, at, path) = (self.inode, self.position, self.is_segment().then(|| path_of(self.file)));
         move |world| {
-            if is_segment {
+            // One that was deleted may still be appended to.
+            if path.as_ref().is_some_and(|path| world.disk().find(path) == Some(inode)) {
                 world.oracle().recovery.arrived(inode, at, &bytes);
                 world.check_recovery();
             }

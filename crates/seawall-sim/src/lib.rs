@@ -16,6 +16,7 @@ mod actor;
 mod calls;
 pub mod campaign;
 mod chronicle;
+mod content;
 mod director;
 mod disk;
 mod event;

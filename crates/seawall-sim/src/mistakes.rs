@@ -4,6 +4,7 @@ use seawall::Result;
 use seawall::Version;
 use seawall::format::frame::{self, Kind};
 use seawall::format::head::Head;
+use seawall::format::high::Named;
 use seawall::format::ids::{CommitId, DatabaseId, Epoch, Token};
 use seawall::mutation::{Mutation, is};
 use seawall::ports::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
@@ -109,6 +110,9 @@ impl Coordinator for Mistaken {
     }
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
         self.coordinator.renew(lease, label)
+    }
+    fn named(&self, head: &Head) -> Option<Named> {
+        self.coordinator.named(head)
     }
     fn successor(&self, previous: &Head) -> Result<Option<Head>, CoordinatorError> {
         self.coordinator.successor(previous)

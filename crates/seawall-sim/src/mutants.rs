@@ -12,7 +12,9 @@ const SEEDS: usize = 1000;
 /// These change the coordinator in DynamoDB …
 const ON_TABLE: [&str; 7] = ["2", "3", "9a", "9b", "9c", "10", "22"];
 /// … and these that in the file system.
-const ON_FILES: [&str; 10] = ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43"];
+const ON_FILES: [&str; 12] = ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43", "48", "51"];
+/// These change checkpoints and garbage collection.
+const OF_UPKEEP: [&str; 14] = ["12", "16", "17a", "17b", "28", "29", "46", "47", "48", "49", "50", "51", "52", "53"];
 
 /// Whether a run of this plan executes the code that the mutation changes, and often has the circumstances that expose
 /// it.
@@ -22,6 +24,7 @@ fn concerns(number: &str, plan: &Plan) -> bool {
         Setting::Local | Setting::Network => !ON_TABLE.contains(&number),
     };
     is_concerned
+        && (!OF_UPKEEP.contains(&number) || keeps_up(plan))
         && match number {
             "2" => overtakes(plan),
             "8" | "35" => leaves_unknown(plan),
@@ -32,8 +35,17 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "40" => plan.adopted > 0 && plan.stock > 0 && plan.opening_faults > 0.0,
             "42" => oversleeps(plan) && plan.lister_sleeps >= 0.5,
             "43" => comes_back(plan),
+            "48" => oversleeps(plan),
+            "50" => plan.lister_sleeps >= 0.1,
+            "51" => plan.lister_sleeps >= 0.1 && plan.retention <= Duration::from_secs(1),
+            "52" => plan.clocks_differ && plan.blows.is_some(),
             _ => true,
         }
+}
+
+/// Whether processes often make checkpoints and collect garbage, and history is short.
+fn keeps_up(plan: &Plan) -> bool {
+    plan.upkeep >= 0.1 && plan.retention <= Duration::from_secs(20)
 }
 
 /// Whether an acquire often arrives twice and the swap after it late, with time for another process's whole turn in

@@ -4,20 +4,21 @@
 //! It reads each commit from the disk by itself when its head is put in place. From then on it compares every page that
 //! a process reads with a plain model. Its checks are the design's invariants, and each check says which.
 
+mod history;
 mod recovery;
 
+use crate::content::{number_in, sum_of, sums_of};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::locked_name::is_marked;
 use crate::paths::path_of;
 use crate::process::ProcessId;
-use crate::stock::sums_of;
 use seawall::format::commit_frame::{CommitFrame, page_checksum};
 use seawall::format::entry::Segments;
 use seawall::format::frame::{self, Kind, UNIT};
 use seawall::format::group;
 use seawall::format::head::{Head, Place};
-use seawall::format::ids::{Digest, PageNo, PageSize, Version};
+use seawall::format::ids::{Digest, PageNo, PageSize, PinName, SegmentName, Version};
 use seawall::format::sqlite_header::HEADER;
 use seawall::ports::storage::File;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -42,9 +43,11 @@ struct Link {
     head: Head,
     page_count: u32,
     page_size: Option<PageSize>,
-    /// The transaction that made it; version 0 has none.
+    /// The transaction that made it; version 0 and commits without pages have none.
     transaction: Option<Number>,
     since: Duration,
+    /// The segments with its index frames that are not in its base.
+    runs: Vec<SegmentName>,
 }
 
 /// A transaction whose outcome its process does not know.
@@ -74,17 +77,14 @@ pub(crate) struct Oracle {
     /// Versions that a loss of power took before they were acknowledged. A writer may have committed over one before
     /// that.
     taken: HashSet<Digest>,
+    /// Since when each pin is there.
+    pins: HashMap<PinName, Duration>,
     /// The pages that stock SQLite has committed to NAME, by their sums.
     name: Vec<Sum>,
     /// What a recovery would find.
     pub(crate) recovery: Recovery,
     /// After a disaster the head no longer moves.
     is_over: bool,
-}
-
-/// The number in a page that a transaction wrote.
-pub(crate) fn number_in(image: &[u8]) -> Number {
-    u64::from_le_bytes(image[..8].try_into().expect("a page has more than eight bytes"))
 }
 
 impl Oracle {
@@ -105,8 +105,14 @@ impl Oracle {
         self.chain.get(version.0 as usize + 1).map(|link| link.since)
     }
 
-    /// The head has changed. (Invariants 1, 2, 7; and a swap never writes the base.)
-    pub(crate) fn observe(&mut self, head: Head, disk: &Disk, now: Duration) -> Result<Vec<Event>, String> {
+    /// The head has changed. (Invariants 1, 2, 7, 11.)
+    pub(crate) fn observe(
+        &mut self,
+        head: Head,
+        disk: &Disk,
+        now: Duration,
+        history: Duration,
+    ) -> Result<Vec<Event>, String> {
         if self.is_over {
             return Err(format!("the head was moved to version {} after a disaster", head.version.0));
         }
@@ -114,10 +120,8 @@ impl Oracle {
         if head.version.0 != last.head.version.0 + 1 || head.epoch != last.head.epoch {
             return Err(format!("the head went from version {} to version {}", last.head.version.0, head.version.0));
         }
-        if head.base != last.head.base || head.home != last.head.home || head.sweep != last.head.sweep {
-            return Err(format!("the swap to version {} changed more than the commit", head.version.0));
-        }
         let (frame, pages) = self.read(&head, disk)?;
+        let mut events = self.check_upkeep(&head, pages.is_empty(), disk, now, history)?;
         if !frame.previous.is(&last.head.commit) {
             return Err(format!("version {} does not follow version {}", head.version.0, last.head.version.0));
         }
@@ -131,7 +135,6 @@ impl Oracle {
                 ));
             }
         }
-        let mut events = Vec::new();
         let is_repaginated = last.page_size.is_some_and(|size| size != frame.page_size);
         if is_repaginated {
             let numbers = pages.iter().map(|(page, ..)| page.0);
@@ -171,7 +174,9 @@ impl Oracle {
             self.pages.entry(page.0).or_default().push((head.version.0, sum));
         }
         let (page_count, page_size) = (frame.page_count, Some(frame.page_size));
-        self.chain.push(Link { head, page_count, page_size, transaction, since: now });
+        let base = head.base.map(|base| base.name.version);
+        let runs = frame.runs.iter().filter(|run| Some(run.up_to) > base).map(|run| run.place.segment).collect();
+        self.chain.push(Link { head, page_count, page_size, transaction, since: now, runs });
         Ok(events)
     }
 
@@ -211,11 +216,11 @@ impl Oracle {
         if let Some(base) = head.base {
             let bytes = disk.content(&path_of(File::Base(base.name))).ok_or("the first head's base is not there")?;
             for (page, image) in bytes.chunks(base.page_size.bytes()).enumerate() {
-                self.pages.entry(page as u32 + 1).or_default().push((0, page_checksum(image)));
+                self.pages.entry(page as u32 + 1).or_default().push((0, sum_of(page as u32 + 1, image)));
             }
         }
         let page_size = head.base.map(|base| base.page_size);
-        self.chain.push(Link { head, page_count, page_size, transaction: None, since: now });
+        self.chain.push(Link { head, page_count, page_size, transaction: None, since: now, runs: Vec::new() });
         Ok(())
     }
 
@@ -251,18 +256,10 @@ impl Oracle {
                 {
                     return Err(format!("page {} of version {version} is not what its frame says", page.page.0));
                 }
-                pages.push((page.page, number_in(image), page.checksum));
+                pages.push((page.page, number_in(image), sum_of(page.page.0, image)));
             }
         }
         Ok((frame, pages))
-    }
-
-    /// No byte of a committed frame ever changes. (Invariant 3.)
-    pub(crate) fn verify(&self, disk: &Disk) -> Result<(), String> {
-        for link in self.chain.iter().skip(1) {
-            self.read(&link.head, disk)?;
-        }
-        Ok(())
     }
 
     /// A loss of power left `newest` as the newest version. Every acknowledged version must be there. (Invariant 5.)

@@ -70,8 +70,8 @@ pub struct Plan {
     pub clocks_differ: bool,
     /// A transaction that has written rolls back with this probability.
     pub rollbacks: f64,
-    /// How long after it was superseded a version's number is garbage-collected. It is shorter than Seawall's retention
-    /// will ever be, because no late publication may do harm, however short the retention.
+    /// How long the database's history is. It is shorter than Seawall's history will ever be, because no late
+    /// publication may do harm, however short history is.
     pub retention: Duration,
     /// The resolution of the file system's clock.
     pub tick: Duration,
@@ -84,8 +84,13 @@ pub struct Plan {
     /// While a process opens the database, a file operation fails with this probability, if it is the higher one. A run
     /// has only one adoption that succeeds. This makes others fail before it.
     pub opening_faults: f64,
-    /// A process that has listed the folder of versions sleeps before it goes on, with this probability.
+    /// A process that has listed the folder of versions, or has given a base its name, sleeps before it goes on, with
+    /// this probability.
     pub lister_sleeps: f64,
+    /// An actor makes a checkpoint, collects garbage or pins a version instead of a transaction, with this probability.
+    pub upkeep: f64,
+    /// A listing of a folder misses a file, with this probability.
+    pub listing_misses: f64,
 }
 
 impl Plan {
@@ -131,12 +136,16 @@ impl Plan {
             stock: 0,
             opening_faults: 0.0,
             lister_sleeps: 0.0,
+            upkeep: 0.0,
+            listing_misses: 0.0,
         };
         // Drawn last, so that seeds keep the rest of their earlier plans.
         let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
         plan.stock = one_of(&[0.0, 1.0, 2.0]) as usize;
         plan.opening_faults = one_of(&[0.0, 0.02, 0.05, 0.1]);
         plan.lister_sleeps = one_of(&[0.0, 0.0, 0.1, 0.5]);
+        plan.upkeep = one_of(&[0.0, 0.02, 0.1, 0.3]);
+        plan.listing_misses = one_of(&[0.0, 0.05, 0.5]);
         plan
     }
 

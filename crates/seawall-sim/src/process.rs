@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The time since 1970 when the run begins.
-const EPOCH: Duration = Duration::from_secs(1_795_000_000);
+pub(crate) const EPOCH: Duration = Duration::from_secs(1_795_000_000);
 
 /// A process's number, which is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +59,16 @@ pub(crate) struct Process {
     pub(crate) listed: Option<Version>,
     /// How many of its appends to segments have failed. A segment that could not be made counts as well.
     pub(crate) failed_appends: u32,
+    /// How many checkpoints and how many garbage collections it is at.
+    pub(crate) checkpointing: u32,
+    pub(crate) collecting: u32,
+    /// How many bases it has begun to write, and how often a pin of its own was not there.
+    pub(crate) drafted: u32,
+    pub(crate) unpinned: u32,
+    /// The inode of its newest segment.
+    pub(crate) segment: Option<usize>,
+    /// Its last listing of a folder missed a file. The next one does not.
+    pub(crate) has_missed: bool,
     /// The newest version that a transaction of it has seen to the end.
     pub(crate) seen: u64,
     /// The operating system's randomness until the process was copied, which its twin shares.
@@ -85,6 +95,12 @@ impl Process {
             is_lease_known: false,
             listed: None,
             failed_appends: 0,
+            checkpointing: 0,
+            collecting: 0,
+            drafted: 0,
+            unpinned: 0,
+            segment: None,
+            has_missed: false,
             seen: 0,
             shared_chance: None,
         }

@@ -90,12 +90,13 @@ fn with_mistakes(
 fn look_back(world: &World) {
     // Everything in flight arrives, and the server drops dead machines' locks.
     world.sleep(world.plan().latest + SERVER_LEASE);
-    let intact = world.oracle().verify(&world.disk());
+    let intact = world.oracle().verify(&world.disk(), world.now(), world.history());
     world.check(intact);
     let mut scanned = Recovery::default();
     scanned.scan(&world.disk());
-    if !world.oracle().recovery.agrees(&scanned) {
-        world.violation(|| "the segments' bytes are not those that reached them".into());
+    let difference = world.oracle().recovery.difference(&scanned);
+    if let Some(difference) = difference {
+        world.violation(|| format!("the segments' bytes are not those that reached them: {difference}"));
     }
     world.check_recovery();
     let newcomer = world.clone();
@@ -109,6 +110,7 @@ fn look_back(world: &World) {
                 newcomer.violation(|| format!("a newcomer cannot read and write: {}", actor.last_error()));
             }
             actor.write_at_its_price();
+            actor.keep_up();
         },
     );
     while !world.is_over(process) && world.chronicle().violation().is_none() {

@@ -274,7 +274,7 @@ pub(crate) fn adopted(world: &World) {
     let head = item.ok_or_else(|| "id has its name before there is a head".to_owned());
     let head = head.and_then(|item| head_of(&item, database, NAME));
     let now = world.now();
-    let begun = head.and_then(|head| world.oracle().observe(head, &world.disk(), now));
+    let begun = head.and_then(|head| world.oracle().observe(head, &world.disk(), now, world.history()));
     world.check(begun.map(drop));
 }
 
@@ -293,6 +293,6 @@ fn follow(world: &World, before: &Item, after: &Item, process: ProcessId) {
         world.violation(|| format!("a swap left the generation at {}", after.generation));
     }
     let (version, now) = (after.version, world.now());
-    let observed = world.oracle().observe(after, &world.disk(), now);
+    let observed = world.oracle().observe(after, &world.disk(), now, world.history());
     world.observed(observed, version, process);
 }

@@ -4,25 +4,17 @@
 //! 1 first: the mark, and the change counter, which says whether its cache is still valid.
 
 use crate::calls::Kind;
+use crate::content::{CHANGE_COUNTER, PAGE, PAGE_COUNT, first_page, put_counter, sums_of};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::locked_name::{LockedName, is_marked, open_name, try_lock};
 use crate::locks::NameMode;
-use crate::oracle::Sum;
 use crate::paths::path_of;
 use crate::world::World;
-use seawall::format::commit_frame::page_checksum;
 use seawall::format::sqlite_header::{HEADER, NameState, state_of};
 use seawall::ports::storage::File;
 use std::time::Duration;
 
-pub(crate) const PAGE: usize = 512;
-/// The offsets in page 1 of the write version, the change counter, the page count, and the counter for which that count
-/// is valid.
-const WRITE_VERSION: usize = 18;
-const CHANGE_COUNTER: std::ops::Range<usize> = 24..28;
-const PAGE_COUNT: std::ops::Range<usize> = 28..32;
-const VERSION_VALID_FOR: std::ops::Range<usize> = 92..96;
 /// The bytes that stock SQLite compares to see whether its cache is still valid.
 const FILE_VERSION: std::ops::Range<usize> = 24..40;
 
@@ -30,33 +22,6 @@ const FILE_VERSION: std::ops::Range<usize> = 24..40;
 struct Cache {
     version: Vec<u8>,
     pages: Vec<u8>,
-}
-
-/// Page 1 of a new file, of one page.
-pub(crate) fn first_page(world: &World) -> Vec<u8> {
-    let mut page = vec![0; PAGE];
-    world.random_bytes(&mut page[HEADER..]);
-    page[..16].copy_from_slice(b"SQLite format 3\0");
-    page[16..18].copy_from_slice(&(PAGE as u16).to_be_bytes());
-    page[WRITE_VERSION..=WRITE_VERSION + 1].fill(1);
-    page[PAGE_COUNT].copy_from_slice(&1_u32.to_be_bytes());
-    page
-}
-
-/// A page's content, without the bytes that an adoption changes.
-pub(crate) fn sum_of(page: u32, image: &[u8]) -> Sum {
-    let mut image = image.to_vec();
-    if page == 1 {
-        image[WRITE_VERSION] = 0;
-        image[CHANGE_COUNTER].fill(0);
-        image[VERSION_VALID_FOR].fill(0);
-    }
-    page_checksum(&image)
-}
-
-/// The sums of all pages of a file.
-pub(crate) fn sums_of(bytes: &[u8]) -> Vec<Sum> {
-    (1..).zip(bytes.chunks(PAGE)).map(|(page, image)| sum_of(page, image)).collect()
 }
 
 /// Writes NAME again and again, until the end. It usually writes as soon as it may, which finds the moments that an
@@ -143,9 +108,7 @@ fn write(world: &World, disk: &mut Disk, inode: usize, dice: u64) {
     let begin = if page == 0 { HEADER } else { page * PAGE };
     world.random_bytes(&mut bytes[begin..(page + 1) * PAGE]);
     let counter = u32::from_be_bytes(bytes[CHANGE_COUNTER].try_into().expect("four bytes"));
-    for field in [CHANGE_COUNTER, VERSION_VALID_FOR] {
-        bytes[field].copy_from_slice(&counter.wrapping_add(1).to_be_bytes());
-    }
+    put_counter(&mut bytes, counter.wrapping_add(1));
     let count = (bytes.len() / PAGE) as u32;
     bytes[PAGE_COUNT].copy_from_slice(&count.to_be_bytes());
     disk.write(inode, 0, &bytes);

@@ -9,7 +9,7 @@ use crate::files::{SimAppend, SimBulk, SimScratch, append_failed, write_durably}
 use crate::paths::{BASES, COMMITS, FOLDER, FOLDERS, SEGMENTS, folder_of, path_of, record_path};
 use crate::process::ProcessId;
 use crate::service::adopted;
-use crate::world::World;
+use crate::world::{Phase, World};
 use seawall::Moment;
 use seawall::format::head::Head;
 use seawall::format::ids::{CommitId, Token, Version};
@@ -19,6 +19,7 @@ use seawall::ports::storage::{
 };
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How many publications are remembered.
@@ -70,6 +71,17 @@ impl SimStorage {
         })
     }
 
+    /// Makes an empty file, which stays open whatever happens to its name.
+    fn make(&self, path: String) -> io::Result<usize> {
+        let made = Arc::new(AtomicUsize::new(0));
+        let inode = made.clone();
+        self.rename("create", Kind::Write, path, move |disk, path| {
+            made.store(disk.create(path, Vec::new())?, Ordering::Relaxed);
+            Ok(())
+        })?;
+        Ok(inode.load(Ordering::Relaxed))
+    }
+
     fn sync_folder(&self, folder: &'static str) -> io::Result<()> {
         if self.is_remote() {
             return Ok(());
@@ -87,6 +99,19 @@ impl SimStorage {
             File::Base(_) | File::BaseDraft(..) | File::Sums(_) | File::SumsDraft(..) => BASES,
             _ => FOLDER,
         })
+    }
+
+    /// A listing misses a file now and then. The next one does not.
+    fn miss_one(&self, names: &mut Vec<String>) {
+        let world = &self.world;
+        let process = world.my_process();
+        let may_miss = world.phase() == Phase::Trouble && !names.is_empty();
+        let is_next = world.with_process(process, |process| std::mem::take(&mut process.has_missed));
+        if may_miss && !is_next && world.by_chance(world.plan().listing_misses) {
+            names.swap_remove(world.pick(0..=names.len() as u64 - 1) as usize);
+            world.with_process(process, |process| process.has_missed = true);
+            world.met(Event::ListingMissed);
+        }
     }
 
     fn remove_folder(&self, folder: &'static str) -> io::Result<()> {
@@ -183,13 +208,23 @@ impl Storage for SimStorage {
         let disk = self.world.disk();
         Ok(found.map(|inode| {
             let there = disk.inode(inode);
-            Stamp { inode: Disk::number(inode), size: there.bytes.len() as u64, changed: there.changed.into() }
+            Stamp {
+                inode: Disk::number(inode),
+                size: there.bytes.len() as u64,
+                changed: there.changed.as_nanos() as i128,
+            }
         }))
     }
 
     fn read(&self, span: Span) -> io::Result<Vec<u8>> {
         self.counters.count(Operation::Read);
-        self.read_at(span)
+        let read = self.read_at(span);
+        if matches!(span.file, File::Pin(_))
+            && read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
+            self.world.with_process(self.world.my_process(), |process| process.unpinned += 1);
+        }
+        read
     }
 
     fn read_many(&self, spans: &[Span]) -> Vec<io::Result<Vec<u8>>> {
@@ -199,24 +234,24 @@ impl Storage for SimStorage {
 
     fn create(&self, file: File) -> io::Result<Box<dyn Append>> {
         self.counters.count(Operation::Metadata);
-        let made = self
-            .rename("create", Kind::Write, path_of(file), |disk, path| disk.create(path, Vec::new()).map(drop))
-            .and_then(|()| self.sync_folder_of(file));
+        let made = self.make(path_of(file)).and_then(|inode| self.sync_folder_of(file).map(|()| inode));
         if made.is_err() && matches!(file, File::Segment(_)) {
             append_failed(&self.world);
         }
-        made?;
-        let inode = self.world.disk().find(&path_of(file)).ok_or(io::ErrorKind::NotFound)?;
-        if matches!(file, File::Segment(name) if name.n > 0) {
-            self.world.met(Event::Rotated);
+        let inode = made?;
+        if let File::Segment(name) = file {
+            self.world.with_process(self.world.my_process(), |process| process.segment = Some(inode));
+            if name.n > 0 {
+                self.world.met(Event::Rotated);
+            }
         }
         Ok(Box::new(SimAppend::new(&self.world, self.counters.clone(), file, inode)))
     }
 
     fn create_long(&self, file: File) -> io::Result<Box<dyn Bulk>> {
         self.counters.count(Operation::Metadata);
-        self.rename("create", Kind::Write, path_of(file), |disk, path| disk.create(path, Vec::new()).map(drop))?;
-        let inode = self.world.disk().find(&path_of(file)).ok_or(io::ErrorKind::NotFound)?;
+        let inode = self.make(path_of(file))?;
+        self.world.with_process(self.world.my_process(), |process| process.drafted += 1);
         Ok(Box::new(SimBulk::new(&self.world, self.counters.clone(), folder_of(&path_of(file)), inode)))
     }
 
@@ -224,27 +259,47 @@ impl Storage for SimStorage {
         self.counters.count(Operation::Append);
         let mut random = [0; 16];
         self.random(&mut random)?;
-        let draft = format!("{}.{}.draft", path_of(file), CommitId(random));
-        self.rename("create", Kind::Write, draft.clone(), |disk, path| disk.create(path, Vec::new()).map(drop))?;
-        let inode = self.world.disk().find(&draft).ok_or(io::ErrorKind::NotFound)?;
+        let draft = path_of(File::Draft(CommitId(random)));
+        let inode = self.make(draft.clone())?;
         write_durably(&self.world, "write", inode, 0, bytes.to_vec(), |_, _| (), |_| ())?;
-        self.rename("rename", Kind::Write, path_of(file), move |disk, path| disk.replace(&draft, path))?;
+        let (world, text) = (self.world.clone(), bytes.to_vec());
+        self.rename("rename", Kind::Write, path_of(file), move |disk, path| {
+            if let File::Pin(name) = file
+                && disk.find(&draft).is_some()
+            {
+                world.oracle().pin_written(name, &text, disk, world.now());
+            }
+            disk.replace(&draft, path)
+        })?;
         self.sync_folder_of(file)
     }
 
     fn put_name(&self, draft: Token) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         let draft = path_of(File::NameDraft(draft));
-        self.rename("rename", Kind::Write, path_of(File::Name), move |disk, path| disk.replace(&draft, path))?;
+        let world = self.world.clone();
+        self.rename("rename", Kind::Write, path_of(File::Name), move |disk, path| {
+            disk.replace(&draft, path)?;
+            world.met(Event::NameRenewed);
+            Ok(())
+        })?;
         self.sync_folder("")
     }
 
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)> {
         self.counters.count(Operation::Metadata);
         let folder = listed.name().map_or_else(|| FOLDER.to_owned(), |name| format!("{FOLDER}/{name}"));
-        let names = call(&self.world, "list", Kind::List, move |world| {
-            Ok(world.disk().list(&folder).map(str::to_owned).collect::<Vec<String>>())
-        })?;
+        let list = || {
+            let folder = folder.clone();
+            call(&self.world, "list", Kind::Look, move |world| {
+                Ok(world.disk().list(&folder).map(str::to_owned).collect::<Vec<String>>())
+            })
+        };
+        // A listing is not of one moment. Some names are as of its beginning, and some as of its end.
+        let is_of_beginning = |name: &String| name.bytes().map(u32::from).sum::<u32>().is_multiple_of(2);
+        let begin = list()?.into_iter().filter(is_of_beginning);
+        let mut names: Vec<String> = begin.chain(list()?.into_iter().filter(|name| !is_of_beginning(name))).collect();
+        self.miss_one(&mut names);
         let (files, others): (Vec<_>, Vec<_>) =
             names.into_iter().map(|name| (listed.file(&name), name)).partition(|(file, _)| file.is_some());
         Ok((
@@ -284,12 +339,18 @@ impl Storage for SimStorage {
             }
             Ok(())
         })?;
-        self.sync_folder_of(to)
+        self.sync_folder_of(to)?;
+        if matches!(to, File::Base(_)) && self.sleeps(self.world.plan().lister_sleeps) {
+            self.world.met(Event::CheckpointFrozen);
+        }
+        Ok(())
     }
 
     fn remove(&self, file: File) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
-        self.rename("remove", Kind::Write, path_of(file), |disk, path| {
+        let world = self.world.clone();
+        self.rename("remove", Kind::Write, path_of(file), move |disk, path| {
+            removed(&world, disk, file);
             disk.unlink(path);
             Ok(())
         })
@@ -419,10 +480,18 @@ impl FsOrder for SimStorage {
     fn unname(&self, versions: &[Version]) -> io::Result<()> {
         versions.iter().try_for_each(|version| {
             self.counters.count(Operation::Metadata);
-            self.rename("unname", Kind::Write, record_path(*version), |disk, path| {
+            let world = self.world.clone();
+            self.rename("unname", Kind::Write, record_path(*version), move |disk, path| {
+                if disk.find(path).is_some() {
+                    world.met(Event::Collected);
+                }
                 disk.unlink(path);
                 Ok(())
-            })
+            })?;
+            if self.sleeps(self.world.plan().lister_sleeps / 5.0) {
+                self.world.met(Event::CollectionFrozen);
+            }
+            Ok::<(), io::Error>(())
         })?;
         self.sync_folder(COMMITS)
     }
@@ -505,9 +574,26 @@ fn published(world: &World, disk: &Disk, head: Head, process: ProcessId) {
         return;
     }
     let (version, now) = (head.version, world.now());
-    let observed = oracle.observe(head, disk, now);
+    let observed = oracle.observe(head, disk, now, world.history());
     drop(oracle);
     world.observed(observed, version, process);
+}
+
+/// A file is about to be removed.
+fn removed(world: &World, disk: &Disk, file: File) {
+    let lost = disk.find(&path_of(file)).filter(|_| matches!(file, File::Segment(_)));
+    if lost.is_some_and(|inode| world.has_segment(inode)) {
+        world.met(Event::SegmentLost);
+    }
+    let checked = world.oracle().removes(file, disk, world.now(), world.history());
+    match checked {
+        Ok(events) => events.into_iter().for_each(|event| world.met(event)),
+        Err(what) => world.violation(|| what),
+    }
+    if matches!(file, File::Segment(_)) {
+        // After this effect, because the disk is locked now.
+        world.after(Duration::ZERO, World::check_recovery);
+    }
 }
 
 /// The versions that have names.

@@ -1,18 +1,19 @@
 //! One thread's transactions. Each is compared with the oracle, step by step.
 
+mod upkeep;
+
+use crate::content::{PAGE, image, sum_of};
 use crate::event::Event;
 use crate::oracle::{Number, Sum};
 use crate::process::ProcessId;
 use crate::world::World;
-use seawall::format::commit_frame::page_checksum;
 use seawall::{Database, Error, ErrorKind, Freshness, Moment, PageNo, PageSize, PageSource, Snapshot, Transaction};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The bytes of a page in a new database; a commit changes it now and then.
-const PAGE: u32 = 512;
-const LARGEST_PAGE: u32 = 2048;
+/// Commits have pages of this many bytes now and then, instead of [`PAGE`].
+const LARGER_PAGES: [u32; 2] = [1024, 2048];
 
 /// A thread that transacts.
 pub(crate) struct Actor<'a> {
@@ -51,6 +52,9 @@ impl<'a> Actor<'a> {
 
     /// One transaction of any kind.
     pub(crate) fn transact(&mut self) {
+        if self.world.by_chance(self.world.plan().upkeep) {
+            return self.upkeep();
+        }
         match self.world.pick(0..=9) {
             0..=3 => drop(self.write()),
             4 => self.upgrade(),
@@ -169,21 +173,25 @@ impl<'a> Actor<'a> {
             false => (0..some).map(|_| self.world.pick(1..=count.into()) as u32).collect(),
         };
         for page in pages {
-            let writer = match snapshot.source_of(PageNo(page)) {
-                Some(PageSource::Segment(entry)) => Some(entry.version().0),
-                Some(PageSource::Base(_)) => Some(0),
-                None => None,
+            let source = snapshot.source_of(PageNo(page));
+            let written = self.world.oracle().written(snapshot.version(), page).map(|(version, _)| version);
+            let base = snapshot.head().base.map(|base| base.name.version.0);
+            let is_right = match source {
+                Some(PageSource::Segment(entry)) => written == Some(entry.version().0) && written > base,
+                Some(PageSource::Base(_)) => written.is_some() && written <= base,
+                None => written.is_none(),
             };
-            let written = self.world.oracle().written(snapshot.version(), page);
-            if writer != written.map(|(version, _)| version) {
+            if !is_right {
                 let version = snapshot.version().0;
                 self.world.violation(|| {
-                    format!("the map of version {version} has {writer:?} for page {page}, and {written:?} is true")
+                    format!(
+                        "the map of version {version} has {source:?} for page {page}, and version {written:?} wrote it"
+                    )
                 });
             }
             match self.database.read_page(snapshot, PageNo(page)) {
                 Ok(image) => {
-                    self.world.check(self.world.oracle().check_page(snapshot.version(), page, page_checksum(&image)))
+                    self.world.check(self.world.oracle().check_page(snapshot.version(), page, sum_of(page, &image)))
                 }
                 Err(error) => {
                     self.failed(&error, "reading a page");
@@ -197,11 +205,13 @@ impl<'a> Actor<'a> {
     fn read_for_long(&mut self) {
         let begun = self.begun();
         let Some(snapshot) = self.snapshot(Freshness::Transaction, begun) else { return };
+        // Sometimes for longer than history.
+        let longest = if self.world.by_chance(0.2) { self.world.plan().retention * 3 } else { Duration::from_secs(5) };
         for _ in 0..3 {
             if !self.read_pages(&snapshot, false) {
                 return;
             }
-            self.world.sleep(self.world.between(Duration::from_millis(1), Duration::from_secs(5)));
+            self.world.sleep(self.world.between(Duration::from_millis(1), longest));
         }
         if self.world.oracle().newest() > Some(snapshot.version()) {
             self.world.met(Event::LongRead);
@@ -259,7 +269,7 @@ impl<'a> Actor<'a> {
         let number = self.world.next_transaction();
         let committed = self.database.begin(Duration::from_secs(30)).and_then(|mut transaction| {
             let size = page_size(&transaction);
-            transaction.write_page(size, PageNo(1), &self.image(number, 1, size))?;
+            transaction.write_page(size, PageNo(1), &image(self.world, number, 1, size, size))?;
             transaction.commit(transaction.page_count())
         });
         let cost = self.database.counts() - before;
@@ -332,12 +342,12 @@ impl<'a> Actor<'a> {
         let mut written: BTreeMap<u32, Sum> = BTreeMap::new();
         let others: Vec<u32> = (1..count).map(|_| world.pick(1..=most) as u32).collect();
         for page in [1].into_iter().chain(others) {
-            let image = self.image(number, page, size);
+            let image = image(world, number, page, size, size);
             if let Err(error) = transaction.write_page(size, PageNo(page), &image) {
                 self.failed(&error, "writing a page");
                 return false;
             }
-            written.insert(page, page_checksum(&image));
+            written.insert(page, sum_of(page, &image));
         }
         if world.by_chance(0.05) {
             // Sometimes for longer than its lease.
@@ -369,22 +379,28 @@ impl<'a> Actor<'a> {
     /// pages.
     fn commit_repaginated(&mut self, mut transaction: Transaction, number: Number, before: &Snapshot) -> bool {
         let (world, old) = (self.world, page_size(&transaction));
-        let bytes: Result<Vec<u8>, Error> = (1..=transaction.page_count()).try_fold(Vec::new(), |mut bytes, page| {
-            bytes.extend_from_slice(&transaction.read_page(PageNo(page))?);
-            Ok(bytes)
-        });
-        let mut bytes = match bytes {
+        let sizes = [PAGE as u32].into_iter().chain(LARGER_PAGES).filter_map(PageSize::new);
+        let others: Vec<PageSize> = sizes.filter(|size| *size != old).collect();
+        let new = others[world.pick(0..=others.len() as u64 - 1) as usize];
+        // Page 1 names the page size.
+        let first = image(world, number, 1, old, new);
+        let mut read = || {
+            transaction.write_page(old, PageNo(1), &first)?;
+            (1..=transaction.page_count()).try_fold(Vec::new(), |mut bytes, page| {
+                bytes.extend_from_slice(&transaction.read_page(PageNo(page))?);
+                Ok(bytes)
+            })
+        };
+        let mut bytes: Vec<u8> = match read() {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.failed(&error, "reading a page");
                 return false;
             }
         };
-        let sizes = [PAGE, 2 * PAGE, LARGEST_PAGE].map(|size| PageSize::new(size).expect("a page size"));
-        let others: Vec<PageSize> = sizes.into_iter().filter(|size| *size != old).collect();
-        let new = others[world.pick(0..=others.len() as u64 - 1) as usize];
         bytes.resize(bytes.len().next_multiple_of(new.bytes()), 0);
-        let written: BTreeMap<u32, Sum> = (1..).zip(bytes.chunks(new.bytes()).map(page_checksum)).collect();
+        let written: BTreeMap<u32, Sum> =
+            (1..).zip(bytes.chunks(new.bytes())).map(|(page, image)| (page, sum_of(page, image))).collect();
         let failed_before = self.failed_appends();
         let committed = transaction.commit_as(new, written.len() as u32);
         drop(transaction);
@@ -434,15 +450,6 @@ impl<'a> Actor<'a> {
         }
     }
 
-    /// A page's content: its transaction's number, and random bytes to compare.
-    fn image(&self, number: Number, page: u32, size: PageSize) -> Vec<u8> {
-        let mut image = vec![0; size.bytes()];
-        image[..8].copy_from_slice(&number.to_le_bytes());
-        image[8..12].copy_from_slice(&page.to_le_bytes());
-        self.world.random_bytes(&mut image[12..64]);
-        image
-    }
-
     /// Checks that this run's faults can cause the failure.
     fn failed(&mut self, error: &Error, what: &str) {
         let (world, plan) = (self.world, self.world.plan());
@@ -450,12 +457,15 @@ impl<'a> Actor<'a> {
         let (event, may_be) = match error.kind() {
             ErrorKind::Busy => (Some(Event::Busy), true),
             ErrorKind::StaleSnapshot => (Some(Event::Stale), matches!(what, "an upgrade" | "a confirmation")),
-            ErrorKind::Superseded => (Some(Event::Superseded), what == "a commit"),
+            ErrorKind::Superseded => {
+                (Some(Event::Superseded), matches!(what, "a commit" | "a checkpoint" | "a garbage collection"))
+            }
             ErrorKind::OutcomeUnknown => (None, true),
             ErrorKind::Unreachable => (Some(Event::Unreachable), plan.file_faults > 0.0 || world.is_on_table()),
             ErrorKind::Full => (Some(Event::DiskFull), plan.file_faults > 0.0),
             ErrorKind::Io => (Some(Event::InputOutput), plan.file_faults > 0.0),
             ErrorKind::CannotOpen | ErrorKind::NeedsRecovery => (None, world.is_struck()),
+            ErrorKind::SnapshotTooOld => (Some(Event::TooOld), self.is_too_old(error)),
             _ => (None, false),
         };
         event.into_iter().for_each(|event| world.met(event));
@@ -467,5 +477,5 @@ impl<'a> Actor<'a> {
 
 /// The page size of `transaction`.
 fn page_size(transaction: &Transaction) -> PageSize {
-    transaction.page_size().unwrap_or(PageSize::new(PAGE).expect("a page size"))
+    transaction.page_size().unwrap_or(PageSize::new(PAGE as u32).expect("a page size"))
 }

@@ -14,7 +14,7 @@ use crate::locks::Locks;
 use crate::names::Names;
 use crate::oracle::{Number, Oracle};
 use crate::plan::{Plan, Setting};
-use crate::process::ProcessId;
+use crate::process::{EPOCH, ProcessId};
 use seawall::{Database, Version};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -29,8 +29,8 @@ thread_local! {
     static HERE: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
-/// The file system's time when a run begins.
-const CLOCK_BEGINS: Duration = Duration::from_secs(1000);
+/// The file system's time when a run begins. Right clocks of machines show the same.
+const CLOCK_BEGINS: Duration = EPOCH;
 
 /// A run's phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,6 +172,23 @@ impl World {
     /// Whether files are behind a network.
     pub(crate) fn is_remote(&self) -> bool {
         self.plan().setting != Setting::Local
+    }
+
+    /// For how long a version that was superseded is certainly kept: the file system's clock has ticks.
+    pub(crate) fn history(&self) -> Duration {
+        self.plan().retention.saturating_sub(self.plan().tick * 2)
+    }
+
+    /// Whether a living process has this segment open.
+    pub(crate) fn has_segment(&self, inode: usize) -> bool {
+        self.core().processes.iter().any(|process| !process.is_dead && process.segment == Some(inode))
+    }
+
+    /// How many checkpoints and how many garbage collections living processes are at.
+    pub(crate) fn at_upkeep(&self) -> (u32, u32) {
+        let core = self.core();
+        let living = core.processes.iter().filter(|process| !process.is_dead);
+        living.fold((0, 0), |sums, process| (sums.0 + process.checkpointing, sums.1 + process.collecting))
     }
 
     /// How likely a file operation is to fail now.

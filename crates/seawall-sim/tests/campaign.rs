@@ -34,6 +34,17 @@ fn a_short_campaign_finds_nothing() {
         Event::ListerSlept,
         Event::Settled,
         Event::Repaginated,
+        Event::CheckpointMade,
+        Event::CheckpointOvertaken,
+        Event::CheckpointKilled,
+        Event::CollectedSegment,
+        Event::CollectedBase,
+        Event::Collected,
+        Event::CollectionKilled,
+        Event::CollectionsAtOnce,
+        Event::FloorRaised,
+        Event::SegmentLost,
+        Event::PinKept,
     ] {
         assert!(
             campaign.events[event as usize] > 0,

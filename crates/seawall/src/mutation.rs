@@ -55,6 +55,7 @@ mutations! {
     PublishUnchecked "25" "After publishing, the writer does not check whether its predecessor is still named (fs)."
     GapIsEnd "26a" "A reader stops at a missing number without a look whether its own is still there (fs)."
     HintUnchecked "26b" "A hint is believed, whatever became of its number (fs)."
+    HintByNeighbour "54" "A hint is believed if its number and the one before it are named (fs)."
     KnownByNumber "26c" "A number that is named is taken for what was there before, though it was named again (fs)."
     MissingBelieved "26d" "What is missing in a folder that has changed since the newest name was made is missing (fs)."
     SameTickTrusted "26e" "A name is used though its time is that of the name before it, and its folder was not quiesced (fs)."
@@ -85,6 +86,11 @@ mutations! {
     RecoversWithoutSeal "20a" "Recovery does not seal the head first."
     RecoversWithoutFrame "20b" "Recovery commits no frame of its own."
     JumpToSibling "48" "A commit frame jumps to a commit that has the right version and is not in its chain."
+    PinsIgnored "49" "Garbage collection does not look at pins."
+    AbandonedPublishes "50" "A checkpoint whose pin was taken away publishes its base all the same."
+    NamesFromAbove "51" "Old names are taken out of the folder of versions from above (fs)."
+    CollectorTrustsClock "52" "Garbage collection judges ages by its own machine's clock."
+    MilestoneAtOnce "53" "A milestone counts at once, as if it were older than history."
     NoMarkAfterFailedSwap "44" "A commit whose swap was refused, or was certainly not carried out, gets no refused mark."
 }
 

@@ -30,7 +30,7 @@ use crate::ports::storage::prepare::removal_was_cut_short;
 use crate::ports::storage::{Begun, File, Span, Storage};
 use crate::ports::sync::whole;
 use crate::read::pages::Pages;
-use crate::read::tip::{PATIENCE, Tip, check_database, check_home, check_state, in_copy};
+use crate::read::tip::{PATIENCE, Tip, check_database, check_home, check_state, in_copy, was_read};
 use crate::to_come::{SAYS_FIRST, ToCome};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -224,9 +224,9 @@ fn open_existing(
     let high: Option<High> = high.ok().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
     let high = high.filter(|high| high.database == identity.database);
 
-    let sent = storage.now();
-    let known = high.map_or(Known::Nothing, |high| Known::Hint(high.version, high.commit));
-    let head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
+    let mut sent = storage.now();
+    let known = high.map_or(Known::Nothing, Known::Hint);
+    let mut head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
     check_database(&head, identity.database)?;
     if !options.finishes || head.is_undecided() {
         check_state(&head)?;
@@ -247,7 +247,23 @@ fn open_existing(
     }
     let pages = Pages::new(storage.clone(), identity.database, options.page_cache);
     let copied = is_copy.then_some(identity.database);
-    let first = pages.snapshot_of(head, None, sent).map_err(|error| in_copy(error, copied, &coordinator.name()))?;
+    let first = loop {
+        let error = match pages.snapshot_of(head.clone(), None, sent) {
+            Ok(first) => break first,
+            Err(error) => error,
+        };
+        // If this process slept, what the head names was garbage-collected, and there is a newer one.
+        let again = storage.now();
+        let newer = was_read(&error).then(|| coordinator.load(&Known::Head(&head), PATIENCE));
+        match newer.transpose().map_err(Error::nothing_written)?.filter(|newer| newer.order() > head.order()) {
+            Some(newer) => {
+                check_database(&newer, identity.database)?;
+                check_state(&newer)?;
+                (head, sent) = (newer, again);
+            }
+            None => return Err(in_copy(error, copied, &coordinator.name())),
+        }
+    };
     let tip = Tip::new((&identity, home), storage, coordinator, pages, (first, sent));
     Ok(Database::new(name.to_owned(), options.clone(), tip))
 }

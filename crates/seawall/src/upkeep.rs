@@ -27,15 +27,30 @@ use std::time::Duration;
 
 impl Committer {
     /// Commits no pages, and what `decide` says of the head, under the lease. `None`: `decide` found nothing to be done
-    /// any more.
+    /// any more. If another commit goes first although this process has the lease, it is tried again.
     pub(crate) fn commit_upkeep(
         self: &Arc<Self>,
         timeout: Duration,
-        decide: impl FnOnce(&Head) -> Result<Option<Upkeep>>,
+        decide: impl Fn(&Head) -> Result<Option<Upkeep>>,
     ) -> Result<Option<Arc<Snapshot>>> {
         let began = self.tip.storage.now().monotonic;
+        loop {
+            let waited = self.tip.storage.now().monotonic.saturating_sub(began);
+            match self.try_to_commit_upkeep(began, timeout, &decide) {
+                Err(Error::Superseded { .. }) if waited < timeout => {}
+                committed => return committed,
+            }
+        }
+    }
+
+    fn try_to_commit_upkeep(
+        self: &Arc<Self>,
+        began: Duration,
+        timeout: Duration,
+        decide: &impl Fn(&Head) -> Result<Option<Upkeep>>,
+    ) -> Result<Option<Arc<Snapshot>>> {
         let (mut turn, snapshot) = self.begin_turn(began, timeout)?;
-        let commit = || {
+        let mut commit = || {
             let Some(upkeep) = decide(&snapshot.head)? else { return Ok(None) };
             // An empty database has none yet, and a commit names one.
             let page_size = snapshot.page_size().or(PageSize::new(4096)).expect("4,096 is a page size");

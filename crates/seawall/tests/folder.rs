@@ -244,7 +244,7 @@ fn a_note_of_another_database_is_neither_hint_nor_witness() {
     let other = Folder::new();
     let b = other.machine();
     (1..=5).for_each(|byte| drop(commit(&b, &[(1, byte)]).unwrap()));
-    fs::write(folder.inside("high"), seawall::format::high::High::of(newest(&b).head()).to_string()).unwrap();
+    fs::write(folder.inside("high"), seawall::format::high::High::of(newest(&b).head(), None).to_string()).unwrap();
     assert_eq!(first_byte(&folder), 1);
     commit(&a, &[(1, 2)]).unwrap();
     let_it_be_noted();

@@ -8,13 +8,14 @@ use seawall::format::entry::{Entry, Segments};
 use seawall::format::frame::{self, Frame, Kind};
 use seawall::format::group::{self, Encoder};
 use seawall::format::head::{CommitRef, Head, Place};
+use seawall::format::high::{High, Named};
 use seawall::format::ids::{DatabaseId, Epoch, SegmentName};
 use seawall::format::index::IndexFrame;
 use seawall::format::mark::{Fate, Mark};
 use seawall::ports::storage::os::OsStorage;
 use seawall::{Access, Database, Options, PageNo, PageSize, Version};
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::Arc;
 
 const PAGE: &str = include_str!("../../../docs/format.md");
@@ -199,12 +200,10 @@ fn the_index_frame_holds_both_commits() {
 
 /// The example's files in a folder, where `id` has another inode: what a copy of the folder is.
 fn lay_out(folder: &Folder) {
-    let high = block("high").trim_end();
     for inside in ["", "bases", "segments", "commits"] {
         fs::create_dir(folder.inside(inside)).unwrap();
     }
     fs::write(folder.inside("id"), block("id")).unwrap();
-    fs::write(folder.inside("high"), format!("{high:<191}\n")).unwrap();
     fs::write(folder.inside(&format!("segments/{SEGMENT}.seg")), dump("segment")).unwrap();
     let mut name = vec![0; 4096];
     name[..16].copy_from_slice(b"SQLite format 3\0");
@@ -216,6 +215,13 @@ fn name_heads(folder: &Folder) {
     for head in heads() {
         symlink(head.to_string(), folder.inside(&format!("commits/{}", head.version.0))).unwrap();
     }
+    // The note says which file the newest name is, and here that is another one.
+    let high: High = format!("{:<255}\n", block("high").trim_end()).parse().unwrap();
+    let name = fs::symlink_metadata(folder.inside(&format!("commits/{}", high.version.0))).unwrap();
+    let changed = name.ctime() as u64 * 1_000_000_000 + name.ctime_nsec() as u64;
+    assert!(high.named.is_some());
+    let high = High { named: Some(Named { inode: name.ino(), changed }), ..high };
+    fs::write(folder.inside("high"), high.to_string()).unwrap();
 }
 
 fn open(folder: &Folder, access: Access) -> seawall::Result<Arc<Database>> {

@@ -4,11 +4,11 @@
 mod common;
 
 use common::{Folder, PATIENCE, commit, newest, page_size};
-use seawall::format::high::High;
+use seawall::format::high::{High, Named};
 use seawall::{ErrorKind, PageNo, Version};
 use std::fs;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Removes the names of old versions, as garbage collection will. Returns their records.
@@ -79,6 +79,30 @@ fn a_hint_whose_number_came_back_is_no_hint() {
     let records = collect(&folder, 0..=6);
     name_again(&folder, 5, &records[5]);
     let head: seawall::format::head::Head = records[5].to_str().unwrap().parse().unwrap();
-    fs::write(folder.inside("high"), High::of(&head).to_string()).unwrap();
+    fs::write(folder.inside("high"), High::of(&head, None).to_string()).unwrap();
+    assert_eq!(folder.machine().newest_known().version(), Version(8));
+}
+
+#[test]
+fn a_hint_whose_number_came_back_with_the_one_before_is_no_hint() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    (1..=8).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
+    a.stop_background();
+    let name = fs::symlink_metadata(folder.inside("commits/5")).unwrap();
+    let changed = name.ctime() as u64 * 1_000_000_000 + name.ctime_nsec() as u64;
+    let named = Some(Named { inode: name.ino(), changed });
+    let hint = |record: &Path| {
+        let head: seawall::format::head::Head = record.to_str().unwrap().parse().unwrap();
+        fs::write(folder.inside("high"), High::of(&head, named).to_string()).unwrap();
+    };
+    // While the name is the file that it was, the hint leads to the newest version without a list.
+    hint(&fs::read_link(folder.inside("commits/5")).unwrap());
+    let opened = folder.machine();
+    assert_eq!(opened.newest_known().version(), Version(8));
+    let records = collect(&folder, 0..=6);
+    name_again(&folder, 4, &records[4]);
+    name_again(&folder, 5, &records[5]);
+    hint(&records[5]);
     assert_eq!(folder.machine().newest_known().version(), Version(8));
 }

@@ -4,9 +4,12 @@ mod common;
 
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, newest, page_size};
+use seawall::format::frame::{self, Kind};
+use seawall::format::mark::{Fate, Mark};
 use seawall::format::policy::Policy;
 use seawall::{
-    Access, Collected, Collecting, Database, Error, ErrorKind, Kept, Options, PageNo, Result, Snapshot, Version,
+    Access, Collected, Collecting, Database, Error, ErrorKind, Kept, Options, PageNo, PageSize, Result, Snapshot,
+    Version,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -460,4 +463,94 @@ fn what_a_shorter_history_would_make_unreachable_is_known_beforehand() {
     let none = Policy { history: Duration::ZERO, ..Policy::default() };
     assert_eq!(a.floor_under(&none).unwrap().version, version);
     assert_eq!(newest(&a).head().floor.version, Version(0), "nothing was changed");
+}
+
+#[test]
+fn a_process_that_slept_over_a_new_page_size_and_a_checkpoint_goes_on() {
+    let folder = folder();
+    let (a, quiet) = (folder.machine(), folder.machine());
+    commit(&a, &[(2, 1)]).unwrap();
+    assert_eq!(newest(&quiet).version(), Version(2));
+    let mut transaction = a.begin(PATIENCE).unwrap();
+    transaction.commit_as(PageSize::new(1024).unwrap(), 8).unwrap();
+    drop(transaction);
+    checkpoint(&a).unwrap();
+    let mut transaction = a.begin(PATIENCE).unwrap();
+    transaction.write_page(PageSize::new(1024).unwrap(), PageNo(8), &[7; 1024]).unwrap();
+    transaction.commit(8).unwrap();
+    drop(transaction);
+    // What it lacks is in the base, whose pages have the new size.
+    let snapshot = newest(&quiet);
+    assert_eq!((snapshot.version(), snapshot.page_count(), byte(&quiet, &snapshot, 8)), (Version(5), 8, 7));
+    assert_eq!(byte(&quiet, &snapshot, 5), 1);
+}
+
+#[test]
+fn a_draft_of_a_dead_process_is_collected_and_a_database_without_pages_is_left_alone() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    let draft = folder.inside("draft.00112233445566778899aabbccddeeff");
+    fs::write(&draft, "half a pin").unwrap();
+    let collected = a.collect(AT_ONCE).unwrap();
+    assert_eq!((collected.deleted.files, &collected.unknown[..]), (0, &[][..]));
+    assert!(draft.exists(), "without a page there is no commit that could raise the sweep");
+    begin(&a);
+    assert_eq!(collect(&a).deleted.files, 1);
+    assert!(!draft.exists());
+}
+
+#[test]
+fn a_segment_is_as_new_as_its_newest_commit_whatever_mark_lies_behind_it() {
+    let folder = folder();
+    let (a, b, c) = (folder.machine(), folder.machine(), folder.machine());
+    commit(&a, &[(2, 1)]).unwrap();
+    checkpoint(&b).unwrap();
+    // Its frame is longer than what is read of a segment's end at first.
+    let many: Vec<(u32, u8)> = (1..=5000).map(|page| (page, 2)).collect();
+    commit(&a, &many).unwrap();
+    a.stop_background();
+    let head = newest(&a).head().clone();
+    let segment = head.commit.place.unwrap().segment;
+    let path = folder.inside(&format!("segments/{segment}.seg"));
+    let mark = Mark {
+        fate: Fate::Confirmed,
+        database: head.database,
+        epoch: head.epoch,
+        version: Version(2),
+        commit: head.commit.id,
+        digest: head.commit.digest,
+    };
+    let mut bytes = fs::read(&path).unwrap();
+    frame::put(&mut bytes, Kind::Mark, &mark.encode());
+    fs::write(&path, bytes).unwrap();
+    commit(&c, &many).unwrap();
+    // The base has version 2 alone, and version 4 was in history a moment ago.
+    assert_eq!(newest(&c).head().base.unwrap().name.version, Version(2));
+    collect(&c);
+    assert!(path.exists());
+}
+
+#[test]
+fn each_checkpoint_gives_its_base_a_name_of_its_own() {
+    let folder = folder();
+    let (storage, a) = faulty(&folder);
+    commit(&a, &[(2, 1)]).unwrap();
+    let names = || {
+        let pinned = files(&folder, "bases").into_iter().map(|name| name[..12].to_owned());
+        pinned.collect::<std::collections::BTreeSet<String>>()
+    };
+    storage.fail_later(Call::Remove, Fault::Before(EIO), 0);
+    // Its pin is gone when it comes to its commit, and its base cannot be removed.
+    let given_up = a.checkpoint(&mut |_, _| {
+        for name in files(&folder, ".").iter().filter(|name| name.starts_with("pin.")) {
+            fs::remove_file(folder.inside(name)).unwrap();
+        }
+        Ok(())
+    });
+    assert_eq!(given_up.unwrap(), None);
+    let left = names();
+    storage.heal();
+    checkpoint(&a).unwrap();
+    let base = newest(&a).head().base.unwrap().name.to_string();
+    assert!(!left.iter().any(|name| base.starts_with(name)), "{left:?} and {base}");
 }

@@ -62,7 +62,7 @@ impl Director<'_> {
         let world = self.world;
         self.end_all();
         // A commit can have been in the files before it was in the order.
-        let lacks_some = |files: &Disk| world.oracle().verify(files).is_err();
+        let lacks_some = |files: &Disk| world.oracle().verify(files, world.now(), world.history()).is_err();
         let Some(older) = self.older_files.take().filter(lacks_some) else { return };
         world.met(Event::FilesSetBack);
         world.strike();

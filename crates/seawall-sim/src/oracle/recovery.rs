@@ -3,7 +3,8 @@
 //! There is no recovery yet, but writers must already leave the right frames for it. The index here follows every byte
 //! that reaches a segment, whether its writer learned that or not.
 
-use super::{Number, Oracle, number_in};
+use super::{Number, Oracle};
+use crate::content::number_in;
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::SEGMENTS;
@@ -30,7 +31,8 @@ struct Candidate {
     digest: Digest,
     /// Where its first page is.
     inode: usize,
-    pages_at: usize,
+    /// `None`: it has no pages.
+    pages_at: Option<usize>,
 }
 
 /// A commit that is proven to be in the history. The greatest is the newest.
@@ -56,15 +58,19 @@ pub(crate) struct Recovery {
 impl Recovery {
     /// Bytes reached a segment, at `at`: whole frames, except that the last one may be torn.
     pub(crate) fn arrived(&mut self, inode: usize, mut at: usize, mut bytes: &[u8]) {
-        while let Ok(frame) = frame::parse(bytes) {
-            if let Some(says) = self.read(inode, &frame)
-                && self.said.entry(inode).or_default().insert(at, says.clone()).as_ref() != Some(&says)
-            {
-                self.learn(&says);
-            }
-            at += frame.length;
+        while !bytes.is_empty() {
+            // What is no frame is passed over, as where a part of a failed append arrived and the part before did not.
+            let length = frame::parse(bytes).map_or(UNIT as usize, |frame| {
+                if let Some(says) = self.read(inode, &frame)
+                    && self.said.entry(inode).or_default().insert(at, says.clone()).as_ref() != Some(&says)
+                {
+                    self.learn(&says);
+                }
+                frame.length
+            });
+            at += length;
             // The last one may lack its padding.
-            bytes = bytes.get(frame.length..).unwrap_or_default();
+            bytes = bytes.get(length..).unwrap_or_default();
         }
     }
 
@@ -72,11 +78,23 @@ impl Recovery {
     pub(crate) fn cut(&mut self, inode: usize, length: usize) {
         let Some(said) = self.said.get_mut(&inode) else { return };
         if !said.split_off(&length).is_empty() {
-            let said = std::mem::take(&mut self.said);
-            let says: Vec<Says> = said.values().flat_map(BTreeMap::values).cloned().collect();
-            *self = Recovery { segments: std::mem::take(&mut self.segments), said, ..Recovery::default() };
-            says.iter().for_each(|says| self.learn(says));
+            self.begin_again();
         }
+    }
+
+    /// A segment was deleted.
+    pub(crate) fn gone(&mut self, inode: usize) {
+        if self.said.remove(&inode).is_some() {
+            self.begin_again();
+        }
+    }
+
+    /// Learns anew what the frames say that are left.
+    fn begin_again(&mut self) {
+        let said = std::mem::take(&mut self.said);
+        let says: Vec<Says> = said.values().flat_map(BTreeMap::values).cloned().collect();
+        *self = Recovery { segments: std::mem::take(&mut self.segments), said, ..Recovery::default() };
+        says.iter().for_each(|says| self.learn(says));
     }
 
     /// Begins again, from the segments on the disk.
@@ -93,7 +111,7 @@ impl Recovery {
             Kind::Pages | Kind::Index => None,
             Kind::Commit => {
                 let commit = CommitFrame::decode(frame.payload, &self.segments).ok()?;
-                let pages_at = (u64::from(commit.pages.first()?.at) * UNIT) as usize;
+                let pages_at = commit.pages.first().map(|group| (u64::from(group.at) * UNIT) as usize);
                 Some(Says::Commit {
                     commit: Candidate { version: commit.version, digest: frame.digest, inode, pages_at },
                     epoch: commit.epoch,
@@ -127,16 +145,28 @@ impl Recovery {
     }
 
     /// Whether it agrees with `other`, which learned it in another way.
-    pub(crate) fn agrees(&self, other: &Recovery) -> bool {
+    #[cfg(test)]
+    fn agrees(&self, other: &Recovery) -> bool {
+        self.difference(other).is_none()
+    }
+
+    /// In what it differs from `other`.
+    pub(crate) fn difference(&self, other: &Recovery) -> Option<String> {
         let commits = |of: &Recovery| of.on.values().flatten().map(|commit| commit.digest).collect::<HashSet<_>>();
-        (&self.proven, &self.refused) == (&other.proven, &other.refused) && commits(self) == commits(other)
+        let differ = |mine: &HashSet<Digest>, others: &HashSet<Digest>| {
+            mine.symmetric_difference(others).map(Digest::to_string).collect::<Vec<_>>()
+        };
+        let proven: Vec<_> = self.proven.symmetric_difference(&other.proven).collect();
+        let (refused, commits) = (differ(&self.refused, &other.refused), differ(&commits(self), &commits(other)));
+        let is_same = proven.is_empty() && refused.is_empty() && commits.is_empty();
+        (!is_same).then(|| format!("proven {proven:?}, refused {refused:?}, commits {commits:?}"))
     }
 }
 
 impl Candidate {
     /// The transaction that wrote it.
     fn transaction(&self, disk: &Disk) -> Option<Number> {
-        let pages = frame::parse(disk.inode(self.inode).bytes.get(self.pages_at..)?).ok()?;
+        let pages = frame::parse(disk.inode(self.inode).bytes.get(self.pages_at?..)?).ok()?;
         let group = group::decode(pages.payload).ok()?;
         Some(number_in(&group.images))
     }
@@ -160,12 +190,14 @@ impl Oracle {
         if candidates.len() < on.len() {
             events.push(Event::MarkedRefused);
         }
-        if self.acknowledged > version.0 {
-            let newest = &self.chain[self.acknowledged as usize].head.commit.digest;
-            if self.acknowledged > version.0 + 1 || !candidates.iter().any(|commit| commit.digest == *newest) {
-                return Err(format!("a recovery would lose version {}, which was acknowledged", self.acknowledged));
-            }
+        // What it would take: the commit on the tip that is in the order, else the tip itself.
+        let next = self.chain.get(version.0 as usize + 1).map(|link| link.head.commit.digest);
+        let is_on_tip = candidates.iter().any(|commit| Some(commit.digest) == next);
+        let taken = version.0 + u64::from(is_on_tip);
+        if self.acknowledged > taken {
+            return Err(format!("a recovery would lose version {}, which was acknowledged", self.acknowledged));
         }
+        self.can_be_opened(taken, disk).map_err(|why| format!("a recovery would take version {taken}: {why}"))?;
         let [candidate] = candidates[..] else { return Ok(events) };
         match candidate.transaction(disk) {
             Some(number) if self.unmarked.contains(&number) => {}

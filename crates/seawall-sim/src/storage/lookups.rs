@@ -118,12 +118,22 @@ impl SimStorage {
         let world = &self.world;
         let process = world.my_process();
         world.with_process(process, |process| process.listed = listed);
-        if world.phase() != Phase::Trouble || !world.by_chance(world.plan().lister_sleeps) {
-            return;
+        if self.sleeps(world.plan().lister_sleeps) {
+            world.met(Event::ListerSlept);
         }
-        world.met(Event::ListerSlept);
-        let (now, time) = (world.now(), world.between(Duration::from_millis(100), Duration::from_secs(20)));
+    }
+
+    /// This process is frozen for a while, with this probability. Whether it was.
+    pub(super) fn sleeps(&self, probability: f64) -> bool {
+        let world = &self.world;
+        let process = world.my_process();
+        let is_dead = world.with_process(process, |process| process.is_dead);
+        if is_dead || world.phase() != Phase::Trouble || !world.by_chance(probability) {
+            return false;
+        }
+        let (now, time) = (world.now(), world.between(Duration::from_millis(100), Duration::from_secs(60)));
         world.with_process(process, |process| process.freeze(now, now + time, false));
         world.sleep(Duration::from_nanos(1));
+        true
     }
 }

@@ -323,7 +323,7 @@ fn read_place(reader: &mut Reader<'_>) -> Result<Place, Malformed> {
 fn put_base(out: &mut Vec<u8>, base: &BaseRef) {
     out.extend_from_slice(&base.name.epoch.0.to_le_bytes());
     put_varint(out, base.name.version.0);
-    out.extend_from_slice(&base.name.commit);
+    out.extend_from_slice(&base.name.id);
     out.extend_from_slice(&(base.page_size.bytes() as u32).to_le_bytes());
     out.extend_from_slice(&base.page_count.to_le_bytes());
     put_varint(out, base.log);
@@ -331,7 +331,7 @@ fn put_base(out: &mut Vec<u8>, base: &BaseRef) {
 
 fn read_base(reader: &mut Reader<'_>) -> Result<BaseRef, Malformed> {
     let (epoch, version) = (Epoch(reader.u64()?), Version(reader.varint()?));
-    let name = BaseName { epoch, version, commit: reader.array()? };
+    let name = BaseName { epoch, version, id: reader.array()? };
     let page_size = PageSize::new(reader.u32()?).ok_or(Malformed("a page size is impossible"))?;
     Ok(BaseRef { name, page_size, page_count: reader.u32()?, log: reader.varint()? })
 }
@@ -419,7 +419,7 @@ mod tests {
             group: (Version(1000), Version(1000)),
             time: 1_795_000_000_000,
             base: Some(BaseRef {
-                name: BaseName { epoch: Epoch(1), version: Version(200), commit: [6; 4] },
+                name: BaseName { epoch: Epoch(1), version: Version(200), id: [6; 4] },
                 page_size: PageSize::new(512).unwrap(),
                 page_count: 66,
                 log: 1 << 40,

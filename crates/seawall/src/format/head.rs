@@ -126,6 +126,13 @@ pub enum Upkeep {
     State(State),
 }
 
+impl Upkeep {
+    /// Whether it changes nothing: the commit is a transaction's.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Upkeep::None)
+    }
+}
+
 /// The last version and the last generation that a head may have. No database ever comes near them; a forged head must
 /// not bring a process to where numbers end.
 const LAST_VERSION: Version = Version(Version::MAX.0 - 2);
@@ -373,7 +380,7 @@ pub(crate) mod tests {
     pub(crate) fn a_head() -> Head {
         let segment = SegmentName { writer: WriterId([9; 8]), n: u32::MAX };
         let place = Place { segment, at: u32::MAX, length: u32::MAX, lead: u32::MAX };
-        let name = BaseName { epoch: Epoch(u64::MAX), version: Version(12), commit: [1, 2, 3, 4] };
+        let name = BaseName { epoch: Epoch(u64::MAX), version: Version(12), id: [1, 2, 3, 4] };
         Head {
             database: DatabaseId([1; 16]),
             epoch: Epoch(u64::MAX),

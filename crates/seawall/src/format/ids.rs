@@ -140,16 +140,17 @@ impl FromStr for SegmentName {
     }
 }
 
-/// Names a base: the epoch and version that it holds, and the beginning of that commit's id, so that no name
-/// is ever used twice, not even by a sleeper of an epoch that recovery left behind.
+/// Names a base: the epoch and version that it holds, and four bytes that its maker has drawn, so that no name is ever
+/// used twice: not by another checkpoint of that version, whose base may be removed late, and not by a sleeper of an
+/// epoch that recovery left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BaseName {
     /// The epoch of the commit that it holds.
     pub epoch: Epoch,
     /// The version that it holds.
     pub version: Version,
-    /// The first four bytes of that commit's id.
-    pub commit: [u8; 4],
+    /// Four random bytes.
+    pub id: [u8; 4],
 }
 
 impl BaseName {
@@ -161,7 +162,7 @@ impl BaseName {
 
 impl fmt::Display for BaseName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.epoch.0, self.version.0, hex::encode(self.commit))
+        write!(f, "{}-{}-{}", self.epoch.0, self.version.0, hex::encode(self.id))
     }
 }
 
@@ -174,9 +175,9 @@ impl FromStr for BaseName {
         let mut part = || parts.next().ok_or_else(malformed);
         let epoch = Epoch(parse_number(part()?).ok_or_else(malformed)?);
         let version = Version(parse_number(part()?).ok_or_else(malformed)?);
-        let mut commit = [0; 4];
-        hex::decode_to_slice(part()?, &mut commit).map_err(|_| malformed())?;
-        let name = BaseName { epoch, version, commit };
+        let mut id = [0; 4];
+        hex::decode_to_slice(part()?, &mut id).map_err(|_| malformed())?;
+        let name = BaseName { epoch, version, id };
         // One spelling only: what is read must be what would be written.
         if parts.next().is_none() && name.to_string() == text { Ok(name) } else { Err(malformed()) }
     }
@@ -246,7 +247,7 @@ mod tests {
         for wrong in ["ABABABABABABABAB-7", "abababababababab-07", "abababababababab-+7", "../etc-7", "ab-7", ""] {
             assert!(wrong.parse::<SegmentName>().is_err(), "{wrong:?} was taken");
         }
-        let base = BaseName { epoch: Epoch(1), version: Version(20), commit: [1, 2, 3, 4] };
+        let base = BaseName { epoch: Epoch(1), version: Version(20), id: [1, 2, 3, 4] };
         assert_eq!(base.to_string().parse(), Ok(base));
         assert_eq!("before-0.2_x".parse::<PinName>().unwrap().to_string(), "before-0.2_x");
         for wrong in ["", "-x", ".x", "A", "x/y", "ä", &"x".repeat(41)] {

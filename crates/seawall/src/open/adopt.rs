@@ -251,7 +251,7 @@ impl Adoption<'_> {
             return Ok(None);
         }
         let prefix = commit.0[..4].try_into().expect("an id has 16 bytes");
-        let name = BaseName { epoch: Epoch(0), version: Version(0), commit: prefix };
+        let name = BaseName { epoch: Epoch(0), version: Version(0), id: prefix };
         let token = Token(self.random()?);
         let drafts = [File::SumsDraft(name, token), File::BaseDraft(name, token)];
         let named = self.copy_pages(held, drafts, page_size, page_count).and_then(|()| {

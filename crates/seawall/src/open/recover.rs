@@ -441,7 +441,7 @@ impl Run<'_> {
             // A second name of `id` harms nobody.
             let _ = storage.remove(File::IdDraft(self.database));
         }
-        let noted = storage.write(File::High, 0, High::of(&head).to_string().as_bytes());
+        let noted = storage.write(File::High, 0, High::of(&head, None).to_string().as_bytes());
         noted.map_err(|error| Error::io("noting the newest commit. The recovery is done", error))?;
         Ok(Recovered { version: Some(head.version.0), ..recovered })
     }

@@ -12,8 +12,9 @@ pub mod kinds;
 
 use crate::error::Error;
 use crate::format::head::Head;
+use crate::format::high::{High, Named};
 use crate::format::identity::NEWER;
-use crate::format::ids::{CommitId, Epoch, Token, Version};
+use crate::format::ids::{Epoch, Token};
 use crate::ports::moment::Moment;
 use crate::shown::Shown;
 use crate::to_come::{SAYS_FIRST, ToCome};
@@ -160,7 +161,7 @@ pub enum Known<'a> {
     /// A head that it has seen.
     Head(&'a Head),
     /// A note of a version that some process saw; it may be old, or of another history.
-    Hint(Version, CommitId),
+    Hint(High),
     /// Nothing.
     Nothing,
 }
@@ -215,6 +216,11 @@ pub trait Coordinator: Send + Sync {
         keep: bool,
         patience: Duration,
     ) -> Result<Swapped, CoordinatorError>;
+    /// Which file the name of `head` is, if the coordinator gives each version a name and this process has seen it
+    /// first. By default versions have no names.
+    fn named(&self, _head: &Head) -> Option<Named> {
+        None
+    }
     /// The head that follows `previous`, if the coordinator knows it for certain without the chain of commits. By
     /// default it has only the newest head.
     fn successor(&self, _previous: &Head) -> Result<Option<Head>, CoordinatorError> {

@@ -27,7 +27,7 @@ pub use order::{FsOrder, Lock, Look, QUIESCED, Record};
 
 use crate::error::Result;
 use crate::format::ids::{
-    BaseName, DatabaseId, Epoch, MalformedId, PinName, SegmentName, Token, Version, parse_number,
+    BaseName, CommitId, DatabaseId, Epoch, MalformedId, PinName, SegmentName, Token, Version, parse_number,
 };
 use crate::ports::counters::Counters;
 use crate::ports::moment::Moment;
@@ -60,6 +60,8 @@ pub enum File {
     SumsDraft(BaseName, Token),
     /// What is to become NAME.
     NameDraft(Token),
+    /// A small file before it has its name, whichever that will be.
+    Draft(CommitId),
     /// A lazy note of the newest commit that a writer saw acknowledged.
     High,
     /// The `fs` coordinator's lock, and the label of who has it.
@@ -90,6 +92,7 @@ impl fmt::Display for File {
             File::Sums(name) => write!(f, "NAME-seawall/bases/{name}.sums"),
             File::SumsDraft(name, token) => write!(f, "NAME-seawall/bases/{name}.{token}.sums.draft"),
             File::NameDraft(token) => write!(f, "NAME-seawall/name.{token}.draft"),
+            File::Draft(random) => write!(f, "NAME-seawall/draft.{random}"),
             File::High => f.write_str("NAME-seawall/high"),
             File::Lease => f.write_str("NAME-seawall/lease"),
             File::Policy => f.write_str("NAME-seawall/policy"),
@@ -146,6 +149,7 @@ impl File {
                 let (kind, rest) = inside.split_once('.')?;
                 match kind {
                     "id" => rest.parse().ok().map(File::IdDraft),
+                    "draft" => rest.parse().ok().map(File::Draft),
                     "pin" => rest.parse().ok().map(File::Pin),
                     "records" => rest.parse().ok().map(File::Records),
                     "name" => rest.strip_suffix(".draft")?.parse().ok().map(File::NameDraft),
@@ -354,7 +358,7 @@ mod tests {
 
     #[test]
     fn every_path_has_one_file_and_every_file_one_path() {
-        let base = BaseName { epoch: Epoch(1), version: Version(20), commit: [1, 2, 3, 4] };
+        let base = BaseName { epoch: Epoch(1), version: Version(20), id: [1, 2, 3, 4] };
         let token = Token([0xcd; 8]);
         let segment = "abababababababab-7".parse().unwrap();
         let pin = "before.the-release".parse().unwrap();
@@ -368,8 +372,10 @@ mod tests {
             File::Collected,
             File::Pin(pin),
             File::Records(token),
+            File::Milestone(Epoch(0), Version(7)),
+            File::Draft(CommitId([7; 16])),
         ];
-        for file in files.into_iter().chain(more).chain(rest).chain([File::Milestone(Epoch(0), Version(7))]) {
+        for file in files.into_iter().chain(more).chain(rest) {
             assert_eq!(file.to_string().parse(), Ok(file));
         }
         for wrong in

@@ -103,13 +103,8 @@ impl Snapshot {
     /// is in the base: its segment may be gone.
     pub fn source_of(&self, page: PageNo) -> Option<PageSource> {
         let base_version = self.head.base.map(|base| base.name.version);
-        mistake!(BelowBaseFromSegment, {
-            if let Some(entry) = self.map.get(page) {
-                return Some(PageSource::Segment(entry));
-            }
-        });
         match self.map.get(page) {
-            Some(entry) if Some(entry.version()) > base_version => Some(PageSource::Segment(entry)),
+            Some(entry) if base_version.is_none_or(|base| is_newer(&entry, base)) => Some(PageSource::Segment(entry)),
             _ => self.head.base.filter(|base| page.0 <= base.page_count).map(PageSource::Base),
         }
     }
@@ -131,7 +126,7 @@ impl Snapshot {
         let base_version = head.base.map_or(Version(0), |base| base.name.version);
         let mut map = match earlier {
             Some(earlier) if earlier.head.base == head.base => earlier.map.clone(),
-            Some(earlier) => earlier.map.newer_than(base_version),
+            Some(earlier) => without_base(&earlier.map, base_version),
             None => PageMap::default(),
         };
         let recent = || {
@@ -143,11 +138,15 @@ impl Snapshot {
             &frame.recent[..]
         };
         let entries = runs.iter().flat_map(|run| &run.entries).chain(recent()).chain(&own);
-        for (page, entry) in entries.filter(|(_, entry)| entry.version() > base_version) {
+        for (page, entry) in entries.filter(|(_, entry)| is_newer(entry, base_version)) {
             map.insert(*page, *entry);
         }
-        let sizes = (earlier.and_then(|earlier| earlier.page_size), head.base.map(|base| base.page_size));
-        let is_repaginated = sizes.0.or(sizes.1).is_some_and(|size| size != frame.page_size);
+        // Pages of another size were there before, and a base that has them does not help. A base that was made since has
+        // pages of this size.
+        let is_carried_on =
+            earlier.is_some_and(|earlier| earlier.page_size == Some(frame.page_size) && earlier.head.base == head.base);
+        let before = head.base.map(|base| base.page_size).or(earlier.and_then(|earlier| earlier.page_size));
+        let is_repaginated = !is_carried_on && before.is_some_and(|size| size != frame.page_size);
         if is_repaginated && !(1..=frame.page_count).all(|page| map.get(PageNo(page)).is_some()) {
             return Err(Malformed("the page size was changed, and not every page was written in the new one"));
         }
@@ -172,6 +171,18 @@ impl Snapshot {
     ) -> Snapshot {
         Snapshot { head, page_size: Some(page_size), page_count, map, trail, time, shown: Mutex::new(sent) }
     }
+}
+
+/// Whether a base of the version `base` lacks what is at `entry`.
+fn is_newer(entry: &Entry, base: Version) -> bool {
+    mistake!(BelowBaseFromSegment, return true);
+    entry.version() > base
+}
+
+/// The page map without what a base of the version `base` has.
+fn without_base(map: &PageMap, base: Version) -> PageMap {
+    mistake!(BelowBaseFromSegment, return map.clone());
+    map.newer_than(base)
 }
 
 /// Whether the frame is the one that the head names, and both fit the base: asserted before writing and after reading.

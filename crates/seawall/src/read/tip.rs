@@ -245,17 +245,19 @@ impl Tip {
         }
     }
 
-    /// An error of reading `snapshot`. What a version below the floor lacks was garbage-collected.
-    fn too_old(&self, error: Error, snapshot: &Snapshot) -> Error {
+    /// An error of reading `snapshot`. What a version below the floor lacks was garbage-collected. If the head cannot be
+    /// had, nothing says whether it was, and that is the error.
+    pub(crate) fn too_old(&self, error: Error, snapshot: &Snapshot) -> Error {
         if !matches!(error, Error::Corrupt { .. }) {
             return error;
         }
-        let now = self.coordinator.load(&Known::Head(&self.known().head), PATIENCE);
-        let is_below = |head: Head| (snapshot.head.epoch, snapshot.version()) < (head.epoch, head.floor.version);
-        if now.is_ok_and(is_below) {
-            return Error::SnapshotTooOld { version: snapshot.version(), age: snapshot.age(self.storage.now()) };
+        match self.load(&self.known(), PATIENCE) {
+            Ok(head) if (snapshot.head.epoch, snapshot.version()) < (head.epoch, head.floor.version) => {
+                Error::SnapshotTooOld { version: snapshot.version(), age: snapshot.age(self.storage.now()) }
+            }
+            Err(unknown) => unknown,
+            Ok(_) => error,
         }
-        error
     }
 
     /// An error of reading. In a copy, what is missing may be what the original has committed since it was made.
@@ -265,13 +267,23 @@ impl Tip {
 
     /// Makes the snapshot that `head` names, and knows it from now on. `sent` is when the request was sent that `head`
     /// answers.
-    pub(crate) fn catch_up(&self, head: Head, sent: Moment) -> Result<Arc<Snapshot>> {
-        let (known, order) = (self.known(), head.order());
-        let snapshot = match order <= known.head.order() {
-            true => known,
-            false => {
-                let snapshot = self.pages.snapshot_of(head, Some(&known), sent);
-                Arc::new(snapshot.map_err(|error| self.in_copy(error))?)
+    pub(crate) fn catch_up(&self, mut head: Head, mut sent: Moment) -> Result<Arc<Snapshot>> {
+        let mut order = head.order();
+        let snapshot = loop {
+            let known = self.known();
+            if order <= known.head.order() {
+                break known;
+            }
+            let error = match self.pages.snapshot_of(head, Some(&known), sent) {
+                Ok(snapshot) => break Arc::new(snapshot),
+                Err(error) => error,
+            };
+            // If this process slept, what the head names was garbage-collected, and there is a newer one.
+            let again = self.storage.now();
+            match was_read(&error).then(|| self.load(&known, PATIENCE)) {
+                Some(Ok(newer)) if newer.order() > order => (order, head, sent) = (newer.order(), newer, again),
+                Some(Err(unreachable @ Error::Unreachable { .. })) => return Err(unreachable),
+                _ => return Err(self.in_copy(error)),
             }
         };
         let newest = self.raise(snapshot, sent);
@@ -323,6 +335,11 @@ impl Drop for InFlight<'_> {
             self.0.answered.notify_all();
         }
     }
+}
+
+/// Whether an error says that what was read is missing or damaged.
+pub(crate) fn was_read(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { .. } | Error::CannotOpen(_))
 }
 
 /// Head and folder must be of one database.

@@ -7,9 +7,9 @@
 //! 4. Commit no pages and the new base, under the lease, if the pin is still there and no newer base came first.
 //! 5. Put the draft of NAME in the place of NAME.
 //!
-//! Two checkpoints at once are harmless: of the same version, the second finds the names taken and ends; otherwise the
-//! later one to commit finds a newer base, and removes its own. A crash at any point leaves drafts or a base that no
-//! head names, which garbage collection takes away once the pin is over.
+//! Two checkpoints at once are harmless: the later one to commit finds a base that is as new or newer, and removes its
+//! own. A crash at any point leaves drafts or a base that no head names, which garbage collection takes away once the
+//! pin is over.
 
 use super::copy::{For, copy};
 use super::held::PinHeld;
@@ -50,17 +50,16 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> Result<()>;
 impl Committer {
     pub(crate) fn checkpoint(self: &Arc<Self>, progress: Progress<'_>) -> Result<Option<Checkpoint>> {
         let snapshot = self.snapshot(Freshness::Transaction, PATIENCE)?;
-        let Some(base) = base_of(&snapshot) else { return Ok(None) };
         let token = Token(self.tip.random()?);
+        let Some(base) = base_of(&snapshot, token) else { return Ok(None) };
         let pin = PinHeld::new(&self.tip, pin_of(token), Keeper::Checkpoint, &snapshot)?;
         let mut drafts = Drafts { storage: &*self.tip.storage, base: base.name, token, linked: Vec::new() };
-        drafts.write(&self.tip, &snapshot, &pin, progress)?;
-        if !drafts.link()? {
-            return Ok(None);
-        }
+        let written = drafts.write(&self.tip, &snapshot, &pin, progress).and_then(|()| drafts.link());
+        written.map_err(|error| pin.or_given_up(error))?;
         let committed = self.commit_upkeep(PATIENCE, |head| {
             mistake!(OlderBaseWins, return Ok(Some(Upkeep::Base(base))));
             let is_newest = head.base.is_none_or(|newest| newest.name.order() < base.name.order());
+            mistake!(AbandonedPublishes, return Ok(is_newest.then_some(Upkeep::Base(base))));
             // Garbage collection takes an abandoned pin away before it takes what the pin protects.
             Ok((is_newest && pin.is_there()?).then_some(Upkeep::Base(base)))
         });
@@ -83,8 +82,9 @@ impl Committer {
     }
 }
 
-/// The base that `snapshot` would be; `None` if it has nothing that the base lacks.
-fn base_of(snapshot: &Snapshot) -> Option<BaseRef> {
+/// The base that the checkpoint `token` makes of `snapshot`; `None` if that has nothing that its base lacks. No other
+/// checkpoint has a base of that name: one that failed may remove its base late, and clients remember that it is gone.
+fn base_of(snapshot: &Snapshot, token: Token) -> Option<BaseRef> {
     let head = &snapshot.head;
     let page_size = snapshot.page_size()?;
     let changed = snapshot.map.iter().any(|(_, entry)| Some(entry.version()) > head.base.map(|base| base.name.version));
@@ -92,8 +92,11 @@ fn base_of(snapshot: &Snapshot) -> Option<BaseRef> {
     {
         return None;
     }
-    let commit = head.commit.id.0[..4].try_into().expect("an id has 16 bytes");
-    let name = BaseName { epoch: head.epoch, version: head.version, commit };
+    let id = || {
+        mistake!(BaseShared, return &head.commit.id.0[..4]);
+        &token.0[..4]
+    };
+    let name = BaseName { epoch: head.epoch, version: head.version, id: id().try_into().expect("it has four bytes") };
     Some(BaseRef { name, page_size, page_count: snapshot.page_count(), log: snapshot.trail.log })
 }
 
@@ -139,20 +142,18 @@ impl Drafts<'_> {
         targets.into_iter().try_for_each(|target| target.finish()).map_err(failed)
     }
 
-    /// Names the checksums first: where a base is, its checksums are. `false`: another checkpoint of this very version
-    /// was first. Its files are never used, for it may remove them.
-    fn link(&mut self) -> Result<bool> {
+    /// Names the checksums first: where a base is, its checksums are. A name that exists is that of an earlier attempt
+    /// whose answer was lost.
+    fn link(&mut self) -> Result<()> {
         let [base, sums, _] = self.files();
         for (draft, file) in [(sums, File::Sums(self.base)), (base, File::Base(self.base))] {
             match self.storage.link(draft, file) {
-                #[cfg(feature = "mutations")]
-                Err(_) if crate::mutation::is(crate::mutation::Mutation::BaseShared) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 linked => linked.map_err(|error| Error::io(format!("naming {file}"), error))?,
             }
             self.linked.push(file);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// NAME is replaced only while it is the protected copy that Seawall left there: what somebody else has put there

@@ -21,11 +21,11 @@ use super::collected;
 use super::listing::{list, time_of};
 use super::pins::{Pinned, pins};
 use super::policy::policy;
-use super::scan::frames;
 use super::text_of;
+use crate::bounds::bound;
 use crate::error::{Error, Result};
 use crate::format::commit_frame::CommitFrame;
-use crate::format::frame::{Frame, Kind, UNIT};
+use crate::format::frame::{self, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::{BaseRef, Floor, Upkeep};
 use crate::format::ids::{BaseName, SegmentName, Version};
@@ -34,25 +34,27 @@ use crate::format::mark::Mark;
 use crate::format::policy::{Policy, SHORTEST_HISTORY};
 use crate::mutation::mistake;
 use crate::options::Freshness;
-use crate::ports::storage::{File, Listed};
+use crate::ports::coordinator::fs::NAMES_KEPT;
+use crate::ports::storage::{File, Listed, Span};
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
 use crate::write::committer::Committer;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the commit of a collection waits for the lease.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// So many of the newest names in `commits/` stay, whatever their age: other processes remember them.
-const NAMES_KEPT: u64 = 64;
 /// So many milestones are there, at most, for one length of history …
 const MILESTONES: u32 = 32;
 /// … and so many where its bytes are limited, but not more than one for each shortest history.
 const MILESTONES_BY_BYTES: u32 = 256;
 /// A segment's last frame is looked for in its last bytes, then in more of them.
-const TAILS: [u64; 4] = [64 << 10, 1 << 20, 16 << 20, u64::MAX];
+const TAILS: [u64; 4] = [bound(64 << 10, 256) as u64, bound(1 << 20, 4 << 10) as u64, 16 << 20, u64::MAX];
+/// No frame is longer.
+const LONGEST_FRAME: usize = frame::HEADER + frame::MAX_PAYLOAD + UNIT as usize;
 
 /// Why something is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,6 +182,7 @@ impl Committer {
         }
         if !dead.is_empty() {
             self.remove_pins_that_are_over(&found, &needs)?;
+            // In a database without pages nothing was ever committed that could have become garbage.
             let raised = self.raise_sweep(needs.floor)?;
             // The second look: everything is asked for again, and only what was dead the first time can be deleted.
             let snapshot = self.snapshot(Freshness::Transaction, PATIENCE)?;
@@ -208,12 +211,8 @@ impl Committer {
 
     fn find(&self, snapshot: Arc<Snapshot>, collecting: Collecting) -> Result<Found> {
         let storage = &*self.tip.storage;
-        let now = if collecting.dry_run {
-            // Nothing may be written: this machine's clock must do.
-            self.tip.storage.now().wall.as_nanos() as i128
-        } else {
-            collected::begin(storage)?
-        };
+        // Where nothing may be written, this machine's clock must do.
+        let now = if collecting.dry_run { self.own_time() } else { self.note_time()? };
         let (segments, bases, folder) =
             (list(storage, Listed::Segments)?, list(storage, Listed::Bases)?, list(storage, Listed::Folder)?);
         let names = ["segments", "bases", "commits", "id.removed"];
@@ -247,6 +246,17 @@ impl Committer {
         })
     }
 
+    fn own_time(&self) -> i128 {
+        self.tip.storage.now().wall.as_nanos() as i128
+    }
+
+    /// Notes the time, and what it is by the file server's clock.
+    fn note_time(&self) -> Result<i128> {
+        let now = collected::begin(&*self.tip.storage)?;
+        mistake!(CollectorTrustsClock, return Ok(self.own_time()));
+        Ok(now)
+    }
+
     /// Notes that the newest version is the newest now, unless that was done a short while ago.
     fn note_milestone(&self, found: &mut Found, policy: &Policy) -> Result<()> {
         let storage = &*self.tip.storage;
@@ -271,10 +281,17 @@ impl Committer {
 
     fn needs(&self, found: &Found, policy: &Policy) -> Result<Needs> {
         mistake!(MilestonesAgeByBase, return self.needs_by_age_of_base(found));
-        let pins: Vec<Pinned> =
-            pins(&*self.tip.storage)?.into_iter().filter(|pin| !pin.is_over(found.now, found.shortest)).collect();
+        let is_kept = |pin: &Pinned| {
+            mistake!(PinsIgnored, return false);
+            !pin.is_over(found.now, found.shortest)
+        };
+        let pins: Vec<Pinned> = pins(&*self.tip.storage)?.into_iter().filter(is_kept).collect();
+        let is_over = |written: i128| {
+            mistake!(MilestoneAtOnce, return true);
+            found.is_older(written, policy.history)
+        };
         // What was superseded since a milestone that is older than history has been so for longer than that.
-        let floor = found.milestones.iter().rposition(|(_, _, written)| found.is_older(*written, policy.history));
+        let floor = found.milestones.iter().rposition(|(_, _, written)| is_over(*written));
         let needs = self.needs_from(found, floor, &pins);
         match policy.history_bytes {
             None => Ok(needs),
@@ -331,9 +348,11 @@ impl Committer {
             let file = File::Segment(*name);
             if named.contains(name) {
                 keep(file, Kept::Newest)?;
-            } else if needs.log_from.is_some()
-                && self.last_version(found, *name)? <= needs.log_from.map(|base| base.version)
-            {
+                continue;
+            }
+            // One that is gone was deleted by another collection.
+            let Some(last) = self.last_version(found, *name)? else { continue };
+            if needs.log_from.is_some_and(|base| last <= base.version) {
                 dead.push(file);
             } else {
                 keep(file, if needs.pins.is_empty() { Kept::History } else { Kept::Pin })?;
@@ -371,7 +390,7 @@ impl Committer {
                 {
                     dead.push(*file)
                 }
-                File::IdDraft(_) if self.is_old(*file, found)? => dead.push(*file),
+                File::IdDraft(_) | File::Draft(_) if self.is_old(*file, found)? => dead.push(*file),
                 _ => {}
             }
         }
@@ -393,7 +412,7 @@ impl Committer {
         pages.chain(runs).chain(snapshot.head.commit.place.map(|place| place.segment)).collect()
     }
 
-    /// The newest version that a segment has anything of; `None` if it has nothing whole.
+    /// The newest version that a segment has anything of; 0 if it has nothing whole, and `None` if it is gone.
     fn last_version(&self, found: &Found, name: SegmentName) -> Result<Option<Version>> {
         if let Some(known) = found.last_versions.borrow().get(&name) {
             return Ok(*known);
@@ -407,12 +426,14 @@ impl Committer {
         let size = self.size_of(segment)?;
         for tail in TAILS {
             let begin = size.saturating_sub(tail) / UNIT * UNIT;
-            let found = last_version(&self.tip.pages, segment, begin, size)?;
-            if found.is_some() || begin == 0 {
-                return Ok(found);
+            match shown(&self.tip.pages, segment, begin, size) {
+                Ok(shown) if begin > 0 && !shown.is_last => {}
+                Ok(shown) => return Ok(Some(shown.newest)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(Error::io(format!("reading {segment}"), error)),
             }
         }
-        Ok(None)
+        unreachable!("the last of the tails is the whole segment")
     }
 
     pub(super) fn size_of(&self, file: File) -> Result<u64> {
@@ -432,11 +453,11 @@ impl Committer {
         Ok(())
     }
 
-    /// Commits the floor and the next sweep, and tells that.
+    /// Commits the floor and the next sweep. The answer is that sweep.
     fn raise_sweep(self: &Arc<Self>, floor: Floor) -> Result<u64> {
         mistake!(CollectsWithoutSweep, return Ok(0));
         let committed = self.commit_upkeep(PATIENCE, |head| Ok(Some(Upkeep::Floor(head.floor.max(floor)))))?;
-        committed.map(|snapshot| snapshot.head.sweep).ok_or_else(|| Error::corrupt("the database", "it is empty"))
+        Ok(committed.expect("there was something to do").head.sweep)
     }
 
     fn delete(&self, dead: Vec<File>, mut collected: Collected) -> Result<Collected> {
@@ -450,17 +471,19 @@ impl Committer {
         Ok(collected)
     }
 
-    /// Takes the names of old versions out of `commits/`, from below.
+    /// Takes the names of old versions out of `commits/`, from below. No name may stay below one that is taken away: who
+    /// knows that one would take it for the newest.
     fn unname(&self, found: &Found) -> Result<u64> {
         if self.tip.coordinator.name() != "fs:" {
             return Ok(0);
         }
         let order = self.tip.storage.clone().order();
         let failed = |error| Error::io("listing NAME-seawall/commits", error);
-        let mut versions: Vec<Version> = order.versions().map_err(failed)?;
-        versions.sort_unstable();
-        versions.retain(|version| version.0 + NAMES_KEPT < found.snapshot.version().0);
-        let mut old = Vec::new();
+        let listed = [order.versions().map_err(failed)?, order.versions().map_err(failed)?];
+        let versions: BTreeSet<Version> = listed.into_iter().flatten().collect();
+        let is_behind = |version: &Version| version.0 + NAMES_KEPT < found.snapshot.version().0;
+        let versions: Vec<Version> = versions.into_iter().filter(is_behind).collect();
+        let mut old: Vec<Version> = Vec::new();
         for versions in versions.chunks(256) {
             let stamps = order.stamps(versions, false).map_err(failed)?;
             let is_old = |stamp: Option<_>| {
@@ -476,6 +499,19 @@ impl Committer {
                 break;
             }
         }
+        // What both listings missed.
+        let known: HashSet<Version> = old.iter().copied().collect();
+        for version in old.clone() {
+            let mut below = version.previous();
+            while let Some(missed) = below.filter(|below| !known.contains(below))
+                && order.stamps(&[missed], false).map_err(failed)?[0].is_some()
+            {
+                old.push(missed);
+                below = missed.previous();
+            }
+        }
+        old.sort_unstable();
+        mistake!(NamesFromAbove, old.reverse());
         order.unname(&old).map_err(|error| Error::io("taking old names out of NAME-seawall/commits", error))?;
         if !old.is_empty() {
             order.quiesce(found.snapshot.head.home).map_err(failed)?;
@@ -484,18 +520,50 @@ impl Committer {
     }
 }
 
-/// The newest version of which the bytes of `segment` from `begin` to `end` have a whole frame.
-fn last_version(pages: &Pages, segment: File, begin: u64, end: u64) -> Result<Option<Version>> {
-    let mut newest = None;
-    frames(&*pages.storage, segment, (begin, end), &mut |_, parsed| newest = newest.max(version_of(pages, parsed)))?;
-    Ok(newest)
+/// What the bytes of a segment show of its versions.
+#[derive(Default)]
+struct Shown {
+    newest: Version,
+    /// A commit or its pages are among them. Their versions only rise in a segment. A mark can be of an older one than
+    /// what lies before it.
+    is_last: bool,
 }
 
-fn version_of(pages: &Pages, parsed: &Frame<'_>) -> Option<Version> {
-    match parsed.kind {
-        Kind::Pages => group::decode(parsed.payload).ok().map(|group| group.owner.version),
-        Kind::Commit => CommitFrame::decode(parsed.payload, &pages.segments).ok().map(|commit| commit.version),
-        Kind::Mark => Mark::decode(parsed.payload).ok().map(|mark| mark.version),
-        Kind::Index => None,
+/// What the whole frames of `segment` from `begin` to `end` show.
+fn shown(pages: &Pages, segment: File, begin: u64, end: u64) -> io::Result<Shown> {
+    let mut shown = Shown::default();
+    let mut at = begin;
+    // In pieces, each of which begins where the last one's whole frames ended.
+    while at < end {
+        let length = (end - at).min((LONGEST_FRAME + (1 << 20)) as u64) as usize;
+        let bytes = pages.storage.read(Span { file: segment, at, length })?;
+        if bytes.is_empty() {
+            break;
+        }
+        let is_all = at + bytes.len() as u64 >= end;
+        let mut done = 0;
+        while done < bytes.len() && (is_all || bytes.len() - done >= LONGEST_FRAME) {
+            match frame::parse(&bytes[done..]) {
+                Ok(parsed) => {
+                    shown.newest = shown.newest.max(version_of(pages, &parsed));
+                    shown.is_last |= matches!(parsed.kind, Kind::Pages | Kind::Commit);
+                    done += parsed.length;
+                }
+                Err(_) => done += UNIT as usize,
+            }
+        }
+        at += done as u64;
     }
+    Ok(shown)
+}
+
+/// A frame's version. One that is whole and not understood may be of any version.
+fn version_of(pages: &Pages, parsed: &frame::Frame<'_>) -> Version {
+    let version = match parsed.kind {
+        Kind::Pages => group::decode(parsed.payload).map(|group| group.owner.version),
+        Kind::Commit => CommitFrame::decode(parsed.payload, &pages.segments).map(|commit| commit.version),
+        Kind::Mark => Mark::decode(parsed.payload).map(|mark| mark.version),
+        Kind::Index => Ok(Version(0)),
+    };
+    version.unwrap_or(Version::MAX)
 }

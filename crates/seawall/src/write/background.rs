@@ -141,7 +141,7 @@ impl Committer {
         if let Ok(false) = marked {
             return Ok(false);
         }
-        let high = High::of(head);
+        let high = High::of(head, self.tip.coordinator.named(head));
         let written = self.tip.storage.write(File::High, 0, high.to_string().as_bytes());
         written.map_err(|error| Error::io("noting the newest commit", error)).and(marked)
     }

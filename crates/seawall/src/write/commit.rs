@@ -132,7 +132,8 @@ impl Committer {
         let previous = change.snapshot;
         let next = previous.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
         let sent = self.tip.storage.now();
-        let keep = turn.goes_on(sent.monotonic);
+        // A checkpoint's or a collection's commit ends the lease.
+        let keep = turn.goes_on(sent.monotonic) && change.upkeep.is_none();
         Pending { lease, previous: previous.clone(), next, frame, keep, sent, walked: Mutex::default() }
     }
 

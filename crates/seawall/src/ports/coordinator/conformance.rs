@@ -4,6 +4,7 @@
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Known, Lease, Swapped};
 use crate::format::head::{BaseRef, CommitRef, Floor, Head, State, Upkeep};
+use crate::format::high::{High, Named};
 use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, Token, Version};
 use std::time::Duration;
 
@@ -247,11 +248,13 @@ fn a_reader_that_is_behind_finds_the_newest(setting: &dyn Setting) {
             "from version {}",
             known.version.0
         );
-        let hint = Known::Hint(known.version, known.commit.id);
+        let hint = Known::Hint(High::of(known, b.named(known)));
         assert_eq!(b.load(&hint, PATIENCE).expect("the head can be loaded"), newest);
     }
-    let wrong_hints = [Known::Hint(Version(9999), CommitId([9; 16])), Known::Hint(Version(3), CommitId([9; 16]))];
-    for hint in wrong_hints {
+    let named = Some(Named { inode: 9, changed: 9 });
+    let of_none = High { version: Version(9999), commit: CommitId([9; 16]), ..High::of(&newest, named) };
+    let wrong_hints = [of_none, High { version: Version(3), ..of_none }, High::of(&heads[3], named)];
+    for hint in wrong_hints.map(Known::Hint) {
         assert_eq!(b.load(&hint, PATIENCE).expect("the head can be loaded"), newest, "a wrong hint does no harm");
     }
 }
@@ -275,7 +278,7 @@ fn base_floor_and_sweep_change_with_a_version_and_stay(setting: &dyn Setting) {
     let machine = &*setting.machine();
     machine.create(&first_head(setting)).expect("the first head is taken");
     commit(machine, 1);
-    let name = BaseName { epoch: Epoch(0), version: Version(1), commit: [1; 4] };
+    let name = BaseName { epoch: Epoch(0), version: Version(1), id: [1; 4] };
     let base = BaseRef { name, page_size: PageSize::new(4096).expect("a page size"), page_count: 7, log: 99 };
     keep_up(machine, 2, &Upkeep::Base(base));
     let floor = Floor { version: Version(1), time: 5 };

@@ -7,7 +7,9 @@
 mod names;
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
+use crate::bounds::bound;
 use crate::format::head::{Head, MAX_TEXT};
+use crate::format::high::Named;
 use crate::format::ids::{Epoch, Token};
 use crate::mutation::mistake;
 use crate::ports::storage::safely::is_unusable;
@@ -20,6 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// So many of the newest names stay when garbage is collected, whatever their age. Other processes remember them.
+pub(crate) const NAMES_KEPT: u64 = bound(64, 2) as u64;
 /// A label is no longer than this …
 const LABEL_BYTES: usize = 512;
 /// … and each lock has its own, until the places are used again, so a holder that was passed over cannot overwrite its
@@ -143,7 +147,7 @@ impl Coordinator for FsCoordinator {
         let loaded = match known {
             Known::Head(head) => self.names.newest_since(head),
             Known::Nothing => self.names.newest_listed(),
-            Known::Hint(version, commit) => (self.names.newest_hinted(*version, *commit))
+            Known::Hint(high) => (self.names.newest_hinted(high))
                 .and_then(|hinted| hinted.map_or_else(|| self.names.newest_listed(), Ok)),
         };
         loaded.map_err(LookFailed::before_anything_was_sent)
@@ -217,6 +221,10 @@ impl Coordinator for FsCoordinator {
         }
         let newest = self.names.newest_listed().map_err(LookFailed::after_a_request)?;
         Ok(if newest.commit.is(&next.commit) { Swapped::Done } else { refused(newest) })
+    }
+
+    fn named(&self, head: &Head) -> Option<Named> {
+        self.names.first_seen(head.version)
     }
 
     fn successor(&self, previous: &Head) -> Result<Option<Head>, CoordinatorError> {

@@ -4,16 +4,17 @@
 //! Locks are advisory. If a process has locked another file than the others, its commit is refused because one of
 //! theirs came first, and nothing is lost. It then opens the file by its name again.
 
-use super::Lock;
+use super::entries::inside;
 use super::lease_file::LeaseFile;
 use super::rights::Rights;
 use super::safely::{Folder, is_unusable};
+use super::{File, Lock};
 use crate::format::ids::CommitId;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -162,8 +163,7 @@ pub(super) fn make(
     keeps: bool,
     prepare: impl FnOnce(&fs::File) -> io::Result<()>,
 ) -> io::Result<fs::File> {
-    let mut draft = OsString::from(name);
-    draft.push(format!(".{random}.draft"));
+    let (_, draft) = inside(File::Draft(random)).expect("it lies in the folder");
     let file = folder.create(&draft, OFlags::RDWR | OFlags::DSYNC, rights)?;
     let named =
         prepare(&file).and_then(|()| if keeps { folder.link(&draft, name) } else { folder.rename(&draft, name) });

@@ -151,15 +151,9 @@ fn is_trial(name: &str) -> bool {
 
 /// Whether Seawall gives such names in a database's folder.
 fn is_ours(name: &str) -> bool {
-    let draft_of = |file: &str| {
-        let random = name.strip_prefix(file).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".draft"));
-        random.is_some_and(|random| random.parse::<CommitId>().is_ok())
-    };
-    let replaced =
-        || name.rsplitn(3, '.').nth(2).is_some_and(|file| draft_of(file) && Listed::Folder.file(file).is_some());
     // A link or a file in the place of one of the folders was put there by someone else. It is removed, because the
     // name is Seawall's.
-    name == REMOVED || FOLDERS.contains(&name) || Listed::Folder.file(name).is_some() || replaced()
+    name == REMOVED || FOLDERS.contains(&name) || Listed::Folder.file(name).is_some()
 }
 
 fn is_ours_in(folder: &str, name: &str) -> bool {
@@ -204,20 +198,12 @@ mod tests {
     #[test]
     fn names_of_others_are_not_ours() {
         let id = "00112233445566778899aabbccddeeff";
-        for name in [
-            "id",
-            "high",
-            "lease",
-            "bases",
-            &format!("id.{id}"),
-            &format!("lease.{id}.draft"),
-            "pin.x",
-            &format!("pin.x.{id}.draft"),
-            "milestone.0-7",
-        ] {
+        for name in
+            ["id", "high", "lease", "bases", &format!("id.{id}"), &format!("draft.{id}"), "pin.x", "milestone.0-7"]
+        {
             assert!(is_ours(name), "{name}");
         }
-        for name in ["", "id.x", "notes.txt", "lease.draft", ".htaccess", &format!("{id}.draft")] {
+        for name in ["", "id.x", "notes.txt", "draft.x", ".htaccess", &format!("{id}.draft")] {
             assert!(!is_ours(name), "{name}");
         }
         assert!(is_trial(&format!("trial.{id}")) && !is_trial("trial.notes") && !is_trial("trial."));

@@ -251,9 +251,8 @@ impl<'a> Verifier<'a> {
         }
         let of_this = |name: &BaseName| (name.epoch, name.version) == (frame.epoch, frame.version);
         while let Some(base) = chain.bases.keys().copied().find(of_this).and_then(|name| chain.bases.remove(&name)) {
-            let is_this = base.name.commit == frame.commit.0[..4]
-                && (base.page_size, base.page_count, base.log)
-                    == (frame.page_size, frame.page_count, frame.log_with(&jump.place));
+            let is_this = (base.page_size, base.page_count, base.log)
+                == (frame.page_size, frame.page_count, frame.log_with(&jump.place));
             if !is_this {
                 let why = format!("it is named as a base of version {}, and does not fit that commit", frame.version.0);
                 self.findings.add(

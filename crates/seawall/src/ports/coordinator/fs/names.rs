@@ -3,9 +3,11 @@
 
 use crate::format::codec;
 use crate::format::head::Head;
-use crate::format::ids::{CommitId, Version};
+use crate::format::high::{High, Named};
+use crate::format::ids::Version;
 use crate::mutation::mistake;
 use crate::ports::coordinator::CoordinatorError;
+use crate::ports::coordinator::fs::NAMES_KEPT;
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{FsOrder, Look, QUIESCED, Record, Stamp};
 use crate::ports::sync::whole;
@@ -117,16 +119,14 @@ impl Names {
             let newest =
                 list()?.pop_last().ok_or_else(|| LookFailed(CoordinatorError::Lost("commits/ is empty".into())))?;
             let Some(named) = self.named(newest)? else { continue };
-            // The name that was read is the one that was listed if it was not garbage-collected in between. It was not
-            // if all names from the one before it on are still there.
-            let listed: BTreeSet<Version> = list()?;
-            let before = newest.previous().unwrap_or(newest);
-            let last = listed.last().copied().map_or(newest, |last| last.max(newest));
-            let are_all_there = || {
+            // The name that was read is the one that was listed if it was not garbage-collected in between. Garbage
+            // collection leaves the newest names, so it was not if there are few newer ones now.
+            let last = list()?.pop_last();
+            let is_first = || {
                 mistake!(OneListingIsEnough, return true);
-                (before.0..=last.0).all(|version| listed.contains(&Version(version)))
+                last.is_some_and(|last| newest <= last && last.0 <= newest.0 + NAMES_KEPT)
             };
-            if are_all_there() {
+            if is_first() {
                 self.quiesce(&named.0)?;
                 return Ok(self.seen_first(named));
             }
@@ -134,15 +134,18 @@ impl Names {
         Err(LookFailed(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into())))
     }
 
-    /// The newest head, from a hint, or `None` if the hint's commit is no longer there. The hint does not say which
-    /// file the name was. It is the first file of that name if the name before it was not garbage-collected.
-    pub(super) fn newest_hinted(&self, version: Version, commit: CommitId) -> Result<Option<Head>, LookFailed> {
+    /// The newest head, from a hint, or `None` if the hint's name is no longer there. The name must be the very file
+    /// that the hint's writer saw. That it exists, with the hinted record, and the name before it, too, proves nothing:
+    /// both can have come back after they were garbage-collected.
+    pub(super) fn newest_hinted(&self, hint: &High) -> Result<Option<Head>, LookFailed> {
+        let version = hint.version;
         let Some(before) = version.previous() else { return Ok(None) };
         let look = self.storage.look(before).map_err(reading)?;
         let Some((hinted, stamp)) = parse(look.next, version)? else { return Ok(None) };
         let is_good = || {
             mistake!(HintUnchecked, return true);
-            look.known.is_some() && hinted.commit.id == commit
+            mistake!(HintByNeighbour, return look.known.is_some() && hinted.commit.id == hint.commit);
+            hinted.commit.id == hint.commit && hint.named.is_some() && named(stamp) == hint.named
         };
         if !is_good() {
             return Ok(None);
@@ -245,6 +248,12 @@ impl Names {
         head
     }
 
+    /// Which file the name of `version` was when it was seen first.
+    pub(super) fn first_seen(&self, version: Version) -> Option<Named> {
+        let seen = whole(self.seen.lock());
+        seen.iter().rfind(|(seen, _)| *seen == version).and_then(|(_, stamp)| named(*stamp))
+    }
+
     /// Remembers which file a name is. The caller has made sure that it is the first file of that name.
     fn remember(&self, version: Version, stamp: Stamp) {
         let mut seen = whole(self.seen.lock());
@@ -294,6 +303,10 @@ impl Names {
              next one. Run all that use the database as the user who owns that folder"
         ))
     }
+}
+
+fn named(stamp: Stamp) -> Option<Named> {
+    Some(Named { inode: stamp.inode, changed: u64::try_from(stamp.changed).ok()? })
 }
 
 /// Whether the folder has not changed since `newest` was named. Otherwise something may have been named after it that
