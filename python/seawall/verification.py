@@ -10,7 +10,7 @@ from typing import Any
 
 from . import _native
 from .connection import Path, connect
-from .facts import ask
+from .facts import ask, status
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def verify(
 
 def _by_sqlite(database: Path, coordinator: str | None) -> list[Finding]:
     """What SQLite's own check finds in the newest version."""
-    connection = connect(database, **({} if coordinator is None else {"coordinator": coordinator}))
+    connection = connect(database, coordinator=coordinator or status(database).coordinator)
     try:
         answers = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
     except sqlite3.DatabaseError as error:

@@ -168,6 +168,10 @@ def test_pins(name: Path) -> None:
     assert [pin["pin"] for pin in answer("status", name)["pins"]] == ["before.the-release"]
     assert answer("pin", name, "christmas", "--for", "2999-12-24")["pin"]["until"].startswith("2999-12-2")
     assert "before.the-release  version 21, until " in text("pins", name)
+    assert answer("pin", name, "older", "--at", "7")["pin"]["version"] == 7
+    assert answer("pin", name, "older", "--at", "0s ago")["pin"]["version"] == 21
+    assert answer("unpin", name, "older")["was_there"]
+    assert "does not exist yet" in answer("pin", name, "older", "--at", "999", code=1)["error"]["text"]
     assert answer("unpin", name, "before.the-release")["was_there"]
     assert not answer("unpin", name, "before.the-release", code=1)["was_there"]
     assert [pin.name for pin in seawall.pins(name)] == ["christmas"]
@@ -186,6 +190,7 @@ def test_pins(name: Path) -> None:
         (["pin", "NAME", "release", "--for", "2001-01-01"], "over already"),
         (["pin", "NAME", "release", "--for", "0s"], "nothing would be kept"),
         (["pin", "NAME"], "PIN"),
+        (["pin", "NAME", "release", "--at", "yesterday"], "how long ago, as in 2h"),
         (["gc", "NAME", "--history", "7d"], "unexpected argument"),
         (["gc"], "NAME"),
         (["status", "file:db.sqlite3?vfs=seawall"], "name the file by its path"),

@@ -51,7 +51,9 @@ def manage(tmp_path: Path) -> Manage:
         ["gc"],
         ["policy", "--history", "7d", "--history-bytes=2GiB", "--checkpoint-at", "128MiB"],
         ["pin", "release", "--for", "3d"],
+        ["pin", "older", "--at", "1"],
         ["pins"],
+        ["snapshot", "--refresh"],
     ],
 )
 @pytest.mark.parametrize("alias", ["default", "other"])

@@ -303,9 +303,7 @@ def test_a_truncated_segment(filled: Path, keep: float) -> None:
     file = segment(filled)
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(
-        Error, match=r"NeedsRecovery SQLITE_CANTOPEN .*files are older than the head.*seawall recover"
-    ):
+    with pytest.raises(Error, match=r"NeedsRecovery SQLITE_CANTOPEN .*files are older than the head.*seawall recover"):
         ask(filled, SUM)
     file.write_bytes(content)
     assert ask(filled, SUM) == [[20]]

@@ -51,7 +51,7 @@ pub(crate) enum OnDatabase {
     Gc(gc::Gc),
     /// Print how long a database's history is kept and when checkpoints are due, or set that.
     Policy(policy::SetPolicy),
-    /// Keep the newest version for some time, although it becomes older than history.
+    /// Keep a version, the newest or an older one, for some time, although it becomes older than history.
     Pin(pin::Pin),
     /// List the pins.
     Pins(pins::Pins),

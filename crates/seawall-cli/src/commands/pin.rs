@@ -1,4 +1,4 @@
-//! `seawall pin NAME PIN [--for 7d]`.
+//! `seawall pin NAME PIN [--at VERSION|TIME] [--for 7d]`.
 
 use super::Command;
 use super::pins::{fields, until};
@@ -6,8 +6,8 @@ use crate::answer::{Answer, Failure, Tone};
 use crate::target::Target;
 use crate::units;
 use clap::Args;
-use seawall::Database;
 use seawall::format::ids::PinName;
+use seawall::{At, Database};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ pub(crate) struct Pin {
     /// The pin's name: lower-case letters, digits, `.`, `_` and `-`. A pin of that name is replaced.
     #[arg(value_name = "PIN", value_parser = pin_name)]
     pin: PinName,
+    /// Which version: its number, or a time, as in "2h ago" or "2026-12-24 18:00:00" (UTC). The default is the newest.
+    #[arg(long, value_name = "VERSION|TIME", value_parser = units::at)]
+    at: Option<At>,
     /// How long it is kept, as in 7d; or until when, as in 2026-12-24 (UTC).
     #[arg(long = "for", value_name = "DURATION", default_value = "7d", value_parser = units::from_now_on)]
     length: Duration,
@@ -34,7 +37,10 @@ impl Command for Pin {
         if self.length < Duration::from_secs(1) {
             return Err(Failure::usage("--for is shorter than a second, so nothing would be kept. Nothing was pinned"));
         }
-        let pinned = database.pin(self.pin, self.length)?;
+        let pinned = match self.at {
+            None => database.pin(self.pin, self.length),
+            Some(at) => database.pin_at(self.pin, at, self.length),
+        }?;
         let mut answer = Answer::new();
         answer.field("pin", fields(&pinned));
         let version = pinned.pin.head.version.0;

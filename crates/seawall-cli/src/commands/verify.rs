@@ -83,7 +83,11 @@ impl Verify {
         let read = units::bytes(verified.bytes);
         answer.row(
             "checked",
-            format!("{} commits and {} pages are right ({read}, {rate}/s)", verified.commits, verified.pages),
+            format!(
+                "{} and {} are right ({read}, {rate}/s)",
+                counted(verified.commits, "commit"),
+                counted(verified.pages, "page")
+            ),
         );
         for Found { finding, tables } in &findings {
             let at = finding.at.map_or(String::new(), |at| format!(" at byte {at}"));
@@ -166,6 +170,10 @@ fn touched(finding: &Finding, tables: &[String]) -> String {
         parts.push(format!("of {}{more}", tables[..tables.len().min(NAMED)].join(", ")));
     }
     if parts.is_empty() { "it touches the database as a whole".into() } else { format!("touches {}", parts.join(", ")) }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn in_json(found: &Found) -> Value {

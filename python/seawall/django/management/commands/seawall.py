@@ -15,11 +15,32 @@ from ....__main__ import main
 from ...creation import path_of
 from ...options import Options
 
-COMMANDS = ("doctor", "status", "checkpoint", "gc", "policy", "pin", "pins", "unpin")
+COMMANDS = (
+    "doctor",
+    "status",
+    "checkpoint",
+    "gc",
+    "policy",
+    "pin",
+    "pins",
+    "unpin",
+    "recover",
+    "detach",
+    "restore",
+    "snapshot",
+)
 """The commands that are given a database."""
 
-_SWITCHES = ("--json", "--dry-run", "--if-due")
-_VALUES = {"--history": "DURATION", "--history-bytes": "SIZE|none", "--checkpoint-at": "SIZE", "--for": "DURATION"}
+_SWITCHES = ("--json", "--dry-run", "--if-due", "--yes", "--take-over-home", "--refresh")
+_VALUES = {
+    "--history": "DURATION",
+    "--history-bytes": "SIZE|none",
+    "--checkpoint-at": "SIZE",
+    "--for": "DURATION",
+    "--at": "VERSION|TIME",
+    "--commit": "ID",
+    "--from": "FILE",
+}
 
 
 class Command(BaseCommand):
