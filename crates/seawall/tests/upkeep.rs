@@ -486,17 +486,21 @@ fn a_process_that_slept_over_a_new_page_size_and_a_checkpoint_goes_on() {
 }
 
 #[test]
-fn a_draft_of_a_dead_process_is_collected_and_a_database_without_pages_is_left_alone() {
+fn a_draft_of_a_dead_process_is_collected_in_a_database_without_pages_too() {
     let folder = Folder::new();
     let a = folder.machine();
     let draft = folder.inside("draft.00112233445566778899aabbccddeeff");
     fs::write(&draft, "half a pin").unwrap();
-    let collected = a.collect(AT_ONCE).unwrap();
-    assert_eq!((collected.deleted.files, &collected.unknown[..]), (0, &[][..]));
-    assert!(draft.exists(), "without a page there is no commit that could raise the sweep");
-    begin(&a);
     assert_eq!(collect(&a).deleted.files, 1);
     assert!(!draft.exists());
+    // The sweep was raised by a commit, which names a page size. The first page decides what it is, as before.
+    assert_eq!(newest(&a).page_size(), None);
+    let small = PageSize::new(1024).unwrap();
+    let mut transaction = a.begin(PATIENCE).unwrap();
+    transaction.write_page(small, PageNo(1), &header()[..1024]).unwrap();
+    transaction.commit(1).unwrap();
+    drop(transaction);
+    assert_eq!(newest(&a).page_size(), Some(small));
 }
 
 #[test]

@@ -153,7 +153,7 @@ impl Snapshot {
         let recent = merge(&frame.recent, &own);
         let (jumps, log) = (frame.next_jumps(), frame.log_with(&place));
         let trail = Trail { runs_begin: frame.runs_begin, runs: frame.runs, recent, jumps, log };
-        let (page_size, page_count) = (Some(frame.page_size), frame.page_count);
+        let (page_size, page_count) = (size_of_pages(frame.page_size, frame.page_count), frame.page_count);
         Ok(Snapshot { head, page_size, page_count, map, trail, time: frame.time, shown: Mutex::new(sent) })
     }
 }
@@ -169,8 +169,14 @@ impl Snapshot {
         time: u64,
         sent: Moment,
     ) -> Snapshot {
-        Snapshot { head, page_size: Some(page_size), page_count, map, trail, time, shown: Mutex::new(sent) }
+        let page_size = size_of_pages(page_size, page_count);
+        Snapshot { head, page_size, page_count, map, trail, time, shown: Mutex::new(sent) }
     }
+}
+
+/// A commit frame always names a page size. While there is no page, the first one that is written may have another.
+fn size_of_pages(named: PageSize, page_count: u32) -> Option<PageSize> {
+    (page_count > 0).then_some(named)
 }
 
 /// Whether a base of the version `base` lacks what is at `entry`.

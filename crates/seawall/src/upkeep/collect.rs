@@ -182,7 +182,6 @@ impl Committer {
         }
         if !dead.is_empty() {
             self.remove_pins_that_are_over(&found, &needs)?;
-            // In a database without pages nothing was ever committed that could have become garbage.
             let raised = self.raise_sweep(needs.floor)?;
             // The second look: everything is asked for again, and only what was dead the first time can be deleted.
             let snapshot = self.snapshot(Freshness::Transaction, PATIENCE)?;
