@@ -2,8 +2,10 @@
 
 mod adopt;
 pub(crate) mod detach;
+mod epoch;
 mod export;
 mod list;
+pub(crate) mod move_to;
 pub(crate) mod recover;
 mod remove;
 mod status;
@@ -17,6 +19,7 @@ pub use self::status::Status;
 pub use self::verify::verify;
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::format::head::{Head, State};
 use crate::format::high::{self, High};
 use crate::format::identity;
 use crate::format::ids::DatabaseId;
@@ -31,7 +34,7 @@ use crate::ports::storage::{Begun, File, Span, Storage};
 use crate::ports::sync::whole;
 use crate::read::pages::Pages;
 use crate::read::tip::{PATIENCE, Tip, check_database, check_home, check_state, in_copy, was_read};
-use crate::to_come::{SAYS_FIRST, ToCome};
+use crate::way_out::{SAYS_FIRST, WayOut};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,7 +61,7 @@ impl Database {
     /// Whether NAME and `id` are what they were when this database was opened. Costs two look-ups.
     fn is_still_there(&self) -> Result<bool> {
         let home = self.tip.storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
-        if home? != Some(self.tip.home) {
+        if home? != Some(self.tip.home) || self.tip.has_ended() {
             return Ok(false);
         }
         let stamp = self.tip.storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
@@ -182,7 +185,7 @@ fn check_begun(storage: &dyn Storage, is_protected: bool) -> Result<()> {
         Error::CannotOpen(format!(
             "NAME is the copy of some version of a Seawall database, and {why}. Nothing was changed. Bring the whole folder back: mount \
              what it is on. To go on from this copy: {}",
-            ToCome::ADOPT
+            WayOut::ADOPT
         ))
     })
 }
@@ -198,7 +201,7 @@ pub(crate) fn id_is_gone() -> Error {
     Error::NeedsRecovery(format!(
         "NAME-seawall/id is gone, and what was committed is in the files of NAME-seawall. Nothing was changed. If id was moved, move it \
          back. Otherwise run {} --coordinator URL, which makes id again. {SAYS_FIRST}",
-        ToCome::RECOVER
+        WayOut::RECOVER
     ))
 }
 
@@ -229,6 +232,7 @@ fn open_existing(
     let mut head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
     check_database(&head, identity.database)?;
     if !options.finishes || head.is_undecided() {
+        check_moved(&head, home)?;
         check_state(&head)?;
     }
     let is_copy = head.home != home;
@@ -242,7 +246,7 @@ fn open_existing(
              If a backup of the head was restored, bring back the newest; or run {}. {SAYS_FIRST}",
             head.version.0,
             high.version.0,
-            ToCome::RECOVER
+            WayOut::RECOVER
         )));
     }
     let pages = Pages::new(storage.clone(), identity.database, options.page_cache);
@@ -296,9 +300,23 @@ fn check_coordinator(bound: &str, asked: &str) -> Result<()> {
     }
     Err(Error::CannotOpen(format!(
         "this database is ordered by {bound}, and {asked} was asked for: two coordinators would be two histories. Nothing was written. \
-         Ask for {bound}. To change it: {}; today, copy the database with seawall.copy, and open the copy with the other coordinator",
-        ToCome::MOVE
+         Ask for coordinator={bound} where the database is opened: in the URI, in OPTIONS of Django's settings, or in SEAWALL_COORDINATOR. \
+         To move the database instead: {} {asked}",
+        WayOut::MOVE
     )))
+}
+
+/// Fails if the database is on its way to another coordinator, and `id` still names this one.
+fn check_moved(head: &Head, home: u64) -> Result<()> {
+    match &head.state {
+        State::Moved(url) if head.home == home => Err(Error::NeedsRecovery(format!(
+            "the database is being moved to {url}, or that was cut short, and nobody can use it until it is there. Nothing was written. If \
+             nobody moves it now, finish it: {} {url}; or undo it: {}",
+            WayOut::MOVE,
+            WayOut::RECOVER
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Fails unless NAME is the marked copy that Seawall left there.
@@ -312,8 +330,8 @@ fn check_name(header: &[u8]) -> Result<()> {
         "{what} from outside while its folder NAME-seawall is there, which has all that was committed. Nothing was changed. Put the marked \
          copy back from a backup of NAME, of any age, and all that was committed is there again; or call seawall.remove, to start afresh. \
          {}, to take a file as the newest version; {}, to write NAME again from what was committed",
-        ToCome::RESTORE,
-        ToCome::SNAPSHOT
+        WayOut::RESTORE,
+        WayOut::SNAPSHOT
     )))
 }
 

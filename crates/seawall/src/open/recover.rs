@@ -23,26 +23,25 @@ use self::judge::{Evidence, FoundCommit, Judgement};
 use self::whole::{Whole, first_head, head_of};
 use crate::error::{Error, Result};
 use crate::format::entry::Segments;
-use crate::format::group;
-use crate::format::head::{BaseRef, CommitRef, Floor, Head, State, Upkeep};
+use crate::format::head::{BaseRef, Floor, Head, State};
 use crate::format::high::High;
 use crate::format::identity::{self, Identity};
 use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Token, Version};
-use crate::format::ids::{PageNo, PageSize};
 use crate::format::keep::{MAX_LENGTH, Milestone};
 use crate::mutation::mistake;
+use crate::open::epoch::{Beginning, begin_epoch};
 use crate::open::list::forget;
+use crate::open::move_to::drafts_of_id;
 use crate::open::{beside, storage_of};
 use crate::options::Options;
-use crate::ports::coordinator::Coordinator;
 use crate::ports::coordinator::kinds::coordinator_of;
+use crate::ports::coordinator::{Coordinator, Known};
 use crate::ports::storage::{File, Listed, Span, Storage};
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
+use crate::read::tip::PATIENCE;
 use crate::upkeep::listing::list;
 use crate::upkeep::text_of;
-use crate::write::encode::{Change, CommitEncoder, Draft};
-use crate::write::segment::SegmentWriter;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
@@ -129,7 +128,14 @@ pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Reco
         )));
     }
     let pages = Pages::new(storage.clone(), database, 1 << 20);
-    let run = Run { storage: &storage, coordinator: &*coordinator, pages: &pages, database, recovery };
+    let run = Run {
+        storage: &storage,
+        coordinator: &*coordinator,
+        pages: &pages,
+        database,
+        identity: identity.as_ref(),
+        recovery,
+    };
     run.run(identity.is_some())
 }
 
@@ -143,7 +149,7 @@ fn nothing_there() -> Error {
 
 /// What `id` says; none if it is not there. A damaged one is like one that is not there, for the segments say whose
 /// they are.
-fn identity_of(storage: &dyn Storage) -> Result<Option<Identity>> {
+pub(super) fn identity_of(storage: &dyn Storage) -> Result<Option<Identity>> {
     match storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
         Ok(bytes) => Ok(identity::parse(bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -156,6 +162,7 @@ struct Run<'a> {
     coordinator: &'a dyn Coordinator,
     pages: &'a Pages,
     database: DatabaseId,
+    identity: Option<&'a Identity>,
     recovery: &'a Recovery,
 }
 
@@ -184,6 +191,7 @@ impl Run<'_> {
             return self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen);
         });
         self.coordinator.seal(token, epoch).map_err(Error::nothing_written)?;
+        self.stop_moves(&evidence, token, epoch)?;
         // What arrived before the seal counts as well.
         evidence = self.look()?;
         let epoch = evidence.highest_epoch().max(epoch);
@@ -191,6 +199,40 @@ impl Run<'_> {
         // The seal is a head, too.
         let recovered = Recovered { head, ..recovered };
         self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen)
+    }
+
+    /// Makes it impossible that a move of this database, which was cut short or is asleep, goes on: it needs a draft of
+    /// `id`, which it made before the head said that the database was moved.
+    fn stop_moves(&self, evidence: &Evidence, token: Token, epoch: Epoch) -> Result<()> {
+        let storage = &**self.storage;
+        let drafts = drafts_of_id(storage, self.database)?;
+        for (draft, _) in &drafts {
+            let removed = storage.remove(File::Draft(*draft));
+            removed.map_err(|error| Error::io(format!("removing {}", File::Draft(*draft)), error))?;
+        }
+        if let (Some(before), Some(now)) = (self.identity, identity_of(storage)?)
+            && before.coordinator != now.coordinator
+        {
+            return Err(Error::CannotOpen(format!(
+                "a move of this database was finished meanwhile, and this recovery gave way. Its coordinator is {} now. Nothing of this \
+                 recovery counts",
+                now.coordinator
+            )));
+        }
+        let newest = evidence.heads.iter().max_by_key(|head| head.order());
+        if let Some(State::Moved(url)) = newest.map(|head| &head.state)
+            && let Ok(target) = coordinator_of(url, self.database, self.storage)
+        {
+            let is_of_move = |head: &Head| drafts.iter().any(|(_, home)| *home == head.home);
+            match target.load(&Known::Nothing, PATIENCE) {
+                // Another folder's, which has nothing to do with it.
+                Ok(head) if head.state == State::Open && !is_of_move(&head) => {}
+                // Without the draft of `id` nobody will look at the head there. That it is out of the way spares the next
+                // move there a question, and no more.
+                _ => drop(target.seal(token, epoch)),
+            }
+        }
+        Ok(())
     }
 
     fn look(&self) -> Result<Evidence> {
@@ -407,30 +449,16 @@ impl Run<'_> {
         let (sweep, generation) = known.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
         let version = chosen.snapshot.head.version;
         let floor = self.floor(evidence, version)?;
-        let mut snapshot = chosen.snapshot;
         // On `fs` the generation is the version.
         let generation = if self.coordinator.lease_ends_with_process() { version.0 } else { generation };
-        let base = snapshot.head.base;
-        snapshot.head = Head {
-            epoch,
-            home,
-            sweep: sweep + 1,
-            generation,
-            lease_slot: 0,
-            floor,
-            base,
-            state: State::Open,
-            ..snapshot.head
-        };
-        let snapshot = Arc::new(snapshot);
+        let begin = Beginning { epoch, home, sweep: sweep + 1, generation, floor };
         mistake!(RecoversWithoutFrame, {
-            let head = Head { version, ..snapshot.head.clone() };
+            let head = begin.over(chosen.snapshot.head);
             let done = self.coordinator.unseal(token, &head, &head).map_err(Error::nothing_written)?;
             return Ok(Recovered { version: done.then_some(version.0), ..recovered });
         });
-        let commit = self.append(&snapshot)?;
-        let head = snapshot.head.followed_by(commit, generation, 0);
-        if !self.coordinator.unseal(token, &snapshot.head, &head).map_err(Error::nothing_written)? {
+        let (previous, head) = begin_epoch(storage, self.pages, chosen.snapshot, begin)?;
+        if !self.coordinator.unseal(token, &previous, &head).map_err(Error::nothing_written)? {
             return Err(Error::CannotOpen(
                 "another recovery of this database began meanwhile, and this one gave way. Nothing of it counts. Look what the other one did".into(),
             ));
@@ -472,30 +500,6 @@ impl Run<'_> {
         }
         if floor.version > newest { Ok(Floor { version: newest, time: 0 }) } else { Ok(floor) }
     }
-
-    /// Appends the commit of the recovery, durably.
-    fn append(&self, snapshot: &Arc<Snapshot>) -> Result<CommitRef> {
-        let page_size = snapshot.page_size().or(PageSize::new(4096)).expect("4,096 is a page size");
-        let read = |_: PageNo| Err(Error::corrupt("a commit without pages", "a page of it was asked for"));
-        let change = Change {
-            snapshot,
-            page_size,
-            page_count: snapshot.page_count(),
-            pages: &[],
-            read: &read,
-            upkeep: Upkeep::default(),
-        };
-        let draft = Draft {
-            change: &change,
-            commit: CommitId(random(&**self.storage)?),
-            time: self.storage.now().unix_millis(),
-        };
-        let mut compressor = group::Encoder::default();
-        let mut encoder = CommitEncoder::new(&draft, &self.pages.segments, &mut compressor)?;
-        let mut segment = SegmentWriter::default();
-        let appended = segment.append(&**self.storage, snapshot.head.sweep, |frames| encoder.encode_piece(frames));
-        appended.map(|encoded| encoded.commit).map_err(|failed| failed.error)
-    }
 }
 
 fn described(found: &FoundCommit) -> FoundVersion {
@@ -508,7 +512,7 @@ fn described(found: &FoundCommit) -> FoundVersion {
     }
 }
 
-fn random<const N: usize>(storage: &dyn Storage) -> Result<[u8; N]> {
+pub(super) fn random<const N: usize>(storage: &dyn Storage) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     storage.random(&mut bytes).map_err(|error| Error::io("asking for randomness", error))?;
     Ok(bytes)

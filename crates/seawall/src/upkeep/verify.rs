@@ -37,7 +37,7 @@ use crate::ports::moment::Moment;
 use crate::ports::storage::{File, Listed, Span};
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
-use crate::to_come::ToCome;
+use crate::way_out::WayOut;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
@@ -212,7 +212,7 @@ impl Verifier<'_> {
                 format!(
                     "another program removed or overwrote it; all that was committed is in NAME-seawall. Put the marked copy back from a backup of \
                      NAME, of any age; or run {}, which writes it again",
-                    ToCome::SNAPSHOT
+                    WayOut::SNAPSHOT
                 ),
             ),
             Err(why) => self.findings.add_file(File::Name, format!("it cannot be read: {why}")),
@@ -224,7 +224,7 @@ impl Verifier<'_> {
                     let why = format!(
                         "version {} was acknowledged, and the head is older. Run {}",
                         high.version.0,
-                        ToCome::RECOVER
+                        WayOut::RECOVER
                     );
                     self.findings.add_file(File::High, why);
                 }

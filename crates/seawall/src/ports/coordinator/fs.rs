@@ -8,9 +8,9 @@ mod names;
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::bounds::bound;
-use crate::format::head::{Head, MAX_TEXT};
+use crate::format::head::{Head, MAX_TEXT, State};
 use crate::format::high::Named;
-use crate::format::ids::{Epoch, Token};
+use crate::format::ids::{Epoch, Token, Version};
 use crate::mutation::mistake;
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{File, FsOrder, Lock, Span};
@@ -77,6 +77,25 @@ impl FsCoordinator {
         published
     }
 
+    /// Puts the head of a database that comes from another coordinator. What the database left here when it went there,
+    /// a head that is not open, stays below it: names of earlier numbers can be made as late as they like. Only where
+    /// that has a later number (a recovery has gone back since) the names are taken away first.
+    fn arrive(&self, head: &Head) -> Result<Head, CoordinatorError> {
+        match self.names.newest_listed().map_err(LookFailed::before_anything_was_sent) {
+            Ok(there) if there.state == State::Open || there.epoch >= head.epoch => return Ok(there),
+            Ok(there) if there.version >= head.version => {
+                self.storage
+                    .retire(Token(head.commit.id.0[..8].try_into().expect("an id has 16 bytes")))
+                    .map_err(retiring)?;
+                self.storage.create_folders().map_err(retiring)?;
+            }
+            Ok(_) | Err(CoordinatorError::Lost(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.publish(head)?;
+        self.names.newest_listed().map_err(LookFailed::after_a_request)
+    }
+
     /// The lock that stands for the lease now: the head's, or one further on.
     fn slot(&self, head: &Head) -> u32 {
         match *whole(self.moved_on.lock()) {
@@ -136,11 +155,18 @@ impl Coordinator for FsCoordinator {
     }
 
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
+        if head.version > Version(0) {
+            return self.arrive(head);
+        }
         self.publish(head)?;
         self.names.first(head.version).map_err(|failed| {
             mistake!(CreateLookIsCertain, return failed.before_anything_was_sent());
             failed.after_a_request()
         })
+    }
+
+    fn may_create(&self) -> Result<(), CoordinatorError> {
+        self.storage.try_order().map_err(|error| CoordinatorError::Unusable(error.to_string()))
     }
 
     fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {

@@ -57,6 +57,12 @@ impl OsStorage {
         }
     }
 
+    /// See [`Storage::try_order`].
+    pub(super) fn try_order_out(&self) -> Result<()> {
+        let parent = self.parent(Use::Pass);
+        self.try_out(&parent.map_err(|error| Error::io(format!("opening {}", File::Folder), error))?, true)
+    }
+
     /// See [`Storage::begun`].
     pub(super) fn what_was_begun(&self) -> io::Result<Begun> {
         let folder = self.folder_at_path(Use::List)?;
