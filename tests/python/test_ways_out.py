@@ -103,7 +103,7 @@ def test_copies_become_databases_of_their_own(name: Path, tmp_path: Path) -> Non
     alone = tmp_path / "alone" / "db.sqlite3"
     alone.parent.mkdir()
     shutil.copyfile(name, alone)
-    with pytest.raises(seawall.CannotOpen, match=r"seawall\.adopt\(NAME\)"):
+    with pytest.raises(seawall.CannotOpen, match="seawall adopt NAME"):
         read(alone)
     assert seawall.adopt(alone) is None
     assert read(alone) == ["a", "b", "c"]
@@ -111,7 +111,7 @@ def test_copies_become_databases_of_their_own(name: Path, tmp_path: Path) -> Non
     copied.mkdir()
     shutil.copy2(name, copied / "db.sqlite3")
     shutil.copytree(f"{name}-seawall", copied / "db.sqlite3-seawall", symlinks=True)
-    with pytest.raises(seawall.CannotOpen, match="new_id=True"):
+    with pytest.raises(seawall.CannotOpen, match="adopt NAME --new-id"):
         read(copied / "db.sqlite3")
     aside = seawall.adopt(copied / "db.sqlite3", new_id=True)
     assert aside is not None and (Path(aside) / "segments").is_dir()

@@ -336,6 +336,20 @@ mod _native {
         leave(py, || seawall_sqlite::detach(&path, coordinator.as_deref()))
     }
 
+    /// Gives a database another coordinator. Returns the two coordinators, the version that was the newest, and the one
+    /// that is.
+    #[pyfunction]
+    fn move_to(
+        py: Python<'_>,
+        path: PathBuf,
+        coordinator: Option<String>,
+        to: &str,
+        dry_run: bool,
+    ) -> PyResult<(String, String, u64, Option<u64>)> {
+        let moved = leave(py, || seawall_sqlite::move_to(&path, coordinator.as_deref(), to, dry_run))?;
+        Ok((moved.from, moved.to, moved.newest, moved.version))
+    }
+
     /// Makes a file the newest version. Returns its number.
     #[pyfunction]
     fn restore(py: Python<'_>, path: PathBuf, source: PathBuf, coordinator: Option<String>) -> PyResult<u64> {

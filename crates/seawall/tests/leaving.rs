@@ -148,7 +148,7 @@ fn a_protected_copy_without_its_folder_and_a_copied_folder_become_databases_of_t
     assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(&to).status().unwrap().success());
     assert!(copy.try_machine().err().unwrap().to_string().contains("copy"));
     let error = adopt(&copy.name(), false, &options(), &PlainFile).unwrap_err().to_string();
-    assert!(error.contains("adopt --new-id"), "{error}");
+    assert!(error.contains("adopt NAME --new-id"), "{error}");
     let aside = adopt(&copy.name(), true, &options(), &PlainFile).unwrap().unwrap();
     assert!(aside.join("segments").exists());
     commit(&copy.machine(), &[(2, 99)]).unwrap();

@@ -126,7 +126,7 @@ pub fn adopt(name: &Path, new_id: bool, options: &Options, plain: &dyn PlainSqli
         (true, false) => {
             return Err(Error::CannotOpen(
                 "it is a Seawall database already. Nothing was changed. To make a copied or restored folder a database of its own: \
-                 seawall adopt --new-id"
+                 seawall adopt NAME --new-id"
                     .into(),
             ));
         }
@@ -146,7 +146,7 @@ fn unprotect(name: &Path, storage: &dyn Storage, plain: &dyn PlainSqlite) -> Res
     let has_folder = storage.inode(File::Folder).map_err(looking)?.is_some();
     if has_folder && storage.begun().map_err(looking)? == Begun::Commits {
         return Err(Error::CannotOpen(
-            "NAME-seawall has commits, and no id. Nothing was changed. Make id again from them: seawall recover --coordinator URL".into(),
+            "NAME-seawall has commits, and no id. Nothing was changed. Make id again from them: seawall recover NAME --coordinator URL".into(),
         ));
     }
     let mut held = plain.hold(name, false, PATIENCE)?;

@@ -25,13 +25,15 @@ COMMANDS = (
     "pins",
     "unpin",
     "recover",
+    "adopt",
+    "move",
     "detach",
     "restore",
     "snapshot",
 )
 """The commands that are given a database."""
 
-_SWITCHES = ("--json", "--dry-run", "--if-due", "--yes", "--take-over-home", "--refresh")
+_SWITCHES = ("--json", "--dry-run", "--if-due", "--yes", "--take-over-home", "--refresh", "--new-id")
 _VALUES = {
     "--history": "DURATION",
     "--history-bytes": "SIZE|none",
@@ -40,6 +42,7 @@ _VALUES = {
     "--at": "VERSION|TIME",
     "--commit": "ID",
     "--from": "FILE",
+    "--to": "URL",
 }
 
 
