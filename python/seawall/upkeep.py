@@ -53,7 +53,7 @@ class Collected:
     names: int
     """Names of old versions that were taken out of `commits/`."""
     kept: Mapping[str, Files]
-    """What was kept, by the reason: `newest`, `history`, `pin`, `young`."""
+    """What was kept, by the reason: `newest`, `history`, `pin`, `evidence`, `young`."""
     unknown: tuple[str, ...]
     """Files in the folder that are not Seawall's. They stay."""
     not_deleted: tuple[str, ...]

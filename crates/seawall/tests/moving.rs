@@ -309,6 +309,32 @@ fn a_mover_that_slept_through_the_undoing_changes_nothing() {
 }
 
 #[test]
+fn a_mover_that_slept_until_its_draft_was_collected_makes_another_one() {
+    let folder = Folder::new();
+    let to = table();
+    drop(history(&folder, "fs:", 4));
+    let sleeping = Arc::new(Faulty::new(&folder.name()));
+    sleeping.fail_later(Call::Publish, Fault::Hangs, 0);
+    std::thread::scope(|scope| {
+        let mover = scope.spawn(|| move_on(sleeping.clone(), &folder.name(), &to, false, &by("fs:")));
+        while drafts(&folder) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        for entry in fs::read_dir(folder.inside("")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap().to_string_lossy().starts_with("draft.") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        sleeping.heal();
+        mover.join().unwrap().unwrap();
+    });
+    assert_eq!(read(&folder, &to), 4);
+    assert_eq!(drafts(&folder), 0);
+}
+
+#[test]
 fn a_move_needs_a_database_a_coordinator_and_an_original() {
     let folder = Folder::new();
     let error = move_folder(&folder, "fs:").unwrap_err();

@@ -283,6 +283,40 @@ fn a_recovery_that_is_cut_short_anywhere_is_finished_by_the_next_one() {
 }
 
 #[test]
+fn what_a_recovery_saved_goes_once_it_is_older_than_history_by_the_servers_clock() {
+    let folder = Folder::new();
+    drop(history(&folder, 6));
+    recover(&folder);
+    let records = || {
+        let entries = fs::read_dir(folder.inside("")).unwrap().map(|entry| entry.unwrap().path());
+        let mut saved = entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("records."));
+        saved.next()
+    };
+    let saved = records().unwrap();
+    // Whatever time the writer gave it.
+    let file = fs::File::options().write(true).open(&saved).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let policy = |history| seawall::format::policy::Policy { history, ..Default::default() }.to_string();
+    fs::write(folder.inside("policy"), policy(Duration::from_secs(1))).unwrap();
+    let database = folder.machine();
+    let collect = |dry_run| database.collect(Collecting { dry_run, shortest_history: Duration::ZERO }).unwrap();
+    assert_eq!(collect(false).kept[&seawall::Kept::Evidence].files, 1);
+    let verified = || database.verify(&newest(&database), seawall::Verifying::default(), &mut |_, _| Ok(())).unwrap();
+    assert!(verified().findings.is_empty());
+    let whole = fs::read(&saved).unwrap();
+    fs::write(&saved, &whole[..100]).unwrap();
+    let findings = verified().findings;
+    assert_eq!((findings.len(), findings[0].file.contains("records.")), (1, true), "{findings:?}");
+    fs::write(&saved, whole).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    // The shortest history counts where it is longer than the policy's.
+    let longer = Collecting { dry_run: true, shortest_history: Duration::from_secs(900) };
+    assert_eq!(database.collect(longer).unwrap().kept[&seawall::Kept::Evidence].files, 1);
+    assert_eq!((collect(true).deleted.files, records().is_some()), (1, true));
+    assert_eq!((collect(false).deleted.files, records()), (1, None));
+}
+
+#[test]
 fn of_two_recoveries_at_once_one_wins_and_the_other_says_so() {
     for _ in 0..20 {
         let folder = Folder::new();

@@ -58,10 +58,11 @@ fn answer_of(collected: &Collected, dry_run: bool, name: &str) -> Answer {
 }
 
 /// Why something is kept, in a word and as a sentence.
-const REASONS: [(Kept, &str, &str); 4] = [
+const REASONS: [(Kept, &str, &str); 5] = [
     (Kept::Newest, "newest", "the newest version needs it"),
     (Kept::History, "history", "a version inside history needs it"),
     (Kept::Pin, "pin", "a pin needs it"),
+    (Kept::Evidence, "evidence", "it has the heads that a recovery found, in case there is another one"),
     (Kept::Young, "young", "it is too young to be known for garbage"),
 ];
 

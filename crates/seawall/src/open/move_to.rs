@@ -11,11 +11,12 @@
 //! put first says whose draft becomes `id`. A move that was cut short is finished by the next one. Or a recovery undoes
 //! it: it removes the drafts after it sealed the head here, and without a draft no move goes on, however long it slept.
 
+use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::head::{Head, State, Upkeep};
 use crate::format::high::High;
 use crate::format::identity::{self, Identity};
-use crate::format::ids::{CommitId, DatabaseId, Epoch};
+use crate::format::ids::{CommitId, DatabaseId, Epoch, Token};
 use crate::open::adopt::{legacy_names, must_be_canonical};
 use crate::open::epoch::{Beginning, begin_epoch};
 use crate::open::list::forget;
@@ -28,7 +29,6 @@ use crate::ports::storage::{File, Listed, Span, Storage};
 use crate::read::tip::{PATIENCE, check_database, check_state};
 use crate::upkeep::listing::list;
 use crate::way_out::WayOut;
-use crate::{database::Database, error};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -89,8 +89,43 @@ pub fn move_on(storage: Arc<dyn Storage>, name: &Path, to: &str, dry_run: bool, 
     Ok(Moved { from: identity.coordinator.clone(), to: target.name(), newest, version })
 }
 
+/// Makes it impossible that a move of `database` goes on, one that was cut short or is asleep: for a recovery, which has
+/// just sealed the head. `known` is what `id` and the newest head said before that. A move needs a draft of `id`, and
+/// makes it before it looks whether the database was fenced.
+pub(super) fn stop_moves(
+    storage: &Arc<dyn Storage>,
+    database: DatabaseId,
+    known: (Option<&Identity>, Option<&Head>),
+    token: Token,
+    epoch: Epoch,
+) -> Result<()> {
+    let drafts = drafts_of_id(&**storage, database)?;
+    for (draft, _) in &drafts {
+        let file = File::Draft(*draft);
+        storage.remove(file).map_err(|error| Error::io(format!("removing {file}"), error))?;
+    }
+    if let (Some(before), Some(now)) = (known.0, identity_of(&**storage)?)
+        && before.coordinator != now.coordinator
+    {
+        return Err(Error::CannotOpen(format!(
+            "a move of this database was finished meanwhile, and this recovery gave way. Its coordinator is {} now. Nothing of this recovery \
+             counts",
+            now.coordinator
+        )));
+    }
+    let Some(State::Moved(url)) = known.1.map(|head| &head.state) else { return Ok(()) };
+    let Ok(target) = coordinator_of(url, database, storage) else { return Ok(()) };
+    match target.load(&Known::Nothing, PATIENCE) {
+        // Another folder's, which has nothing to do with this.
+        Ok(head) if head.state == State::Open && !drafts.iter().any(|(_, home)| *home == head.home) => {}
+        // Without its draft nobody will look at the head there. That it is out of the way lets the database go there later.
+        _ => drop(target.seal(token, epoch)),
+    }
+    Ok(())
+}
+
 /// The drafts of `database`'s `id` that moves have made, with the home that each would be.
-pub(super) fn drafts_of_id(storage: &dyn Storage, database: DatabaseId) -> Result<Vec<(CommitId, u64)>> {
+fn drafts_of_id(storage: &dyn Storage, database: DatabaseId) -> Result<Vec<(CommitId, u64)>> {
     let mut drafts = Vec::new();
     for file in list(storage, Listed::Folder)?.files {
         let File::Draft(draft) = file else { continue };
@@ -167,16 +202,25 @@ impl Run<'_> {
                 return Err(Error::Busy { holder, waited: Duration::ZERO });
             }
         }
-        let (draft, home) = self.draft()?;
-        let discard = || {
-            // One that is left goes with a garbage collection.
-            let _ = self.storage.remove(File::Draft(draft));
-        };
-        let last = self.fence().inspect_err(|_| discard())?;
+        let (mut draft, mut home) = self.draft()?;
+        // One that is left goes with a garbage collection.
+        let discard = |draft| drop(self.storage.remove(File::Draft(draft)));
+        let last = self.fence().inspect_err(|_| discard(draft))?;
+        if self.storage.home(File::Draft(draft)).ok() == Some(None) {
+            // This process slept, and a garbage collection took the draft away before the fence, or a recovery undid it.
+            (draft, home) = self.draft().map_err(|error| self.cut_short(&error))?;
+            if self.last()?.state == State::Open {
+                discard(draft);
+                return Err(Error::CannotOpen(format!(
+                    "the move to {} was undone meanwhile by a recovery. Nothing of it counts",
+                    self.target.name()
+                )));
+            }
+        }
         let there = self.arrive(&last, home).map_err(|error| self.cut_short(&error))?;
         self.put_id(&there).map_err(|error| self.cut_short(&error))?;
         if there.home != home {
-            discard();
+            discard(draft);
         }
         Ok(there.version.0)
     }
@@ -195,11 +239,7 @@ impl Run<'_> {
     /// Step 3. Answers the last head here. It is looked at after the draft was made: a recovery that undoes the move
     /// seals the head first, and then removes all drafts.
     fn fence(&self) -> Result<Head> {
-        let last = || {
-            let head = self.source.tip.load_last(&self.source.newest_known(), PATIENCE)?;
-            self.check_source(&head).map(|()| head)
-        };
-        let head = last()?;
+        let head = self.last()?;
         if head.state != State::Open {
             return Ok(head);
         }
@@ -207,12 +247,18 @@ impl Run<'_> {
         match self.source.committer.commit_upkeep(PATIENCE_FOR_LEASE, |_| Ok(Some(state.clone()))) {
             Ok(committed) => Ok(committed.expect("there was something to do").head.clone()),
             // Another move may have done it, or this very one, and its answer was lost.
-            Err(error) => match last() {
+            Err(error) => match self.last() {
                 Ok(head) if head.state != State::Open => Ok(head),
                 _ if error.kind() == ErrorKind::OutcomeUnknown => Err(self.cut_short(&error)),
                 _ => Err(error),
             },
         }
+    }
+
+    /// The newest head here.
+    fn last(&self) -> Result<Head> {
+        let head = self.source.tip.load_last(&self.source.newest_known(), PATIENCE)?;
+        self.check_source(&head).map(|()| head)
     }
 
     /// Step 4. Answers the head there: this move's, or that of another one which was first.
@@ -285,7 +331,7 @@ impl Run<'_> {
     }
 
     /// The error once the database cannot be used here any more.
-    fn cut_short(&self, error: &error::Error) -> Error {
+    fn cut_short(&self, error: &Error) -> Error {
         Error::NeedsRecovery(format!(
             "the move to {} was cut short: {error}. What was committed is all there, and nobody can use the database until this is finished: \
              {} {}; or undone: {}",

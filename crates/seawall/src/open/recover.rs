@@ -31,15 +31,14 @@ use crate::format::keep::{MAX_LENGTH, Milestone};
 use crate::mutation::mistake;
 use crate::open::epoch::{Beginning, begin_epoch};
 use crate::open::list::forget;
-use crate::open::move_to::drafts_of_id;
+use crate::open::move_to::stop_moves;
 use crate::open::{beside, storage_of};
 use crate::options::Options;
+use crate::ports::coordinator::Coordinator;
 use crate::ports::coordinator::kinds::coordinator_of;
-use crate::ports::coordinator::{Coordinator, Known};
 use crate::ports::storage::{File, Listed, Span, Storage};
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
-use crate::read::tip::PATIENCE;
 use crate::upkeep::listing::list;
 use crate::upkeep::text_of;
 use std::collections::BTreeSet;
@@ -191,7 +190,8 @@ impl Run<'_> {
             return self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen);
         });
         self.coordinator.seal(token, epoch).map_err(Error::nothing_written)?;
-        self.stop_moves(&evidence, token, epoch)?;
+        let newest = evidence.heads.iter().max_by_key(|head| head.order());
+        stop_moves(self.storage, self.database, (self.identity, newest), token, epoch)?;
         // What arrived before the seal counts as well.
         evidence = self.look()?;
         let epoch = evidence.highest_epoch().max(epoch);
@@ -199,40 +199,6 @@ impl Run<'_> {
         // The seal is a head, too.
         let recovered = Recovered { head, ..recovered };
         self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen)
-    }
-
-    /// Makes it impossible that a move of this database, which was cut short or is asleep, goes on: it needs a draft of
-    /// `id`, which it made before the head said that the database was moved.
-    fn stop_moves(&self, evidence: &Evidence, token: Token, epoch: Epoch) -> Result<()> {
-        let storage = &**self.storage;
-        let drafts = drafts_of_id(storage, self.database)?;
-        for (draft, _) in &drafts {
-            let removed = storage.remove(File::Draft(*draft));
-            removed.map_err(|error| Error::io(format!("removing {}", File::Draft(*draft)), error))?;
-        }
-        if let (Some(before), Some(now)) = (self.identity, identity_of(storage)?)
-            && before.coordinator != now.coordinator
-        {
-            return Err(Error::CannotOpen(format!(
-                "a move of this database was finished meanwhile, and this recovery gave way. Its coordinator is {} now. Nothing of this \
-                 recovery counts",
-                now.coordinator
-            )));
-        }
-        let newest = evidence.heads.iter().max_by_key(|head| head.order());
-        if let Some(State::Moved(url)) = newest.map(|head| &head.state)
-            && let Ok(target) = coordinator_of(url, self.database, self.storage)
-        {
-            let is_of_move = |head: &Head| drafts.iter().any(|(_, home)| *home == head.home);
-            match target.load(&Known::Nothing, PATIENCE) {
-                // Another folder's, which has nothing to do with it.
-                Ok(head) if head.state == State::Open && !is_of_move(&head) => {}
-                // Without the draft of `id` nobody will look at the head there. That it is out of the way spares the next
-                // move there a question, and no more.
-                _ => drop(target.seal(token, epoch)),
-            }
-        }
-        Ok(())
     }
 
     fn look(&self) -> Result<Evidence> {

@@ -7,7 +7,7 @@
 //! 3. Note the newest version by a *milestone*. A milestone that is older than history says which version was
 //!    superseded for so long: the *floor*.
 //! 4. Decide what is dead: segments all of whose commits are in the base of the floor, older bases, drafts without a
-//!    pin. Pins that are over go now, before anything that they protect.
+//!    pin, what recoveries saved longer ago than history. Pins that are over go now, before anything that they protect.
 //! 5. Commit no pages, with the floor and the next *sweep*. From now on no commit can succeed that was appended to an
 //!    older segment, and no checkpoint whose pin is gone.
 //! 6. Load the head again, and decide again. Delete only what was dead the first time and is dead still.
@@ -65,6 +65,8 @@ pub enum Kept {
     History,
     /// A pin needs it.
     Pin,
+    /// It has the heads that a recovery found in `commits/`: evidence for another recovery, as long as history.
+    Evidence,
     /// It is too young to be known for garbage.
     Young,
 }
@@ -147,6 +149,8 @@ pub(super) struct Needs {
     bases: HashSet<BaseName>,
     /// The pins that count.
     pins: Vec<Pinned>,
+    /// How long history is kept.
+    history: Duration,
     /// The policy's bytes have raised the floor.
     pub(super) is_cut: bool,
 }
@@ -291,15 +295,18 @@ impl Committer {
         };
         // What was superseded since a milestone that is older than history has been so for longer than that.
         let floor = found.milestones.iter().rposition(|(_, _, written)| is_over(*written));
-        let needs = self.needs_from(found, floor, &pins);
+        let history = policy.history.max(found.shortest);
+        let needs = self.needs_from(found, floor, &pins, history);
         match policy.history_bytes {
             None => Ok(needs),
-            Some(limit) => self.within(found, needs, floor, limit, |floor| self.needs_from(found, Some(floor), &pins)),
+            Some(limit) => {
+                self.within(found, needs, floor, limit, |floor| self.needs_from(found, Some(floor), &pins, history))
+            }
         }
     }
 
     /// What is needed if the milestone `floor` is the oldest that is promised.
-    fn needs_from(&self, found: &Found, floor: Option<usize>, pins: &[Pinned]) -> Needs {
+    fn needs_from(&self, found: &Found, floor: Option<usize>, pins: &[Pinned], history: Duration) -> Needs {
         let head = &found.snapshot.head;
         let floor = floor.map(|floor| &found.milestones[floor].1);
         let reached = floor.map_or(Floor::default(), |floor| Floor { version: floor.head.version, time: floor.time });
@@ -311,7 +318,7 @@ impl Committer {
         let by_name = || bases.iter().flatten().map(|base| base.name);
         let log_from = by_name().filter(|_| none_is_missing).min_by_key(BaseName::order);
         let (floor, pins) = (head.floor.max(reached), pins.to_vec());
-        Needs { floor, log_from, bases: by_name().collect(), pins, is_cut: false }
+        Needs { floor, log_from, bases: by_name().collect(), pins, history, is_cut: false }
     }
 
     #[cfg(feature = "mutations")]
@@ -323,6 +330,7 @@ impl Committer {
             log_from: base,
             bases: base.into_iter().collect(),
             pins: Vec::new(),
+            history: found.shortest,
             is_cut: false,
         })
     }
@@ -389,16 +397,18 @@ impl Committer {
                 {
                     dead.push(*file)
                 }
-                File::IdDraft(_) | File::Draft(_) if self.is_old(*file, found)? => dead.push(*file),
+                File::IdDraft(_) | File::Draft(_) if self.is_old(*file, found, found.shortest)? => dead.push(*file),
+                File::Records(_) if self.is_old(*file, found, needs.history)? => dead.push(*file),
+                File::Records(_) => keep(*file, Kept::Evidence)?,
                 _ => {}
             }
         }
         Ok(dead)
     }
 
-    fn is_old(&self, file: File, found: &Found) -> Result<bool> {
+    fn is_old(&self, file: File, found: &Found, age: Duration) -> Result<bool> {
         let written = time_of(&*self.tip.storage, file)?;
-        Ok(written.is_some_and(|written| found.is_older(written, found.shortest)))
+        Ok(written.is_some_and(|written| found.is_older(written, age)))
     }
 
     /// The segments that the newest version names.

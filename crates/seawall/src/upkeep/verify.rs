@@ -27,13 +27,14 @@ use super::listing::list;
 use super::text_of;
 use crate::error::{Error, Result};
 use crate::format::commit_frame::Jump;
-use crate::format::head::{BaseRef, Head};
+use crate::format::head::{BaseRef, Head, MAX_TEXT};
 use crate::format::high::{self, High};
 use crate::format::ids::{PageNo, Version, parse_number};
 use crate::format::keep::{MAX_LENGTH, Milestone, Pin};
 use crate::format::policy::{self, Policy};
 use crate::format::sqlite_header::{self, HEADER, NameState};
 use crate::ports::moment::Moment;
+use crate::ports::storage::retired::SAVED;
 use crate::ports::storage::{File, Listed, Span};
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
@@ -263,6 +264,11 @@ impl Verifier<'_> {
                         "Remove it: until then nothing is collected, and after that history is longer for once";
                     let milestone = self.check_text(file, MAX_LENGTH, |text| text.parse::<Milestone>(), remedy);
                     heads.extend(milestone.map(|milestone| (file.to_string(), milestone.time, milestone.head)));
+                }
+                File::Records(_) => {
+                    let parse = |text: &str| text.lines().try_for_each(|line| line.parse::<Head>().map(drop));
+                    let remedy = "It has the heads that a recovery found, and only another one reads it. It goes with a garbage collection";
+                    self.check_text(file, SAVED * MAX_TEXT, parse, remedy);
                 }
                 _ => {}
             }
