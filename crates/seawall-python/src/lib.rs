@@ -314,8 +314,7 @@ mod _native {
         let malformed = |_| PyValueError::new_err("a commit's id has 32 digits, 0-9 and a-f");
         let choose = commit.map(|commit| commit.parse().map_err(malformed)).transpose()?;
         let recovery = Recovery { coordinator, choose, take_over_home, dry_run };
-        let done = || -> Result<_, seawall_sqlite::Failure> { Ok(seawall_sqlite::recover(&path, &recovery)?) };
-        let recovered = py.detach(done).map_err(raised)?;
+        let recovered = py.detach(|| seawall_sqlite::recover(&path, &recovery)).map_err(raised)?;
         let facts = PyDict::new(py);
         let found = |version: &FoundVersion| (version.version, version.commit.to_string(), version.time, version.pages);
         facts.set_item("database", recovered.database.to_string())?;
