@@ -169,8 +169,8 @@ def main(clients: str, seed: str, history: str, results: str) -> None:
     closed = bank.close()
     for client, text in zip(bank.clients, closed, strict=True):
         print(f"  client {client}: {text}")
-    seconds, maintained = round(time.monotonic() - began), bank.maintained()
-    if bank.maintainers:
+    seconds, maintained = round(time.monotonic() - began), bank.maintained() if bank.maintainers else {}
+    if maintained:
         print(f"  {maintained}")
         assert min(maintained["checkpoints"], maintained["deleted"]) > 20, maintained
     facts = {"seed": seed, "seconds": seconds, "rows": rows, "closed": closed, "maintained": maintained}
