@@ -161,10 +161,10 @@ history of 120 s: {done["checkpoints"]} checkpoints, {done["deleted"]} files del
     return f"""## {title}
 
 The bank of `tests/fire` (two clerks and an auditor on each client), for {results["seconds"]} s, with seed
-{results["seed"]}.{maintained} A row counts the transfers during that fault and after it until each clerk has had one acknowledged
-that it began after the fault; the last column is the longest time that this took. Afterwards each client closed the
-books by itself: nothing that was acknowledged is lost, nothing that failed is there, and every audit held. On client 1:
-{results["closed"][0]}.
+{results["seed"]}.{maintained} A row counts the transfers during that fault and after it until each
+clerk has had one acknowledged that it began after the fault; the last column is the longest time that this took.
+Afterwards each client closed the books by itself: nothing that was acknowledged is lost, nothing that failed is there,
+and every audit held. On client 1: {results["closed"][0]}.
 
 {table(heads, rows)}"""
 
