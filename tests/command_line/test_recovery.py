@@ -38,14 +38,19 @@ def answered(*arguments: object) -> tuple[int, dict[str, Any]]:
 
 
 def test_recover_says_first_what_it_would_keep_and_then_does_it(name: Path) -> None:
+    code, would = answered("recover", name)
+    assert (code, would["needed"], would["version"]) == (GOOD, False, None)
     shutil.rmtree(f"{name}-seawall/commits")
     code, out, err = run("status", name)
     assert code == NEEDS_RECOVERY and "seawall recover NAME" in err, out + err
     code, would = answered("recover", name)
-    assert (code, would["dry_run"], would["head"], would["version"]) == (NEEDS_RECOVERY, True, None, None)
+    assert (code, would["dry_run"], would["needed"], would["head"], would["version"]) == (
+        *(NEEDS_RECOVERY, True, True),
+        *(None, None),
+    )
     assert set(would) == {
         *("command", "name", "exit", "next", "dry_run", "database", "head", "proven", "candidates", "kept"),
-        *("never_learned", "rebuilt", "lost", "version"),
+        *("never_learned", "rebuilt", "lost", "version", "needed"),
     }
     code, out, _ = run("recover", name)
     assert code == NEEDS_RECOVERY and "would keep" in out and "was changed" in out and f"recover {name} --yes" in out, (
