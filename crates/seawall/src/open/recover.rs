@@ -23,7 +23,7 @@ use self::judge::{Evidence, FoundCommit, Judgement};
 use self::whole::{Whole, first_head, head_of};
 use crate::error::{Error, Result};
 use crate::format::entry::Segments;
-use crate::format::head::{BaseRef, Floor, Head, State};
+use crate::format::head::{BaseRef, Floor};
 use crate::format::high::High;
 use crate::format::identity::{self, Identity};
 use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Token, Version};
