@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from . import _native
 from .connection import Path
-from .facts import Floor, ask
+from .facts import Floor, ask, which
 
 _WEEK = timedelta(days=7)
 
@@ -141,15 +141,23 @@ def set_policy(database: Path, policy: Policy, *, coordinator: str | None = None
     ask(_native.set_policy, database, coordinator, seconds, policy.history_bytes, policy.checkpoint_at)
 
 
-def pin(database: Path, name: str, *, length: timedelta = _WEEK, coordinator: str | None = None) -> Pin:
-    """Keep the newest version for `length`, although it becomes older than history. A pin of that name is replaced.
+def pin(
+    database: Path,
+    name: str,
+    *,
+    at: int | datetime | None = None,
+    length: timedelta = _WEEK,
+    coordinator: str | None = None,
+) -> Pin:
+    """Keep a version for `length`, although it becomes older than history. A pin of that name is replaced.
 
-    `name` is at most 40 lower-case letters, digits, `.`, `_` and `-`. `coordinator` is as for `status`.
+    It is the newest version, or the one that `at` names: a version's number, or the newest one at a time. `name` is at
+    most 40 lower-case letters, digits, `.`, `_` and `-`. `coordinator` is as for `status`.
     """
     seconds = int(length.total_seconds())
     if seconds < 1:
         raise ValueError(f"a length of {length} is shorter than a second, so nothing would be kept")
-    return Pin(*ask(_native.pin, database, coordinator, name, seconds))
+    return Pin(*ask(_native.pin, database, coordinator, name, *which(at), seconds))
 
 
 def unpin(database: Path, name: str, *, coordinator: str | None = None) -> bool:

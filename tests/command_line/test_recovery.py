@@ -1,4 +1,4 @@
-"""`seawall recover`, `adopt`, `move`, `detach`, `restore --from` and `snapshot --refresh`, as a person and a script run them."""
+"""The commands that recover, adopt, move, leave, restore and renew NAME, as a person and a script run them."""
 
 from __future__ import annotations
 

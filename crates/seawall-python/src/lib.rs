@@ -186,7 +186,7 @@ mod _native {
     ) -> PyResult<Bound<'_, PyDict>> {
         let part = Part::new(part.0, part.1)
             .ok_or_else(|| PyValueError::new_err("a part is (n, t), the nth of t parts, from 1"))?;
-        let at = version.map(|version| At::Version(Version(version))).or(time.map(At::Time));
+        let at = at(version, time);
         let mut ended = None;
         let verified = py.detach(|| {
             seawall_cli::verify(&path, coordinator, at, Verifying { deep, part }, &mut |done, all| {
@@ -298,12 +298,28 @@ mod _native {
     /// A pin: its name, its version, that version's time, who keeps it, and until when, in milliseconds since 1970.
     type PinFacts = (String, u64, u64, &'static str, i128);
 
-    /// Pins the newest version.
+    /// Pins the newest version, or the one of this number, or the newest at this time in milliseconds since 1970.
     #[pyfunction]
-    fn pin(py: Python<'_>, path: PathBuf, coordinator: Option<String>, name: &str, seconds: u64) -> PyResult<PinFacts> {
-        let name = pin_name(name)?;
-        let pinned = on(py, path, coordinator, |database| database.pin(name, Duration::from_secs(seconds)))?;
+    fn pin(
+        py: Python<'_>,
+        path: PathBuf,
+        coordinator: Option<String>,
+        name: &str,
+        version: Option<u64>,
+        time: Option<u64>,
+        seconds: u64,
+    ) -> PyResult<PinFacts> {
+        let (name, length) = (pin_name(name)?, Duration::from_secs(seconds));
+        let pinned = on(py, path, coordinator, |database| match at(version, time) {
+            None => database.pin(name, length),
+            Some(at) => database.pin_at(name, at, length),
+        })?;
         Ok(pin_facts(&pinned))
+    }
+
+    /// Which version is meant; none: the newest.
+    fn at(version: Option<u64>, time: Option<u64>) -> Option<At> {
+        version.map(|version| At::Version(Version(version))).or(time.map(At::Time))
     }
 
     /// Gives a pin up. Returns whether there was one.

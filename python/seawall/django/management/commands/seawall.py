@@ -24,6 +24,7 @@ COMMANDS = (
     "pin",
     "pins",
     "unpin",
+    "verify",
     "recover",
     "adopt",
     "move",
@@ -33,13 +34,24 @@ COMMANDS = (
 )
 """The commands that are given a database."""
 
-_SWITCHES = ("--json", "--dry-run", "--if-due", "--yes", "--take-over-home", "--refresh", "--new-id")
+_SWITCHES = (
+    "--json",
+    "--dry-run",
+    "--if-due",
+    "--yes",
+    "--take-over-home",
+    "--refresh",
+    "--new-id",
+    "--deep",
+    "--measure",
+)
 _VALUES = {
     "--history": "DURATION",
     "--history-bytes": "SIZE|none",
     "--checkpoint-at": "SIZE",
     "--for": "DURATION",
     "--at": "VERSION|TIME",
+    "--part": "N/T",
     "--commit": "ID",
     "--from": "FILE",
     "--to": "URL",
