@@ -58,6 +58,8 @@ class Collected:
     """Files in the folder that are not Seawall's. They stay."""
     not_deleted: tuple[str, ...]
     """Files that could not be deleted, each with the reason. The next collection tries again."""
+    postponed: Files
+    """What was not deleted because there was no time left. The next collection goes on."""
     history_bytes: int
     """What history takes: the bytes of the log and of superseded bases that stay."""
     is_cut: bool
@@ -111,17 +113,27 @@ def checkpoint(
     return None if made is None else Checkpoint(*made)
 
 
-def collect(database: Path, *, dry_run: bool = False, coordinator: str | None = None) -> Collected:
+def collect(
+    database: Path,
+    *,
+    dry_run: bool = False,
+    max_duration: timedelta | None = None,
+    coordinator: str | None = None,
+) -> Collected:
     """Delete what neither the newest version needs, nor any inside history, nor a pin.
 
-    With `dry_run` nothing is changed; the answer says what would be deleted. `coordinator` is as for `status`.
+    With `dry_run` nothing is changed; the answer says what would be deleted. Nothing more is deleted after
+    `max_duration`; the next collection goes on. `coordinator` is as for `status`.
     """
-    facts: dict[str, Any] = ask(_native.collect, database, coordinator, dry_run)
+    seconds = None if max_duration is None else max_duration.total_seconds()
+    if seconds is not None and seconds < 0:
+        raise ValueError(f"a longest duration of {max_duration} is negative")
+    facts: dict[str, Any] = ask(_native.collect, database, coordinator, dry_run, seconds)
     kept = {why: Files(*files) for why, files in facts["kept"].items()}
     unknown, not_deleted = tuple(facts["unknown"]), tuple(facts["not_deleted"])
     floor, deleted = Floor(*facts["floor"]), Files(*facts["deleted"])
     more = {"floor": floor, "deleted": deleted, "kept": kept, "unknown": unknown, "not_deleted": not_deleted}
-    return Collected(**{**facts, **more})
+    return Collected(**{**facts, **more, "postponed": Files(*facts["postponed"])})
 
 
 def policy(database: Path, *, coordinator: str | None = None) -> Policy:

@@ -238,8 +238,10 @@ mod _native {
         path: PathBuf,
         coordinator: Option<String>,
         dry_run: bool,
+        max_seconds: Option<f64>,
     ) -> PyResult<Bound<'_, PyDict>> {
-        let collecting = Collecting { dry_run, ..Collecting::default() };
+        let max_duration = max_seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        let collecting = Collecting { dry_run, max_duration, ..Collecting::default() };
         let collected = on(py, path, coordinator, |database| database.collect(collecting))?;
         let facts = PyDict::new(py);
         facts.set_item("floor", (collected.floor.version.0, collected.floor.time))?;
@@ -252,6 +254,7 @@ mod _native {
         facts.set_item("kept", kept)?;
         facts.set_item("unknown", collected.unknown)?;
         facts.set_item("not_deleted", collected.left)?;
+        facts.set_item("postponed", files(collected.postponed))?;
         facts.set_item("history_bytes", collected.history_bytes)?;
         facts.set_item("is_cut", collected.is_cut)?;
         Ok(facts)
@@ -269,7 +272,8 @@ mod _native {
         }
         on(py, path, coordinator, |database| {
             let made = database.checkpoint(&mut |_, _| Ok(()))?;
-            let collected = database.collect(Collecting { dry_run: false, shortest_history: history })?;
+            let collected =
+                database.collect(Collecting { dry_run: false, max_duration: None, shortest_history: history })?;
             Ok((made.is_some(), collected.deleted.files))
         })
     }

@@ -218,7 +218,7 @@ fn where_nothing_can_be_rebuilt_the_error_says_what_is_damaged() {
         seawall::format::policy::Policy { history: Duration::ZERO, ..Default::default() }.to_string(),
     )
     .unwrap();
-    database.collect(Collecting { dry_run: false, shortest_history: Duration::ZERO }).unwrap();
+    database.collect(Collecting { dry_run: false, max_duration: None, shortest_history: Duration::ZERO }).unwrap();
     fs::remove_file(newest_base(&folder, ".sqlite3")).unwrap();
     lose_head(&folder);
     let before = tree(&folder);
@@ -299,7 +299,9 @@ fn what_a_recovery_saved_goes_once_it_is_older_than_history_by_the_servers_clock
     let policy = |history| seawall::format::policy::Policy { history, ..Default::default() }.to_string();
     fs::write(folder.inside("policy"), policy(Duration::from_secs(1))).unwrap();
     let database = folder.machine();
-    let collect = |dry_run| database.collect(Collecting { dry_run, shortest_history: Duration::ZERO }).unwrap();
+    let collect = |dry_run| {
+        database.collect(Collecting { dry_run, max_duration: None, shortest_history: Duration::ZERO }).unwrap()
+    };
     assert_eq!(collect(false).kept[&seawall::Kept::Evidence].files, 1);
     let verified = || database.verify(&newest(&database), seawall::Verifying::default(), &mut |_, _| Ok(())).unwrap();
     assert!(verified().findings.is_empty());
@@ -310,7 +312,7 @@ fn what_a_recovery_saved_goes_once_it_is_older_than_history_by_the_servers_clock
     fs::write(&saved, whole).unwrap();
     std::thread::sleep(Duration::from_millis(1100));
     // The shortest history counts where it is longer than the policy's.
-    let longer = Collecting { dry_run: true, shortest_history: Duration::from_secs(900) };
+    let longer = Collecting { dry_run: true, max_duration: None, shortest_history: Duration::from_secs(900) };
     assert_eq!(database.collect(longer).unwrap().kept[&seawall::Kept::Evidence].files, 1);
     assert_eq!((collect(true).deleted.files, records().is_some()), (1, true));
     assert_eq!((collect(false).deleted.files, records()), (1, None));

@@ -50,6 +50,7 @@ _VALUES = {
     "--history-bytes": "SIZE|none",
     "--checkpoint-at": "SIZE",
     "--for": "DURATION",
+    "--max-duration": "DURATION",
     "--at": "VERSION|TIME",
     "--part": "N/T",
     "--commit": "ID",
