@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod collection;
 pub mod commit_frame;
+pub mod delta;
 pub mod entry;
 pub mod frame;
 pub mod group;
