@@ -16,3 +16,4 @@ pub mod keep;
 pub mod mark;
 pub mod policy;
 pub mod sqlite_header;
+pub mod window;

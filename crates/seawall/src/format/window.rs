@@ -1,0 +1,267 @@
+//! The window: the newest commits, as entries in the head. An entry has no frame in a segment of its own: it says what
+//! its pages became as the difference from what they were.
+
+use crate::format::codec::{Malformed, Reader, put_varint};
+use crate::format::commit_frame::NewPage;
+use crate::format::group::page_number;
+use crate::format::ids::{CommitId, Digest, PageNo};
+use std::sync::Arc;
+
+/// An entry has at most so many pages.
+pub const MOST_PAGES: usize = 32;
+/// The entries of a window have at most so many different pages.
+pub const MOST_WINDOW_PAGES: usize = 64;
+/// A window has at most so many entries. It is full long before.
+pub const MOST_ENTRIES: usize = 256;
+
+/// What an entry's delta has of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Its new image; its old image is no part of the dictionary.
+    New,
+    /// Its new image; its old image is part of the dictionary.
+    Changed,
+    /// Nothing: page 1 differs in nothing but its counters, which are not part of its image.
+    Same,
+}
+
+/// A page of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryPage {
+    /// Its number, and its new image's checksum.
+    pub page: NewPage,
+    /// What the delta has of it.
+    pub content: Content,
+}
+
+/// A commit that rides in the head. Its page size is that of the fold before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The commit's own random id.
+    pub commit: CommitId,
+    /// Milliseconds since 1970; never less than the predecessor's.
+    pub time: u64,
+    /// The database's size in pages after this commit.
+    pub page_count: u32,
+    /// How many entries before this one ride on the same swap.
+    pub grouped: u32,
+    /// Its pages, rising.
+    pub pages: Vec<EntryPage>,
+    /// The new images, one after the other, as the difference from the old ones.
+    pub delta: Vec<u8>,
+}
+
+impl Entry {
+    /// Its bytes, as they are in a head and in a segment.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(48 + self.pages.len() * 12 + self.delta.len());
+        out.extend_from_slice(&self.commit.0);
+        put_varint(&mut out, self.time);
+        put_varint(&mut out, u64::from(self.page_count));
+        put_varint(&mut out, u64::from(self.grouped));
+        put_varint(&mut out, self.pages.len() as u64);
+        let mut before = 0;
+        for EntryPage { page, content } in &self.pages {
+            put_varint(&mut out, u64::from(page.page.0 - before));
+            before = page.page.0;
+            out.push(*content as u8);
+            out.extend_from_slice(&page.checksum);
+        }
+        put_varint(&mut out, self.delta.len() as u64);
+        out.extend_from_slice(&self.delta);
+        out
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Entry, Malformed> {
+        let commit = CommitId(reader.array()?);
+        let (time, page_count, grouped) = (reader.varint()?, reader.small()?, reader.small()?);
+        let count = reader.count(10)?;
+        if count > MOST_PAGES {
+            return Err(Malformed("an entry has too many pages"));
+        }
+        let mut pages = Vec::with_capacity(count);
+        let mut before = 0_u32;
+        for _ in 0..count {
+            let page = before.checked_add(page_number(reader)?.0).ok_or(Malformed("a page number is too large"))?;
+            before = page;
+            let content = match reader.u8()? {
+                0 => Content::New,
+                1 => Content::Changed,
+                2 if page == 1 => Content::Same,
+                _ => return Err(Malformed("an entry's page is of an unknown kind")),
+            };
+            pages.push(EntryPage { page: NewPage { page: PageNo(page), checksum: reader.array()? }, content });
+        }
+        if before > page_count {
+            return Err(Malformed("an entry has a page beyond the end of its database"));
+        }
+        let length = reader.count(1)?;
+        let delta = reader.bytes(length)?.to_vec();
+        Ok(Entry { commit, time, page_count, grouped, pages, delta })
+    }
+
+    /// What the entry says of `page`, and which of its pages that is.
+    pub fn find(&self, page: PageNo) -> Option<(usize, &EntryPage)> {
+        let at = self.pages.binary_search_by_key(&page, |entry| entry.page.page).ok()?;
+        Some((at, &self.pages[at]))
+    }
+}
+
+/// An entry's digest: it chains the history, as that of a commit frame does.
+pub fn digest_of(previous: &Digest, entry: &[u8]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"seawall entry").update(&previous.0).update(entry);
+    Digest(*hasher.finalize().as_bytes())
+}
+
+/// The newest commits, oldest first, after a fold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    entries: Arc<[(Entry, Digest)]>,
+    bytes: Arc<[u8]>,
+}
+
+impl Window {
+    /// The window with one entry more. `fold` is the digest of the fold that the window begins after.
+    pub fn with(&self, entry: Entry, fold: &Digest) -> Window {
+        let encoded = entry.encode();
+        let digest = digest_of(self.last_digest().unwrap_or(fold), &encoded);
+        let entries = self.entries.iter().cloned().chain([(entry, digest)]).collect();
+        Window { entries, bytes: [&self.bytes[..], &encoded].concat().into() }
+    }
+
+    /// The window that `bytes` are.
+    pub fn decode(bytes: &[u8], fold: &Digest) -> Result<Window, Malformed> {
+        let mut entries: Vec<(Entry, Digest)> = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if entries.len() == MOST_ENTRIES {
+                return Err(Malformed("a window has too many entries"));
+            }
+            let mut reader = Reader::new(rest);
+            let entry = Entry::decode(&mut reader)?;
+            let after = reader.rest();
+            let (before, own) = (entries.last(), &rest[..rest.len() - after.len()]);
+            if before.is_some_and(|(before, _)| before.time > entry.time) {
+                return Err(Malformed("an entry is older than the one before it"));
+            }
+            if entry.grouped as usize > entries.len() {
+                return Err(Malformed("an entry rides with more entries than there are"));
+            }
+            let digest = digest_of(before.map_or(fold, |(_, digest)| digest), own);
+            entries.push((entry, digest));
+            rest = after;
+        }
+        let window = Window { entries: entries.into(), bytes: bytes.into() };
+        if window.page_count() > MOST_WINDOW_PAGES {
+            return Err(Malformed("a window has too many pages"));
+        }
+        Ok(window)
+    }
+
+    /// Its bytes: those of its entries, one after the other.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The entries with their digests, oldest first.
+    pub fn entries(&self) -> &[(Entry, Digest)] {
+        &self.entries
+    }
+
+    /// The digest of the newest entry.
+    pub fn last_digest(&self) -> Option<&Digest> {
+        self.entries.last().map(|(_, digest)| digest)
+    }
+
+    /// How many different pages its entries have.
+    pub fn page_count(&self) -> usize {
+        let mut pages: Vec<PageNo> =
+            self.entries.iter().flat_map(|(entry, _)| &entry.pages).map(|p| p.page.page).collect();
+        pages.sort_unstable();
+        pages.dedup();
+        pages.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FOLD: Digest = Digest([9; 32]);
+
+    fn entry(n: u8) -> Entry {
+        let page = |page, content| EntryPage { page: NewPage { page: PageNo(page), checksum: [n; 8] }, content };
+        Entry {
+            commit: CommitId([n; 16]),
+            time: 1_000 + u64::from(n),
+            page_count: 400,
+            grouped: 0,
+            pages: vec![page(1, Content::Same), page(7, Content::Changed), page(u32::from(n) + 300, Content::New)],
+            delta: vec![n; 20],
+        }
+    }
+
+    fn window(count: u8) -> Window {
+        (0..count).fold(Window::default(), |window, n| window.with(entry(n), &FOLD))
+    }
+
+    #[test]
+    fn windows_come_back_and_their_digests_chain() {
+        let window = window(3);
+        assert_eq!(Window::decode(window.bytes(), &FOLD), Ok(window.clone()));
+        assert_eq!(Window::decode(&[], &FOLD), Ok(Window::default()));
+        assert_eq!(window.page_count(), 5);
+        assert_ne!(Window::decode(window.bytes(), &Digest([8; 32])).unwrap().last_digest(), window.last_digest());
+        assert_eq!(entry(4).find(PageNo(7)).map(|(at, page)| (at, page.content)), Some((1, Content::Changed)));
+        assert_eq!(entry(4).find(PageNo(8)), None);
+    }
+
+    #[test]
+    fn what_no_writer_makes_is_refused() {
+        let refused = |change: fn(&mut Entry)| {
+            let mut wrong = entry(2);
+            change(&mut wrong);
+            let bytes = window(1).with(wrong, &FOLD).bytes().to_vec();
+            Window::decode(&bytes, &FOLD).unwrap_err().0
+        };
+        assert_eq!(refused(|entry| entry.time = 0), "an entry is older than the one before it");
+        assert_eq!(refused(|entry| entry.grouped = 2), "an entry rides with more entries than there are");
+        assert_eq!(refused(|entry| entry.page_count = 301), "an entry has a page beyond the end of its database");
+        assert_eq!(refused(|entry| entry.pages[1].content = Content::Same), "an entry's page is of an unknown kind");
+        assert_eq!(refused(|entry| entry.pages.extend([entry.pages[2]; 1])), "there is no page 0");
+        let many = |n: u8| {
+            let mut entry = entry(0);
+            let page =
+                |page| EntryPage { page: NewPage { page: PageNo(page), checksum: [0; 8] }, content: Content::New };
+            entry.pages = (1..=32).map(|page| page + u32::from(n) * 32).map(page).collect();
+            entry
+        };
+        let full = Window::default().with(many(0), &FOLD).with(many(1), &FOLD);
+        assert_eq!(full.page_count(), MOST_WINDOW_PAGES);
+        assert_eq!(Window::decode(full.bytes(), &FOLD), Ok(full.clone()));
+        let too_many = full.with(many(2), &FOLD);
+        assert_eq!(Window::decode(too_many.bytes(), &FOLD).unwrap_err().0, "a window has too many pages");
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(bytes: Vec<u8>) {
+            if let Ok(window) = Window::decode(&bytes, &FOLD) {
+                prop_assert_eq!(window.bytes(), &bytes[..]);
+            }
+        }
+
+        #[test]
+        fn a_damaged_window_is_refused_or_another(at: prop::sample::Index, bit in 0..8_u32) {
+            let window = window(4);
+            let mut bytes = window.bytes().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            if let Ok(other) = Window::decode(&bytes, &FOLD) {
+                prop_assert_ne!(other.last_digest(), window.last_digest());
+            }
+        }
+    }
+}
