@@ -124,7 +124,7 @@ fn check_segment(input: &[u8]) -> Option<()> {
     let home = lay_out(&folder, commit.database, files);
     fs::write(folder.inside(&format!("segments/{SEGMENT}.seg")), &segment).expect("a file");
     let head_with = |at, length, lead| Head {
-        commit: CommitRef {
+        fold: CommitRef {
             id: commit.id,
             digest: commit.digest,
             place: Some(Place { segment: SEGMENT, at, length, lead }),
@@ -136,7 +136,7 @@ fn check_segment(input: &[u8]) -> Option<()> {
     let head = head_with(commit.at ^ bent.at, commit.length ^ bent.length, commit.lead ^ bent.lead);
     let database = open(&folder, &head)?;
     // Without its lead, nothing is in the cache before a page is asked for.
-    let alone = head_with(head.commit.place?.at, head.commit.place?.length, 0);
+    let alone = head_with(head.commit().place?.at, head.commit().place?.length, 0);
     let snapshot = database.newest_known();
     let size = snapshot.page_size()?.bytes();
     // Whatever a verification finds: it ends, and does not panic.

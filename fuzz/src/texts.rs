@@ -61,7 +61,7 @@ fn checksum(text: &str) -> String {
 
 /// A head that was taken can be followed by a commit.
 fn check_head(head: &Head) {
-    let next = head.followed_by(head.commit, head.generation / 2, head.lease_slot);
+    let next = head.followed_by(head.commit(), head.generation / 2, head.lease_slot);
     assert_eq!(next.version, head.version.next());
     assert!(head.base.is_none_or(|base| base.name.version <= head.version));
 }

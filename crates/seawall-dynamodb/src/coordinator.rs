@@ -324,12 +324,12 @@ impl Coordinator for DynamoCoordinator {
             ("epoch", number(previous.epoch.0)),
             ("gen", number(lease.generation)),
             ("previous_version", number(previous.version.0)),
-            ("previous_commit", text(previous.commit.id)),
+            ("previous_commit", text(previous.commit().id)),
             ("sweep", number(lease.sweep)),
             ("version", number(next.version.0)),
-            ("commit", text(next.commit.id)),
-            ("digest", text(next.commit.digest)),
-            ("place", place_of(next.commit.place)),
+            ("commit", text(next.commit().id)),
+            ("digest", text(next.commit().digest)),
+            ("place", place_of(next.commit().place)),
             ("until", number(self.until(lease.length))),
             ("floor", text(next.floor)),
             ("next_sweep", number(next.sweep)),
@@ -396,7 +396,7 @@ impl Coordinator for DynamoCoordinator {
         match self.send(&Request::Put { item, condition: IF_SEALED, values }, PATIENCE, Repeats::Freely)? {
             Answer::Done(_) => Ok(true),
             // A repeated request may meet its own success.
-            Answer::Refused(_) => Ok(self.evidence()?.iter().any(|there| there.commit.is(&head.commit))),
+            Answer::Refused(_) => Ok(self.evidence()?.iter().any(|there| there.commit().is(&head.commit()))),
         }
     }
 

@@ -4,6 +4,7 @@ use names::*;
 use seawall::Shown;
 use seawall::format::head::{BaseRef, CommitRef, Floor, Head, Place, State};
 use seawall::format::ids::{DatabaseId, Epoch, Version, parse_number};
+use seawall::format::window::Window;
 use seawall::ports::coordinator::Holder;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -133,9 +134,9 @@ pub fn item_of(head: &Head, table: &str) -> Item {
             (TABLE, text(table)),
             (EPOCH, number(head.epoch.0)),
             (VERSION, number(head.version.0)),
-            (COMMIT, text(head.commit.id)),
-            (DIGEST, text(head.commit.digest)),
-            (PLACE, place_of(head.commit.place)),
+            (COMMIT, text(head.commit().id)),
+            (DIGEST, text(head.commit().digest)),
+            (PLACE, place_of(head.commit().place)),
             (HOME, number(head.home)),
             (GEN, number(head.generation)),
             (SWEEP, number(head.sweep)),
@@ -183,11 +184,12 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
         database,
         epoch: Epoch(read_counter(item, EPOCH)?),
         version: Version(read(item, VERSION)?),
-        commit: CommitRef {
+        fold: CommitRef {
             id: read(item, COMMIT)?,
             digest: read(item, DIGEST)?,
             place: read::<MaybePlace>(item, PLACE)?.0,
         },
+        window: Window::default(),
         base: read_optional::<BaseRef>(item, BASE)?,
         home: read(item, HOME)?,
         generation: read_counter(item, GEN)?,
@@ -310,11 +312,12 @@ mod tests {
             database: DATABASE,
             epoch: Epoch(COUNTER_LIMIT - 1),
             version: Version(Version::MAX.0 - 2),
-            commit: CommitRef {
+            fold: CommitRef {
                 id: CommitId([2; 16]),
                 digest: Digest([3; 32]),
                 place: Some(Place { segment, at: u32::MAX, length: u32::MAX, lead: u32::MAX }),
             },
+            window: Window::default(),
             base: Some(BaseRef {
                 name,
                 page_size: PageSize::new(65_536).unwrap(),

@@ -122,12 +122,14 @@ impl Oracle {
         }
         let (frame, pages) = self.read(&head, disk)?;
         let mut events = self.check_upkeep(&head, pages.is_empty(), disk, now, history)?;
-        if !frame.previous.is(&last.head.commit) {
+        if !frame.previous.is(&last.head.commit()) {
             return Err(format!("version {} does not follow version {}", head.version.0, last.head.version.0));
         }
         for jump in &frame.jumps {
-            let link =
-                self.chain.get(jump.version.0 as usize).map(|link| (link.head.commit.digest, link.head.commit.place));
+            let link = self
+                .chain
+                .get(jump.version.0 as usize)
+                .map(|link| (link.head.commit().digest, link.head.commit().place));
             if link != Some((jump.digest, Some(jump.place))) {
                 return Err(format!(
                     "version {} jumps to another version {} than there is",
@@ -227,7 +229,7 @@ impl Oracle {
     /// The head's commit frame and pages, from the durable bytes.
     fn read(&self, head: &Head, disk: &Disk) -> Result<(CommitFrame, Vec<Written>), String> {
         let version = head.version.0;
-        let place = head.commit.place.ok_or_else(|| format!("version {version} names no frame"))?;
+        let place = head.commit().place.ok_or_else(|| format!("version {version} names no frame"))?;
         let segment = path_of(File::Segment(place.segment));
         let inode = disk.find(&segment).ok_or_else(|| format!("{segment} of version {version} is not there"))?;
         let begin = u64::from(place.at) * UNIT - u64::from(place.lead);
@@ -237,10 +239,10 @@ impl Oracle {
             return Err(format!("version {version} is in the order before it is durable in {segment}"));
         }
         let bytes = &disk.inode(inode).bytes;
-        let payload = frame_at(bytes, &place, head.commit.digest)
+        let payload = frame_at(bytes, &place, head.commit().digest)
             .ok_or_else(|| format!("the frame of version {version} is damaged"))?;
         let frame = CommitFrame::decode(payload, &self.segments).map_err(|why| format!("version {version}: {why}"))?;
-        if (frame.version, frame.commit, frame.database) != (head.version, head.commit.id, head.database) {
+        if (frame.version, frame.commit, frame.database) != (head.version, head.commit().id, head.database) {
             return Err(format!("the frame of version {version} is of another commit"));
         }
         let mut pages = Vec::new();
@@ -269,7 +271,7 @@ impl Oracle {
             if is_done || self.chain.len() > 1 {
                 return Err("a loss of power took the whole history".into());
             }
-            self.taken.extend(self.chain.drain(..).map(|link| link.head.commit.digest));
+            self.taken.extend(self.chain.drain(..).map(|link| link.head.commit().digest));
             self.pages.clear();
             return Ok(());
         };
@@ -280,7 +282,7 @@ impl Oracle {
             let link = self.chain.pop().expect("there are more than it shall be");
             // It was not acknowledged, and no process that saw it is left. It may come again or never.
             link.transaction.map(|number| self.committed.remove(&number));
-            self.taken.insert(link.head.commit.digest);
+            self.taken.insert(link.head.commit().digest);
             self.pages.values_mut().for_each(|sums| sums.retain(|(version, _)| *version < link.head.version.0));
         }
         // A version that was read but not acknowledged was never promised to later processes.

@@ -114,7 +114,7 @@ impl Database {
     /// not, what was read there must not be relied on: begin a new transaction.
     pub fn confirm(&self, snapshot: &Snapshot, since: Moment) -> Result<()> {
         let newest = self.snapshot(Freshness::Since(since))?;
-        if newest.head.commit.is(&snapshot.head.commit) {
+        if newest.head.commit().is(&snapshot.head.commit()) {
             return Ok(());
         }
         Err(Error::StaleSnapshot { mine: snapshot.version(), newest: newest.version() })

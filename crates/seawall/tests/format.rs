@@ -80,13 +80,13 @@ fn the_tables_are_the_dump_without_a_gap() {
 #[test]
 fn the_heads_are_what_the_page_says() {
     let [zero, one, two] = <[Head; 3]>::try_from(heads()).unwrap();
-    assert_eq!(zero, Head::first(database(), zero.commit.id, None, 43_453_485_518_839_975));
+    assert_eq!(zero, Head::first(database(), zero.commit().id, None, 43_453_485_518_839_975));
     let place = |at, length, lead| Some(Place { segment: segment(), at, length, lead });
-    assert_eq!(one.commit.place, place(13, 224, 208));
-    assert_eq!(two.commit.place, place(41, 272, 224));
+    assert_eq!(one.commit().place, place(13, 224, 208));
+    assert_eq!(two.commit().place, place(41, 272, 224));
     // Each is its predecessor but for what a commit changes.
-    assert_eq!(one, zero.followed_by(one.commit, 0, 0));
-    assert_eq!(two, one.followed_by(two.commit, 1, 0));
+    assert_eq!(one, zero.followed_by(one.commit(), 0, 0));
+    assert_eq!(two, one.followed_by(two.commit(), 1, 0));
     assert_eq!((two.epoch, two.version, two.generation, two.sweep), (Epoch(0), Version(2), 2, 0));
     for (head, line) in heads().iter().zip(block("heads").lines()) {
         assert_eq!(head.to_string(), line);
@@ -115,8 +115,8 @@ fn the_commit_of_version_2_says_what_the_page_says() {
     let segments = Segments::default();
     let first = CommitFrame::decode(frames[1].payload, &segments).unwrap();
     let commit = CommitFrame::decode(frames[3].payload, &segments).unwrap();
-    assert_eq!((frames[1].digest, frames[3].digest), (one.commit.digest, two.commit.digest));
-    assert_eq!((first.previous, commit.previous), (zero.commit, one.commit));
+    assert_eq!((frames[1].digest, frames[3].digest), (one.commit().digest, two.commit().digest));
+    assert_eq!((first.previous, commit.previous), (zero.commit(), one.commit()));
 
     let group = group::decode(frames[2].payload).unwrap();
     let pages = &commit.pages[0].pages;
@@ -128,13 +128,13 @@ fn the_commit_of_version_2_says_what_the_page_says() {
         database: database(),
         epoch: Epoch(0),
         version: Version(2),
-        commit: two.commit.id,
+        commit: two.commit().id,
         page_size: page_size(),
         page_count: 2,
-        previous: one.commit,
+        previous: one.commit(),
         previous_time: first.time,
         jumps: vec![],
-        settled: (Version(1), one.commit.digest),
+        settled: (Version(1), one.commit().digest),
         group: (Version(2), Version(2)),
         time: 1_795_655_610_057,
         base: None,
@@ -161,7 +161,7 @@ fn the_pages_of_version_2_are_those_of_a_sqlite_database() {
     let two = &heads()[2];
     assert_eq!(
         (group.owner.database, group.owner.version, group.owner.commit),
-        (database(), Version(2), two.commit.id)
+        (database(), Version(2), two.commit().id)
     );
     assert_eq!((group.page_size, &group.pages[..]), (page_size(), &[PageNo(1), PageNo(2)][..]));
     assert_eq!(&group.images[..16], b"SQLite format 3\0");
@@ -176,7 +176,7 @@ fn the_pages_of_version_2_are_those_of_a_sqlite_database() {
 fn the_mark_confirms_version_2() {
     let bytes = dump("segment");
     let payload = frames(&bytes)[4].payload;
-    let CommitRef { id: commit, digest, .. } = heads()[2].commit;
+    let CommitRef { id: commit, digest, .. } = heads()[2].commit();
     let expected =
         Mark { fate: Fate::Confirmed, database: database(), epoch: Epoch(0), version: Version(2), commit, digest };
     assert_eq!(Mark::decode(payload), Ok(expected));

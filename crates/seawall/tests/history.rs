@@ -161,7 +161,7 @@ fn a_damaged_frame_on_the_way_is_reported_and_stands_in_nobody_elses_way() {
     write_plain(&folder.name(), 60);
     let a = folder.machine();
     commit_up_to(&a, 200);
-    let place = at(&a, 128).head().commit.place.unwrap();
+    let place = at(&a, 128).head().commit().place.unwrap();
     let segment = fs::OpenOptions::new().write(true).open(folder.segment()).unwrap();
     segment.write_all_at(b"x", u64::from(place.at) * 16 + 50).unwrap();
     // Version 128 is on the way to those before it.

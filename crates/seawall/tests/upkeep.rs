@@ -530,15 +530,15 @@ fn a_segment_is_as_new_as_its_newest_commit_whatever_mark_lies_behind_it() {
     commit(&a, &many).unwrap();
     a.stop_background();
     let head = newest(&a).head().clone();
-    let segment = head.commit.place.unwrap().segment;
+    let segment = head.commit().place.unwrap().segment;
     let path = folder.inside(&format!("segments/{segment}.seg"));
     let mark = Mark {
         fate: Fate::Confirmed,
         database: head.database,
         epoch: head.epoch,
         version: Version(2),
-        commit: head.commit.id,
-        digest: head.commit.digest,
+        commit: head.commit().id,
+        digest: head.commit().digest,
     };
     let mut bytes = fs::read(&path).unwrap();
     frame::put(&mut bytes, Kind::Mark, &mark.encode());

@@ -233,7 +233,7 @@ fn a_frame_that_is_damaged_is_gone_around_and_everything_below_it_is_looked_at()
     let folder = scene(60);
     let a = folder.machine();
     let place_of = |version: u64| {
-        let place = a.version_at(At::Version(Version(version))).unwrap().head().commit.place.unwrap();
+        let place = a.version_at(At::Version(Version(version))).unwrap().head().commit().place.unwrap();
         (folder.inside(&format!("segments/{}.seg", place.segment)), u64::from(place.at) * 16)
     };
     // Two commit frames, and the pages of one that comes before them.
@@ -266,7 +266,7 @@ fn a_frame_that_is_damaged_is_gone_around_and_everything_below_it_is_looked_at()
     // A milestone leads on, too.
     a.collect(Collecting::default()).unwrap();
     commit(&a, &[(3, 1)]).unwrap();
-    let newest = newest(&a).head().commit.place.unwrap();
+    let newest = newest(&a).head().commit().place.unwrap();
     let segment = folder.inside(&format!("segments/{}.seg", newest.segment));
     with_flipped_bit(&segment, u64::from(newest.at) * 16 + 40, || {
         let verified = verify_folder(&folder, PLAIN);
@@ -389,7 +389,7 @@ fn forge(folder: &Folder, mut alter: impl FnMut(&mut CommitFrame)) {
     }
     for path in files(folder, "commits") {
         let mut head: Head = fs::read_link(&path).unwrap().to_str().unwrap().parse().unwrap();
-        head.commit.digest = *renamed.get(&head.commit.digest).unwrap_or(&head.commit.digest);
+        head.fold.digest = *renamed.get(&head.fold.digest).unwrap_or(&head.fold.digest);
         fs::remove_file(&path).unwrap();
         symlink(head.to_string(), &path).unwrap();
     }
@@ -404,7 +404,7 @@ fn siblings() -> (Folder, Jump) {
     late.write_page(page_size(), PageNo(2), &[0xee; 4096]).unwrap();
     commit(&b, &[(2, 12)]).unwrap();
     assert!(late.commit(20).is_err());
-    let right = newest(&b).head().commit;
+    let right = newest(&b).head().commit();
     (13..=40).for_each(|n| drop(commit(&b, &[(2 + n % 9, n as u8)]).unwrap()));
     let segments = Segments::default();
     let mut sibling = None;
@@ -541,7 +541,7 @@ fn deep_finds_what_only_older_versions_need() {
     let folder = scene(30);
     let a = folder.machine();
     let old_base = files(&folder, "bases").into_iter().find(|path| path.ends_with_str(".sqlite3")).unwrap();
-    let place = newest(&a).head().commit.place.unwrap();
+    let place = newest(&a).head().commit().place.unwrap();
     a.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
     commit(&a, &[(2, 1)]).unwrap();
     is_whole(&folder);

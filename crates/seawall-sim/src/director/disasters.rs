@@ -83,7 +83,7 @@ impl Director<'_> {
         let world = self.world;
         self.end_all();
         let Some(head) = world.oracle().head().cloned() else { return };
-        let Some(place) = head.commit.place else { return };
+        let Some(place) = head.commit().place else { return };
         world.met(Event::Forged);
         world.strike();
         let at = (u64::from(place.at) * UNIT) as usize;

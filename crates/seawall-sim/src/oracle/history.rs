@@ -102,7 +102,7 @@ impl Oracle {
         }
         for link in &self.chain[first..] {
             needed.bases.extend(link.head.base.map(|base| base.name));
-            needed.segments.extend(link.head.commit.place.map(|place| place.segment));
+            needed.segments.extend(link.head.commit().place.map(|place| place.segment));
             needed.segments.extend(&link.runs);
         }
     }
@@ -116,14 +116,14 @@ impl Oracle {
         }
         let Link { head, runs, .. } = &self.chain[version];
         needed.bases.extend(head.base.map(|base| base.name));
-        needed.segments.extend(head.commit.place.map(|place| place.segment));
+        needed.segments.extend(head.commit().place.map(|place| place.segment));
         needed.segments.extend(runs);
     }
 
     /// Version `at` has a page that version `since` wrote.
     fn need_page(&self, since: u64, at: usize, needed: &mut Needed) {
         if Some(Version(since)) > self.chain[at].head.base.map(|base| base.name.version) {
-            let place = self.chain[since as usize].head.commit.place;
+            let place = self.chain[since as usize].head.commit().place;
             needed.segments.extend(place.map(|place| place.segment));
         }
     }
@@ -151,7 +151,7 @@ impl Oracle {
         let pin: Pin = std::str::from_utf8(&inode.bytes).ok()?.parse().ok()?;
         let since = *self.pins.get(&name)?;
         let version = pin.head.version.0 as usize;
-        let is_known = self.chain.get(version).is_some_and(|link| link.head.commit.is(&pin.head.commit));
+        let is_known = self.chain.get(version).is_some_and(|link| link.head.commit().is(&pin.head.commit()));
         let is_over = disk.now.saturating_sub(inode.changed) >= pin.length;
         (is_known && !is_over && self.is_inside_history(pin.head.version, since, history)).then_some(version)
     }
@@ -212,7 +212,7 @@ impl Oracle {
         }
         let mut checked = HashSet::new();
         for link in &self.chain {
-            let place = link.head.commit.place;
+            let place = link.head.commit().place;
             if place.is_some_and(|place| disk.find(&path_of(File::Segment(place.segment))).is_some()) {
                 self.read(&link.head, disk)?;
             }

@@ -180,8 +180,8 @@ impl Oracle {
         let is_taken = |tip: &&Tip| self.taken.contains(&tip.digest);
         let mut events = Vec::new();
         let tip = self.recovery.proven.iter().rfind(|tip| !is_taken(tip));
-        let (version, digest) = tip.map_or((Version(0), first.head.commit.digest), |tip| (tip.version, tip.digest));
-        if self.chain.get(version.0 as usize).is_none_or(|link| link.head.commit.digest != digest) {
+        let (version, digest) = tip.map_or((Version(0), first.head.commit().digest), |tip| (tip.version, tip.digest));
+        if self.chain.get(version.0 as usize).is_none_or(|link| link.head.commit().digest != digest) {
             return Err(format!("a recovery would take a version {} for proven that is not in the order", version.0));
         }
         let on = self.recovery.on.get(&digest).map_or(&[][..], Vec::as_slice);
@@ -191,7 +191,7 @@ impl Oracle {
             events.push(Event::MarkedRefused);
         }
         // What it would take: the commit on the tip that is in the order, else the tip itself.
-        let next = self.chain.get(version.0 as usize + 1).map(|link| link.head.commit.digest);
+        let next = self.chain.get(version.0 as usize + 1).map(|link| link.head.commit().digest);
         let is_on_tip = candidates.iter().any(|commit| Some(commit.digest) == next);
         let taken = version.0 + u64::from(is_on_tip);
         if self.acknowledged > taken {

@@ -8,6 +8,9 @@ use crate::format::identity::is_canonical;
 use crate::format::ids::{
     BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, SegmentName, Token, Version, parse_number,
 };
+use crate::format::window::{Entry, Window};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
@@ -93,8 +96,10 @@ pub struct Head {
     pub epoch: Epoch,
     /// The newest version.
     pub version: Version,
-    /// Its commit.
-    pub commit: CommitRef,
+    /// The newest commit that is a frame in a segment, or version 0: the *fold* that the window begins after.
+    pub fold: CommitRef,
+    /// The commits since that one. They ride in the head.
+    pub window: Window,
     /// The newest base; none while the database began empty and was never checkpointed.
     pub base: Option<BaseRef>,
     /// The home: made of the inode numbers of `id` and of its folder. A copied folder has another.
@@ -152,7 +157,8 @@ impl Head {
             database,
             epoch,
             version,
-            commit,
+            fold: commit,
+            window: Window::default(),
             base,
             home,
             generation: 0,
@@ -163,9 +169,26 @@ impl Head {
         }
     }
 
-    /// The head that `commit` makes when it follows this one, under the lease of `generation` and `lease_slot`.
+    /// The newest commit: that of the last entry, or the fold.
+    pub fn commit(&self) -> CommitRef {
+        self.window.newest().map_or(self.fold, |(entry, digest)| CommitRef { id: entry.commit, digest, place: None })
+    }
+
+    /// The version of the fold.
+    pub fn folded(&self) -> Version {
+        Version(self.version.0 - self.window.entries().len() as u64)
+    }
+
+    /// The head that the fold `commit` makes when it follows this one, under the lease of `generation` and `lease_slot`.
     pub fn followed_by(&self, commit: CommitRef, generation: u64, lease_slot: u32) -> Head {
-        Head { version: self.version.next(), commit, generation: generation + 1, lease_slot, ..self.clone() }
+        let (version, window) = (self.version.next(), Window::default());
+        Head { version, fold: commit, window, generation: generation + 1, lease_slot, ..self.clone() }
+    }
+
+    /// The head that a commit makes which rides in it as `entry`.
+    pub fn with_entry(&self, entry: Entry, generation: u64, lease_slot: u32) -> Head {
+        let (version, window) = (self.version.next(), self.window.with(entry, &self.fold.digest));
+        Head { version, window, generation: generation + 1, lease_slot, ..self.clone() }
     }
 
     /// What this head, of the next commit, says with `upkeep`. Base and floor only ever rise. (Invariant 11.)
@@ -188,10 +211,10 @@ impl Head {
     /// Whether its numbers are possible: a head that no commit can follow is none. It is asked before a head is written
     /// and after one was read.
     pub fn check(&self) -> Result<(), Malformed> {
-        let is_later = |version: Version| version > self.version;
         if self.version > LAST_VERSION
-            || self.base.is_some_and(|base| is_later(base.name.version))
-            || is_later(self.floor.version)
+            || self.window.entries().len() as u64 > self.version.0
+            || self.base.is_some_and(|base| base.name.version > self.folded())
+            || self.floor.version > self.version
         {
             return Err(Malformed("a head's versions are impossible"));
         }
@@ -292,9 +315,9 @@ impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = format!(
             "{MAGIC} database={} epoch={} version={} commit={} digest={} at=",
-            self.database, self.epoch.0, self.version.0, self.commit.id, self.commit.digest
+            self.database, self.epoch.0, self.version.0, self.fold.id, self.fold.digest
         );
-        match &self.commit.place {
+        match &self.fold.place {
             Some(place) => write!(text, "{place}")?,
             None => text.push('-'),
         }
@@ -303,8 +326,15 @@ impl fmt::Display for Head {
             Some(base) => write!(text, "{base}")?,
             None => text.push('-'),
         }
-        let Head { home, generation, sweep, lease_slot, floor, state, .. } = self;
-        write!(text, " home={home} gen={generation} sweep={sweep} slot={lease_slot} floor={floor} state={state}")?;
+        let Head { home, generation, sweep, lease_slot, floor, state, window, .. } = self;
+        write!(
+            text,
+            " home={home} gen={generation} sweep={sweep} slot={lease_slot} floor={floor} state={state} window="
+        )?;
+        match window.bytes() {
+            [] => text.push('-'),
+            bytes => BASE64.encode_string(bytes, &mut text),
+        }
         write!(f, "{text} sum={}", checksum(&text))
     }
 }
@@ -333,11 +363,12 @@ impl FromStr for Head {
             database: field("database")?.parse().map_err(|_| id())?,
             epoch: Epoch(number(field("epoch")?)?),
             version: Version(number(field("version")?)?),
-            commit: CommitRef {
+            fold: CommitRef {
                 id: field("commit")?.parse().map_err(|_| id())?,
                 digest: field("digest")?.parse().map_err(|_| id())?,
                 place: optional(field("at")?, str::parse)?,
             },
+            window: Window::default(),
             base: optional(field("base")?, str::parse)?,
             home: number(field("home")?)?,
             generation: number(field("gen")?)?,
@@ -346,6 +377,11 @@ impl FromStr for Head {
             floor: field("floor")?.parse()?,
             state: field("state")?.parse()?,
         };
+        let window = match field("window")? {
+            "-" => Vec::new(),
+            text => BASE64.decode(text).map_err(|_| Malformed("a head's window is malformed"))?,
+        };
+        let head = Head { window: Window::decode(&window, &head.fold.digest)?, ..head };
         if fields.next().is_some() {
             return Err(Malformed("a head has an unknown field"));
         }
@@ -385,7 +421,8 @@ pub(crate) mod tests {
             database: DatabaseId([1; 16]),
             epoch: Epoch(u64::MAX),
             version: LAST_VERSION,
-            commit: CommitRef { id: CommitId([2; 16]), digest: Digest([3; 32]), place: Some(place) },
+            fold: CommitRef { id: CommitId([2; 16]), digest: Digest([3; 32]), place: Some(place) },
+            window: Window::default(),
             base: Some(BaseRef {
                 name,
                 page_size: PageSize::new(65_536).unwrap(),
@@ -412,7 +449,7 @@ pub(crate) mod tests {
             assert!(head.to_string().len() < MAX_TEXT * 6 / 10, "{} bytes", head.to_string().len());
             assert_eq!(head.to_string().parse(), Ok(head));
         }
-        let first = Head::first(head.database, head.commit.id, None, 5);
+        let first = Head::first(head.database, head.commit().id, None, 5);
         assert_eq!(first.to_string().parse(), Ok(first));
     }
 

@@ -40,7 +40,7 @@ pub struct High {
 impl High {
     /// The note of `head`, whose name is `named`.
     pub fn of(head: &Head, named: Option<Named>) -> High {
-        High { database: head.database, epoch: head.epoch, version: head.version, commit: head.commit.id, named }
+        High { database: head.database, epoch: head.epoch, version: head.version, commit: head.commit().id, named }
     }
 }
 

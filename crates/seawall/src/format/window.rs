@@ -125,7 +125,7 @@ impl Window {
     /// The window with one entry more. `fold` is the digest of the fold that the window begins after.
     pub fn with(&self, entry: Entry, fold: &Digest) -> Window {
         let encoded = entry.encode();
-        let digest = digest_of(self.last_digest().unwrap_or(fold), &encoded);
+        let digest = digest_of(&self.newest().map_or(*fold, |(_, digest)| digest), &encoded);
         let entries = self.entries.iter().cloned().chain([(entry, digest)]).collect();
         Window { entries, bytes: [&self.bytes[..], &encoded].concat().into() }
     }
@@ -169,9 +169,9 @@ impl Window {
         &self.entries
     }
 
-    /// The digest of the newest entry.
-    pub fn last_digest(&self) -> Option<&Digest> {
-        self.entries.last().map(|(_, digest)| digest)
+    /// The newest entry, and its digest.
+    pub fn newest(&self) -> Option<(&Entry, Digest)> {
+        self.entries.last().map(|(entry, digest)| (entry, *digest))
     }
 
     /// How many different pages its entries have.
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(Window::decode(window.bytes(), &FOLD), Ok(window.clone()));
         assert_eq!(Window::decode(&[], &FOLD), Ok(Window::default()));
         assert_eq!(window.page_count(), 5);
-        assert_ne!(Window::decode(window.bytes(), &Digest([8; 32])).unwrap().last_digest(), window.last_digest());
+        assert_ne!(Window::decode(window.bytes(), &Digest([8; 32])).unwrap().newest(), window.newest());
         assert_eq!(entry(4).find(PageNo(7)).map(|(at, page)| (at, page.content)), Some((1, Content::Changed)));
         assert_eq!(entry(4).find(PageNo(8)), None);
     }
@@ -260,7 +260,7 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             if let Ok(other) = Window::decode(&bytes, &FOLD) {
-                prop_assert_ne!(other.last_digest(), window.last_digest());
+                prop_assert_ne!(other.newest(), window.newest());
             }
         }
     }

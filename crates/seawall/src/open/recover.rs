@@ -248,7 +248,7 @@ impl Run<'_> {
         let digest = self.choose(evidence, &judgement)?;
         let chosen = self.whole(evidence, &judgement, digest)?;
         let never_learned = chosen.found.version > proven;
-        let head = evidence.heads.iter().filter(|head| head.commit.place.is_some() || head.version == Version(0));
+        let head = evidence.heads.iter().filter(|head| head.commit().place.is_some() || head.version == Version(0));
         let recovered = Recovered {
             database: self.database,
             head: head.map(|head| head.version.0).max(),

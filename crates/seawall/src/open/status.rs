@@ -67,7 +67,7 @@ impl Database {
             is_copy: self.is_copy(),
             epoch: head.epoch.0,
             version: head.version.0,
-            commit: head.commit.id.to_string(),
+            commit: head.commit().id.to_string(),
             time: snapshot.time,
             page_size: snapshot.page_size().map_or(0, |size| size.bytes() as u32),
             page_count: snapshot.page_count(),

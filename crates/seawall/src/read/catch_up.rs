@@ -35,10 +35,10 @@ fn is_named(digest: Digest, named: Digest) -> bool {
 impl Pages {
     /// The snapshot that `head` names, made from `known` if that is possible, and otherwise from the base.
     pub(crate) fn snapshot_of(&self, head: Head, known: Option<&Snapshot>, sent: Moment) -> Result<Snapshot> {
-        if head.commit.place.is_none() {
+        if head.commit().place.is_none() {
             return Ok(Snapshot::first(head, sent));
         }
-        let frame = self.read_commit(&head.commit, head.version)?;
+        let frame = self.read_commit(&head.commit(), head.version)?;
         self.snapshot_of_frame(head, frame, known, sent)
     }
 

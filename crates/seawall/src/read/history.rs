@@ -7,6 +7,7 @@ use crate::format::commit_frame::{CommitFrame, Jump};
 use crate::format::frame::UNIT;
 use crate::format::head::{CommitRef, Floor, Head, State};
 use crate::format::ids::{DatabaseId, Epoch, Version};
+use crate::format::window::Window;
 use crate::ports::moment::Moment;
 use crate::ports::storage::File;
 use crate::read::pages::{Pages, ReadError};
@@ -137,9 +138,9 @@ impl Way {
     /// The way down from a version that is not version 0.
     pub(crate) fn from(database: DatabaseId, newest: &Snapshot) -> Way {
         let head = &newest.head;
-        let itself = head.commit.place.map(|place| Jump {
+        let itself = head.commit().place.map(|place| Jump {
             version: head.version,
-            digest: head.commit.digest,
+            digest: head.commit().digest,
             place,
             time: newest.time,
         });
@@ -186,7 +187,8 @@ pub(crate) fn head_of(frame: &CommitFrame, jump: &Jump) -> Head {
         database: frame.database,
         epoch: frame.epoch,
         version: frame.version,
-        commit: CommitRef { id: frame.commit, digest: jump.digest, place: Some(jump.place) },
+        fold: CommitRef { id: frame.commit, digest: jump.digest, place: Some(jump.place) },
+        window: Window::default(),
         base: frame.base,
         home: frame.home,
         generation: 0,
@@ -200,5 +202,5 @@ pub(crate) fn head_of(frame: &CommitFrame, jump: &Jump) -> Head {
 /// The head of version 0, which only version 1 knows. `None`: that one names another.
 pub(crate) fn first_head(one: &CommitFrame) -> Option<Head> {
     let first = Head::first(one.database, one.previous.id, one.base, one.home);
-    first.commit.is(&one.previous).then_some(first)
+    first.commit().is(&one.previous).then_some(first)
 }

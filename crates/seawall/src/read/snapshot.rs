@@ -121,7 +121,7 @@ impl Snapshot {
         sent: Moment,
     ) -> Result<Snapshot, Malformed> {
         check(&head, &frame)?;
-        let place = head.commit.place.ok_or(Malformed("a commit's place is missing"))?;
+        let place = head.commit().place.ok_or(Malformed("a commit's place is missing"))?;
         let own = frame.own_entries(place.segment, segments);
         let base_version = head.base.map_or(Version(0), |base| base.name.version);
         let mut map = match earlier {
@@ -197,7 +197,7 @@ fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {
     let same = frame.database == head.database
         && frame.epoch == head.epoch
         && frame.version == head.version
-        && frame.commit == head.commit.id
+        && frame.commit == head.commit().id
         && (frame.base, frame.home, frame.sweep) == (head.base, head.home, head.sweep);
     if !same {
         return Err(Malformed("it is not the commit that the head names"));
@@ -211,12 +211,12 @@ fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {
 
 /// Whether `frame` follows `previous`: versions rise by 1, digests chain. (Invariant 2.)
 pub(crate) fn follows(frame: &CommitFrame, previous: &Head) -> bool {
-    frame.previous.is(&previous.commit) && frame.version == previous.version.next()
+    frame.previous.is(&previous.commit()) && frame.version == previous.version.next()
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let CommitRef { id, .. } = self.head.commit;
+        let CommitRef { id, .. } = self.head.commit();
         write!(f, "version {} ({id}, {} pages)", self.head.version.0, self.page_count)
     }
 }

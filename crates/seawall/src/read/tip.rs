@@ -225,7 +225,7 @@ impl Tip {
             check_state(&head)?;
         }
         self.has_ended.store(head.state != State::Open, Ordering::Relaxed);
-        let forked = head.order() == known.head.order() && !head.commit.is(&known.head.commit);
+        let forked = head.order() == known.head.order() && !head.commit().is(&known.head.commit());
         if head.order() < known.head.order() || forked {
             return Err(Error::NeedsRecovery(format!(
                 "the head names version {} (epoch {}), and this process has already seen version {} (epoch {}): the head was set back. \

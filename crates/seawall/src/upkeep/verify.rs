@@ -276,9 +276,9 @@ impl Verifier<'_> {
         for (_, time, head) in heads {
             // Those of an earlier epoch may have been left out by a recovery.
             if let Some(place) =
-                head.commit.place.filter(|_| (head.database, head.epoch) == (newest.database, newest.epoch))
+                head.commit().place.filter(|_| (head.database, head.epoch) == (newest.database, newest.epoch))
             {
-                self.names.push(Jump { version: head.version, digest: head.commit.digest, place, time });
+                self.names.push(Jump { version: head.version, digest: head.commit().digest, place, time });
             }
         }
         self.names = jumps_of(self.names.iter());
@@ -326,13 +326,13 @@ impl Verifier<'_> {
 
     /// The chain, and the page maps.
     fn check_commits(&mut self, newest: &Head, head: &Head) -> Result<()> {
-        let Some(place) = head.commit.place else { return Ok(()) };
+        let Some(place) = head.commit().place else { return Ok(()) };
         let time = match &self.target {
             Some(target) => target.time,
-            None => self.pages.commit_at(place, head.commit.digest, 0).map_or(0, |frame| frame.time),
+            None => self.pages.commit_at(place, head.commit().digest, 0).map_or(0, |frame| frame.time),
         };
         self.report.time = time;
-        let start = Jump { version: head.version, digest: head.commit.digest, place, time };
+        let start = Jump { version: head.version, digest: head.commit().digest, place, time };
         let (lowest, highest) = self.range;
         if highest == lowest {
             return Ok(());

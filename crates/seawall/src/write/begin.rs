@@ -37,7 +37,7 @@ impl Committer {
         let began = self.tip.storage.now().monotonic;
         let (mut turn, newest) = self.begin_turn(began, timeout)?;
         mistake!(StaleUpgrades, return Ok(Transaction::new(self.clone(), newest, turn, None)));
-        if !newest.head.commit.is(&snapshot.head.commit) {
+        if !newest.head.commit().is(&snapshot.head.commit()) {
             turn.stay(self.tip.storage.now().monotonic + GRACE);
             self.end_turn(&mut turn);
             return Err(Error::StaleSnapshot { mine: snapshot.version(), newest: newest.version() });

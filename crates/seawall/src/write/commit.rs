@@ -103,7 +103,7 @@ impl Committer {
             ))
         };
         let head = &snapshot.head;
-        head.followed_by(head.commit, lease.generation, lease.slot).check().map_err(last)?;
+        head.followed_by(head.commit(), lease.generation, lease.slot).check().map_err(last)?;
         if snapshot.version() == Version(0) {
             // Nothing may be acknowledged in a folder that a loss of power can take away: without `id` the next opener
             // would adopt NAME once more. The process that linked `id` may have failed before its name was durable.
@@ -356,6 +356,7 @@ impl Committer {
 }
 
 fn mark_of(head: &Head, fate: Fate) -> Mark {
-    let Head { database, epoch, version, commit: CommitRef { id: commit, digest, .. }, .. } = *head;
+    let Head { database, epoch, version, .. } = *head;
+    let CommitRef { id: commit, digest, .. } = head.commit();
     Mark { fate, database, epoch, version, commit, digest }
 }

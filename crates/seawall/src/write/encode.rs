@@ -213,7 +213,7 @@ impl<'a> CommitEncoder<'a> {
         let snapshot = change.snapshot;
         let head = &snapshot.head;
         // What the head will say that names this commit.
-        let next = head.followed_by(head.commit, 0, 0).with(&change.upkeep);
+        let next = head.followed_by(head.commit(), 0, 0).with(&change.upkeep);
         let mut frame = CommitFrame {
             database: head.database,
             epoch: head.epoch,
@@ -221,10 +221,10 @@ impl<'a> CommitEncoder<'a> {
             commit,
             page_size: change.page_size,
             page_count: change.page_count,
-            previous: head.commit,
+            previous: head.commit(),
             previous_time: snapshot.time,
             jumps: snapshot.trail.jumps.clone(),
-            settled: (head.version, head.commit.digest),
+            settled: (head.version, head.commit().digest),
             group: (head.version.next(), head.version.next()),
             time: time.max(snapshot.time),
             base: next.base,
@@ -438,10 +438,10 @@ mod tests {
             commit: CommitId([2; 16]),
             page_size: PageSize::new(4096).expect("it is one"),
             page_count: 40,
-            previous: head.commit,
+            previous: head.commit(),
             previous_time: 0,
             jumps: Vec::new(),
-            settled: (head.version, head.commit.digest),
+            settled: (head.version, head.commit().digest),
             group: (head.version.next(), head.version.next()),
             time: 0,
             base: head.base,

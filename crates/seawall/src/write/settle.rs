@@ -80,11 +80,11 @@ impl Drop for Asking<'_> {
 
 impl Pending {
     fn unknown(&self, cause: impl Into<String>) -> Error {
-        Error::OutcomeUnknown { commit: self.next.commit.id, version: self.next.version, cause: cause.into() }
+        Error::OutcomeUnknown { commit: self.next.commit().id, version: self.next.version, cause: cause.into() }
     }
 
     pub(crate) fn unknowable(&self, cause: String) -> Error {
-        Error::OutcomeUnknowable { commit: self.next.commit.id, version: self.next.version, cause }
+        Error::OutcomeUnknowable { commit: self.next.commit().id, version: self.next.version, cause }
     }
 }
 
@@ -208,7 +208,7 @@ impl Committer {
             Err(cause) => return Ok(Verdict::Unknowable(cause)),
         };
         mistake!(MineByVersion, return Ok(Verdict::Committed));
-        Ok(if commit.is(&next.commit) { Verdict::Committed } else { Verdict::Refused })
+        Ok(if commit.is(&next.commit()) { Verdict::Committed } else { Verdict::Refused })
     }
 
     /// Which commit the history of `head` has at the version of `pending`. The inner error: nothing will ever tell.
@@ -219,10 +219,10 @@ impl Committer {
             if let Ok(Some(named)) = self.tip.coordinator.successor(&previous.head) {
                 self.tip.check_head(&named)?;
                 assert_eq!(named.version, next.version, "versions along the chain rise by 1 (invariant 2)");
-                return Ok(Ok(named.commit));
+                return Ok(Ok(named.commit()));
             }
         }
-        let begin = Walked { epoch: head.epoch, version: head.version, commit: head.commit };
+        let begin = Walked { epoch: head.epoch, version: head.version, commit: head.commit() };
         let mut walked = whole(pending.walked.lock());
         let mut at = walked.filter(|walked| walked.epoch == head.epoch).unwrap_or(begin);
         let mut read_one = false;

@@ -151,7 +151,7 @@ impl Coordinator for Memory {
         self.call(|entry| {
             let (head, held) = entry.as_mut().ok_or_else(lost)?;
             let is_seen = (head.epoch, head.generation, head.sweep) == (previous.epoch, lease.generation, lease.sweep);
-            if !is_seen || !head.commit.is(&previous.commit) {
+            if !is_seen || !head.commit().is(&previous.commit()) {
                 return Ok(Swapped::Refused(Box::new(head.clone())));
             }
             *head = Head { generation: head.generation + 1, ..next.clone() };
@@ -179,7 +179,7 @@ impl Coordinator for Memory {
             if is_mine {
                 *entry = Some((head.clone(), None));
             }
-            Ok(is_mine || entry.as_ref().is_some_and(|(there, _)| there.commit.is(&head.commit)))
+            Ok(is_mine || entry.as_ref().is_some_and(|(there, _)| there.commit().is(&head.commit())))
         })
     }
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {

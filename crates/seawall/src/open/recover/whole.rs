@@ -9,6 +9,7 @@ use crate::format::group;
 use crate::format::head::{BaseRef, CommitRef, Floor, Head, State};
 use crate::format::ids::{BaseName, DatabaseId, PageNo, Version};
 use crate::format::index::Entries;
+use crate::format::window::Window;
 use crate::ports::moment::Moment;
 use crate::ports::storage::{File, Span};
 use crate::read::page_map::PageMap;
@@ -34,7 +35,8 @@ pub(super) fn head_of(found: &FoundCommit) -> Head {
         database: frame.database,
         epoch: frame.epoch,
         version: frame.version,
-        commit: found.commit,
+        fold: found.commit,
+        window: Window::default(),
         base: frame.base,
         home: frame.home,
         generation: 0,
@@ -47,7 +49,7 @@ pub(super) fn head_of(found: &FoundCommit) -> Head {
 
 /// The head of version 0, as far as the frame of version 1 tells.
 pub(super) fn first_head(database: DatabaseId, commit: CommitRef, base: Option<BaseRef>, home: u64) -> Head {
-    Head { commit, ..Head::first(database, commit.id, base, home) }
+    Head { fold: commit, ..Head::first(database, commit.id, base, home) }
 }
 
 impl<'a> Whole<'a> {

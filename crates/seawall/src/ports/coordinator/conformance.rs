@@ -85,7 +85,7 @@ fn commit(machine: &dyn Coordinator, id: u8) -> Head {
         machine.release(&lease).expect("a lease can be given back");
     }
     let newest = machine.load(&Known::Head(&head), PATIENCE).expect("the head can be loaded");
-    assert!(newest.commit.is(&next.commit), "one sees one's own commit");
+    assert!(newest.commit().is(&next.commit()), "one sees one's own commit");
     newest
 }
 
@@ -148,12 +148,12 @@ fn a_repeated_swap_changes_nothing_and_meets_itself(setting: &dyn Setting) {
     assert!(matches!(a.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)));
     match a.swap(&lease, &head, &next, false, PATIENCE).expect("a repeated swap has an answer") {
         Swapped::Refused(head) => {
-            assert!(head.commit.is(&next.commit), "a repeated request finds that it was carried out")
+            assert!(head.commit().is(&next.commit()), "a repeated request finds that it was carried out")
         }
         Swapped::Done => {}
     }
     let newest = a.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
-    assert_eq!((newest.version, newest.commit.id), (Version(1), next.commit.id));
+    assert_eq!((newest.version, newest.commit().id), (Version(1), next.commit().id));
 }
 
 fn only_one_machine_has_the_lease(setting: &dyn Setting) {
@@ -186,7 +186,7 @@ fn a_silent_holder_is_passed_over_and_a_live_one_is_not(setting: &dyn Setting) {
     assert!(matches!(b.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)));
     let mine = head.followed_by(commit_ref(1, 1), silent.generation, silent.slot);
     match a.swap(&silent, &head, &mine, false, PATIENCE).expect("a refusal is an answer") {
-        Swapped::Refused(now) => assert!(now.commit.is(&next.commit)),
+        Swapped::Refused(now) => assert!(now.commit().is(&next.commit())),
         Swapped::Done => panic!("the holder that was passed over committed over the other"),
     }
     if b.lease_survives_swap() {
@@ -301,7 +301,7 @@ fn a_seal_ends_every_earlier_request_and_its_owner_alone_takes_it_away(setting: 
     let (lease, head) = acquire(&*a, 2);
     let next = head.followed_by(commit_ref(2, head.version.0), lease.generation, lease.slot);
     let evidence = b.evidence().expect("it can be asked");
-    assert!(evidence.iter().any(|head| head.commit.is(&newest.commit)), "what is there is evidence");
+    assert!(evidence.iter().any(|head| head.commit().is(&newest.commit())), "what is there is evidence");
     let (mine, other) = (Token([8; 8]), Token([9; 8]));
     b.seal(other, Epoch(1)).expect("a head can be sealed");
     // A recovery that was cut short is followed by another one.
@@ -313,7 +313,7 @@ fn a_seal_ends_every_earlier_request_and_its_owner_alone_takes_it_away(setting: 
         Err(error) => assert!(matches!(error, CoordinatorError::Lost(_)), "{error}"),
     }
     let evidence = b.evidence().expect("it can be asked");
-    assert!(evidence.iter().any(|head| head.commit.is(&newest.commit)), "a seal hides nothing");
+    assert!(evidence.iter().any(|head| head.commit().is(&newest.commit())), "a seal hides nothing");
     let recovered = Head { epoch: Epoch(3), ..newest.followed_by(commit_ref(3, 9), newest.generation + 5, 0) };
     let recovered = match b.lease_ends_with_process() {
         true => Head { generation: recovered.version.0, ..recovered },
@@ -321,15 +321,14 @@ fn a_seal_ends_every_earlier_request_and_its_owner_alone_takes_it_away(setting: 
     };
     assert!(b.unseal(mine, &newest, &recovered).expect("its own seal can be taken away"), "it is its own");
     assert!(
-        !b.unseal(other, &newest, &Head { home: 77, commit: commit_ref(4, 9), ..recovered.clone() })
-            .expect("an answer")
+        !b.unseal(other, &newest, &Head { home: 77, fold: commit_ref(4, 9), ..recovered.clone() }).expect("an answer")
     );
     let late = a.swap(&lease, &head, &next, false, PATIENCE);
     assert!(!matches!(late, Ok(Swapped::Done)), "nor afterwards: {late:?}");
     // Where the lease has ended with the seal, this says so.
     let _ = a.release(&lease);
     let loaded = setting.machine().load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
-    assert_eq!((loaded.commit, loaded.epoch, loaded.state), (recovered.commit, recovered.epoch, State::Open));
+    assert_eq!((loaded.commit(), loaded.epoch, loaded.state), (recovered.commit(), recovered.epoch, State::Open));
     commit(&*setting.machine(), 5);
 }
 
@@ -341,7 +340,7 @@ fn an_absent_head_can_be_sealed(setting: &dyn Setting) {
     let first = Head { epoch: Epoch(1), ..first_head(setting) };
     let next = first.followed_by(commit_ref(1, 0), 0, 0);
     assert!(machine.unseal(Token([8; 8]), &first, &next).expect("an answer"), "it is its own");
-    assert_eq!(machine.load(&Known::Nothing, PATIENCE).expect("the head can be loaded").commit, next.commit);
+    assert_eq!(machine.load(&Known::Nothing, PATIENCE).expect("the head can be loaded").commit(), next.commit());
 }
 
 fn of_many_swaps_at_once_one_wins(setting: &dyn Setting) {
@@ -351,7 +350,7 @@ fn of_many_swaps_at_once_one_wins(setting: &dyn Setting) {
     let mut head = machines[0].create(&first_head(setting)).expect("the first head is taken");
     for round in 1..=ROUNDS {
         let (lease, now) = acquire(&*machines[0], 99);
-        assert!(now.commit.is(&head.commit), "no commit came in between");
+        assert!(now.commit().is(&head.commit()), "no commit came in between");
         let won: Vec<bool> = std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for (machine, id) in machines.iter().zip(0..) {
@@ -387,6 +386,6 @@ fn an_error_never_denies_what_took_place(fresh: &dyn Fn() -> Box<dyn Setting>) {
             assert!(!error.is_certain(), "the swap took place, and {error:?} says that it did not");
         }
         let newest = a.load(&Known::Head(&head), PATIENCE).expect("the head can be loaded");
-        assert!(newest.commit.is(&next.commit), "it took place");
+        assert!(newest.commit().is(&next.commit()), "it took place");
     }
 }

@@ -85,7 +85,7 @@ impl FsCoordinator {
             Ok(there) if there.state == State::Open || there.epoch >= head.epoch => return Ok(there),
             Ok(there) if there.version >= head.version => {
                 self.storage
-                    .retire(Token(head.commit.id.0[..8].try_into().expect("an id has 16 bytes")))
+                    .retire(Token(head.commit().id.0[..8].try_into().expect("an id has 16 bytes")))
                     .map_err(retiring)?;
                 self.storage.create_folders().map_err(retiring)?;
             }
@@ -246,7 +246,7 @@ impl Coordinator for FsCoordinator {
             return Ok(Swapped::Done);
         }
         let newest = self.names.newest_listed().map_err(LookFailed::after_a_request)?;
-        Ok(if newest.commit.is(&next.commit) { Swapped::Done } else { refused(newest) })
+        Ok(if newest.commit().is(&next.commit()) { Swapped::Done } else { refused(newest) })
     }
 
     fn named(&self, head: &Head) -> Option<Named> {

@@ -108,7 +108,7 @@ impl Committer {
         let numbers: HashSet<_> = entries.map(|(_, entry)| entry.segment()).collect();
         let pages = numbers.into_iter().map(|number| self.tip.pages.segments.name(number));
         let runs = snapshot.trail.runs.iter().map(|run| run.place.segment);
-        pages.chain(runs).chain(snapshot.head.commit.place.map(|place| place.segment)).collect()
+        pages.chain(runs).chain(snapshot.head.commit().place.map(|place| place.segment)).collect()
     }
 
     /// The newest version that a segment has anything of; 0 if it has nothing whole, and `None` if it is gone.

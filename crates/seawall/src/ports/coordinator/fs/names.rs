@@ -145,7 +145,7 @@ impl Names {
         let is_good = || {
             mistake!(HintUnchecked, return true);
             mistake!(HintByNeighbour, return look.known.is_some() && hinted.commit.id == hint.commit);
-            hinted.commit.id == hint.commit && hint.named.is_some() && named(stamp) == hint.named
+            hinted.commit().id == hint.commit && hint.named.is_some() && named(stamp) == hint.named
         };
         if !is_good() {
             return Ok(None);
