@@ -127,7 +127,7 @@ fn a_place_that_is_longer_than_any_frame_is_not_read() {
     let record = folder.inside("commits/1");
     let text = fs::read_link(&record).unwrap().into_os_string().into_string().unwrap();
     let mut head: seawall::format::head::Head = text.parse().unwrap();
-    head.commit().place.as_mut().unwrap().length = u32::MAX;
+    head.fold.place.as_mut().unwrap().length = u32::MAX;
     away(&record);
     symlink(head.to_string(), &record).unwrap();
     fs::OpenOptions::new().write(true).open(folder.segment()).unwrap().set_len(6 << 30).unwrap();
