@@ -3,7 +3,6 @@
 
 use crate::format::codec::{Malformed, Reader, put_varint};
 use crate::format::commit_frame::NewPage;
-use crate::format::group::page_number;
 use crate::format::ids::{CommitId, Digest, PageNo};
 use std::sync::Arc;
 
@@ -14,24 +13,13 @@ pub const MOST_WINDOW_PAGES: usize = 64;
 /// A window has at most so many entries. It is full long before.
 pub const MOST_ENTRIES: usize = 256;
 
-/// What an entry's delta has of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// Its new image; its old image is no part of the dictionary.
-    New,
-    /// Its new image; its old image is part of the dictionary.
-    Changed,
-    /// Nothing: page 1 differs in nothing but its counters, which are not part of its image.
-    Same,
-}
-
 /// A page of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryPage {
     /// Its number, and its new image's checksum.
     pub page: NewPage,
-    /// What the delta has of it.
-    pub content: Content,
+    /// Whether its old image is part of the dictionary.
+    pub has_old: bool,
 }
 
 /// A commit that rides in the head. Its page size is that of the fold before it.
@@ -45,7 +33,7 @@ pub struct Entry {
     pub page_count: u32,
     /// How many entries before this one ride on the same swap.
     pub grouped: u32,
-    /// Its pages, rising.
+    /// The pages that it changes, rising. Page 1 is [`as_delta`](crate::format::sqlite_header::as_delta) sees it.
     pub pages: Vec<EntryPage>,
     /// The new images, one after the other, as the difference from the old ones.
     pub delta: Vec<u8>,
@@ -61,10 +49,9 @@ impl Entry {
         put_varint(&mut out, u64::from(self.grouped));
         put_varint(&mut out, self.pages.len() as u64);
         let mut before = 0;
-        for EntryPage { page, content } in &self.pages {
-            put_varint(&mut out, u64::from(page.page.0 - before));
+        for EntryPage { page, has_old } in &self.pages {
+            put_varint(&mut out, u64::from(page.page.0 - before) << 1 | u64::from(*has_old));
             before = page.page.0;
-            out.push(*content as u8);
             out.extend_from_slice(&page.checksum);
         }
         put_varint(&mut out, self.delta.len() as u64);
@@ -75,22 +62,18 @@ impl Entry {
     fn decode(reader: &mut Reader<'_>) -> Result<Entry, Malformed> {
         let commit = CommitId(reader.array()?);
         let (time, page_count, grouped) = (reader.varint()?, reader.small()?, reader.small()?);
-        let count = reader.count(10)?;
+        let count = reader.count(9)?;
         if count > MOST_PAGES {
             return Err(Malformed("an entry has too many pages"));
         }
         let mut pages = Vec::with_capacity(count);
         let mut before = 0_u32;
         for _ in 0..count {
-            let page = before.checked_add(page_number(reader)?.0).ok_or(Malformed("a page number is too large"))?;
-            before = page;
-            let content = match reader.u8()? {
-                0 => Content::New,
-                1 => Content::Changed,
-                2 if page == 1 => Content::Same,
-                _ => return Err(Malformed("an entry's page is of an unknown kind")),
-            };
-            pages.push(EntryPage { page: NewPage { page: PageNo(page), checksum: reader.array()? }, content });
+            let step = reader.varint()?;
+            let page = u32::try_from(step >> 1).ok().filter(|step| *step > 0).and_then(|step| before.checked_add(step));
+            before = page.ok_or(Malformed("a page number is impossible"))?;
+            let page = NewPage { page: PageNo(before), checksum: reader.array()? };
+            pages.push(EntryPage { page, has_old: step & 1 == 1 });
         }
         if before > page_count {
             return Err(Malformed("an entry has a page beyond the end of its database"));
@@ -192,13 +175,13 @@ mod tests {
     const FOLD: Digest = Digest([9; 32]);
 
     fn entry(n: u8) -> Entry {
-        let page = |page, content| EntryPage { page: NewPage { page: PageNo(page), checksum: [n; 8] }, content };
+        let page = |page, has_old| EntryPage { page: NewPage { page: PageNo(page), checksum: [n; 8] }, has_old };
         Entry {
             commit: CommitId([n; 16]),
             time: 1_000 + u64::from(n),
             page_count: 400,
             grouped: 0,
-            pages: vec![page(1, Content::Same), page(7, Content::Changed), page(u32::from(n) + 300, Content::New)],
+            pages: vec![page(1, true), page(7, true), page(u32::from(n) + 300, false)],
             delta: vec![n; 20],
         }
     }
@@ -214,7 +197,7 @@ mod tests {
         assert_eq!(Window::decode(&[], &FOLD), Ok(Window::default()));
         assert_eq!(window.page_count(), 5);
         assert_ne!(Window::decode(window.bytes(), &Digest([8; 32])).unwrap().newest(), window.newest());
-        assert_eq!(entry(4).find(PageNo(7)).map(|(at, page)| (at, page.content)), Some((1, Content::Changed)));
+        assert_eq!(entry(4).find(PageNo(7)).map(|(at, page)| (at, page.has_old)), Some((1, true)));
         assert_eq!(entry(4).find(PageNo(8)), None);
     }
 
@@ -229,12 +212,10 @@ mod tests {
         assert_eq!(refused(|entry| entry.time = 0), "an entry is older than the one before it");
         assert_eq!(refused(|entry| entry.grouped = 2), "an entry rides with more entries than there are");
         assert_eq!(refused(|entry| entry.page_count = 301), "an entry has a page beyond the end of its database");
-        assert_eq!(refused(|entry| entry.pages[1].content = Content::Same), "an entry's page is of an unknown kind");
-        assert_eq!(refused(|entry| entry.pages.extend([entry.pages[2]; 1])), "there is no page 0");
+        assert_eq!(refused(|entry| entry.pages.extend([entry.pages[2]; 1])), "a page number is impossible");
         let many = |n: u8| {
             let mut entry = entry(0);
-            let page =
-                |page| EntryPage { page: NewPage { page: PageNo(page), checksum: [0; 8] }, content: Content::New };
+            let page = |page| EntryPage { page: NewPage { page: PageNo(page), checksum: [0; 8] }, has_old: false };
             entry.pages = (1..=32).map(|page| page + u32::from(n) * 32).map(page).collect();
             entry
         };
