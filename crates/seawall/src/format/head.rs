@@ -179,6 +179,11 @@ impl Head {
         Version(self.version.0 - self.window.entries().len() as u64)
     }
 
+    /// The head as it was at its fold, as far as it is known here.
+    pub fn at_fold(&self) -> Head {
+        Head { version: self.folded(), window: Window::default(), ..self.clone() }
+    }
+
     /// The head that the fold `commit` makes when it follows this one, under the lease of `generation` and `lease_slot`.
     pub fn followed_by(&self, commit: CommitRef, generation: u64, lease_slot: u32) -> Head {
         let (version, window) = (self.version.next(), Window::default());

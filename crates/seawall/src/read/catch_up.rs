@@ -35,11 +35,19 @@ fn is_named(digest: Digest, named: Digest) -> bool {
 impl Pages {
     /// The snapshot that `head` names, made from `known` if that is possible, and otherwise from the base.
     pub(crate) fn snapshot_of(&self, head: Head, known: Option<&Snapshot>, sent: Moment) -> Result<Snapshot> {
-        if head.commit().place.is_none() {
-            return Ok(Snapshot::first(head, sent));
+        let at_fold = |fold: &Snapshot| {
+            fold.with_window(head.clone(), sent)
+                .map_err(|why| Error::corrupt(format!("the head of version {}", head.version.0), why))
+        };
+        if let Some(known) = known.filter(|known| known.head.epoch == head.epoch && known.head.fold.is(&head.fold)) {
+            return at_fold(known);
         }
-        let frame = self.read_commit(&head.commit(), head.version)?;
-        self.snapshot_of_frame(head, frame, known, sent)
+        let fold = head.at_fold();
+        if fold.fold.place.is_none() {
+            return at_fold(&Snapshot::first(fold, sent));
+        }
+        let frame = self.read_commit(&fold.fold, fold.version)?;
+        at_fold(&self.snapshot_of_frame(fold, frame, known, sent)?)
     }
 
     /// The same, where the frame that `head` names is at hand.
@@ -59,7 +67,7 @@ impl Pages {
             ));
         }
         let base = head.base.map_or(Version(0), |base| base.name.version);
-        let runs = self.read_runs(&frame.runs, earlier.map_or(base, |earlier| earlier.version().max(base)))?;
+        let runs = self.read_runs(&frame.runs, earlier.map_or(base, |earlier| earlier.head.folded().max(base)))?;
         let what = format!("the commit frame of version {}", head.version.0);
         Snapshot::of_commit(head, frame, &runs, earlier, &self.segments, sent).map_err(|why| Error::corrupt(what, why))
     }

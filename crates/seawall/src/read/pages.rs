@@ -3,11 +3,13 @@
 use crate::error::{Error, Result};
 use crate::format::codec::Malformed;
 use crate::format::commit_frame::page_checksum;
+use crate::format::delta;
 use crate::format::entry::{Entry, SegmentNo, Segments};
 use crate::format::frame::{self, Frame, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
-use crate::format::ids::{BaseName, DatabaseId, PageNo, PageSize, Version};
+use crate::format::ids::{BaseName, DatabaseId, Digest, PageNo, PageSize, Version};
+use crate::format::sqlite_header;
 use crate::mutation::mistake;
 use crate::ports::storage::{File, Span, Storage};
 use crate::read::ahead::{RUN, Scans};
@@ -36,6 +38,7 @@ impl Deref for Page {
 enum Key {
     Segment { entry: Entry, page: PageNo },
     Base { base: BaseName, page: PageNo },
+    Window { entry: Digest, page: PageNo },
 }
 
 #[derive(Clone)]
@@ -78,16 +81,66 @@ impl Pages {
                 format!("page {} is missing", page.0),
             )
         })?;
-        let read = match place {
-            PageSource::Segment(entry) => self.read_from_segment(entry, page, snapshot.page_size()),
-            PageSource::Base(base) => self.read_from_base(base, page),
-        }
-        .map_err(|error| self.explain(error, snapshot))?;
+        let read = self.read_at(snapshot, page, place).map_err(|error| self.explain(error, snapshot))?;
         if Some(read.len()) != snapshot.page_size().map(PageSize::bytes) {
             let why = format!("page {} has {} bytes there, which is not its size", page.0, read.len());
             return Err(Error::corrupt(format!("the page map of version {}", snapshot.version().0), why));
         }
         Ok(read)
+    }
+
+    fn read_at(&self, snapshot: &Snapshot, page: PageNo, place: PageSource) -> Result<Page, ReadError> {
+        match place {
+            PageSource::Segment(entry) => self.read_from_segment(entry, page, snapshot.page_size()),
+            PageSource::Base(base) => self.read_from_base(base, page),
+            PageSource::Window(at) => self.read_from_window(snapshot, page, at),
+        }
+    }
+
+    /// The image that the entry `at` of the window makes of `page`. All images that this entry makes go into the cache.
+    /// What they are made of is read in the same way, one entry after the other down to the fold.
+    fn read_from_window(&self, snapshot: &Snapshot, page: PageNo, at: usize) -> Result<Page, ReadError> {
+        let (entry, digest) = &snapshot.head.window.entries()[at];
+        if let Some(cached) = self.cache.get(&Key::Window { entry: *digest, page }) {
+            return Ok(cached);
+        }
+        let malformed = |why| ReadError::Window(snapshot.version_of_entry(at), why);
+        let size = snapshot.page_size().map(PageSize::bytes).ok_or(malformed("it has no page size"))?;
+        let mut old = Vec::new();
+        for changed in entry.pages.iter().filter(|changed| changed.has_old) {
+            let page = changed.page.page;
+            let place = snapshot.source_before(page, at).ok_or(malformed("it changes a page that was not there"))?;
+            let image = self.read_at(snapshot, page, place)?;
+            if image.len() != size {
+                return Err(malformed("it changes a page of another size"));
+            }
+            push_as_delta(&mut old, page, &image);
+        }
+        let new = delta::apply(&old, &entry.delta, entry.pages.len() * size).map_err(|why| malformed(why.0))?;
+        let mut wanted = None;
+        for (changed, image) in entry.pages.iter().zip(new.chunks_exact(size)) {
+            if page_checksum(image) != changed.page.checksum {
+                return Err(malformed("its delta does not lead to the pages that it names"));
+            }
+            let image = Page(image.into());
+            self.cache.insert(Key::Window { entry: *digest, page: changed.page.page }, image.clone());
+            if changed.page.page == page {
+                wanted = Some(image);
+            }
+        }
+        wanted.ok_or(malformed("it does not have the page"))
+    }
+
+    /// The image of `page` in `snapshot`, if it is at hand: nothing is read for it.
+    pub(crate) fn at_hand(&self, snapshot: &Snapshot, page: PageNo) -> Option<Page> {
+        match snapshot.source_of(page)? {
+            PageSource::Segment(entry) => self.cache.get(&self.key_of(page, entry)),
+            PageSource::Base(base) => self.cache.get(&Key::Base { base: base.name, page }),
+            PageSource::Window(at) => {
+                let (_, entry) = snapshot.head.window.entries()[at];
+                self.cache.get(&Key::Window { entry, page })
+            }
+        }
     }
 
     /// How many bytes the page cache takes.
@@ -275,6 +328,15 @@ impl Pages {
     }
 }
 
+/// Adds `image` to old or new images, as a delta sees it.
+pub(crate) fn push_as_delta(images: &mut Vec<u8>, page: PageNo, image: &[u8]) {
+    let begin = images.len();
+    images.extend_from_slice(image);
+    if page == PageNo(1) {
+        sqlite_header::as_delta(&mut images[begin..]);
+    }
+}
+
 fn image_of(group: &group::Group, slot: usize) -> &[u8] {
     &group.images[slot * group.page_size.bytes()..][..group.page_size.bytes()]
 }
@@ -312,6 +374,8 @@ pub(crate) enum ReadError {
     Short(File, u64),
     #[error("{0} at byte {1}: {2}")]
     Damaged(File, u64, Malformed),
+    #[error("the entry of version {v} in the head: {1}", v = .0.0)]
+    Window(Version, &'static str),
     #[error("{0}: {1}")]
     Failed(File, io::Error),
 }
@@ -322,6 +386,9 @@ impl From<ReadError> for Error {
             ReadError::Missing(file) => Error::corrupt(file, "it is missing"),
             ReadError::Short(file, at) => Error::corrupt(format!("{file} at byte {at}"), "it ends too early"),
             ReadError::Damaged(file, at, why) => Error::corrupt(format!("{file} at byte {at}"), why),
+            ReadError::Window(version, why) => {
+                Error::corrupt(format!("the entry of version {} in the head", version.0), why)
+            }
             ReadError::Failed(file, cause) => Error::io(format!("reading {file}"), cause),
         }
     }

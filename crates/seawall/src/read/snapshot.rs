@@ -9,7 +9,7 @@ use crate::format::index::{Entries, IndexFrame, merge};
 use crate::mutation::mistake;
 use crate::ports::moment::Moment;
 use crate::read::page_map::PageMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Where a page's content is, in one snapshot.
@@ -19,6 +19,8 @@ pub enum PageSource {
     Segment(Entry),
     /// In the base.
     Base(BaseRef),
+    /// In the window: what this one of its entries makes of it.
+    Window(usize),
 }
 
 /// What the next commit frame needs to say of the page map, as of this version.
@@ -36,14 +38,27 @@ pub(crate) struct Trail {
     pub(crate) log: u64,
 }
 
+/// What a fold says of itself that an entry says, too.
+#[derive(Clone, Copy, Debug)]
+struct Folded {
+    page_count: u32,
+    time: u64,
+}
+
 /// One version of the database: which pages it has, and where they are.
 pub struct Snapshot {
     pub(crate) head: Head,
     pub(crate) page_size: Option<PageSize>,
     pub(crate) page_count: u32,
+    /// Where the pages of the fold are.
     pub(crate) map: PageMap,
-    pub(crate) trail: Trail,
-    /// Milliseconds since 1970 in this version's commit frame; 0 for version 0.
+    /// As of the fold.
+    pub(crate) trail: Arc<Trail>,
+    /// As of the fold.
+    folded: Folded,
+    /// By page, the newest entry of the window that changes it.
+    changed: Vec<(PageNo, usize)>,
+    /// Milliseconds since 1970 in this version's commit frame, or entry; 0 for version 0.
     pub(crate) time: u64,
     /// When the newest request was sent that showed this version to be the newest. All else here never changes.
     shown: Mutex<Moment>,
@@ -56,8 +71,59 @@ impl Snapshot {
             Some(base) => (Some(base.page_size), base.page_count),
             None => (None, 0),
         };
-        let trail = Trail { runs_begin: head.version, ..Trail::default() };
-        Snapshot { head, page_size, page_count, map: PageMap::default(), trail, time: 0, shown: Mutex::new(sent) }
+        let trail = Trail { runs_begin: head.folded(), ..Trail::default() };
+        Snapshot::of_fold(head, page_size, (page_count, 0), PageMap::default(), trail, sent)
+    }
+
+    /// A snapshot of a version that is a fold.
+    fn of_fold(
+        head: Head,
+        page_size: Option<PageSize>,
+        (page_count, time): (u32, u64),
+        map: PageMap,
+        trail: Trail,
+        sent: Moment,
+    ) -> Snapshot {
+        assert!(head.window.entries().is_empty(), "after a fold the window is empty");
+        let (trail, folded) = (Arc::new(trail), Folded { page_count, time });
+        let shown = Mutex::new(sent);
+        Snapshot { head, page_size, page_count, map, trail, folded, changed: Vec::new(), time, shown }
+    }
+
+    /// The snapshot that `head` names, if its window begins after the same fold as this one's.
+    pub(crate) fn with_window(&self, head: Head, sent: Moment) -> Result<Snapshot, Malformed> {
+        let is_same = head.fold.is(&self.head.fold) && head.epoch == self.head.epoch;
+        if !is_same || (head.base, head.home, head.sweep) != (self.head.base, self.head.home, self.head.sweep) {
+            return Err(Malformed("only a fold changes what a head says beside its window"));
+        }
+        if self.page_size.is_none() && !head.window.entries().is_empty() {
+            return Err(Malformed("an entry stands on a database without pages"));
+        }
+        let mut changed: Vec<(PageNo, usize)> = Vec::new();
+        for (at, (entry, _)) in head.window.entries().iter().enumerate() {
+            changed.extend(entry.pages.iter().map(|page| (page.page.page, at)));
+        }
+        changed.sort_unstable_by_key(|(page, at)| (*page, usize::MAX - at));
+        changed.dedup_by_key(|(page, _)| *page);
+        let Folded { page_count, time } = self.folded;
+        let (page_count, time) =
+            head.window.newest().map_or((page_count, time), |(entry, _)| (entry.page_count, entry.time));
+        if time < self.folded.time {
+            return Err(Malformed("an entry is older than its fold"));
+        }
+        let (page_size, map, trail, folded) = (self.page_size, self.map.clone(), self.trail.clone(), self.folded);
+        Ok(Snapshot { head, page_size, page_count, map, trail, folded, changed, time, shown: Mutex::new(sent) })
+    }
+
+    /// The version of the entry `at` of the window.
+    pub(crate) fn version_of_entry(&self, at: usize) -> Version {
+        Version(self.head.folded().0 + 1 + at as u64)
+    }
+
+    /// This database at the window's fold.
+    pub(crate) fn at_fold(&self) -> Snapshot {
+        let sent = *self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        self.with_window(self.head.at_fold(), sent).expect("it has the same fold")
     }
 
     /// A request that was sent at `sent` showed this version to be the newest, still.
@@ -102,6 +168,25 @@ impl Snapshot {
     /// Where the newest image of `page` is, as of this version. (Invariant 4.) An entry at or below the base's version
     /// is in the base: its segment may be gone.
     pub fn source_of(&self, page: PageNo) -> Option<PageSource> {
+        match self.changed.binary_search_by_key(&page, |(page, _)| *page) {
+            Ok(at) => Some(PageSource::Window(self.changed[at].1)),
+            Err(_) => self.source_at_fold(page),
+        }
+    }
+
+    /// Where the image of `page` is that the entry `at` of the window has found. `None`: it found none, because the
+    /// database was shorter.
+    pub(crate) fn source_before(&self, page: PageNo, at: usize) -> Option<PageSource> {
+        let before = &self.head.window.entries()[..at];
+        let page_count = before.last().map_or(self.folded.page_count, |(entry, _)| entry.page_count);
+        if page.0 > page_count {
+            return None;
+        }
+        let changed = before.iter().rposition(|(entry, _)| entry.find(page).is_some());
+        changed.map(PageSource::Window).or_else(|| self.source_at_fold(page))
+    }
+
+    fn source_at_fold(&self, page: PageNo) -> Option<PageSource> {
         let base_version = self.head.base.map(|base| base.name.version);
         match self.map.get(page) {
             Some(entry) if base_version.is_none_or(|base| is_newer(&entry, base)) => Some(PageSource::Segment(entry)),
@@ -121,7 +206,7 @@ impl Snapshot {
         sent: Moment,
     ) -> Result<Snapshot, Malformed> {
         check(&head, &frame)?;
-        let place = head.commit().place.ok_or(Malformed("a commit's place is missing"))?;
+        let place = head.fold.place.ok_or(Malformed("a commit's place is missing"))?;
         let own = frame.own_entries(place.segment, segments);
         let base_version = head.base.map_or(Version(0), |base| base.name.version);
         let mut map = match earlier {
@@ -154,7 +239,7 @@ impl Snapshot {
         let (jumps, log) = (frame.next_jumps(), frame.log_with(&place));
         let trail = Trail { runs_begin: frame.runs_begin, runs: frame.runs, recent, jumps, log };
         let (page_size, page_count) = (size_of_pages(frame.page_size, frame.page_count), frame.page_count);
-        Ok(Snapshot { head, page_size, page_count, map, trail, time: frame.time, shown: Mutex::new(sent) })
+        Ok(Snapshot::of_fold(head, page_size, (page_count, frame.time), map, trail, sent))
     }
 }
 
@@ -169,8 +254,7 @@ impl Snapshot {
         time: u64,
         sent: Moment,
     ) -> Snapshot {
-        let page_size = size_of_pages(page_size, page_count);
-        Snapshot { head, page_size, page_count, map, trail, time, shown: Mutex::new(sent) }
+        Snapshot::of_fold(head, size_of_pages(page_size, page_count), (page_count, time), map, trail, sent)
     }
 }
 

@@ -108,6 +108,8 @@ impl<'a> Whole<'a> {
         for page in (1..=snapshot.page_count()).map(PageNo) {
             match snapshot.source_of(page) {
                 Some(PageSource::Segment(entry)) => places.push((entry, page)),
+                // It is looked for at folds.
+                Some(PageSource::Window(_)) => {}
                 Some(PageSource::Base(base)) => match self.base(base) {
                     Ok(damaged) if damaged.contains(&page) => {
                         return Err(format!("page {} of {} is damaged", page.0, File::Base(base.name)));
