@@ -150,6 +150,9 @@ impl Findings {
             }
             ReadError::Short(file, place) => self.add(damage, file, "it ends too early", &at(*place)),
             ReadError::Damaged(file, place, why) => self.add(damage, file, why, &at(*place)),
+            ReadError::Window(version, why) => {
+                self.add(damage, format!("the head, the entry of version {}", version.0), *why, touches);
+            }
             ReadError::Failed(file, cause) => self.add(damage, file, format!("it cannot be read: {cause}"), touches),
         }
     }
