@@ -85,6 +85,7 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
     };
     let process = world.my_process();
     for n in 0..10 * TRIES {
+        let began = world.now();
         let adopts = world.disk().find(&path_of(File::Id)).is_none();
         world.opens(process, adopts);
         let storage = Arc::new(SimStorage::new(world));
@@ -98,7 +99,7 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
             }
             Err(error) => {
                 world.tell(|| format!("cannot open: {error}"));
-                if !may_fail_to_open(world, &error) {
+                if !may_fail_to_open(world, &error) && !(needs_recovery(&error) && world.was_in_danger(began)) {
                     world.violation(|| format!("it cannot be opened: {error}"));
                 }
             }
@@ -112,6 +113,11 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
         world.violation(|| "it cannot be opened, after any number of tries".into());
     }
     None
+}
+
+/// Whether an error says that the head is lost, or that something is not what the head says.
+pub(crate) fn needs_recovery(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::CannotOpen | ErrorKind::NeedsRecovery | ErrorKind::Corrupt | ErrorKind::Io)
 }
 
 fn may_fail_to_open(world: &World, error: &Error) -> bool {

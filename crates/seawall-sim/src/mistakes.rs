@@ -49,6 +49,11 @@ pub(crate) fn forks_go_unseen() -> bool {
     is(Mutation::ForkGoesOn)
 }
 
+/// Whether a recovery leaves the folder of versions where it is, and only takes its names away.
+pub(crate) fn recovers_in_place() -> bool {
+    is(Mutation::RecoversInPlace)
+}
+
 /// A coordinator whose answers are changed by mistake.
 pub(crate) struct Mistaken {
     pub(crate) coordinator: Box<dyn Coordinator>,

@@ -89,6 +89,8 @@ pub struct Plan {
     pub lister_sleeps: f64,
     /// An actor makes a checkpoint, collects garbage or pins a version instead of a transaction, with this probability.
     pub upkeep: f64,
+    /// How many episodes there are: the head or files are lost, and the database is recovered.
+    pub episodes: u32,
     /// A listing of a folder misses a file, with this probability.
     pub listing_misses: f64,
 }
@@ -138,6 +140,7 @@ impl Plan {
             lister_sleeps: 0.0,
             upkeep: 0.0,
             listing_misses: 0.0,
+            episodes: 0,
         };
         // Drawn last, so that seeds keep the rest of their earlier plans.
         let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
@@ -146,6 +149,10 @@ impl Plan {
         plan.lister_sleeps = one_of(&[0.0, 0.0, 0.1, 0.5]);
         plan.upkeep = one_of(&[0.0, 0.02, 0.1, 0.3]);
         plan.listing_misses = one_of(&[0.0, 0.05, 0.5]);
+        plan.episodes = one_of(&[0.0, 0.0, 1.0, 2.0, 4.0]) as u32;
+        if plan.disaster.is_some() {
+            plan.episodes = 0;
+        }
         plan
     }
 

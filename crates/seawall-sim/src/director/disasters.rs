@@ -105,7 +105,7 @@ impl Director<'_> {
 
     /// Ends the processes that could not notice the disaster: those that have not opened the database, or know too
     /// little.
-    fn end_those_without(&mut self, knows: impl Fn(&Database) -> bool) {
+    pub(super) fn end_those_without(&mut self, knows: impl Fn(&Database) -> bool) {
         let knowing: Vec<ProcessId> = (self.world.open_databases().iter())
             .filter(|(_, database)| knows(database))
             .map(|(process, _)| *process)
@@ -115,7 +115,7 @@ impl Director<'_> {
     }
 }
 
-fn seen(item: &Item) -> u64 {
+pub(super) fn seen(item: &Item) -> u64 {
     match item.get(seawall_dynamodb::item::names::VERSION) {
         Some(seawall_dynamodb::item::Value::Number(version)) => version.parse().unwrap_or(u64::MAX),
         _ => u64::MAX,

@@ -69,7 +69,7 @@ impl Oracle {
     }
 
     /// A base has exactly what its version has, protected, with its checksums, and all of it is durable.
-    fn check_base(&self, base: &BaseRef, disk: &Disk) -> Result<(), String> {
+    pub(super) fn check_base(&self, base: &BaseRef, disk: &Disk) -> Result<(), String> {
         let name = base.name;
         let link = self.chain.get(name.version.0 as usize).ok_or("of a version that is not in the order")?;
         if name.epoch != link.head.epoch || link.page_count != base.page_count {
@@ -105,6 +105,13 @@ impl Oracle {
             needed.segments.extend(link.head.commit.place.map(|place| place.segment));
             needed.segments.extend(&link.runs);
         }
+    }
+
+    /// The segments that `version` needs.
+    pub(super) fn files_of(&self, version: usize) -> HashSet<SegmentName> {
+        let mut needed = Needed::default();
+        self.needed_at(version, &mut needed);
+        needed.segments
     }
 
     /// What `version` alone needs.
@@ -207,12 +214,12 @@ impl Oracle {
     /// (invariant 7).
     pub(crate) fn verify(&self, disk: &Disk, now: Duration, history: Duration) -> Result<(), String> {
         let needed = self.needed(disk, now, history);
-        for name in &needed.segments {
+        for name in needed.segments.iter().filter(|name| !self.is_damaged(name)) {
             disk.find(&path_of(File::Segment(*name))).ok_or(format!("{} is gone", File::Segment(*name)))?;
         }
         let mut checked = HashSet::new();
         for link in &self.chain {
-            let place = link.head.commit.place;
+            let place = link.head.commit.place.filter(|place| !self.is_damaged(&place.segment));
             if place.is_some_and(|place| disk.find(&path_of(File::Segment(place.segment))).is_some()) {
                 self.read(&link.head, disk)?;
             }

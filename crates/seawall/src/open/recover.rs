@@ -181,16 +181,29 @@ impl Run<'_> {
         let epoch = Epoch(evidence.highest_epoch().0 + 1);
         mistake!(RecoversWithoutSeal, {
             let (recovered, chosen) = self.decide(&evidence)?;
-            return self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen);
+            return self.conclude(token, epoch, home, &evidence, recovered, chosen);
         });
         self.coordinator.seal(token, epoch).map_err(Error::nothing_written)?;
         // What arrived before the seal counts as well.
         evidence = self.look()?;
-        let epoch = evidence.highest_epoch().max(epoch);
+        let epoch = self.new_epoch(&evidence, token, epoch);
         let (recovered, chosen) = self.decide(&evidence)?;
         // The seal is a head, too.
         let recovered = Recovered { head, ..recovered };
-        self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen)
+        self.conclude(token, epoch, home, &evidence, recovered, chosen)
+    }
+
+    /// The epoch of the recovery's commit: above all others, and not below that of its seal. Another recovery may have been
+    /// done since `planned` was chosen.
+    fn new_epoch(&self, evidence: &Evidence, token: Token, planned: Epoch) -> Epoch {
+        mistake!(RecoversWithSameEpoch, return evidence.highest_epoch());
+        let mine = State::Recovering(token);
+        let heads = || evidence.heads.iter();
+        let sealed = heads().filter(|head| head.state == mine).map(|head| head.epoch);
+        let others = heads().filter(|head| head.state != mine).map(|head| head.epoch);
+        let of_commits = evidence.commits.values().map(|found| found.frame.epoch);
+        let above = others.chain(of_commits).map(|epoch| Epoch(epoch.0 + 1));
+        sealed.chain(above).chain([planned]).max().unwrap_or(planned)
     }
 
     fn look(&self) -> Result<Evidence> {
@@ -386,21 +399,19 @@ impl Run<'_> {
     }
 
     /// Steps 6 and on.
-    #[allow(clippy::too_many_arguments)]
     fn conclude(
         &self,
         token: Token,
         epoch: Epoch,
         home: Option<u64>,
-        has_id: bool,
         evidence: &Evidence,
         recovered: Recovered,
         chosen: Chosen,
     ) -> Result<Recovered> {
         let storage = &**self.storage;
-        let home = match home {
-            Some(home) => home,
-            None => self.draft_id()?,
+        let (home, draft) = match home {
+            Some(home) => (home, None),
+            None => self.draft_id().map(|(home, draft)| (home, Some(draft)))?,
         };
         let heads = evidence.heads.iter();
         let known = heads.clone().map(|head| (head.sweep, head.generation)).chain([(chosen.snapshot.head.sweep, 0)]);
@@ -435,28 +446,29 @@ impl Run<'_> {
                 "another recovery of this database began meanwhile, and this one gave way. Nothing of it counts. Look what the other one did".into(),
             ));
         }
-        if !has_id {
-            let linked = storage.link(File::IdDraft(self.database), File::Id);
+        if let Some(draft) = draft {
+            let linked = storage.link(draft, File::Id);
             linked.map_err(|error| Error::io("naming id. Recover again, which finishes this", error))?;
             // A second name of `id` harms nobody.
-            let _ = storage.remove(File::IdDraft(self.database));
+            let _ = storage.remove(draft);
         }
         let noted = storage.write(File::High, 0, High::of(&head, None).to_string().as_bytes());
         noted.map_err(|error| Error::io("noting the newest commit. The recovery is done", error))?;
         Ok(Recovered { version: Some(head.version.0), ..recovered })
     }
 
-    /// `id`, before it has its name, and the home that it will be.
-    fn draft_id(&self) -> Result<u64> {
-        let file = File::IdDraft(self.database);
+    /// `id`, before it has its name, and the home that it will be. The draft is this recovery's own: the head names its
+    /// home.
+    fn draft_id(&self) -> Result<(u64, File)> {
+        let file = File::Draft(CommitId(random(&**self.storage)?));
         let failed = |error| Error::io(format!("writing {file}"), error);
-        self.storage.remove(file).map_err(failed)?;
         let identity = Identity::new(self.database, self.coordinator.name());
         self.storage
             .create(file)
             .and_then(|mut draft| draft.append(identity.to_string().as_bytes()))
             .map_err(failed)?;
-        self.storage.home(file).map_err(failed)?.ok_or_else(|| Error::corrupt(file, "it vanished"))
+        let home = self.storage.home(file).map_err(failed)?.ok_or_else(|| Error::corrupt(file, "it vanished"))?;
+        Ok((home, file))
     }
 
     /// The oldest version that can still be promised: the highest floor that anything knows of.

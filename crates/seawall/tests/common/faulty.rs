@@ -379,9 +379,15 @@ impl FsOrder for Faulty {
     fn versions(&self) -> io::Result<Vec<ids::Version>> {
         self.inner.versions()
     }
-    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
+    fn is_in_place(&self) -> io::Result<bool> {
+        self.inner.is_in_place()
+    }
+    fn folder(&self) -> u64 {
+        self.inner.folder()
+    }
+    fn publish(&self, folder: u64, version: Version, record: &str) -> io::Result<()> {
         self.call(Call::Publish, || {
-            self.inner.publish(version, record)?;
+            self.inner.publish(folder, version, record)?;
             if let Some(server) = &self.server {
                 *server.changed.lock().unwrap() = server.time_of(version);
             }

@@ -126,7 +126,13 @@ impl Names {
                 mistake!(OneListingIsEnough, return true);
                 last.is_some_and(|last| newest <= last && last.0 <= newest.0 + NAMES_KEPT)
             };
-            if is_first() {
+            // A recovery takes the names away from the lowest upward, and then the folder. Between the two a late name would
+            // be the only one there.
+            let is_in_place = || {
+                mistake!(ListsAnyFolder, return Ok(true));
+                self.storage.is_in_place().map_err(reading)
+            };
+            if is_first() && is_in_place()? {
                 self.quiesce(&named.0)?;
                 return Ok(self.seen_first(named));
             }
