@@ -84,7 +84,9 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
         ..Options::default()
     };
     let process = world.my_process();
-    for n in 0..10 * TRIES {
+    let mut n = 0;
+    while n < 10 * TRIES {
+        n = if world.was_in_danger(world.now()) { 0 } else { n + 1 };
         let began = world.now();
         let adopts = world.disk().find(&path_of(File::Id)).is_none();
         world.opens(process, adopts);

@@ -103,7 +103,9 @@ impl Director<'_> {
             director.lose_head();
         }
         world.enter(Phase::Quiet);
-        director.end_episodes();
+        if plan.disaster.is_none() {
+            director.end_episodes();
+        }
         match plan.disaster {
             Some(Disaster::SetBack) => director.set_head_back(),
             Some(Disaster::FilesSetBack) => director.set_files_back(),

@@ -137,7 +137,10 @@ impl SimStorage {
             if let Some(machine) = machine {
                 world.names(machine).walk(&path, &disk, world.now());
             }
-            let bytes = disk.content(&path).ok_or(io::ErrorKind::NotFound)?;
+            let Some(bytes) = disk.content(&path) else {
+                world.tell(|| format!("{path} is not there"));
+                return Err(io::ErrorKind::NotFound.into());
+            };
             let begin = (span.at as usize).min(bytes.len());
             Ok(bytes[begin..(begin + span.length).min(bytes.len())].to_vec())
         })

@@ -183,6 +183,10 @@ impl Director<'_> {
         let Some(place) = place else { return };
         let path = path_of(File::Segment(place.segment));
         let Some(inode) = world.disk().find(&path) else { return };
+        // Something must be left of which a recovery can tell what there was.
+        if !world.oracle().has_others_than(place.segment) {
+            return;
+        }
         world.met(if is_torn { Event::SegmentTorn } else { Event::SegmentMissing });
         // Its writer would go on behind the end.
         let writes = |process: &&ProcessId| world.with_process(**process, |process| process.segment == Some(inode));

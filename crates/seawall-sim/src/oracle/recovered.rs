@@ -1,7 +1,7 @@
 //! What a recovery may do: it keeps every version whose files are there, revives nothing that failed, and begins an
 //! epoch that is newer than all others.
 
-use super::{Number, Oracle, frame_at};
+use super::{Number, Oracle, Written, frame_at};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::path_of;
@@ -10,6 +10,9 @@ use seawall::format::head::{CommitRef, Head, State};
 use seawall::format::ids::{CommitId, SegmentName, Version};
 use seawall::ports::storage::File;
 use std::time::Duration;
+
+/// A commit that has not taken place before: its head, as far as its frame tells, its frame, and its pages.
+type Candidate = (Head, CommitFrame, Vec<Written>);
 
 /// What recoveries have done in a run.
 #[derive(Default)]
@@ -30,6 +33,11 @@ impl Oracle {
         self.recoveries.damaged.push(segment);
         self.recoveries.is_broken = true;
         self.recovery.scan(disk);
+    }
+
+    /// Whether commits of the order are in other segments than this one.
+    pub(crate) fn has_others_than(&self, segment: SegmentName) -> bool {
+        self.chain.iter().filter_map(|link| link.head.commit.place).any(|place| place.segment != segment)
     }
 
     /// Whether files were damaged, and no recovery was done since.
@@ -81,27 +89,33 @@ impl Oracle {
             return Err(format!("a recovery has written pages as version {version}"));
         }
         let Some(kept) = version.checked_sub(1) else { return Err("a recovery made version 0".into()) };
-        let is_known = self.chain.get(kept as usize).is_some_and(|link| link.head.commit.is(&frame.previous));
-        if is_known {
-            self.leave_out(kept, &mut events)?;
-        } else {
-            let (candidate, its_frame, its_pages) = self.candidate(&frame, kept, disk)?;
-            self.leave_out(kept - 1, &mut events)?;
+        let mut candidates = Vec::new();
+        let (mut below, mut commit) = (kept, frame.previous);
+        while !self.chain.get(below as usize).is_some_and(|link| link.head.commit.is(&commit)) {
+            // A recovery that gave way has left its commit, without pages; and another one has taken that for its
+            // predecessor.
+            let is_alone = candidates.iter().filter(|(_, _, pages): &&Candidate| !pages.is_empty()).count() <= 1;
+            if below == 0 || !is_alone {
+                return Err(format!("a recovery took a version {kept} that does not follow the order"));
+            }
+            let candidate = self.candidate(commit, disk)?;
+            (below, commit) = (below - 1, candidate.1.previous);
+            candidates.push(candidate);
+        }
+        self.leave_out(below, &mut events)?;
+        for (candidate, its_frame, its_pages) in candidates.into_iter().rev() {
             if let Some((_, number, _)) = its_pages.first() {
                 // Its writer said that it could not mark it.
                 if self.unmarked.remove(number) {
                     self.refused.remove(number);
                 }
+                events.push(Event::RecoveredCandidate);
             }
             events.extend(self.extend(candidate, its_frame, its_pages, now)?);
-            events.push(Event::RecoveredCandidate);
         }
         let last = &self.chain.last().expect("version 0 is there").head;
         if head.sweep <= last.sweep {
             return Err(format!("a recovery left the sweep at {}", head.sweep));
-        }
-        if head.floor < last.floor && head.floor.version.0 < kept {
-            return Err(format!("a recovery took the floor back to {}", head.floor.version.0));
         }
         if head.base != last.base {
             events.push(Event::RecoveredRebuilt);
@@ -116,23 +130,12 @@ impl Oracle {
         Ok(events)
     }
 
-    /// The commit that a recovery's commit stands on, which has not taken place before.
-    #[allow(clippy::type_complexity)]
-    fn candidate(
-        &self,
-        over: &CommitFrame,
-        kept: u64,
-        disk: &Disk,
-    ) -> Result<(Head, CommitFrame, Vec<super::Written>), String> {
-        let commit = over.previous;
-        let place = commit.place.ok_or_else(|| format!("a recovery took another version {kept}"))?;
+    /// A commit that a recovery's commit stands on, and that has not taken place before.
+    fn candidate(&self, commit: CommitRef, disk: &Disk) -> Result<Candidate, String> {
+        let place = commit.place.ok_or("a recovery took another version 0")?;
         let bytes = disk.content(&path_of(File::Segment(place.segment))).unwrap_or_default();
         let payload = frame_at(bytes, &place, commit.digest).ok_or("a recovery stands on a frame that is not there")?;
         let frame = CommitFrame::decode(payload, &self.segments).map_err(|why| why.to_string())?;
-        let before = kept.checked_sub(1).and_then(|below| self.chain.get(below as usize));
-        if before.is_none_or(|link| !link.head.commit.is(&frame.previous)) {
-            return Err(format!("a recovery took a version {kept} that does not follow the order"));
-        }
         let head = Head {
             database: frame.database,
             epoch: frame.epoch,
@@ -143,7 +146,7 @@ impl Oracle {
             generation: 0,
             sweep: frame.sweep,
             lease_slot: 0,
-            floor: before.map(|link| link.head.floor).unwrap_or_default(),
+            floor: self.chain.last().map(|link| link.head.floor).unwrap_or_default(),
             state: State::Open,
         };
         let (frame, pages) = self.read(&head, disk)?;

@@ -103,8 +103,11 @@ impl SimStorage {
             process.listed = None;
             process.is_opening
         });
-        let is_first = |folder| self.world.disk().find(&record_path(folder, Version(0))).is_some();
-        if records.is_err() && is_opening && self.world.disk().find(COMMITS).is_some_and(is_first) {
+        let is_there = {
+            let disk = self.world.disk();
+            disk.find(COMMITS).is_some_and(|folder| disk.find(&record_path(folder, Version(0))).is_some())
+        };
+        if records.is_err() && is_opening && is_there {
             self.world.met(Event::HeadUnseen);
         }
         records

@@ -43,7 +43,6 @@ use crate::upkeep::listing::list;
 use crate::upkeep::text_of;
 use crate::write::encode::{Change, CommitEncoder, Draft};
 use crate::write::segment::SegmentWriter;
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -139,6 +138,17 @@ fn nothing_there() -> Error {
          NAME is all that there was: move NAME-seawall aside, and open NAME again"
             .into(),
     )
+}
+
+/// A file is there, and cannot be read now. Perhaps it can be later: no version is given up for that.
+fn unreadable(error: Error) -> Error {
+    match error {
+        Error::Io { what, cause } => {
+            let way = "the file is there; recover again, or, if it can never be read, move it away: then it counts as lost";
+            Error::Io { what: format!("{what} ({way})"), cause }
+        }
+        error => error,
+    }
 }
 
 /// What `id` says; none if it is not there. A damaged one is like one that is not there, for the segments say whose
@@ -253,7 +263,8 @@ impl Run<'_> {
         let digest = self.choose(evidence, &judgement)?;
         let chosen = self.whole(evidence, &judgement, digest)?;
         let never_learned = chosen.found.version > proven;
-        let head = evidence.heads.iter().filter(|head| head.commit.place.is_some() || head.version == Version(0));
+        // The seal of an earlier recovery is no head, where there was none before.
+        let head = evidence.heads.iter().filter(|head| head.commit.id != CommitId([0; 16]));
         let recovered = Recovered {
             database: self.database,
             head: head.map(|head| head.version.0).max(),
@@ -318,9 +329,7 @@ impl Run<'_> {
         let mut whole = Whole::new(self.pages);
         let mut lost = Vec::new();
         let mut at = Some(digest);
-        let mut tried = BTreeSet::new();
         while let Some(digest) = at {
-            tried.insert(digest);
             match evidence.commits.get(&digest) {
                 Some(found) => {
                     let why = match self.try_version(&mut whole, evidence, found) {
@@ -329,38 +338,45 @@ impl Run<'_> {
                         }
                         Err(why) => why,
                     };
+                    whole.failure().map_err(unreadable)?;
                     lost.push(format!("version {} ({} ms): {why}", found.frame.version.0, found.frame.time));
-                    let before = Version(found.frame.version.0 - 1);
-                    at = Some(found.frame.previous.digest)
-                        .filter(|digest| evidence.commits.contains_key(digest))
-                        .or_else(|| evidence.named_by(&found.frame, before, &self.pages.segments));
-                    if found.frame.version == Version(1) {
-                        break;
+                    let version = found.frame.version;
+                    at = Some(found.frame.previous.digest).filter(|digest| evidence.commits.contains_key(digest));
+                    if at.is_none() && version > Version(1) {
+                        let named = evidence.named_by(&found.frame, version, &self.pages.segments);
+                        at = self.over_gap(evidence, version, named, &mut lost);
                     }
                 }
-                None => at = None,
-            }
-            if at.is_none() {
-                // The chain is broken here: whatever is proven below goes on.
-                let below = judgement.tip.into_iter().flat_map(|_| evidence.proven.iter().rev());
-                let below = below
-                    .filter(|proven| !tried.contains(&proven.digest) && evidence.commits.contains_key(&proven.digest));
-                let mut below = below.filter(|proven| judgement.tip.is_some_and(|tip| proven.version < tip.version));
-                if let Some(proven) = below.next() {
-                    if lost.is_empty() {
-                        lost.push(format!(
-                            "the commit frame of version {} is missing",
-                            judgement.tip.map_or(0, |tip| tip.version.0)
-                        ));
-                    }
-                    at = Some(proven.digest);
+                None => {
+                    let version = judgement.tip.map_or(Version(0), |tip| tip.version);
+                    at = self.over_gap(evidence, version.next(), None, &mut lost);
                 }
             }
         }
         if let Some(chosen) = self.version_0(evidence, &mut whole, &mut lost) {
             return Ok(chosen);
         }
+        whole.failure().map_err(unreadable)?;
         Err(Error::corrupt("every version that was found", lost.join("; ")))
+    }
+
+    /// The chain is broken below `version`, because commit frames are missing: it goes on with the newest commit that is
+    /// proven, or that the page map of a newer one names.
+    fn over_gap(
+        &self,
+        evidence: &Evidence,
+        version: Version,
+        named: Option<Digest>,
+        lost: &mut Vec<String>,
+    ) -> Option<Digest> {
+        let next = evidence.newest_below(version, named);
+        let found = next.map_or(0, |found| found.frame.version.0);
+        match version.0 - 1 - found {
+            0 => {}
+            1 => lost.push(format!("version {}: its commit frame is missing", version.0 - 1)),
+            _ => lost.push(format!("versions {} to {}: their commit frames are missing", found + 1, version.0 - 1)),
+        }
+        next.map(|found| found.commit.digest)
     }
 
     fn try_version(

@@ -147,6 +147,19 @@ impl Evidence {
         named.max_by_key(|found| found.frame.version).map(|found| found.commit.digest)
     }
 
+    /// The newest commit below `version` that was found and is proven, or is `named` by what is newer.
+    pub(super) fn newest_below(&self, version: Version, named: Option<Digest>) -> Option<&FoundCommit> {
+        // A recovery can have left out what an earlier epoch proves: what is not below the first commit of a later epoch.
+        let begin_after = |epoch: Epoch| {
+            let later = self.commits.values().filter(|found| found.frame.epoch > epoch);
+            later.map(|found| found.frame.version).min()
+        };
+        let is_kept = |proven: &&Proven| begin_after(proven.epoch).is_none_or(|begin| proven.version < begin);
+        let proven = self.proven.iter().filter(|proven| proven.version < version).filter(is_kept);
+        let found = proven.map(|proven| proven.digest).chain(named).filter_map(|digest| self.commits.get(&digest));
+        found.max_by_key(|found| (found.frame.version, found.frame.epoch))
+    }
+
     #[cfg(feature = "mutations")]
     fn judge_by_length(&self) -> Judgement {
         let longest = self.commits.values().max_by_key(|found| found.frame.version);
