@@ -105,8 +105,8 @@ impl Oracle {
         self.leave_out(below, &mut events)?;
         for (candidate, its_frame, its_pages) in candidates.into_iter().rev() {
             if let Some((_, number, _)) = its_pages.first() {
-                // Its writer said that it could not mark it.
-                if self.unmarked.remove(number) {
+                // Its writer said that it could not mark it, or the mark is lost.
+                if self.unmarked.remove(number) || self.was_damaged() {
                     self.refused.remove(number);
                 }
                 events.push(Event::RecoveredCandidate);

@@ -174,6 +174,8 @@ struct Chosen {
     snapshot: Snapshot,
     found: FoundVersion,
     rebuilt: bool,
+    /// Nothing proves it.
+    is_candidate: bool,
     lost: Vec<String>,
 }
 
@@ -262,9 +264,10 @@ impl Run<'_> {
         let candidates: Vec<FoundVersion> = judgement.candidates.iter().filter_map(describe).collect();
         let digest = self.choose(evidence, &judgement)?;
         let chosen = self.whole(evidence, &judgement, digest)?;
-        let never_learned = chosen.found.version > proven;
-        // The seal of an earlier recovery is no head, where there was none before.
-        let head = evidence.heads.iter().filter(|head| head.commit.id != CommitId([0; 16]));
+        let never_learned = chosen.is_candidate;
+        // The seal of an earlier recovery is no head, where there was none before; nor is what an earlier one has saved.
+        let epoch = judgement.tip.map_or(Epoch(0), |tip| tip.epoch);
+        let head = evidence.heads.iter().filter(|head| head.commit.id != CommitId([0; 16]) && head.epoch >= epoch);
         let recovered = Recovered {
             database: self.database,
             head: head.map(|head| head.version.0).max(),
@@ -334,7 +337,8 @@ impl Run<'_> {
                 Some(found) => {
                     let why = match self.try_version(&mut whole, evidence, found) {
                         Ok((snapshot, rebuilt)) => {
-                            return Ok(Chosen { snapshot, found: described(found), rebuilt, lost });
+                            let is_candidate = !evidence.proven.iter().any(|proven| proven.digest == digest);
+                            return Ok(Chosen { snapshot, found: described(found), rebuilt, is_candidate, lost });
                         }
                         Err(why) => why,
                     };
@@ -361,7 +365,7 @@ impl Run<'_> {
     }
 
     /// The chain is broken below `version`, because commit frames are missing: it goes on with the newest commit that is
-    /// proven, or that the page map of a newer one names.
+    /// proven, or that the page map of a newer one names; or with the only candidate that stands on it.
     fn over_gap(
         &self,
         evidence: &Evidence,
@@ -369,7 +373,10 @@ impl Run<'_> {
         named: Option<Digest>,
         lost: &mut Vec<String>,
     ) -> Option<Digest> {
-        let next = evidence.newest_below(version, named);
+        let next = evidence.newest_below(version, named).map(|proven| match &evidence.candidates_over(proven)[..] {
+            [candidate] if candidate.frame.version < version => *candidate,
+            _ => proven,
+        });
         let found = next.map_or(0, |found| found.frame.version.0);
         match version.0 - 1 - found {
             0 => {}
@@ -411,7 +418,7 @@ impl Run<'_> {
         let snapshot = whole.check(head, self.storage.now()).ok()?;
         let commit = first.frame.previous.id;
         let found = FoundVersion { version: 0, commit, time: 0, pages: u64::from(snapshot.page_count()) };
-        Some(Chosen { snapshot, found, rebuilt: false, lost: std::mem::take(lost) })
+        Some(Chosen { snapshot, found, rebuilt: false, is_candidate: false, lost: std::mem::take(lost) })
     }
 
     /// Steps 6 and on.

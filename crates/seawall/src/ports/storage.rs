@@ -17,7 +17,7 @@ mod order;
 pub mod os;
 pub(crate) mod prepare;
 pub(crate) mod remains;
-mod retired;
+pub(crate) mod retired;
 pub mod rights;
 pub(crate) mod safely;
 pub mod trials;

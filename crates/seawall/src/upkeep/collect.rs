@@ -35,6 +35,7 @@ use crate::format::policy::{Policy, SHORTEST_HISTORY};
 use crate::mutation::mistake;
 use crate::options::Freshness;
 use crate::ports::coordinator::fs::NAMES_KEPT;
+use crate::ports::storage::retired::is_retired;
 use crate::ports::storage::{File, Listed, Span};
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
@@ -215,7 +216,8 @@ impl Committer {
         let (segments, bases, folder) =
             (list(storage, Listed::Segments)?, list(storage, Listed::Bases)?, list(storage, Listed::Folder)?);
         let names = ["segments", "bases", "commits", "id.removed"];
-        let own = folder.others.iter().filter(|name| !names.contains(&name.as_str()));
+        // What a recovery that was cut short has left goes with the next one.
+        let own = folder.others.iter().filter(|name| !names.contains(&name.as_str()) && !is_retired(name));
         let others = own.chain(&segments.others).chain(&bases.others).cloned().collect();
         let mut milestones = Vec::new();
         for file in folder.files.iter().filter(|file| matches!(file, File::Milestone(..))) {

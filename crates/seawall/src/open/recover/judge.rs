@@ -147,6 +147,13 @@ impl Evidence {
         named.max_by_key(|found| found.frame.version).map(|found| found.commit.digest)
     }
 
+    /// The candidates that stand on `proven`, if that were the tip.
+    pub(super) fn candidates_over(&self, proven: &FoundCommit) -> Vec<&FoundCommit> {
+        let FoundCommit { commit, frame } = proven;
+        let tip = Proven { epoch: frame.epoch, version: frame.version, digest: commit.digest };
+        self.candidates_on(&tip).iter().map(|digest| &self.commits[digest]).collect()
+    }
+
     /// The newest commit below `version` that was found and is proven, or is `named` by what is newer.
     pub(super) fn newest_below(&self, version: Version, named: Option<Digest>) -> Option<&FoundCommit> {
         // A recovery can have left out what an earlier epoch proves: what is not below the first commit of a later epoch.

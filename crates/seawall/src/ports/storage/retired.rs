@@ -25,7 +25,7 @@ pub(super) const RETIRED: &str = "commits.";
 const SAVED: usize = 1000;
 
 /// Whether a folder has the name of one that was taken away, or that is about to become `commits/`.
-pub(super) fn is_retired(name: &str) -> bool {
+pub(crate) fn is_retired(name: &str) -> bool {
     let token = name.strip_prefix(RETIRED).map(|rest| rest.strip_prefix("new.").unwrap_or(rest));
     token.is_some_and(|token| token.parse::<Token>().is_ok())
 }
