@@ -66,7 +66,7 @@ pub(crate) fn recover(world: &World) {
             return world.violation(|| "a recovery does not succeed, after any number of tries".into());
         }
         world.sleep(world.between(Duration::from_millis(1), Duration::from_secs(5)));
-        if is_in_place(world) {
+        if !world.has_danger() && is_in_place(world) {
             return;
         }
     }

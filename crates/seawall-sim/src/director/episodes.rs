@@ -183,8 +183,8 @@ impl Director<'_> {
         let Some(place) = place else { return };
         let path = path_of(File::Segment(place.segment));
         let Some(inode) = world.disk().find(&path) else { return };
-        // Something must be left of which a recovery can tell what there was.
-        if !world.oracle().has_others_than(place.segment) {
+        // Something must be left that a recovery can go back to.
+        if !world.oracle().survives_without(place.segment, &world.disk()) {
             return;
         }
         world.met(if is_torn { Event::SegmentTorn } else { Event::SegmentMissing });
@@ -273,7 +273,7 @@ impl Director<'_> {
         let world = self.world;
         loop {
             self.recoverers.retain(|process| !world.is_over(*process));
-            if self.recoverers.is_empty() && is_in_place(world) {
+            if self.recoverers.is_empty() && !world.has_danger() && is_in_place(world) {
                 break;
             }
             if self.recoverers.is_empty() && world.oracle().choice().is_some() {
@@ -284,7 +284,6 @@ impl Director<'_> {
             }
             world.sleep(Duration::from_secs(1));
         }
-        world.head_is_back();
         let machines = world.plan().machines;
         for n in 0..std::mem::take(&mut self.held_back) {
             let of = world.clone();

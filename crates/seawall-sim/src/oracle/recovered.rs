@@ -35,9 +35,11 @@ impl Oracle {
         self.recovery.scan(disk);
     }
 
-    /// Whether commits of the order are in other segments than this one.
-    pub(crate) fn has_others_than(&self, segment: SegmentName) -> bool {
-        self.chain.iter().filter_map(|link| link.head.commit.place).any(|place| place.segment != segment)
+    /// Whether a version is whole that does not need this segment.
+    pub(crate) fn survives_without(&self, segment: SegmentName, disk: &Disk) -> bool {
+        (1..self.chain.len()).any(|version| {
+            !self.files_of(version).contains(&segment) && self.can_be_opened(version as u64, disk).is_ok()
+        })
     }
 
     /// Whether files were damaged, and no recovery was done since.
