@@ -86,6 +86,10 @@ bench: PROFILE := release
 bench: build ## speed beside stock SQLite and django-sqlite-efs; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py
 
+years: PROFILE := release
+years: build ## a million commits with upkeep beside them, and 2 GiB; writes docs/benchmarks-years.md (10 GiB of disk)
+	$(BIN)/python bench/years.py
+
 aws: build ## the Lambda layer and the polls for deploy/aws, into build/aws
 	rm -rf build/aws
 	$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/aws \
@@ -123,4 +127,4 @@ clean: ## remove what was built
 	cargo clean --manifest-path fuzz/Cargo.toml
 	rm -rf $(VENV) build python/seawall/*.so examples/polls/db.sqlite3 examples/polls/db.sqlite3-seawall
 
-.PHONY: help prerequisites build demo test memory test-django test-matrix test-outside $(OUTSIDE:%=test-%) sim mutants fuzz nfs bench aws lint pin samples doc clean
+.PHONY: help prerequisites build demo test memory test-django test-matrix test-outside $(OUTSIDE:%=test-%) sim mutants fuzz nfs bench years aws lint pin samples doc clean

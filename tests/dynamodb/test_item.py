@@ -118,7 +118,8 @@ def test_an_adopted_database_has_a_base_and_a_lock_for_old_clients(shared: Share
     shared.connect().execute("SELECT * FROM t").fetchall()
     head = shared.head()
     assert documented(head)
-    name, page_size, pages = head["base"]["S"].split(":")
+    name, page_size, pages, log = head["base"]["S"].split(":")
+    assert log == "0", "no commit's bytes are before it"
     assert (shared.name.with_name("db.sqlite3-seawall") / "bases" / f"{name}.sqlite3").stat().st_size == int(
         page_size
     ) * int(pages)

@@ -3,6 +3,8 @@
     bank.py open NAME ACCOUNTS BALANCE
     bank.py clerk NAME LOG STOP SEED LIFE    moves money until the file STOP exists
     bank.py auditor NAME LOG STOP LOGS...    checks sums, and that nothing goes back, until STOP exists
+    bank.py maintainer NAME LOG STOP PAUSE HISTORY    makes checkpoints and collects garbage until STOP exists
+    bank.py reader NAME LOG STOP CHECKPOINTS LOGS...    stays in one transaction for so many checkpoints
 
 A clerk logs each transfer's id before it begins, and its outcome afterwards, in a local file to which only this clerk
 appends. The log survives the clerk's death.
@@ -14,11 +16,13 @@ import random
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import seawall
+from seawall import _native
+from seawall.registration import register
 
 LEASE = 1.0
 TIMEOUT = 20.0
@@ -78,6 +82,7 @@ def clerk(name: str, log_path: str, stop: str, seed: str, life: str) -> None:
         log.write("begun", id=number)
         try:
             transfer(connection, chance, number)
+            began = time.monotonic()
             connection.execute("COMMIT")
         except seawall.OutcomeUnknown as error:
             log.write("unknown", id=number, error=error.sqlite_errorname, text=str(error))
@@ -86,7 +91,41 @@ def clerk(name: str, log_path: str, stop: str, seed: str, life: str) -> None:
                 connection.execute("ROLLBACK")
             log.write("failed", id=number, error=getattr(error, "sqlite_errorname", None), text=str(error))
         else:
-            log.write("acknowledged", id=number)
+            log.write("acknowledged", id=number, seconds=time.monotonic() - began)
+
+
+def maintainer(name: str, log_path: str, stop: str, pause: str, history: str) -> None:
+    log = Log(log_path)
+    register()
+    while not Path(stop).exists():
+        try:
+            made, deleted = _native.maintain(name, COORDINATOR, int(history))
+        except _native.Failed as failed:
+            log.write("not maintained", error=failed.args[1], text=failed.args[3])
+        else:
+            log.write("maintained", checkpoint=made, deleted=deleted)
+        time.sleep(float(pause))
+
+
+def checkpoints(logs: Sequence[str]) -> int:
+    """How many checkpoints the maintainers have made, according to their logs."""
+    return sum(json.loads(line).get("checkpoint", False) for log in logs for line in Path(log).open())
+
+
+def reader(name: str, log_path: str, stop: str, count: str, *maintainers: str) -> None:
+    log, connection = Log(log_path), connect(name)
+    connection.execute("BEGIN")
+    first = connection.execute(AUDIT).fetchone()
+    before = checkpoints(maintainers)
+    while checkpoints(maintainers) < before + int(count) and not Path(stop).exists():
+        time.sleep(0.1)
+        if connection.execute(AUDIT).fetchone() != first:
+            log.write("the view moved")
+    rows = connection.execute("SELECT id, source, target, amount FROM transfer ORDER BY number").fetchall()
+    whole = connection.execute("PRAGMA integrity_check").fetchone()
+    last = connection.execute(AUDIT).fetchone()
+    passed = checkpoints(maintainers) - before
+    log.write("read", checkpoints=passed, same=last == first, whole=whole == ("ok",), transfers=len(rows))
 
 
 def last_acknowledged(log: str) -> str | None:
@@ -164,5 +203,11 @@ def auditor(name: str, log_path: str, stop: str, *clerks: str) -> None:
 
 
 if __name__ == "__main__":
-    roles: dict[str, Callable[..., None]] = {"open": open_bank, "clerk": clerk, "auditor": auditor}
+    roles: dict[str, Callable[..., None]] = {
+        "open": open_bank,
+        "clerk": clerk,
+        "auditor": auditor,
+        "maintainer": maintainer,
+        "reader": reader,
+    }
     roles[sys.argv[1]](*sys.argv[2:])

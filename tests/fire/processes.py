@@ -17,23 +17,29 @@ from fire.books import run
 HAND = Path(__file__).with_name("hand.py")
 
 
-class Clerk:
-    """A writer that starts again after it was killed. Its log and the file that stops it are in `folder`."""
+class Worker:
+    """A process of the bank that starts again after it was killed. Its log is in `folder`, and the file that stops it.
 
-    def __init__(self, name: Path, folder: Path, number: int, seed: object, within: Sequence[str] = ()) -> None:
-        self.name, self.log, self.stop = name, folder / f"clerk{number}.log", folder / "stop"
-        self.number, self.seed, self.within = number, seed, within
+    `{life}` in its arguments is the number of this process and of its present life.
+    """
+
+    def __init__(
+        self, role: str, name: Path, folder: Path, number: int, *arguments: object, within: Sequence[str] = ()
+    ) -> None:
+        self.role, self.name, self.number = role, name, number
+        self.log, self.stop = folder / f"{role}{number}.log", folder / "stop"
+        self.arguments, self.within = arguments, within
         self.lives = 0
         self.thaws_at: float | None = None
         self.start()
 
     def start(self) -> None:
         self.lives += 1
-        life = f"{self.number}.{self.lives}"
-        self.process = run("clerk", self.name, self.log, self.stop, self.seed, life, within=self.within)
+        arguments = [str(argument).format(life=f"{self.number}.{self.lives}") for argument in self.arguments]
+        self.process = run(self.role, self.name, self.log, self.stop, *arguments, within=self.within)
 
     def kill(self) -> None:
-        assert self.process.poll() is None, f"a clerk died by itself: {self.process.communicate()[1]}"
+        assert self.process.poll() is None, f"a {self.role} died by itself: {self.process.communicate()[1]}"
         self.process.kill()
         self.process.communicate()
         self.thaws_at = None
@@ -46,6 +52,16 @@ class Clerk:
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
         self.thaws_at = None
+
+
+def clerk(name: Path, folder: Path, number: int, seed: object, within: Sequence[str] = ()) -> Worker:
+    """Start a writer."""
+    return Worker("clerk", name, folder, number, seed, "{life}", within=within)
+
+
+def maintainer(name: Path, folder: Path, number: int, pause: float, history: int, within: Sequence[str] = ()) -> Worker:
+    """Start a process that makes a checkpoint and collects garbage every `pause` seconds."""
+    return Worker("maintainer", name, folder, number, pause, history, within=within)
 
 
 class Hand:

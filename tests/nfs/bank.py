@@ -1,6 +1,9 @@
 """The bank of `tests/fire` on real NFS clients, while the network, the server and the processes fail.
 
-python3 -m nfs.bank CLIENTS SEED RESULTS      in the guest, beside the server
+python3 -m nfs.bank CLIENTS SEED HISTORY RESULTS      in the guest, beside the server
+
+HISTORY: each client also makes a checkpoint and collects garbage every second, with a history of so many seconds; 0:
+nobody does.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fire import books
-from fire.processes import Clerk
+from fire.processes import Worker, clerk, maintainer
 
 from nfs import guest
 from nfs.faults import FAULTS, Fault
@@ -34,7 +37,7 @@ EXPECTED_ERRORS = {"SQLITE_BUSY_SNAPSHOT", BUSY}
 class Bank:
     """Clerks and auditors on several clients."""
 
-    def __init__(self, clients: int, seed: str) -> None:
+    def __init__(self, clients: int, seed: str, history: int) -> None:
         self.clients: Sequence[int] = range(1, clients + 1)
         self.chance = random.Random(f"{seed} {clients}")
         self.name = guest.folder("bank") / "bank.sqlite3"
@@ -44,24 +47,28 @@ class Bank:
         self.opened = guest.newest(self.name)
         self.clerks = {
             client: [
-                Clerk(self.name, self.logs, 10 * client + number, seed, guest.within(client))
+                clerk(self.name, self.logs, 10 * client + number, seed, guest.within(client))
                 for number in range(CLERKS)
             ]
             for client in self.clients
         }
-        self.everyone = [clerk for clerks in self.clerks.values() for clerk in clerks]
-        stop, logs = self.logs / "stop", [clerk.log for clerk in self.everyone]
+        self.maintainers = {
+            client: [maintainer(self.name, self.logs, client, 1, history, guest.within(client))]
+            for client in (self.clients if history else ())
+        }
+        self.everyone = [each for clerks in self.clerks.values() for each in clerks]
+        stop, logs = self.logs / "stop", [each.log for each in self.everyone]
         self.audits = [self.logs / f"auditor{client}.log" for client in self.clients]
         self.auditors = [
             books.run("auditor", self.name, audit, stop, *logs, within=guest.within(client))
             for client, audit in zip(self.clients, self.audits, strict=True)
         ]
 
-    def clerks_of(self, client: int) -> Sequence[Clerk]:
-        return self.clerks[client]
+    def workers_of(self, client: int) -> Sequence[Worker]:
+        return [*self.clerks[client], *self.maintainers.get(client, [])]
 
     def acknowledged(self, client: int) -> int:
-        return sum(tally(clerk)["acknowledged"] for clerk in self.clerks[client])
+        return sum(tally(each)["acknowledged"] for each in self.clerks[client])
 
     def befall(self, fault: Fault) -> dict[str, Any]:
         """Cause one kind of fault `times` times. After each, wait until every clerk works again."""
@@ -78,16 +85,16 @@ class Bank:
         return {"fault": fault.name, "times": fault.times, "recovery": max(recoveries), **outcomes}
 
     def tally(self) -> Counter[str]:
-        return sum((tally(clerk) for clerk in self.everyone), Counter())
+        return sum((tally(each) for each in self.everyone), Counter())
 
     def busy(self, client: int) -> list[dict[str, Any]]:
         """The transfers that failed because a clerk there did not get its turn."""
-        facts = (fact for clerk in self.clerks[client] for fact in facts_since(clerk.log, 0))
+        facts = (fact for each in self.clerks[client] for fact in facts_since(each.log, 0))
         return [fact for fact in facts if fact.get("error") == BUSY]
 
     def recover(self, after: str) -> float:
         """Wait until each clerk has had a transfer acknowledged that it began from now on."""
-        sizes = {clerk.log: size_of(clerk.log) for clerk in self.everyone}
+        sizes = {each.log: size_of(each.log) for each in self.everyone}
 
         def works(log: Path) -> bool:
             facts = facts_since(log, sizes[log])
@@ -98,13 +105,33 @@ class Bank:
 
     def stop(self) -> None:
         (self.logs / "stop").touch()
-        for process in [*(clerk.process for clerk in self.everyone), *self.auditors]:
+        for process in [*(each.process for each in self.everyone), *self.auditors, *self.maintaining()]:
             books.finish(process)
+
+    def maintaining(self) -> list[subprocess.Popen[str]]:
+        return [each.process for workers in self.maintainers.values() for each in workers]
+
+    def maintained(self) -> Counter[str]:
+        """How many checkpoints were made, how many files were deleted, and how often either could not be done."""
+        facts = [fact for workers in self.maintainers.values() for each in workers for fact in facts_since(each.log, 0)]
+        return Counter(
+            checkpoints=sum(fact.get("checkpoint", False) for fact in facts),
+            deleted=sum(fact.get("deleted", 0) for fact in facts),
+            failed=sum(fact["what"] == "not maintained" for fact in facts),
+        )
 
     def close(self) -> list[str]:
         """Each client closes the books by itself, and reports them."""
-        logs, audits = [str(clerk.log) for clerk in self.everyone], list(map(str, self.audits))
-        task = json.dumps({"name": str(self.name), "opened": self.opened, "clerks": logs, "auditors": audits})
+        logs, audits = [str(each.log) for each in self.everyone], list(map(str, self.audits))
+        task = json.dumps(
+            {
+                "name": str(self.name),
+                "opened": self.opened,
+                "clerks": logs,
+                "auditors": audits,
+                "maintained": bool(self.maintainers),
+            }
+        )
         return [self.close_on(client, task) for client in self.clients]
 
     def close_on(self, client: int, task: str) -> str:
@@ -126,12 +153,12 @@ def facts_since(log: Path, offset: int) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file if line.endswith("\n")]
 
 
-def tally(clerk: Clerk) -> Counter[str]:
-    return Counter(fact["what"] for fact in facts_since(clerk.log, 0))
+def tally(worker: Worker) -> Counter[str]:
+    return Counter(fact["what"] for fact in facts_since(worker.log, 0))
 
 
-def main(clients: str, seed: str, results: str) -> None:
-    bank = Bank(int(clients), seed)
+def main(clients: str, seed: str, history: str, results: str) -> None:
+    bank = Bank(int(clients), seed, int(history))
     began = time.monotonic()
     bank.recover("opening")
     rows = []
@@ -142,8 +169,12 @@ def main(clients: str, seed: str, results: str) -> None:
     closed = bank.close()
     for client, text in zip(bank.clients, closed, strict=True):
         print(f"  client {client}: {text}")
-    seconds = round(time.monotonic() - began)
-    Path(results).write_text(json.dumps({"seed": seed, "seconds": seconds, "rows": rows, "closed": closed}))
+    seconds, maintained = round(time.monotonic() - began), bank.maintained() if bank.maintainers else {}
+    if maintained:
+        print(f"  {maintained}")
+        assert min(maintained["checkpoints"], maintained["deleted"]) > 20, maintained
+    facts = {"seed": seed, "seconds": seconds, "rows": rows, "closed": closed, "maintained": maintained}
+    Path(results).write_text(json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Closes the books of a bank, as one client sees it; run on that client.
 
-python3 -m nfs.closing '{"name": …, "opened": VERSION, "clerks": [LOG …], "auditors": [LOG …]}'
+python3 -m nfs.closing '{"name": …, "opened": VERSION, "clerks": [LOG …], "auditors": [LOG …], "maintained": BOOL}'
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def main(task: str) -> None:
     given = json.loads(task)
     name = Path(given["name"])
     clerks, auditors = ([Path(log) for log in given[group]] for group in ("clerks", "auditors"))
-    books = close_books(name, "fs:", clerks, auditors, given["opened"])
+    books = close_books(name, "fs:", clerks, auditors, given["opened"], given["maintained"])
     name.with_name("copy.sqlite3").unlink()
     assert set(books.errors) <= EXPECTED_ERRORS, books.failures
     assert books.unanswered == [], books.unanswered

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from fire.bank import LEASE
-from fire.processes import Clerk
+from fire.processes import Worker
 
 from nfs import guest
 from nfs.lab import CLIENT_LEASE
@@ -23,8 +23,8 @@ class Bank(Protocol):
     clients: Sequence[int]
     chance: random.Random
 
-    def clerks_of(self, client: int) -> Sequence[Clerk]:
-        """The clerks on that client."""
+    def workers_of(self, client: int) -> Sequence[Worker]:
+        """The clerks on that client, and what maintains the database there."""
 
     def acknowledged(self, client: int) -> int:
         """How many transfers of that client's clerks have been acknowledged."""
@@ -126,13 +126,13 @@ def freeze(shortest: float, longest: float) -> Callable[[Bank], Sequence[int]]:
     def strike(bank: Bank) -> Sequence[int]:
         victim = bank.chance.choice(bank.clients)
         seconds = bank.chance.uniform(shortest, longest) * LEASE
-        for clerk in bank.clerks_of(victim):
-            clerk.freeze(seconds)
+        for worker in bank.workers_of(victim):
+            worker.freeze(seconds)
         before = bank.acknowledged(victim)
         time.sleep(seconds)
         assert bank.acknowledged(victim) == before, "nothing is acknowledged to a frozen clerk"
-        for clerk in bank.clerks_of(victim):
-            clerk.thaw()
+        for worker in bank.workers_of(victim):
+            worker.thaw()
         return [victim]
 
     return strike
@@ -143,13 +143,13 @@ def vanish(bank: Bank) -> Sequence[int]:
     victim = bank.chance.choice(bank.clients)
     others = [client for client in bank.clients if client != victim]
     with _lost(victim, "cut"):
-        for clerk in bank.clerks_of(victim):
-            clerk.freeze(0)
+        for worker in bank.workers_of(victim):
+            worker.freeze(0)
         before = sum(bank.acknowledged(client) for client in others)
         time.sleep(1.5 * CLIENT_LEASE)
         assert sum(bank.acknowledged(client) for client in others) > before, "the others work on"
-    for clerk in bank.clerks_of(victim):
-        clerk.thaw()
+    for worker in bank.workers_of(victim):
+        worker.thaw()
     return [victim]
 
 
@@ -157,7 +157,7 @@ def kill(bank: Bank) -> Sequence[int]:
     """A clerk is killed, wherever it was, and another one takes its place."""
     victim = bank.chance.choice(bank.clients)
     time.sleep(bank.chance.uniform(0, 0.5))
-    bank.chance.choice(bank.clerks_of(victim)).kill()
+    bank.chance.choice(bank.workers_of(victim)).kill()
     return []
 
 

@@ -151,15 +151,20 @@ def bank(results: Mapping[str, Any]) -> str:
         [row["fault"], row["times"], row["acknowledged"], row["failed"], row["unknown"], f"{row['recovery']:.1f}"]
         for row in results["rows"]
     ]
-    clients = len(results["closed"])
+    clients, done = len(results["closed"]), results["maintained"]
+    title, maintained = f"The bank on {clients} clients", ""
+    if done:
+        title += ", under maintenance"
+        maintained = f""" Beside the clerks, each client made a checkpoint and collected garbage every second, with a
+history of 120 s: {done["checkpoints"]} checkpoints, {done["deleted"]} files deleted, {done["failed"]} runs failed."""
     heads = ["fault", "times", "acknowledged", "failed", "unknown", "all work again after, s"]
-    return f"""## The bank on {clients} clients
+    return f"""## {title}
 
 The bank of `tests/fire` (two clerks and an auditor on each client), for {results["seconds"]} s, with seed
-{results["seed"]}. A row counts the transfers during that fault and after it until each clerk has had one acknowledged
-that it began after the fault; the last column is the longest time that this took. Afterwards each client closed the
-books by itself: nothing that was acknowledged is lost, nothing that failed is there, and every audit held. On client 1:
-{results["closed"][0]}.
+{results["seed"]}.{maintained} A row counts the transfers during that fault and after it until each
+clerk has had one acknowledged that it began after the fault; the last column is the longest time that this took.
+Afterwards each client closed the books by itself: nothing that was acknowledged is lost, nothing that failed is there,
+and every audit held. On client 1: {results["closed"][0]}.
 
 {table(heads, rows)}"""
 
@@ -172,6 +177,7 @@ SECTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "adoption": adoption,
     "bank2": bank,
     "bank3": bank,
+    "maintained": bank,
 }
 
 

@@ -27,8 +27,9 @@ PARTS: dict[str, list[object]] = {
     "early": ["nfs.early", 90],
     "lost": ["nfs.lost"],
     "adoption": ["nfs.adoption", 120],
-    "bank2": ["nfs.bank", 2, SEED],
-    "bank3": ["nfs.bank", 3, SEED],
+    "bank2": ["nfs.bank", 2, SEED, 0],
+    "bank3": ["nfs.bank", 3, SEED, 0],
+    "maintained": ["nfs.bank", 2, SEED, 120],
 }
 """Each a module that runs in the guest; it fails if anything was not as promised."""
 BUSY = {"early"}

@@ -27,7 +27,8 @@ def cells(section: str) -> Iterator[list[str]]:
             yield [cell.strip() for cell in line.strip("|").split(" | ")]
 
 
-COMMANDS = [re.findall("`(.+)`", row[1])[0] for row in cells(section(PAGE, "How to run what")) if row[1] != "command"]
+ROWS = [row for row in cells(section(PAGE, "How to run what")) if row[1] != "command"]
+COMMANDS = [command for row in ROWS for command in re.findall("`([^`]+)`", row[1])]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,12 +2,14 @@
 
 use crate::coordinators::{self, Subject};
 use crate::finding::{Finding, State};
-use crate::{file_system, name, print, target, upkeep};
+use crate::{file_system, measure, name, print, target, upkeep};
+use serde_json::{Value, json};
 use std::path::Path;
 
-/// Runs every check and prints the findings. Returns whether there was no problem.
-pub(crate) fn run(name: &Path, coordinator: Option<String>, json: bool) -> bool {
-    let (name, findings) = if name::is_uri(name) {
+/// Runs every check and prints the findings; measures the calls of the file system, if that is asked for. Returns
+/// whether there was no problem.
+pub(crate) fn run(name: &Path, coordinator: Option<String>, measures: bool, json: bool) -> bool {
+    let (name, mut findings) = if name::is_uri(name) {
         let text = format!("{} is one of SQLite's URIs, or a database in memory", name.display());
         (name.to_owned(), vec![Finding::problem("NAME", text, "name the file by its path")])
     } else {
@@ -15,9 +17,16 @@ pub(crate) fn run(name: &Path, coordinator: Option<String>, json: bool) -> bool 
         let findings = examine(&name, coordinator);
         (name, findings)
     };
+    let mut measured = Value::Null;
+    if measures && !name::is_uri(&name) {
+        let (times, value) = measure::examine(&name);
+        findings.extend(times);
+        measured = value;
+    }
     let problems = findings.iter().filter(|finding| finding.state == State::Problem).count();
     if json {
-        let report = serde_json::json!({ "name": name.to_string_lossy(), "problems": problems, "findings": findings });
+        let name = name.to_string_lossy();
+        let report = json!({ "name": name, "problems": problems, "findings": findings, "measured": measured });
         print(format_args!("{report:#}"));
     } else {
         findings.iter().for_each(print);

@@ -1,7 +1,7 @@
 //! Seawall's command line. The program `seawall` and the Python package both run it.
 //!
 //! - [`finding`]: a check and its result, as data.
-//! - The checks: `file_system` (with `mounts`) examines the folder, `name` what lies at NAME, and [`coordinators`], the
+//! - The checks: `file_system` (with `mounts`) examines the folder, `measure` times its calls, `name` what lies at NAME, and [`coordinators`], the
 //!   list of coordinators, examines one of them.
 //! - The commands: `doctor` runs the checks, `init` makes a table; `commands` is the list of those on a database that
 //!   exists, a file for each.
@@ -17,6 +17,7 @@ pub mod exit;
 mod file_system;
 pub mod finding;
 mod init;
+mod measure;
 mod mounts;
 mod name;
 mod progress;
@@ -56,6 +57,9 @@ enum Command {
         /// environment's.
         #[arg(long, value_name = "URL")]
         coordinator: Option<String>,
+        /// Also measure how long each kind of call takes there, and how long a symlink may be.
+        #[arg(long)]
+        measure: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -90,7 +94,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     let exit = match command {
-        Command::Doctor { name, coordinator, json } => exit_of(doctor::run(&name, coordinator, json)),
+        Command::Doctor { name, coordinator, measure, json } => exit_of(doctor::run(&name, coordinator, measure, json)),
         Command::Init { coordinator, create_table, account, json } => {
             exit_of(init::run(&coordinator, create_table, &account, json))
         }

@@ -33,7 +33,8 @@ mod _native {
     use seawall::format::policy::Policy;
     use seawall::{At, Collecting, Counts, Database, FoundVersion, Part, Pinned, Recovery, Sum, Verifying, Version};
     use std::ffi::OsString;
-    use std::path::PathBuf;
+    use std::fs;
+    use std::path::{Path, PathBuf};
     use std::time::Duration;
 
     #[pymodule_export]
@@ -256,6 +257,23 @@ mod _native {
         Ok(facts)
     }
 
+    /// Only for tests: makes a checkpoint and collects garbage with a history of so many seconds, fewer than a policy may
+    /// say. Answers whether there was something to put into a base, and how many files were deleted.
+    #[pyfunction]
+    fn maintain(py: Python<'_>, path: PathBuf, coordinator: Option<String>, history: u64) -> PyResult<(bool, u64)> {
+        let history = Duration::from_secs(history);
+        let mut file = path.clone().into_os_string();
+        file.push("-seawall/policy");
+        if !Path::new(&file).exists() {
+            fs::write(file, Policy { history, ..Policy::default() }.to_string())?;
+        }
+        on(py, path, coordinator, |database| {
+            let made = database.checkpoint(&mut |_, _| Ok(()))?;
+            let collected = database.collect(Collecting { dry_run: false, shortest_history: history })?;
+            Ok((made.is_some(), collected.deleted.files))
+        })
+    }
+
     /// A database's policy: seconds of history, its bytes, and the bytes at which a checkpoint is due.
     #[pyfunction]
     fn policy(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<(u64, Option<u64>, u64)> {
@@ -314,8 +332,7 @@ mod _native {
         let malformed = |_| PyValueError::new_err("a commit's id has 32 digits, 0-9 and a-f");
         let choose = commit.map(|commit| commit.parse().map_err(malformed)).transpose()?;
         let recovery = Recovery { coordinator, choose, take_over_home, dry_run };
-        let done = || -> Result<_, seawall_sqlite::Failure> { Ok(seawall_sqlite::recover(&path, &recovery)?) };
-        let recovered = py.detach(done).map_err(raised)?;
+        let recovered = py.detach(|| seawall_sqlite::recover(&path, &recovery)).map_err(raised)?;
         let facts = PyDict::new(py);
         let found = |version: &FoundVersion| (version.version, version.commit.to_string(), version.time, version.pages);
         facts.set_item("database", recovered.database.to_string())?;
