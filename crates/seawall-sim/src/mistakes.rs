@@ -128,6 +128,9 @@ impl Coordinator for Mistaken {
     fn seal(&self, token: Token, epoch: Epoch) -> Result<(), CoordinatorError> {
         self.coordinator.seal(token, epoch)
     }
+    fn is_sealed(&self, token: Token) -> Result<bool, CoordinatorError> {
+        self.coordinator.is_sealed(token)
+    }
     fn unseal(&self, token: Token, previous: &Head, head: &Head) -> Result<bool, CoordinatorError> {
         self.coordinator.unseal(token, previous, head)
     }

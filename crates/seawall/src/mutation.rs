@@ -86,6 +86,7 @@ mutations! {
     RecoversWithoutSeal "20a" "Recovery does not seal the head first."
     RecoversWithoutFrame "20b" "Recovery commits no frame of its own."
     RecoversWithSameEpoch "20c" "Recovery commits in the epoch that is there (fs: no swap names one)."
+    GoesOnWithoutSeal "20d" "A recovery goes on though another one has sealed the head since."
     RecoversInPlace "55" "Recovery leaves `commits/` where it is, and only takes its names away (fs)."
     ListsAnyFolder "56" "The newest name is believed in a folder that was taken away (fs)."
     JumpToSibling "48" "A commit frame jumps to a commit that has the right version and is not in its chain."

@@ -157,6 +157,16 @@ impl SimStorage {
         self.sync_folder(inside(folder))
     }
 
+    pub(super) fn has_seal(&self, token: Token) -> io::Result<bool> {
+        #[cfg(feature = "mutations")]
+        if crate::mistakes::recovers_in_place() {
+            return Ok(true);
+        }
+        call(&self.world, "look for the seal", Kind::Look, move |world| {
+            Ok(world.disk().find(&seal_of(token)).is_some())
+        })
+    }
+
     pub(super) fn reinstate_commits(&self, token: Token, records: &[(Version, String)]) -> io::Result<bool> {
         #[cfg(feature = "mutations")]
         let seal = if crate::mistakes::recovers_in_place() { COMMITS.to_owned() } else { seal_of(token) };

@@ -140,6 +140,12 @@ fn nothing_there() -> Error {
     )
 }
 
+fn gave_way() -> Error {
+    Error::CannotOpen(
+        "another recovery of this database began meanwhile, and this one gave way. Nothing of it counts. Look what the other one did".into(),
+    )
+}
+
 /// A file is there, and cannot be read now. Perhaps it can be later: no version is given up for that.
 fn unreadable(error: Error) -> Error {
     match error {
@@ -198,11 +204,19 @@ impl Run<'_> {
         self.coordinator.seal(token, epoch).map_err(Error::nothing_written)?;
         // What arrived before the seal counts as well.
         evidence = self.look()?;
+        self.check_seal(token)?;
         let epoch = self.new_epoch(&evidence, token, epoch);
         let (recovered, chosen) = self.decide(&evidence)?;
         // The seal is a head, too.
         let recovered = Recovered { head, ..recovered };
         self.conclude(token, epoch, home, &evidence, recovered, chosen)
+    }
+
+    /// If another recovery has sealed the head since, its commit can be in what was found. A commit in a newer epoch than
+    /// that one would prove this recovery's choice, which never became the head, to all later recoveries.
+    fn check_seal(&self, token: Token) -> Result<()> {
+        mistake!(GoesOnWithoutSeal, return Ok(()));
+        if self.coordinator.is_sealed(token).map_err(Error::nothing_written)? { Ok(()) } else { Err(gave_way()) }
     }
 
     /// The epoch of the recovery's commit: above all others, and not below that of its seal. Another recovery may have been
@@ -465,9 +479,7 @@ impl Run<'_> {
         let commit = self.append(&snapshot)?;
         let head = snapshot.head.followed_by(commit, generation, 0);
         if !self.coordinator.unseal(token, &snapshot.head, &head).map_err(Error::nothing_written)? {
-            return Err(Error::CannotOpen(
-                "another recovery of this database began meanwhile, and this one gave way. Nothing of it counts. Look what the other one did".into(),
-            ));
+            return Err(gave_way());
         }
         if let Some(draft) = draft {
             let linked = storage.link(draft, File::Id);

@@ -419,6 +419,9 @@ impl FsOrder for Faulty {
     fn retire(&self, token: ids::Token) -> io::Result<()> {
         self.call(Call::Retire, || self.inner.retire(token))
     }
+    fn is_sealed(&self, token: ids::Token) -> io::Result<bool> {
+        self.inner.is_sealed(token)
+    }
     fn reinstate(&self, token: ids::Token, records: &[(Version, String)]) -> io::Result<bool> {
         self.call(Call::Reinstate, || self.inner.reinstate(token, records))
     }

@@ -252,6 +252,10 @@ impl Coordinator for FsCoordinator {
         self.storage.retire(token).map_err(retiring)
     }
 
+    fn is_sealed(&self, token: Token) -> Result<bool, CoordinatorError> {
+        self.storage.is_sealed(token).map_err(retiring)
+    }
+
     /// The predecessor has its name as well: a reader that lists the folder wants to see two neighbours.
     fn unseal(&self, token: Token, previous: &Head, head: &Head) -> Result<bool, CoordinatorError> {
         let records = [previous, head].map(|head| (head.version, record_of(head)));

@@ -361,6 +361,11 @@ impl FsOrder for OsStorage {
         self.retire_commits(token)
     }
 
+    fn is_sealed(&self, token: Token) -> io::Result<bool> {
+        self.counters.count(Operation::Metadata);
+        self.has_seal(token)
+    }
+
     fn reinstate(&self, token: Token, records: &[(Version, String)]) -> io::Result<bool> {
         self.counters.count(Operation::Coordinator);
         self.reinstate_commits(token, records)

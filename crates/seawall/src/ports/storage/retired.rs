@@ -7,6 +7,7 @@
 //! - what is to become `commits/` is made before that, and is the recovery's *seal*: another recovery takes it away
 //!   before it looks, and then the first one cannot finish any more.
 
+use super::commits::look_at;
 use super::os::OsStorage;
 use super::remains::{gone, or_none};
 use super::safely::{Folder, Use, name_of};
@@ -95,6 +96,14 @@ impl OsStorage {
         numbers.iter().try_for_each(|number| gone(folder.unlink(number.to_string().as_ref())))?;
         others.into_iter().try_for_each(|name| gone(folder.unlink(name)))?;
         folder.sync()
+    }
+
+    pub(super) fn has_seal(&self, token: Token) -> io::Result<bool> {
+        let database = self.database()?.again(Use::List)?;
+        if self.network {
+            look_at(database.fd())?;
+        }
+        Ok(database.look(seal_of(token).as_ref())?.is_some())
     }
 
     pub(super) fn reinstate_commits(&self, token: Token, records: &[(Version, String)]) -> io::Result<bool> {
