@@ -74,7 +74,8 @@ impl Director<'_> {
 
     /// Ends every process, and waits until everything in flight has arrived.
     fn end_all(&mut self) {
-        self.live.clone().into_iter().for_each(|process| self.end_process(process));
+        let all: Vec<ProcessId> = self.live.iter().chain(&self.stock).copied().collect();
+        all.into_iter().for_each(|process| self.end_process(process));
         self.world.sleep(self.world.plan().latest + Duration::from_secs(1800));
     }
 

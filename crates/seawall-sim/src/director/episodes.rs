@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// How many names an older copy of the folder of versions has.
 const NAMES: u64 = 3;
+/// So many processes that recover may be frozen when others begin.
+const SLEEPING: usize = 3;
 
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +41,13 @@ impl Director<'_> {
     pub(super) fn tend(&mut self) {
         let world = self.world;
         self.recoverers.retain(|process| !world.is_over(*process));
-        if world.has_danger() || !self.recoverers.is_empty() {
-            if self.recoverers.is_empty() {
+        let awake = self.awake_recoverers();
+        if world.has_danger() || !awake.is_empty() {
+            if awake.is_empty() {
+                self.make_room_for_recoverers();
                 self.start_recoverers();
             } else if world.phase() == Phase::Trouble && world.by_chance(0.3) {
-                self.strike_recoverer();
+                self.strike_recoverer(awake[world.pick(0..=awake.len() as u64 - 1) as usize]);
             }
         } else if self.held_back > 0 {
             self.is_held = false;
@@ -58,7 +62,28 @@ impl Director<'_> {
     /// Whether no process may be started now: the head is an older one, and a process that has not seen the newer one
     /// would go on from there.
     pub(super) fn holds_back(&self) -> bool {
-        self.is_held && (self.world.has_danger() || !self.recoverers.is_empty())
+        self.is_held && (self.world.has_danger() || !self.awake_recoverers().is_empty())
+    }
+
+    /// The processes that recover and are not frozen. Those that are wake up later, when others have recovered.
+    fn awake_recoverers(&self) -> Vec<ProcessId> {
+        let (world, now) = (self.world, self.world.now());
+        let is_awake = |process: &ProcessId| world.with_process(*process, |process| process.frozen_until <= now);
+        self.recoverers.iter().copied().filter(is_awake).collect()
+    }
+
+    fn make_room_for_recoverers(&mut self) {
+        while self.recoverers.len() > SLEEPING {
+            self.end_recoverer(self.recoverers[0]);
+        }
+    }
+
+    fn end_recoverer(&mut self, process: ProcessId) {
+        if self.world.with_process(process, |process| process.is_recovering) {
+            self.world.met(Event::RecoveryKilled);
+        }
+        self.end_process(process);
+        self.world.locks().forget(process);
     }
 
     fn strike(&mut self) {
@@ -122,7 +147,10 @@ impl Director<'_> {
     /// A backup of the head is restored. What has not seen the newest version was stopped before.
     fn put_older_head(&mut self) {
         let world = self.world;
-        let Some(newest) = world.oracle().newest() else { return };
+        // What is on its way must have arrived, and a run must not take too many steps until then.
+        let Some(newest) = world.oracle().newest().filter(|_| world.plan().latest <= Duration::from_secs(10)) else {
+            return;
+        };
         self.hold_back(|known| known >= newest);
         world.enter(Phase::Quiet);
         world.sleep(world.plan().latest + Duration::from_secs(30));
@@ -248,19 +276,12 @@ impl Director<'_> {
     }
 
     /// A process that recovers is killed or frozen.
-    fn strike_recoverer(&mut self) {
+    fn strike_recoverer(&mut self, process: ProcessId) {
         let world = self.world;
-        let at = world.pick(0..=self.recoverers.len() as u64 - 1) as usize;
-        let process = self.recoverers[at];
-        let is_at_work = world.with_process(process, |process| process.is_recovering);
         if world.by_chance(0.4) {
-            if is_at_work {
-                world.met(Event::RecoveryKilled);
-            }
-            self.end_process(process);
-            world.locks().forget(process);
+            self.end_recoverer(process);
         } else {
-            if is_at_work {
+            if world.with_process(process, |process| process.is_recovering) {
                 world.met(Event::RecoveryFrozen);
             }
             self.freeze_process(process, Duration::from_millis(1), Duration::from_secs(3600));
@@ -271,6 +292,9 @@ impl Director<'_> {
     pub(super) fn end_episodes(&mut self) {
         self.episodes = 0;
         let world = self.world;
+        let awake = self.awake_recoverers();
+        let asleep: Vec<ProcessId> = self.recoverers.iter().copied().filter(|one| !awake.contains(one)).collect();
+        asleep.into_iter().for_each(|process| self.end_recoverer(process));
         loop {
             self.recoverers.retain(|process| !world.is_over(*process));
             if self.recoverers.is_empty() && !world.has_danger() && is_in_place(world) {

@@ -226,7 +226,7 @@ impl Coordinator for FsCoordinator {
             // identity.
             return self.names.newest_since(previous).map(refused).map_err(LookFailed::after_a_request);
         }
-        if self.names.is_published(next, previous.version).map_err(LookFailed::after_a_request)? {
+        if self.names.is_published(next, previous).map_err(LookFailed::after_a_request)? {
             return Ok(Swapped::Done);
         }
         let newest = self.names.newest_listed().map_err(LookFailed::after_a_request)?;
@@ -234,7 +234,7 @@ impl Coordinator for FsCoordinator {
     }
 
     fn named(&self, head: &Head) -> Option<Named> {
-        self.names.first_seen(head.version)
+        self.names.first_seen(head)
     }
 
     fn successor(&self, previous: &Head) -> Result<Option<Head>, CoordinatorError> {
