@@ -163,7 +163,8 @@ impl SimStorage {
             return Ok(true);
         }
         call(&self.world, "look for the seal", Kind::Look, move |world| {
-            Ok(world.disk().find(&seal_of(token)).is_some())
+            let disk = world.disk();
+            Ok(disk.find(&seal_of(token)).is_some() && disk.find(COMMITS).is_none())
         })
     }
 

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::format::entry::Segments;
 use crate::format::group;
 use crate::format::head::{BaseRef, CommitRef, Floor, Head, State, Upkeep};
-use crate::format::high::High;
+use crate::format::high::{self, High};
 use crate::format::identity::{self, Identity};
 use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Token, Version};
 use crate::format::ids::{PageNo, PageSize};
@@ -129,7 +129,7 @@ pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Reco
     }
     let pages = Pages::new(storage.clone(), database, 1 << 20);
     let run = Run { storage: &storage, coordinator: &*coordinator, pages: &pages, database, recovery };
-    run.run(identity.is_some())
+    run.run()
 }
 
 fn nothing_there() -> Error {
@@ -186,12 +186,23 @@ struct Chosen {
 }
 
 impl Run<'_> {
-    fn run(&self, has_id: bool) -> Result<Recovered> {
+    fn run(&self) -> Result<Recovered> {
+        // If another recovery has made `id` meanwhile, that is the home of this folder.
+        let is_mine = self.recovery.take_over_home;
+        match self.attempt(is_mine)? {
+            Some(recovered) => Ok(recovered),
+            None => self.attempt(true)?.ok_or_else(gave_way),
+        }
+    }
+
+    /// One recovery. `None`: its head is in place, but another recovery has made another `id` than this one.
+    fn attempt(&self, may_take_over: bool) -> Result<Option<Recovered>> {
         let mut evidence = self.look()?;
-        let home = self.home(has_id)?;
-        self.check_home(&evidence, home)?;
+        if !may_take_over {
+            self.check_home(&evidence, self.home()?)?;
+        }
         if self.recovery.dry_run {
-            return self.decide(&evidence).map(|(recovered, _)| recovered);
+            return self.decide(&evidence).map(|(recovered, _)| Some(recovered));
         }
         // Nothing is sealed that cannot be recovered.
         let head = self.decide(&evidence)?.0.head;
@@ -199,7 +210,7 @@ impl Run<'_> {
         let epoch = Epoch(evidence.highest_epoch().0 + 1);
         mistake!(RecoversWithoutSeal, {
             let (recovered, chosen) = self.decide(&evidence)?;
-            return self.conclude(token, epoch, home, &evidence, recovered, chosen);
+            return self.conclude(token, epoch, &evidence, recovered, chosen);
         });
         self.coordinator.seal(token, epoch).map_err(Error::nothing_written)?;
         // What arrived before the seal counts as well.
@@ -209,7 +220,7 @@ impl Run<'_> {
         let (recovered, chosen) = self.decide(&evidence)?;
         // The seal is a head, too.
         let recovered = Recovered { head, ..recovered };
-        self.conclude(token, epoch, home, &evidence, recovered, chosen)
+        self.conclude(token, epoch, &evidence, recovered, chosen)
     }
 
     /// If another recovery has sealed the head since, its commit can be in what was found. A commit in a newer epoch than
@@ -228,7 +239,7 @@ impl Run<'_> {
         let sealed = heads().filter(|head| head.state == mine).map(|head| head.epoch);
         let others = heads().filter(|head| head.state != mine).map(|head| head.epoch);
         let of_commits = evidence.commits.values().map(|found| found.frame.epoch);
-        let above = others.chain(of_commits).map(|epoch| Epoch(epoch.0 + 1));
+        let above = others.chain(of_commits).chain([evidence.noted]).map(|epoch| Epoch(epoch.0 + 1));
         sealed.chain(above).chain([planned]).max().unwrap_or(planned)
     }
 
@@ -236,13 +247,26 @@ impl Run<'_> {
         let mut evidence = Evidence::default();
         scan::scan(&**self.storage, &self.pages.segments, Some(self.database), &mut evidence)?;
         let heads = self.coordinator.evidence().map_err(Error::nothing_written)?;
+        evidence.noted = self.noted_epoch()?;
         evidence.heads = heads.into_iter().filter(|head| head.database == self.database).collect();
         Ok(evidence)
     }
 
-    /// This folder's home; of an `id` that is still to be made, once it is.
-    fn home(&self, has_id: bool) -> Result<Option<u64>> {
-        if !has_id {
+    /// The highest epoch that notes tell of. The commits of that epoch can be lost, and processes may know them.
+    fn noted_epoch(&self) -> Result<Epoch> {
+        let high = text_of(&**self.storage, File::High, high::LENGTH)?.and_then(|text| text.parse::<High>().ok());
+        let of_high = high.filter(|high| high.database == self.database).map(|high| high.epoch);
+        let files = list(&**self.storage, Listed::Folder)?.files.into_iter();
+        let of_milestones = files.filter_map(|file| match file {
+            File::Milestone(epoch, _) => Some(epoch),
+            _ => None,
+        });
+        Ok(of_milestones.chain(of_high).max().unwrap_or_default())
+    }
+
+    /// This folder's home; `None` if there is no `id` that can be read.
+    fn home(&self) -> Result<Option<u64>> {
+        if identity_of(&**self.storage)?.is_none() {
             return Ok(None);
         }
         self.storage.home(File::Id).map_err(|error| Error::io("looking for id", error))
@@ -259,7 +283,7 @@ impl Run<'_> {
                 .map(|found| found.frame.home)
         });
         match (home, theirs) {
-            (Some(home), Some(theirs)) if home != theirs && !self.recovery.take_over_home => {
+            (Some(home), Some(theirs)) if home != theirs => {
                 Err(Error::CannotOpen(format!(
                     "this folder is a copy: database {} lives in another one (its home is {theirs}, this is {home}). Nothing was changed. If that \
                  one is gone for good, this can take its place: recover with --take-over-home. While both are used, they would have one head",
@@ -440,13 +464,12 @@ impl Run<'_> {
         &self,
         token: Token,
         epoch: Epoch,
-        home: Option<u64>,
         evidence: &Evidence,
         recovered: Recovered,
         chosen: Chosen,
-    ) -> Result<Recovered> {
+    ) -> Result<Option<Recovered>> {
         let storage = &**self.storage;
-        let (home, draft) = match home {
+        let (home, draft) = match self.home()? {
             Some(home) => (home, None),
             None => self.draft_id().map(|(home, draft)| (home, Some(draft)))?,
         };
@@ -474,22 +497,47 @@ impl Run<'_> {
         mistake!(RecoversWithoutFrame, {
             let head = Head { version, ..snapshot.head.clone() };
             let done = self.coordinator.unseal(token, &head, &head).map_err(Error::nothing_written)?;
-            return Ok(Recovered { version: done.then_some(version.0), ..recovered });
+            return Ok(Some(Recovered { version: done.then_some(version.0), ..recovered }));
         });
         let commit = self.append(&snapshot)?;
         let head = snapshot.head.followed_by(commit, generation, 0);
         if !self.coordinator.unseal(token, &snapshot.head, &head).map_err(Error::nothing_written)? {
             return Err(gave_way());
         }
-        if let Some(draft) = draft {
-            let linked = storage.link(draft, File::Id);
-            linked.map_err(|error| Error::io("naming id. Recover again, which finishes this", error))?;
-            // A second name of `id` harms nobody.
-            let _ = storage.remove(draft);
+        if let Some(draft) = draft
+            && !self.name_id(draft)?
+        {
+            return Ok(None);
         }
         let noted = storage.write(File::High, 0, High::of(&head, None).to_string().as_bytes());
         noted.map_err(|error| Error::io("noting the newest commit. The recovery is done", error))?;
-        Ok(Recovered { version: Some(head.version.0), ..recovered })
+        Ok(Some(Recovered { version: Some(head.version.0), ..recovered }))
+    }
+
+    /// Gives the draft of `id` its name. `false`: another recovery has done that with its own.
+    fn name_id(&self, draft: File) -> Result<bool> {
+        let storage = &**self.storage;
+        let failed = |error| Error::io("naming id. Recover again, which finishes this", error);
+        let named = loop {
+            match storage.link(draft, File::Id) {
+                Ok(()) => break true,
+                // A repeated request meets its own success.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let homes = [storage.home(draft).map_err(failed)?, storage.home(File::Id).map_err(failed)?];
+                    if homes[0] == homes[1] {
+                        break true;
+                    }
+                    if identity_of(storage)?.is_some() {
+                        break false;
+                    }
+                    storage.remove(File::Id).map_err(failed)?;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        };
+        // A second name of `id` harms nobody.
+        let _ = storage.remove(draft);
+        Ok(named)
     }
 
     /// `id`, before it has its name, and the home that it will be. The draft is this recovery's own: the head names its

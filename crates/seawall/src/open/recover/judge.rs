@@ -39,6 +39,8 @@ pub(super) struct Evidence {
     refused: HashSet<Digest>,
     /// The heads that the coordinator had, or that names in `commits/` have.
     pub(super) heads: Vec<Head>,
+    /// The highest epoch that notes tell of.
+    pub(super) noted: Epoch,
 }
 
 /// What follows from the evidence.
@@ -77,7 +79,7 @@ impl Evidence {
     /// The highest epoch of anything.
     pub(super) fn highest_epoch(&self) -> Epoch {
         let of_commits = self.commits.values().map(|found| found.frame.epoch);
-        of_commits.chain(self.heads.iter().map(|head| head.epoch)).max().unwrap_or_default()
+        of_commits.chain(self.heads.iter().map(|head| head.epoch)).chain([self.noted]).max().unwrap_or_default()
     }
 
     pub(super) fn judge(&self) -> Judgement {

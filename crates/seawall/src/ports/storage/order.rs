@@ -81,7 +81,8 @@ pub trait FsOrder: Storage {
     /// name that comes in between is a record like the others. What an earlier call left undone is done as well, and
     /// what it was about to put in the place of `commits/` is taken away.
     fn retire(&self, token: Token) -> io::Result<()>;
-    /// Whether what the call of `retire` with this token has prepared is still there, never from a stale cache.
+    /// Whether what the call of `retire` with this token has prepared is still there, and no `commits/`, never from a stale
+    /// cache.
     fn is_sealed(&self, token: Token) -> io::Result<bool>;
     /// Makes `commits/` again, with these names in it, in one atomic step, durably. `false`: there is a folder of that
     /// name already, or another call of `retire` came after the one with this token.

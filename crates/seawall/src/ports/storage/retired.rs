@@ -103,7 +103,8 @@ impl OsStorage {
         if self.network {
             look_at(database.fd())?;
         }
-        Ok(database.look(seal_of(token).as_ref())?.is_some())
+        // Another recovery can have put its own seal in place before this one was made.
+        Ok(database.look(seal_of(token).as_ref())?.is_some() && database.look(COMMITS.as_ref())?.is_none())
     }
 
     pub(super) fn reinstate_commits(&self, token: Token, records: &[(Version, String)]) -> io::Result<bool> {
