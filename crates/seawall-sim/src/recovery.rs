@@ -21,7 +21,16 @@ pub(crate) fn recovered(world: &World, disk: &Disk, head: Head, process: Process
     let (version, now) = (head.version, world.now());
     let observed = world.oracle().recovered(head, disk, now);
     world.observed(observed, version, process);
-    world.head_is_back();
+    if disk.find(&path_of(File::Id)).is_some() {
+        world.head_is_back();
+    }
+}
+
+/// `id` was named again. Afterwards the recovery that made it is done.
+pub(crate) fn id_is_back(world: &World) {
+    if world.has_danger() && !world.oracle().is_broken() && is_in_place(world) {
+        world.head_is_back();
+    }
 }
 
 /// Whether the head can be found, and the database be opened by it.
@@ -96,6 +105,8 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery) {
             recovery.take_over_home = true;
             true
         }
+        // What it read was garbage-collected, because another recovery has succeeded.
+        ErrorKind::Corrupt => !world.has_danger(),
         // Another recovery took away what this one was about to put in place.
         ErrorKind::Io => has_faults || world.is_remote() || text.contains("entity not found"),
         ErrorKind::Unreachable => has_faults || world.is_on_table() || text.contains("entity not found"),

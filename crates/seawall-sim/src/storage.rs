@@ -9,6 +9,7 @@ use crate::disk::Disk;
 use crate::event::Event;
 use crate::files::{SimAppend, SimBulk, SimScratch, append_failed, write_durably};
 use crate::paths::{BASES, FOLDER, FOLDERS, SEGMENTS, folder_of, path_of};
+use crate::recovery::id_is_back;
 use crate::service::adopted;
 use crate::world::{Phase, World};
 use order::Open;
@@ -338,6 +339,9 @@ impl Storage for SimStorage {
         let world = self.world.clone();
         self.rename("link", Kind::Write, path_of(to), move |disk, path| {
             disk.link(&from, path)?;
+            if to == File::Id {
+                world.after(Duration::ZERO, id_is_back);
+            }
             if to == File::Id && world.is_on_table() {
                 // After this effect, because the disk is locked now.
                 world.after(Duration::ZERO, adopted);

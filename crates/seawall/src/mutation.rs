@@ -89,6 +89,7 @@ mutations! {
     GoesOnWithoutSeal "20d" "A recovery goes on though another one has sealed the head since."
     RecoversInPlace "55" "Recovery leaves `commits/` where it is, and only takes its names away (fs)."
     KnownByVersion "57" "The name of a version is taken for that of the head that is known, though a recovery gave it to another one (fs)."
+    UpkeepOverRecovery "58" "A checkpoint or a garbage collection that a recovery overtook goes on in the new epoch."
     ListsAnyFolder "56" "The newest name is believed in a folder that was taken away (fs)."
     JumpToSibling "48" "A commit frame jumps to a commit that has the right version and is not in its chain."
     PinsIgnored "49" "Garbage collection does not look at pins."

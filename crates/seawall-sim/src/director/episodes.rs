@@ -216,8 +216,11 @@ impl Director<'_> {
             return;
         }
         world.met(if is_torn { Event::SegmentTorn } else { Event::SegmentMissing });
-        // Its writer would go on behind the end.
-        let writes = |process: &&ProcessId| world.with_process(**process, |process| process.segment == Some(inode));
+        // Its writer would go on behind the end. A process that collects garbage may delete what is below the floor, and a
+        // recovery may have to go back there: the operator stops it first.
+        let writes = |process: &&ProcessId| {
+            world.with_process(**process, |process| process.segment == Some(inode) || process.collecting > 0)
+        };
         let writers: Vec<ProcessId> = self.live.iter().filter(writes).copied().collect();
         for writer in writers {
             self.end_process(writer);

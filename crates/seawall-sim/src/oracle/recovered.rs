@@ -43,7 +43,7 @@ impl Oracle {
     }
 
     /// Whether files were damaged, and no recovery was done since.
-    pub(super) fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.recoveries.is_broken
     }
 

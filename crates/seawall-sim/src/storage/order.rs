@@ -196,25 +196,27 @@ impl FsOrder for SimStorage {
         self.sync_folder(inside(self.commits()?))
     }
 
-    fn unname(&self, versions: &[Version]) -> io::Result<()> {
-        self.ask(|folder| {
-            versions.iter().try_for_each(|version| {
-                self.counters.count(Operation::Metadata);
-                let world = self.world.clone();
-                self.rename("unname", Kind::Write, record_path(folder, *version), move |disk, path| {
-                    if disk.find(path).is_some() {
-                        world.met(Event::Collected);
-                    }
-                    disk.unlink(path);
-                    Ok(())
-                })?;
-                if self.sleeps(self.world.plan().lister_sleeps / 5.0) {
-                    self.world.met(Event::CollectionFrozen);
+    fn unname(&self, opened: u64, versions: &[Version]) -> io::Result<()> {
+        let folder = self.commits()?;
+        if self.folder() != opened {
+            self.world.met(Event::OtherFolder);
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        for version in versions {
+            self.counters.count(Operation::Metadata);
+            let world = self.world.clone();
+            self.rename("unname", Kind::Write, record_path(folder, *version), move |disk, path| {
+                if disk.find(path).is_some() {
+                    world.met(Event::Collected);
                 }
-                Ok::<(), io::Error>(())
+                disk.unlink(path);
+                Ok(())
             })?;
-            self.sync_folder(inside(folder))
-        })
+            if self.sleeps(self.world.plan().lister_sleeps / 5.0) {
+                self.world.met(Event::CollectionFrozen);
+            }
+        }
+        self.sync_folder(inside(folder))
     }
 
     fn stamps(&self, versions: &[Version], again: bool) -> io::Result<Vec<Option<Stamp>>> {

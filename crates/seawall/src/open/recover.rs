@@ -160,6 +160,8 @@ fn unreadable(error: Error) -> Error {
 /// What `id` says; none if it is not there. A damaged one is like one that is not there, for the segments say whose
 /// they are.
 fn identity_of(storage: &dyn Storage) -> Result<Option<Identity>> {
+    // A client can remember that there was none.
+    storage.inode(File::Id).map_err(|error| Error::io("looking for id", error))?;
     match storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
         Ok(bytes) => Ok(identity::parse(bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -254,6 +256,8 @@ impl Run<'_> {
 
     /// The highest epoch that notes tell of. The commits of that epoch can be lost, and processes may know them.
     fn noted_epoch(&self) -> Result<Epoch> {
+        // A client can remember that there was none.
+        self.storage.stamp(File::High).map_err(|error| Error::io("looking at high", error))?;
         let high = text_of(&**self.storage, File::High, high::LENGTH)?.and_then(|text| text.parse::<High>().ok());
         let of_high = high.filter(|high| high.database == self.database).map(|high| high.epoch);
         let files = list(&**self.storage, Listed::Folder)?.files.into_iter();

@@ -27,8 +27,8 @@ use crate::error::{Error, Result};
 use crate::format::commit_frame::CommitFrame;
 use crate::format::frame::{self, Kind, UNIT};
 use crate::format::group;
-use crate::format::head::{BaseRef, Floor, Upkeep};
-use crate::format::ids::{BaseName, SegmentName, Version};
+use crate::format::head::{BaseRef, Floor, Head, Upkeep};
+use crate::format::ids::{Epoch, BaseName, SegmentName, Version};
 use crate::format::keep::{MAX_LENGTH, Milestone};
 use crate::format::mark::Mark;
 use crate::format::policy::{Policy, SHORTEST_HISTORY};
@@ -183,9 +183,11 @@ impl Committer {
         }
         if !dead.is_empty() {
             self.remove_pins_that_are_over(&found, &needs)?;
-            let raised = self.raise_sweep(needs.floor)?;
+            let epoch = found.snapshot.head.epoch;
+            let raised = self.raise_sweep(epoch, needs.floor)?;
             // The second look: everything is asked for again, and only what was dead the first time can be deleted.
             let snapshot = self.snapshot(Freshness::Transaction, PATIENCE)?;
+            must_be_of(epoch, &snapshot.head)?;
             if snapshot.head.sweep < raised {
                 return Err(Error::CannotOpen("the head lost its sweep. Nothing was deleted".into()));
             }
@@ -455,9 +457,12 @@ impl Committer {
     }
 
     /// Commits the floor and the next sweep. The answer is that sweep.
-    fn raise_sweep(self: &Arc<Self>, floor: Floor) -> Result<u64> {
+    fn raise_sweep(self: &Arc<Self>, epoch: Epoch, floor: Floor) -> Result<u64> {
         mistake!(CollectsWithoutSweep, return Ok(0));
-        let committed = self.commit_upkeep(PATIENCE, |head| Ok(Some(Upkeep::Floor(head.floor.max(floor)))))?;
+        let committed = self.commit_upkeep(PATIENCE, |head| {
+            must_be_of(epoch, head)?;
+            Ok(Some(Upkeep::Floor(head.floor.max(floor))))
+        })?;
         Ok(committed.expect("there was something to do").head.sweep)
     }
 
@@ -480,6 +485,7 @@ impl Committer {
         }
         let order = self.tip.storage.clone().order();
         let failed = |error| Error::io("listing NAME-seawall/commits", error);
+        let folder = order.folder();
         let listed = [order.versions().map_err(failed)?, order.versions().map_err(failed)?];
         let versions: BTreeSet<Version> = listed.into_iter().flatten().collect();
         let is_behind = |version: &Version| version.0 + NAMES_KEPT < found.snapshot.version().0;
@@ -513,12 +519,23 @@ impl Committer {
         }
         old.sort_unstable();
         mistake!(NamesFromAbove, old.reverse());
-        order.unname(&old).map_err(|error| Error::io("taking old names out of NAME-seawall/commits", error))?;
+        order.unname(folder, &old).map_err(|error| Error::io("taking old names out of NAME-seawall/commits", error))?;
         if !old.is_empty() {
             order.quiesce(found.snapshot.head.home).map_err(failed)?;
         }
         Ok(old.len() as u64)
     }
+}
+
+/// The head must be of the epoch in which the collection began. After a recovery the same numbers can be other versions.
+fn must_be_of(epoch: Epoch, head: &Head) -> Result<()> {
+    mistake!(UpkeepOverRecovery, return Ok(()));
+    if head.epoch == epoch {
+        return Ok(());
+    }
+    Err(Error::CannotOpen(
+        "the database was recovered while garbage was collected. Nothing was deleted. Collect it again".into(),
+    ))
 }
 
 /// What the bytes of a segment show of its versions.

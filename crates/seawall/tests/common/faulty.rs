@@ -397,8 +397,8 @@ impl FsOrder for Faulty {
     fn sync_published(&self) -> io::Result<()> {
         self.call(Call::SyncPublished, || self.inner.sync_published())
     }
-    fn unname(&self, versions: &[Version]) -> io::Result<()> {
-        self.call(Call::Unname, || self.inner.unname(versions))
+    fn unname(&self, folder: u64, versions: &[Version]) -> io::Result<()> {
+        self.call(Call::Unname, || self.inner.unname(folder, versions))
     }
     fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>> {
         let stamps = self.call(Call::Named, || self.inner.stamps(versions, fresh))?;

@@ -327,11 +327,13 @@ impl FsOrder for OsStorage {
         self.commits()?.sync()
     }
 
-    fn unname(&self, versions: &[Version]) -> io::Result<()> {
-        self.ask(|commits| {
-            versions.iter().for_each(|_| self.counters.count(Operation::Metadata));
-            commits.unname(versions)
-        })
+    fn unname(&self, folder: u64, versions: &[Version]) -> io::Result<()> {
+        let commits = self.commits()?;
+        if self.opening_of_commits() != folder {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        versions.iter().for_each(|_| self.counters.count(Operation::Metadata));
+        commits.unname(versions)
     }
 
     fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>> {

@@ -64,8 +64,9 @@ pub trait FsOrder: Storage {
     /// The second fsync of a commit, of the folder `commits/`: makes what was published durable on a local disk. Costs
     /// no call on a network file system, where the name is durable when it is made.
     fn sync_published(&self) -> io::Result<()>;
-    /// Takes the names of `versions` away, from the first to the last. One that is not there is fine.
-    fn unname(&self, versions: &[Version]) -> io::Result<()>;
+    /// Takes the names of `versions` away, from the first to the last. One that is not there is fine. `folder` is the one
+    /// in which the caller has found them. If another one is open by now, nothing is done, and the error is `NotFound`.
+    fn unname(&self, folder: u64, versions: &[Version]) -> io::Result<()>;
     /// The stamps of `versions`, in that order. If `fresh`, as of a moment after this call began; otherwise as of the
     /// last look or publication, or later.
     fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>>;
