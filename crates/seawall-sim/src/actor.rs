@@ -54,7 +54,7 @@ fn act(world: &World, database: &Arc<Database>) {
         }
         world.sleep(world.between(Duration::from_micros(10), world.plan().rest));
     }
-    if world.plan().disaster.is_some() {
+    if world.plan().disaster.is_some() || world.oracle().is_detached() {
         return;
     }
     // Now everything that was begun must end well: this thread writes, and reads what it wrote.
@@ -85,7 +85,7 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
     };
     let process = world.my_process();
     let mut n = 0;
-    while n < 10 * TRIES {
+    while n < 10 * TRIES && !world.oracle().is_detached() {
         n = if world.was_in_danger(world.now()) { 0 } else { n + 1 };
         let began = world.now();
         let adopts = world.disk().find(&path_of(File::Id)).is_none();
@@ -101,7 +101,8 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
             }
             Err(error) => {
                 world.tell(|| format!("cannot open: {error}"));
-                if !may_fail_to_open(world, &error) && !(needs_recovery(&error) && world.was_in_danger(began)) {
+                let is_detached = world.oracle().is_detached();
+                if !is_detached && !may_fail_to_open(world, &error) && !(needs_recovery(&error) && world.was_in_danger(began)) {
                     world.violation(|| format!("it cannot be opened: {error}"));
                 }
             }
@@ -111,7 +112,7 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
         }
         world.sleep(world.between(Duration::from_millis(1), Duration::from_secs(2)));
     }
-    if world.plan().disaster.is_none() {
+    if world.plan().disaster.is_none() && !world.oracle().is_detached() {
         world.violation(|| "it cannot be opened, after any number of tries".into());
     }
     None
@@ -122,7 +123,7 @@ pub(crate) fn needs_recovery(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::CannotOpen | ErrorKind::NeedsRecovery | ErrorKind::Corrupt | ErrorKind::Io)
 }
 
-fn may_fail_to_open(world: &World, error: &Error) -> bool {
+pub(crate) fn may_fail_to_open(world: &World, error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Busy => true,
         ErrorKind::Full => world.plan().has_file_faults(),

@@ -3,6 +3,7 @@
 //!
 //! `disasters.rs` has what happens to the head, and `numbers.rs` what happens to the numbers of versions.
 
+mod detaching;
 mod disasters;
 mod episodes;
 mod numbers;
@@ -99,6 +100,12 @@ impl Director<'_> {
             director.start_stock(n % plan.machines);
         }
         director.trouble(steps);
+        if plan.detaches {
+            director.detach();
+        }
+        if world.oracle().was_detached() {
+            return;
+        }
         if plan.disaster == Some(Disaster::Lost) {
             director.lose_head();
         }
@@ -307,8 +314,9 @@ impl Director<'_> {
             (0..loss.names).for_each(|_| world.met(Event::NameLost));
             (versions_on(&disk).into_iter().max(), disk.find(&path_of(File::Id)).is_some())
         };
-        // While a recovery is at work, there may be no names, and what they named is in the segments.
-        if newest.is_some() || !world.was_in_danger(world.now()) {
+        // Until a recovery is done, there may be no names, or older ones, and what they named is in the segments.
+        let is_there = newest.is_some_and(|newest| world.oracle().has_acknowledged(newest));
+        if is_there || !world.was_in_danger(world.now()) {
             let checked = world.oracle().power_lost(newest, is_adopted);
             world.check(checked);
         }

@@ -94,6 +94,8 @@ pub(crate) struct Oracle {
     lost: HashSet<Number>,
     /// After a disaster the head no longer moves.
     is_over: bool,
+    /// A detaching was reported as done.
+    was_detached: bool,
 }
 
 impl Oracle {
@@ -132,7 +134,14 @@ impl Oracle {
                 last.head.version.0, last.head.epoch.0, head.version.0, head.epoch.0
             ));
         }
-        let (frame, pages) = self.read(&head, disk)?;
+        let (frame, pages) = match self.read(&head, disk) {
+            // A late request names what is in a file that was lost since: that head needs a recovery, too.
+            Err(_) if head.commit.place.is_some_and(|place| self.is_damaged(&place.segment)) => {
+                self.is_broken_again();
+                return Ok(Vec::new());
+            }
+            read => read?,
+        };
         let mut events = self.check_upkeep(&head, pages.is_empty(), disk, now, history)?;
         events.extend(self.extend(head, frame, pages, now)?);
         Ok(events)
@@ -290,6 +299,11 @@ impl Oracle {
             }
         }
         Ok((frame, pages))
+    }
+
+    /// Whether no version after `newest` was acknowledged.
+    pub(crate) fn has_acknowledged(&self, newest: Version) -> bool {
+        newest.0 >= self.acknowledged
     }
 
     /// A loss of power left `newest` as the newest version. Every acknowledged version must be there. (Invariant 5.)

@@ -105,6 +105,8 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery) {
             recovery.take_over_home = true;
             true
         }
+        // All that it listed was garbage-collected while it slept.
+        ErrorKind::CannotOpen if text.contains("there is no commit") => true,
         // What it read was garbage-collected, because another recovery has succeeded.
         ErrorKind::Corrupt => !world.has_danger(),
         // Another recovery took away what this one was about to put in place.

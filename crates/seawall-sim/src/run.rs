@@ -58,7 +58,8 @@ pub fn run(seed: u64, steps: u64, tells: bool) -> Verdict {
     let world = World::new(seed, Plan::of(seed), tells);
     world.tell(|| format!("{:?}", world.plan()));
     Director::direct(&world, steps);
-    if world.chronicle().violation().is_none() && world.plan().disaster.is_none() {
+    let goes_on = world.plan().disaster.is_none() && !world.oracle().is_detached();
+    if world.chronicle().violation().is_none() && goes_on {
         look_back(&world);
     }
     let (steps, time, commits) = (world.steps(), world.now(), world.oracle().commits());

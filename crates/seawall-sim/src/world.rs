@@ -302,6 +302,9 @@ impl World {
             Ok(events) => events.into_iter().for_each(|event| self.met(event)),
             Err(what) => self.violation(|| what),
         }
+        if self.oracle().is_broken() {
+            self.begin_danger();
+        }
     }
 
     /// Checks whether a recovery would be right if the head were lost now.

@@ -47,6 +47,11 @@ impl Oracle {
         self.recoveries.is_broken
     }
 
+    /// The head names what is in a file that was lost.
+    pub(super) fn is_broken_again(&mut self) {
+        self.recoveries.is_broken = true;
+    }
+
     /// Whether files were damaged at any time.
     pub(crate) fn was_damaged(&self) -> bool {
         !self.recoveries.damaged.is_empty()

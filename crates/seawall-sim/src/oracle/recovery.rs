@@ -182,7 +182,7 @@ impl Oracle {
     /// If the head were lost now, a recovery would lose no acknowledged commit and revive none that was reported as
     /// failed: the design's "Recover". (P5, and invariant 6.)
     pub(crate) fn check_recovery(&self, disk: &Disk) -> Result<Vec<Event>, String> {
-        let first = self.chain.first().filter(|_| !self.is_over && !self.is_broken());
+        let first = self.chain.first().filter(|_| !self.is_over && !self.is_broken() && !self.was_detached);
         let Some(first) = first else { return Ok(Vec::new()) };
         // What a recovery has appended counts once its head is in place: until then another one may decide otherwise.
         let is_taken = |tip: &&Tip| self.taken.contains(&tip.digest) || tip.epoch > self.epoch;

@@ -20,7 +20,7 @@ use crate::open::list::forget;
 use crate::open::remove::remove_folder_of;
 use crate::open::{beside, open_existing, storage_of};
 use crate::options::{Access, Options};
-use crate::ports::storage::{Bulk, File, Span};
+use crate::ports::storage::{Bulk, File, Span, Storage};
 use crate::read::snapshot::Snapshot;
 use crate::upkeep::copy::{For, copy, header_for};
 use std::path::Path;
@@ -38,17 +38,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn detach(name: &Path, options: &Options) -> Result<u64> {
     let name = beside(name)?;
     forget(&name);
-    let storage = storage_of(&name, options)?;
+    let version = detach_on(storage_of(&name, options)?, &name, options)?;
+    remove_folder_of(&name)?;
+    Ok(version)
+}
+
+/// The same on any storage, but for removing the folder.
+pub fn detach_on(storage: Arc<dyn Storage>, name: &Path, options: &Options) -> Result<u64> {
     let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
     let home = home.ok_or_else(|| {
         Error::CannotOpen(format!("{} is not a Seawall database. Nothing was changed", name.display()))
     })?;
     let options = Options { finishes: true, ..options.clone() };
-    let database = open_existing(&name, storage, Access::ReadWrite, &options, home)?;
-    let version = detach_files(&database, &name)?;
-    drop(database);
-    remove_folder_of(&name)?;
-    Ok(version)
+    let database = open_existing(name, storage, Access::ReadWrite, &options, home)?;
+    detach_files(&database, name)
 }
 
 /// All but removing the folder.
