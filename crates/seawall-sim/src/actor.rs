@@ -52,7 +52,9 @@ fn act(world: &World, database: &Arc<Database>) {
         if world.by_chance(0.05) {
             database.connection_closed();
         }
-        world.sleep(world.between(Duration::from_micros(10), world.plan().rest));
+        // Where nothing succeeds any more, a program does not try thousands of times.
+        let longest = if world.oracle().is_detached() { Duration::from_secs(1) } else { world.plan().rest };
+        world.sleep(world.between(Duration::from_micros(10), longest));
     }
     if world.plan().disaster.is_some() || world.oracle().is_detached() {
         return;

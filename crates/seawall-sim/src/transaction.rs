@@ -492,6 +492,8 @@ impl<'a> Actor<'a> {
         self.last_error = error.to_string();
         let (event, may_be) = match error.kind() {
             ErrorKind::Busy => (Some(Event::Busy), true),
+            // Or its folder is gone already.
+            _ if world.oracle().is_detached() => (Some(Event::DetachSeen), true),
             ErrorKind::StaleSnapshot => (Some(Event::Stale), matches!(what, "an upgrade" | "a confirmation")),
             ErrorKind::Superseded => {
                 (Some(Event::Superseded), matches!(what, "a commit" | "a checkpoint" | "a garbage collection"))
@@ -505,8 +507,6 @@ impl<'a> Actor<'a> {
             ErrorKind::Io => {
                 (Some(Event::InputOutput), plan.file_faults > 0.0 || world.was_in_danger(self.began))
             }
-            // Or its folder is gone already.
-            _ if world.oracle().is_detached() => (Some(Event::DetachSeen), true),
             ErrorKind::CannotOpen | ErrorKind::NeedsRecovery if world.is_struck() => (None, true),
             _ if needs_recovery(error) && world.was_in_danger(self.began) => (None, true),
             // What is in a segment that was lost cannot be read, though newer versions can.

@@ -70,7 +70,7 @@ impl Director<'_> {
             if is_at_work {
                 world.met(Event::DetachFrozen);
             }
-            self.freeze_process(process, Duration::from_millis(1), Duration::from_secs(60));
+            self.freeze_process(process, Duration::from_millis(1), Duration::from_secs(10));
         }
     }
 

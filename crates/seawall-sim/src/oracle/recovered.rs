@@ -23,8 +23,6 @@ pub(crate) struct Recoveries {
     is_broken: bool,
     /// When the last recovery put its head in place.
     pub(super) last: Option<Duration>,
-    /// The versions that recoveries kept while they left out newer ones that were acknowledged or read.
-    lossy: Vec<u64>,
 }
 
 impl Oracle {
@@ -64,11 +62,6 @@ impl Oracle {
     /// The commit that an operator chooses, who knows what the application was told: the newest in the order.
     pub(crate) fn choice(&self) -> Option<CommitId> {
         self.chain.last().filter(|link| link.head.version > Version(0)).map(|link| link.head.commit.id)
-    }
-
-    /// Whether a recovery that kept `version` had to leave out what was acknowledged.
-    pub(crate) fn was_lossy(&self, version: u64) -> bool {
-        self.recoveries.lossy.contains(&version)
     }
 
     /// Whether a recovery has left this commit out, after it was acknowledged or read.
@@ -164,7 +157,6 @@ impl Oracle {
     fn leave_out(&mut self, kept: u64, events: &mut Vec<Event>) -> Result<(), String> {
         let promised = self.acknowledged.max(self.floor());
         if promised > kept {
-            self.recoveries.lossy.push(kept);
             events.push(Event::RecoveredLossy);
         }
         let newest = self.chain.len() as u64 - 1;
