@@ -104,7 +104,10 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
             Err(error) => {
                 world.tell(|| format!("cannot open: {error}"));
                 let is_detached = world.oracle().is_detached();
-                if !is_detached && !may_fail_to_open(world, &error) && !(needs_recovery(&error) && world.was_in_danger(began)) {
+                if !is_detached
+                    && !may_fail_to_open(world, &error)
+                    && !(needs_recovery(&error) && world.was_in_danger(began))
+                {
                     world.violation(|| format!("it cannot be opened: {error}"));
                 }
             }

@@ -280,7 +280,8 @@ impl Disk {
 
     /// Whether a loss of power would leave this name as it is.
     pub(crate) fn is_name_durable(&self, path: &str) -> bool {
-        self.find(path).is_some() && self.unsynced.iter().all(|change| change.0.iter().all(|(changed, _)| changed != path))
+        self.find(path).is_some()
+            && self.unsynced.iter().all(|change| change.0.iter().all(|(changed, _)| changed != path))
     }
 
     /// Whether it would leave these bytes as they are.

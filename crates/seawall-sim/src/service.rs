@@ -305,9 +305,7 @@ pub(crate) fn adopted(world: &World) {
 }
 
 fn follow(world: &World, before: &Item, after: &Item, process: ProcessId) {
-    let parse = |item: &Item| -> Result<Head, String> {
-        head_of(item, database_of(item)?, NAME)
-    };
+    let parse = |item: &Item| -> Result<Head, String> { head_of(item, database_of(item)?, NAME) };
     let (before, after) = match (parse(before), parse(after)) {
         (Ok(before), Ok(after)) => (before, after),
         (Err(why), _) | (_, Err(why)) => return world.violation(|| why),

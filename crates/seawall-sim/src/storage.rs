@@ -17,12 +17,10 @@ pub(crate) use order::{Sleeper, versions_on};
 use seawall::Moment;
 use seawall::format::ids::{CommitId, Token};
 use seawall::ports::counters::{Counters, Operation};
-use seawall::ports::storage::{
-    Append, Begun, Bulk, File, FsOrder, Listed, Scratch, Span, Stamp, Storage,
-};
+use seawall::ports::storage::{Append, Begun, Bulk, File, FsOrder, Listed, Scratch, Span, Stamp, Storage};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// A process's access to the database's files.

@@ -504,9 +504,7 @@ impl<'a> Actor<'a> {
                 (Some(Event::Unreachable), may_be)
             }
             ErrorKind::Full => (Some(Event::DiskFull), plan.file_faults > 0.0),
-            ErrorKind::Io => {
-                (Some(Event::InputOutput), plan.file_faults > 0.0 || world.was_in_danger(self.began))
-            }
+            ErrorKind::Io => (Some(Event::InputOutput), plan.file_faults > 0.0 || world.was_in_danger(self.began)),
             ErrorKind::CannotOpen | ErrorKind::NeedsRecovery if world.is_struck() => (None, true),
             _ if needs_recovery(error) && world.was_in_danger(self.began) => (None, true),
             // What is in a segment that was lost cannot be read, though newer versions can.

@@ -83,9 +83,11 @@ impl Director<'_> {
         let folders = [FOLDER.to_owned(), format!("{FOLDER}/bases"), format!("{FOLDER}/segments")];
         for folder in &folders {
             let names: Vec<String> = disk.list(folder).map(str::to_owned).collect();
-            names.iter().map(|name| format!("{folder}/{name}")).filter(|path| !folders.contains(path)).for_each(
-                |path| disk.unlink(&path),
-            );
+            names
+                .iter()
+                .map(|name| format!("{folder}/{name}"))
+                .filter(|path| !folders.contains(path))
+                .for_each(|path| disk.unlink(&path));
         }
         disk.unlink(&path_of(File::Id));
         folders.iter().for_each(|folder| disk.sync_folder(folder));

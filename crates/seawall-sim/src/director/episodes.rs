@@ -88,16 +88,8 @@ impl Director<'_> {
 
     fn strike(&mut self) {
         let world = self.world;
-        const BLOWS: [Blow; 8] = [
-            Blow::None,
-            Blow::None,
-            Blow::Lost,
-            Blow::Lost,
-            Blow::SetBack,
-            Blow::Torn,
-            Blow::Missing,
-            Blow::NoId,
-        ];
+        const BLOWS: [Blow; 8] =
+            [Blow::None, Blow::None, Blow::Lost, Blow::Lost, Blow::SetBack, Blow::Torn, Blow::Missing, Blow::NoId];
         let blow = BLOWS[world.pick(0..=BLOWS.len() as u64 - 1) as usize];
         // There is nothing to recover before the first commit.
         if world.oracle().choice().is_none() {

@@ -49,7 +49,10 @@ impl Oracle {
             return Err(format!("version {version} was committed after the database was detached"));
         }
         let is_detaching = head.state == State::Detached;
-        if head.home != last.home || !(is_detaching || head.state == State::Open) || (head.floor != last.floor && !is_collection) {
+        if head.home != last.home
+            || !(is_detaching || head.state == State::Open)
+            || (head.floor != last.floor && !is_collection)
+        {
             return Err(format!("the swap to version {version} changed more than the commit"));
         }
         let kinds = [is_checkpoint, is_collection, is_detaching].into_iter().filter(|is_so| *is_so).count();

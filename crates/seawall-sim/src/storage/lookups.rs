@@ -1,8 +1,8 @@
 //! Name lookups: what a machine's client has cached, and what it asks the server.
 
 use super::SimStorage;
-use crate::disk::Disk;
 use crate::calls::{EIO, Kind, call, stale};
+use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::{COMMITS, FOLDER, folder_in, inside, record_path};
 use crate::world::Phase;

@@ -188,13 +188,14 @@ impl SimStorage {
         self.sync_folder(inside(folder))?;
         let head: Head = records.last().expect("there are two").1.parse().expect("the engine writes what it can read");
         let process = self.world.my_process();
-        let moved = self.move_folders("reinstate", [seal.clone(), COMMITS.to_owned()], move |world, disk, [from, to]| {
-            if from != to {
-                disk.move_folder(from, to)?;
-            }
-            crate::recovery::recovered(world, disk, head, process);
-            Ok(())
-        });
+        let moved =
+            self.move_folders("reinstate", [seal.clone(), COMMITS.to_owned()], move |world, disk, [from, to]| {
+                if from != to {
+                    disk.move_folder(from, to)?;
+                }
+                crate::recovery::recovered(world, disk, head, process);
+                Ok(())
+            });
         let named = match moved {
             Ok(()) => true,
             Err(error) => match error.kind() {
@@ -210,7 +211,9 @@ impl SimStorage {
 
 fn or_none<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle) => {
+            Ok(None)
+        }
         found => found.map(Some),
     }
 }

@@ -150,7 +150,8 @@ fn gave_way() -> Error {
 fn unreadable(error: Error) -> Error {
     match error {
         Error::Io { what, cause } => {
-            let way = "the file is there; recover again, or, if it can never be read, move it away: then it counts as lost";
+            let way =
+                "the file is there; recover again, or, if it can never be read, move it away: then it counts as lost";
             Error::Io { what: format!("{what} ({way})"), cause }
         }
         error => error,
@@ -287,13 +288,11 @@ impl Run<'_> {
                 .map(|found| found.frame.home)
         });
         match (home, theirs) {
-            (Some(home), Some(theirs)) if home != theirs => {
-                Err(Error::CannotOpen(format!(
-                    "this folder is a copy: database {} lives in another one (its home is {theirs}, this is {home}). Nothing was changed. If that \
+            (Some(home), Some(theirs)) if home != theirs => Err(Error::CannotOpen(format!(
+                "this folder is a copy: database {} lives in another one (its home is {theirs}, this is {home}). Nothing was changed. If that \
                  one is gone for good, this can take its place: recover with --take-over-home. While both are used, they would have one head",
-                    self.database
-                )))
-            }
+                self.database
+            ))),
             _ => Ok(()),
         }
     }

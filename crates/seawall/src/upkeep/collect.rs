@@ -28,7 +28,7 @@ use crate::format::commit_frame::CommitFrame;
 use crate::format::frame::{self, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::{BaseRef, Floor, Head, Upkeep};
-use crate::format::ids::{Epoch, BaseName, SegmentName, Version};
+use crate::format::ids::{BaseName, Epoch, SegmentName, Version};
 use crate::format::keep::{MAX_LENGTH, Milestone};
 use crate::format::mark::Mark;
 use crate::format::policy::{Policy, SHORTEST_HISTORY};
