@@ -18,7 +18,7 @@ const ON_FILES: [&str; 15] =
 const OF_UPKEEP: [&str; 14] = ["12", "16", "17a", "17b", "28", "29", "46", "47", "48", "49", "50", "51", "52", "53"];
 
 /// These change recoveries, or what others do during one.
-const OF_RECOVERY: [&str; 9] = ["19", "20a", "20b", "20c", "20d", "55", "56", "57", "58"];
+const OF_RECOVERY: [&str; 10] = ["19", "20a", "20b", "20c", "20d", "21", "55", "56", "57", "58"];
 
 /// Whether a run of this plan executes the code that the mutation changes, and often has the circumstances that expose
 /// it.

@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::paths::{COMMITS, inside, path_of};
 use crate::process::ProcessId;
 use crate::storage::SimStorage;
-use crate::world::World;
+use crate::world::{Phase, World};
 use seawall::format::head::{Head, State};
 use seawall::ports::storage::File;
 use seawall::{Error, ErrorKind, Recovered, Recovery, recover_on};
@@ -52,7 +52,8 @@ pub(crate) fn is_in_place(world: &World) -> bool {
 pub(crate) fn recover(world: &World) {
     let mut recovery = Recovery::default();
     let process = world.my_process();
-    for n in 0.. {
+    let mut tries = 0;
+    loop {
         let storage = Arc::new(SimStorage::new(world));
         world.with_process(process, |process| process.is_recovering = true);
         let done = recover_on(storage, &recovery);
@@ -71,7 +72,8 @@ pub(crate) fn recover(world: &World) {
                 follow(world, &error, &mut recovery);
             }
         }
-        if world.is_calm() && n > TRIES {
+        tries += u32::from(world.phase() != Phase::Trouble);
+        if tries > TRIES {
             return world.violation(|| "a recovery does not succeed, after any number of tries".into());
         }
         world.sleep(world.between(Duration::from_millis(1), Duration::from_secs(5)));

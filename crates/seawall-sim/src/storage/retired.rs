@@ -97,8 +97,15 @@ impl SimStorage {
     pub(super) fn retire_commits(&self, token: Token) -> io::Result<()> {
         #[cfg(feature = "mutations")]
         if crate::mistakes::recovers_in_place() {
-            let folder = self.find_folder(COMMITS)?;
-            return self.empty(folder);
+            return match or_none(self.find_folder(COMMITS))? {
+                Some(folder) => self.empty(folder),
+                None => {
+                    self.forget_commits();
+                    self.rename("mkdir", Kind::Write, COMMITS.to_owned(), |disk, path| {
+                        disk.create(path, Vec::new()).map(drop)
+                    })
+                }
+            };
         }
         let moved = self.move_folders("retire", [COMMITS.to_owned(), format!("{RETIRED}{token}")], {
             |world, disk, [from, to]| {

@@ -438,6 +438,10 @@ impl Run<'_> {
             Ok(snapshot) => return Ok((snapshot, false)),
             Err(why) => why,
         };
+        // What cannot be read now can perhaps be read later: nothing is built over an older base for that.
+        if whole.has_failed() {
+            return Err(why);
+        }
         // Older bases, the newest first, and last none at all.
         let mut bases: Vec<Option<BaseRef>> = Vec::new();
         for commit in evidence.chain(found.commit.digest) {

@@ -280,6 +280,7 @@ impl Committer {
     ) -> Result<Option<Arc<Snapshot>>, String> {
         let sent = self.tip.storage.now();
         self.mark_refused(pending);
+        mistake!(RefusedWithoutLook, return Ok(None));
         let known = self.tip.known();
         let look = || -> Result<Option<Arc<Snapshot>>> {
             let head = self.tip.load(&known, patience)?;
