@@ -15,6 +15,7 @@
 //!
 //! A recovery that was cut short at any point is finished by the next one.
 
+mod conclude;
 mod judge;
 mod scan;
 mod whole;
@@ -23,13 +24,10 @@ use self::judge::{Evidence, FoundCommit, Judgement};
 use self::whole::{Whole, first_head, head_of};
 use crate::error::{Error, Result};
 use crate::format::entry::Segments;
-use crate::format::group;
-use crate::format::head::{BaseRef, CommitRef, Floor, Head, State, Upkeep};
+use crate::format::head::{BaseRef, State};
 use crate::format::high::{self, High};
 use crate::format::identity::{self, Identity};
 use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Token, Version};
-use crate::format::ids::{PageNo, PageSize};
-use crate::format::keep::{MAX_LENGTH, Milestone};
 use crate::mutation::mistake;
 use crate::open::list::forget;
 use crate::open::{beside, storage_of};
@@ -41,8 +39,6 @@ use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
 use crate::upkeep::listing::list;
 use crate::upkeep::text_of;
-use crate::write::encode::{Change, CommitEncoder, Draft};
-use crate::write::segment::SegmentWriter;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -464,139 +460,6 @@ impl Run<'_> {
         let commit = first.frame.previous.id;
         let found = FoundVersion { version: 0, commit, time: 0, pages: u64::from(snapshot.page_count()) };
         Some(Chosen { snapshot, found, rebuilt: false, is_candidate: false, lost: std::mem::take(lost) })
-    }
-
-    /// Steps 6 and on.
-    fn conclude(
-        &self,
-        token: Token,
-        epoch: Epoch,
-        evidence: &Evidence,
-        recovered: Recovered,
-        chosen: Chosen,
-    ) -> Result<Option<Recovered>> {
-        let storage = &**self.storage;
-        let (home, draft) = match self.home()? {
-            Some(home) => (home, None),
-            None => self.draft_id().map(|(home, draft)| (home, Some(draft)))?,
-        };
-        let heads = evidence.heads.iter();
-        let known = heads.clone().map(|head| (head.sweep, head.generation)).chain([(chosen.snapshot.head.sweep, 0)]);
-        let (sweep, generation) = known.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
-        let version = chosen.snapshot.head.version;
-        let floor = self.floor(evidence, version)?;
-        let mut snapshot = chosen.snapshot;
-        // On `fs` the generation is the version.
-        let generation = if self.coordinator.lease_ends_with_process() { version.0 } else { generation };
-        let base = snapshot.head.base;
-        snapshot.head = Head {
-            epoch,
-            home,
-            sweep: sweep + 1,
-            generation,
-            lease_slot: 0,
-            floor,
-            base,
-            state: State::Open,
-            ..snapshot.head
-        };
-        let snapshot = Arc::new(snapshot);
-        mistake!(RecoversWithoutFrame, {
-            let head = Head { version, ..snapshot.head.clone() };
-            let done = self.coordinator.unseal(token, &head, &head).map_err(Error::nothing_written)?;
-            return Ok(Some(Recovered { version: done.then_some(version.0), ..recovered }));
-        });
-        let commit = self.append(&snapshot)?;
-        let head = snapshot.head.followed_by(commit, generation, 0);
-        if !self.coordinator.unseal(token, &snapshot.head, &head).map_err(Error::nothing_written)? {
-            return Err(gave_way());
-        }
-        if let Some(draft) = draft
-            && !self.name_id(draft)?
-        {
-            return Ok(None);
-        }
-        let noted = storage.write(File::High, 0, High::of(&head, None).to_string().as_bytes());
-        noted.map_err(|error| Error::io("noting the newest commit. The recovery is done", error))?;
-        Ok(Some(Recovered { version: Some(head.version.0), ..recovered }))
-    }
-
-    /// Gives the draft of `id` its name. `false`: another recovery has done that with its own.
-    fn name_id(&self, draft: File) -> Result<bool> {
-        let storage = &**self.storage;
-        let failed = |error| Error::io("naming id. Recover again, which finishes this", error);
-        let named = loop {
-            match storage.link(draft, File::Id) {
-                Ok(()) => break true,
-                // A repeated request meets its own success.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let homes = [storage.home(draft).map_err(failed)?, storage.home(File::Id).map_err(failed)?];
-                    if homes[0] == homes[1] {
-                        break true;
-                    }
-                    if identity_of(storage)?.is_some() {
-                        break false;
-                    }
-                    storage.remove(File::Id).map_err(failed)?;
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        };
-        // A second name of `id` harms nobody.
-        let _ = storage.remove(draft);
-        Ok(named)
-    }
-
-    /// `id`, before it has its name, and the home that it will be. The draft is this recovery's own: the head names its
-    /// home.
-    fn draft_id(&self) -> Result<(u64, File)> {
-        let file = File::Draft(CommitId(random(&**self.storage)?));
-        let failed = |error| Error::io(format!("writing {file}"), error);
-        let identity = Identity::new(self.database, self.coordinator.name());
-        self.storage
-            .create(file)
-            .and_then(|mut draft| draft.append(identity.to_string().as_bytes()))
-            .map_err(failed)?;
-        let home = self.storage.home(file).map_err(failed)?.ok_or_else(|| Error::corrupt(file, "it vanished"))?;
-        Ok((home, file))
-    }
-
-    /// The oldest version that can still be promised: the highest floor that anything knows of.
-    fn floor(&self, evidence: &Evidence, newest: Version) -> Result<Floor> {
-        let mut floor = evidence.heads.iter().map(|head| head.floor).max().unwrap_or_default();
-        for file in list(&**self.storage, Listed::Folder)?.files {
-            if let File::Milestone(..) = file
-                && let Some(text) = text_of(&**self.storage, file, MAX_LENGTH)?
-                && let Ok(milestone) = text.parse::<Milestone>()
-            {
-                floor = floor.max(milestone.head.floor);
-            }
-        }
-        if floor.version > newest { Ok(Floor { version: newest, time: 0 }) } else { Ok(floor) }
-    }
-
-    /// Appends the commit of the recovery, durably.
-    fn append(&self, snapshot: &Arc<Snapshot>) -> Result<CommitRef> {
-        let page_size = snapshot.page_size().or(PageSize::new(4096)).expect("4,096 is a page size");
-        let read = |_: PageNo| Err(Error::corrupt("a commit without pages", "a page of it was asked for"));
-        let change = Change {
-            snapshot,
-            page_size,
-            page_count: snapshot.page_count(),
-            pages: &[],
-            read: &read,
-            upkeep: Upkeep::default(),
-        };
-        let draft = Draft {
-            change: &change,
-            commit: CommitId(random(&**self.storage)?),
-            time: self.storage.now().unix_millis(),
-        };
-        let mut compressor = group::Encoder::default();
-        let mut encoder = CommitEncoder::new(&draft, &self.pages.segments, &mut compressor)?;
-        let mut segment = SegmentWriter::default();
-        let appended = segment.append(&**self.storage, snapshot.head.sweep, |frames| encoder.encode_piece(frames));
-        appended.map(|encoded| encoded.commit).map_err(|failed| failed.error)
     }
 }
 

@@ -221,7 +221,12 @@ impl Coordinator for FsCoordinator {
         assert_eq!(lease.generation, previous.generation, "the lease is that of the predecessor");
         assert_eq!(next.version, previous.version.next(), "versions along the chain rise by 1 (invariant 2)");
         let refused = |head| Swapped::Refused(Box::new(head));
-        if !self.publish(self.granted_in.load(Ordering::Relaxed), next)? {
+        // Where the lease was not acquired by this process, nothing is known of the folder.
+        let folder = match self.granted_in.load(Ordering::Relaxed) {
+            0 => self.storage.folder(),
+            folder => folder,
+        };
+        if !self.publish(folder, next)? {
             // Another commit was first, or this very request was, and its reply was lost: the engine decides by
             // identity.
             return self.names.newest_since(previous).map(refused).map_err(LookFailed::after_a_request);
