@@ -43,6 +43,7 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "48" => oversleeps(plan),
             "50" => plan.lister_sleeps >= 0.1,
             "51" => plan.lister_sleeps >= 0.1 && plan.retention <= Duration::from_secs(1),
+            "21" => plan.setting == Setting::Dynamo && marks_late(plan),
             "57" => plan.setting == Setting::Network && plan.processes >= 3,
             "58" => plan.upkeep >= 0.1,
             "52" => plan.clocks_differ && plan.blows.is_some(),
@@ -76,6 +77,12 @@ fn oversleeps(plan: &Plan) -> bool {
 /// Whether processes often begin to write again while they still hold their last lease.
 fn comes_back(plan: &Plan) -> bool {
     plan.threads > 1 && plan.rest <= Duration::from_millis(10) && plan.blows.is_some()
+}
+
+/// Whether leases are often taken over, and marks often come long after the refusal.
+fn marks_late(plan: &Plan) -> bool {
+    let lease = Duration::from_secs(1);
+    plan.slow >= 0.1 && plan.slowest >= Duration::from_secs(20) && plan.lease <= lease && plan.rest <= lease
 }
 
 /// Whether names are often looked up while they are made, and the server's clock often gives many the same time.

@@ -30,6 +30,11 @@ impl Run<'_> {
         chosen: Chosen,
     ) -> Result<Option<Recovered>> {
         let storage = &**self.storage;
+        // A writer that was killed, or whose disk failed, may not have made its commit durable.
+        if let Some(place) = chosen.snapshot.head.commit.place {
+            let file = File::Segment(place.segment);
+            storage.sync(file).map_err(|error| Error::io(format!("making {file} durable"), error))?;
+        }
         let (home, draft) = match self.home()? {
             Some(home) => (home, None),
             None => self.draft_id().map(|(home, draft)| (home, Some(draft)))?,
