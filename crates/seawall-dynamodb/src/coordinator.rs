@@ -390,6 +390,11 @@ impl Coordinator for DynamoCoordinator {
         }
     }
 
+    fn is_sealed(&self, token: Token) -> Result<bool, CoordinatorError> {
+        let mine = State::Recovering(token);
+        Ok(self.evidence()?.iter().any(|head| head.state == mine))
+    }
+
     fn unseal(&self, token: Token, _previous: &Head, head: &Head) -> Result<bool, CoordinatorError> {
         let item = item_of(head, self.table.name());
         let values = Values::from([("state", text(State::Recovering(token)))]);

@@ -95,7 +95,7 @@ mod write;
 pub use database::Database;
 pub use error::{Error, ErrorKind, Result};
 pub use format::ids::{PageNo, PageSize, Version};
-pub use open::detach::detach;
+pub use open::detach::{detach, detach_on};
 pub use open::move_to::{Moved, move_on, move_to};
 pub use open::recover::{FoundVersion, Recovered, Recovery, recover, recover_on};
 pub use open::ways_out::{adopt, refresh_name, restore_from};

@@ -238,6 +238,8 @@ pub trait Coordinator: Send + Sync {
     /// however late it arrives. A head that was sealed before is sealed again: a recovery that was interrupted is
     /// finished by the next one.
     fn seal(&self, token: Token, epoch: Epoch) -> Result<(), CoordinatorError>;
+    /// Whether the seal of the recovery `token` is still there.
+    fn is_sealed(&self, token: Token) -> Result<bool, CoordinatorError>;
     /// Puts `head`, which follows `previous`, in the place of the seal of the recovery `token`. `false`: another
     /// recovery sealed the head since, or finished.
     fn unseal(&self, token: Token, previous: &Head, head: &Head) -> Result<bool, CoordinatorError>;

@@ -386,7 +386,7 @@ impl Drop for InFlight<'_> {
 
 /// Whether an error says that what was read is missing or damaged.
 pub(crate) fn was_read(error: &Error) -> bool {
-    matches!(error, Error::Corrupt { .. } | Error::CannotOpen(_))
+    matches!(error, Error::Corrupt { .. } | Error::CannotOpen(_) | Error::NeedsRecovery(_))
 }
 
 /// Head and folder must be of one database.

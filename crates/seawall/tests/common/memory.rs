@@ -173,6 +173,9 @@ impl Coordinator for Memory {
             Ok(())
         })
     }
+    fn is_sealed(&self, token: Token) -> Result<bool, CoordinatorError> {
+        self.call(|entry| Ok(entry.as_ref().is_some_and(|(there, _)| there.state == State::Recovering(token))))
+    }
     fn unseal(&self, token: Token, _: &Head, head: &Head) -> Result<bool, CoordinatorError> {
         self.call(|entry| {
             let is_mine = entry.as_ref().is_some_and(|(there, _)| there.state == State::Recovering(token));

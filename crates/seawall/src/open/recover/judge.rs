@@ -39,6 +39,8 @@ pub(super) struct Evidence {
     refused: HashSet<Digest>,
     /// The heads that the coordinator had, or that names in `commits/` have.
     pub(super) heads: Vec<Head>,
+    /// The highest epoch that notes tell of.
+    pub(super) noted: Epoch,
 }
 
 /// What follows from the evidence.
@@ -77,7 +79,7 @@ impl Evidence {
     /// The highest epoch of anything.
     pub(super) fn highest_epoch(&self) -> Epoch {
         let of_commits = self.commits.values().map(|found| found.frame.epoch);
-        of_commits.chain(self.heads.iter().map(|head| head.epoch)).max().unwrap_or_default()
+        of_commits.chain(self.heads.iter().map(|head| head.epoch)).chain([self.noted]).max().unwrap_or_default()
     }
 
     pub(super) fn judge(&self) -> Judgement {
@@ -145,6 +147,26 @@ impl Evidence {
             of_version.find(|found| has(found, entry))
         });
         named.max_by_key(|found| found.frame.version).map(|found| found.commit.digest)
+    }
+
+    /// The candidates that stand on `proven`, if that were the tip.
+    pub(super) fn candidates_over(&self, proven: &FoundCommit) -> Vec<&FoundCommit> {
+        let FoundCommit { commit, frame } = proven;
+        let tip = Proven { epoch: frame.epoch, version: frame.version, digest: commit.digest };
+        self.candidates_on(&tip).iter().map(|digest| &self.commits[digest]).collect()
+    }
+
+    /// The newest commit below `version` that was found and is proven, or is `named` by what is newer.
+    pub(super) fn newest_below(&self, version: Version, named: Option<Digest>) -> Option<&FoundCommit> {
+        // A recovery can have left out what an earlier epoch proves: what is not below the first commit of a later epoch.
+        let begin_after = |epoch: Epoch| {
+            let later = self.commits.values().filter(|found| found.frame.epoch > epoch);
+            later.map(|found| found.frame.version).min()
+        };
+        let is_kept = |proven: &&Proven| begin_after(proven.epoch).is_none_or(|begin| proven.version < begin);
+        let proven = self.proven.iter().filter(|proven| proven.version < version).filter(is_kept);
+        let found = proven.map(|proven| proven.digest).chain(named).filter_map(|digest| self.commits.get(&digest));
+        found.max_by_key(|found| (found.frame.version, found.frame.epoch))
     }
 
     #[cfg(feature = "mutations")]
