@@ -294,7 +294,7 @@ impl Storage for SimStorage {
         self.counters.count(Operation::Metadata);
         let draft = path_of(File::Draft(draft));
         self.rename("rename", Kind::Write, path_of(File::Id), move |disk, path| disk.replace(&draft, path))?;
-        self.sync_folder("")
+        self.sync_folder(String::new())
     }
 
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)> {
