@@ -209,6 +209,7 @@ impl DynamoCoordinator {
             sweep: head.sweep,
             token: claim.token,
             slot: 0,
+            folder: 0,
             since,
             length: claim.length,
             first_renewal: claim.length / 3,

@@ -113,6 +113,8 @@ pub struct Lease {
     pub token: Token,
     /// `fs`: which lock it is.
     pub slot: u32,
+    /// `fs`: the folder in which the head was seen. The next commit may be named in no other one.
+    pub folder: u64,
     /// When the request was sent that got or last renewed it.
     pub since: Moment,
     /// How long it is, from then.

@@ -120,6 +120,7 @@ impl Coordinator for Memory {
                 sweep: head.sweep,
                 token: claim.token,
                 slot: 0,
+                folder: 0,
                 since,
                 length: claim.length,
                 first_renewal: claim.length / 3,

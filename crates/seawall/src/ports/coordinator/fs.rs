@@ -18,7 +18,7 @@ use crate::ports::sync::whole;
 use crate::shown::Shown;
 use names::{LookFailed, Names};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,8 +43,6 @@ pub struct FsCoordinator {
     /// The lock that this process moved on to, and the generation of the head at that time. No record may name that
     /// lock, because a process that took it earlier may have died before it committed.
     moved_on: Mutex<(u64, u32)>,
-    /// In which folder the head of the last lease was seen. Its successor may be named in no other one.
-    granted_in: AtomicU64,
     names: Names,
 }
 
@@ -52,13 +50,7 @@ impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
         let names = Names::new(storage.clone());
-        FsCoordinator {
-            storage,
-            is_first_waiter: AtomicBool::new(false),
-            moved_on: Mutex::default(),
-            granted_in: AtomicU64::new(0),
-            names,
-        }
+        FsCoordinator { storage, is_first_waiter: AtomicBool::new(false), moved_on: Mutex::default(), names }
     }
 
     /// Whether this process is the first waiter now.
@@ -132,13 +124,13 @@ impl FsCoordinator {
             // If the holder that was passed over has committed, it is at work after all, and has the lease.
             // If a recovery has made another folder meanwhile, the lease is asked for again.
             Ok(head) if self.slot(&head) == slot && self.storage.folder() == folder => {
-                self.granted_in.store(folder, Ordering::Relaxed);
                 let lease = Lease {
                     epoch: head.epoch,
                     generation: head.generation,
                     sweep: head.sweep,
                     token: claim.token,
                     slot,
+                    folder,
                     since,
                     length: claim.length,
                     first_renewal: FIRST_RENEWAL.min(claim.length / 3),
@@ -246,7 +238,7 @@ impl Coordinator for FsCoordinator {
         assert_eq!(lease.generation, previous.generation, "the lease is that of the predecessor");
         assert_eq!(next.version, previous.version.next(), "versions along the chain rise by 1 (invariant 2)");
         let refused = |head| Swapped::Refused(Box::new(head));
-        if !self.publish(self.granted_in.load(Ordering::Relaxed), next)? {
+        if !self.publish(lease.folder, next)? {
             // Another commit was first, or this very request was, and its reply was lost: the engine decides by
             // identity.
             return self.names.newest_since(previous).map(refused).map_err(LookFailed::after_a_request);
