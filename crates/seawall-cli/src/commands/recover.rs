@@ -105,7 +105,7 @@ fn answer_of(recovered: &Recovered, is_needed: bool, name: &str) -> Answer {
             answer.toned(
                 Tone::Good,
                 "not needed",
-                "the database opens, and its newest version is the one above, or would stay below it",
+                "the database opens, and a recovery would keep its newest version",
             );
             answer.next(["verify", name]);
         }
