@@ -102,11 +102,7 @@ fn answer_of(recovered: &Recovered, is_needed: bool, name: &str) -> Answer {
             answer.next(["status", name]);
         }
         None if !is_needed => {
-            answer.toned(
-                Tone::Good,
-                "not needed",
-                "the database opens, and a recovery would keep its newest version",
-            );
+            answer.toned(Tone::Good, "not needed", "the database opens, and a recovery would keep its newest version");
             answer.next(["verify", name]);
         }
         None => {

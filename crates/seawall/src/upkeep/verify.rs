@@ -60,7 +60,7 @@ impl Part {
         (1..=of).contains(&n).then_some(Part { n, of })
     }
 
-    fn is_last(self) -> bool {
+    pub(crate) fn is_last(self) -> bool {
         self.n == self.of
     }
 }
