@@ -41,7 +41,7 @@ from .upkeep import (
     unpin,
 )
 from .verification import Finding, Verified, verify
-from .ways_out import FoundVersion, Recovered, adopt, detach, recover, refresh, restore
+from .ways_out import FoundVersion, Moved, Recovered, adopt, detach, move, recover, refresh, restore
 
 __all__ = [
     "CannotOpen",
@@ -59,6 +59,7 @@ __all__ = [
     "Finding",
     "Floor",
     "FoundVersion",
+    "Moved",
     "NeedsRecovery",
     "NoDatabase",
     "NotADatabase",
@@ -85,6 +86,7 @@ __all__ = [
     "detach",
     "end_request",
     "extension_path",
+    "move",
     "pin",
     "pins",
     "policy",

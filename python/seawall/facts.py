@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 from . import _native, errors
@@ -124,6 +125,13 @@ def copy(source: Path, target: Path, *, coordinator: str | None = None) -> None:
     Any tool can read this backup, and Seawall adopts it at its first use. `coordinator` is as for `status`.
     """
     ask(_native.copy, source, os.fsdecode(target), coordinator)
+
+
+def which(at: int | datetime | None) -> tuple[int | None, int | None]:
+    """Return a version as the native functions take it: its number, or a time in milliseconds since 1970."""
+    if isinstance(at, datetime):
+        return None, round(at.timestamp() * 1000)
+    return at, None
 
 
 def ask(question: Any, database: Path, *arguments: Any) -> Any:

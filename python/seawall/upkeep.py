@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from . import _native
 from .connection import Path
-from .facts import Floor, ask
+from .facts import Floor, ask, which
 
 _WEEK = timedelta(days=7)
 
@@ -53,11 +53,13 @@ class Collected:
     names: int
     """Names of old versions that were taken out of `commits/`."""
     kept: Mapping[str, Files]
-    """What was kept, by the reason: `newest`, `history`, `pin`, `young`."""
+    """What was kept, by the reason: `newest`, `history`, `pin`, `evidence`, `young`."""
     unknown: tuple[str, ...]
     """Files in the folder that are not Seawall's. They stay."""
     not_deleted: tuple[str, ...]
     """Files that could not be deleted, each with the reason. The next collection tries again."""
+    postponed: Files
+    """What was not deleted because there was no time left. The next collection goes on."""
     history_bytes: int
     """What history takes: the bytes of the log and of superseded bases that stay."""
     is_cut: bool
@@ -111,17 +113,27 @@ def checkpoint(
     return None if made is None else Checkpoint(*made)
 
 
-def collect(database: Path, *, dry_run: bool = False, coordinator: str | None = None) -> Collected:
+def collect(
+    database: Path,
+    *,
+    dry_run: bool = False,
+    max_duration: timedelta | None = None,
+    coordinator: str | None = None,
+) -> Collected:
     """Delete what neither the newest version needs, nor any inside history, nor a pin.
 
-    With `dry_run` nothing is changed; the answer says what would be deleted. `coordinator` is as for `status`.
+    With `dry_run` nothing is changed; the answer says what would be deleted. Nothing more is deleted after
+    `max_duration`; the next collection goes on. `coordinator` is as for `status`.
     """
-    facts: dict[str, Any] = ask(_native.collect, database, coordinator, dry_run)
+    seconds = None if max_duration is None else max_duration.total_seconds()
+    if seconds is not None and seconds < 0:
+        raise ValueError(f"a longest duration of {max_duration} is negative")
+    facts: dict[str, Any] = ask(_native.collect, database, coordinator, dry_run, seconds)
     kept = {why: Files(*files) for why, files in facts["kept"].items()}
     unknown, not_deleted = tuple(facts["unknown"]), tuple(facts["not_deleted"])
     floor, deleted = Floor(*facts["floor"]), Files(*facts["deleted"])
     more = {"floor": floor, "deleted": deleted, "kept": kept, "unknown": unknown, "not_deleted": not_deleted}
-    return Collected(**{**facts, **more})
+    return Collected(**{**facts, **more, "postponed": Files(*facts["postponed"])})
 
 
 def policy(database: Path, *, coordinator: str | None = None) -> Policy:
@@ -141,15 +153,23 @@ def set_policy(database: Path, policy: Policy, *, coordinator: str | None = None
     ask(_native.set_policy, database, coordinator, seconds, policy.history_bytes, policy.checkpoint_at)
 
 
-def pin(database: Path, name: str, *, length: timedelta = _WEEK, coordinator: str | None = None) -> Pin:
-    """Keep the newest version for `length`, although it becomes older than history. A pin of that name is replaced.
+def pin(
+    database: Path,
+    name: str,
+    *,
+    at: int | datetime | None = None,
+    length: timedelta = _WEEK,
+    coordinator: str | None = None,
+) -> Pin:
+    """Keep a version for `length`, although it becomes older than history. A pin of that name is replaced.
 
-    `name` is at most 40 lower-case letters, digits, `.`, `_` and `-`. `coordinator` is as for `status`.
+    It is the newest version, or the one that `at` names: a version's number, or the newest one at a time. `name` is at
+    most 40 lower-case letters, digits, `.`, `_` and `-`. `coordinator` is as for `status`.
     """
     seconds = int(length.total_seconds())
     if seconds < 1:
         raise ValueError(f"a length of {length} is shorter than a second, so nothing would be kept")
-    return Pin(*ask(_native.pin, database, coordinator, name, seconds))
+    return Pin(*ask(_native.pin, database, coordinator, name, *which(at), seconds))
 
 
 def unpin(database: Path, name: str, *, coordinator: str | None = None) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import _native
 from .connection import Path, connect
-from .facts import ask, status
+from .facts import ask, status, which
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,7 @@ def verify(
 
     Damage is in the answer. An exception means that nothing could be verified. `coordinator` is as for `status`.
     """
-    version = at if isinstance(at, int) else None
-    time = round(at.timestamp() * 1000) if isinstance(at, datetime) else None
-    facts: dict[str, Any] = ask(_native.verify, database, coordinator, version, time, deep, part, progress)
+    facts: dict[str, Any] = ask(_native.verify, database, coordinator, *which(at), deep, part, progress)
     findings = [
         Finding(**{**found, "pages": tuple(found["pages"]), "tables": tuple(found["tables"])})
         for found in facts.pop("findings")

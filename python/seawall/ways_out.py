@@ -1,4 +1,4 @@
-"""Ways out: a head is made again, NAME is written again, a file becomes the newest version, a database leaves Seawall.
+"""Ways out: a head is made again, NAME is written again, a file becomes the newest version, a database moves or leaves.
 
 Stop all programs that use the database first. A process that calls one of these must have closed its own connections to
 it.
@@ -73,12 +73,37 @@ def recover(
     return Recovered(**{**facts, **more})
 
 
-def detach(database: Path, *, coordinator: str | None = None) -> int:
+def detach(database: Path, *, coordinator: str | None = None) -> int | None:
     """Leave Seawall: write the newest version as NAME, a plain SQLite file, and remove the folder with its history.
 
-    Returns the version that NAME has. Programs that still have the database open get an error that says what happened.
+    Returns the version that NAME has; None if an earlier call, which was cut short, had done all but removing the
+    folder. Programs that still have the database open get an error that says what happened.
     """
-    return int(ask(_native.detach, database, coordinator))
+    version: int | None = ask(_native.detach, database, coordinator)
+    return version
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a move found, and did or would do."""
+
+    source: str
+    """The coordinator that the database had; the new one, if it was there already."""
+    to: str
+    """The coordinator that it has now."""
+    newest: int
+    """The newest version that was found."""
+    version: int | None
+    """The version that is the newest now; None in a dry run."""
+
+
+def move(database: Path, *, to: str, dry_run: bool = False, coordinator: str | None = None) -> Moved:
+    """Give the database another coordinator: `to` is `fs:` or `dynamodb://TABLE?region=REGION`.
+
+    A move that was cut short is finished by calling this again; `recover` undoes it. Programs that still have the
+    database open get an error that says where it is. With `dry_run` it is only checked that it can be done.
+    """
+    return Moved(*ask(_native.move_to, database, coordinator, to, dry_run))
 
 
 def restore(database: Path, source: Path, *, coordinator: str | None = None) -> int:

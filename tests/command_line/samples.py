@@ -56,7 +56,8 @@ def _answer(command: str, folder: str) -> str:
 
 
 def shape(block: str) -> str:
-    """A block without what differs from run to run: numbers, times, sizes, the file system."""
+    """A block without what differs from run to run: ids, numbers, times, sizes, the file system."""
+    block = re.sub(r"\b[0-9a-f]{32}\b", "ID", block)
     block = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME", block)
     block = re.sub(r"\d+ (s|min|h|days)\b( ago)?", r"LONG\2", block)
     block = re.sub(r"[\d.]+ (B|KiB|MiB|GiB|TiB)\b", "SIZE", block)

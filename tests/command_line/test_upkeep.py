@@ -122,7 +122,7 @@ def test_gc_says_what_stays_and_leaves_what_is_not_seawalls(name: Path) -> None:
     done = answer("gc", name)
     assert not done["dry_run"]
     assert done["unknown"] == ["notes.txt", "a\\u{1b}[31mb"]
-    assert set(done["kept"]) == {"newest", "history", "pin", "young"}
+    assert set(done["kept"]) == {"newest", "history", "pin", "evidence", "young"}
     assert done["kept"]["newest"]["files"] > 0 and done["kept"]["newest"]["bytes"] > 0
     assert (Path(f"{name}-seawall") / "notes.txt").read_text() == "mine"
     shown = text("gc", name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,22 @@ def manage(tmp_path: Path) -> Manage:
     return manage
 
 
+def test_it_takes_each_command_and_option_that_the_command_line_has(manage: Manage) -> None:
+    def usage(*arguments: str) -> str:
+        command = [sys.executable, "-m", "seawall", *arguments, "--help"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    here = manage("--help").stdout
+    commands = set(re.findall(r"^  ([a-z-]+)  ", usage(), re.MULTILINE)) - {"help", "init", "ext-path"}
+    assert commands == set(re.search(r"\{([a-z,]+)\}", here.replace(" ", "").split("positional")[1])[1].split(","))  # type: ignore[index]
+    options = {
+        option for command in commands for option in re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", usage(command), re.M)
+    }
+    assert options >= {"--measure", "--new-id"}
+    # The settings say which coordinator.
+    assert {option for option in options - {"--coordinator"} if option not in here} == set()
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -54,6 +71,9 @@ def manage(tmp_path: Path) -> Manage:
         ["pin", "older", "--at", "1"],
         ["pins"],
         ["snapshot", "--refresh"],
+        ["verify", "--deep"],
+        ["verify", "--part=2/3"],
+        ["move", "--to=fs:"],
     ],
 )
 @pytest.mark.parametrize("alias", ["default", "other"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,12 @@ def test_pins(filled: Path) -> None:
     assert (made.name, made.version, made.by) == ("before-the-release", version, "person")
     assert made.until - made.time > 6 * 86_400_000
     assert seawall.pins(filled) == (made,)
+    older = seawall.pin(filled, "before-the-release", at=version - 1, length=timedelta(days=1))
+    assert (older.version, seawall.pins(filled)) == (version - 1, (older,))
+    assert seawall.pin(filled, "now", at=datetime.now()).version == version
+    with pytest.raises(sqlite3.OperationalError, match="does not exist yet"):
+        seawall.pin(filled, "tomorrow", at=version + 1)
+    assert seawall.unpin(filled, "now")
     assert seawall.unpin(filled, "before-the-release") and not seawall.unpin(filled, "before-the-release")
     for name in ("Release", "../x", "", "x" * 41):
         with pytest.raises(ValueError, match="no pin's name"):

@@ -1,8 +1,10 @@
 //! The commands on a database that exists: one file each, and this list of them.
 
+mod adopt;
 mod checkpoint;
 mod detach;
 mod gc;
+mod move_to;
 mod pin;
 mod pins;
 mod policy;
@@ -59,6 +61,10 @@ pub(crate) enum OnDatabase {
     Unpin(unpin::Unpin),
     /// Make a lost, damaged or set-back head again, from what the files prove. Only says what it would do, without --yes.
     Recover(recover::Recover),
+    /// Make a database of what opening alone does not adopt: of a NAME whose folder is lost, or of a copied folder.
+    Adopt(adopt::Adopt),
+    /// Give a database another coordinator: its folder, or a table. Only says whether it can be done, without --yes.
+    Move(move_to::Move),
     /// Leave Seawall: write the newest version as NAME, a plain SQLite file, and remove the folder.
     Detach(detach::Detach),
     /// Make a plain SQLite file the newest version.
@@ -80,6 +86,8 @@ impl OnDatabase {
             OnDatabase::Pins(command) => run(command),
             OnDatabase::Unpin(command) => run(command),
             OnDatabase::Recover(command) => run_on_files(command),
+            OnDatabase::Adopt(command) => run_on_files(command),
+            OnDatabase::Move(command) => run_on_files(command),
             OnDatabase::Detach(command) => run_on_files(command),
             OnDatabase::Restore(command) => run_on_files(command),
             OnDatabase::Snapshot(command) => run_on_files(command),

@@ -5,7 +5,7 @@
 //!   list of coordinators, examines one of them.
 //! - The commands: `doctor` runs the checks, `init` makes a table; `commands` is the list of those on a database that
 //!   exists, a file for each.
-//! - What commands share: `target` (which database), `answer` (rows for people, JSON for machines), [`exit`] (the exit
+//! - What commands share: `target` (which database), `plain_file` (NAME, held without SQLite), `answer` (rows for people, JSON for machines), [`exit`] (the exit
 //!   codes), `units`, `progress`, and `upkeep`, which judges whether a database is kept as it should be.
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ mod init;
 mod measure;
 mod mounts;
 mod name;
+mod plain_file;
 mod progress;
 mod tables;
 mod target;

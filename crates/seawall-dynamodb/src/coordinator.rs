@@ -4,7 +4,9 @@ use crate::item::{
     Item, NO_TERM, first_waiter, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of,
 };
 use crate::legacy;
-use crate::request::{Answer, Change, IF_ABSENT, IF_HOME, IF_SEALED, IF_UNCHANGED, Request, Values, changes};
+use crate::request::{
+    Answer, Change, IF_ABSENT, IF_FREE, IF_HOME, IF_SEALED, IF_UNCHANGED, NEVER, Request, Values, changes,
+};
 use crate::retry::{Repeats, send, with_jitter};
 use crate::table::Table;
 use seawall::format::head::{Head, State};
@@ -207,6 +209,7 @@ impl DynamoCoordinator {
             sweep: head.sweep,
             token: claim.token,
             slot: 0,
+            folder: 0,
             since,
             length: claim.length,
             first_renewal: claim.length / 3,
@@ -223,11 +226,23 @@ impl Coordinator for DynamoCoordinator {
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
         assert_eq!(head.database, self.database, "a head is put under its own key");
         let item = item_of(head, self.table.name());
-        let put = Request::Put { item, condition: IF_ABSENT, values: Values::new() };
+        let values = Values::from([("epoch", number(head.epoch.0))]);
+        let put = Request::Put { item, condition: IF_FREE, values };
         match self.send(&put, PATIENCE, Repeats::Freely)? {
             Answer::Done(_) => Ok(head.clone()),
             Answer::Refused(item) => self.head(item.as_ref()),
         }
+    }
+
+    fn may_create(&self) -> Result<(), CoordinatorError> {
+        let (key, condition, values) = (key_of(self.database), NEVER, Values::new());
+        let change = Change { name: "try", condition, effect: changes::RELEASE.effect, returns_item: false };
+        let trials = [
+            Request::Put { item: [(names::PK.into(), text(&key))].into(), condition, values: values.clone() },
+            Request::Update { key: key.clone(), change, values: [("one", number(1))].into() },
+            Request::Delete { key, condition, values },
+        ];
+        trials.iter().try_for_each(|trial| self.send(trial, PATIENCE, Repeats::Freely).map(drop))
     }
 
     fn forget(&self, home: u64) -> Result<(), CoordinatorError> {

@@ -152,6 +152,11 @@ pub mod changes {
 
 /// The condition of a put: no such item exists.
 pub const IF_ABSENT: &str = "attribute_not_exists(#pk)";
+/// The condition of a first head: none is there, or one of an earlier epoch that is not open, as a database leaves it
+/// that was moved elsewhere.
+pub const IF_FREE: &str = "attribute_not_exists(#pk) OR (attribute_exists(#state) AND #epoch < :epoch)";
+/// A condition that never holds: such a request only shows whether it would be allowed.
+pub const NEVER: &str = "attribute_exists(#pk) AND attribute_not_exists(#pk)";
 /// The condition of a recovery's seal: nothing has changed since it looked.
 pub const IF_UNCHANGED: &str = "#epoch = :epoch AND #gen = :gen";
 /// The condition of the head that a recovery makes: its own seal is there.

@@ -77,6 +77,12 @@ mod _native {
         py.detach(seawall_sqlite::end_request);
     }
 
+    /// This process ends.
+    #[pyfunction]
+    fn end_process(py: Python<'_>) {
+        py.detach(seawall_sqlite::end_process);
+    }
+
     /// The facts about a database.
     #[pyfunction]
     fn status(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<Bound<'_, PyDict>> {
@@ -186,7 +192,7 @@ mod _native {
     ) -> PyResult<Bound<'_, PyDict>> {
         let part = Part::new(part.0, part.1)
             .ok_or_else(|| PyValueError::new_err("a part is (n, t), the nth of t parts, from 1"))?;
-        let at = version.map(|version| At::Version(Version(version))).or(time.map(At::Time));
+        let at = at(version, time);
         let mut ended = None;
         let verified = py.detach(|| {
             seawall_cli::verify(&path, coordinator, at, Verifying { deep, part }, &mut |done, all| {
@@ -238,8 +244,10 @@ mod _native {
         path: PathBuf,
         coordinator: Option<String>,
         dry_run: bool,
+        max_seconds: Option<f64>,
     ) -> PyResult<Bound<'_, PyDict>> {
-        let collecting = Collecting { dry_run, ..Collecting::default() };
+        let max_duration = max_seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        let collecting = Collecting { dry_run, max_duration, ..Collecting::default() };
         let collected = on(py, path, coordinator, |database| database.collect(collecting))?;
         let facts = PyDict::new(py);
         facts.set_item("floor", (collected.floor.version.0, collected.floor.time))?;
@@ -252,6 +260,7 @@ mod _native {
         facts.set_item("kept", kept)?;
         facts.set_item("unknown", collected.unknown)?;
         facts.set_item("not_deleted", collected.left)?;
+        facts.set_item("postponed", files(collected.postponed))?;
         facts.set_item("history_bytes", collected.history_bytes)?;
         facts.set_item("is_cut", collected.is_cut)?;
         Ok(facts)
@@ -269,7 +278,8 @@ mod _native {
         }
         on(py, path, coordinator, |database| {
             let made = database.checkpoint(&mut |_, _| Ok(()))?;
-            let collected = database.collect(Collecting { dry_run: false, shortest_history: history })?;
+            let collected =
+                database.collect(Collecting { dry_run: false, max_duration: None, shortest_history: history })?;
             Ok((made.is_some(), collected.deleted.files))
         })
     }
@@ -298,12 +308,28 @@ mod _native {
     /// A pin: its name, its version, that version's time, who keeps it, and until when, in milliseconds since 1970.
     type PinFacts = (String, u64, u64, &'static str, i128);
 
-    /// Pins the newest version.
+    /// Pins the newest version, or the one of this number, or the newest at this time in milliseconds since 1970.
     #[pyfunction]
-    fn pin(py: Python<'_>, path: PathBuf, coordinator: Option<String>, name: &str, seconds: u64) -> PyResult<PinFacts> {
-        let name = pin_name(name)?;
-        let pinned = on(py, path, coordinator, |database| database.pin(name, Duration::from_secs(seconds)))?;
+    fn pin(
+        py: Python<'_>,
+        path: PathBuf,
+        coordinator: Option<String>,
+        name: &str,
+        version: Option<u64>,
+        time: Option<u64>,
+        seconds: u64,
+    ) -> PyResult<PinFacts> {
+        let (name, length) = (pin_name(name)?, Duration::from_secs(seconds));
+        let pinned = on(py, path, coordinator, |database| match at(version, time) {
+            None => database.pin(name, length),
+            Some(at) => database.pin_at(name, at, length),
+        })?;
         Ok(pin_facts(&pinned))
+    }
+
+    /// Which version is meant; none: the newest.
+    fn at(version: Option<u64>, time: Option<u64>) -> Option<At> {
+        version.map(|version| At::Version(Version(version))).or(time.map(At::Time))
     }
 
     /// Gives a pin up. Returns whether there was one.
@@ -349,8 +375,22 @@ mod _native {
 
     /// Writes the newest version as NAME, a plain file, and removes the folder. Returns the version.
     #[pyfunction]
-    fn detach(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<u64> {
+    fn detach(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<Option<u64>> {
         leave(py, || seawall_sqlite::detach(&path, coordinator.as_deref()))
+    }
+
+    /// Gives a database another coordinator. Returns the two coordinators, the version that was the newest, and the one
+    /// that is.
+    #[pyfunction]
+    fn move_to(
+        py: Python<'_>,
+        path: PathBuf,
+        coordinator: Option<String>,
+        to: &str,
+        dry_run: bool,
+    ) -> PyResult<(String, String, u64, Option<u64>)> {
+        let moved = leave(py, || seawall_sqlite::move_to(&path, coordinator.as_deref(), to, dry_run))?;
+        Ok((moved.from, moved.to, moved.newest, moved.version))
     }
 
     /// Makes a file the newest version. Returns its number.

@@ -95,6 +95,9 @@ impl Coordinator for Mistaken {
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
         self.coordinator.create(head)
     }
+    fn may_create(&self) -> Result<(), CoordinatorError> {
+        self.coordinator.may_create()
+    }
     fn forget(&self, home: u64) -> Result<(), CoordinatorError> {
         self.coordinator.forget(home)
     }

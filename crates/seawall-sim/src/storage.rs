@@ -290,6 +290,13 @@ impl Storage for SimStorage {
         self.sync_folder(String::new())
     }
 
+    fn put_id(&self, draft: CommitId) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        let draft = path_of(File::Draft(draft));
+        self.rename("rename", Kind::Write, path_of(File::Id), move |disk, path| disk.replace(&draft, path))?;
+        self.sync_folder(String::new())
+    }
+
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)> {
         self.counters.count(Operation::Metadata);
         let folder = listed.name().map_or_else(|| FOLDER.to_owned(), |name| format!("{FOLDER}/{name}"));

@@ -3,7 +3,7 @@
 use crate::abi;
 use crate::failure::Failure;
 use crate::host::Host;
-use seawall::{Access, Counts, Database, Error, Freshness, Options, Recovered, Recovery, Status, reached_by};
+use seawall::{Access, Counts, Database, Error, Freshness, Moved, Options, Recovered, Recovery, Status, reached_by};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,9 +52,15 @@ pub fn recover(name: &Path, recovery: &Recovery) -> Result<Recovered, Failure> {
 
 /// Writes the newest version of the database at `name` as NAME, a plain SQLite file, and removes its folder
 /// ([`seawall::detach`]). `coordinator` is as for [`status`].
-pub fn detach(name: &Path, coordinator: Option<&str>) -> Result<u64, Failure> {
+pub fn detach(name: &Path, coordinator: Option<&str>) -> Result<Option<u64>, Failure> {
     host()?;
     Ok(seawall::detach(name, &reached_by(name, coordinator)?)?)
+}
+
+/// Gives the database at `name` the coordinator `to` ([`seawall::move_to`]). `coordinator` is as for [`status`].
+pub fn move_to(name: &Path, coordinator: Option<&str>, to: &str, dry_run: bool) -> Result<Moved, Failure> {
+    host()?;
+    Ok(seawall::move_to(name, to, dry_run, &reached_by(name, coordinator)?)?)
 }
 
 /// Makes the plain SQLite file `source` the newest version of the database at `name` ([`seawall::restore_from`]).

@@ -124,7 +124,8 @@ fn main() -> Result<()> {
                     checkpoints.push((made.bytes, began.elapsed()));
                 }
                 let began = Instant::now();
-                let collected = database.collect(Collecting { dry_run: false, shortest_history: HISTORY });
+                let collected =
+                    database.collect(Collecting { dry_run: false, max_duration: None, shortest_history: HISTORY });
                 let collected = collected.expect("a collection");
                 collections.push((collected.deleted.bytes, began.elapsed()));
             }

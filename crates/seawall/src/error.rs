@@ -9,7 +9,7 @@ use crate::format::head::Floor;
 use crate::format::identity::NEWER;
 use crate::format::ids::{CommitId, Version};
 use crate::shown::Shown;
-use crate::to_come::ToCome;
+use crate::way_out::WayOut;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ pub enum Error {
         cause: String,
     },
     /// The same, and it will stay unknown. See [`ErrorKind::OutcomeUnknown`].
-    #[error("what became of commit {commit} as version {} can no longer be determined: {}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database: {}", .version.0, Shown::message(.cause), ToCome::VERIFY)]
+    #[error("what became of commit {commit} as version {} can no longer be determined: {}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database: {}", .version.0, Shown::message(.cause), WayOut::VERIFY)]
     OutcomeUnknowable {
         /// The commit's id.
         commit: CommitId,
@@ -127,7 +127,7 @@ pub enum Error {
     /// See [`ErrorKind::Corrupt`].
     #[error(
         "{} is damaged: {}. Nothing was changed; restore that file from a backup, and check the whole database: {}",
-        Shown::message(.what), Shown::message(.why), ToCome::VERIFY
+        Shown::message(.what), Shown::message(.why), WayOut::VERIFY
     )]
     Corrupt {
         /// Which file, and where in it.
@@ -227,7 +227,7 @@ impl Error {
         Error::NeedsRecovery(format!(
             "NAME-seawall/id cannot be used: {why}. Nothing was changed, and the data is in the files: write the content of id's backup into \
              it; or run {}",
-            ToCome::RECOVER
+            WayOut::RECOVER
         ))
     }
 

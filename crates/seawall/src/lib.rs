@@ -63,7 +63,7 @@
 //!
 //! The layers, from the bottom to the top. Each uses only those before it in this list (`tests/layers.rs` checks that):
 //!
-//! 1. `bounds`, `mutation`, `shown`, `to_come`: small things that all the others may use
+//! 1. `bounds`, `mutation`, `shown`, `way_out`: small things that all the others may use
 //! 2. [`format`](mod@format): what is in the files and in the head. Pure data and encodings.
 //! 3. `error`: what can go wrong: [`Error`]
 //! 4. [`ports`], `options`: the traits through which all I/O goes ([`ports::storage`], [`ports::coordinator`]), and
@@ -88,17 +88,18 @@ mod options;
 pub mod ports;
 pub mod read;
 mod shown;
-mod to_come;
 mod upkeep;
+mod way_out;
 mod write;
 
 pub use database::Database;
 pub use error::{Error, ErrorKind, Result};
 pub use format::ids::{PageNo, PageSize, Version};
 pub use open::detach::{detach, detach_on};
+pub use open::move_to::{Moved, move_on, move_to};
 pub use open::recover::{FoundVersion, Recovered, Recovery, recover, recover_on};
 pub use open::ways_out::{adopt, refresh_name, restore_from};
-pub use open::{Status, begin_request, check, end_request, may_be_adopted, reached_by, remove, verify};
+pub use open::{Status, begin_request, check, end_process, end_request, may_be_adopted, reached_by, remove, verify};
 pub use options::{Access, Freshness, Options};
 pub use ports::counters::Counts;
 pub use ports::moment::Moment;
@@ -108,11 +109,11 @@ pub use read::pages::Page;
 pub use read::snapshot::{PageSource, Snapshot};
 pub use read::tip::FORKED_INSIDE;
 pub use shown::Shown;
-pub use to_come::ToCome;
 pub use upkeep::checkpoint::{Checkpoint, Progress};
 pub use upkeep::collect::{Collected, Collecting, Kept, Sum};
 pub use upkeep::collected::LastCollection;
 pub use upkeep::overview::Overview;
 pub use upkeep::pins::Pinned;
 pub use upkeep::verify::{Damage, Finding, Part, Verified, Verifying};
+pub use way_out::WayOut;
 pub use write::transaction::Transaction;

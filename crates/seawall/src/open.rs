@@ -2,8 +2,11 @@
 
 mod adopt;
 pub(crate) mod detach;
+mod epoch;
 mod export;
 mod list;
+pub(crate) mod move_to;
+mod name_draft;
 pub(crate) mod recover;
 mod remove;
 mod status;
@@ -11,12 +14,13 @@ mod verify;
 pub(crate) mod ways_out;
 
 use self::adopt::Adoption;
-pub use self::list::{begin_request, end_request};
+pub use self::list::{begin_request, end_process, end_request};
 pub use self::remove::remove;
 pub use self::status::Status;
 pub use self::verify::verify;
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::format::head::{Head, State};
 use crate::format::high::{self, High};
 use crate::format::identity;
 use crate::format::ids::DatabaseId;
@@ -26,12 +30,12 @@ use crate::ports::coordinator::Known;
 use crate::ports::coordinator::kinds::coordinator_of;
 use crate::ports::stock_sqlite::PlainSqlite;
 use crate::ports::storage::os::OsStorage;
-use crate::ports::storage::prepare::removal_was_cut_short;
+use crate::ports::storage::prepare::{detaching_was_cut_short, removal_was_cut_short};
 use crate::ports::storage::{Begun, File, Span, Storage};
 use crate::ports::sync::whole;
 use crate::read::pages::Pages;
 use crate::read::tip::{PATIENCE, Tip, check_database, check_home, check_state, in_copy, was_read};
-use crate::to_come::{SAYS_FIRST, ToCome};
+use crate::way_out::{SAYS_FIRST, WayOut};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,7 +62,7 @@ impl Database {
     /// Whether NAME and `id` are what they were when this database was opened. Costs two look-ups.
     fn is_still_there(&self) -> Result<bool> {
         let home = self.tip.storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
-        if home? != Some(self.tip.home) {
+        if home? != Some(self.tip.home) || self.tip.has_ended() {
             return Ok(false);
         }
         let stamp = self.tip.storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
@@ -101,7 +105,7 @@ fn open_or_adopt(
     let look_for_id = || storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
     let mut home = look_for_id()?;
     if home.is_none() {
-        let is_there = check_adoptable(&*storage, access, |length| plain.beginning(name, length))?;
+        let is_there = check_adoptable(&*storage, access, options.adopts_copy, |length| plain.beginning(name, length))?;
         let has_folder = || storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error));
         let was_removed = !is_there && has_folder()?.is_some();
         let adoption = Adoption { name, storage: &storage, options, began, was_removed };
@@ -117,6 +121,7 @@ fn open_or_adopt(
 fn check_adoptable(
     storage: &dyn Storage,
     access: Access,
+    adopts_copy: bool,
     by_sqlite: impl Fn(usize) -> Option<Vec<u8>>,
 ) -> Result<bool> {
     let there = storage.inode(File::Name).map_err(|error| Error::io("looking for NAME", error))?.is_some();
@@ -130,7 +135,7 @@ fn check_adoptable(
                 return Err(Error::NotADatabase("NAME is not a SQLite database. It was not touched".into()));
             }
             // What was lost with the folder comes before what a reader may not do.
-            NameState::Protected => check_begun(storage, true)?,
+            NameState::Protected => check_begun(storage, !adopts_copy)?,
             NameState::Plain | NameState::Empty => {}
         }
         return Err(Error::NoDatabase(
@@ -147,7 +152,7 @@ fn check_adoptable(
     if state == NameState::Other && !sqlite_header::is_torn_empty(&beginning) {
         return Err(Error::NotADatabase("NAME is not a SQLite database. It was not touched".into()));
     }
-    check_begun(storage, state == NameState::Protected)?;
+    check_begun(storage, state == NameState::Protected && !adopts_copy)?;
     Ok(true)
 }
 
@@ -155,12 +160,16 @@ fn check_adoptable(
 /// nothing.
 pub fn may_be_adopted(name: &Path, storage: &dyn Storage) -> Result<()> {
     let looking = |error| Error::io("looking into the folder", error);
-    let is_there = check_adoptable(storage, Access::Create, |_| None)?;
+    let is_there = check_adoptable(storage, Access::Create, false, |_| None)?;
     let has_folder = storage.inode(File::Folder).map_err(looking)?.is_some();
-    if is_there && has_folder && storage.begun().map_err(looking)? == Begun::Removal {
-        return Err(removal_was_cut_short(name));
+    match is_there && has_folder {
+        true => match storage.begun().map_err(looking)? {
+            Begun::Removal => Err(removal_was_cut_short(name)),
+            Begun::Detaching => Err(detaching_was_cut_short()),
+            Begun::Commits | Begun::Adoption | Begun::Less => Ok(()),
+        },
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// Fails if something was committed, because an adoption may then neither begin nor go on. An adopter makes the whole
@@ -171,8 +180,8 @@ fn check_begun(storage: &dyn Storage, is_protected: bool) -> Result<()> {
     let has_folder = storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error))?.is_some();
     let begun = if has_folder { Some(storage.begun().map_err(looking)?) } else { None };
     let why = match begun {
-        // A removal that was cut short has an error of its own.
-        Some(Begun::Adoption | Begun::Removal) => return Ok(()),
+        // A removal or a detaching that was cut short has an error of its own.
+        Some(Begun::Adoption | Begun::Removal | Begun::Detaching) => return Ok(()),
         None | Some(Begun::Less) if !is_protected => return Ok(()),
         None => "its folder NAME-seawall is not there",
         Some(Begun::Less) => "its folder NAME-seawall is empty, or has only a part of what belongs there",
@@ -182,7 +191,7 @@ fn check_begun(storage: &dyn Storage, is_protected: bool) -> Result<()> {
         Error::CannotOpen(format!(
             "NAME is the copy of some version of a Seawall database, and {why}. Nothing was changed. Bring the whole folder back: mount \
              what it is on. To go on from this copy: {}",
-            ToCome::ADOPT
+            WayOut::ADOPT
         ))
     })
 }
@@ -198,7 +207,7 @@ pub(crate) fn id_is_gone() -> Error {
     Error::NeedsRecovery(format!(
         "NAME-seawall/id is gone, and what was committed is in the files of NAME-seawall. Nothing was changed. If id was moved, move it \
          back. Otherwise run {} --coordinator URL, which makes id again. {SAYS_FIRST}",
-        ToCome::RECOVER
+        WayOut::RECOVER
     ))
 }
 
@@ -216,8 +225,12 @@ fn open_existing(
     let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
     check_coordinator(&identity.coordinator, &coordinator.name())?;
     let header = or_nothing(header).map_err(|error| Error::io("reading NAME", error))?;
-    if !options.finishes {
-        check_name(&header)?;
+    if !options.finishes
+        && let Err(error) = check_name(&header)
+    {
+        // A detaching puts NAME there as well.
+        let head = coordinator.load(&Known::Nothing, PATIENCE).ok().filter(|head| head.database == identity.database);
+        return Err(head.and_then(|head| check_detached(&head, &header).err()).unwrap_or(error));
     }
     // A note that cannot be read is no hint. Neither is the note of another database, which was here before or is
     // reached by mistake.
@@ -229,6 +242,8 @@ fn open_existing(
     let mut head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
     check_database(&head, identity.database)?;
     if !options.finishes || head.is_undecided() {
+        check_moved(&head, home)?;
+        check_detached(&head, &header)?;
         check_state(&head)?;
     }
     let is_copy = head.home != home;
@@ -242,7 +257,7 @@ fn open_existing(
              If a backup of the head was restored, bring back the newest; or run {}. {SAYS_FIRST}",
             head.version.0,
             high.version.0,
-            ToCome::RECOVER
+            WayOut::RECOVER
         )));
     }
     let pages = Pages::new(storage.clone(), identity.database, options.page_cache);
@@ -296,8 +311,37 @@ fn check_coordinator(bound: &str, asked: &str) -> Result<()> {
     }
     Err(Error::CannotOpen(format!(
         "this database is ordered by {bound}, and {asked} was asked for: two coordinators would be two histories. Nothing was written. \
-         Ask for {bound}. To change it: {}; today, copy the database with seawall.copy, and open the copy with the other coordinator",
-        ToCome::MOVE
+         Ask for coordinator={bound} where the database is opened: in the URI, in OPTIONS of Django's settings, or in SEAWALL_COORDINATOR. \
+         To move the database instead: {} {asked}",
+        WayOut::MOVE
+    )))
+}
+
+/// Fails if the database is on its way to another coordinator, and `id` still names this one.
+fn check_moved(head: &Head, home: u64) -> Result<()> {
+    match &head.state {
+        State::Moved(url) if head.home == home => Err(Error::NeedsRecovery(format!(
+            "the database is being moved to {url}, or that was cut short, and nobody can use it until it is there. Nothing was written. If \
+             nobody moves it now, finish it: {} {url}; or undo it: {}",
+            WayOut::MOVE,
+            WayOut::RECOVER
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Fails if the database was detached: then that was cut short.
+fn check_detached(head: &Head, name: &[u8]) -> Result<()> {
+    if head.state != State::Detached {
+        return Ok(());
+    }
+    let name = match sqlite_header::state_of(name) {
+        NameState::Protected => "NAME is still the older copy, and all that was committed is in NAME-seawall",
+        _ => "NAME is not the older copy any more, and NAME-seawall is still there",
+    };
+    Err(Error::NeedsRecovery(format!(
+        "the database is being detached, or that was cut short: {name}. Nothing was changed. To finish it: {}",
+        WayOut::DETACH
     )))
 }
 
@@ -312,8 +356,8 @@ fn check_name(header: &[u8]) -> Result<()> {
         "{what} from outside while its folder NAME-seawall is there, which has all that was committed. Nothing was changed. Put the marked \
          copy back from a backup of NAME, of any age, and all that was committed is there again; or call seawall.remove, to start afresh. \
          {}, to take a file as the newest version; {}, to write NAME again from what was committed",
-        ToCome::RESTORE,
-        ToCome::SNAPSHOT
+        WayOut::RESTORE,
+        WayOut::SNAPSHOT
     )))
 }
 

@@ -12,7 +12,6 @@ pub(crate) mod pins;
 pub(crate) mod policy;
 pub(crate) mod scan;
 pub(crate) mod verify;
-mod within;
 
 use crate::error::{Error, Result};
 use crate::format::head::{Head, Upkeep};

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-const AT_ONCE: Collecting = Collecting { dry_run: false, shortest_history: Duration::ZERO };
+const AT_ONCE: Collecting = Collecting { dry_run: false, max_duration: None, shortest_history: Duration::ZERO };
 
 /// Commits versions up to `last`; page 2 has what is [`written_by`] its version.
 fn commit_up_to(a: &Arc<Database>, last: u64) {

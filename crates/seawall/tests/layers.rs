@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// From the bottom to the top; the modules of one row may use one another.
 const LAYERS: [&[&str]; 10] = [
-    &["bounds", "mutation", "shown", "to_come"],
+    &["bounds", "mutation", "shown", "way_out"],
     &["format"],
     &["error"],
     &["ports", "options"],

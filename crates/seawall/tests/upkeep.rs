@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Without a shortest history: what is garbage now can go now.
-const AT_ONCE: Collecting = Collecting { dry_run: false, shortest_history: Duration::ZERO };
+const AT_ONCE: Collecting = Collecting { dry_run: false, max_duration: None, shortest_history: Duration::ZERO };
 
 /// A folder whose policy keeps no history.
 fn folder() -> Folder {
@@ -135,6 +135,22 @@ fn what_no_version_needs_is_collected_and_the_rest_reads_as_before() {
     commit(&a, &[(2, 201)]).unwrap();
     assert_eq!(byte(&folder.machine(), &newest(&folder.machine()), 2), 201);
     assert_eq!(files(&folder, "segments").len(), 2);
+}
+
+#[test]
+fn a_collection_without_time_left_deletes_nothing_more_and_the_next_one_goes_on() {
+    let folder = folder();
+    let a = folder.machine();
+    commit(&a, &[(2, 1)]).unwrap();
+    let b = folder.machine();
+    checkpoint(&b).unwrap();
+    let collected = b.collect(Collecting { max_duration: Some(Duration::ZERO), ..AT_ONCE }).unwrap();
+    // The segments of the process that made the database, and of `a`.
+    assert_eq!((collected.deleted.files, collected.postponed.files), (0, 2));
+    assert!(collected.postponed.bytes > 0);
+    let segments = files(&folder, "segments").len();
+    let collected = collect(&b);
+    assert_eq!((collected.postponed.files, files(&folder, "segments").len()), (0, segments - 2));
 }
 
 #[test]
@@ -395,7 +411,7 @@ fn the_oldest_history_goes_first_where_all_of_it_takes_more_than_the_policys_byt
     let young = folder();
     with_history(&young, &Policy { history_bytes: Some(2 * history), ..policy });
     fs::write(young.inside("policy"), Policy { history_bytes: Some(0), ..policy }.to_string()).unwrap();
-    let collecting = Collecting { dry_run: false, shortest_history: Duration::from_secs(30) };
+    let collecting = Collecting { dry_run: false, max_duration: None, shortest_history: Duration::from_secs(30) };
     let kept = young.machine().collect(collecting).unwrap();
     assert_eq!((kept.deleted.files, kept.is_cut, kept.floor.version), (0, false, Version(0)));
     assert!(kept.history_bytes > 0, "doctor says that it takes more than it may");

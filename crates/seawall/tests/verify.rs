@@ -562,14 +562,14 @@ fn deep_finds_what_only_older_versions_need() {
     for n in 0..4 {
         commit(&b, &[(3, n)]).unwrap();
         b.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
-        b.collect(Collecting { dry_run: false, shortest_history: Duration::ZERO }).unwrap();
+        b.collect(Collecting { dry_run: false, max_duration: None, shortest_history: Duration::ZERO }).unwrap();
     }
     let deep = verify(&b, DEEP);
     assert_eq!(deep.findings, []);
     assert_eq!(deep.oldest, 31, "the base of the pinned version is of version 30");
     b.unpin("kept".parse().unwrap()).unwrap();
     commit(&folder.machine(), &[(3, 9)]).unwrap();
-    b.collect(Collecting { dry_run: false, shortest_history: Duration::ZERO }).unwrap();
+    b.collect(Collecting { dry_run: false, max_duration: None, shortest_history: Duration::ZERO }).unwrap();
     assert_eq!(verify(&b, DEEP).findings, []);
 }
 

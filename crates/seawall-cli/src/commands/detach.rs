@@ -32,7 +32,11 @@ impl CommandOnFiles for Detach {
         let version = seawall::detach(&self.target.path(), &self.target.options())?;
         let mut answer = Answer::new();
         answer.field("version", version);
-        answer.toned(Tone::Good, "detached", format!("NAME is the plain SQLite file of version {version}"));
+        let done = match version {
+            Some(version) => format!("NAME is the plain SQLite file of version {version}"),
+            None => "the rest of the folder is removed, and NAME is the plain SQLite file that it was".into(),
+        };
+        answer.toned(Tone::Good, "detached", done);
         answer.row("", "programs that still have it open get an error that says so");
         answer.next(["doctor", &name]);
         Ok(answer)

@@ -1,4 +1,4 @@
-//! `seawall gc NAME [--dry-run]`.
+//! `seawall gc NAME [--dry-run] [--max-duration 10min]`.
 
 use super::Command;
 use crate::answer::{Answer, Failure, Tone};
@@ -10,6 +10,7 @@ use seawall::format::head::Floor;
 use seawall::{Collected, Collecting, Database, Kept, Shown, Sum};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Args)]
 pub(crate) struct Gc {
@@ -18,6 +19,9 @@ pub(crate) struct Gc {
     /// Only say what would be deleted.
     #[arg(long)]
     dry_run: bool,
+    /// Delete nothing more after so long, as in 10min. The next run goes on.
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    max_duration: Option<Duration>,
 }
 
 impl Command for Gc {
@@ -29,7 +33,8 @@ impl Command for Gc {
 
     fn run(&self, database: &Arc<Database>) -> Result<Answer, Failure> {
         let spinner = progress::unknown("collecting garbage");
-        let collected = database.collect(Collecting { dry_run: self.dry_run, ..Collecting::default() });
+        let (dry_run, max_duration) = (self.dry_run, self.max_duration);
+        let collected = database.collect(Collecting { dry_run, max_duration, ..Collecting::default() });
         spinner.finish_and_clear();
         Ok(answer_of(&collected?, self.dry_run, &self.target.shown()))
     }
@@ -48,6 +53,14 @@ fn answer_of(collected: &Collected, dry_run: bool, name: &str) -> Answer {
         answer.exit = Exit::Partly;
         answer.toned(Tone::Bad, "not deleted", failed);
     }
+    if collected.postponed.files > 0 {
+        answer.exit = Exit::Partly;
+        answer.toned(
+            Tone::Warning,
+            "postponed",
+            format!("{}: there was no time left", units::files(collected.postponed)),
+        );
+    }
     answer.row("history", reach(collected.floor));
     if dry_run || answer.exit == Exit::Partly {
         answer.next(["gc", name]);
@@ -58,10 +71,11 @@ fn answer_of(collected: &Collected, dry_run: bool, name: &str) -> Answer {
 }
 
 /// Why something is kept, in a word and as a sentence.
-const REASONS: [(Kept, &str, &str); 4] = [
+const REASONS: [(Kept, &str, &str); 5] = [
     (Kept::Newest, "newest", "the newest version needs it"),
     (Kept::History, "history", "a version inside history needs it"),
     (Kept::Pin, "pin", "a pin needs it"),
+    (Kept::Evidence, "evidence", "it has the heads that a recovery found, in case there is another one"),
     (Kept::Young, "young", "it is too young to be known for garbage"),
 ];
 
@@ -91,6 +105,7 @@ pub(super) fn fields(answer: &mut Answer, collected: &Collected) {
     let texts = |texts: &[String]| texts.iter().map(|text| Value::from(&*Shown::message(text))).collect::<Vec<_>>();
     answer.field("unknown", texts(&collected.unknown));
     answer.field("not_deleted", texts(&collected.left));
+    answer.field("postponed", sum(collected.postponed));
     answer.field("history_bytes", collected.history_bytes);
     answer.field("floor", floor(collected.floor));
 }
@@ -126,5 +141,7 @@ mod tests {
         assert_eq!(json["deleted"], json!({ "files": 2, "bytes": 5 }));
         assert!(json["not_deleted"][0].as_str().unwrap().contains("it is busy"));
         assert_eq!(answer_of(&Collected { deleted, ..Collected::default() }, false, "db").exit, Exit::Good);
+        let postponed = answer_of(&Collected { deleted, postponed: deleted, ..Collected::default() }, false, "db");
+        assert_eq!((postponed.exit, &postponed.into_json()["postponed"]["files"]), (Exit::Partly, &json!(2)));
     }
 }

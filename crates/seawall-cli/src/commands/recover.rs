@@ -45,13 +45,24 @@ impl CommandOnFiles for Recover {
             dry_run: !self.yes,
         };
         let recovered = seawall::recover(&self.target.path(), &recovery)?;
-        Ok(answer_of(&recovered, &self.target.shown()))
+        let is_needed = self.yes || self.is_needed(&recovered);
+        Ok(answer_of(&recovered, is_needed, &self.target.shown()))
     }
 }
 
-fn answer_of(recovered: &Recovered, name: &str) -> Answer {
+impl Recover {
+    /// Whether a recovery would mend anything: the database cannot be opened, or its newest version would not be kept.
+    fn is_needed(&self, recovered: &Recovered) -> bool {
+        let opened = self.target.open().and_then(|database| Ok(database.status()?));
+        let is_right = opened.is_ok_and(|status| !status.is_copy) && recovered.keeps_head;
+        !is_right || recovered.rebuilt || !recovered.lost.is_empty()
+    }
+}
+
+fn answer_of(recovered: &Recovered, is_needed: bool, name: &str) -> Answer {
     let mut answer = Answer::new();
     let done = recovered.version.is_some();
+    answer.field("needed", is_needed);
     answer.field("dry_run", !done);
     answer.field("database", recovered.database.to_string());
     answer.field("head", recovered.head);
@@ -80,11 +91,7 @@ fn answer_of(recovered: &Recovered, name: &str) -> Answer {
     if recovered.rebuilt {
         answer.toned(Tone::Warning, "", "the newest base is damaged: it stands on an older one, and the commits since");
     }
-    if recovered.head.is_some_and(|head| head > kept.version) {
-        let lost = format!("what came after version {} and is not in these files", kept.version);
-        answer.toned(Tone::Bad, "lost", lost);
-    }
-    let mut label = if recovered.head.is_some_and(|head| head > kept.version) { "" } else { "lost" };
+    let mut label = "lost";
     for why in &recovered.lost {
         answer.toned(Tone::Bad, label, why);
         label = "";
@@ -93,6 +100,10 @@ fn answer_of(recovered: &Recovered, name: &str) -> Answer {
         Some(version) => {
             answer.toned(Tone::Good, "recovered", format!("as version {version}, in a new epoch"));
             answer.next(["status", name]);
+        }
+        None if !is_needed => {
+            answer.toned(Tone::Good, "not needed", "the database opens, and a recovery would keep its newest version");
+            answer.next(["verify", name]);
         }
         None => {
             answer.row("nothing", "was changed. Stop all programs that use the database before you go on");

@@ -3,12 +3,12 @@
 use super::kind::{Kind, Subject, bound_to};
 use crate::finding::Finding;
 use seawall::format::identity::Identity;
-use seawall::{Shown, ToCome};
+use seawall::{Shown, WayOut};
 use seawall_dynamodb::Verdict;
 use seawall_dynamodb::address::{Address, unencrypted_host};
 use seawall_dynamodb::admin::{self, Key};
 use seawall_dynamodb::item::{Item, NO_TERM, head_of, holder_of, key_of, names, text};
-use seawall_dynamodb::request::{Answer, Change, Request, Values};
+use seawall_dynamodb::request::{Answer, Change, NEVER, Request, Values};
 use seawall_dynamodb::sdk::{self, SdkTable};
 use seawall_dynamodb::table::{Failure, FailureKind, Table};
 use std::sync::Arc;
@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 
 /// Keys that no database has: one for each prefix that a policy must allow.
 const TRIAL_KEYS: [&str; 2] = ["seawall#doctor", "database#seawall-doctor"];
-/// A condition that never holds. A request with it changes nothing and shows only whether it is allowed.
-const NEVER: &str = "attribute_exists(#pk) AND attribute_not_exists(#pk)";
 const LOOKS: usize = 10;
 /// A longer latency means another region. DynamoDB in the same region answers within a few milliseconds.
 const FAR: Duration = Duration::from_millis(20);
@@ -265,7 +263,7 @@ fn head(table: &SdkTable, identity: &Identity) -> Finding {
                 format!("the item {key} does not exist, so the head is lost. The data is in the files"),
                 format!(
                     "stop all writers, and restore the item; or run {}, which makes it again from the files",
-                    ToCome::RECOVER
+                    WayOut::RECOVER
                 ),
             );
         }

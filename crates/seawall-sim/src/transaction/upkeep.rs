@@ -84,7 +84,8 @@ impl Actor<'_> {
         self.set_policy(history);
         world.with_process(self.process, |process| process.collecting += 1);
         self.meets_others();
-        let collected = self.database.collect(Collecting { dry_run: false, shortest_history: history });
+        let collected =
+            self.database.collect(Collecting { dry_run: false, max_duration: None, shortest_history: history });
         world.with_process(self.process, |process| process.collecting -= 1);
         match collected {
             Ok(collected) => {

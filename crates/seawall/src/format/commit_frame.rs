@@ -97,7 +97,7 @@ pub struct CommitFrame {
     pub previous: CommitRef,
     /// The predecessor's time; 0 for version 0.
     pub previous_time: u64,
-    /// Earlier commits, by `jumps_of`: newest first.
+    /// Earlier commits, newest first. The version alone says which ones: docs/format.md has the rule.
     pub jumps: Vec<Jump>,
     /// The newest head that the writer knew to be committed.
     pub settled: (Version, Digest),

@@ -1,4 +1,5 @@
-//! `id`: what a database's folder is. Made once. The database's home is made of its inode number and that of the folder.
+//! `id`: what a database's folder is. Only a move replaces it. The database's home is made of its inode number and that of
+//! the folder.
 
 use crate::format::codec::Malformed;
 use crate::format::head::checksum;

@@ -335,7 +335,7 @@ impl Adoption<'_> {
 
 /// `id` is refused where it names a coordinator in any other way, so a database that is bound to such a name could
 /// never be opened.
-fn must_be_canonical(name: &str) -> Result<()> {
+pub(crate) fn must_be_canonical(name: &str) -> Result<()> {
     if identity::is_canonical(name) {
         return Ok(());
     }

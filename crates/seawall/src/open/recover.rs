@@ -15,21 +15,24 @@
 //!
 //! A recovery that was cut short at any point is finished by the next one.
 
-mod conclude;
 mod judge;
 mod scan;
 mod whole;
 
 use self::judge::{Evidence, FoundCommit, Judgement};
 use self::whole::{Whole, first_head, head_of};
+use crate::bounds::bound;
 use crate::error::{Error, Result};
 use crate::format::entry::Segments;
-use crate::format::head::{BaseRef, State};
+use crate::format::head::{BaseRef, Floor, State};
 use crate::format::high::{self, High};
 use crate::format::identity::{self, Identity};
-use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Token, Version};
+use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, Token, Version};
+use crate::format::keep::{MAX_LENGTH, Milestone};
 use crate::mutation::mistake;
+use crate::open::epoch::{Beginning, begin_epoch};
 use crate::open::list::forget;
+use crate::open::move_to::stop_moves;
 use crate::open::{beside, storage_of};
 use crate::options::Options;
 use crate::ports::coordinator::Coordinator;
@@ -39,6 +42,7 @@ use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
 use crate::upkeep::listing::list;
 use crate::upkeep::text_of;
+use crate::way_out::WayOut;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -87,8 +91,11 @@ pub struct Recovered {
     pub never_learned: bool,
     /// Whether it stands on an older base than before, because the newest was damaged.
     pub rebuilt: bool,
-    /// Proven versions that cannot be kept, because something of them is missing or damaged: what, and of which.
+    /// Versions that cannot be kept, because something of them is missing or damaged, or that the operator's choice leaves
+    /// out: which, and why.
     pub lost: Vec<String>,
+    /// Whether the newest commit that the head names is the kept one, or in the history of it.
+    pub keeps_head: bool,
     /// The version that the recovery itself is; none in a dry run.
     pub version: Option<u64>,
 }
@@ -106,12 +113,17 @@ pub fn recover(name: &Path, recovery: &Recovery) -> Result<Recovered> {
 pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Recovered> {
     let identity = identity_of(&*storage)?;
     let segments = Segments::default();
-    let found = scan::scan(&*storage, &segments, identity.as_ref().map(|id| id.database), &mut Evidence::default())?;
-    let database = found.ok_or_else(nothing_there)?;
+    let of_id = identity.as_ref().map(|id| id.database);
+    let found = scan::scan(&*storage, &segments, of_id, &mut Evidence::default())?;
+    let database = match (found, of_id) {
+        (Some(database), _) => database,
+        (None, Some(of_id)) => return Err(another_there(&*storage, of_id)?),
+        (None, None) => return Err(nothing_there(&*storage)),
+    };
     let url = recovery.coordinator.clone().or(identity.as_ref().map(|id| id.coordinator.clone()));
     let url = url.ok_or_else(|| {
         Error::CannotOpen(
-            "id is missing, which names the coordinator. Nothing was changed. Name it, as the programs do that use the database: \
+            "id is missing or damaged, which names the coordinator. Nothing was changed. Name it, as the programs do that use the database: \
              --coordinator fs: or --coordinator dynamodb://TABLE?region=REGION"
                 .into(),
         )
@@ -124,16 +136,65 @@ pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Reco
         )));
     }
     let pages = Pages::new(storage.clone(), database, 1 << 20);
-    let run = Run { storage: &storage, coordinator: &*coordinator, pages: &pages, database, recovery };
+    let run = Run {
+        storage: &storage,
+        coordinator: &*coordinator,
+        pages: &pages,
+        database,
+        identity: identity.as_ref(),
+        recovery,
+    };
     run.run()
 }
 
-fn nothing_there() -> Error {
-    Error::CannotOpen(
-        "there is no commit in NAME-seawall/segments, so there is nothing to recover. Nothing was changed. If nothing was ever committed, \
-         NAME is all that there was: move NAME-seawall aside, and open NAME again"
+/// The error where `id` names a database, and the segments have no commit of it.
+fn another_there(storage: &dyn Storage, of_id: DatabaseId) -> Result<Error> {
+    let other = scan::scan(storage, &Segments::default(), None, &mut Evidence::default())?;
+    Ok(other.map_or_else(
+        || nothing_there(storage),
+        |other| {
+            Error::CannotOpen(format!(
+                "NAME-seawall/id is of database {of_id}, and the commits in NAME-seawall/segments are of database {other}: they do not belong \
+                 together. Nothing was changed. Bring back the id that belongs to the commits; or move the one that is there away, and recover \
+                 with --coordinator, which makes id again"
+            ))
+        },
+    ))
+}
+
+/// The error where there is no commit at all.
+fn nothing_there(storage: &dyn Storage) -> Error {
+    let bases = list(storage, Listed::Bases).map(|bases| bases.files).unwrap_or_default();
+    let names = bases.iter().filter_map(|file| if let File::Base(name) = file { Some(*name) } else { None });
+    let way = match names.max_by_key(BaseName::order) {
+        Some(name) if name.version > Version(0) => format!(
+            "If the segments can be brought back, do that. Otherwise the newest version that is left is {}, version {}: move NAME-seawall \
+             aside, copy that file to NAME, and run {}",
+            File::Base(name),
+            name.version.0,
+            WayOut::ADOPT
+        ),
+        _ => "If nothing was ever committed, NAME is all that there was: move NAME-seawall aside, and open NAME again"
             .into(),
-    )
+    };
+    Error::CannotOpen(format!(
+        "there is no commit in NAME-seawall/segments, so there is nothing to recover. Nothing was changed. {way}"
+    ))
+}
+
+/// The room that a recovery takes before it seals the head.
+const RESERVE: usize = bound(1 << 20, 1 << 10);
+
+/// The error once the head is sealed.
+fn sealed(error: Error) -> Error {
+    match error {
+        // Another recovery goes on.
+        Error::CannotOpen(_) => error,
+        error => Error::NeedsRecovery(format!(
+            "{error}. The head is sealed, so nobody can use the database until it is recovered; nothing is lost. Recover again: {}",
+            WayOut::RECOVER
+        )),
+    }
 }
 
 fn gave_way() -> Error {
@@ -156,7 +217,7 @@ fn unreadable(error: Error) -> Error {
 
 /// What `id` says; none if it is not there. A damaged one is like one that is not there, for the segments say whose
 /// they are.
-fn identity_of(storage: &dyn Storage) -> Result<Option<Identity>> {
+pub(super) fn identity_of(storage: &dyn Storage) -> Result<Option<Identity>> {
     // A client can remember that there was none.
     storage.inode(File::Id).map_err(|error| Error::io("looking for id", error))?;
     match storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
@@ -171,6 +232,7 @@ struct Run<'a> {
     coordinator: &'a dyn Coordinator,
     pages: &'a Pages,
     database: DatabaseId,
+    identity: Option<&'a Identity>,
     recovery: &'a Recovery,
 }
 
@@ -196,7 +258,7 @@ impl Run<'_> {
 
     /// One recovery. `None`: its head is in place, but another recovery has made another `id` than this one.
     fn attempt(&self, may_take_over: bool) -> Result<Option<Recovered>> {
-        let mut evidence = self.look()?;
+        let evidence = self.look()?;
         if !may_take_over {
             self.check_home(&evidence, self.home()?)?;
         }
@@ -211,7 +273,22 @@ impl Run<'_> {
             let (recovered, chosen) = self.decide(&evidence)?;
             return self.conclude(token, epoch, &evidence, recovered, chosen);
         });
+        let reserve = self.reserve()?;
         self.coordinator.seal(token, epoch).map_err(Error::nothing_written)?;
+        self.under_seal(token, epoch, evidence, head, reserve).map_err(sealed)
+    }
+
+    /// What follows once the head is sealed.
+    fn under_seal(
+        &self,
+        token: Token,
+        epoch: Epoch,
+        mut evidence: Evidence,
+        head: Option<u64>,
+        reserve: File,
+    ) -> Result<Option<Recovered>> {
+        let newest = evidence.heads.iter().max_by_key(|head| head.order());
+        stop_moves(self.storage, self.database, (self.identity, newest), token, epoch)?;
         // What arrived before the seal counts as well.
         evidence = self.look()?;
         self.check_seal(token)?;
@@ -219,7 +296,19 @@ impl Run<'_> {
         let (recovered, chosen) = self.decide(&evidence)?;
         // The seal is a head, too.
         let recovered = Recovered { head, ..recovered };
+        // From here on there is room. If it cannot be removed, a garbage collection does.
+        let _ = self.storage.remove(reserve);
         self.conclude(token, epoch, &evidence, recovered, chosen)
+    }
+
+    /// Takes the room that the recovery will need, because nobody can use the database between the seal and its end.
+    fn reserve(&self) -> Result<File> {
+        let file = File::Draft(CommitId(random(&**self.storage)?));
+        let taken = self.storage.create(file).and_then(|mut made| made.append(&[0; RESERVE]));
+        taken.map(|()| file).map_err(|error| {
+            let _ = self.storage.remove(file);
+            Error::io(format!("making sure that there are {RESERVE} bytes to work with. Nothing was changed"), error)
+        })
     }
 
     /// If another recovery has sealed the head since, its commit can be in what was found. A commit in a newer epoch than
@@ -302,6 +391,12 @@ impl Run<'_> {
         let digest = self.choose(evidence, &judgement)?;
         let chosen = self.whole(evidence, &judgement, digest)?;
         let never_learned = chosen.is_candidate;
+        let newest =
+            evidence.heads.iter().filter(|head| head.commit.id != CommitId([0; 16])).max_by_key(|head| head.order());
+        let keeps_head = newest.is_some_and(|head| {
+            head.commit.is(&chosen.snapshot.head.commit)
+                || evidence.leads_down_to(chosen.snapshot.head.commit.digest, &head.commit)
+        });
         // The seal of an earlier recovery is no head, where there was none before; nor is what an earlier one has saved.
         let epoch = judgement.tip.map_or(Epoch(0), |tip| tip.epoch);
         let head = evidence.heads.iter().filter(|head| head.commit.id != CommitId([0; 16]) && head.epoch >= epoch);
@@ -314,6 +409,7 @@ impl Run<'_> {
             never_learned,
             rebuilt: chosen.rebuilt,
             lost: chosen.lost.clone(),
+            keeps_head,
             version: None,
         };
         Ok((recovered, chosen))
@@ -343,7 +439,7 @@ impl Run<'_> {
                 list.join("; ")
             ))
         };
-        let Some(tip) = judgement.tip else { return Err(nothing_there()) };
+        let Some(tip) = judgement.tip else { return Err(nothing_there(&**self.storage)) };
         if !judgement.strangers.is_empty() {
             let both = judgement.strangers.iter().map(|stranger| &stranger.digest).chain([&tip.digest]);
             return Err(several("two histories are proven", &mut { both }));
@@ -367,7 +463,7 @@ impl Run<'_> {
     /// The chosen version, or the newest before it that is whole.
     fn whole(&self, evidence: &Evidence, judgement: &Judgement, digest: Digest) -> Result<Chosen> {
         let mut whole = Whole::new(self.pages);
-        let mut lost = Vec::new();
+        let mut lost = self.left_out(evidence, judgement, digest);
         let mut at = Some(digest);
         while let Some(digest) = at {
             match evidence.commits.get(&digest) {
@@ -399,6 +495,22 @@ impl Run<'_> {
         }
         whole.failure().map_err(unreadable)?;
         Err(Error::corrupt("every version that was found", lost.join("; ")))
+    }
+
+    /// What is known to have come after the chosen commit.
+    fn left_out(&self, evidence: &Evidence, judgement: &Judgement, digest: Digest) -> Vec<String> {
+        let Some(tip) = &judgement.tip else { return Vec::new() };
+        let chosen = evidence.commits.get(&digest).map_or(tip.version, |found| found.frame.version);
+        let newest = evidence.newest_known(tip);
+        let why = match self.recovery.choose {
+            Some(_) => "after the commit that was chosen",
+            None => "told of by the head, and its commit frame is missing",
+        };
+        match newest.0.saturating_sub(chosen.0) {
+            0 => Vec::new(),
+            1 => vec![format!("version {}: {why}", newest.0)],
+            _ => vec![format!("versions {} to {}: {why}", chosen.0 + 1, newest.0)],
+        }
     }
 
     /// The chain is broken below `version`, because commit frames are missing: it goes on with the newest commit that is
@@ -461,6 +573,106 @@ impl Run<'_> {
         let found = FoundVersion { version: 0, commit, time: 0, pages: u64::from(snapshot.page_count()) };
         Some(Chosen { snapshot, found, rebuilt: false, is_candidate: false, lost: std::mem::take(lost) })
     }
+
+    /// Steps 6 and on.
+    fn conclude(
+        &self,
+        token: Token,
+        epoch: Epoch,
+        evidence: &Evidence,
+        recovered: Recovered,
+        chosen: Chosen,
+    ) -> Result<Option<Recovered>> {
+        let storage = &**self.storage;
+        // A writer that was killed, or whose disk failed, may not have made its commit durable.
+        if let Some(place) = chosen.snapshot.head.commit.place {
+            let file = File::Segment(place.segment);
+            storage.sync(file).map_err(|error| Error::io(format!("making {file} durable"), error))?;
+        }
+        let (home, draft) = match self.home()? {
+            Some(home) => (home, None),
+            None => self.draft_id().map(|(home, draft)| (home, Some(draft)))?,
+        };
+        let heads = evidence.heads.iter();
+        let known = heads.clone().map(|head| (head.sweep, head.generation)).chain([(chosen.snapshot.head.sweep, 0)]);
+        let (sweep, generation) = known.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
+        let version = chosen.snapshot.head.version;
+        let floor = self.floor(evidence, version)?;
+        // On `fs` the generation is the version.
+        let generation = if self.coordinator.lease_ends_with_process() { version.0 } else { generation };
+        let begin = Beginning { epoch, home, sweep: sweep + 1, generation, floor };
+        mistake!(RecoversWithoutFrame, {
+            let head = begin.over(chosen.snapshot.head);
+            let done = self.coordinator.unseal(token, &head, &head).map_err(Error::nothing_written)?;
+            return Ok(Some(Recovered { version: done.then_some(version.0), ..recovered }));
+        });
+        let (previous, head) = begin_epoch(storage, self.pages, chosen.snapshot, begin)?;
+        if !self.coordinator.unseal(token, &previous, &head).map_err(Error::nothing_written)? {
+            return Err(gave_way());
+        }
+        if let Some(draft) = draft
+            && !self.name_id(draft)?
+        {
+            return Ok(None);
+        }
+        let noted = storage.write(File::High, 0, High::of(&head, None).to_string().as_bytes());
+        noted.map_err(|error| Error::io("noting the newest commit. The recovery is done", error))?;
+        Ok(Some(Recovered { version: Some(head.version.0), ..recovered }))
+    }
+
+    /// Gives the draft of `id` its name. `false`: another recovery has done that with its own.
+    fn name_id(&self, draft: File) -> Result<bool> {
+        let storage = &**self.storage;
+        let failed = |error| Error::io("naming id. Recover again, which finishes this", error);
+        let named = loop {
+            match storage.link(draft, File::Id) {
+                Ok(()) => break true,
+                // A repeated request meets its own success.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let homes = [storage.home(draft).map_err(failed)?, storage.home(File::Id).map_err(failed)?];
+                    if homes[0] == homes[1] {
+                        break true;
+                    }
+                    if identity_of(storage)?.is_some() {
+                        break false;
+                    }
+                    storage.remove(File::Id).map_err(failed)?;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        };
+        // A second name of `id` harms nobody.
+        let _ = storage.remove(draft);
+        Ok(named)
+    }
+
+    /// `id`, before it has its name, and the home that it will be. The draft is this recovery's own: the head names its
+    /// home.
+    fn draft_id(&self) -> Result<(u64, File)> {
+        let file = File::Draft(CommitId(random(&**self.storage)?));
+        let failed = |error| Error::io(format!("writing {file}"), error);
+        let identity = Identity::new(self.database, self.coordinator.name());
+        self.storage
+            .create(file)
+            .and_then(|mut draft| draft.append(identity.to_string().as_bytes()))
+            .map_err(failed)?;
+        let home = self.storage.home(file).map_err(failed)?.ok_or_else(|| Error::corrupt(file, "it vanished"))?;
+        Ok((home, file))
+    }
+
+    /// The oldest version that can still be promised: the highest floor that anything knows of.
+    fn floor(&self, evidence: &Evidence, newest: Version) -> Result<Floor> {
+        let mut floor = evidence.heads.iter().map(|head| head.floor).max().unwrap_or_default();
+        for file in list(&**self.storage, Listed::Folder)?.files {
+            if let File::Milestone(..) = file
+                && let Some(text) = text_of(&**self.storage, file, MAX_LENGTH)?
+                && let Ok(milestone) = text.parse::<Milestone>()
+            {
+                floor = floor.max(milestone.head.floor);
+            }
+        }
+        if floor.version > newest { Ok(Floor { version: newest, time: 0 }) } else { Ok(floor) }
+    }
 }
 
 fn described(found: &FoundCommit) -> FoundVersion {
@@ -473,7 +685,7 @@ fn described(found: &FoundCommit) -> FoundVersion {
     }
 }
 
-fn random<const N: usize>(storage: &dyn Storage) -> Result<[u8; N]> {
+pub(super) fn random<const N: usize>(storage: &dyn Storage) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     storage.random(&mut bytes).map_err(|error| Error::io("asking for randomness", error))?;
     Ok(bytes)

@@ -17,7 +17,7 @@ use crate::format::identity::NEWER;
 use crate::format::ids::{Epoch, Token};
 use crate::ports::moment::Moment;
 use crate::shown::Shown;
-use crate::to_come::{SAYS_FIRST, ToCome};
+use crate::way_out::{SAYS_FIRST, WayOut};
 use std::time::Duration;
 
 /// Why a coordinator did not do what it was asked.
@@ -72,7 +72,7 @@ impl Error {
             CoordinatorError::Unusable(_) => Error::CannotOpen(format!("{error}. Nothing was written")),
             CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::NeedsRecovery(format!(
                 "{error}. Nothing was written, and the data is in the files: run {}. {SAYS_FIRST}",
-                ToCome::RECOVER
+                WayOut::RECOVER
             )),
         }
     }
@@ -113,6 +113,8 @@ pub struct Lease {
     pub token: Token,
     /// `fs`: which lock it is.
     pub slot: u32,
+    /// `fs`: the folder in which the head was seen. The next commit may be named in no other one.
+    pub folder: u64,
     /// When the request was sent that got or last renewed it.
     pub since: Moment,
     /// How long it is, from then.
@@ -171,9 +173,14 @@ pub trait Coordinator: Send + Sync {
     /// The name by which `id` binds the database to this coordinator. Another name would be another history. The name
     /// does not say how the coordinator is reached.
     fn name(&self) -> String;
-    /// Puts the first head where none is. If one is there (of another adopter, or ours: a lost reply), that one is the
-    /// answer.
+    /// Puts the first head here where none is, or where only one is that cannot be used: not open, and of an earlier
+    /// epoch, as a database leaves it that was moved elsewhere. If another one is there (of another adopter or mover, or
+    /// ours: a lost reply), that one is the answer.
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError>;
+    /// Whether this process has all rights that a database needs here. It changes nothing. By default it has.
+    fn may_create(&self) -> Result<(), CoordinatorError> {
+        Ok(())
+    }
     /// Removes the head of a folder (by the inode number of its `id`) that never became a database, or that is gone. By
     /// default the head is removed with its folder.
     fn forget(&self, _home: u64) -> Result<(), CoordinatorError> {

@@ -240,6 +240,8 @@ pub enum Begun {
     Commits,
     /// The `id` of a removed database under its other name, because a removal was cut short.
     Removal,
+    /// The same of a detached one: NAME is plain already, and a part of its folder is left.
+    Detaching,
 }
 
 /// A database's home, from the inode numbers of `id` and of the folder that it lies in. A copied `id` has another inode
@@ -287,6 +289,10 @@ pub trait Storage: Send + Sync {
         let _ = orders_commits;
         Ok(false)
     }
+    /// Tries out the same in the folder of a database that exists, before the order of its commits is kept there.
+    fn try_order(&self) -> Result<()> {
+        Ok(())
+    }
     /// Makes the database's folder and those inside it, durably, with NAME's rights. Folders that exist stay.
     fn create_folders(&self) -> io::Result<()>;
     /// How far an adoption or a removal got in the database's folder, which exists and has no `id`.
@@ -319,6 +325,9 @@ pub trait Storage: Send + Sync {
     fn replace(&self, file: File, bytes: &[u8]) -> io::Result<()>;
     /// Puts a finished draft in the place of NAME, durably, in one atomic step.
     fn put_name(&self, draft: Token) -> io::Result<()>;
+    /// Puts [`File::Draft`] in the place of `id`, durably, in one atomic step. `NotFound`: it is not there, and `id` is
+    /// what it was.
+    fn put_id(&self, draft: CommitId) -> io::Result<()>;
     /// The files in a folder, in no order, and the names there that Seawall gives to no file. One listing can miss a
     /// file that is there.
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)>;

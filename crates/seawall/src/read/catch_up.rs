@@ -12,7 +12,7 @@ use crate::ports::moment::Moment;
 use crate::ports::storage::{File, Span};
 use crate::read::pages::{Pages, ReadError, frame_of};
 use crate::read::snapshot::{Snapshot, follows};
-use crate::to_come::{SAYS_FIRST, ToCome};
+use crate::way_out::{SAYS_FIRST, WayOut};
 
 /// A small commit's pages are read along with its frame.
 const READ_ALONG: u32 = 64 << 10;
@@ -75,7 +75,7 @@ impl Pages {
                 "the files are older than the head: the commit frame of version {} ({file} at {begins_at}) cannot be read: {why}. Nothing was \
                  changed. If an older folder took the place of the newest, bring that back; or run {}. {SAYS_FIRST}",
                 version.0,
-                ToCome::RECOVER
+                WayOut::RECOVER
             )),
         })
     }

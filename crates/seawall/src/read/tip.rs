@@ -2,19 +2,20 @@
 
 use crate::error::{Error, Result};
 use crate::format::head::{Head, State};
-use crate::format::identity::Identity;
+use crate::format::identity::{self, Identity};
 use crate::format::ids::{DatabaseId, PageNo};
 use crate::mutation::mistake;
 use crate::options::Freshness;
 use crate::ports::coordinator::{Coordinator, Known};
 use crate::ports::moment::Moment;
 use crate::ports::process::Process;
-use crate::ports::storage::Storage;
+use crate::ports::storage::{File, Span, Storage};
 use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
 use crate::read::pages::{Page, Pages};
 use crate::read::snapshot::Snapshot;
-use crate::to_come::{SAYS_FIRST, ToCome};
+use crate::way_out::{SAYS_FIRST, WayOut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long the coordinator is asked before a transaction fails, or a commit's outcome is reported as unknown.
@@ -45,6 +46,9 @@ pub(crate) struct Tip {
     process: u32,
     /// The same, for a check that needs no system call.
     origin: Process,
+    /// The newest head that was seen says that the database is somewhere else now: detached, or moved. Another opening
+    /// reads `id` again.
+    has_ended: AtomicBool,
     /// A word in `id` for a protocol of collecting garbage that this program does not know.
     unknown_collection: Option<String>,
     newest: Mutex<Newest>,
@@ -89,6 +93,7 @@ impl Tip {
             pages,
             process,
             origin,
+            has_ended: AtomicBool::new(false),
             unknown_collection,
             newest,
             answered,
@@ -192,16 +197,34 @@ impl Tip {
 
     /// Asks for the head; refuses one that is older than what this process has seen.
     pub(crate) fn load(&self, known: &Snapshot, patience: Duration) -> Result<Head> {
+        let head = self.load_last(known, patience)?;
+        self.check_open(&head).map(|()| head)
+    }
+
+    /// The same, where the last head of a database that was detached or moved will do.
+    pub(crate) fn load_last(&self, known: &Snapshot, patience: Duration) -> Result<Head> {
         let head = self.coordinator.load(&Known::Head(&known.head), patience);
-        let head = head.map_err(Error::nothing_written)?;
-        self.accept(head, known)
+        self.accept_last(head.map_err(Error::nothing_written)?, known)
+    }
+
+    /// Whether the database is somewhere else now, as far as this process knows.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
     }
 
     /// A head that came in answer to a request that was sent when `known` was known. An acknowledged commit is in every
     /// later head's chain, so an older head, or another one of the same version, is refused. (Invariants 5, 9.)
     pub(crate) fn accept(&self, head: Head, known: &Snapshot) -> Result<Head> {
+        let head = self.accept_last(head, known)?;
+        self.check_open(&head).map(|()| head)
+    }
+
+    fn accept_last(&self, head: Head, known: &Snapshot) -> Result<Head> {
         self.check_head(&head)?;
-        check_state(&head)?;
+        if head.is_undecided() {
+            check_state(&head)?;
+        }
+        self.has_ended.store(head.state != State::Open, Ordering::Relaxed);
         let forked = head.order() == known.head.order() && !head.commit.is(&known.head.commit);
         if head.order() < known.head.order() || forked {
             return Err(Error::NeedsRecovery(format!(
@@ -211,16 +234,40 @@ impl Tip {
                 head.epoch.0,
                 known.head.version.0,
                 known.head.epoch.0,
-                ToCome::RECOVER
+                WayOut::RECOVER
             )));
         }
         Ok(head)
     }
 
+    /// Whether the database can be used here.
+    pub(crate) fn check_open(&self, head: &Head) -> Result<()> {
+        match &head.state {
+            State::Moved(url) => Err(self.where_now().unwrap_or_else(|| moved_to(url))),
+            _ => check_state(head),
+        }
+    }
+
+    /// If `id` is another one than when the database was opened: the error that says where the database is now.
+    fn where_now(&self) -> Option<Error> {
+        let id = self.storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH });
+        let now = identity::parse(id.ok()?).ok()?.coordinator;
+        if now != self.coordinator.name() {
+            return Some(moved_to(&now));
+        }
+        (self.storage.home(File::Id).ok()? != Some(self.home)).then(|| {
+            Error::CannotOpen(
+                "the database got a new id since it was opened here: it was moved, or recovered. Nothing was written. Close this \
+                 connection, and open the database again"
+                    .into(),
+            )
+        })
+    }
+
     /// Whether `head` is this database's.
     pub(crate) fn check_head(&self, head: &Head) -> Result<()> {
         check_database(head, self.id)?;
-        check_home(head, self.original)
+        check_home(head, self.original).map_err(|error| self.where_now().unwrap_or(error))
     }
 
     /// Whether this folder is a copy of the database's: it can be read, and is never written.
@@ -351,7 +398,7 @@ pub(crate) fn check_database(head: &Head, database: DatabaseId) -> Result<()> {
         "the head is of database {}, and the folder of database {database}: they do not belong together. Nothing was written; \
          bring back the one that belongs to the other; or run {}. {SAYS_FIRST}",
         head.database,
-        ToCome::RECOVER
+        WayOut::RECOVER
     )))
 }
 
@@ -364,18 +411,22 @@ pub(crate) fn check_state(head: &Head) -> Result<()> {
             return Err(Error::NeedsRecovery(format!(
                 "the database is being recovered (by {token}), and nobody may use it meanwhile. Nothing was written. Wait until the recovery \
                  is done; if it was interrupted, finish it: {}",
-                ToCome::RECOVER
+                WayOut::RECOVER
             )));
         }
-        State::Detached => "the database was detached: its newest version is the plain SQLite file NAME, and is not Seawall's any more. \
-                            Nothing was written. Close this connection, and open NAME as what it is now"
+        State::Detached => "the database was detached: NAME becomes the plain SQLite file of its newest version, and is not Seawall's any \
+                            more. Nothing was written. Close this connection, and open NAME again"
             .into(),
-        State::Moved(url) => format!(
-            "the database was moved: its coordinator is {url} now. Nothing was written. Close this connection, and open the database with \
-             that coordinator"
-        ),
+        State::Moved(url) => return Err(moved_to(url)),
     };
     Err(Error::CannotOpen(why))
+}
+
+fn moved_to(url: &str) -> Error {
+    Error::CannotOpen(format!(
+        "the database was moved: its coordinator is {url} now. Nothing was written. Close this connection, and open the database with \
+         coordinator={url}"
+    ))
 }
 
 /// A copied or restored folder has another inode for `id`: it must never share a head with its original by writing.
@@ -388,7 +439,7 @@ pub(crate) fn check_home(head: &Head, home: u64) -> Result<()> {
          Use the original. This copy can be read: open it with mode=ro, or call seawall.copy. To make it a database of its own: {}",
         head.database,
         head.home,
-        ToCome::ADOPT_NEW_ID
+        WayOut::ADOPT_NEW_ID
     )))
 }
 

@@ -7,7 +7,7 @@
 //! 3. Note the newest version by a *milestone*. A milestone that is older than history says which version was
 //!    superseded for so long: the *floor*.
 //! 4. Decide what is dead: segments all of whose commits are in the base of the floor, older bases, drafts without a
-//!    pin. Pins that are over go now, before anything that they protect.
+//!    pin, what recoveries saved longer ago than history. Pins that are over go now, before anything that they protect.
 //! 5. Commit no pages, with the floor and the next *sweep*. From now on no commit can succeed that was appended to an
 //!    older segment, and no checkpoint whose pin is gone.
 //! 6. Load the head again, and decide again. Delete only what was dead the first time and is dead still.
@@ -16,33 +16,29 @@
 //! Any process may collect, several at once are harmless, and a collection that was cut short is finished by the next
 //! one.
 
-use super::checkpoint::pin_of;
+mod dead;
+mod names;
+mod needs;
+mod within;
+
+use self::needs::Needs;
 use super::collected;
 use super::listing::{list, time_of};
-use super::pins::{Pinned, pins};
 use super::policy::policy;
 use super::text_of;
-use crate::bounds::bound;
 use crate::error::{Error, Result};
-use crate::format::commit_frame::CommitFrame;
-use crate::format::frame::{self, Kind, UNIT};
-use crate::format::group;
-use crate::format::head::{BaseRef, Floor, Head, Upkeep};
-use crate::format::ids::{BaseName, Epoch, SegmentName, Version};
+use crate::format::head::{Floor, Head, Upkeep};
+use crate::format::ids::{Epoch, SegmentName, Version};
 use crate::format::keep::{MAX_LENGTH, Milestone};
-use crate::format::mark::Mark;
 use crate::format::policy::{Policy, SHORTEST_HISTORY};
 use crate::mutation::mistake;
 use crate::options::Freshness;
-use crate::ports::coordinator::fs::NAMES_KEPT;
 use crate::ports::storage::retired::is_retired;
-use crate::ports::storage::{File, Listed, Span};
-use crate::read::pages::Pages;
+use crate::ports::storage::{File, Listed};
 use crate::read::snapshot::Snapshot;
 use crate::write::committer::Committer;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,10 +48,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MILESTONES: u32 = 32;
 /// … and so many where its bytes are limited, but not more than one for each shortest history.
 const MILESTONES_BY_BYTES: u32 = 256;
-/// A segment's last frame is looked for in its last bytes, then in more of them.
-const TAILS: [u64; 4] = [bound(64 << 10, 256) as u64, bound(1 << 20, 4 << 10) as u64, 16 << 20, u64::MAX];
-/// No frame is longer.
-const LONGEST_FRAME: usize = frame::HEADER + frame::MAX_PAYLOAD + UNIT as usize;
 
 /// Why something is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +58,8 @@ pub enum Kept {
     History,
     /// A pin needs it.
     Pin,
+    /// It has the heads that a recovery found in `commits/`: evidence for another recovery, as long as history.
+    Evidence,
     /// It is too young to be known for garbage.
     Young,
 }
@@ -101,6 +95,8 @@ pub struct Collected {
     pub unknown: Vec<String>,
     /// Files that are dead and could not be deleted, with the reason: the next collection tries again.
     pub left: Vec<String>,
+    /// What is dead and was not deleted, because there was no time left: the next collection goes on.
+    pub postponed: Sum,
     /// What history takes: the bytes of the log and of superseded bases that stay.
     pub history_bytes: u64,
     /// History reaches back less far than the policy's time, because it took more bytes than the policy's limit.
@@ -112,13 +108,15 @@ pub struct Collected {
 pub struct Collecting {
     /// Only says what would be deleted.
     pub dry_run: bool,
+    /// Deletes nothing more once it has worked for so long. The next collection goes on.
+    pub max_duration: Option<Duration>,
     /// History is at least so long, whatever the policy says. Only tests have another one than the default.
     pub shortest_history: Duration,
 }
 
 impl Default for Collecting {
     fn default() -> Collecting {
-        Collecting { dry_run: false, shortest_history: SHORTEST_HISTORY }
+        Collecting { dry_run: false, max_duration: None, shortest_history: SHORTEST_HISTORY }
     }
 }
 
@@ -139,19 +137,6 @@ pub(super) struct Found {
     last_versions: RefCell<HashMap<SegmentName, Option<Version>>>,
 }
 
-/// What versions inside history, and pins, stand on.
-pub(super) struct Needs {
-    pub(super) floor: Floor,
-    /// The newest base that everything may stand on which is still needed: what is in it is not needed from the log.
-    log_from: Option<BaseName>,
-    /// The bases that are needed by name.
-    bases: HashSet<BaseName>,
-    /// The pins that count.
-    pins: Vec<Pinned>,
-    /// The policy's bytes have raised the floor.
-    pub(super) is_cut: bool,
-}
-
 impl Found {
     /// Whether what was written then is older than `age`.
     pub(super) fn is_older(&self, written: i128, age: Duration) -> bool {
@@ -163,6 +148,7 @@ impl Committer {
     pub(crate) fn collect(self: &Arc<Self>, collecting: Collecting) -> Result<Collected> {
         let storage = &*self.tip.storage;
         self.tip.may_collect()?;
+        let deadline = collecting.max_duration.map(|length| storage.now().monotonic.saturating_add(length));
         let snapshot = self.snapshot(Freshness::Transaction, PATIENCE)?;
         let mut policy = policy(storage)?;
         policy.history = policy.history.max(collecting.shortest_history);
@@ -191,14 +177,14 @@ impl Committer {
             if snapshot.head.sweep < raised {
                 return Err(Error::CannotOpen("the head lost its sweep. Nothing was deleted".into()));
             }
-            mistake!(CollectsWithoutSecondLook, return self.delete(dead, collected));
+            mistake!(CollectsWithoutSecondLook, return self.delete(dead, collected, deadline));
             let again = Found { snapshot, last_versions: RefCell::default(), ..found };
             let needs = self.needs(&again, &policy)?;
             let still: HashSet<File> = self.dead(&again, &needs, None)?.into_iter().collect();
             dead.retain(|file| still.contains(file));
             found = again;
         }
-        collected = self.delete(dead, collected)?;
+        collected = self.delete(dead, collected, deadline)?;
         collected.names = self.unname(&found)?;
         collected::end(storage, collected.deleted)?;
         Ok(collected)
@@ -282,168 +268,6 @@ impl Committer {
         Ok(())
     }
 
-    fn needs(&self, found: &Found, policy: &Policy) -> Result<Needs> {
-        mistake!(MilestonesAgeByBase, return self.needs_by_age_of_base(found));
-        let is_kept = |pin: &Pinned| {
-            mistake!(PinsIgnored, return false);
-            !pin.is_over(found.now, found.shortest)
-        };
-        let pins: Vec<Pinned> = pins(&*self.tip.storage)?.into_iter().filter(is_kept).collect();
-        let is_over = |written: i128| {
-            mistake!(MilestoneAtOnce, return true);
-            found.is_older(written, policy.history)
-        };
-        // What was superseded since a milestone that is older than history has been so for longer than that.
-        let floor = found.milestones.iter().rposition(|(_, _, written)| is_over(*written));
-        let needs = self.needs_from(found, floor, &pins);
-        match policy.history_bytes {
-            None => Ok(needs),
-            Some(limit) => self.within(found, needs, floor, limit, |floor| self.needs_from(found, Some(floor), &pins)),
-        }
-    }
-
-    /// What is needed if the milestone `floor` is the oldest that is promised.
-    fn needs_from(&self, found: &Found, floor: Option<usize>, pins: &[Pinned]) -> Needs {
-        let head = &found.snapshot.head;
-        let floor = floor.map(|floor| &found.milestones[floor].1);
-        let reached = floor.map_or(Floor::default(), |floor| Floor { version: floor.head.version, time: floor.time });
-        // Without the milestone of a floor that was raised before, it is not known which base that version stands on.
-        let oldest = floor.filter(|floor| floor.head.version >= head.floor.version).map(|floor| floor.head.base);
-        let heads = pins.iter().map(|pinned| pinned.pin.head.base);
-        let bases: Vec<Option<BaseRef>> = heads.chain([head.base]).chain(oldest).collect();
-        let none_is_missing = oldest.is_some() && bases.iter().all(Option::is_some);
-        let by_name = || bases.iter().flatten().map(|base| base.name);
-        let log_from = by_name().filter(|_| none_is_missing).min_by_key(BaseName::order);
-        let (floor, pins) = (head.floor.max(reached), pins.to_vec());
-        Needs { floor, log_from, bases: by_name().collect(), pins, is_cut: false }
-    }
-
-    #[cfg(feature = "mutations")]
-    fn needs_by_age_of_base(&self, found: &Found) -> Result<Needs> {
-        let head = &found.snapshot.head;
-        let base = head.base.map(|base| base.name);
-        Ok(Needs {
-            floor: head.floor,
-            log_from: base,
-            bases: base.into_iter().collect(),
-            pins: Vec::new(),
-            is_cut: false,
-        })
-    }
-
-    /// What nothing needs. `collected` is told why the rest stays.
-    pub(super) fn dead(
-        &self,
-        found: &Found,
-        needs: &Needs,
-        mut collected: Option<&mut Collected>,
-    ) -> Result<Vec<File>> {
-        let mut dead = Vec::new();
-        let named = self.segments_of(&found.snapshot);
-        let mut keep = |file: File, why: Kept| -> Result<()> {
-            if let Some(collected) = &mut collected {
-                let bytes = self.size_of(file)?;
-                collected.kept.entry(why).or_default().add(bytes);
-            }
-            Ok(())
-        };
-        for name in &found.segments {
-            let file = File::Segment(*name);
-            if named.contains(name) {
-                keep(file, Kept::Newest)?;
-                continue;
-            }
-            // One that is gone was deleted by another collection.
-            let Some(last) = self.last_version(found, *name)? else { continue };
-            if needs.log_from.is_some_and(|base| last <= base.version) {
-                dead.push(file);
-            } else {
-                keep(file, if needs.pins.is_empty() { Kept::History } else { Kept::Pin })?;
-            }
-        }
-        let newest = found.snapshot.head.base.map(|base| base.name);
-        let is_pinned = |token| needs.pins.iter().any(|pinned| pinned.name == pin_of(token));
-        let in_the_making = |name: &BaseName| needs.pins.iter().any(|pinned| pinned.pin.head.version == name.version);
-        for file in &found.bases {
-            match file {
-                File::BaseDraft(_, token) | File::SumsDraft(_, token) if !is_pinned(*token) => dead.push(*file),
-                File::Base(name) | File::Sums(name) if Some(*name) == newest => keep(*file, Kept::Newest)?,
-                File::Base(name) | File::Sums(name) if needs.bases.contains(name) => keep(*file, Kept::Pin)?,
-                // No head names it, and none will.
-                File::Base(name) | File::Sums(name) if Some(name.order()) > newest.map(|base| base.order()) => {
-                    if in_the_making(name) {
-                        keep(*file, Kept::Young)?
-                    } else {
-                        dead.push(*file)
-                    }
-                }
-                File::Base(name) | File::Sums(name)
-                    if needs.log_from.is_some_and(|from| name.order() < from.order()) =>
-                {
-                    dead.push(*file)
-                }
-                _ => keep(*file, Kept::History)?,
-            }
-        }
-        for file in &found.folder {
-            match file {
-                File::NameDraft(token) if !is_pinned(*token) => dead.push(*file),
-                File::Milestone(epoch, version)
-                    if (*epoch, *version) < (found.snapshot.head.epoch, needs.floor.version) =>
-                {
-                    dead.push(*file)
-                }
-                File::IdDraft(_) | File::Draft(_) if self.is_old(*file, found)? => dead.push(*file),
-                _ => {}
-            }
-        }
-        Ok(dead)
-    }
-
-    fn is_old(&self, file: File, found: &Found) -> Result<bool> {
-        let written = time_of(&*self.tip.storage, file)?;
-        Ok(written.is_some_and(|written| found.is_older(written, found.shortest)))
-    }
-
-    /// The segments that the newest version names.
-    fn segments_of(&self, snapshot: &Snapshot) -> HashSet<SegmentName> {
-        let base = snapshot.head.base.map(|base| base.name.version);
-        let entries = snapshot.map.iter().filter(|(_, entry)| Some(entry.version()) > base);
-        let numbers: HashSet<_> = entries.map(|(_, entry)| entry.segment()).collect();
-        let pages = numbers.into_iter().map(|number| self.tip.pages.segments.name(number));
-        let runs = snapshot.trail.runs.iter().map(|run| run.place.segment);
-        pages.chain(runs).chain(snapshot.head.commit.place.map(|place| place.segment)).collect()
-    }
-
-    /// The newest version that a segment has anything of; 0 if it has nothing whole, and `None` if it is gone.
-    fn last_version(&self, found: &Found, name: SegmentName) -> Result<Option<Version>> {
-        if let Some(known) = found.last_versions.borrow().get(&name) {
-            return Ok(*known);
-        }
-        let last = self.read_last_version(File::Segment(name))?;
-        found.last_versions.borrow_mut().insert(name, last);
-        Ok(last)
-    }
-
-    fn read_last_version(&self, segment: File) -> Result<Option<Version>> {
-        let size = self.size_of(segment)?;
-        for tail in TAILS {
-            let begin = size.saturating_sub(tail) / UNIT * UNIT;
-            match shown(&self.tip.pages, segment, begin, size) {
-                Ok(shown) if begin > 0 && !shown.is_last => {}
-                Ok(shown) => return Ok(Some(shown.newest)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(Error::io(format!("reading {segment}"), error)),
-            }
-        }
-        unreachable!("the last of the tails is the whole segment")
-    }
-
-    pub(super) fn size_of(&self, file: File) -> Result<u64> {
-        let stamp = self.tip.storage.stamp(file).map_err(|error| Error::io(format!("looking at {file}"), error))?;
-        Ok(stamp.map_or(0, |stamp| stamp.size))
-    }
-
     fn remove_pins_that_are_over(&self, found: &Found, needs: &Needs) -> Result<()> {
         for file in &found.folder {
             if let File::Pin(name) = file
@@ -466,64 +290,19 @@ impl Committer {
         Ok(committed.expect("there was something to do").head.sweep)
     }
 
-    fn delete(&self, dead: Vec<File>, mut collected: Collected) -> Result<Collected> {
+    fn delete(&self, dead: Vec<File>, mut collected: Collected, deadline: Option<Duration>) -> Result<Collected> {
         for file in dead {
             let bytes = self.size_of(file)?;
+            if deadline.is_some_and(|deadline| self.tip.storage.now().monotonic >= deadline) {
+                collected.postponed.add(bytes);
+                continue;
+            }
             match self.tip.storage.remove(file) {
                 Ok(()) => collected.deleted.add(bytes),
                 Err(error) => collected.left.push(format!("{file}: {error}")),
             }
         }
         Ok(collected)
-    }
-
-    /// Takes the names of old versions out of `commits/`, from below. No name may stay below one that is taken away: who
-    /// knows that one would take it for the newest.
-    fn unname(&self, found: &Found) -> Result<u64> {
-        if self.tip.coordinator.name() != "fs:" {
-            return Ok(0);
-        }
-        let order = self.tip.storage.clone().order();
-        let failed = |error| Error::io("listing NAME-seawall/commits", error);
-        let folder = order.folder();
-        let listed = [order.versions().map_err(failed)?, order.versions().map_err(failed)?];
-        let versions: BTreeSet<Version> = listed.into_iter().flatten().collect();
-        let is_behind = |version: &Version| version.0 + NAMES_KEPT < found.snapshot.version().0;
-        let versions: Vec<Version> = versions.into_iter().filter(is_behind).collect();
-        let mut old: Vec<Version> = Vec::new();
-        for versions in versions.chunks(256) {
-            let stamps = order.stamps(versions, false).map_err(failed)?;
-            let is_old = |stamp: Option<_>| {
-                stamp.is_none_or(|stamp: crate::ports::storage::Stamp| {
-                    found.now - stamp.changed > found.shortest.as_nanos() as i128
-                })
-            };
-            let all = versions.len();
-            old.extend(
-                versions.iter().zip(stamps).take_while(|(_, stamp)| is_old(*stamp)).map(|(version, _)| *version),
-            );
-            if !old.len().is_multiple_of(256) || all < 256 {
-                break;
-            }
-        }
-        // What both listings missed.
-        let known: HashSet<Version> = old.iter().copied().collect();
-        for version in old.clone() {
-            let mut below = version.previous();
-            while let Some(missed) = below.filter(|below| !known.contains(below))
-                && order.stamps(&[missed], false).map_err(failed)?[0].is_some()
-            {
-                old.push(missed);
-                below = missed.previous();
-            }
-        }
-        old.sort_unstable();
-        mistake!(NamesFromAbove, old.reverse());
-        order.unname(folder, &old).map_err(|error| Error::io("taking old names out of NAME-seawall/commits", error))?;
-        if !old.is_empty() {
-            order.quiesce(found.snapshot.head.home).map_err(failed)?;
-        }
-        Ok(old.len() as u64)
     }
 }
 
@@ -536,52 +315,4 @@ fn must_be_of(epoch: Epoch, head: &Head) -> Result<()> {
     Err(Error::CannotOpen(
         "the database was recovered while garbage was collected. Nothing was deleted. Collect it again".into(),
     ))
-}
-
-/// What the bytes of a segment show of its versions.
-#[derive(Default)]
-struct Shown {
-    newest: Version,
-    /// A commit or its pages are among them. Their versions only rise in a segment. A mark can be of an older one than
-    /// what lies before it.
-    is_last: bool,
-}
-
-/// What the whole frames of `segment` from `begin` to `end` show.
-fn shown(pages: &Pages, segment: File, begin: u64, end: u64) -> io::Result<Shown> {
-    let mut shown = Shown::default();
-    let mut at = begin;
-    // In pieces, each of which begins where the last one's whole frames ended.
-    while at < end {
-        let length = (end - at).min((LONGEST_FRAME + (1 << 20)) as u64) as usize;
-        let bytes = pages.storage.read(Span { file: segment, at, length })?;
-        if bytes.is_empty() {
-            break;
-        }
-        let is_all = at + bytes.len() as u64 >= end;
-        let mut done = 0;
-        while done < bytes.len() && (is_all || bytes.len() - done >= LONGEST_FRAME) {
-            match frame::parse(&bytes[done..]) {
-                Ok(parsed) => {
-                    shown.newest = shown.newest.max(version_of(pages, &parsed));
-                    shown.is_last |= matches!(parsed.kind, Kind::Pages | Kind::Commit);
-                    done += parsed.length;
-                }
-                Err(_) => done += UNIT as usize,
-            }
-        }
-        at += done as u64;
-    }
-    Ok(shown)
-}
-
-/// A frame's version. One that is whole and not understood may be of any version.
-fn version_of(pages: &Pages, parsed: &frame::Frame<'_>) -> Version {
-    let version = match parsed.kind {
-        Kind::Pages => group::decode(parsed.payload).map(|group| group.owner.version),
-        Kind::Commit => CommitFrame::decode(parsed.payload, &pages.segments).map(|commit| commit.version),
-        Kind::Mark => Mark::decode(parsed.payload).map(|mark| mark.version),
-        Kind::Index => Ok(Version(0)),
-    };
-    version.unwrap_or(Version::MAX)
 }

@@ -27,17 +27,18 @@ use super::listing::list;
 use super::text_of;
 use crate::error::{Error, Result};
 use crate::format::commit_frame::Jump;
-use crate::format::head::{BaseRef, Head};
+use crate::format::head::{BaseRef, Head, MAX_TEXT};
 use crate::format::high::{self, High};
 use crate::format::ids::{PageNo, Version, parse_number};
 use crate::format::keep::{MAX_LENGTH, Milestone, Pin};
 use crate::format::policy::{self, Policy};
 use crate::format::sqlite_header::{self, HEADER, NameState};
 use crate::ports::moment::Moment;
+use crate::ports::storage::retired::SAVED;
 use crate::ports::storage::{File, Listed, Span};
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
-use crate::to_come::ToCome;
+use crate::way_out::WayOut;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
@@ -59,7 +60,7 @@ impl Part {
         (1..=of).contains(&n).then_some(Part { n, of })
     }
 
-    fn is_last(self) -> bool {
+    pub(crate) fn is_last(self) -> bool {
         self.n == self.of
     }
 }
@@ -212,7 +213,7 @@ impl Verifier<'_> {
                 format!(
                     "another program removed or overwrote it; all that was committed is in NAME-seawall. Put the marked copy back from a backup of \
                      NAME, of any age; or run {}, which writes it again",
-                    ToCome::SNAPSHOT
+                    WayOut::SNAPSHOT
                 ),
             ),
             Err(why) => self.findings.add_file(File::Name, format!("it cannot be read: {why}")),
@@ -224,7 +225,7 @@ impl Verifier<'_> {
                     let why = format!(
                         "version {} was acknowledged, and the head is older. Run {}",
                         high.version.0,
-                        ToCome::RECOVER
+                        WayOut::RECOVER
                     );
                     self.findings.add_file(File::High, why);
                 }
@@ -263,6 +264,11 @@ impl Verifier<'_> {
                         "Remove it: until then nothing is collected, and after that history is longer for once";
                     let milestone = self.check_text(file, MAX_LENGTH, |text| text.parse::<Milestone>(), remedy);
                     heads.extend(milestone.map(|milestone| (file.to_string(), milestone.time, milestone.head)));
+                }
+                File::Records(_) => {
+                    let parse = |text: &str| text.lines().try_for_each(|line| line.parse::<Head>().map(drop));
+                    let remedy = "It has the heads that a recovery found, and only another one reads it. It goes with a garbage collection";
+                    self.check_text(file, SAVED * MAX_TEXT, parse, remedy);
                 }
                 _ => {}
             }

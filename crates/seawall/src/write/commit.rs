@@ -30,7 +30,7 @@ use crate::ports::storage::File;
 use crate::ports::sync::{Mutex, caught, try_lock, whole};
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::PATIENCE;
-use crate::to_come::{SAYS_FIRST, ToCome};
+use crate::way_out::{SAYS_FIRST, WayOut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ impl Committer {
         let last = |why| {
             Error::NeedsRecovery(format!(
                 "no commit can follow this head: {why}. Nothing was written: run {}. {SAYS_FIRST}",
-                ToCome::RECOVER
+                WayOut::RECOVER
             ))
         };
         let head = &snapshot.head;
@@ -228,8 +228,7 @@ impl Committer {
                 Ok(committed)
             }
             Outcome::Refused => match self.settle_refusal(&pending, PATIENCE) {
-                Ok(Some(committed)) => Ok(committed),
-                Ok(None) => Err(Error::Superseded { version: pending.next.version }),
+                Ok(settled) => settled,
                 Err(cause) => Err(self.leave_unsettled(pending, cause)),
             },
             // Its frame is in the segment, and no head will ever name it.
@@ -271,26 +270,31 @@ impl Committer {
     }
 
     /// The commit was refused. A mark says so, for recovery. Then this looks at the head once more, because recovery
-    /// may have been at work before it could see the mark (invariant 6). Returns a snapshot if the commit is in the
-    /// history after all, and an error if the head cannot be had.
+    /// may have been at work before it could see the mark (invariant 6). Returns the snapshot if the commit is in the
+    /// history after all, and otherwise why it is not; the outer error says that the head cannot be had.
     pub(crate) fn settle_refusal(
         &self,
         pending: &Pending,
         patience: Duration,
-    ) -> Result<Option<Arc<Snapshot>>, String> {
+    ) -> Result<Result<Arc<Snapshot>>, String> {
         let sent = self.tip.storage.now();
         self.mark_refused(pending);
         mistake!(RefusedWithoutLook, return Ok(None));
         let known = self.tip.known();
-        let look = || -> Result<Option<Arc<Snapshot>>> {
-            let head = self.tip.load(&known, patience)?;
+        let superseded = Error::Superseded { version: pending.next.version };
+        let look = || -> Result<Result<Arc<Snapshot>>> {
+            let head = self.tip.load_last(&known, patience)?;
             match self.judge(pending, &head, self.until(patience))? {
-                Verdict::Committed => self.install(pending).map(Some),
+                Verdict::Committed => self.install(pending).map(Ok),
                 // What the head said before stays true in its epoch.
                 Verdict::Unknowable(cause) if head.epoch != pending.next.epoch => Err(Error::Unreachable { cause }),
-                Verdict::Refused | Verdict::Unknowable(_) => self.tip.catch_up(head, sent).map(|_| None),
+                // No commit follows the last one of a database that was detached or moved.
+                Verdict::Refused | Verdict::Unknowable(_) => match self.tip.check_open(&head) {
+                    Ok(()) => self.tip.catch_up(head, sent).map(|_| Err(superseded)),
+                    Err(ended) => Ok(Err(ended)),
+                },
                 Verdict::Open => {
-                    Err(Error::NeedsRecovery(format!("the head was set back: run {}. {SAYS_FIRST}", ToCome::RECOVER)))
+                    Err(Error::NeedsRecovery(format!("the head was set back: run {}. {SAYS_FIRST}", WayOut::RECOVER)))
                 }
             }
         };

@@ -10,7 +10,7 @@ use crate::mutation::mistake;
 use crate::ports::coordinator::Lease;
 use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
 use crate::read::tip::check_state;
-use crate::to_come::{SAYS_FIRST, ToCome};
+use crate::way_out::{SAYS_FIRST, WayOut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -192,7 +192,7 @@ impl Committer {
             check_state(head)?;
         }
         if head.order() < previous.head.order() {
-            return Err(Error::NeedsRecovery(format!("the head was set back: run {}. {SAYS_FIRST}", ToCome::RECOVER)));
+            return Err(Error::NeedsRecovery(format!("the head was set back: run {}. {SAYS_FIRST}", WayOut::RECOVER)));
         }
         if head.order() == previous.head.order() {
             // The swap names both: once either has moved on, it can never take place.

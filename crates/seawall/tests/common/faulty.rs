@@ -37,6 +37,7 @@ pub enum Call {
     FinishLong,
     Replace,
     PutName,
+    PutId,
     List,
     Remove,
     Unname,
@@ -172,6 +173,11 @@ impl Faulty {
         self.plan.lock().unwrap().later.insert(call, (passed, fault));
     }
 
+    /// Whether a call that was to hang later waits now, until [`Faulty::heal`].
+    pub fn hangs(&self) -> bool {
+        self.plan.lock().unwrap().faults.values().any(|(fault, _)| matches!(fault, Fault::Hangs))
+    }
+
     pub fn heal(&self) {
         let mut plan = self.plan.lock().unwrap();
         plan.faults.clear();
@@ -199,19 +205,28 @@ fn act<T>(fault: Option<Fault>, call: Call, effect: impl FnOnce() -> io::Result<
 /// Takes the fault that strikes the next call of this kind.
 fn fault(plan: &Mutex<Plan>, call: Call) -> Option<Fault> {
     let hangs = || matches!(plan.lock().unwrap().faults.get(&call), Some((Fault::Hangs, _)));
-    while hangs() {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let mut plan = plan.lock().unwrap();
-    match plan.later.get_mut(&call) {
+    let wait = || {
+        while hangs() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    wait();
+    let mut locked = plan.lock().unwrap();
+    match locked.later.get_mut(&call) {
         Some((0, fault)) => {
             let fault = *fault;
-            plan.later.remove(&call);
+            locked.later.remove(&call);
+            if matches!(fault, Fault::Hangs) {
+                locked.faults.insert(call, (fault, u32::MAX));
+                drop(locked);
+                wait();
+            }
             return Some(fault);
         }
         Some((passed, _)) => *passed -= 1,
         None => {}
     }
+    let mut plan = locked;
     let (fault, times) = plan.faults.get_mut(&call)?;
     let fault = *fault;
     *times -= 1;
@@ -275,6 +290,9 @@ impl Storage for Faulty {
     fn put_name(&self, draft: ids::Token) -> io::Result<()> {
         self.call(Call::PutName, || self.inner.put_name(draft))
     }
+    fn put_id(&self, draft: ids::CommitId) -> io::Result<()> {
+        self.call(Call::PutId, || self.inner.put_id(draft))
+    }
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)> {
         self.call(Call::List, || self.inner.list(listed))
     }
@@ -308,6 +326,9 @@ impl Storage for Faulty {
     }
     fn prepare(&self, orders_commits: bool) -> seawall::Result<bool> {
         self.inner.prepare(orders_commits)
+    }
+    fn try_order(&self) -> seawall::Result<()> {
+        self.inner.try_order()
     }
     fn begun(&self) -> io::Result<Begun> {
         self.inner.begun()

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "shared by several test binaries")]
 
 pub mod faulty;
+pub mod memory;
 pub mod places;
 
 use seawall::format::frame::{self, Kind};

@@ -8,9 +8,9 @@ mod names;
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::bounds::bound;
-use crate::format::head::{Head, MAX_TEXT};
+use crate::format::head::{Head, MAX_TEXT, State};
 use crate::format::high::Named;
-use crate::format::ids::{Epoch, Token};
+use crate::format::ids::{Epoch, Token, Version};
 use crate::mutation::mistake;
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{File, FsOrder, Lock, Span};
@@ -18,7 +18,7 @@ use crate::ports::sync::whole;
 use crate::shown::Shown;
 use names::{LookFailed, Names};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,8 +43,6 @@ pub struct FsCoordinator {
     /// The lock that this process moved on to, and the generation of the head at that time. No record may name that
     /// lock, because a process that took it earlier may have died before it committed.
     moved_on: Mutex<(u64, u32)>,
-    /// In which folder the head of the last lease was seen. Its successor may be named in no other one.
-    granted_in: AtomicU64,
     names: Names,
 }
 
@@ -52,13 +50,7 @@ impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
         let names = Names::new(storage.clone());
-        FsCoordinator {
-            storage,
-            is_first_waiter: AtomicBool::new(false),
-            moved_on: Mutex::default(),
-            granted_in: AtomicU64::new(0),
-            names,
-        }
+        FsCoordinator { storage, is_first_waiter: AtomicBool::new(false), moved_on: Mutex::default(), names }
     }
 
     /// Whether this process is the first waiter now.
@@ -83,6 +75,24 @@ impl FsCoordinator {
         // This is done after an unclear error, too, because a reader that finds the name takes it for durable.
         self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(error.to_string()))?;
         published
+    }
+
+    /// Puts the head of a database that comes from another coordinator. What the database left here when it went there,
+    /// a head that is not open, stays below it: names of earlier numbers can be made as late as they like. Only where
+    /// that has a later number (a recovery has gone back since) the names are taken away first.
+    fn arrive(&self, head: &Head) -> Result<Head, CoordinatorError> {
+        match self.names.newest_listed().map_err(LookFailed::before_anything_was_sent) {
+            Ok(there) if there.state == State::Open || there.epoch >= head.epoch => return Ok(there),
+            Ok(there) if there.version >= head.version => {
+                let token = Token(head.commit.id.0[..8].try_into().expect("an id has 16 bytes"));
+                self.storage.retire(token).map_err(retiring)?;
+                // Another mover may have been quicker.
+                self.storage.reinstate(token, &[(head.version, record_of(head))]).map_err(retiring)?;
+            }
+            Ok(_) | Err(CoordinatorError::Lost(_)) => drop(self.publish(self.storage.folder(), head)?),
+            Err(error) => return Err(error),
+        }
+        self.names.newest_listed().map_err(LookFailed::after_a_request)
     }
 
     /// The lock that stands for the lease now: the head's, or one further on.
@@ -114,13 +124,13 @@ impl FsCoordinator {
             // If the holder that was passed over has committed, it is at work after all, and has the lease.
             // If a recovery has made another folder meanwhile, the lease is asked for again.
             Ok(head) if self.slot(&head) == slot && self.storage.folder() == folder => {
-                self.granted_in.store(folder, Ordering::Relaxed);
                 let lease = Lease {
                     epoch: head.epoch,
                     generation: head.generation,
                     sweep: head.sweep,
                     token: claim.token,
                     slot,
+                    folder,
                     since,
                     length: claim.length,
                     first_renewal: FIRST_RENEWAL.min(claim.length / 3),
@@ -146,11 +156,18 @@ impl Coordinator for FsCoordinator {
     }
 
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
+        if head.version > Version(0) {
+            return self.arrive(head);
+        }
         self.publish(self.storage.folder(), head)?;
         self.names.first(head.version).map_err(|failed| {
             mistake!(CreateLookIsCertain, return failed.before_anything_was_sent());
             failed.after_a_request()
         })
+    }
+
+    fn may_create(&self) -> Result<(), CoordinatorError> {
+        self.storage.try_order().map_err(|error| CoordinatorError::Unusable(error.to_string()))
     }
 
     fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {
@@ -221,12 +238,7 @@ impl Coordinator for FsCoordinator {
         assert_eq!(lease.generation, previous.generation, "the lease is that of the predecessor");
         assert_eq!(next.version, previous.version.next(), "versions along the chain rise by 1 (invariant 2)");
         let refused = |head| Swapped::Refused(Box::new(head));
-        // Where the lease was not acquired by this process, nothing is known of the folder.
-        let folder = match self.granted_in.load(Ordering::Relaxed) {
-            0 => self.storage.folder(),
-            folder => folder,
-        };
-        if !self.publish(folder, next)? {
+        if !self.publish(lease.folder, next)? {
             // Another commit was first, or this very request was, and its reply was lost: the engine decides by
             // identity.
             return self.names.newest_since(previous).map(refused).map_err(LookFailed::after_a_request);

@@ -14,7 +14,7 @@ use super::rights::{self, Rights};
 use super::safely::{Folder, Use, is_unusable};
 use super::{Append, Begun, Bulk, File, FsOrder, Listed, Scratch, Span, Stamp, Storage, home_of};
 use crate::error::Result;
-use crate::format::ids::Token;
+use crate::format::ids::{CommitId, Token};
 use crate::ports::counters::{Counters, Operation};
 use crate::ports::moment::Moment;
 use nix::libc;
@@ -158,6 +158,10 @@ impl Storage for OsStorage {
         self.prepare_place(orders_commits)
     }
 
+    fn try_order(&self) -> Result<()> {
+        self.try_order_out()
+    }
+
     fn create_folders(&self) -> io::Result<()> {
         // NAME may exist now, so its rights are looked up again: all that is made gets them. Without NAME the umask
         // decides.
@@ -281,6 +285,14 @@ impl Storage for OsStorage {
         self.in_database(|database| {
             database.rename_into(&draft, &parent, name)?;
             parent.sync()
+        })
+    }
+
+    fn put_id(&self, draft: CommitId) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        self.at(File::Draft(draft), Use::List, |draft| {
+            draft.folder.rename(&draft.name, "id".as_ref())?;
+            draft.folder.sync()
         })
     }
 

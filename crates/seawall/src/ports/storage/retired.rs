@@ -23,7 +23,7 @@ const COMMITS: &str = "commits";
 /// In front of the name that `commits/` gets when it is taken away.
 pub(super) const RETIRED: &str = "commits.";
 /// So many records are saved of one folder, the newest: an older one proves nothing that a newer one does not.
-const SAVED: usize = 1000;
+pub(crate) const SAVED: usize = 1000;
 
 /// Whether a folder has the name of one that was taken away, or that is about to become `commits/`.
 pub(crate) fn is_retired(name: &str) -> bool {

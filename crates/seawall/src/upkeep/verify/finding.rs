@@ -4,7 +4,7 @@ use crate::format::ids::{PageNo, Version};
 use crate::ports::storage::File;
 use crate::read::pages::ReadError;
 use crate::shown::Shown;
-use crate::to_come::ToCome;
+use crate::way_out::WayOut;
 
 /// What is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,7 +44,7 @@ impl Damage {
 
     /// What to do about it.
     fn remedy(self) -> String {
-        let recover = ToCome::RECOVER;
+        let recover = WayOut::RECOVER;
         match self {
             Damage::Opening => format!("do what this says; or run {recover}"),
             Damage::File => "do what this says".into(),

@@ -24,22 +24,38 @@ COMMANDS = (
     "pin",
     "pins",
     "unpin",
+    "verify",
     "recover",
+    "adopt",
+    "move",
     "detach",
     "restore",
     "snapshot",
 )
 """The commands that are given a database."""
 
-_SWITCHES = ("--json", "--dry-run", "--if-due", "--yes", "--take-over-home", "--refresh")
+_SWITCHES = (
+    "--json",
+    "--dry-run",
+    "--if-due",
+    "--yes",
+    "--take-over-home",
+    "--refresh",
+    "--new-id",
+    "--deep",
+    "--measure",
+)
 _VALUES = {
     "--history": "DURATION",
     "--history-bytes": "SIZE|none",
     "--checkpoint-at": "SIZE",
     "--for": "DURATION",
+    "--max-duration": "DURATION",
     "--at": "VERSION|TIME",
+    "--part": "N/T",
     "--commit": "ID",
     "--from": "FILE",
+    "--to": "URL",
 }
 
 

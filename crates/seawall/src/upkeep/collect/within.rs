@@ -1,6 +1,7 @@
 //! History within the policy's bytes: the oldest goes first where all of it takes more, but never the last 15 minutes.
 
-use super::collect::{Found, Needs};
+use super::Found;
+use super::needs::Needs;
 use crate::error::Result;
 use crate::ports::storage::File;
 use crate::write::committer::Committer;
