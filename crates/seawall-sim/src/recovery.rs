@@ -93,22 +93,26 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery) {
     let has_faults = world.plan().has_file_faults();
     let may_be = match error.kind() {
         _ if gave_way(error) => true,
-        ErrorKind::CannotOpen if text.contains("--commit ID") => {
+        _ if text.contains("--commit ID") => {
             recovery.choose = world.oracle().choice();
             world.met(Event::RecoveryChosen);
             recovery.choose.is_some()
         }
-        ErrorKind::CannotOpen if text.contains("--coordinator") => {
+        _ if text.contains("--coordinator") => {
             let url = if world.is_on_table() { "dynamodb:" } else { "fs:" };
             recovery.coordinator = Some(url.into());
             true
         }
-        ErrorKind::CannotOpen if text.contains("--take-over-home") => {
+        _ if text.contains("--take-over-home") => {
             recovery.take_over_home = true;
             true
         }
         // All that it listed was garbage-collected while it slept.
-        ErrorKind::CannotOpen if text.contains("there is no commit") => true,
+        _ if text.contains("there is no commit") => true,
+        // After the seal every error says so.
+        ErrorKind::NeedsRecovery if text.contains("The head is sealed") => {
+            has_faults || world.is_remote() || text.contains("entity not found")
+        }
         // What it read was garbage-collected, because another recovery has succeeded.
         ErrorKind::Corrupt => !world.has_danger(),
         // Another recovery took away what this one was about to put in place.
