@@ -279,9 +279,9 @@ impl Committer {
     ) -> Result<Result<Arc<Snapshot>>, String> {
         let sent = self.tip.storage.now();
         self.mark_refused(pending);
-        mistake!(RefusedWithoutLook, return Ok(None));
         let known = self.tip.known();
         let superseded = Error::Superseded { version: pending.next.version };
+        mistake!(RefusedWithoutLook, return Ok(Err(superseded)));
         let look = || -> Result<Result<Arc<Snapshot>>> {
             let head = self.tip.load_last(&known, patience)?;
             match self.judge(pending, &head, self.until(patience))? {
