@@ -234,7 +234,13 @@ fn another_coordinator_is_refused() {
 fn name_touched_from_outside_is_refused_with_the_ways_out() {
     let folder = scene();
     let original = fs::read(folder.name()).unwrap();
-    let refused = || opening_fails(&folder, ErrorKind::CannotOpen, "Put the marked copy back");
+    let refused = || {
+        opening_fails(
+            &folder,
+            ErrorKind::CannotOpen,
+            "To write NAME again from what was committed: seawall snapshot NAME --refresh",
+        )
+    };
     fs::remove_file(folder.name()).unwrap();
     refused();
     fs::write(folder.name(), b"").unwrap();

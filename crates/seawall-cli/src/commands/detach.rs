@@ -1,6 +1,6 @@
 //! `seawall detach NAME --yes`.
 
-use super::CommandOnFiles;
+use super::{CommandOnFiles, Needs};
 use crate::answer::{Answer, Failure, Tone};
 use crate::target::Target;
 use clap::Args;
@@ -16,6 +16,7 @@ pub(crate) struct Detach {
 
 impl CommandOnFiles for Detach {
     const NAME: &'static str = "detach";
+    const NEEDS: Needs = Needs::Id;
 
     fn target(&self) -> &Target {
         &self.target
@@ -34,7 +35,7 @@ impl CommandOnFiles for Detach {
         answer.field("version", version);
         answer.toned(Tone::Good, "detached", format!("NAME is the plain SQLite file of version {version}"));
         answer.row("", "programs that still have it open get an error that says so");
-        answer.next(["doctor", &name]);
+        answer.next("doctor", []);
         Ok(answer)
     }
 }

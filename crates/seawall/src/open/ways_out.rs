@@ -4,6 +4,7 @@
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::format::ids::{PageNo, Token};
+use crate::format::keep::Keeper;
 use crate::format::sqlite_header::{self, HEADER, NameState};
 use crate::open::list::forget;
 use crate::open::{beside, open_existing, storage_of};
@@ -11,7 +12,9 @@ use crate::options::{Access, Options};
 use crate::ports::stock_sqlite::PlainSqlite;
 use crate::ports::storage::os::OsStorage;
 use crate::ports::storage::{Begun, Bulk, File, Span, Storage};
+use crate::upkeep::checkpoint::pin_of;
 use crate::upkeep::copy::{For, copy};
+use crate::upkeep::held::PinHeld;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -37,12 +40,14 @@ fn refresh(name: &Path, database: &Database) -> Result<Option<PathBuf>> {
     let failed = |error| Error::io("writing NAME again. What was committed is all there", error);
     let token = Token(database.tip.random()?);
     let draft = File::NameDraft(token);
-    let mut targets: Vec<Box<dyn Bulk>> = vec![storage.create_long(draft).map_err(failed)?];
     let newest = database.newest_known();
+    // Garbage collection deletes a draft without a pin.
+    let pin = PinHeld::new(&database.tip, pin_of(token), Keeper::Checkpoint, &newest)?;
+    let mut targets: Vec<Box<dyn Bulk>> = vec![storage.create_long(draft).map_err(failed)?];
     if newest.page_count() == 0 {
         targets[0].write(0, &sqlite_header::empty_protected()).map_err(failed)?;
     }
-    copy(&database.tip.pages, &newest, For::Reading, &mut targets, &mut |_| Ok(()))?;
+    copy(&database.tip.pages, &newest, For::Reading, &mut targets, &mut |_| pin.renew())?;
     targets.into_iter().try_for_each(|target| target.finish()).map_err(failed)?;
     let header = storage.read(Span { file: File::Name, at: 0, length: HEADER });
     let is_ours = header.is_ok_and(|header| sqlite_header::state_of(&header) == NameState::Protected);
@@ -66,12 +71,33 @@ fn move_aside(path: &Path, token: Token) -> io::Result<Option<PathBuf>> {
 /// itself; then NAME is written again, and it is moved aside. Answers the new version.
 pub fn restore_from(name: &Path, from: &Path, options: &Options) -> Result<u64> {
     let reading = |error: io::Error| Error::CannotOpen(format!("{}: {error}. Nothing was changed", from.display()));
+    let refused = |why: &str| Error::CannotOpen(format!("{} {why}. Nothing was changed", from.display()));
+    // Opening a pipe waits for its writer.
+    if !fs::metadata(from).map_err(reading)?.is_file() {
+        return Err(refused("is not a regular file"));
+    }
     let source = fs::File::open(from).map_err(reading)?;
     let size = source.metadata().map_err(reading)?.len();
+    if size == 0 {
+        return Err(refused("is empty: there is nothing in it to restore"));
+    }
+    if size < HEADER as u64 {
+        return Err(refused(&format!("has only {size} bytes, and is not a SQLite database")));
+    }
     let mut header = [0; HEADER];
     source.read_exact_at(&mut header, 0).map_err(reading)?;
-    if !matches!(sqlite_header::state_of(&header), NameState::Plain | NameState::Protected) {
-        return Err(Error::NotADatabase(format!("{} is not a SQLite database. Nothing was changed", from.display())));
+    match sqlite_header::state_of(&header) {
+        NameState::Plain => {}
+        // It is as old as the last checkpoint was: what was committed since would be undone, and nothing would say so.
+        NameState::Protected => {
+            return Err(refused(&format!(
+                "is a copy of a Seawall database as of a checkpoint of its, and what was committed after that is not in it. For a backup that \
+                 has everything, use seawall.copy. To restore this file all the same, make a plain file of it first: sqlite3 {} \
+                 \"VACUUM INTO 'plain.sqlite3'\"",
+                from.display()
+            )));
+        }
+        NameState::Empty | NameState::Other => return Err(refused("is not a SQLite database")),
     }
     for suffix in UNFINISHED {
         let mut beside_it = from.as_os_str().to_owned();
@@ -86,7 +112,7 @@ pub fn restore_from(name: &Path, from: &Path, options: &Options) -> Result<u64> 
         }
     }
     let (page_size, page_count) = sqlite_header::dimensions(&header, size)
-        .map_err(|why| Error::NotADatabase(format!("{}: {why}. Nothing was changed", from.display())))?;
+        .map_err(|why| Error::CannotOpen(format!("{}: {why}. Nothing was changed", from.display())))?;
     let (name, database) = open_whatever_name_is(name, options, Access::ReadWrite)?;
     let mut transaction = database.begin(PATIENCE)?;
     // The same bytes, cut as the database's pages are now; the commit cuts them as the file's are.
@@ -195,7 +221,7 @@ fn open_whatever_name_is(name: &Path, options: &Options, access: Access) -> Resu
     let storage = storage_of(&name, options)?;
     let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
     let home = home.ok_or_else(|| {
-        Error::CannotOpen(format!("{} has no folder of Seawall's. Nothing was changed", name.display()))
+        Error::NoDatabase(format!("{} is not a Seawall database. Nothing was changed", name.display()))
     })?;
     let options = Options { finishes: true, ..options.clone() };
     let database = open_existing(&name, storage, access, &options, home)?;

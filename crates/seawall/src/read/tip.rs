@@ -384,9 +384,9 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Whether an error says that what was read is missing or damaged.
+/// Whether an error says that what was read is missing or damaged, or is not what the head says.
 pub(crate) fn was_read(error: &Error) -> bool {
-    matches!(error, Error::Corrupt { .. } | Error::CannotOpen(_))
+    matches!(error, Error::Corrupt { .. } | Error::CannotOpen(_) | Error::NeedsRecovery(_))
 }
 
 /// Head and folder must be of one database.
