@@ -20,6 +20,7 @@ use crate::exit::Exit;
 use crate::target::Target;
 use clap::Subcommand;
 use seawall::Database;
+use seawall::ports::storage::Begun;
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -39,9 +40,9 @@ pub(crate) enum Needs {
     /// A file.
     File,
     /// A database's folder, with its `id`.
-    Id,
-    /// A database's folder, with its `id` or with what was committed.
-    Commits,
+    Database,
+    /// The same, or a folder without `id` in which this was begun.
+    DatabaseOr(Begun),
 }
 
 impl Needs {
@@ -49,8 +50,8 @@ impl Needs {
         target.must_exist()?;
         match self {
             Needs::File => Ok(()),
-            Needs::Id => target.must_have_id(false),
-            Needs::Commits => target.must_have_id(true),
+            Needs::Database => target.must_be_a_database(None),
+            Needs::DatabaseOr(begun) => target.must_be_a_database(Some(begun)),
         }
     }
 }

@@ -72,15 +72,15 @@ impl Target {
         Ok(must_be_a_file(&self.path())?)
     }
 
-    /// NAME must have a folder with an `id`, or where `commits_do` with what was committed. The error is the one of opening
-    /// NAME, which says what is there instead.
-    pub(crate) fn must_have_id(&self, commits_do: bool) -> Result<(), Failure> {
+    /// NAME must have a folder with an `id`, or one in which `or` was begun. The error is the one of opening NAME, which
+    /// says what is there instead.
+    pub(crate) fn must_be_a_database(&self, or: Option<Begun>) -> Result<(), Failure> {
         let path = self.path();
         let looking = |error| Error::io("looking into the folder", error);
         let storage = OsStorage::new(&path, &std::env::temp_dir()).map_err(looking)?;
         let has_folder = storage.inode(File::Folder).map_err(looking)?.is_some();
         if storage.home(File::Id).map_err(looking)?.is_some()
-            || commits_do && has_folder && storage.begun().map_err(looking)? == Begun::Commits
+            || has_folder && or.is_some() && or == Some(storage.begun().map_err(looking)?)
         {
             return Ok(());
         }
@@ -132,7 +132,7 @@ fn must_be_a_file(name: &Path) -> Result<(), Error> {
             if Path::new(&folder).exists() {
                 return Ok(());
             }
-            Err(Error::NoDatabase(format!("{shown} does not exist")))
+            Err(Error::NoDatabase(format!("{shown} does not exist. Name the file of a database that is there")))
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(Error::NoDatabase(format!(
             "{shown} does not exist: a file is in the place of a folder on the way there"

@@ -370,7 +370,7 @@ mod _native {
 
     /// Writes the newest version as NAME, a plain file, and removes the folder. Returns the version.
     #[pyfunction]
-    fn detach(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<u64> {
+    fn detach(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<Option<u64>> {
         leave(py, || seawall_sqlite::detach(&path, coordinator.as_deref()))
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Move {
 
 impl CommandOnFiles for Move {
     const NAME: &'static str = "move";
-    const NEEDS: Needs = Needs::Id;
+    const NEEDS: Needs = Needs::Database;
 
     fn target(&self) -> &Target {
         &self.target

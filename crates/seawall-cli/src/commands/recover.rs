@@ -7,6 +7,7 @@ use crate::target::Target;
 use crate::units;
 use clap::Args;
 use seawall::format::ids::CommitId;
+use seawall::ports::storage::Begun;
 use seawall::{FoundVersion, Recovered, Recovery};
 use serde_json::{Value, json};
 
@@ -35,7 +36,7 @@ fn commit_id(text: &str) -> Result<CommitId, String> {
 
 impl CommandOnFiles for Recover {
     const NAME: &'static str = "recover";
-    const NEEDS: Needs = Needs::Commits;
+    const NEEDS: Needs = Needs::DatabaseOr(Begun::Commits);
 
     fn target(&self) -> &Target {
         &self.target

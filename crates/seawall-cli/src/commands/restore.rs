@@ -17,7 +17,7 @@ pub(crate) struct Restore {
 
 impl CommandOnFiles for Restore {
     const NAME: &'static str = "restore";
-    const NEEDS: Needs = Needs::Id;
+    const NEEDS: Needs = Needs::Database;
 
     fn target(&self) -> &Target {
         &self.target

@@ -16,7 +16,7 @@ pub(crate) struct Snapshot {
 
 impl CommandOnFiles for Snapshot {
     const NAME: &'static str = "snapshot";
-    const NEEDS: Needs = Needs::Id;
+    const NEEDS: Needs = Needs::Database;
 
     fn target(&self) -> &Target {
         &self.target

@@ -240,6 +240,8 @@ pub enum Begun {
     Commits,
     /// The `id` of a removed database under its other name, because a removal was cut short.
     Removal,
+    /// The same of a detached one: NAME is plain already, and a part of its folder is left.
+    Detaching,
 }
 
 /// A database's home, from the inode numbers of `id` and of the folder that it lies in. A copied `id` has another inode

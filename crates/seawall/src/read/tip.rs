@@ -414,8 +414,8 @@ pub(crate) fn check_state(head: &Head) -> Result<()> {
                 WayOut::RECOVER
             )));
         }
-        State::Detached => "the database was detached: its newest version is the plain SQLite file NAME, and is not Seawall's any more. \
-                            Nothing was written. Close this connection, and open NAME as what it is now"
+        State::Detached => "the database was detached: NAME becomes the plain SQLite file of its newest version, and is not Seawall's any \
+                            more. Nothing was written. Close this connection, and open NAME again"
             .into(),
         State::Moved(url) => return Err(moved_to(url)),
     };

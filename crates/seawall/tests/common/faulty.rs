@@ -173,6 +173,11 @@ impl Faulty {
         self.plan.lock().unwrap().later.insert(call, (passed, fault));
     }
 
+    /// Whether a call that was to hang later waits now, until [`Faulty::heal`].
+    pub fn hangs(&self) -> bool {
+        self.plan.lock().unwrap().faults.values().any(|(fault, _)| matches!(fault, Fault::Hangs))
+    }
+
     pub fn heal(&self) {
         let mut plan = self.plan.lock().unwrap();
         plan.faults.clear();
