@@ -32,7 +32,7 @@ def make(name: Path, **options: Any) -> Path:
 
 
 def run(*arguments: object, **environment: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "seawall", *map(os.fspath, map(str_or_bytes, arguments))]
+    command = [sys.executable, "-m", "seawall", *map(str_or_bytes, arguments)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environment}
     )

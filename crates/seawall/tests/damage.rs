@@ -184,7 +184,8 @@ fn with_head(folder: &Folder, change: impl Fn(&mut Head), look: impl FnOnce()) {
 #[test]
 fn a_head_that_is_not_what_its_commit_frame_says_is_recovered_and_no_file_is_blamed() {
     let folder = scene();
-    let changes: [(&str, fn(&mut Head)); 5] = [
+    type Change = fn(&mut Head);
+    let changes: [(&str, Change); 5] = [
         ("epoch", |head| head.epoch.0 += 1),
         ("base", |head| head.base = None),
         ("pages of the base", |head| head.base.as_mut().unwrap().page_count += 1),
