@@ -77,6 +77,12 @@ mod _native {
         py.detach(seawall_sqlite::end_request);
     }
 
+    /// This process ends.
+    #[pyfunction]
+    fn end_process(py: Python<'_>) {
+        py.detach(seawall_sqlite::end_process);
+    }
+
     /// The facts about a database.
     #[pyfunction]
     fn status(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<Bound<'_, PyDict>> {

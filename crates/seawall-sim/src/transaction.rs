@@ -2,6 +2,7 @@
 
 mod upkeep;
 
+use crate::actor::needs_recovery;
 use crate::content::{PAGE, image, sum_of};
 use crate::event::Event;
 use crate::oracle::{Number, Sum};
@@ -24,6 +25,8 @@ pub(crate) struct Actor<'a> {
     request: Option<(Moment, Duration)>,
     expects_refusal: bool,
     last_error: String,
+    /// When its last transaction began.
+    began: Duration,
 }
 
 /// When a transaction began, and the version that it must see at least.
@@ -38,7 +41,8 @@ struct Begun {
 impl<'a> Actor<'a> {
     pub(crate) fn new(world: &'a World, database: &'a Arc<Database>) -> Actor<'a> {
         let process = world.my_process();
-        Actor { world, database, process, request: None, expects_refusal: false, last_error: String::new() }
+        let (began, last_error) = (world.now(), String::new());
+        Actor { world, database, process, request: None, expects_refusal: false, last_error, began }
     }
 
     /// It has another process's database. Its write must be refused.
@@ -67,7 +71,8 @@ impl<'a> Actor<'a> {
         }
     }
 
-    fn begun(&self) -> Begun {
+    fn begun(&mut self) -> Begun {
+        self.began = self.world.now();
         let least = self.world.oracle().floor();
         let is_after_disaster = self.world.is_struck();
         Begun { at: self.world.now(), least, why: "strict", is_after_disaster }
@@ -97,8 +102,9 @@ impl<'a> Actor<'a> {
         read
     }
 
-    fn expected(&self, freshness: Freshness) -> Begun {
-        let (begun, oracle) = (self.begun(), self.world.oracle());
+    fn expected(&mut self, freshness: Freshness) -> Begun {
+        let begun = self.begun();
+        let oracle = self.world.oracle();
         let (seen, troubled, slow) = self.world.with_process(self.process, |process| {
             (process.seen, process.clock_troubled, process.true_time(Duration::from_secs(1)))
         });
@@ -138,13 +144,32 @@ impl<'a> Actor<'a> {
         let failed_appends = self.failed_appends();
         let mut oracle = self.world.oracle();
         let settled = oracle.settled(self.process, begun.at, failed_appends);
-        let checked = oracle.check_version(snapshot.version(), snapshot.page_count(), begun.least, begun.why);
+        // What a recovery has left out can still be read by who is content with what is some seconds old.
+        let is_dropped = oracle.is_dropped(&snapshot.head().commit);
+        let checked = match is_dropped && !(begun.why == "strict" && oracle.was_recovered_before(begun.at)) {
+            true => Ok(()),
+            false => oracle.check_version(snapshot, begun.least.min(oracle.floor()), begun.why),
+        };
         drop(oracle);
+        self.meets_epoch(snapshot);
         let is_settled = !settled.is_empty();
         settled.into_iter().for_each(|event| self.world.met(event));
         self.world.check(checked);
         if is_settled {
             self.world.check_recovery();
+        }
+    }
+
+    /// Whether this process has gone on from before a recovery.
+    fn meets_epoch(&self, snapshot: &Snapshot) {
+        let epoch = snapshot.head().epoch.0;
+        let before = self.world.with_process(self.process, |process| {
+            let before = process.epoch.replace(epoch);
+            process.seen = if before.is_some_and(|before| before < epoch) { 0 } else { process.seen };
+            before
+        });
+        if before.is_some_and(|before| before < epoch) {
+            self.world.met(Event::OlderEpoch);
         }
     }
 
@@ -155,6 +180,9 @@ impl<'a> Actor<'a> {
 
     /// A read ended. A transaction that begins now must not see an older version.
     fn over(&self, snapshot: &Snapshot) {
+        if self.world.oracle().is_dropped(&snapshot.head().commit) {
+            return;
+        }
         let (version, now) = (snapshot.version(), self.world.now());
         self.world.with_process(self.process, |process| process.seen = process.seen.max(version.0));
         self.world.oracle().was_read(version, now);
@@ -174,6 +202,9 @@ impl<'a> Actor<'a> {
         };
         for page in pages {
             let source = snapshot.source_of(PageNo(page));
+            if self.world.oracle().is_dropped(&snapshot.head().commit) {
+                return true;
+            }
             let written = self.world.oracle().written(snapshot.version(), page).map(|(version, _)| version);
             let base = snapshot.head().base.map(|base| base.name.version.0);
             let is_right = match source {
@@ -190,6 +221,8 @@ impl<'a> Actor<'a> {
                 });
             }
             match self.database.read_page(snapshot, PageNo(page)) {
+                // A recovery has left it out meanwhile.
+                Ok(_) if self.world.oracle().is_dropped(&snapshot.head().commit) => {}
                 Ok(image) => {
                     self.world.check(self.world.oracle().check_page(snapshot.version(), page, sum_of(page, &image)))
                 }
@@ -425,6 +458,9 @@ impl<'a> Actor<'a> {
                     world
                         .violation(|| format!("a commit over version {} is version {}", before.version().0, version.0));
                 }
+                if world.oracle().is_dropped(&snapshot.head().commit) {
+                    return false;
+                }
                 let pages: Vec<(u32, Sum)> = written.iter().map(|(page, sum)| (*page, *sum)).collect();
                 let checked = world.oracle().acknowledged(number, version, &pages, now);
                 world.check(checked);
@@ -456,15 +492,23 @@ impl<'a> Actor<'a> {
         self.last_error = error.to_string();
         let (event, may_be) = match error.kind() {
             ErrorKind::Busy => (Some(Event::Busy), true),
+            // Or its folder is gone already.
+            _ if world.oracle().is_detached() => (Some(Event::DetachSeen), true),
             ErrorKind::StaleSnapshot => (Some(Event::Stale), matches!(what, "an upgrade" | "a confirmation")),
             ErrorKind::Superseded => {
                 (Some(Event::Superseded), matches!(what, "a commit" | "a checkpoint" | "a garbage collection"))
             }
             ErrorKind::OutcomeUnknown => (None, true),
-            ErrorKind::Unreachable => (Some(Event::Unreachable), plan.file_faults > 0.0 || world.is_on_table()),
+            ErrorKind::Unreachable => {
+                let may_be = plan.file_faults > 0.0 || world.is_on_table() || world.was_in_danger(self.began);
+                (Some(Event::Unreachable), may_be)
+            }
             ErrorKind::Full => (Some(Event::DiskFull), plan.file_faults > 0.0),
-            ErrorKind::Io => (Some(Event::InputOutput), plan.file_faults > 0.0),
-            ErrorKind::CannotOpen | ErrorKind::NeedsRecovery => (None, world.is_struck()),
+            ErrorKind::Io => (Some(Event::InputOutput), plan.file_faults > 0.0 || world.was_in_danger(self.began)),
+            ErrorKind::CannotOpen | ErrorKind::NeedsRecovery if world.is_struck() => (None, true),
+            _ if needs_recovery(error) && world.was_in_danger(self.began) => (None, true),
+            // What is in a segment that was lost cannot be read, though newer versions can.
+            ErrorKind::Corrupt => (None, world.oracle().was_damaged()),
             ErrorKind::SnapshotTooOld => (Some(Event::TooOld), self.is_too_old(error)),
             _ => (None, false),
         };

@@ -261,7 +261,8 @@ fn a_recovery_that_is_cut_short_anywhere_is_finished_by_the_next_one() {
         [Call::Retire, Call::Reinstate, Call::Create, Call::Append, Call::Link, Call::Replace, Call::Read, Call::List]
     {
         for fault in [Fault::Before(EIO), Fault::After(EIO)] {
-            for passed in 0..3 {
+            // The pages are read last.
+            for passed in 0..if call == Call::Read { 30 } else { 3 } {
                 let folder = Folder::new();
                 history(&folder, 6);
                 lose_head(&folder);
@@ -280,6 +281,116 @@ fn a_recovery_that_is_cut_short_anywhere_is_finished_by_the_next_one() {
             }
         }
     }
+}
+
+#[test]
+fn a_full_disk_is_found_out_before_the_head_is_sealed() {
+    for passed in 0..4 {
+        let folder = Folder::new();
+        let other = history(&folder, 6);
+        let storage = Arc::new(Faulty::new(&folder.name()));
+        storage.fail_later(Call::Append, Fault::Before(common::faulty::ENOSPC), passed);
+        match recover_on(storage.clone(), &Recovery::default()) {
+            Ok(recovered) => assert_eq!(recovered.kept.version, 6),
+            Err(error) if passed == 0 => {
+                assert!(error.to_string().contains("Nothing was changed"), "{error}");
+                assert_eq!(commit(&other, &[(2, 9)]).unwrap().version(), Version(7));
+                assert_eq!(
+                    fs::read_dir(folder.inside(""))
+                        .unwrap()
+                        .filter(|entry| { entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("draft.") })
+                        .count(),
+                    0
+                );
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("The head is sealed"), "{error}");
+                assert_eq!(recover(&folder).kept.version, 6);
+            }
+        }
+    }
+}
+
+/// A process that appended version 4 over version 3 and died before its swap.
+fn dies_before_its_swap(folder: &Folder, byte: u8) {
+    let (storage, database) = faulty(folder);
+    storage.fail(Call::Publish, Fault::Before(EIO), 99);
+    storage.fail(Call::Look, Fault::Slow(1), 1);
+    assert!(matches!(commit(&database, &[(2, byte)]), Err(Error::OutcomeUnknown { .. })));
+}
+
+#[test]
+fn the_head_decides_which_of_two_commits_counts_and_what_it_names_is_not_lost_in_silence() {
+    let folder = Folder::new();
+    drop(history(&folder, 3));
+    dies_before_its_swap(&folder, 41);
+    let would = recover_with(&folder, &Recovery { dry_run: true, ..Recovery::default() }).unwrap();
+    assert!(would.keeps_head && would.never_learned && would.lost.is_empty(), "{would:?}");
+    let other = folder.machine();
+    commit(&other, &[(2, 42)]).unwrap();
+    let segment = newest(&other).head().commit.place.unwrap().segment;
+    drop(other);
+    for take_id in [false, true] {
+        let would =
+            recover_with(&folder, &Recovery { dry_run: true, coordinator: Some("fs:".into()), ..Recovery::default() })
+                .unwrap();
+        assert_eq!((would.kept.version, would.candidates.len(), would.keeps_head), (4, 1, true), "{would:?}");
+        assert_eq!(would.kept.commit, folder.machine().newest_known().head().commit.id);
+        if take_id {
+            let id = fs::read(folder.inside("id")).unwrap();
+            fs::write(folder.inside("id"), &id[..30]).unwrap();
+            let recovery = Recovery { coordinator: Some("fs:".into()), take_over_home: true, ..Recovery::default() };
+            assert_eq!(recover_with(&folder, &recovery).unwrap().kept.version, 4);
+            assert_eq!(read(&folder), (5, 42));
+        }
+    }
+
+    let folder = Folder::new();
+    drop(history(&folder, 3));
+    dies_before_its_swap(&folder, 41);
+    let other = folder.machine();
+    commit(&other, &[(2, 42)]).unwrap();
+    assert_ne!(newest(&other).head().commit.place.unwrap().segment, segment);
+    let lost = folder.inside(&format!("segments/{}.seg", newest(&other).head().commit.place.unwrap().segment));
+    drop(other);
+    fs::remove_file(lost).unwrap();
+    let recovered = recover(&folder);
+    assert_eq!((recovered.kept.version, recovered.keeps_head), (3, false), "{recovered:?}");
+    assert!(recovered.lost.len() == 1 && recovered.lost[0].starts_with("version 4: "), "{recovered:?}");
+    assert_eq!(read(&folder), (4, 3));
+}
+
+#[test]
+fn what_the_operators_choice_leaves_out_is_said() {
+    let folder = Folder::new();
+    drop(history(&folder, 9));
+    let candidates = recover_with(&folder, &Recovery { dry_run: true, ..Recovery::default() }).unwrap().candidates;
+    let frames = common::frames(&folder);
+    let fifth = frames.iter().filter(|(kind, ..)| *kind == seawall::format::frame::Kind::Commit).nth(4).unwrap();
+    let fifth = seawall::format::commit_frame::CommitFrame::decode(&fifth.2, &Default::default()).unwrap();
+    let recovered = recover_with(&folder, &Recovery { choose: Some(fifth.commit), ..Recovery::default() }).unwrap();
+    assert_eq!((candidates.len(), recovered.kept.version), (1, 5));
+    assert!(recovered.lost[0].starts_with("versions 6 to 9: after the commit that was chosen"), "{recovered:?}");
+    assert_eq!(read(&folder), (6, 5));
+}
+
+#[test]
+fn an_id_of_another_database_and_segments_that_are_gone_are_told_apart() {
+    let (one, other) = (Folder::new(), Folder::new());
+    drop(history(&other, 4));
+    common::write_plain(&one.name(), 4);
+    (1..=3).for_each(|byte| drop(commit(&one.machine(), &[(2, byte)]).unwrap()));
+    one.machine().checkpoint(&mut |_, _| Ok(())).unwrap();
+    let id = fs::read(one.inside("id")).unwrap();
+    fs::copy(other.inside("id"), one.inside("id")).unwrap();
+    let error = recover_with(&one, &Recovery::default()).unwrap_err().to_string();
+    assert!(error.contains("they do not belong together"), "{error}");
+    fs::write(one.inside("id"), id).unwrap();
+    for entry in fs::read_dir(one.inside("segments")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let error = recover_with(&one, &Recovery::default()).unwrap_err().to_string();
+    assert!(error.contains("version 3") && error.contains("seawall adopt NAME"), "{error}");
 }
 
 #[test]

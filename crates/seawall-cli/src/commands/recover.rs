@@ -66,10 +66,10 @@ impl CommandOnFiles for Recover {
 }
 
 impl Recover {
-    /// Whether a recovery would mend anything: the database cannot be opened, or another version is its newest.
+    /// Whether a recovery would mend anything: the database cannot be opened, or its newest version would not be kept.
     fn is_needed(&self, recovered: &Recovered) -> bool {
         let opened = self.target.open().and_then(|database| Ok(database.status()?));
-        let is_right = opened.is_ok_and(|status| status.version == recovered.kept.version && !status.is_copy);
+        let is_right = opened.is_ok_and(|status| !status.is_copy) && recovered.keeps_head;
         !is_right || recovered.rebuilt || !recovered.lost.is_empty()
     }
 }
@@ -108,11 +108,7 @@ fn answer_of(recovered: &Recovered, is_needed: bool) -> Answer {
     if recovered.rebuilt {
         answer.toned(Tone::Warning, "", "the newest base is damaged: it stands on an older one, and the commits since");
     }
-    if recovered.head.is_some_and(|head| head > kept.version) {
-        let lost = format!("what came after version {} and is not in these files", kept.version);
-        answer.toned(Tone::Bad, "lost", lost);
-    }
-    let mut label = if recovered.head.is_some_and(|head| head > kept.version) { "" } else { "lost" };
+    let mut label = "lost";
     for why in lost {
         answer.toned(Tone::Bad, label, why);
         label = "";
@@ -126,7 +122,11 @@ fn answer_of(recovered: &Recovered, is_needed: bool) -> Answer {
             answer.next("status", []);
         }
         None if !is_needed => {
-            answer.toned(Tone::Good, "not needed", "the database opens, and its newest version is the one above");
+            answer.toned(
+                Tone::Good,
+                "not needed",
+                "the database opens, and its newest version is the one above, or would stay below it",
+            );
             answer.next("verify", []);
         }
         None => {
@@ -163,6 +163,7 @@ mod tests {
             kept,
             never_learned: false,
             rebuilt: false,
+            keeps_head: false,
             lost: (0..1_000_000).map(|n| format!("version {n}")).collect(),
             version: None,
         };

@@ -26,7 +26,7 @@ use crate::open::name_draft::NameDraft;
 use crate::open::remove::remove_folder_of;
 use crate::open::{beside, open_existing, storage_of};
 use crate::options::{Access, Freshness, Options};
-use crate::ports::storage::{Begun, File, Listed, Span};
+use crate::ports::storage::{Begun, File, Listed, Span, Storage};
 use crate::read::snapshot::Snapshot;
 use crate::upkeep::copy::{For, header_for};
 use crate::upkeep::listing::list;
@@ -50,19 +50,24 @@ pub fn detach(name: &Path, options: &Options) -> Result<Option<u64>> {
     forget(&name);
     let storage = storage_of(&name, options)?;
     let looking = |error| Error::io("looking for id", error);
-    let Some(home) = storage.home(File::Id).map_err(looking)? else {
-        let has_folder = storage.inode(File::Folder).map_err(looking)?.is_some();
-        if has_folder && storage.begun().map_err(looking)? == Begun::Detaching {
-            return remove_folder_of(&name).map(|()| None);
-        }
-        return Err(Error::NoDatabase(format!("{} is not a Seawall database. Nothing was changed", name.display())));
-    };
-    let options = Options { finishes: true, ..options.clone() };
-    let database = open_existing(&name, storage, Access::ReadWrite, &options, home)?;
-    let version = detach_files(&database, &name)?;
-    drop(database);
+    let is_left = || Ok(storage.inode(File::Folder)?.is_some() && storage.begun()? == Begun::Detaching);
+    if storage.home(File::Id).map_err(looking)?.is_none() && is_left().map_err(looking)? {
+        return remove_folder_of(&name).map(|()| None);
+    }
+    let version = detach_on(storage, &name, options)?;
     remove_folder_of(&name)?;
     Ok(Some(version))
+}
+
+/// The same on any storage, but for removing the folder.
+pub fn detach_on(storage: Arc<dyn Storage>, name: &Path, options: &Options) -> Result<u64> {
+    let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
+    let home = home.ok_or_else(|| {
+        Error::NoDatabase(format!("{} is not a Seawall database. Nothing was changed", name.display()))
+    })?;
+    let options = Options { finishes: true, ..options.clone() };
+    let database = open_existing(name, storage, Access::ReadWrite, &options, home)?;
+    detach_files(&database, name)
 }
 
 /// All but removing the folder.

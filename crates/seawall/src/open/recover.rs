@@ -21,12 +21,13 @@ mod whole;
 
 use self::judge::{Evidence, FoundCommit, Judgement};
 use self::whole::{Whole, first_head, head_of};
+use crate::bounds::bound;
 use crate::error::{Error, Result};
 use crate::format::entry::Segments;
-use crate::format::head::{BaseRef, Floor};
-use crate::format::high::High;
+use crate::format::head::{BaseRef, Floor, State};
+use crate::format::high::{self, High};
 use crate::format::identity::{self, Identity};
-use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Token, Version};
+use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, Token, Version};
 use crate::format::keep::{MAX_LENGTH, Milestone};
 use crate::mutation::mistake;
 use crate::open::epoch::{Beginning, begin_epoch};
@@ -41,7 +42,7 @@ use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
 use crate::upkeep::listing::list;
 use crate::upkeep::text_of;
-use std::collections::BTreeSet;
+use crate::way_out::WayOut;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,8 +91,11 @@ pub struct Recovered {
     pub never_learned: bool,
     /// Whether it stands on an older base than before, because the newest was damaged.
     pub rebuilt: bool,
-    /// Proven versions that cannot be kept, because something of them is missing or damaged: what, and of which.
+    /// Versions that cannot be kept, because something of them is missing or damaged, or that the operator's choice leaves
+    /// out: which, and why.
     pub lost: Vec<String>,
+    /// Whether the newest commit that the head names is the kept one, or in the history of it.
+    pub keeps_head: bool,
     /// The version that the recovery itself is; none in a dry run.
     pub version: Option<u64>,
 }
@@ -109,12 +113,17 @@ pub fn recover(name: &Path, recovery: &Recovery) -> Result<Recovered> {
 pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Recovered> {
     let identity = identity_of(&*storage)?;
     let segments = Segments::default();
-    let found = scan::scan(&*storage, &segments, identity.as_ref().map(|id| id.database), &mut Evidence::default())?;
-    let database = found.ok_or_else(nothing_there)?;
+    let of_id = identity.as_ref().map(|id| id.database);
+    let found = scan::scan(&*storage, &segments, of_id, &mut Evidence::default())?;
+    let database = match (found, of_id) {
+        (Some(database), _) => database,
+        (None, Some(of_id)) => return Err(another_there(&*storage, of_id)?),
+        (None, None) => return Err(nothing_there(&*storage)),
+    };
     let url = recovery.coordinator.clone().or(identity.as_ref().map(|id| id.coordinator.clone()));
     let url = url.ok_or_else(|| {
         Error::CannotOpen(
-            "id is missing, which names the coordinator. Nothing was changed. Name it, as the programs do that use the database: \
+            "id is missing or damaged, which names the coordinator. Nothing was changed. Name it, as the programs do that use the database: \
              --coordinator fs: or --coordinator dynamodb://TABLE?region=REGION"
                 .into(),
         )
@@ -135,20 +144,82 @@ pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Reco
         identity: identity.as_ref(),
         recovery,
     };
-    run.run(identity.is_some())
+    run.run()
 }
 
-fn nothing_there() -> Error {
-    Error::CannotOpen(
-        "there is no commit in NAME-seawall/segments, so there is nothing to recover. Nothing was changed. If nothing was ever committed, \
-         NAME is all that there was: move NAME-seawall aside, and open NAME again"
+/// The error where `id` names a database, and the segments have no commit of it.
+fn another_there(storage: &dyn Storage, of_id: DatabaseId) -> Result<Error> {
+    let other = scan::scan(storage, &Segments::default(), None, &mut Evidence::default())?;
+    Ok(other.map_or_else(
+        || nothing_there(storage),
+        |other| {
+            Error::CannotOpen(format!(
+                "NAME-seawall/id is of database {of_id}, and the commits in NAME-seawall/segments are of database {other}: they do not belong \
+                 together. Nothing was changed. Bring back the id that belongs to the commits; or move the one that is there away, and recover \
+                 with --coordinator, which makes id again"
+            ))
+        },
+    ))
+}
+
+/// The error where there is no commit at all.
+fn nothing_there(storage: &dyn Storage) -> Error {
+    let bases = list(storage, Listed::Bases).map(|bases| bases.files).unwrap_or_default();
+    let names = bases.iter().filter_map(|file| if let File::Base(name) = file { Some(*name) } else { None });
+    let way = match names.max_by_key(BaseName::order) {
+        Some(name) if name.version > Version(0) => format!(
+            "If the segments can be brought back, do that. Otherwise the newest version that is left is {}, version {}: move NAME-seawall \
+             aside, copy that file to NAME, and run {}",
+            File::Base(name),
+            name.version.0,
+            WayOut::ADOPT
+        ),
+        _ => "If nothing was ever committed, NAME is all that there was: move NAME-seawall aside, and open NAME again"
             .into(),
+    };
+    Error::CannotOpen(format!(
+        "there is no commit in NAME-seawall/segments, so there is nothing to recover. Nothing was changed. {way}"
+    ))
+}
+
+/// The room that a recovery takes before it seals the head.
+const RESERVE: usize = bound(1 << 20, 1 << 10);
+
+/// The error once the head is sealed.
+fn sealed(error: Error) -> Error {
+    match error {
+        // Another recovery goes on.
+        Error::CannotOpen(_) => error,
+        error => Error::NeedsRecovery(format!(
+            "{error}. The head is sealed, so nobody can use the database until it is recovered; nothing is lost. Recover again: {}",
+            WayOut::RECOVER
+        )),
+    }
+}
+
+fn gave_way() -> Error {
+    Error::CannotOpen(
+        "another recovery of this database began meanwhile, and this one gave way. Nothing of it counts. Look what the other one did".into(),
     )
+}
+
+/// A file is there, and cannot be read now. Perhaps it can be later: no version is given up for that.
+fn unreadable(error: Error) -> Error {
+    match error {
+        Error::Io { what, cause } => {
+            let way =
+                "the file is there; recover again, or, if it can never be read, move it away: then it counts as lost";
+            Error::Io { what: format!("{what} ({way})"), cause }
+        }
+        error => error,
+    }
 }
 
 /// What `id` says; none if it is not there. A damaged one is like one that is not there, for the segments say whose
 /// they are.
 pub(super) fn identity_of(storage: &dyn Storage) -> Result<Option<Identity>> {
+    // A client can remember that there was none.
+    storage.inode(File::Id).map_err(|error| Error::io("looking for id", error))?;
     match storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
         Ok(bytes) => Ok(identity::parse(bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -170,16 +241,29 @@ struct Chosen {
     snapshot: Snapshot,
     found: FoundVersion,
     rebuilt: bool,
+    /// Nothing proves it.
+    is_candidate: bool,
     lost: Vec<String>,
 }
 
 impl Run<'_> {
-    fn run(&self, has_id: bool) -> Result<Recovered> {
-        let mut evidence = self.look()?;
-        let home = self.home(has_id)?;
-        self.check_home(&evidence, home)?;
+    fn run(&self) -> Result<Recovered> {
+        // If another recovery has made `id` meanwhile, that is the home of this folder.
+        let is_mine = self.recovery.take_over_home;
+        match self.attempt(is_mine)? {
+            Some(recovered) => Ok(recovered),
+            None => self.attempt(true)?.ok_or_else(gave_way),
+        }
+    }
+
+    /// One recovery. `None`: its head is in place, but another recovery has made another `id` than this one.
+    fn attempt(&self, may_take_over: bool) -> Result<Option<Recovered>> {
+        let evidence = self.look()?;
+        if !may_take_over {
+            self.check_home(&evidence, self.home()?)?;
+        }
         if self.recovery.dry_run {
-            return self.decide(&evidence).map(|(recovered, _)| recovered);
+            return self.decide(&evidence).map(|(recovered, _)| Some(recovered));
         }
         // Nothing is sealed that cannot be recovered.
         let head = self.decide(&evidence)?.0.head;
@@ -187,31 +271,92 @@ impl Run<'_> {
         let epoch = Epoch(evidence.highest_epoch().0 + 1);
         mistake!(RecoversWithoutSeal, {
             let (recovered, chosen) = self.decide(&evidence)?;
-            return self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen);
+            return self.conclude(token, epoch, &evidence, recovered, chosen);
         });
+        let reserve = self.reserve()?;
         self.coordinator.seal(token, epoch).map_err(Error::nothing_written)?;
+        self.under_seal(token, epoch, evidence, head, reserve).map_err(sealed)
+    }
+
+    /// What follows once the head is sealed.
+    fn under_seal(
+        &self,
+        token: Token,
+        epoch: Epoch,
+        mut evidence: Evidence,
+        head: Option<u64>,
+        reserve: File,
+    ) -> Result<Option<Recovered>> {
         let newest = evidence.heads.iter().max_by_key(|head| head.order());
         stop_moves(self.storage, self.database, (self.identity, newest), token, epoch)?;
         // What arrived before the seal counts as well.
         evidence = self.look()?;
-        let epoch = evidence.highest_epoch().max(epoch);
+        self.check_seal(token)?;
+        let epoch = self.new_epoch(&evidence, token, epoch);
         let (recovered, chosen) = self.decide(&evidence)?;
         // The seal is a head, too.
         let recovered = Recovered { head, ..recovered };
-        self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen)
+        // From here on there is room. If it cannot be removed, a garbage collection does.
+        let _ = self.storage.remove(reserve);
+        self.conclude(token, epoch, &evidence, recovered, chosen)
+    }
+
+    /// Takes the room that the recovery will need, because nobody can use the database between the seal and its end.
+    fn reserve(&self) -> Result<File> {
+        let file = File::Draft(CommitId(random(&**self.storage)?));
+        let taken = self.storage.create(file).and_then(|mut made| made.append(&[0; RESERVE]));
+        taken.map(|()| file).map_err(|error| {
+            let _ = self.storage.remove(file);
+            Error::io(format!("making sure that there are {RESERVE} bytes to work with. Nothing was changed"), error)
+        })
+    }
+
+    /// If another recovery has sealed the head since, its commit can be in what was found. A commit in a newer epoch than
+    /// that one would prove this recovery's choice, which never became the head, to all later recoveries.
+    fn check_seal(&self, token: Token) -> Result<()> {
+        mistake!(GoesOnWithoutSeal, return Ok(()));
+        if self.coordinator.is_sealed(token).map_err(Error::nothing_written)? { Ok(()) } else { Err(gave_way()) }
+    }
+
+    /// The epoch of the recovery's commit: above all others, and not below that of its seal. Another recovery may have been
+    /// done since `planned` was chosen.
+    fn new_epoch(&self, evidence: &Evidence, token: Token, planned: Epoch) -> Epoch {
+        mistake!(RecoversWithSameEpoch, return evidence.highest_epoch());
+        let mine = State::Recovering(token);
+        let heads = || evidence.heads.iter();
+        let sealed = heads().filter(|head| head.state == mine).map(|head| head.epoch);
+        let others = heads().filter(|head| head.state != mine).map(|head| head.epoch);
+        let of_commits = evidence.commits.values().map(|found| found.frame.epoch);
+        let above = others.chain(of_commits).chain([evidence.noted]).map(|epoch| Epoch(epoch.0 + 1));
+        sealed.chain(above).chain([planned]).max().unwrap_or(planned)
     }
 
     fn look(&self) -> Result<Evidence> {
         let mut evidence = Evidence::default();
         scan::scan(&**self.storage, &self.pages.segments, Some(self.database), &mut evidence)?;
         let heads = self.coordinator.evidence().map_err(Error::nothing_written)?;
+        evidence.noted = self.noted_epoch()?;
         evidence.heads = heads.into_iter().filter(|head| head.database == self.database).collect();
         Ok(evidence)
     }
 
-    /// This folder's home; of an `id` that is still to be made, once it is.
-    fn home(&self, has_id: bool) -> Result<Option<u64>> {
-        if !has_id {
+    /// The highest epoch that notes tell of. The commits of that epoch can be lost, and processes may know them.
+    fn noted_epoch(&self) -> Result<Epoch> {
+        // A client can remember that there was none.
+        self.storage.stamp(File::High).map_err(|error| Error::io("looking at high", error))?;
+        let high = text_of(&**self.storage, File::High, high::LENGTH)?.and_then(|text| text.parse::<High>().ok());
+        let of_high = high.filter(|high| high.database == self.database).map(|high| high.epoch);
+        let files = list(&**self.storage, Listed::Folder)?.files.into_iter();
+        let of_milestones = files.filter_map(|file| match file {
+            File::Milestone(epoch, _) => Some(epoch),
+            _ => None,
+        });
+        Ok(of_milestones.chain(of_high).max().unwrap_or_default())
+    }
+
+    /// This folder's home; `None` if there is no `id` that can be read.
+    fn home(&self) -> Result<Option<u64>> {
+        if identity_of(&**self.storage)?.is_none() {
             return Ok(None);
         }
         self.storage.home(File::Id).map_err(|error| Error::io("looking for id", error))
@@ -228,13 +373,11 @@ impl Run<'_> {
                 .map(|found| found.frame.home)
         });
         match (home, theirs) {
-            (Some(home), Some(theirs)) if home != theirs && !self.recovery.take_over_home => {
-                Err(Error::CannotOpen(format!(
-                    "this folder is a copy: database {} lives in another one (its home is {theirs}, this is {home}). Nothing was changed. If that \
+            (Some(home), Some(theirs)) if home != theirs => Err(Error::CannotOpen(format!(
+                "this folder is a copy: database {} lives in another one (its home is {theirs}, this is {home}). Nothing was changed. If that \
                  one is gone for good, this can take its place: recover with --take-over-home. While both are used, they would have one head",
-                    self.database
-                )))
-            }
+                self.database
+            ))),
             _ => Ok(()),
         }
     }
@@ -247,8 +390,16 @@ impl Run<'_> {
         let candidates: Vec<FoundVersion> = judgement.candidates.iter().filter_map(describe).collect();
         let digest = self.choose(evidence, &judgement)?;
         let chosen = self.whole(evidence, &judgement, digest)?;
-        let never_learned = chosen.found.version > proven;
-        let head = evidence.heads.iter().filter(|head| head.commit.place.is_some() || head.version == Version(0));
+        let never_learned = chosen.is_candidate;
+        let newest =
+            evidence.heads.iter().filter(|head| head.commit.id != CommitId([0; 16])).max_by_key(|head| head.order());
+        let keeps_head = newest.is_some_and(|head| {
+            head.commit.is(&chosen.snapshot.head.commit)
+                || evidence.leads_down_to(chosen.snapshot.head.commit.digest, &head.commit)
+        });
+        // The seal of an earlier recovery is no head, where there was none before; nor is what an earlier one has saved.
+        let epoch = judgement.tip.map_or(Epoch(0), |tip| tip.epoch);
+        let head = evidence.heads.iter().filter(|head| head.commit.id != CommitId([0; 16]) && head.epoch >= epoch);
         let recovered = Recovered {
             database: self.database,
             head: head.map(|head| head.version.0).max(),
@@ -258,6 +409,7 @@ impl Run<'_> {
             never_learned,
             rebuilt: chosen.rebuilt,
             lost: chosen.lost.clone(),
+            keeps_head,
             version: None,
         };
         Ok((recovered, chosen))
@@ -287,7 +439,7 @@ impl Run<'_> {
                 list.join("; ")
             ))
         };
-        let Some(tip) = judgement.tip else { return Err(nothing_there()) };
+        let Some(tip) = judgement.tip else { return Err(nothing_there(&**self.storage)) };
         if !judgement.strangers.is_empty() {
             let both = judgement.strangers.iter().map(|stranger| &stranger.digest).chain([&tip.digest]);
             return Err(several("two histories are proven", &mut { both }));
@@ -311,51 +463,76 @@ impl Run<'_> {
     /// The chosen version, or the newest before it that is whole.
     fn whole(&self, evidence: &Evidence, judgement: &Judgement, digest: Digest) -> Result<Chosen> {
         let mut whole = Whole::new(self.pages);
-        let mut lost = Vec::new();
+        let mut lost = self.left_out(evidence, judgement, digest);
         let mut at = Some(digest);
-        let mut tried = BTreeSet::new();
         while let Some(digest) = at {
-            tried.insert(digest);
             match evidence.commits.get(&digest) {
                 Some(found) => {
                     let why = match self.try_version(&mut whole, evidence, found) {
                         Ok((snapshot, rebuilt)) => {
-                            return Ok(Chosen { snapshot, found: described(found), rebuilt, lost });
+                            let is_candidate = !evidence.proven.iter().any(|proven| proven.digest == digest);
+                            return Ok(Chosen { snapshot, found: described(found), rebuilt, is_candidate, lost });
                         }
                         Err(why) => why,
                     };
+                    whole.failure().map_err(unreadable)?;
                     lost.push(format!("version {} ({} ms): {why}", found.frame.version.0, found.frame.time));
-                    let before = Version(found.frame.version.0 - 1);
-                    at = Some(found.frame.previous.digest)
-                        .filter(|digest| evidence.commits.contains_key(digest))
-                        .or_else(|| evidence.named_by(&found.frame, before, &self.pages.segments));
-                    if found.frame.version == Version(1) {
-                        break;
+                    let version = found.frame.version;
+                    at = Some(found.frame.previous.digest).filter(|digest| evidence.commits.contains_key(digest));
+                    if at.is_none() && version > Version(1) {
+                        let named = evidence.named_by(&found.frame, version, &self.pages.segments);
+                        at = self.over_gap(evidence, version, named, &mut lost);
                     }
                 }
-                None => at = None,
-            }
-            if at.is_none() {
-                // The chain is broken here: whatever is proven below goes on.
-                let below = judgement.tip.into_iter().flat_map(|_| evidence.proven.iter().rev());
-                let below = below
-                    .filter(|proven| !tried.contains(&proven.digest) && evidence.commits.contains_key(&proven.digest));
-                let mut below = below.filter(|proven| judgement.tip.is_some_and(|tip| proven.version < tip.version));
-                if let Some(proven) = below.next() {
-                    if lost.is_empty() {
-                        lost.push(format!(
-                            "the commit frame of version {} is missing",
-                            judgement.tip.map_or(0, |tip| tip.version.0)
-                        ));
-                    }
-                    at = Some(proven.digest);
+                None => {
+                    let version = judgement.tip.map_or(Version(0), |tip| tip.version);
+                    at = self.over_gap(evidence, version.next(), None, &mut lost);
                 }
             }
         }
         if let Some(chosen) = self.version_0(evidence, &mut whole, &mut lost) {
             return Ok(chosen);
         }
+        whole.failure().map_err(unreadable)?;
         Err(Error::corrupt("every version that was found", lost.join("; ")))
+    }
+
+    /// What is known to have come after the chosen commit.
+    fn left_out(&self, evidence: &Evidence, judgement: &Judgement, digest: Digest) -> Vec<String> {
+        let Some(tip) = &judgement.tip else { return Vec::new() };
+        let chosen = evidence.commits.get(&digest).map_or(tip.version, |found| found.frame.version);
+        let newest = evidence.newest_known(tip);
+        let why = match self.recovery.choose {
+            Some(_) => "after the commit that was chosen",
+            None => "told of by the head, and its commit frame is missing",
+        };
+        match newest.0.saturating_sub(chosen.0) {
+            0 => Vec::new(),
+            1 => vec![format!("version {}: {why}", newest.0)],
+            _ => vec![format!("versions {} to {}: {why}", chosen.0 + 1, newest.0)],
+        }
+    }
+
+    /// The chain is broken below `version`, because commit frames are missing: it goes on with the newest commit that is
+    /// proven, or that the page map of a newer one names; or with the only candidate that stands on it.
+    fn over_gap(
+        &self,
+        evidence: &Evidence,
+        version: Version,
+        named: Option<Digest>,
+        lost: &mut Vec<String>,
+    ) -> Option<Digest> {
+        let next = evidence.newest_below(version, named).map(|proven| match &evidence.candidates_over(proven)[..] {
+            [candidate] if candidate.frame.version < version => *candidate,
+            _ => proven,
+        });
+        let found = next.map_or(0, |found| found.frame.version.0);
+        match version.0 - 1 - found {
+            0 => {}
+            1 => lost.push(format!("version {}: its commit frame is missing", version.0 - 1)),
+            _ => lost.push(format!("versions {} to {}: their commit frames are missing", found + 1, version.0 - 1)),
+        }
+        next.map(|found| found.commit.digest)
     }
 
     fn try_version(
@@ -390,25 +567,22 @@ impl Run<'_> {
         let snapshot = whole.check(head, self.storage.now()).ok()?;
         let commit = first.frame.previous.id;
         let found = FoundVersion { version: 0, commit, time: 0, pages: u64::from(snapshot.page_count()) };
-        Some(Chosen { snapshot, found, rebuilt: false, lost: std::mem::take(lost) })
+        Some(Chosen { snapshot, found, rebuilt: false, is_candidate: false, lost: std::mem::take(lost) })
     }
 
     /// Steps 6 and on.
-    #[allow(clippy::too_many_arguments)]
     fn conclude(
         &self,
         token: Token,
         epoch: Epoch,
-        home: Option<u64>,
-        has_id: bool,
         evidence: &Evidence,
         recovered: Recovered,
         chosen: Chosen,
-    ) -> Result<Recovered> {
+    ) -> Result<Option<Recovered>> {
         let storage = &**self.storage;
-        let home = match home {
-            Some(home) => home,
-            None => self.draft_id()?,
+        let (home, draft) = match self.home()? {
+            Some(home) => (home, None),
+            None => self.draft_id().map(|(home, draft)| (home, Some(draft)))?,
         };
         let heads = evidence.heads.iter();
         let known = heads.clone().map(|head| (head.sweep, head.generation)).chain([(chosen.snapshot.head.sweep, 0)]);
@@ -421,36 +595,60 @@ impl Run<'_> {
         mistake!(RecoversWithoutFrame, {
             let head = begin.over(chosen.snapshot.head);
             let done = self.coordinator.unseal(token, &head, &head).map_err(Error::nothing_written)?;
-            return Ok(Recovered { version: done.then_some(version.0), ..recovered });
+            return Ok(Some(Recovered { version: done.then_some(version.0), ..recovered }));
         });
         let (previous, head) = begin_epoch(storage, self.pages, chosen.snapshot, begin)?;
         if !self.coordinator.unseal(token, &previous, &head).map_err(Error::nothing_written)? {
-            return Err(Error::CannotOpen(
-                "another recovery of this database began meanwhile, and this one gave way. Nothing of it counts. Look what the other one did".into(),
-            ));
+            return Err(gave_way());
         }
-        if !has_id {
-            let linked = storage.link(File::IdDraft(self.database), File::Id);
-            linked.map_err(|error| Error::io("naming id. Recover again, which finishes this", error))?;
-            // A second name of `id` harms nobody.
-            let _ = storage.remove(File::IdDraft(self.database));
+        if let Some(draft) = draft
+            && !self.name_id(draft)?
+        {
+            return Ok(None);
         }
         let noted = storage.write(File::High, 0, High::of(&head, None).to_string().as_bytes());
         noted.map_err(|error| Error::io("noting the newest commit. The recovery is done", error))?;
-        Ok(Recovered { version: Some(head.version.0), ..recovered })
+        Ok(Some(Recovered { version: Some(head.version.0), ..recovered }))
     }
 
-    /// `id`, before it has its name, and the home that it will be.
-    fn draft_id(&self) -> Result<u64> {
-        let file = File::IdDraft(self.database);
+    /// Gives the draft of `id` its name. `false`: another recovery has done that with its own.
+    fn name_id(&self, draft: File) -> Result<bool> {
+        let storage = &**self.storage;
+        let failed = |error| Error::io("naming id. Recover again, which finishes this", error);
+        let named = loop {
+            match storage.link(draft, File::Id) {
+                Ok(()) => break true,
+                // A repeated request meets its own success.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let homes = [storage.home(draft).map_err(failed)?, storage.home(File::Id).map_err(failed)?];
+                    if homes[0] == homes[1] {
+                        break true;
+                    }
+                    if identity_of(storage)?.is_some() {
+                        break false;
+                    }
+                    storage.remove(File::Id).map_err(failed)?;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        };
+        // A second name of `id` harms nobody.
+        let _ = storage.remove(draft);
+        Ok(named)
+    }
+
+    /// `id`, before it has its name, and the home that it will be. The draft is this recovery's own: the head names its
+    /// home.
+    fn draft_id(&self) -> Result<(u64, File)> {
+        let file = File::Draft(CommitId(random(&**self.storage)?));
         let failed = |error| Error::io(format!("writing {file}"), error);
-        self.storage.remove(file).map_err(failed)?;
         let identity = Identity::new(self.database, self.coordinator.name());
         self.storage
             .create(file)
             .and_then(|mut draft| draft.append(identity.to_string().as_bytes()))
             .map_err(failed)?;
-        self.storage.home(file).map_err(failed)?.ok_or_else(|| Error::corrupt(file, "it vanished"))
+        let home = self.storage.home(file).map_err(failed)?.ok_or_else(|| Error::corrupt(file, "it vanished"))?;
+        Ok((home, file))
     }
 
     /// The oldest version that can still be promised: the highest floor that anything knows of.

@@ -400,9 +400,15 @@ impl FsOrder for Faulty {
     fn versions(&self) -> io::Result<Vec<ids::Version>> {
         self.inner.versions()
     }
-    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
+    fn is_in_place(&self) -> io::Result<bool> {
+        self.inner.is_in_place()
+    }
+    fn folder(&self) -> u64 {
+        self.inner.folder()
+    }
+    fn publish(&self, folder: u64, version: Version, record: &str) -> io::Result<()> {
         self.call(Call::Publish, || {
-            self.inner.publish(version, record)?;
+            self.inner.publish(folder, version, record)?;
             if let Some(server) = &self.server {
                 *server.changed.lock().unwrap() = server.time_of(version);
             }
@@ -412,8 +418,8 @@ impl FsOrder for Faulty {
     fn sync_published(&self) -> io::Result<()> {
         self.call(Call::SyncPublished, || self.inner.sync_published())
     }
-    fn unname(&self, versions: &[Version]) -> io::Result<()> {
-        self.call(Call::Unname, || self.inner.unname(versions))
+    fn unname(&self, folder: u64, versions: &[Version]) -> io::Result<()> {
+        self.call(Call::Unname, || self.inner.unname(folder, versions))
     }
     fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>> {
         let stamps = self.call(Call::Named, || self.inner.stamps(versions, fresh))?;
@@ -433,6 +439,9 @@ impl FsOrder for Faulty {
     }
     fn retire(&self, token: ids::Token) -> io::Result<()> {
         self.call(Call::Retire, || self.inner.retire(token))
+    }
+    fn is_sealed(&self, token: ids::Token) -> io::Result<bool> {
+        self.inner.is_sealed(token)
     }
     fn reinstate(&self, token: ids::Token, records: &[(Version, String)]) -> io::Result<bool> {
         self.call(Call::Reinstate, || self.inner.reinstate(token, records))
