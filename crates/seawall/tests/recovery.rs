@@ -6,7 +6,9 @@ mod common;
 use common::faulty::{Call, EIO, Fault, Faulty};
 use common::{Folder, PlainFile, byte, commit, newest};
 use seawall::format::mark::{Fate, Mark};
-use seawall::{Access, Collecting, Database, Error, Options, PageNo, Recovered, Recovery, Result, Version, recover_on};
+use seawall::{
+    Access, Collecting, Database, Error, Options, PageNo, Recovered, Recovery, Result, Verifying, Version, recover_on,
+};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -358,6 +360,29 @@ fn the_head_decides_which_of_two_commits_counts_and_what_it_names_is_not_lost_in
     assert_eq!((recovered.kept.version, recovered.keeps_head), (3, false), "{recovered:?}");
     assert!(recovered.lost.len() == 1 && recovered.lost[0].starts_with("version 4: "), "{recovered:?}");
     assert_eq!(read(&folder), (4, 3));
+}
+
+#[test]
+fn verify_finds_a_head_that_was_set_back_before_it_was_noted() {
+    let folder = Folder::new();
+    common::write_plain(&folder.name(), 4);
+    (1..=3).for_each(|byte| drop(commit(&folder.machine(), &[(2, byte)]).unwrap()));
+    let verify = || {
+        let deep = Verifying { deep: true, ..Verifying::default() };
+        let name = folder.name();
+        seawall::verify(&name, &Options::default(), None, deep, &mut |_, _| Ok(())).unwrap().findings
+    };
+    assert_eq!(verify(), []);
+    let high = fs::read(folder.inside("high")).ok();
+    (4..=6).for_each(|byte| drop(commit(&folder.machine(), &[(2, byte)]).unwrap()));
+    (4..=6).for_each(|version| fs::remove_file(folder.inside(&format!("commits/{version}"))).unwrap());
+    match high {
+        Some(high) => fs::write(folder.inside("high"), high).unwrap(),
+        None => drop(fs::remove_file(folder.inside("high"))),
+    }
+    let findings = verify();
+    assert!(findings[0].why.contains("it names version 3, and version 5 is proven"), "{findings:?}");
+    assert_eq!(recover(&folder).kept.version, 6);
 }
 
 #[test]

@@ -122,11 +122,7 @@ fn answer_of(recovered: &Recovered, is_needed: bool) -> Answer {
             answer.next("status", []);
         }
         None if !is_needed => {
-            answer.toned(
-                Tone::Good,
-                "not needed",
-                "the database opens, and its newest version is the one above, or would stay below it",
-            );
+            answer.toned(Tone::Good, "not needed", "the database opens, and a recovery would keep its newest version");
             answer.next("verify", []);
         }
         None => {

@@ -67,7 +67,7 @@ impl Part {
         Part::new(self.n.checked_add(1)?, self.of)
     }
 
-    fn is_last(self) -> bool {
+    pub(crate) fn is_last(self) -> bool {
         self.n == self.of
     }
 }
