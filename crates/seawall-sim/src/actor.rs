@@ -103,11 +103,9 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
             }
             Err(error) => {
                 world.tell(|| format!("cannot open: {error}"));
-                let is_detached = world.oracle().is_detached();
-                if !is_detached
-                    && !may_fail_to_open(world, &error)
-                    && !(needs_recovery(&error) && world.was_in_danger(began))
-                {
+                let is_in_danger = || needs_recovery(&error) && world.was_in_danger(began);
+                let may_be = world.oracle().is_detached() || may_fail_to_open(world, &error) || is_in_danger();
+                if !may_be {
                     world.violation(|| format!("it cannot be opened: {error}"));
                 }
             }

@@ -124,7 +124,6 @@ events! {
     Recovered: "a recovery put a new head in place",
     RecoveredCandidate: "… which names a commit that had not taken place before",
     RecoveredLossy: "… without commits that were acknowledged, because their files were lost, and said so",
-    RecoveredRebuilt: "… over an older base, because the newest was damaged",
     RecoveryGaveWay: "of two recoveries at once one gave way",
     RecoveryKilled: "a process was killed while it recovered",
     RecoveryFrozen: "a process was frozen while it recovered",

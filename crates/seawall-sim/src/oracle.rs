@@ -4,14 +4,14 @@
 //! It reads each commit from the disk by itself when its head is put in place. From then on it compares every page that
 //! a process reads with a plain model. Its checks are the design's invariants, and each check says which.
 
+mod adopted;
 mod history;
 mod recovered;
 mod recovery;
 
-use crate::content::{number_in, sum_of, sums_of};
+use crate::content::{number_in, sum_of};
 use crate::disk::Disk;
 use crate::event::Event;
-use crate::locked_name::is_marked;
 use crate::paths::path_of;
 use crate::process::ProcessId;
 use seawall::Snapshot;
@@ -21,7 +21,6 @@ use seawall::format::frame::{self, Kind, UNIT};
 use seawall::format::group;
 use seawall::format::head::{Head, Place};
 use seawall::format::ids::{Digest, Epoch, PageNo, PageSize, PinName, SegmentName, Version};
-use seawall::format::sqlite_header::HEADER;
 use seawall::ports::storage::File;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -217,50 +216,6 @@ impl Oracle {
         let runs = frame.runs.iter().filter(|run| Some(run.up_to) > base).map(|run| run.place.segment).collect();
         self.chain.push(Link { head, page_count, page_size, transaction, since: now, runs });
         Ok(events)
-    }
-
-    /// Stock SQLite committed to NAME, which has these pages now. After the adoption, no version would contain that
-    /// commit.
-    pub(crate) fn name_written(&mut self, pages: Vec<Sum>) -> Result<(), String> {
-        self.name = pages;
-        if self.chain.is_empty() {
-            Ok(())
-        } else {
-            Err("stock SQLite wrote NAME, and a head names what was there before".into())
-        }
-    }
-
-    /// Version 0 has everything that stock SQLite committed to NAME, and stock SQLite can no longer write NAME.
-    fn check_adopted(&self, head: &Head, disk: &Disk) -> Result<(), String> {
-        let base = head
-            .base
-            .map(|base| disk.content(&path_of(File::Base(base.name))).ok_or("the first head's base is not there"));
-        let base = base.transpose()?.map(sums_of).unwrap_or_default();
-        if let Some(page) = (0..base.len().max(self.name.len())).find(|page| base.get(*page) != self.name.get(*page)) {
-            return Err(format!("page {} of version 0 is not what stock SQLite had committed", page + 1));
-        }
-        let name = disk.find(&path_of(File::Name)).ok_or("a head is there, and NAME is not")?;
-        if !is_marked(disk, name) || !disk.are_bytes_durable(name, 0, HEADER) {
-            return Err("a head is there, and NAME has no durable mark".into());
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, head: Head, disk: &Disk, now: Duration) -> Result<(), String> {
-        if head.version != Version(0) {
-            return Err(format!("the first head is version {}", head.version.0));
-        }
-        self.check_adopted(&head, disk)?;
-        let page_count = head.base.map_or(0, |base| base.page_count);
-        if let Some(base) = head.base {
-            let bytes = disk.content(&path_of(File::Base(base.name))).ok_or("the first head's base is not there")?;
-            for (page, image) in bytes.chunks(base.page_size.bytes()).enumerate() {
-                self.pages.entry(page as u32 + 1).or_default().push((0, sum_of(page as u32 + 1, image)));
-            }
-        }
-        let page_size = head.base.map(|base| base.page_size);
-        self.chain.push(Link { head, page_count, page_size, transaction: None, since: now, runs: Vec::new() });
-        Ok(())
     }
 
     /// The head's commit frame and pages, from the durable bytes.

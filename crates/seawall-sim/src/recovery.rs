@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::paths::{COMMITS, inside, path_of};
 use crate::process::ProcessId;
 use crate::storage::SimStorage;
-use crate::world::World;
+use crate::world::{Phase, World};
 use seawall::format::head::{Head, State};
 use seawall::ports::storage::File;
 use seawall::{Error, ErrorKind, Recovered, Recovery, recover_on};
@@ -52,7 +52,8 @@ pub(crate) fn is_in_place(world: &World) -> bool {
 pub(crate) fn recover(world: &World) {
     let mut recovery = Recovery::default();
     let process = world.my_process();
-    for n in 0.. {
+    let mut tries = 0;
+    loop {
         let storage = Arc::new(SimStorage::new(world));
         world.with_process(process, |process| process.is_recovering = true);
         let done = recover_on(storage, &recovery);
@@ -71,7 +72,8 @@ pub(crate) fn recover(world: &World) {
                 follow(world, &error, &mut recovery);
             }
         }
-        if world.is_calm() && n > TRIES {
+        tries += u32::from(world.phase() != Phase::Trouble);
+        if tries > TRIES {
             return world.violation(|| "a recovery does not succeed, after any number of tries".into());
         }
         world.sleep(world.between(Duration::from_millis(1), Duration::from_secs(5)));
@@ -91,22 +93,26 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery) {
     let has_faults = world.plan().has_file_faults();
     let may_be = match error.kind() {
         _ if gave_way(error) => true,
-        ErrorKind::CannotOpen if text.contains("--commit ID") => {
+        _ if text.contains("--commit ID") => {
             recovery.choose = world.oracle().choice();
             world.met(Event::RecoveryChosen);
             recovery.choose.is_some()
         }
-        ErrorKind::CannotOpen if text.contains("--coordinator") => {
+        _ if text.contains("--coordinator") => {
             let url = if world.is_on_table() { "dynamodb:" } else { "fs:" };
             recovery.coordinator = Some(url.into());
             true
         }
-        ErrorKind::CannotOpen if text.contains("--take-over-home") => {
+        _ if text.contains("--take-over-home") => {
             recovery.take_over_home = true;
             true
         }
         // All that it listed was garbage-collected while it slept.
-        ErrorKind::CannotOpen if text.contains("there is no commit") => true,
+        _ if text.contains("there is no commit") => true,
+        // After the seal every error says so.
+        ErrorKind::NeedsRecovery if text.contains("The head is sealed") => {
+            has_faults || world.is_remote() || text.contains("entity not found")
+        }
         // What it read was garbage-collected, because another recovery has succeeded.
         ErrorKind::Corrupt => !world.has_danger(),
         // Another recovery took away what this one was about to put in place.

@@ -334,6 +334,17 @@ impl Storage for SimStorage {
         write_durably(&self.world, "write", inode, at as usize, bytes.to_vec(), |_, _| (), |_| ())
     }
 
+    fn sync(&self, file: File) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        let path = path_of(file);
+        call(&self.world, "sync of a file", Kind::Change, move |world| {
+            let mut disk = world.disk();
+            let inode = disk.find(&path).ok_or(io::ErrorKind::NotFound)?;
+            disk.sync(inode);
+            Ok(())
+        })
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         self.sync_folder(FOLDER.to_owned())
     }

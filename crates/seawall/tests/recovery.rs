@@ -43,6 +43,12 @@ fn read(folder: &Folder) -> (u64, u8) {
     (snapshot.version().0, byte(&database, &snapshot, 2))
 }
 
+/// The names in the database's folder.
+fn names_in(folder: &Folder) -> Vec<String> {
+    let entries = fs::read_dir(folder.inside("")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
 /// Every file of the folder, with its content, and every link.
 fn tree(folder: &Folder) -> Vec<(String, String)> {
     fn below(path: &Path, found: &mut Vec<(String, String)>) {
@@ -471,6 +477,36 @@ fn of_two_recoveries_at_once_one_wins_and_the_other_says_so() {
         commit(&folder.machine(), &[(2, 77)]).unwrap();
         assert_eq!(read(&folder).1, 77);
     }
+}
+
+#[test]
+fn a_recovery_that_slept_over_another_one_commits_nothing() {
+    let folder = Folder::new();
+    history(&folder, 6);
+    lose_head(&folder);
+    let storage = Arc::new(Faulty::new(&folder.name()));
+    // The first one falls asleep when it has sealed the head, before it looks at the segments again.
+    storage.fail(Call::Retire, Fault::Hangs, 1);
+    let sleeper = std::thread::spawn({
+        let storage = storage.clone();
+        move || recover_on(storage, &Recovery::default())
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    storage.fail(Call::List, Fault::Hangs, 1);
+    storage.fail(Call::Retire, Fault::Slow(0), 1);
+    let is_seal = |name: &str| name.starts_with("commits.new.");
+    while !names_in(&folder).iter().any(|name| is_seal(name)) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(recover(&folder).version, Some(7));
+    commit(&folder.machine(), &[(2, 77)]).unwrap();
+    storage.heal();
+    let gave_way = sleeper.join().unwrap().unwrap_err().to_string();
+    assert!(gave_way.contains("another recovery"), "{gave_way}");
+    // The sleeper has left no commit of a newer epoch, which would prove to the next recovery that nothing came after 6.
+    lose_head(&folder);
+    assert_eq!(recover(&folder).kept.version, 8);
+    assert_eq!(read(&folder).1, 77);
 }
 
 #[test]

@@ -117,8 +117,11 @@ impl Oracle {
         if head.sweep <= last.sweep {
             return Err(format!("a recovery left the sweep at {}", head.sweep));
         }
+        // No base is ever damaged here, but the index of a page map can be in a segment that was lost.
         if head.base != last.base {
-            events.push(Event::RecoveredRebuilt);
+            if !self.was_damaged() {
+                return Err(format!("a recovery took another base than that of version {kept}"));
+            }
             if let Some(base) = head.base {
                 self.check_base(&base, disk).map_err(|why| format!("a recovery names a base: {why}"))?;
             }

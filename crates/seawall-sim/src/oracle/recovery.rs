@@ -1,6 +1,6 @@
 //! What a recovery would find if the head were lost at this moment: the design's "Recover", over the segments' frames.
 //!
-//! There is no recovery yet, but writers must already leave the right frames for it. The index here follows every byte
+//! Recoveries themselves are checked by `recovered.rs`. The index here follows every byte
 //! that reaches a segment, whether its writer learned that or not.
 
 use super::{Number, Oracle};

@@ -97,8 +97,15 @@ impl SimStorage {
     pub(super) fn retire_commits(&self, token: Token) -> io::Result<()> {
         #[cfg(feature = "mutations")]
         if crate::mistakes::recovers_in_place() {
-            let folder = self.find_folder(COMMITS)?;
-            return self.empty(folder);
+            return match or_none(self.find_folder(COMMITS))? {
+                Some(folder) => self.empty(folder),
+                None => {
+                    self.forget_commits();
+                    self.rename("mkdir", Kind::Write, COMMITS.to_owned(), |disk, path| {
+                        disk.create(path, Vec::new()).map(drop)
+                    })
+                }
+            };
         }
         let moved = self.move_folders("retire", [COMMITS.to_owned(), format!("{RETIRED}{token}")], {
             |world, disk, [from, to]| {
@@ -116,6 +123,19 @@ impl SimStorage {
         let mut paths: BTreeSet<String> = self.folders()?.into_iter().collect();
         paths.extend(self.folders()?);
         for path in paths.into_iter().filter(|path| *path != COMMITS && *path != seal) {
+            let mut path = path;
+            if path.starts_with(&format!("{RETIRED}new.")) {
+                let mut random = [0; 8];
+                self.random(&mut random)?;
+                let taken = format!("{RETIRED}{}", Token(random));
+                let moved = self.move_folders("take a seal", [path, taken.clone()], |_, disk, [from, to]| {
+                    disk.move_folder(from, to)
+                });
+                if or_none(moved)?.is_none() {
+                    continue;
+                }
+                path = taken;
+            }
             self.remove_retired(&path)?;
         }
         self.sync_folder(FOLDER.to_owned())

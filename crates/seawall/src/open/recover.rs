@@ -546,6 +546,10 @@ impl Run<'_> {
             Ok(snapshot) => return Ok((snapshot, false)),
             Err(why) => why,
         };
+        // What cannot be read now can perhaps be read later: nothing is built over an older base for that.
+        if whole.has_failed() {
+            return Err(why);
+        }
         // Older bases, the newest first, and last none at all.
         let mut bases: Vec<Option<BaseRef>> = Vec::new();
         for commit in evidence.chain(found.commit.digest) {
@@ -580,6 +584,11 @@ impl Run<'_> {
         chosen: Chosen,
     ) -> Result<Option<Recovered>> {
         let storage = &**self.storage;
+        // A writer that was killed, or whose disk failed, may not have made its commit durable.
+        if let Some(place) = chosen.snapshot.head.commit.place {
+            let file = File::Segment(place.segment);
+            storage.sync(file).map_err(|error| Error::io(format!("making {file} durable"), error))?;
+        }
         let (home, draft) = match self.home()? {
             Some(home) => (home, None),
             None => self.draft_id().map(|(home, draft)| (home, Some(draft)))?,

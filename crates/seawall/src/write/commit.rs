@@ -279,6 +279,7 @@ impl Committer {
     ) -> Result<Result<Arc<Snapshot>>, String> {
         let sent = self.tip.storage.now();
         self.mark_refused(pending);
+        mistake!(RefusedWithoutLook, return Ok(None));
         let known = self.tip.known();
         let superseded = Error::Superseded { version: pending.next.version };
         let look = || -> Result<Result<Arc<Snapshot>>> {

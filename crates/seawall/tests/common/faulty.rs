@@ -360,6 +360,9 @@ impl Storage for Faulty {
     fn may_write(&self) -> io::Result<()> {
         self.inner.may_write()
     }
+    fn sync(&self, file: File) -> io::Result<()> {
+        self.inner.sync(file)
+    }
     fn sync_names(&self) -> io::Result<()> {
         self.call(Call::SyncNames, || self.inner.sync_names())
     }

@@ -64,6 +64,11 @@ impl<'a> Whole<'a> {
         self.failed.take().map_or(Ok(()), Err)
     }
 
+    /// Whether a file that is there could not be read.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Why something is not whole.
     fn why(&mut self, error: Error) -> String {
         let why = error.to_string();

@@ -313,6 +313,11 @@ impl Storage for OsStorage {
         Ok((files, others))
     }
 
+    fn sync(&self, file: File) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        self.open_file(file, OFlags::RDONLY)?.0.sync_all()
+    }
+
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.counters.count(Operation::Append);
         let open = || {

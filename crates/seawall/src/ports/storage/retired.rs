@@ -63,6 +63,18 @@ impl OsStorage {
         let mut names: BTreeSet<String> = names_in(&database)?.into_iter().collect();
         names.extend(names_in(&database.again(Use::List)?)?);
         for name in names.iter().filter(|name| is_retired(name) && **name != seal) {
+            // The seal of another recovery gets another name first: otherwise it could become `commits/` while it is
+            // emptied.
+            let mut name = name.clone();
+            if name.starts_with(&format!("{RETIRED}new.")) {
+                let mut random = [0; 8];
+                self.random(&mut random)?;
+                let taken = format!("{RETIRED}{}", Token(random));
+                if or_none(database.rename(name.as_ref(), taken.as_ref()))?.is_none() {
+                    continue;
+                }
+                name = taken;
+            }
             self.remove_retired(&database, name.as_ref())?;
         }
         database.sync()
