@@ -109,7 +109,8 @@ def move(database: Path, *, to: str, dry_run: bool = False, coordinator: str | N
 def restore(database: Path, source: Path, *, coordinator: str | None = None) -> int:
     """Make `source`, a plain SQLite file, the newest version, in one commit. Returns the version.
 
-    `source` may be what was put at NAME itself; it is moved aside then, and NAME is written again.
+    `source` may be what was put at NAME itself; it is moved aside then, and NAME is written again. A file that is
+    marked as Seawall's, as NAME itself is, is refused: it is as old as the last checkpoint.
     """
     return int(ask(_native.restore, database, os.fsdecode(source), coordinator))
 

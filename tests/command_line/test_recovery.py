@@ -50,7 +50,7 @@ def test_recover_says_first_what_it_would_keep_and_then_does_it(name: Path) -> N
     )
     assert set(would) == {
         *("command", "name", "exit", "next", "dry_run", "database", "head", "proven", "candidates", "kept"),
-        *("never_learned", "rebuilt", "lost", "version", "needed"),
+        *("never_learned", "rebuilt", "lost", "lost_left_out", "version", "needed"),
     }
     code, out, _ = run("recover", name)
     assert code == NEEDS_RECOVERY and "would keep" in out and "was changed" in out and f"recover {name} --yes" in out, (

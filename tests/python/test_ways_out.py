@@ -82,8 +82,11 @@ def test_a_backup_becomes_the_newest_version(name: Path, tmp_path: Path) -> None
         read(name)
     assert seawall.restore(name, name) == before + 2
     assert read(name) == ["a", "b", "c"]
-    with pytest.raises(seawall.NotADatabase):
+    with pytest.raises(seawall.CannotOpen, match="is not a SQLite database"):
         seawall.restore(name, Path(__file__))
+    # NAME is a copy as of a checkpoint, and not a backup.
+    with pytest.raises(seawall.CannotOpen, match=r"as of a checkpoint.*seawall\.copy"):
+        seawall.restore(name, name)
 
 
 def test_a_name_that_was_removed_is_written_again(name: Path) -> None:

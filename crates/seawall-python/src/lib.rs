@@ -320,6 +320,7 @@ mod _native {
         seconds: u64,
     ) -> PyResult<PinFacts> {
         let (name, length) = (pin_name(name)?, Duration::from_secs(seconds));
+        name.check_person_may_use().map_err(PyValueError::new_err)?;
         let pinned = on(py, path, coordinator, |database| match at(version, time) {
             None => database.pin(name, length),
             Some(at) => database.pin_at(name, at, length),

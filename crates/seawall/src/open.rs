@@ -139,7 +139,8 @@ fn check_adoptable(
             NameState::Plain | NameState::Empty => {}
         }
         return Err(Error::NoDatabase(
-            "NAME is not a Seawall database yet, and opened read-only it cannot become one: open it once for writing"
+            "NAME is not a Seawall database yet: it is a plain SQLite file, or an empty one. Nothing was changed. The first connection of \
+             Seawall's that may write it makes it one"
                 .into(),
         ));
     }
@@ -353,11 +354,11 @@ fn check_name(header: &[u8]) -> Result<()> {
         NameState::Plain | NameState::Other => "NAME was overwritten with another file",
     };
     Err(Error::CannotOpen(format!(
-        "{what} from outside while its folder NAME-seawall is there, which has all that was committed. Nothing was changed. Put the marked \
-         copy back from a backup of NAME, of any age, and all that was committed is there again; or call seawall.remove, to start afresh. \
-         {}, to take a file as the newest version; {}, to write NAME again from what was committed",
-        WayOut::RESTORE,
-        WayOut::SNAPSHOT
+        "{what} from outside while its folder NAME-seawall is there, which has all that was committed. Nothing was changed. To write NAME \
+         again from what was committed: {}. To take a file as the newest version instead, which may be the one that lies at NAME now: {}. \
+         To start afresh, without what was committed: call seawall.remove",
+        WayOut::SNAPSHOT,
+        WayOut::RESTORE
     )))
 }
 

@@ -4,10 +4,12 @@ mod common;
 
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, PlainFile, byte, commit, newest};
+use seawall::format::policy::Policy;
 use seawall::ports::storage::chosen::{choose, forget};
-use seawall::{Access, Database, ErrorKind, Options, adopt, detach, refresh_name, restore_from};
+use seawall::{Access, Collecting, Database, ErrorKind, Options, adopt, detach, refresh_name, restore_from};
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn options() -> Options {
     Options { lease: std::time::Duration::from_millis(300), ..Options::default() }
@@ -208,6 +210,37 @@ fn a_copy_of_a_process_that_slept_never_takes_the_place_of_a_detached_name() {
 }
 
 #[test]
+fn garbage_collection_leaves_the_draft_of_a_name_that_is_being_written_again() {
+    for (call, passed) in [(Call::FinishLong, 0), (Call::PutName, 0)] {
+        let folder = Folder::new();
+        two_versions(&folder);
+        let policy = Policy { history: Duration::ZERO, ..Policy::default() };
+        fs::write(folder.inside("policy"), policy.to_string()).unwrap();
+        let slow = Arc::new(Faulty::new(&folder.name()));
+        slow.fail_later(call, Fault::Hangs, passed);
+        choose(&folder.name(), slow.clone());
+        let refreshed = std::thread::scope(|scope| {
+            let refreshing = scope.spawn(|| refresh_name(&folder.name(), &options()));
+            while !slow.hangs() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let other = folder.machine();
+            // This is garbage: a draft without a pin.
+            fs::write(folder.inside("name.0101010101010101.draft"), "x").unwrap();
+            let at_once = Collecting { shortest_history: Duration::ZERO, ..Collecting::default() };
+            let collected = other.collect(at_once).unwrap();
+            assert!(collected.deleted.files > 0 && !folder.inside("name.0101010101010101.draft").exists());
+            slow.heal();
+            refreshing.join().unwrap()
+        });
+        forget(&folder.name());
+        refreshed.unwrap();
+        let left: Vec<_> = fs::read_dir(folder.inside("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("pin.")), "{left:?}");
+    }
+}
+
+#[test]
 fn two_adoptions_of_one_copy_are_one() {
     for _ in 0..20 {
         let folder = Folder::new();
@@ -283,8 +316,16 @@ fn a_file_becomes_the_newest_version_in_one_commit() {
     assert!(error.contains("backup-wal") && error.contains("Nothing was changed"), "{error}");
     fs::write(&backup, "x".repeat(200)).unwrap();
     let error = restore_from(&folder.name(), &backup, &options()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotADatabase, "{error}");
-    assert_eq!(newest(&database).version().0, 5);
+    // It is not NAME that is no database.
+    assert_eq!(error.kind(), ErrorKind::CannotOpen, "{error}");
+    // A copy as of some checkpoint, which NAME itself is as well, would undo what was committed since.
+    database.checkpoint(&mut |_, _| Ok(())).unwrap();
+    fs::copy(folder.name(), &backup).unwrap();
+    for marked in [&backup, &folder.name()] {
+        let error = restore_from(&folder.name(), marked, &options()).unwrap_err().to_string();
+        assert!(error.contains("as of a checkpoint") && error.contains("VACUUM INTO"), "{error}");
+    }
+    assert_eq!(newest(&database).version().0, 6, "of the checkpoint");
 }
 
 #[test]

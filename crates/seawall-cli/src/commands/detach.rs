@@ -1,9 +1,10 @@
 //! `seawall detach NAME --yes`.
 
-use super::CommandOnFiles;
+use super::{CommandOnFiles, Needs};
 use crate::answer::{Answer, Failure, Tone};
 use crate::target::Target;
 use clap::Args;
+use seawall::ports::storage::Begun;
 
 #[derive(Args)]
 pub(crate) struct Detach {
@@ -16,6 +17,7 @@ pub(crate) struct Detach {
 
 impl CommandOnFiles for Detach {
     const NAME: &'static str = "detach";
+    const NEEDS: Needs = Needs::DatabaseOr(Begun::Detaching);
 
     fn target(&self) -> &Target {
         &self.target
@@ -38,7 +40,7 @@ impl CommandOnFiles for Detach {
         };
         answer.toned(Tone::Good, "detached", done);
         answer.row("", "programs that still have it open get an error that says so");
-        answer.next(["doctor", &name]);
+        answer.next("doctor", []);
         Ok(answer)
     }
 }

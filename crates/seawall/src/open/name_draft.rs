@@ -3,10 +3,13 @@
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::format::ids::Token;
+use crate::format::keep::Keeper;
 use crate::format::sqlite_header;
 use crate::ports::storage::{Bulk, File};
 use crate::read::snapshot::Snapshot;
+use crate::upkeep::checkpoint::pin_of;
 use crate::upkeep::copy::{For, copy};
+use crate::upkeep::held::PinHeld;
 use std::io;
 
 /// It goes when this is dropped.
@@ -14,14 +17,26 @@ pub(super) struct NameDraft<'a> {
     database: &'a Database,
     token: Token,
     target: Option<Box<dyn Bulk>>,
+    /// Keeps garbage collection from the draft, and from what it is made of.
+    pin: Option<PinHeld<'a>>,
 }
 
 impl<'a> NameDraft<'a> {
-    /// An empty draft.
+    /// An empty draft, where nothing collects garbage: the database has ended, or is a copy.
     pub(super) fn create(database: &'a Database) -> Result<NameDraft<'a>> {
+        NameDraft::create_as(Token(database.tip.random()?), database, None)
+    }
+
+    /// An empty draft, which will be of `known` or of a later version.
+    pub(super) fn pinned(database: &'a Database, known: &'a Snapshot) -> Result<NameDraft<'a>> {
         let token = Token(database.tip.random()?);
+        let pin = PinHeld::new(&database.tip, pin_of(token), Keeper::Checkpoint, known)?;
+        NameDraft::create_as(token, database, Some(pin))
+    }
+
+    fn create_as(token: Token, database: &'a Database, pin: Option<PinHeld<'a>>) -> Result<NameDraft<'a>> {
         let created = database.tip.storage.create_long(File::NameDraft(token)).map_err(writing)?;
-        Ok(NameDraft { database, token, target: Some(created) })
+        Ok(NameDraft { database, token, target: Some(created), pin })
     }
 
     /// Writes `snapshot`, durably.
@@ -30,7 +45,8 @@ impl<'a> NameDraft<'a> {
         if what_for == For::Reading && snapshot.page_count() == 0 {
             targets[0].write(0, &sqlite_header::empty_protected()).map_err(writing)?;
         }
-        copy(&self.database.tip.pages, snapshot, what_for, &mut targets, &mut |_| Ok(()))?;
+        let mut renew = |_| self.pin.as_ref().map_or(Ok(()), PinHeld::renew);
+        copy(&self.database.tip.pages, snapshot, what_for, &mut targets, &mut renew)?;
         targets.into_iter().try_for_each(|target| target.finish()).map_err(writing)
     }
 

@@ -36,7 +36,9 @@ fn refresh(name: &Path, database: &Database) -> Result<Option<PathBuf>> {
     database.may_write()?;
     let storage = &*database.tip.storage;
     let failed = |error| Error::io("writing NAME again. What was committed is all there", error);
-    let mut draft = NameDraft::create(database)?;
+    // Garbage collection deletes a draft without a pin. It may be of an older version: what came after that is kept, too.
+    let known = database.newest_known();
+    let mut draft = NameDraft::pinned(database, &known)?;
     // A detaching removes all drafts that are there once it has ended the database. Therefore the head is asked for
     // after this one was made: if the database is open then, either the draft goes, or nothing has ended it yet.
     let newest = database.snapshot_within(Freshness::Transaction, PATIENCE)?;
@@ -73,12 +75,33 @@ fn aside(path: &Path, token: Token) -> PathBuf {
 /// itself; then NAME is written again, and it is moved aside. Answers the new version.
 pub fn restore_from(name: &Path, from: &Path, options: &Options) -> Result<u64> {
     let reading = |error: io::Error| Error::CannotOpen(format!("{}: {error}. Nothing was changed", from.display()));
+    let refused = |why: &str| Error::CannotOpen(format!("{} {why}. Nothing was changed", from.display()));
+    // Opening a pipe waits for its writer.
+    if !fs::metadata(from).map_err(reading)?.is_file() {
+        return Err(refused("is not a regular file"));
+    }
     let source = fs::File::open(from).map_err(reading)?;
     let size = source.metadata().map_err(reading)?.len();
+    if size == 0 {
+        return Err(refused("is empty: there is nothing in it to restore"));
+    }
+    if size < HEADER as u64 {
+        return Err(refused(&format!("has only {size} bytes, and is not a SQLite database")));
+    }
     let mut header = [0; HEADER];
     source.read_exact_at(&mut header, 0).map_err(reading)?;
-    if !matches!(sqlite_header::state_of(&header), NameState::Plain | NameState::Protected) {
-        return Err(Error::NotADatabase(format!("{} is not a SQLite database. Nothing was changed", from.display())));
+    match sqlite_header::state_of(&header) {
+        NameState::Plain => {}
+        // It is as old as the last checkpoint was: what was committed since would be undone, and nothing would say so.
+        NameState::Protected => {
+            return Err(refused(&format!(
+                "is a copy of a Seawall database as of a checkpoint of its, and what was committed after that is not in it. For a backup that \
+                 has everything, use seawall.copy. To restore this file all the same, make a plain file of it first: sqlite3 {} \
+                 \"VACUUM INTO 'plain.sqlite3'\"",
+                from.display()
+            )));
+        }
+        NameState::Empty | NameState::Other => return Err(refused("is not a SQLite database")),
     }
     for suffix in UNFINISHED {
         let mut beside_it = from.as_os_str().to_owned();
@@ -93,7 +116,7 @@ pub fn restore_from(name: &Path, from: &Path, options: &Options) -> Result<u64> 
         }
     }
     let (page_size, page_count) = sqlite_header::dimensions(&header, size)
-        .map_err(|why| Error::NotADatabase(format!("{}: {why}. Nothing was changed", from.display())))?;
+        .map_err(|why| Error::CannotOpen(format!("{}: {why}. Nothing was changed", from.display())))?;
     let (name, database) = open_whatever_name_is(name, options, Access::ReadWrite)?;
     let mut transaction = database.begin(PATIENCE)?;
     // The same bytes, cut as the database's pages are now; the commit cuts them as the file's are.
@@ -178,7 +201,7 @@ fn open_whatever_name_is(name: &Path, options: &Options, access: Access) -> Resu
     let storage = storage_of(&name, options)?;
     let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
     let home = home.ok_or_else(|| {
-        Error::CannotOpen(format!("{} has no folder of Seawall's. Nothing was changed", name.display()))
+        Error::NoDatabase(format!("{} is not a Seawall database. Nothing was changed", name.display()))
     })?;
     let options = Options { finishes: true, ..options.clone() };
     let database = open_existing(&name, storage, access, &options, home)?;

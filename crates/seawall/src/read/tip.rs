@@ -384,7 +384,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Whether an error says that what was read is missing or damaged.
+/// Whether an error says that what was read is missing or damaged, or is not what the head says.
 pub(crate) fn was_read(error: &Error) -> bool {
     matches!(error, Error::Corrupt { .. } | Error::CannotOpen(_) | Error::NeedsRecovery(_))
 }

@@ -108,8 +108,8 @@ fn base_of(snapshot: &Snapshot, token: Token) -> Option<BaseRef> {
     Some(BaseRef { name, page_size, page_count: snapshot.page_count(), log: snapshot.trail.log })
 }
 
-/// The pin of the checkpoint that `token` names.
-pub(super) fn pin_of(token: Token) -> PinName {
+/// The pin of the checkpoint that `token` names. It protects the drafts of that name, too.
+pub(crate) fn pin_of(token: Token) -> PinName {
     format!("checkpoint-{token}").parse().expect("it is a pin's name")
 }
 

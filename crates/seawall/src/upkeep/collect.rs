@@ -42,6 +42,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What to do about a milestone that cannot be read.
+pub(super) const MILESTONE_REMEDY: &str = "Remove it: it is only evidence of how old versions are, and without it history is longer for once. \
+                                           Until then nothing is collected";
+
 /// How long the commit of a collection waits for the lease.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So many milestones are there, at most, for one length of history …
@@ -213,7 +217,7 @@ impl Committer {
                 continue;
             };
             let milestone: Milestone =
-                text.parse().map_err(|why| Error::corrupt(file, format!("{why}. Nothing was deleted")))?;
+                text.parse().map_err(|why| Error::corrupt_record(file, why, MILESTONE_REMEDY))?;
             // The versions of an earlier epoch may have been left out by a recovery.
             if milestone.head.database == self.tip.id && milestone.head.epoch == snapshot.head.epoch {
                 milestones.push((*file, milestone, written));
