@@ -128,7 +128,6 @@ events! {
     RecoveryKilled: "a process was killed while it recovered",
     RecoveryFrozen: "a process was frozen while it recovered",
     RecoveryFailed: "a recovery failed, and was begun again",
-    RecoveryChosen: "the operator chose among several candidates",
     OlderEpoch: "a process of the time before a recovery went on in the new epoch",
     Detached: "a database was detached",
     DetachKilled: "a process was killed while it detached",

@@ -95,7 +95,6 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery) {
         _ if gave_way(error) => true,
         _ if text.contains("--commit ID") => {
             recovery.choose = world.oracle().choice();
-            world.met(Event::RecoveryChosen);
             recovery.choose.is_some()
         }
         _ if text.contains("--coordinator") => {
