@@ -52,7 +52,7 @@ pub(crate) fn is_in_place(world: &World) -> bool {
 pub(crate) fn recover(world: &World) {
     let mut recovery = Recovery::default();
     let process = world.my_process();
-    let mut tries = 0;
+    let (mut tries, mut lost) = (0, 0);
     loop {
         let storage = Arc::new(SimStorage::new(world));
         world.with_process(process, |process| process.is_recovering = true);
@@ -69,7 +69,7 @@ pub(crate) fn recover(world: &World) {
                 } else {
                     world.met(Event::RecoveryFailed);
                 }
-                follow(world, &error, &mut recovery);
+                follow(world, &error, &mut recovery, &mut lost);
             }
         }
         tries += u32::from(world.phase() != Phase::Trouble);
@@ -88,14 +88,20 @@ fn gave_way(error: &Error) -> bool {
 }
 
 /// Does what the error says, as an operator would who knows what the application was told.
-fn follow(world: &World, error: &Error, recovery: &mut Recovery) {
+fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usize) {
     let text = error.to_string();
     let has_faults = world.plan().has_file_faults();
     let may_be = match error.kind() {
         _ if gave_way(error) => true,
         _ if text.contains("--commit ID") => {
-            recovery.choose = world.oracle().choice();
+            recovery.choose = world.oracle().choice(*lost);
             recovery.choose.is_some()
+        }
+        // What the operator chose is in none of the files that are left.
+        _ if text.contains("is in no segment of this folder") => {
+            *lost += 1;
+            recovery.choose = world.oracle().choice(*lost);
+            world.oracle().was_damaged()
         }
         _ if text.contains("--coordinator") => {
             let url = if world.is_on_table() { "dynamodb:" } else { "fs:" };

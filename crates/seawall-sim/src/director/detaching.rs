@@ -17,7 +17,7 @@ impl Director<'_> {
     /// Detaches the database, and sees that nothing is committed any more.
     pub(super) fn detach(&mut self) {
         let world = self.world;
-        if world.oracle().choice().is_none() {
+        if !world.oracle().has_commits() {
             return;
         }
         world.tell(|| "the database is to be detached".into());

@@ -92,7 +92,7 @@ impl Director<'_> {
             [Blow::None, Blow::None, Blow::Lost, Blow::Lost, Blow::SetBack, Blow::Torn, Blow::Missing, Blow::NoId];
         let blow = BLOWS[world.pick(0..=BLOWS.len() as u64 - 1) as usize];
         // There is nothing to recover before the first commit.
-        if world.oracle().choice().is_none() {
+        if !world.oracle().has_commits() {
             return;
         }
         world.tell(|| format!("an episode begins: {blow:?}"));
@@ -295,10 +295,10 @@ impl Director<'_> {
             if self.recoverers.is_empty() && !world.has_danger() && is_in_place(world) {
                 break;
             }
-            if self.recoverers.is_empty() && world.oracle().choice().is_some() {
+            if self.recoverers.is_empty() && world.oracle().has_commits() {
                 self.start_recoverers();
             }
-            if world.chronicle().violation().is_some() || world.oracle().choice().is_none() {
+            if world.chronicle().violation().is_some() || !world.oracle().has_commits() {
                 return;
             }
             world.sleep(Duration::from_secs(1));

@@ -59,9 +59,16 @@ impl Oracle {
         self.recoveries.damaged.contains(segment)
     }
 
-    /// The commit that an operator chooses, who knows what the application was told: the newest in the order.
-    pub(crate) fn choice(&self) -> Option<CommitId> {
-        self.chain.last().filter(|link| link.head.version > Version(0)).map(|link| link.head.commit.id)
+    /// The commit that an operator chooses, who knows what the application was told: the newest in the order, but for so
+    /// many that are in no file any more.
+    pub(crate) fn choice(&self, lost: usize) -> Option<CommitId> {
+        let link = self.chain.iter().rev().nth(lost);
+        link.filter(|link| link.head.version > Version(0)).map(|link| link.head.commit.id)
+    }
+
+    /// Whether there is a commit.
+    pub(crate) fn has_commits(&self) -> bool {
+        self.choice(0).is_some()
     }
 
     /// Whether a recovery has left this commit out, after it was acknowledged or read.
