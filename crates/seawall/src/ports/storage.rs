@@ -3,7 +3,7 @@
 //! It speaks of one database's files by what they are ([`File`]), never by a path, so that nothing that was read from
 //! a file or a coordinator can become part of one. The simulator implements it as the real one does.
 
-mod at_once;
+pub(crate) mod at_once;
 #[cfg(feature = "testing")]
 pub mod chosen;
 mod commits;
