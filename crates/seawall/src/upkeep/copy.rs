@@ -18,6 +18,8 @@ use crate::read::snapshot::Snapshot;
 const RUN: usize = 1 << 20;
 /// … and so many are made at once.
 const AT_ONCE: usize = 8;
+/// So many runs are checked at once. Each takes memory.
+const IN_PARALLEL: usize = 2;
 /// Frames of the log are read in one run if no more bytes than this lie between them.
 const GAP: u64 = 64 << 10;
 
@@ -166,13 +168,10 @@ impl Copy<'_> {
                 |((bytes, span), run): &((&Vec<u8>, &Span), &[InLog])| take_run(pages, page_size, bytes, span, run);
             // Checksums take as long as reading and writing do.
             let is_much = read.iter().map(Vec::len).sum::<usize>() > RUN;
-            let taken = if is_much { in_parallel(&items, take) } else { items.iter().map(take).collect() };
-            for taken in taken {
-                let Taken { pages, images } = taken?;
-                for ((page, sum), image) in pages.into_iter().zip(images.chunks_exact(page_size.bytes())) {
-                    self.keep_sum(page, sum);
-                    self.copied += 1;
-                    self.write_soon(page_size.offset_of(page), image)?;
+            for items in items.chunks(IN_PARALLEL) {
+                let taken = if is_much { in_parallel(items, take) } else { items.iter().map(take).collect() };
+                for taken in taken {
+                    self.put(taken?)?;
                 }
             }
             self.write_waiting()?;
@@ -199,6 +198,16 @@ impl Copy<'_> {
         }
         let file = File::Segment(self.pages.segments.name(first.segment()));
         (Span { file, at: begin, length: (end - begin) as usize }, pages)
+    }
+
+    fn put(&mut self, Taken { pages, images }: Taken) -> Result<()> {
+        let size = self.page_size.bytes();
+        for ((page, sum), image) in pages.into_iter().zip(images.chunks_exact(size)) {
+            self.keep_sum(page, sum);
+            self.copied += 1;
+            self.write_soon(self.page_size.offset_of(page), image)?;
+        }
+        Ok(())
     }
 
     /// Writes `image` together with its neighbours.
