@@ -193,7 +193,8 @@ The same without upkeep, a tenth as many commits:
 {without.summary}
 ```
 
-- Memory: {first["rss_MiB"]:.0f} MiB after the first hundredth, {last["rss_MiB"]:.0f} MiB at the end, at most {last["peak_rss_MiB"]:.0f} MiB.
+- Memory: {first["rss_MiB"]:.0f} MiB after the first hundredth, {last["rss_MiB"]:.0f} MiB at the end, at most
+  {last["peak_rss_MiB"]:.0f} MiB.
 - A cold opening, a hundred times on the way: {min(row["open_coordinator"] for row in maintained.rows):.0f} to
   {max(row["open_coordinator"] for row in maintained.rows):.0f} calls of the coordinator,
   {min(row["open_reads"] for row in maintained.rows):.0f} to {max(row["open_reads"] for row in maintained.rows):.0f}
