@@ -284,7 +284,6 @@ fn open_existing(
     Ok(Database::new(name.to_owned(), options.clone(), tip))
 }
 
-/// The coordinator that `id` names; `None` if there is no `id`.
 /// How the database at NAME is reached: by `coordinator`, or else as its folder says.
 pub fn reached_by(name: &Path, coordinator: Option<&str>) -> Result<Options> {
     let mut options = Options { upkeep: false, ..Options::default() };
@@ -298,6 +297,7 @@ pub fn reached_by(name: &Path, coordinator: Option<&str>) -> Result<Options> {
     Ok(options)
 }
 
+/// The coordinator that `id` names; `None` if there is no `id`.
 fn bound_to(storage: &dyn Storage) -> Result<Option<String>> {
     if already_there(storage)?.is_none() {
         return Ok(None);

@@ -110,14 +110,30 @@ pub fn recover(name: &Path, recovery: &Recovery) -> Result<Recovered> {
 
 /// The same, on any storage.
 pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Recovered> {
-    let identity = identity_of(&*storage)?;
+    with_run(&storage, recovery, |run| run.run())
+}
+
+/// The newest version that the segments prove, and the newest one that the heads name, if there is any. Changes nothing.
+pub(super) fn proven_and_named(storage: &Arc<dyn Storage>, coordinator: &str) -> Result<(u64, Option<u64>)> {
+    let recovery = Recovery { dry_run: true, coordinator: Some(coordinator.to_owned()), ..Recovery::default() };
+    with_run(storage, &recovery, |run| {
+        // The heads are asked for after the segments were read.
+        let evidence = run.look()?;
+        let tip = evidence.judge().tip;
+        let named = evidence.newest_named(tip.as_ref());
+        Ok((tip.map_or(0, |tip| tip.version.0), named.map(|version| version.0)))
+    })
+}
+
+fn with_run<T>(storage: &Arc<dyn Storage>, recovery: &Recovery, work: impl FnOnce(&Run<'_>) -> Result<T>) -> Result<T> {
+    let identity = identity_of(&**storage)?;
     let segments = Segments::default();
     let of_id = identity.as_ref().map(|id| id.database);
-    let found = scan::scan(&*storage, &segments, of_id, &mut Evidence::default())?;
+    let found = scan::scan(&**storage, &segments, of_id, &mut Evidence::default())?;
     let database = match (found, of_id) {
         (Some(database), _) => database,
-        (None, Some(of_id)) => return Err(another_there(&*storage, of_id)?),
-        (None, None) => return Err(nothing_there(&*storage)),
+        (None, Some(of_id)) => return Err(another_there(&**storage, of_id)?),
+        (None, None) => return Err(nothing_there(&**storage)),
     };
     let url = recovery.coordinator.clone().or(identity.as_ref().map(|id| id.coordinator.clone()));
     let url = url.ok_or_else(|| {
@@ -127,7 +143,7 @@ pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Reco
                 .into(),
         )
     })?;
-    let coordinator = coordinator_of(&url, database, &storage)?;
+    let coordinator = coordinator_of(&url, database, storage)?;
     if let Some(identity) = identity.as_ref().filter(|identity| identity.coordinator != coordinator.name()) {
         return Err(Error::CannotOpen(format!(
             "this database is ordered by {}, and {url} was asked for. Nothing was changed",
@@ -135,15 +151,9 @@ pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Reco
         )));
     }
     let pages = Pages::new(storage.clone(), database, 1 << 20);
-    let run = Run {
-        storage: &storage,
-        coordinator: &*coordinator,
-        pages: &pages,
-        database,
-        identity: identity.as_ref(),
-        recovery,
-    };
-    run.run()
+    let run =
+        Run { storage, coordinator: &*coordinator, pages: &pages, database, identity: identity.as_ref(), recovery };
+    work(&run)
 }
 
 /// The error where `id` names a database, and the segments have no commit of it.

@@ -4,7 +4,7 @@ use super::{coordinator_of, or_nothing, storage_of};
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::format::identity;
-use crate::open::recover::{Recovery, recover_on};
+use crate::open::recover::proven_and_named;
 use crate::options::{Access, Freshness, Options};
 use crate::ports::coordinator::Known;
 use crate::ports::stock_sqlite::{HeldFile, PlainSqlite};
@@ -61,14 +61,12 @@ pub fn verify(
 /// The error that the database should give, if its head was set back to before the last note of it: the segments can
 /// prove more than the head names.
 fn set_back(storage: &Arc<dyn Storage>, options: &Options) -> Option<Error> {
-    let recovery = Recovery { dry_run: true, coordinator: Some(options.coordinator.clone()), ..Recovery::default() };
-    // What it cannot decide, it cannot decide here either. The heads are asked for after the segments were read.
-    let would = recover_on(storage.clone(), &recovery).ok()?;
-    let head = would.head.filter(|head| *head < would.proven)?;
+    // What cannot be decided here, a recovery does not decide either.
+    let (proven, named) = proven_and_named(storage, &options.coordinator).ok()?;
+    let head = named.filter(|head| *head < proven)?;
     Some(Error::NeedsRecovery(format!(
-        "the head is older than the files: it names version {head}, and version {} is proven to have been committed. Stop all writers. If a \
+        "the head is older than the files: it names version {head}, and version {proven} is proven to have been committed. Stop all writers. If a \
          backup of the head was restored, bring back the newest; or run {}. {SAYS_FIRST}",
-        would.proven,
         WayOut::RECOVER
     )))
 }

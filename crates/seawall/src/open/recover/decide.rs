@@ -1,11 +1,12 @@
 //! Which version a recovery keeps: the evidence says it, or the operator; and it must be whole.
 
 use super::judge::{Evidence, FoundCommit, Judgement};
-use super::whole::{Whole, first_head, head_of};
+use super::whole::{Whole, first_head};
 use super::{Chosen, FoundVersion, Recovered, Run, described, nothing_there, unreadable};
 use crate::error::{Error, Result};
 use crate::format::head::BaseRef;
-use crate::format::ids::{CommitId, Digest, Epoch, Version};
+use crate::format::ids::{CommitId, Digest, Version};
+use crate::read::history::head_of;
 use crate::read::snapshot::Snapshot;
 
 impl Run<'_> {
@@ -24,12 +25,9 @@ impl Run<'_> {
             head.commit.is(&chosen.snapshot.head.commit)
                 || evidence.leads_down_to(chosen.snapshot.head.commit.digest, &head.commit)
         });
-        // The seal of an earlier recovery is no head, where there was none before; nor is what an earlier one has saved.
-        let epoch = judgement.tip.map_or(Epoch(0), |tip| tip.epoch);
-        let head = evidence.heads.iter().filter(|head| head.commit.id != CommitId([0; 16]) && head.epoch >= epoch);
         let recovered = Recovered {
             database: self.database,
-            head: head.map(|head| head.version.0).max(),
+            head: evidence.newest_named(judgement.tip.as_ref()).map(|version| version.0),
             proven,
             candidates,
             kept: chosen.found.clone(),
@@ -169,7 +167,7 @@ impl Run<'_> {
         found: &FoundCommit,
     ) -> std::result::Result<(Snapshot, bool), String> {
         let now = self.storage.now();
-        let why = match whole.check(head_of(found), now) {
+        let why = match whole.check(head_of(&found.frame, found.commit), now) {
             Ok(snapshot) => return Ok((snapshot, false)),
             Err(why) => why,
         };

@@ -11,7 +11,7 @@
 use crate::format::commit_frame::CommitFrame;
 use crate::format::entry::{Entry, Segments};
 use crate::format::head::{CommitRef, Head};
-use crate::format::ids::{Digest, Epoch, Version};
+use crate::format::ids::{CommitId, Digest, Epoch, Version};
 use crate::format::mark::{Fate, Mark};
 use crate::mutation::mistake;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -122,10 +122,17 @@ impl Evidence {
         named.peek().is_some() && !named.any(|head| head.commit.is(&found.commit))
     }
 
+    /// The newest version that heads of the tip's epoch name, or of a later one. The seal of an earlier recovery is no
+    /// head, where there was none before; nor is what an earlier one has saved.
+    pub(super) fn newest_named(&self, tip: Option<&Proven>) -> Option<Version> {
+        let epoch = tip.map_or(Epoch(0), |tip| tip.epoch);
+        let heads = self.heads.iter().filter(|head| head.commit.id != CommitId([0; 16]) && head.epoch >= epoch);
+        heads.map(|head| head.version).max()
+    }
+
     /// The newest version of the tip's epoch, or of a later one, that anything tells of.
     pub(super) fn newest_known(&self, tip: &Proven) -> Version {
-        let heads = self.heads.iter().filter(|head| head.epoch >= tip.epoch).map(|head| head.version);
-        heads.chain([tip.version]).max().unwrap_or_default()
+        self.newest_named(Some(tip)).map_or(tip.version, |named| named.max(tip.version))
     }
 
     /// Whether `commit` is the one of `digest`, or below it, as far as the frames were found.
@@ -204,7 +211,7 @@ impl Evidence {
 mod tests {
     use super::*;
     use crate::format::head::Place;
-    use crate::format::ids::{CommitId, DatabaseId, PageSize, SegmentName, WriterId};
+    use crate::format::ids::{DatabaseId, PageSize, SegmentName, WriterId};
 
     const FIRST: Digest = Digest([0; 32]);
 

@@ -7,11 +7,12 @@ use crate::format::commit_frame::page_checksum;
 use crate::format::entry::Entry;
 use crate::format::frame::Kind;
 use crate::format::group;
-use crate::format::head::{BaseRef, CommitRef, Floor, Head, State};
+use crate::format::head::{BaseRef, CommitRef, Head};
 use crate::format::ids::{BaseName, DatabaseId, PageNo, Version};
 use crate::format::index::Entries;
 use crate::ports::moment::Moment;
 use crate::ports::storage::{File, Span};
+use crate::read::history::head_of;
 use crate::read::page_map::PageMap;
 use crate::read::pages::{Pages, SUM_BYTES, frame_of};
 use crate::read::snapshot::{PageSource, Snapshot, Trail};
@@ -29,24 +30,6 @@ pub(super) struct Whole<'a> {
     places: HashMap<(u32, u32), Option<String>>,
     /// A file is there, and could not be read. That says nothing of what is in it.
     failed: Option<Error>,
-}
-
-/// The head that named a commit, as far as its frame tells.
-pub(super) fn head_of(found: &FoundCommit) -> Head {
-    let frame = &found.frame;
-    Head {
-        database: frame.database,
-        epoch: frame.epoch,
-        version: frame.version,
-        commit: found.commit,
-        base: frame.base,
-        home: frame.home,
-        generation: 0,
-        sweep: frame.sweep,
-        lease_slot: 0,
-        floor: Floor::default(),
-        state: State::Open,
-    }
 }
 
 /// The head of version 0, as far as the frame of version 1 tells.
@@ -119,7 +102,7 @@ impl<'a> Whole<'a> {
             jumps: frame.next_jumps(),
             log: frame.log_with(&place),
         };
-        let head = Head { base, ..head_of(found) };
+        let head = Head { base, ..head_of(&found.frame, found.commit) };
         let snapshot = Snapshot::rebuilt(head, frame.page_size, frame.page_count, map, trail, frame.time, now);
         Some(self.check_pages(&snapshot).map(|()| snapshot))
     }
