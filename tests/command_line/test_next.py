@@ -7,13 +7,13 @@ import os
 import shlex
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import seawall
+
+from .commands import answered, run
 
 WRONG = 2
 
@@ -31,24 +31,6 @@ def make(name: Path, **options: Any) -> Path:
     return name
 
 
-def run(*arguments: object, **environment: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "seawall", *map(str_or_bytes, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environment}
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def str_or_bytes(argument: object) -> str | bytes:
-    return argument if isinstance(argument, bytes) else str(argument)
-
-
-def answered(*arguments: object, **environment: str) -> dict[str, Any]:
-    _, out, _ = run(*arguments, "--json", **environment)
-    answer: dict[str, Any] = json.loads(out)
-    return answer
-
-
 def run_next(line: str, **environment: str) -> tuple[int, str, str]:
     """What it is to run the printed line exactly, but for the program."""
     program, *arguments = shlex.split(line)
@@ -62,10 +44,10 @@ def test_a_chosen_commit_and_a_taken_over_home_are_repeated(name: Path, tmp_path
     shutil.copytree(f"{name}-seawall", f"{copied}-seawall", symlinks=True)
     shutil.rmtree(f"{name}-seawall")
     name.unlink()
-    would = answered("recover", copied, "--take-over-home")
+    would = answered("recover", copied, "--take-over-home")[1]
     commit = would["kept"]["commit"]
     assert would["next"].endswith(f"{copied} --yes --take-over-home")
-    would = answered("recover", copied, "--take-over-home", "--commit", commit)
+    would = answered("recover", copied, "--take-over-home", "--commit", commit)[1]
     assert would["next"].endswith(f"{copied} --yes --commit={commit} --take-over-home")
     code, out, err = run_next(would["next"])
     assert code == 0, out + err
@@ -74,11 +56,11 @@ def test_a_chosen_commit_and_a_taken_over_home_are_repeated(name: Path, tmp_path
 
 def test_where_id_is_lost_the_coordinator_is_repeated(name: Path) -> None:
     Path(f"{name}-seawall/id").unlink()
-    would = answered("recover", name, "--coordinator", "fs:")
+    would = answered("recover", name, "--coordinator", "fs:")[1]
     assert would["next"].endswith("--yes --coordinator fs:")
     code, out, err = run_next(would["next"])
     assert code == 0, out + err
-    assert answered("status", name, "--coordinator", "fs:")["next"].endswith(str(name)), "nothing has to be said now"
+    assert answered("status", name, "--coordinator", "fs:")[1]["next"].endswith(str(name)), "nothing has to be said now"
 
 
 def test_a_database_behind_an_endpoint_is_reached_by_each_next_command(
@@ -98,13 +80,13 @@ def test_a_database_behind_an_endpoint_is_reached_by_each_next_command(
         ["move", name, "--to", "fs:"],
     ]
     for line in lines:
-        answer = answered(*line, "--coordinator", url)
+        answer = answered(*line, "--coordinator", url)[1]
         assert "error" not in answer and answer["next"].endswith(f"--coordinator '{url}'"), answer
         code, out, err = run_next(answer["next"])
         assert code == 0, (answer["next"], out, err)
         # Where the environment names it, the next command needs no argument.
         if line[0] != "move":
-            answer = answered(*line, "--coordinator", url, SEAWALL_COORDINATOR=url)
+            answer = answered(*line, "--coordinator", url, SEAWALL_COORDINATOR=url)[1]
             assert "--coordinator" not in answer["next"], answer
             code, out, err = run_next(answer["next"], SEAWALL_COORDINATOR=url)
             assert code == 0, (answer["next"], out, err)
@@ -112,22 +94,22 @@ def test_a_database_behind_an_endpoint_is_reached_by_each_next_command(
 
 def test_after_a_move_the_next_command_reaches_the_new_coordinator(name: Path, table: str, dynamodb: str) -> None:
     url = f"dynamodb://{table}?region=us-east-1&endpoint={dynamodb}"
-    would = answered("move", name, "--to", url)
+    would = answered("move", name, "--to", url)[1]
     code, out, err = run_next(would["next"])
     assert code == 0 and f"next  seawall status {name} --coordinator '{url}'" in " ".join(out.split("  ")), out + err
-    there = answered("move", name, "--to", url, "--coordinator", url, "--yes")
+    there = answered("move", name, "--to", url, "--coordinator", url, "--yes")[1]
     assert run_next(there["next"])[0] == 0, there
-    back = answered("move", name, "--to", "fs:", "--coordinator", url, "--yes")
+    back = answered("move", name, "--to", "fs:", "--coordinator", url, "--yes")[1]
     assert back["next"] == f"seawall status {name}" and run_next(back["next"])[0] == 0
 
 
 def test_the_parts_of_a_verification_follow_each_other_on_one_version(name: Path) -> None:
-    first = answered("verify", name, "--part", "1/2", "--deep")
+    first = answered("verify", name, "--part", "1/2", "--deep")[1]
     second = first["next"]
     assert second.endswith(f"--at={first['version']} --deep --part=2/2")
     code, out, err = run_next(second)
     assert code == 0 and f"seawall status {name}" in out, out + err
-    assert answered("verify", name, "--at", "1")["next"].endswith(f"{name} --at=1 --deep")
+    assert answered("verify", name, "--at", "1")[1]["next"].endswith(f"{name} --at=1 --deep")
 
 
 def test_what_another_writer_was_in_the_way_of_is_asked_for_again_as_it_was(name: Path, tmp_path: Path) -> None:
@@ -148,7 +130,7 @@ def test_what_another_writer_was_in_the_way_of_is_asked_for_again_as_it_was(name
 def test_a_name_that_cannot_be_written_on_a_line_gives_no_next_command(odd: str | bytes, tmp_path: Path) -> None:
     name = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + os.fsencode(odd)))
     make(name)
-    assert answered("status", os.fsencode(name))["next"] is None
+    assert answered("status", os.fsencode(name))[1]["next"] is None
     code, out, err = run("status", os.fsencode(name))
     assert code == 0 and "next" not in out + err
     name.unlink()
@@ -157,7 +139,7 @@ def test_a_name_that_cannot_be_written_on_a_line_gives_no_next_command(odd: str 
     assert code == 10 and "next" not in out + err, err
     # One that only a shell would take apart is quoted.
     quoted = make(tmp_path / "it's & $HOME.sqlite3")
-    assert run_next(answered("status", quoted)["next"])[0] == 0
+    assert run_next(answered("status", quoted)[1]["next"])[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import seawall
+
+from .commands import answered, run
 
 GOOD, PROBLEM, NO_DATABASE, NEEDS_RECOVERY = 0, 1, 10, 13
 ON_FILES = ["recover", "snapshot --refresh", "detach --yes", "adopt", "restore --from x", "move --to fs:"]
@@ -30,17 +28,6 @@ def name(tmp_path: Path) -> Path:
         connection.execute("INSERT INTO votes VALUES ('b')")
     connection.close()
     return name
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "seawall", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
-def answered(*arguments: object) -> tuple[int, dict[str, Any]]:
-    code, out, _ = run(*arguments, "--json")
-    return code, json.loads(out)
 
 
 def votes(name: Path) -> list[str]:
