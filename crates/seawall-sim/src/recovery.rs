@@ -87,7 +87,7 @@ fn gave_way(error: &Error) -> bool {
     error.to_string().contains("another recovery of this database began meanwhile")
 }
 
-/// Does what the error says, as an operator would who knows what the application was told.
+/// Does what the error says, as an operator would who knows which commits the application saw succeed.
 fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usize) {
     let text = error.to_string();
     let has_faults = world.plan().has_file_faults();

@@ -1,5 +1,5 @@
 //! Recovery drills on the real file system: what was kept, what was lost (only what had to be), and what the operator
-//! was told.
+//! could read.
 
 mod common;
 
@@ -542,7 +542,7 @@ fn writers_at_work_during_a_recovery_lose_nothing_that_was_acknowledged_afterwar
         for (n, last) in acknowledged.into_iter().enumerate() {
             let page = PageNo(10 + n as u32);
             let seen = if page.0 <= snapshot.page_count() { late.read_page(&snapshot, page).unwrap()[0] } else { 0 };
-            assert!(seen >= last, "round {round}: writer {n} was told that {last} is in, and {seen} is there");
+            assert!(seen >= last, "round {round}: writer {n} saw {last} succeed, and {seen} is there");
         }
     }
 }

@@ -74,7 +74,7 @@ impl Director<'_> {
         }
     }
 
-    /// What a detaching does last. Whoever opens NAME now finds a plain file, and would adopt it again: no process that
+    /// What a detaching does last. A process that opens NAME now finds a plain file, and would adopt it again: no process that
     /// is about to open the database is left.
     fn remove_the_folder(&mut self) {
         let world = self.world;

@@ -171,7 +171,7 @@ impl Oracle {
         (is_known && !is_over && self.is_inside_history(pin.head.version, since, history)).then_some(version)
     }
 
-    /// A pin is written, or written again. One that was over begins anew.
+    /// A pin is written, or written again. One that was over begins again.
     pub(crate) fn pin_written(&mut self, name: PinName, text: &[u8], disk: &Disk, now: Duration) {
         let parse = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<Pin>().ok();
         let before = disk.find(&path_of(File::Pin(name))).map(|inode| disk.inode(inode));

@@ -59,8 +59,8 @@ impl Oracle {
         self.recoveries.damaged.contains(segment)
     }
 
-    /// The commit that an operator chooses, who knows what the application was told: the newest in the order, but for so
-    /// many that are in no file any more.
+    /// The commit that an operator chooses, who knows which commits the application saw succeed: the newest in the order,
+    /// but for so many that are in no file any more.
     pub(crate) fn choice(&self, lost: usize) -> Option<CommitId> {
         let link = self.chain.iter().rev().nth(lost);
         link.filter(|link| link.head.version > Version(0)).map(|link| link.head.commit.id)

@@ -90,7 +90,7 @@ impl Recovery {
         }
     }
 
-    /// Learns anew what the frames say that are left.
+    /// Learns again what the frames say that are left.
     fn begin_again(&mut self) {
         let said = std::mem::take(&mut self.said);
         let says: Vec<Says> = said.values().flat_map(BTreeMap::values).cloned().collect();

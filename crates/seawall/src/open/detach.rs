@@ -6,8 +6,8 @@
 //!    while nothing was changed.
 //! 3. Commit the state *detached*, if that version is the newest still: from now on no commit can succeed, and whatever
 //!    was asleep reads why.
-//! 4. Remove all other drafts of NAME, which a checkpoint that sleeps would put in its place. Whoever makes a draft later
-//!    finds the database detached, before it puts that there.
+//! 4. Remove all other drafts of NAME, which a checkpoint that sleeps would put in its place. A process that makes a
+//!    draft later finds the database detached, before it puts that there.
 //! 5. Put the draft in the place of NAME.
 //! 6. Give the lock of django-sqlite-efs back.
 //! 7. Rename `id`, so that nobody takes what is left for a database, and remove the folder. The head stays where it is

@@ -333,7 +333,7 @@ pub trait Storage: Send + Sync {
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)>;
     /// Writes a part of a small file in place, durably. Makes the file if it does not exist.
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Makes durable what this file has now, whoever wrote it.
+    /// Makes durable what this file has now, whichever process wrote it.
     fn sync(&self, file: File) -> io::Result<()>;
     /// Makes the names in the database's folder durable on a local disk. `id` is among them, because the process that
     /// linked it may have failed before that name was durable. Costs no call on a network file system, where a name is

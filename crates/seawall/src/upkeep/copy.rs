@@ -33,7 +33,7 @@ pub(crate) enum For {
 }
 
 /// Copies what `snapshot` has into `targets`. The answer is the checksum of each page, as a base's `.sums` has
-/// them. `progress` is told how many pages were copied; an error of its ends the copying.
+/// them. `progress` is called with the number of pages that were copied; an error of its ends the copying.
 pub(crate) fn copy(
     pages: &Pages,
     snapshot: &Snapshot,

@@ -1,4 +1,4 @@
-//! What the segments of a folder say, whoever wrote them.
+//! What the segments of a folder say, of whichever writer they are.
 
 use super::judge::Evidence;
 use crate::error::{Error, Result};
