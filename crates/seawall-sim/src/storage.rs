@@ -287,14 +287,19 @@ impl Storage for SimStorage {
             world.met(Event::NameRenewed);
             Ok(())
         })?;
-        self.sync_folder(String::new())
+        self.sync_folder_of(File::Name)
+    }
+
+    fn sync_name(&self) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        self.sync_folder_of(File::Name)
     }
 
     fn put_id(&self, draft: CommitId) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         let draft = path_of(File::Draft(draft));
         self.rename("rename", Kind::Write, path_of(File::Id), move |disk, path| disk.replace(&draft, path))?;
-        self.sync_folder(String::new())
+        self.sync_folder_of(File::Id)
     }
 
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)> {

@@ -81,7 +81,11 @@ fn detach_files(database: &Arc<Database>, name: &Path) -> Result<u64> {
         (sqlite_header::state_of(&header) == NameState::Protected, newest.head.state == State::Detached);
     match (is_ours, is_detached) {
         (true, _) => {}
-        (false, true) if is_version(database, &newest)? => return Ok(newest.version().0 - 1),
+        (false, true) if is_version(database, &newest)? => {
+            // The process that put it there may have died before that was durable, and the folder goes now.
+            storage.sync_name().map_err(|error| Error::io("making NAME durable", error))?;
+            return Ok(newest.version().0 - 1);
+        }
         (false, true) => {
             return Err(Error::CannotOpen(
                 "the database is detached already, and NAME was changed since. It is a plain SQLite file. Move NAME-seawall aside, and remove it \

@@ -325,6 +325,8 @@ pub trait Storage: Send + Sync {
     fn replace(&self, file: File, bytes: &[u8]) -> io::Result<()>;
     /// Puts a finished draft in the place of NAME, durably, in one atomic step.
     fn put_name(&self, draft: Token) -> io::Result<()>;
+    /// Makes durable that NAME is the file that it is. The process that put it there may have failed before that.
+    fn sync_name(&self) -> io::Result<()>;
     /// Puts [`File::Draft`] in the place of `id`, durably, in one atomic step. `NotFound`: it is not there, and `id` is
     /// what it was.
     fn put_id(&self, draft: CommitId) -> io::Result<()>;

@@ -290,6 +290,9 @@ impl Storage for Faulty {
     fn put_name(&self, draft: ids::Token) -> io::Result<()> {
         self.call(Call::PutName, || self.inner.put_name(draft))
     }
+    fn sync_name(&self) -> io::Result<()> {
+        self.inner.sync_name()
+    }
     fn put_id(&self, draft: ids::CommitId) -> io::Result<()> {
         self.call(Call::PutId, || self.inner.put_id(draft))
     }

@@ -288,6 +288,11 @@ impl Storage for OsStorage {
         })
     }
 
+    fn sync_name(&self) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        self.parent(Use::List)?.sync()
+    }
+
     fn put_id(&self, draft: CommitId) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         self.at(File::Draft(draft), Use::List, |draft| {
