@@ -84,7 +84,7 @@ fn detach_files(database: &Arc<Database>, name: &Path) -> Result<u64> {
         (false, true) if is_version(database, &newest)? => {
             // The process that put it there may have died before that was durable, and the folder goes now.
             storage.sync_name().map_err(|error| Error::io("making NAME durable", error))?;
-            return Ok(newest.version().0 - 1);
+            return let_in(database, name).map(|()| newest.version().0 - 1);
         }
         (false, true) => {
             return Err(Error::CannotOpen(
@@ -110,12 +110,15 @@ fn detach_files(database: &Arc<Database>, name: &Path) -> Result<u64> {
         }
     }
     draft.put().map_err(failed)?;
+    let_in(database, name).map(|()| version.0 - 1)
+}
+
+/// Gives the lock of django-sqlite-efs back, under all names.
+fn let_in(database: &Database, name: &Path) -> Result<()> {
     let names = legacy_names(name, &database.options.legacy_names);
-    let given_back = names.iter().try_for_each(|name| database.tip.coordinator.let_in(name));
-    given_back.map_err(|error| {
+    names.iter().try_for_each(|name| database.tip.coordinator.let_in(name)).map_err(|error| {
         Error::CannotOpen(format!("{error}. NAME is the plain file now. To finish this: {}", WayOut::DETACH))
-    })?;
-    Ok(version.0 - 1)
+    })
 }
 
 /// Steps 2 and 3. Answers the draft, and the version of the commit that detached the database.
