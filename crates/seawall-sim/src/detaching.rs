@@ -62,6 +62,10 @@ fn may_fail(world: &World, error: &Error) -> bool {
         ErrorKind::Unreachable => world.plan().file_faults > 0.0 || world.is_on_table(),
         // A garbage collection that slept took the draft for that of a dead process.
         _ if world.oracle().is_detached() && error.to_string().contains("entity not found") => true,
+        // After the fence every error says so.
+        ErrorKind::NeedsRecovery if error.to_string().contains("The database is detached") => {
+            world.plan().has_file_faults()
+        }
         // Another process that detaches has put NAME in place.
         ErrorKind::CannotOpen => world.oracle().is_detached(),
         _ => may_fail_to_open(world, error),
