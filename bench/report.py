@@ -28,7 +28,8 @@ def page(
 What `make bench` printed. All peers run in one program, in turn, in several rounds: a figure is the median of the
 rounds, in brackets the least and the most; a ratio is taken round by round, and above 1 Seawall is the better one.
 "Goal" is what was asked for before anything was measured. What Seawall asks of a real NFS server, call by call, is in
-[benchmarks-nfs.md](benchmarks-nfs.md), which `make nfs` writes.
+[benchmarks-nfs.md](benchmarks-nfs.md), which `make nfs` writes. What checkpoints and garbage collection cost:
+[benchmarks-years.md](benchmarks-years.md), which `make years` writes.
 
 Measured at commit `{revision()}`, on {processor()}, Linux {platform.release()},
 Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {file_system}.

@@ -121,6 +121,7 @@ def big(folder: Path) -> Big:
     copies = time.perf_counter() - began
     for number in range(2):
         (folder / f"copy{number}").unlink()
+    seawall.register()
     # Once for a milestone, and once more when it is older than history.
     _native.maintain(str(name), None, 1)
     time.sleep(1.5)
@@ -230,12 +231,12 @@ def main(arguments: list[str]) -> None:
         folder = Path(name)
         for part in ("on", "off", "bank", "big"):
             (folder / part).mkdir()
+        large = big(folder / "big")
         maintained = years(folder / "on", commits)
         shutil.rmtree(folder / "on")
         without = years(folder / "off", max(commits // 10, 100), "off")
         shutil.rmtree(folder / "off")
         banks = bank(folder / "bank")
-        large = big(folder / "big")
         where = seawall.status(folder / "big" / "big.sqlite3").file_system
     print(large)
     if not arguments:

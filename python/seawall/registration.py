@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sqlite3
 import sys
@@ -13,6 +14,8 @@ from . import _native
 
 _registered: set[str] = set()
 _registering = threading.Lock()
+# What a process commits in its last second would otherwise not be noted.
+atexit.register(_native.end_process)
 # In a child, no thread that does not exist there may hold it.
 os.register_at_fork(
     before=_registering.acquire, after_in_parent=_registering.release, after_in_child=_registering.release

@@ -73,12 +73,14 @@ def recover(
     return Recovered(**{**facts, **more})
 
 
-def detach(database: Path, *, coordinator: str | None = None) -> int:
+def detach(database: Path, *, coordinator: str | None = None) -> int | None:
     """Leave Seawall: write the newest version as NAME, a plain SQLite file, and remove the folder with its history.
 
-    Returns the version that NAME has. Programs that still have the database open get an error that says what happened.
+    Returns the version that NAME has; None if an earlier call, which was cut short, had done all but removing the
+    folder. Programs that still have the database open get an error that says what happened.
     """
-    return int(ask(_native.detach, database, coordinator))
+    version: int | None = ask(_native.detach, database, coordinator)
+    return version
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def move(database: Path, *, to: str, dry_run: bool = False, coordinator: str | N
 def restore(database: Path, source: Path, *, coordinator: str | None = None) -> int:
     """Make `source`, a plain SQLite file, the newest version, in one commit. Returns the version.
 
-    `source` may be what was put at NAME itself; it is moved aside then, and NAME is written again.
+    `source` may be what was put at NAME itself; it is moved aside then, and NAME is written again. A file that is
+    marked as Seawall's, as NAME itself is, is refused: it is as old as the last checkpoint.
     """
     return int(ask(_native.restore, database, os.fsdecode(source), coordinator))
 

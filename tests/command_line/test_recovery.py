@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import seawall
+
+from .commands import answered, run
 
 GOOD, PROBLEM, USAGE, NO_DATABASE, NEEDS_RECOVERY = 0, 1, 2, 10, 13
 
@@ -24,17 +22,6 @@ def name(tmp_path: Path) -> Path:
         connection.execute("INSERT INTO votes VALUES ('a')")
     connection.close()
     return name
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "seawall", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
-def answered(*arguments: object) -> tuple[int, dict[str, Any]]:
-    code, out, _ = run(*arguments, "--json")
-    return code, json.loads(out)
 
 
 def test_recover_says_first_what_it_would_keep_and_then_does_it(name: Path) -> None:
@@ -50,7 +37,7 @@ def test_recover_says_first_what_it_would_keep_and_then_does_it(name: Path) -> N
     )
     assert set(would) == {
         *("command", "name", "exit", "next", "dry_run", "database", "head", "proven", "candidates", "kept"),
-        *("never_learned", "rebuilt", "lost", "version", "needed"),
+        *("never_learned", "rebuilt", "lost", "lost_left_out", "version", "needed"),
     }
     code, out, _ = run("recover", name)
     assert code == NEEDS_RECOVERY and "would keep" in out and "was changed" in out and f"recover {name} --yes" in out, (

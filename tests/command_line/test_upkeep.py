@@ -283,6 +283,8 @@ def test_a_user_who_may_only_read(name: Path) -> None:
     for command in (["status"], ["gc", "--dry-run"], ["policy"], ["pins"]):
         code, looked = as_stranger(command[0], str(name), *command[1:])
         assert code == 0, looked
+    code, verified = as_stranger("verify", str(name))
+    assert code == 0 and verified["whole"] and "permission" in verified["not_pinned"].lower(), verified
     for command in (["checkpoint"], ["gc"], ["policy", "--history", "7d"], ["pin", "x"], ["unpin", "x"]):
         code, refused = as_stranger(command[0], str(name), *command[1:])
         assert code == refused["exit"] == 12, refused

@@ -185,3 +185,41 @@ def test_an_item_that_was_set_back_is_refused(shared: Shared) -> None:
     for statement in ("SELECT * FROM t", "INSERT INTO t VALUES (2)"):
         with pytest.raises(seawall.CannotOpen, match="set back"):
             connection.execute(statement)
+
+
+@pytest.mark.parametrize("name", ["version", "epoch", "base", "commit", "sweep"])
+def test_an_item_that_is_not_what_its_commit_says_is_recovered_and_no_file_is_blamed(shared: Shared, name: str) -> None:
+    connection = shared.connect()
+    connection.execute("CREATE TABLE t (x)")
+    seawall.checkpoint(shared.name, coordinator=shared.url)
+    connection.execute("INSERT INTO t VALUES (1)")
+    shared.opened.pop().close()
+    time.sleep(0.1)
+    item = shared.head()
+    (kind, old), *_ = item[name].items()
+    new = {"N": str(int(old) + 1)} if kind == "N" else {"S": old[:-1] + ("1" if old[-1] == "0" else "0")}
+    client(shared.endpoint).put_item(TableName=shared.table, Item={**item, name: new})
+    code, err = status(shared)
+    assert code == 13 and "the head is damaged" in err and "seawall recover NAME" in err, err
+    assert "restore that file" not in err
+    client(shared.endpoint).put_item(TableName=shared.table, Item=item)
+    assert status(shared)[0] == 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("format", {"N": "2"}), ("future", {"S": "x"})])
+def test_an_item_of_a_newer_seawall_asks_for_that_and_for_nothing_else(
+    shared: Shared, name: str, value: dict[str, str]
+) -> None:
+    shared.connect().execute("CREATE TABLE t (x)")
+    shared.opened.pop().close()
+    time.sleep(0.1)
+    client(shared.endpoint).put_item(TableName=shared.table, Item={**shared.head(), name: value})
+    code, err = status(shared)
+    assert code == 1 and "use a newer Seawall" in err and "recover" not in err, err
+
+
+def status(shared: Shared) -> tuple[int, str]:
+    """What a new process says of it."""
+    command = [sys.executable, "-m", "seawall", "status", str(shared.name), "--coordinator", shared.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr

@@ -200,7 +200,7 @@ ROWS = [
         "2 C + 5 M + 3 R, then 8 R",
         180,
         with_cold_kernel("SELECT count(*), sum(length(content)) FROM new"),
-        "**missed**: what came since the base is read in groups of at most 64 KiB, one by one; bases are read ahead",
+        "the same; what came since the base is read ahead as well, in runs of 1 MiB of the segment",
     ),
     Row(
         "new process: open, and an INSERT",

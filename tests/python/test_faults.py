@@ -335,7 +335,7 @@ def test_foreign_folders(filled: Path, tmp_path: Path) -> None:
 
     marked = filled.read_bytes()
     filled.unlink()
-    with pytest.raises(Error, match=r"CannotOpen SQLITE_CANTOPEN .*NAME was removed.*Put the marked copy back"):
+    with pytest.raises(Error, match=r"CannotOpen SQLITE_CANTOPEN .*NAME was removed.*seawall snapshot NAME --refresh"):
         ask(filled, SUM)
     filled.write_bytes(marked)
     assert ask(filled, SUM) == [[20]]

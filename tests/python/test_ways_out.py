@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,8 +82,11 @@ def test_a_backup_becomes_the_newest_version(name: Path, tmp_path: Path) -> None
         read(name)
     assert seawall.restore(name, name) == before + 2
     assert read(name) == ["a", "b", "c"]
-    with pytest.raises(seawall.NotADatabase):
+    with pytest.raises(seawall.CannotOpen, match="is not a SQLite database"):
         seawall.restore(name, Path(__file__))
+    # NAME is a copy as of a checkpoint, and not a backup.
+    with pytest.raises(seawall.CannotOpen, match=r"as of a checkpoint.*seawall\.copy"):
+        seawall.restore(name, name)
 
 
 def test_a_name_that_was_removed_is_written_again(name: Path) -> None:
@@ -120,3 +125,24 @@ def test_copies_become_databases_of_their_own(name: Path, tmp_path: Path) -> Non
     connection.close()
     assert read(copied / "db.sqlite3") == ["a", "b", "c", "copy"]
     assert read(name) == ["a", "b", "c"]
+
+
+def test_a_head_that_was_set_back_is_noticed_although_its_last_writer_lived_for_a_moment(db: Path) -> None:
+    def writes(rows: int) -> None:
+        program = (
+            f"import seawall; c = seawall.connect({str(db)!r}, isolation_level=None); "
+            "c.execute('CREATE TABLE IF NOT EXISTS t (x)'); "
+            f"[c.execute('INSERT INTO t VALUES (?)', (n,)) for n in range({rows})]"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True)
+
+    folder = Path(f"{db}-seawall")
+    writes(5)
+    shutil.copytree(folder / "commits", folder.with_name("before"), symlinks=True)
+    writes(3)
+    shutil.rmtree(folder / "commits")
+    folder.with_name("before").rename(folder / "commits")
+    with pytest.raises(sqlite3.OperationalError, match="the head is older than the files"):
+        seawall.connect(db).execute("SELECT 1 FROM t")
+    seawall.recover(db, dry_run=False)
+    assert seawall.connect(db).execute("SELECT count(*) FROM t").fetchone() == (8,)

@@ -194,7 +194,7 @@ def test_stock_sqlite_reads_and_is_refused_when_it_writes(
     assert name.read_bytes() == copy
 
 
-WAYS_OUT = ["copy back from a backup", "seawall.remove", "seawall restore --from", "seawall snapshot --refresh"]
+WAYS_OUT = ["seawall snapshot NAME --refresh", "seawall restore NAME --from FILE", "seawall.remove"]
 
 
 @pytest.mark.parametrize("overwrite", [shutil.copy, lambda source, name: name.write_bytes(b"not a database" * 1000)])

@@ -1,12 +1,13 @@
 //! What a command answers, and how that is printed: rows for people, JSON for machines.
 
 use crate::exit::Exit;
+use crate::target::Target;
 use anstyle::{AnsiColor, Style};
 use seawall::{Error, ErrorKind, Shown};
 use serde_json::{Map, Value};
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write;
-use std::path::Path;
 
 /// How a row is coloured on a terminal.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,14 +28,16 @@ struct Row {
 pub(crate) struct Answer {
     rows: Vec<Row>,
     json: Map<String, Value>,
-    /// The arguments of the command that a person would run next.
-    next: Option<Vec<String>>,
+    /// The command that a person would run next: its word, and its arguments after NAME.
+    next: Option<(&'static str, Vec<String>)>,
+    /// The coordinator that the database has now, if that is another one than before.
+    moved_to: Option<String>,
     pub(crate) exit: Exit,
 }
 
 impl Answer {
     pub(crate) fn new() -> Answer {
-        Answer { rows: Vec::new(), json: Map::new(), next: None, exit: Exit::Good }
+        Answer { rows: Vec::new(), json: Map::new(), next: None, moved_to: None, exit: Exit::Good }
     }
 
     /// A row for people. A row without a label goes on with the one before.
@@ -51,9 +54,21 @@ impl Answer {
         self.json.insert(name.into(), value.into());
     }
 
-    /// The command to run next, by its arguments.
-    pub(crate) fn next<const N: usize>(&mut self, arguments: [&str; N]) {
-        self.next = Some(arguments.map(str::to_owned).to_vec());
+    /// The command to run next on the same database, and its arguments after NAME. It is printed so that it works as
+    /// it is, with the coordinator where that has to be said.
+    pub(crate) fn next<const N: usize>(&mut self, command: &'static str, arguments: [&str; N]) {
+        self.next = Some((command, arguments.map(str::to_owned).to_vec()));
+    }
+
+    /// The next command has this argument, too.
+    pub(crate) fn next_with(&mut self, argument: impl Display) {
+        let (_, arguments) = self.next.as_mut().expect("there is a next command");
+        arguments.push(argument.to_string());
+    }
+
+    /// The next command reaches the database by this coordinator.
+    pub(crate) fn moved_to(&mut self, coordinator: &str) {
+        self.moved_to = Some(coordinator.to_owned());
     }
 
     /// Its fields, to be a part of another answer.
@@ -61,10 +76,10 @@ impl Answer {
         Value::Object(self.json)
     }
 
-    pub(crate) fn print(self, command: &str, name: &Path, json: bool) -> Exit {
-        let next = self.next.as_deref().map(next_line);
-        if json {
-            let mut whole = beginning(command, name, self.exit);
+    pub(crate) fn print(self, command: &str, target: &Target) -> Exit {
+        let next = self.next.and_then(|(command, arguments)| on_target(command, arguments, target, self.moved_to));
+        if target.json {
+            let mut whole = beginning(Some(command), Some(target), self.exit);
             whole.extend(self.json);
             whole.insert("next".into(), next.into());
             print(format_args!("{:#}", Value::Object(whole)));
@@ -96,25 +111,36 @@ impl Failure {
         Failure { exit: Exit::Usage, kind: None, text: Shown::message(text) }
     }
 
-    pub(crate) fn print(self, command: &str, name: &Path, json: bool) -> Exit {
-        let name_text = name.to_string_lossy();
+    /// `line` is the whole command line, which may be worth running again.
+    pub(crate) fn print(self, command: &str, target: &Target, line: &[OsString]) -> Exit {
         let next = match self.exit {
-            Exit::Usage => vec![command.to_owned(), "--help".into()],
-            Exit::Busy | Exit::Partly => vec![command.to_owned(), name_text.into()],
-            _ => vec!["doctor".into(), name_text.into()],
+            Exit::Usage => help_of(command),
+            Exit::Busy | Exit::Partly => again(line),
+            _ => on_target("doctor", Vec::new(), target, None),
         };
-        let next = next_line(&next);
-        if json {
-            let mut whole = beginning(command, name, self.exit);
-            let kind = self.kind.map(|kind| format!("{kind:?}"));
-            whole.insert("error".into(), serde_json::json!({ "kind": kind, "text": &*self.text }));
-            whole.insert("next".into(), next.clone().into());
-            print(format_args!("{:#}", Value::Object(whole)));
+        if target.json {
+            self.print_json(Some(command), Some(target), next.clone());
         }
         let (bad, plain) = (style_of(Tone::Bad), Style::new().dimmed());
         remark(format_args!("{bad}seawall {command}:{bad:#} {}", self.text));
-        remark(format_args!("{plain}next:{plain:#} {next}"));
+        if let Some(next) = next {
+            remark(format_args!("{plain}next:{plain:#} {next}"));
+        }
         self.exit
+    }
+
+    /// The JSON of wrong arguments, which name no database that could be relied on.
+    pub(crate) fn print_usage_as_json(self, command: Option<&str>) {
+        let next = command.map_or_else(|| shell_line(&["--help".into()]), help_of);
+        self.print_json(command, None, next);
+    }
+
+    fn print_json(&self, command: Option<&str>, target: Option<&Target>, next: Option<String>) {
+        let mut whole = beginning(command, target, self.exit);
+        let kind = self.kind.map(|kind| format!("{kind:?}"));
+        whole.insert("error".into(), serde_json::json!({ "kind": kind, "text": &*self.text }));
+        whole.insert("next".into(), next.into());
+        print(format_args!("{:#}", Value::Object(whole)));
     }
 }
 
@@ -125,23 +151,47 @@ impl From<Error> for Failure {
 }
 
 /// The fields that every answer begins with.
-fn beginning(command: &str, name: &Path, exit: Exit) -> Map<String, Value> {
-    let name = Value::from(&*Shown::new(name.to_string_lossy()));
+fn beginning(command: Option<&str>, target: Option<&Target>, exit: Exit) -> Map<String, Value> {
+    let name = target.map(|target| Value::from(&*Shown::new(target.path().to_string_lossy()))).into();
     [("command", command.into()), ("name", name), ("exit", exit.code().into())]
         .map(|(field, value): (_, Value)| (field.to_owned(), value))
         .into_iter()
         .collect()
 }
 
-/// The command with these arguments, as a shell takes it.
-fn next_line(arguments: &[String]) -> String {
+/// The command on this database, with the coordinator that the user named where it would not be known otherwise.
+/// Nothing, if NAME cannot be written on one line of text.
+fn on_target(command: &str, arguments: Vec<String>, target: &Target, moved_to: Option<String>) -> Option<String> {
+    let name = target.path().to_str()?.to_owned();
+    let mut line = vec![command.to_owned(), name];
+    line.extend(arguments);
+    if let Some(coordinator) = target.coordinator_to_name(moved_to) {
+        line.extend(["--coordinator".into(), coordinator]);
+    }
+    shell_line(&line)
+}
+
+fn help_of(command: &str) -> Option<String> {
+    shell_line(&[command.to_owned(), "--help".into()])
+}
+
+/// The same command line again.
+fn again(line: &[OsString]) -> Option<String> {
+    let arguments: Option<Vec<String>> = line.iter().skip(1).map(|argument| Some(argument.to_str()?.into())).collect();
+    shell_line(&arguments?)
+}
+
+/// The command with these arguments, as a shell takes it. Nothing, if it would have to be shown otherwise than it is: it
+/// has what commands a terminal, or a password.
+fn shell_line(arguments: &[String]) -> Option<String> {
     let is_plain = |letter: char| letter.is_alphanumeric() || "-_./:=@+,%".contains(letter);
     let quoted = |argument: &String| match !argument.is_empty() && argument.chars().all(is_plain) {
         true => argument.clone(),
         false => format!("'{}'", argument.replace('\'', r"'\''")),
     };
     let line: Vec<String> = ["seawall".to_owned()].iter().chain(arguments).map(quoted).collect();
-    Shown::message(line.join(" ")).to_string()
+    let line = line.join(" ");
+    (*Shown::message(&line) == *line).then_some(line)
 }
 
 fn style_of(tone: Tone) -> Style {

@@ -20,6 +20,8 @@ use crate::exit::Exit;
 use crate::target::Target;
 use clap::Subcommand;
 use seawall::Database;
+use seawall::ports::storage::Begun;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 /// A command that is given a database.
@@ -32,10 +34,34 @@ pub(crate) trait Command {
     fn run(&self, database: &Arc<Database>) -> Result<Answer, Failure>;
 }
 
+/// What must be there for a command on files.
+#[derive(Clone, Copy)]
+pub(crate) enum Needs {
+    /// A file.
+    File,
+    /// A database's folder, with its `id`.
+    Database,
+    /// The same, or a folder without `id` in which this was begun.
+    DatabaseOr(Begun),
+}
+
+impl Needs {
+    fn check(self, target: &Target) -> Result<(), Failure> {
+        target.must_exist()?;
+        match self {
+            Needs::File => Ok(()),
+            Needs::Database => target.must_be_a_database(None),
+            Needs::DatabaseOr(begun) => target.must_be_a_database(Some(begun)),
+        }
+    }
+}
+
 /// A command on a database that may not be possible to open as it is.
 pub(crate) trait CommandOnFiles {
     /// Its name on the command line.
     const NAME: &'static str;
+    /// What must be there.
+    const NEEDS: Needs;
     /// Which database, and how the answer is printed.
     fn target(&self) -> &Target;
     /// What it does, and answers.
@@ -76,28 +102,29 @@ pub(crate) enum OnDatabase {
 }
 
 impl OnDatabase {
-    pub(crate) fn run(&self) -> Exit {
+    /// `line` is the whole command line.
+    pub(crate) fn run(&self, line: &[OsString]) -> Exit {
         match self {
-            OnDatabase::Status(command) => run(command),
-            OnDatabase::Checkpoint(command) => run(command),
-            OnDatabase::Gc(command) => run(command),
-            OnDatabase::Policy(command) => run(command),
-            OnDatabase::Pin(command) => run(command),
-            OnDatabase::Pins(command) => run(command),
-            OnDatabase::Unpin(command) => run(command),
-            OnDatabase::Recover(command) => run_on_files(command),
-            OnDatabase::Adopt(command) => run_on_files(command),
-            OnDatabase::Move(command) => run_on_files(command),
-            OnDatabase::Detach(command) => run_on_files(command),
-            OnDatabase::Restore(command) => run_on_files(command),
-            OnDatabase::Snapshot(command) => run_on_files(command),
+            OnDatabase::Status(command) => run(command, line),
+            OnDatabase::Checkpoint(command) => run(command, line),
+            OnDatabase::Gc(command) => run(command, line),
+            OnDatabase::Policy(command) => run(command, line),
+            OnDatabase::Pin(command) => run(command, line),
+            OnDatabase::Pins(command) => run(command, line),
+            OnDatabase::Unpin(command) => run(command, line),
+            OnDatabase::Recover(command) => run_on_files(command, line),
+            OnDatabase::Adopt(command) => run_on_files(command, line),
+            OnDatabase::Move(command) => run_on_files(command, line),
+            OnDatabase::Detach(command) => run_on_files(command, line),
+            OnDatabase::Restore(command) => run_on_files(command, line),
+            OnDatabase::Snapshot(command) => run_on_files(command, line),
             // It has something to say of a database that cannot be opened, too.
-            OnDatabase::Verify(command) => command.run(),
+            OnDatabase::Verify(command) => command.run(line),
         }
     }
 }
 
-fn run<C: Command>(command: &C) -> Exit {
+fn run<C: Command>(command: &C, line: &[OsString]) -> Exit {
     let target = command.target();
     let answered = target.open().and_then(|database| {
         let answer = command.run(&database);
@@ -106,15 +133,15 @@ fn run<C: Command>(command: &C) -> Exit {
         answer
     });
     match answered {
-        Ok(answer) => answer.print(C::NAME, &target.path(), target.json),
-        Err(failure) => failure.print(C::NAME, &target.path(), target.json),
+        Ok(answer) => answer.print(C::NAME, target),
+        Err(failure) => failure.print(C::NAME, target, line),
     }
 }
 
-fn run_on_files<C: CommandOnFiles>(command: &C) -> Exit {
+fn run_on_files<C: CommandOnFiles>(command: &C, line: &[OsString]) -> Exit {
     let target = command.target();
-    match target.must_be_a_path().and_then(|()| command.run()) {
-        Ok(answer) => answer.print(C::NAME, &target.path(), target.json),
-        Err(failure) => failure.print(C::NAME, &target.path(), target.json),
+    match target.must_be_a_path().and_then(|()| C::NEEDS.check(target)).and_then(|()| command.run()) {
+        Ok(answer) => answer.print(C::NAME, target),
+        Err(failure) => failure.print(C::NAME, target, line),
     }
 }

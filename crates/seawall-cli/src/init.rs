@@ -14,6 +14,14 @@ const UNKNOWN: &str = "UnknownOperationException";
 
 /// Prints the policy, and makes the table if `create_table`. Returns whether everything went well.
 pub(crate) fn run(url: &str, create_table: bool, account: &str, as_json: bool) -> bool {
+    if !url.starts_with("dynamodb:") {
+        remark(format_args!(
+            "\"{}\" names no table of DynamoDB's, and only such a coordinator has to be made: --coordinator \
+             dynamodb://TABLE?region=REGION. Nothing was made",
+            Shown::url(url)
+        ));
+        return false;
+    }
     let opened = Address::parse(url).and_then(|address| sdk::table(&address));
     let table = match opened {
         Ok(table) => table,

@@ -27,10 +27,11 @@ mod target;
 mod units;
 mod upkeep;
 
+use crate::answer::Failure;
 use crate::commands::OnDatabase;
 pub use crate::commands::verify::{Found, verify};
 use crate::exit::Exit;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use seawall::Shown;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -86,9 +87,13 @@ enum Command {
 
 /// Runs a command; `args` begin with the program's name. Returns the exit code ([`exit::Exit`]).
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let command = match CommandLine::try_parse_from(args) {
+    let line: Vec<OsString> = args.into_iter().collect();
+    let command = match CommandLine::try_parse_from(&line) {
         Ok(line) => line.command,
         Err(error) => {
+            if error.use_stderr() && line.iter().take_while(|word| *word != "--").any(|word| word == "--json") {
+                usage_as_json(&line, &error);
+            }
             // Help that the user asked for is not an error. If printing fails, nothing more can be reported.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Good }.code();
@@ -99,9 +104,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Init { coordinator, create_table, account, json } => {
             exit_of(init::run(&coordinator, create_table, &account, json))
         }
-        Command::OnDatabase(command) => command.run(),
+        Command::OnDatabase(command) => command.run(&line),
     };
     exit.code()
+}
+
+/// Wrong arguments, for a script.
+fn usage_as_json(line: &[OsString], error: &clap::Error) {
+    let commands = CommandLine::command();
+    let word = line.get(1).and_then(|word| word.to_str()).filter(|word| commands.find_subcommand(word).is_some());
+    let text = error.to_string();
+    let first: Vec<&str> = text.split("\n\n").next().unwrap_or_default().lines().map(str::trim).collect();
+    let first = first.join(" ");
+    Failure::usage(first.strip_prefix("error: ").unwrap_or(&first)).print_usage_as_json(word);
 }
 
 fn exit_of(is_good: bool) -> Exit {

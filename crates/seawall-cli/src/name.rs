@@ -2,7 +2,7 @@
 
 use crate::finding::Finding;
 use seawall::format::identity::{self, Identity};
-use seawall::format::sqlite_header::{HEADER, NameState, state_of};
+use seawall::format::sqlite_header::{HEADER, NameState, is_cut_short, state_of};
 use seawall::ports::storage::{File, Span, Storage, os::OsStorage};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// What lies at NAME, and what its folder says.
 pub(crate) fn examine(name: &Path) -> (Option<Identity>, Vec<Finding>) {
     const CHECK: &str = "NAME";
-    let header = match beginning(name, HEADER) {
+    let (header, size) = match beginning(name, HEADER) {
         Ok(header) => header.unwrap_or_default(),
         Err(error) => {
             let found = Finding::problem(
@@ -41,14 +41,26 @@ pub(crate) fn examine(name: &Path) -> (Option<Identity>, Vec<Finding>) {
         (NameState::Protected, None) => {
             Finding::note(CHECK, "an adoption is under way or was cut short; the next use finishes it")
         }
-        (NameState::Protected, Some(Ok(identity))) => {
-            Finding::good(CHECK, format!("Seawall's database {}", identity.database))
-        }
+        (NameState::Protected, Some(Ok(identity))) => match is_cut_short(&header, size) {
+            None => Finding::good(CHECK, format!("Seawall's database {}", identity.database)),
+            Some(why) => Finding::problem(
+                CHECK,
+                format!("it was cut short, which only stock SQLite's readers notice: {why}"),
+                format!(
+                    "run seawall snapshot {} --refresh, which writes it again from what was committed",
+                    name.display()
+                ),
+            ),
+        },
         (_, Some(Err(error))) => Finding::refusal(CHECK, error),
         (NameState::Empty | NameState::Plain | NameState::Other, Some(Ok(_))) => Finding::problem(
             CHECK,
             "another program removed or overwrote it; everything that was committed is in NAME-seawall",
-            "restore NAME from a backup of any age that Seawall has marked; or call seawall.remove(NAME) to start afresh",
+            format!(
+                "run seawall snapshot {name} --refresh, which writes it again; or seawall restore {name} --from FILE, to take a file as the \
+                 newest version; or call seawall.remove(NAME), to start afresh",
+                name = name.display()
+            ),
         ),
     };
     (id.and_then(Result::ok), vec![there])
@@ -83,9 +95,9 @@ fn not_adoptable(name: &Path) -> Option<String> {
     seawall::may_be_adopted(name, &storage).err().map(|error| error.to_string())
 }
 
-/// The first bytes of a file, or `None` if it does not exist. Only files are opened, because opening a pipe can block
+/// The first bytes of a file and how many it has, or `None` if it does not exist. Only files are opened, because opening a pipe can block
 /// and opening a device can have effects.
-fn beginning(path: &Path, length: usize) -> io::Result<Option<Vec<u8>>> {
+fn beginning(path: &Path, length: usize) -> io::Result<Option<(Vec<u8>, u64)>> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         found if !found.as_ref().is_ok_and(std::fs::Metadata::is_file) => {
@@ -94,8 +106,10 @@ fn beginning(path: &Path, length: usize) -> io::Result<Option<Vec<u8>>> {
         _ => {}
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(length as u64).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+    let file = std::fs::File::open(path)?;
+    let size = file.metadata()?.len();
+    file.take(length as u64).read_to_end(&mut bytes)?;
+    Ok(Some((bytes, size)))
 }
 
 /// The content of `id`, read as the engine reads it, which follows no link.

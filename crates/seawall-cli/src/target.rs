@@ -3,6 +3,8 @@
 use crate::answer::Failure;
 use crate::{coordinators, name};
 use clap::Args;
+use seawall::ports::storage::os::OsStorage;
+use seawall::ports::storage::{Begun, File, Storage};
 use seawall::{Access, Database, Error, HeldFile, Options, PlainSqlite};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +31,15 @@ impl Target {
         name::whole(&self.name)
     }
 
-    /// NAME, as it is written in the next command.
+    /// The coordinator that a next command has to name: the one that the user named, or that the database was moved to.
+    /// Nothing, if the command finds it without.
+    pub(crate) fn coordinator_to_name(&self, moved_to: Option<String>) -> Option<String> {
+        let named = moved_to.or_else(|| self.coordinator.clone())?;
+        let found = name::identity(&self.path()).map(|identity| coordinators::by_default(Some(identity.coordinator)));
+        (found.as_ref() != Some(&named)).then_some(named)
+    }
+
+    /// NAME, as texts have it.
     pub(crate) fn shown(&self) -> String {
         self.path().to_string_lossy().into_owned()
     }
@@ -55,6 +65,26 @@ impl Target {
         Err(Failure::usage(format!(
             "{name} is one of SQLite's URIs, or a database in memory: name the file by its path"
         )))
+    }
+
+    /// A file must lie at NAME, or a database's folder beside it.
+    pub(crate) fn must_exist(&self) -> Result<(), Failure> {
+        Ok(must_be_a_file(&self.path())?)
+    }
+
+    /// NAME must have a folder with an `id`, or one in which `or` was begun. The error is the one of opening NAME, which
+    /// says what is there instead.
+    pub(crate) fn must_be_a_database(&self, or: Option<Begun>) -> Result<(), Failure> {
+        let path = self.path();
+        let looking = |error| Error::io("looking into the folder", error);
+        let storage = OsStorage::new(&path, &std::env::temp_dir()).map_err(looking)?;
+        let has_folder = storage.inode(File::Folder).map_err(looking)?.is_some();
+        if storage.home(File::Id).map_err(looking)?.is_some()
+            || has_folder && or.is_some() && or == Some(storage.begun().map_err(looking)?)
+        {
+            return Ok(());
+        }
+        Ok(open(&path, coordinators::by_default(None)).map(drop)?)
     }
 
     /// The coordinator that was asked for, or else the one that the database is bound to, if its folder says so.
@@ -102,7 +132,7 @@ fn must_be_a_file(name: &Path) -> Result<(), Error> {
             if Path::new(&folder).exists() {
                 return Ok(());
             }
-            Err(Error::NoDatabase(format!("{shown} does not exist")))
+            Err(Error::NoDatabase(format!("{shown} does not exist. Name the file of a database that is there")))
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(Error::NoDatabase(format!(
             "{shown} does not exist: a file is in the place of a folder on the way there"

@@ -22,7 +22,13 @@ pub(crate) fn from_now_on(text: &str) -> Result<Duration, String> {
     let whole = if text.len() == 10 { format!("{text} 00:00:00") } else { text.to_owned() };
     let end = humantime::parse_rfc3339_weak(&whole)
         .map_err(|_| "it is no time: write it as in 2026-12-24 or \"2026-12-24 18:00:00\" (UTC)".to_owned())?;
-    end.duration_since(SystemTime::now()).map_err(|_| "it is over already: name a time in the future".to_owned())
+    let left = end.duration_since(SystemTime::now());
+    left.map(to_seconds).map_err(|_| "it is over already: name a time in the future".to_owned())
+}
+
+/// The next whole number of seconds, up or down: a pin has whole seconds.
+fn to_seconds(length: Duration) -> Duration {
+    Duration::from_secs(length.as_secs() + u64::from(length.subsec_millis() >= 500))
 }
 
 /// A version: its number, or the newest at a time (UTC), or so long ago.

@@ -5,13 +5,31 @@ use crate::units;
 use seawall::{Overview, Status};
 use std::path::Path;
 
+const FILES: &str = "base and log";
 const COLLECTION: &str = "garbage collection";
 const CHECKPOINT: &str = "checkpoint";
 const HISTORY: &str = "history";
 
 /// What is right or wrong with a database's upkeep.
 pub(crate) fn judge(name: &Path, status: &Status, overview: &Overview) -> Vec<Finding> {
-    vec![collection(name, status, overview), checkpoint(name, status, overview), history(name, overview)]
+    let mut findings = files(name, overview);
+    findings.extend([collection(name, status, overview), checkpoint(name, status, overview), history(name, overview)]);
+    findings
+}
+
+/// Whether what the newest version stands on is there.
+fn files(name: &Path, overview: &Overview) -> Vec<Finding> {
+    let remedy = || {
+        format!(
+            "bring the file back from a backup of this folder; or run seawall recover {}, which says first what it would keep and what would \
+             be lost",
+            name.display()
+        )
+    };
+    match &overview.missing[..] {
+        [] => vec![Finding::good(FILES, "the files that the newest version stands on are there")],
+        missing => missing.iter().map(|what| Finding::problem(FILES, what.clone(), remedy())).collect(),
+    }
 }
 
 /// The command to run next, if upkeep needs one.
@@ -129,6 +147,7 @@ mod tests {
             is_late: false,
             would: Ok(Collected { history_bytes, ..Collected::default() }),
             pins: Vec::new(),
+            missing: Vec::new(),
         }
     }
 

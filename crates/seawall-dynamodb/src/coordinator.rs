@@ -209,6 +209,7 @@ impl DynamoCoordinator {
             sweep: head.sweep,
             token: claim.token,
             slot: 0,
+            folder: 0,
             since,
             length: claim.length,
             first_renewal: claim.length / 3,
@@ -388,6 +389,11 @@ impl Coordinator for DynamoCoordinator {
                 Answer::Refused(_) => {}
             }
         }
+    }
+
+    fn is_sealed(&self, token: Token) -> Result<bool, CoordinatorError> {
+        let mine = State::Recovering(token);
+        Ok(self.evidence()?.iter().any(|head| head.state == mine))
     }
 
     fn unseal(&self, token: Token, _previous: &Head, head: &Head) -> Result<bool, CoordinatorError> {

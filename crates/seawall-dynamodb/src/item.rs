@@ -3,6 +3,7 @@
 use names::*;
 use seawall::Shown;
 use seawall::format::head::{BaseRef, CommitRef, Floor, Head, Place, State};
+use seawall::format::identity::NEWER;
 use seawall::format::ids::{DatabaseId, Epoch, Version, parse_number};
 use seawall::format::window::Window;
 use seawall::ports::coordinator::Holder;
@@ -159,12 +160,11 @@ pub fn item_of(head: &Head, table: &str) -> Item {
 pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, String> {
     let format: u32 = read(item, FORMAT)?;
     if format != FORMAT_VERSION {
-        return Err(format!("its format is {format}, and this program knows {FORMAT_VERSION}. Use a newer Seawall"));
+        return Err(format!("its format is {format}, and this program knows {FORMAT_VERSION}: {NEWER}"));
     }
     if let Some(name) = item.keys().find(|name| !ALL.contains(&name.as_str())) {
         return Err(format!(
-            "it has an attribute {} that this program does not know. A newer Seawall may have written it, and another program must not. Use \
-             the newest Seawall",
+            "it has an attribute {} that this program does not know, and a newer Seawall may have written it: {NEWER}",
             Shown::new(name.clone())
         ));
     }

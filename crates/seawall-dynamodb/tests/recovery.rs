@@ -1,4 +1,4 @@
-//! Recovery drills on DynamoDB Local: what was kept, what was lost, and what the operator is told.
+//! Recovery drills on DynamoDB Local: what was kept, what was lost, and what the operator can read.
 
 mod common;
 

@@ -77,6 +77,12 @@ mod _native {
         py.detach(seawall_sqlite::end_request);
     }
 
+    /// This process ends.
+    #[pyfunction]
+    fn end_process(py: Python<'_>) {
+        py.detach(seawall_sqlite::end_process);
+    }
+
     /// The facts about a database.
     #[pyfunction]
     fn status(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<Bound<'_, PyDict>> {
@@ -314,6 +320,7 @@ mod _native {
         seconds: u64,
     ) -> PyResult<PinFacts> {
         let (name, length) = (pin_name(name)?, Duration::from_secs(seconds));
+        name.check_person_may_use().map_err(PyValueError::new_err)?;
         let pinned = on(py, path, coordinator, |database| match at(version, time) {
             None => database.pin(name, length),
             Some(at) => database.pin_at(name, at, length),
@@ -369,7 +376,7 @@ mod _native {
 
     /// Writes the newest version as NAME, a plain file, and removes the folder. Returns the version.
     #[pyfunction]
-    fn detach(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<u64> {
+    fn detach(py: Python<'_>, path: PathBuf, coordinator: Option<String>) -> PyResult<Option<u64>> {
         leave(py, || seawall_sqlite::detach(&path, coordinator.as_deref()))
     }
 

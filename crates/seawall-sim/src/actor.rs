@@ -52,9 +52,11 @@ fn act(world: &World, database: &Arc<Database>) {
         if world.by_chance(0.05) {
             database.connection_closed();
         }
-        world.sleep(world.between(Duration::from_micros(10), world.plan().rest));
+        // Where nothing succeeds any more, a program does not try thousands of times.
+        let longest = if world.oracle().is_detached() { Duration::from_secs(1) } else { world.plan().rest };
+        world.sleep(world.between(Duration::from_micros(10), longest));
     }
-    if world.plan().disaster.is_some() {
+    if world.plan().disaster.is_some() || world.oracle().is_detached() {
         return;
     }
     // Now everything that was begun must end well: this thread writes, and reads what it wrote.
@@ -84,7 +86,10 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
         ..Options::default()
     };
     let process = world.my_process();
-    for n in 0..10 * TRIES {
+    let mut n = 0;
+    while n < 10 * TRIES && !world.oracle().is_detached() {
+        n = if world.was_in_danger(world.now()) { 0 } else { n + 1 };
+        let began = world.now();
         let adopts = world.disk().find(&path_of(File::Id)).is_none();
         world.opens(process, adopts);
         let storage = Arc::new(SimStorage::new(world));
@@ -98,7 +103,9 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
             }
             Err(error) => {
                 world.tell(|| format!("cannot open: {error}"));
-                if !may_fail_to_open(world, &error) {
+                let is_in_danger = || needs_recovery(&error) && world.was_in_danger(began);
+                let may_be = world.oracle().is_detached() || may_fail_to_open(world, &error) || is_in_danger();
+                if !may_be {
                     world.violation(|| format!("it cannot be opened: {error}"));
                 }
             }
@@ -108,13 +115,18 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
         }
         world.sleep(world.between(Duration::from_millis(1), Duration::from_secs(2)));
     }
-    if world.plan().disaster.is_none() {
+    if world.plan().disaster.is_none() && !world.oracle().is_detached() {
         world.violation(|| "it cannot be opened, after any number of tries".into());
     }
     None
 }
 
-fn may_fail_to_open(world: &World, error: &Error) -> bool {
+/// Whether an error says that the head is lost, or that something is not what the head says.
+pub(crate) fn needs_recovery(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::CannotOpen | ErrorKind::NeedsRecovery | ErrorKind::Corrupt | ErrorKind::Io)
+}
+
+pub(crate) fn may_fail_to_open(world: &World, error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Busy => true,
         ErrorKind::Full => world.plan().has_file_faults(),

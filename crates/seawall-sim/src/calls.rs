@@ -10,6 +10,7 @@ use std::time::Duration;
 
 pub(crate) const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+const ESTALE: i32 = 116;
 
 /// A call's kind, which decides the faults that it can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +21,17 @@ pub(crate) enum Kind {
     Write,
     /// Changes a name or a lock.
     Change,
-    /// Names a version. This kind and the next two exclude each other in the folder of versions.
-    Name(Version),
+    /// Names a version in this folder of versions. This kind and the next two exclude each other there.
+    Name(usize, Version),
     /// Lists all versions.
     List,
-    /// Quiesces the folder of versions.
-    Quiesce,
+    /// Quiesces, moves or removes the folder of versions.
+    Folder,
+}
+
+/// The error of a call on an open folder that was removed.
+pub(crate) fn stale(world: &World) -> io::Error {
+    if world.is_remote() { io::Error::from_raw_os_error(ESTALE) } else { io::ErrorKind::NotFound.into() }
 }
 
 /// How a call fails.
@@ -129,16 +135,17 @@ fn deliver<T: Send + 'static>(world: &World, mut call: Call<T>) {
 
 /// A call reaches the server or the disk that carries it out.
 fn arrive<T: Send + 'static>(world: &World, call: Call<T>) {
-    let has_folder = matches!(call.kind, Kind::Name(_) | Kind::List | Kind::Quiesce);
+    let has_folder = matches!(call.kind, Kind::Name(..) | Kind::List | Kind::Folder);
     if has_folder && world.disk().naming().is_some() {
         return world.after(world.plan().call, move |world| arrive(world, call));
     }
-    if let Kind::Name(version) = call.kind
+    if let Kind::Name(folder, version) = call.kind
         && world.is_remote()
         && world.by_chance(world.plan().shows_early)
-        && world.disk().find(&record_path(version)).is_none()
+        && world.disk().find(&record_path(folder, version)).is_none()
+        && world.disk().has_folder(folder)
     {
-        world.disk().begin_naming(&record_path(version));
+        world.disk().begin_naming(&record_path(folder, version));
         let found = world.between(world.plan().call / 10, world.plan().call * 20);
         return world.after(found, move |world| {
             carry_out(world, call);
@@ -169,7 +176,7 @@ fn fault(world: &World, kind: Kind) -> Option<Fault> {
     let is_remote = world.is_remote();
     Some(match (kind, world.pick(0..=3)) {
         (Kind::Look | Kind::List, _) => Fault::Before(EIO),
-        (Kind::Write | Kind::Name(_), 0) => Fault::Before(ENOSPC),
+        (Kind::Write | Kind::Name(..), 0) => Fault::Before(ENOSPC),
         (_, 1) => Fault::Before(EIO),
         (_, 2) if is_remote => Fault::Late,
         _ => Fault::After(EIO),

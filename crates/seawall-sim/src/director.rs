@@ -3,7 +3,9 @@
 //!
 //! `disasters.rs` has what happens to the head, and `numbers.rs` what happens to the numbers of versions.
 
+mod detaching;
 mod disasters;
+mod episodes;
 mod numbers;
 
 use crate::actor::{live, live_as_child};
@@ -57,6 +59,13 @@ pub(crate) struct Director<'a> {
     older: Option<(String, Item)>,
     /// … and the files.
     older_files: Option<Disk>,
+    /// The processes that recover the database, …
+    recoverers: Vec<ProcessId>,
+    /// … how many episodes there are still to be, how many processes are stopped until one is over, and whether no
+    /// process may be started meanwhile.
+    episodes: u32,
+    held_back: usize,
+    is_held: bool,
     /// Earlier notes of the newest commit. One can arrive once more, long after.
     notes: VecDeque<High>,
 }
@@ -77,6 +86,10 @@ impl Director<'_> {
             clocks,
             older: None,
             older_files: None,
+            recoverers: Vec::new(),
+            episodes: plan.episodes,
+            held_back: 0,
+            is_held: false,
             notes: VecDeque::new(),
         };
         director.write_name();
@@ -87,10 +100,19 @@ impl Director<'_> {
             director.start_stock(n % plan.machines);
         }
         director.trouble(steps);
+        if plan.detaches {
+            director.detach();
+        }
+        if world.oracle().was_detached() {
+            return;
+        }
         if plan.disaster == Some(Disaster::Lost) {
             director.lose_head();
         }
         world.enter(Phase::Quiet);
+        if plan.disaster.is_none() {
+            director.end_episodes();
+        }
         match plan.disaster {
             Some(Disaster::SetBack) => director.set_head_back(),
             Some(Disaster::FilesSetBack) => director.set_files_back(),
@@ -123,6 +145,10 @@ impl Director<'_> {
     }
 
     fn start(&mut self, machine: usize) {
+        if self.holds_back() {
+            self.held_back += 1;
+            return;
+        }
         let world = self.world.clone();
         let process = self.world.start(self.process_on(machine), move || live(&world));
         self.live.push(process);
@@ -142,6 +168,7 @@ impl Director<'_> {
                 self.keep_a_copy();
             }
             self.keep_note();
+            self.tend();
             if self.world.plan().blows.is_some() {
                 self.blow();
             }
@@ -242,6 +269,7 @@ impl Director<'_> {
         ];
         met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| self.world.met(event));
         self.world.kill(process);
+        self.recoverers.retain(|recoverer| *recoverer != process);
         self.live.retain(|live| *live != process);
         self.stock.retain(|stock| *stock != process);
         self.world.open_databases().retain(|(of, _)| *of != process);
@@ -254,7 +282,9 @@ impl Director<'_> {
         self.world.met(Event::PowerLoss);
         let lives = self.on_machine(machine).len();
         let on_it = |process: &ProcessId| self.machine_of(*process) == machine;
-        let processes: Vec<ProcessId> = self.live.iter().chain(&self.stock).copied().filter(on_it).collect();
+        let all = self.live.iter().chain(&self.stock).chain(&self.recoverers);
+        let processes: Vec<ProcessId> = all.copied().filter(on_it).collect();
+        let stock = self.stock.iter().filter(|process| on_it(process)).count();
         for process in &processes {
             self.end_process(*process);
         }
@@ -272,7 +302,7 @@ impl Director<'_> {
         }
         self.world.sleep(self.world.between(Duration::from_millis(10), Duration::from_secs(5)));
         (0..lives).for_each(|_| self.start(machine));
-        (lives..processes.len()).for_each(|_| self.start_stock(machine));
+        (0..stock).for_each(|_| self.start_stock(machine));
     }
 
     fn lose_unsynced(&self) {
@@ -284,8 +314,12 @@ impl Director<'_> {
             (0..loss.names).for_each(|_| world.met(Event::NameLost));
             (versions_on(&disk).into_iter().max(), disk.find(&path_of(File::Id)).is_some())
         };
-        let checked = world.oracle().power_lost(newest, is_adopted);
-        world.check(checked);
+        // Until a recovery is done, there may be no names, or older ones, and what they named is in the segments.
+        let is_there = newest.is_some_and(|newest| world.oracle().has_acknowledged(newest));
+        if is_there || !world.was_in_danger(world.now()) {
+            let checked = world.oracle().power_lost(newest, is_adopted);
+            world.check(checked);
+        }
         let intact = world.oracle().verify(&world.disk(), world.now(), world.history());
         world.check(intact);
         world.oracle().recovery.scan(&world.disk());
@@ -341,6 +375,9 @@ impl Director<'_> {
 
     /// A child gets a copy of its parent's memory.
     fn fork(&mut self) {
+        if self.holds_back() {
+            return;
+        }
         let open = self.world.open_databases();
         let at = self.world.pick(0..=u64::MAX) as usize;
         let Some((parent, database)) = (!open.is_empty()).then(|| open[at % open.len()].clone()) else { return };
@@ -354,7 +391,7 @@ impl Director<'_> {
     /// Two processes continue from one copied memory. They opened the database as one process, and the operating
     /// system's randomness until then is the same. Neither has written yet, so neither has a segment.
     fn copy(&mut self) {
-        if self.world.disk().find(&path_of(File::Id)).is_none() {
+        if self.world.disk().find(&path_of(File::Id)).is_none() || self.holds_back() {
             return;
         }
         self.world.met(Event::Copied);
@@ -395,8 +432,9 @@ impl Director<'_> {
         }
         world.enter(Phase::Calm);
         let steps = world.steps();
-        while !self.live.iter().all(|process| world.is_over(*process)) {
+        while !self.live.iter().all(|process| world.is_over(*process)) || !self.recoverers.is_empty() {
             world.sleep(Duration::from_secs(1));
+            self.tend();
             if world.chronicle().violation().is_some() {
                 return;
             }

@@ -1,6 +1,6 @@
 //! The file system itself: its files, and which part of them would survive a loss of power.
 
-use crate::paths::folder_of;
+use crate::paths::{COMMITS, RETIRED, folder_in, folder_of, inside};
 use seawall::ports::storage::QUIESCED;
 use std::collections::BTreeMap;
 use std::io;
@@ -31,11 +31,15 @@ pub(crate) struct Inode {
     pub(crate) made: Duration,
 }
 
-/// A name that was made or removed and whose folder was not synced since, with what it meant before.
+/// A change of names whose folder was not synced since: each name, and what it meant before. All of them survive a loss
+/// of power, or none.
 #[derive(Clone)]
-struct Unsynced {
-    path: String,
-    before: Option<usize>,
+struct Unsynced(Vec<(String, Option<usize>)>);
+
+impl Unsynced {
+    fn folder(&self) -> &str {
+        folder_of(&self.0[0].0)
+    }
 }
 
 /// A folder's change number and time.
@@ -134,20 +138,67 @@ impl Disk {
     }
 
     fn rename(&mut self, path: &str, to: Option<usize>) {
-        let before = match to {
-            Some(inode) => self.names.insert(path.to_owned(), inode),
-            None => self.names.remove(path),
+        self.rename_all(&[(path, to)]);
+    }
+
+    /// Changes names of one folder, all at once.
+    fn rename_all(&mut self, names: &[(&str, Option<usize>)]) {
+        let change = |(path, to): &(&str, Option<usize>)| {
+            let before = match to {
+                Some(inode) => self.names.insert((*path).to_owned(), *inode),
+                None => self.names.remove(*path),
+            };
+            ((*path).to_owned(), before)
         };
-        self.unsynced.push(Unsynced { path: path.to_owned(), before });
-        if self.named_since(path).is_none() {
-            self.change(folder_of(path), self.now);
+        let changed = names.iter().map(change).collect();
+        self.unsynced.push(Unsynced(changed));
+        for (path, _) in names {
+            if self.named_since(path).is_none() {
+                self.change(folder_of(path), self.now);
+            }
         }
+    }
+
+    /// Whether a folder of versions is still there, under any name.
+    pub(crate) fn has_folder(&self, folder: usize) -> bool {
+        self.folders().any(|(_, there)| there == folder)
+    }
+
+    /// The folders of versions that are there, with their names: `commits/`, and those that were taken away or are not in
+    /// its place yet.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = (&str, usize)> {
+        let current = self.names.get_key_value(COMMITS);
+        let below = self.names.range(RETIRED.to_owned()..).take_while(|(path, _)| path.starts_with(RETIRED));
+        current.into_iter().chain(below).map(|(path, inode)| (&path[..], *inode))
+    }
+
+    /// The folder moves. What lies in it does not notice.
+    pub(crate) fn move_folder(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let folder = self.find(from).ok_or(io::ErrorKind::NotFound)?;
+        if self.find(to).is_some_and(|there| self.list(&inside(there)).next().is_some()) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        self.rename_all(&[(from, None), (to, Some(folder))]);
+        Ok(())
+    }
+
+    /// Removes a folder of versions, if it is empty.
+    pub(crate) fn remove_folder(&mut self, path: &str) -> io::Result<()> {
+        let folder = self.find(path).ok_or(io::ErrorKind::NotFound)?;
+        if self.list(path).chain(self.list(&inside(folder))).next().is_some() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        self.rename(path, None);
+        Ok(())
     }
 
     /// A new file or link with this content.
     pub(crate) fn create(&mut self, path: &str, bytes: Vec<u8>) -> io::Result<usize> {
         if self.find(path).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if folder_in(path).is_some_and(|folder| !self.has_folder(folder)) {
+            return Err(io::ErrorKind::NotFound.into());
         }
         let made = self.named_since(path).unwrap_or(self.now);
         self.inodes.push(Inode { bytes, made, changed: made, ..Inode::default() });
@@ -167,8 +218,12 @@ impl Disk {
     /// What `from` names takes the place of `to`.
     pub(crate) fn replace(&mut self, from: &str, to: &str) -> io::Result<()> {
         let inode = self.find(from).ok_or(io::ErrorKind::NotFound)?;
-        self.rename(from, None);
-        self.rename(to, Some(inode));
+        if folder_of(from) == folder_of(to) {
+            self.rename_all(&[(from, None), (to, Some(inode))]);
+        } else {
+            self.rename(from, None);
+            self.rename(to, Some(inode));
+        }
         Ok(())
     }
 
@@ -220,12 +275,13 @@ impl Disk {
 
     /// The names in the folder are durable.
     pub(crate) fn sync_folder(&mut self, folder: &str) {
-        self.unsynced.retain(|name| folder_of(&name.path) != folder);
+        self.unsynced.retain(|change| change.folder() != folder);
     }
 
     /// Whether a loss of power would leave this name as it is.
     pub(crate) fn is_name_durable(&self, path: &str) -> bool {
-        self.find(path).is_some() && self.unsynced.iter().all(|name| name.path != path)
+        self.find(path).is_some()
+            && self.unsynced.iter().all(|change| change.0.iter().all(|(changed, _)| changed != path))
     }
 
     /// Whether it would leave these bytes as they are.
@@ -254,20 +310,23 @@ impl Disk {
         }
         // A journal keeps the order of a folder's changes. Therefore the last ones are lost.
         let mut kept: Vec<String> = Vec::new();
-        for Unsynced { path, before } in std::mem::take(&mut self.unsynced).into_iter().rev() {
-            if kept.iter().any(|folder| folder == folder_of(&path)) {
+        for change in std::mem::take(&mut self.unsynced).into_iter().rev() {
+            let folder = change.folder().to_owned();
+            if kept.contains(&folder) {
                 continue;
             }
             if chance().is_multiple_of(2) {
-                kept.push(folder_of(&path).to_owned());
+                kept.push(folder);
                 continue;
             }
             loss.names += 1;
-            self.change(folder_of(&path), self.now);
-            match before {
-                Some(inode) => self.names.insert(path, inode),
-                None => self.names.remove(&path),
-            };
+            self.change(&folder, self.now);
+            for (path, before) in change.0.into_iter().rev() {
+                match before {
+                    Some(inode) => self.names.insert(path, inode),
+                    None => self.names.remove(&path),
+                };
+            }
         }
         loss
     }

@@ -7,6 +7,7 @@
 //!   DynamoDB, on [`items`]. `locked_name.rs` is stock SQLite's part in an adoption.
 //! - The actors: `actor.rs` runs Seawall's transactions (`transaction.rs`), `stock.rs` those of stock SQLite, and
 //!   `director.rs` makes things happen to both.
+//! - `recovery.rs` recovers the database, `detaching.rs` detaches it.
 //! - The deliberate mistakes that a storage or a coordinator can make (`docs/mutations.md`): `mistakes.rs`.
 //! - The checks: `oracle.rs`, with `oracle/recovery.rs` for what a recovery would find, and `leases.rs`.
 //! - [`run`] takes one seed from its [`plan`] to its verdict. [`campaign`] runs many.
@@ -17,6 +18,7 @@ mod calls;
 pub mod campaign;
 mod chronicle;
 mod content;
+mod detaching;
 mod director;
 mod disk;
 mod event;
@@ -32,6 +34,7 @@ mod oracle;
 mod paths;
 pub mod plan;
 mod process;
+mod recovery;
 pub mod run;
 mod service;
 mod stock;

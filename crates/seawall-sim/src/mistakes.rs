@@ -49,6 +49,11 @@ pub(crate) fn forks_go_unseen() -> bool {
     is(Mutation::ForkGoesOn)
 }
 
+/// Whether a recovery leaves the folder of versions where it is, and only takes its names away.
+pub(crate) fn recovers_in_place() -> bool {
+    is(Mutation::RecoversInPlace)
+}
+
 /// A coordinator whose answers are changed by mistake.
 pub(crate) struct Mistaken {
     pub(crate) coordinator: Box<dyn Coordinator>,
@@ -125,6 +130,9 @@ impl Coordinator for Mistaken {
     }
     fn seal(&self, token: Token, epoch: Epoch) -> Result<(), CoordinatorError> {
         self.coordinator.seal(token, epoch)
+    }
+    fn is_sealed(&self, token: Token) -> Result<bool, CoordinatorError> {
+        self.coordinator.is_sealed(token)
     }
     fn unseal(&self, token: Token, previous: &Head, head: &Head) -> Result<bool, CoordinatorError> {
         self.coordinator.unseal(token, previous, head)

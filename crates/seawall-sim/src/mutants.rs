@@ -12,9 +12,13 @@ const SEEDS: usize = 1000;
 /// These change the coordinator in DynamoDB …
 const ON_TABLE: [&str; 7] = ["2", "3", "9a", "9b", "9c", "10", "22"];
 /// … and these that in the file system.
-const ON_FILES: [&str; 12] = ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43", "48", "51"];
+const ON_FILES: [&str; 15] =
+    ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43", "48", "51", "55", "56", "57"];
 /// These change checkpoints and garbage collection.
 const OF_UPKEEP: [&str; 14] = ["12", "16", "17a", "17b", "28", "29", "46", "47", "48", "49", "50", "51", "52", "53"];
+
+/// These change recoveries, or what others do during one.
+const OF_RECOVERY: [&str; 10] = ["19", "20a", "20b", "20c", "20d", "21", "55", "56", "57", "58"];
 
 /// Whether a run of this plan executes the code that the mutation changes, and often has the circumstances that expose
 /// it.
@@ -25,6 +29,7 @@ fn concerns(number: &str, plan: &Plan) -> bool {
     };
     is_concerned
         && (!OF_UPKEEP.contains(&number) || keeps_up(plan))
+        && (!OF_RECOVERY.contains(&number) || plan.episodes >= 4)
         && match number {
             "2" => overtakes(plan),
             "8" | "35" => leaves_unknown(plan),
@@ -38,6 +43,9 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "48" => oversleeps(plan),
             "50" => plan.lister_sleeps >= 0.1,
             "51" => plan.lister_sleeps >= 0.1 && plan.retention <= Duration::from_secs(1),
+            "21" => plan.setting == Setting::Dynamo && marks_late(plan),
+            "57" => plan.setting == Setting::Network && plan.processes >= 3,
+            "58" => plan.upkeep >= 0.1,
             "52" => plan.clocks_differ && plan.blows.is_some(),
             _ => true,
         }
@@ -69,6 +77,12 @@ fn oversleeps(plan: &Plan) -> bool {
 /// Whether processes often begin to write again while they still hold their last lease.
 fn comes_back(plan: &Plan) -> bool {
     plan.threads > 1 && plan.rest <= Duration::from_millis(10) && plan.blows.is_some()
+}
+
+/// Whether leases are often taken over, and marks often come long after the refusal.
+fn marks_late(plan: &Plan) -> bool {
+    let lease = Duration::from_secs(1);
+    plan.slow >= 0.1 && plan.slowest >= Duration::from_secs(20) && plan.lease <= lease && plan.rest <= lease
 }
 
 /// Whether names are often looked up while they are made, and the server's clock often gives many the same time.

@@ -1,7 +1,7 @@
 //! The name cache of a machine's NFS client, as measured on Linux 6.1. Above all it keeps names that were once missing.
 
 use crate::disk::Disk;
-use crate::paths::{COMMITS, folder_of};
+use crate::paths::{folder_in, folder_of};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl Names {
     /// The same, from folder to folder. If a folder is cached as missing, so are the names in it. The folder of
     /// versions is held open, so its names are looked up in it directly.
     pub(crate) fn followed(&self, path: &str, now: Duration) -> Option<Option<usize>> {
-        if folder_of(path) == COMMITS {
+        if folder_in(path).is_some() {
             return self.remembered(path, now);
         }
         let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
@@ -43,7 +43,7 @@ impl Names {
 
     /// Asks the server for every part of the path; what it means.
     pub(crate) fn walk(&mut self, path: &str, disk: &Disk, now: Duration) -> Option<usize> {
-        if folder_of(path) != COMMITS {
+        if folder_in(path).is_none() {
             for (at, _) in path.match_indices('/') {
                 let folder = &path[..at];
                 self.learn(folder, disk.find(folder), disk.change_of(folder_of(folder)), now);

@@ -4,22 +4,23 @@
 //! It reads each commit from the disk by itself when its head is put in place. From then on it compares every page that
 //! a process reads with a plain model. Its checks are the design's invariants, and each check says which.
 
+mod adopted;
 mod history;
+mod recovered;
 mod recovery;
 
-use crate::content::{number_in, sum_of, sums_of};
+use crate::content::{number_in, sum_of};
 use crate::disk::Disk;
 use crate::event::Event;
-use crate::locked_name::is_marked;
 use crate::paths::path_of;
 use crate::process::ProcessId;
+use seawall::Snapshot;
 use seawall::format::commit_frame::{CommitFrame, page_checksum};
 use seawall::format::entry::Segments;
 use seawall::format::frame::{self, Kind, UNIT};
 use seawall::format::group;
 use seawall::format::head::{Head, Place};
-use seawall::format::ids::{Digest, PageNo, PageSize, PinName, SegmentName, Version};
-use seawall::format::sqlite_header::HEADER;
+use seawall::format::ids::{Digest, Epoch, PageNo, PageSize, PinName, SegmentName, Version};
 use seawall::ports::storage::File;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -83,8 +84,17 @@ pub(crate) struct Oracle {
     name: Vec<Sum>,
     /// What a recovery would find.
     pub(crate) recovery: Recovery,
+    /// What recoveries have done.
+    recoveries: recovered::Recoveries,
+    /// The epoch of the newest head.
+    epoch: Epoch,
+    /// The commits that recoveries have left out, and the transactions in them.
+    dropped: HashSet<Digest>,
+    lost: HashSet<Number>,
     /// After a disaster the head no longer moves.
     is_over: bool,
+    /// A detaching was reported as done.
+    was_detached: bool,
 }
 
 impl Oracle {
@@ -118,19 +128,45 @@ impl Oracle {
         }
         let Some(last) = self.chain.last() else { return self.begin(head, disk, now).map(|()| Vec::new()) };
         if head.version.0 != last.head.version.0 + 1 || head.epoch != last.head.epoch {
-            return Err(format!("the head went from version {} to version {}", last.head.version.0, head.version.0));
+            return Err(format!(
+                "the head went from version {} of epoch {} to version {} of epoch {}",
+                last.head.version.0, last.head.epoch.0, head.version.0, head.epoch.0
+            ));
         }
-        let (frame, pages) = self.read(&head, disk)?;
+        let (frame, pages) = match self.read(&head, disk) {
+            // A late request names what is in a file that was lost since: that head needs a recovery, too.
+            Err(_) if head.commit().place.is_some_and(|place| self.is_damaged(&place.segment)) => {
+                self.is_broken_again();
+                return Ok(Vec::new());
+            }
+            read => read?,
+        };
         let mut events = self.check_upkeep(&head, pages.is_empty(), disk, now, history)?;
+        events.extend(self.extend(head, frame, pages, now)?);
+        Ok(events)
+    }
+
+    /// The newest version is followed by `head`, whose commit has this frame and these pages.
+    fn extend(
+        &mut self,
+        head: Head,
+        frame: CommitFrame,
+        pages: Vec<Written>,
+        now: Duration,
+    ) -> Result<Vec<Event>, String> {
+        let mut events = Vec::new();
+        let last = self.chain.last().expect("version 0 is there");
         if !frame.previous.is(&last.head.commit()) {
             return Err(format!("version {} does not follow version {}", head.version.0, last.head.version.0));
         }
         for jump in &frame.jumps {
-            let link = self
-                .chain
-                .get(jump.version.0 as usize)
-                .map(|link| (link.head.commit().digest, link.head.commit().place));
-            if link != Some((jump.digest, Some(jump.place))) {
+            let link = self.chain.get(jump.version.0 as usize).map(|link| link.head.commit());
+            // A recovery knows the place of a commit by a scan, which can miss pages in front of it.
+            let is_it = link.is_some_and(|commit| {
+                let at = |place: &Place| (place.segment, place.at, place.length);
+                commit.digest == jump.digest && commit.place.as_ref().map(at) == Some(at(&jump.place))
+            });
+            if !is_it {
                 return Err(format!(
                     "version {} jumps to another version {} than there is",
                     head.version.0, jump.version.0
@@ -182,50 +218,6 @@ impl Oracle {
         Ok(events)
     }
 
-    /// Stock SQLite committed to NAME, which has these pages now. After the adoption, no version would contain that
-    /// commit.
-    pub(crate) fn name_written(&mut self, pages: Vec<Sum>) -> Result<(), String> {
-        self.name = pages;
-        if self.chain.is_empty() {
-            Ok(())
-        } else {
-            Err("stock SQLite wrote NAME, and a head names what was there before".into())
-        }
-    }
-
-    /// Version 0 has everything that stock SQLite committed to NAME, and stock SQLite can no longer write NAME.
-    fn check_adopted(&self, head: &Head, disk: &Disk) -> Result<(), String> {
-        let base = head
-            .base
-            .map(|base| disk.content(&path_of(File::Base(base.name))).ok_or("the first head's base is not there"));
-        let base = base.transpose()?.map(sums_of).unwrap_or_default();
-        if let Some(page) = (0..base.len().max(self.name.len())).find(|page| base.get(*page) != self.name.get(*page)) {
-            return Err(format!("page {} of version 0 is not what stock SQLite had committed", page + 1));
-        }
-        let name = disk.find(&path_of(File::Name)).ok_or("a head is there, and NAME is not")?;
-        if !is_marked(disk, name) || !disk.are_bytes_durable(name, 0, HEADER) {
-            return Err("a head is there, and NAME has no durable mark".into());
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, head: Head, disk: &Disk, now: Duration) -> Result<(), String> {
-        if head.version != Version(0) {
-            return Err(format!("the first head is version {}", head.version.0));
-        }
-        self.check_adopted(&head, disk)?;
-        let page_count = head.base.map_or(0, |base| base.page_count);
-        if let Some(base) = head.base {
-            let bytes = disk.content(&path_of(File::Base(base.name))).ok_or("the first head's base is not there")?;
-            for (page, image) in bytes.chunks(base.page_size.bytes()).enumerate() {
-                self.pages.entry(page as u32 + 1).or_default().push((0, sum_of(page as u32 + 1, image)));
-            }
-        }
-        let page_size = head.base.map(|base| base.page_size);
-        self.chain.push(Link { head, page_count, page_size, transaction: None, since: now, runs: Vec::new() });
-        Ok(())
-    }
-
     /// The head's commit frame and pages, from the durable bytes.
     fn read(&self, head: &Head, disk: &Disk) -> Result<(CommitFrame, Vec<Written>), String> {
         let version = head.version.0;
@@ -262,6 +254,11 @@ impl Oracle {
             }
         }
         Ok((frame, pages))
+    }
+
+    /// Whether no version after `newest` was acknowledged.
+    pub(crate) fn has_acknowledged(&self, newest: Version) -> bool {
+        newest.0 >= self.acknowledged
     }
 
     /// A loss of power left `newest` as the newest version. Every acknowledged version must be there. (Invariant 5.)
@@ -324,6 +321,7 @@ impl Oracle {
     ) -> Result<(), String> {
         match self.committed.get(&number) {
             Some(in_chain) if *in_chain == version.0 => {}
+            None if self.is_lost(number) => return Ok(()),
             in_chain => {
                 return Err(format!(
                     "transaction {number} was acknowledged as version {}, and the order has it at {in_chain:?}",
@@ -377,7 +375,12 @@ impl Oracle {
     }
 
     /// A read transaction got this version, and must have got at least `least`. (Invariants 4, 9.)
-    pub(crate) fn check_version(&self, version: Version, page_count: u32, least: u64, why: &str) -> Result<(), String> {
+    pub(crate) fn check_version(&self, snapshot: &Snapshot, least: u64, why: &str) -> Result<(), String> {
+        let (version, page_count) = (snapshot.version(), snapshot.page_count());
+        let digest = snapshot.head().commit.digest;
+        if self.chain.get(version.0 as usize).is_some_and(|link| link.head.commit.digest != digest) {
+            return Err(format!("another version {} was read than the order has", version.0));
+        }
         match self.page_count(version) {
             None => Err(format!("version {} was read, and the order has no such version", version.0)),
             Some(_) if version.0 < least => {

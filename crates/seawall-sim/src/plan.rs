@@ -89,6 +89,10 @@ pub struct Plan {
     pub lister_sleeps: f64,
     /// An actor makes a checkpoint, collects garbage or pins a version instead of a transaction, with this probability.
     pub upkeep: f64,
+    /// How many episodes there are: the head or files are lost, and the database is recovered.
+    pub episodes: u32,
+    /// Whether the database is detached at the end.
+    pub detaches: bool,
     /// A listing of a folder misses a file, with this probability.
     pub listing_misses: f64,
 }
@@ -138,6 +142,8 @@ impl Plan {
             lister_sleeps: 0.0,
             upkeep: 0.0,
             listing_misses: 0.0,
+            episodes: 0,
+            detaches: false,
         };
         // Drawn last, so that seeds keep the rest of their earlier plans.
         let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
@@ -146,6 +152,13 @@ impl Plan {
         plan.lister_sleeps = one_of(&[0.0, 0.0, 0.1, 0.5]);
         plan.upkeep = one_of(&[0.0, 0.02, 0.1, 0.3]);
         plan.listing_misses = one_of(&[0.0, 0.05, 0.5]);
+        plan.episodes = one_of(&[0.0, 0.0, 1.0, 2.0, 4.0]) as u32;
+        plan.detaches = one_of(&[0.0, 0.0, 1.0]) == 1.0;
+        if plan.disaster.is_some() {
+            plan.episodes = 0;
+        }
+        // A request of a recovery that was cut short may come late, and a database that was detached cannot be recovered.
+        plan.detaches &= plan.disaster.is_none() && plan.episodes == 0;
         plan
     }
 

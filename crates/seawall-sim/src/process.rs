@@ -62,6 +62,9 @@ pub(crate) struct Process {
     /// How many checkpoints and how many garbage collections it is at.
     pub(crate) checkpointing: u32,
     pub(crate) collecting: u32,
+    /// It recovers the database, or detaches it.
+    pub(crate) is_recovering: bool,
+    pub(crate) is_detaching: bool,
     /// How many bases it has begun to write, and how often a pin of its own was not there.
     pub(crate) drafted: u32,
     pub(crate) unpinned: u32,
@@ -69,6 +72,8 @@ pub(crate) struct Process {
     pub(crate) segment: Option<usize>,
     /// Its last listing of a folder missed a file. The next one does not.
     pub(crate) has_missed: bool,
+    /// The epoch that its last transaction saw.
+    pub(crate) epoch: Option<u64>,
     /// The newest version that a transaction of it has seen to the end.
     pub(crate) seen: u64,
     /// The operating system's randomness until the process was copied, which its twin shares.
@@ -97,10 +102,13 @@ impl Process {
             failed_appends: 0,
             checkpointing: 0,
             collecting: 0,
+            is_recovering: false,
+            is_detaching: false,
             drafted: 0,
             unpinned: 0,
             segment: None,
             has_missed: false,
+            epoch: None,
             seen: 0,
             shared_chance: None,
         }

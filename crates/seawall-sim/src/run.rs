@@ -4,6 +4,8 @@ use crate::actor::open;
 use crate::director::{Director, SERVER_LEASE};
 use crate::oracle::Recovery;
 use crate::plan::Plan;
+use crate::process::{Clock, Process};
+use crate::recovery::recover;
 use crate::service::SimTable;
 use crate::transaction::Actor;
 use crate::world::World;
@@ -56,7 +58,8 @@ pub fn run(seed: u64, steps: u64, tells: bool) -> Verdict {
     let world = World::new(seed, Plan::of(seed), tells);
     world.tell(|| format!("{:?}", world.plan()));
     Director::direct(&world, steps);
-    if world.chronicle().violation().is_none() && world.plan().disaster.is_none() {
+    let goes_on = world.plan().disaster.is_none() && !world.oracle().is_detached();
+    if world.chronicle().violation().is_none() && goes_on {
         look_back(&world);
     }
     let (steps, time, commits) = (world.steps(), world.now(), world.oracle().commits());
@@ -90,6 +93,11 @@ fn with_mistakes(
 fn look_back(world: &World) {
     // Everything in flight arrives, and the server drops dead machines' locks.
     world.sleep(world.plan().latest + SERVER_LEASE);
+    // That may have been a request of a recovery that was cut short.
+    if world.has_danger() {
+        let operator = world.clone();
+        run_to_end(world, move || recover(&operator));
+    }
     let intact = world.oracle().verify(&world.disk(), world.now(), world.history());
     world.check(intact);
     let mut scanned = Recovery::default();
@@ -100,19 +108,21 @@ fn look_back(world: &World) {
     }
     world.check_recovery();
     let newcomer = world.clone();
-    let now = world.now();
-    let process = world.start(
-        move |_| crate::process::Process::new(0, crate::process::Clock { rate: 1.0, ahead: 0 }, now),
-        move || {
-            let Some(database) = open(&newcomer) else { return };
-            let mut actor = Actor::new(&newcomer, &database);
-            if !actor.read_all() || !(0..20).any(|_| actor.write()) {
-                newcomer.violation(|| format!("a newcomer cannot read and write: {}", actor.last_error()));
-            }
-            actor.write_at_its_price();
-            actor.keep_up();
-        },
-    );
+    run_to_end(world, move || {
+        let Some(database) = open(&newcomer) else { return };
+        let mut actor = Actor::new(&newcomer, &database);
+        if !actor.read_all() || !(0..20).any(|_| actor.write()) {
+            newcomer.violation(|| format!("a newcomer cannot read and write: {}", actor.last_error()));
+        }
+        actor.write_at_its_price();
+        actor.keep_up();
+    });
+}
+
+/// Starts a process with a right clock, and waits for its end.
+fn run_to_end(world: &World, work: impl FnOnce() + Send + 'static) {
+    let (clock, now) = (Clock { rate: 1.0, ahead: 0 }, world.now());
+    let process = world.start(move |_| Process::new(0, clock, now), work);
     while !world.is_over(process) && world.chronicle().violation().is_none() {
         world.sleep(Duration::from_secs(1));
     }

@@ -5,13 +5,14 @@ use crate::event::Event;
 use crate::leases::check_lease;
 use crate::paths::path_of;
 use crate::process::ProcessId;
+use crate::recovery::recovered;
 use crate::world::{Reply, World};
 use seawall::format::head::Head;
 use seawall::format::identity;
 use seawall::format::ids::DatabaseId;
 use seawall::ports::storage::File;
 use seawall_dynamodb::item::{Item, head_of, key_of, names, text_of};
-use seawall_dynamodb::request::{Answer, Request};
+use seawall_dynamodb::request::{Answer, IF_SEALED, Request};
 use seawall_dynamodb::table::{Failure, FailureKind, Table};
 use std::time::Duration;
 
@@ -233,6 +234,17 @@ fn check_effect(
         (Request::Update { change, .. }, None, Some(_)) => {
             world.violation(|| format!("{} made a head where none was", change.name));
         }
+        (Request::Put { item, .. }, before, Some(_)) if is_sealed(item) => {
+            world.met(if before.is_some_and(is_sealed) { Event::SealedAgain } else { Event::Sealed });
+            world.begin_danger();
+        }
+        (Request::Put { condition: IF_SEALED, item, .. }, Some(_), Some(_)) => {
+            let database = database_of(item);
+            match database.and_then(|database| head_of(item, database, NAME)) {
+                Ok(head) => recovered(world, &world.disk(), head, process),
+                Err(why) => world.violation(|| why),
+            }
+        }
         (Request::Delete { .. }, Some(before), None)
             if database_in_id(world).is_some_and(|id| is_head_of(before, id)) =>
         {
@@ -251,6 +263,16 @@ fn check_effect(
     }
 }
 
+/// Whether an item is the seal of a recovery.
+fn is_sealed(item: &Item) -> bool {
+    text_of(item, names::STATE).is_some_and(|state| state.starts_with("recovering"))
+}
+
+fn database_of(item: &Item) -> Result<DatabaseId, String> {
+    let key = text_of(item, names::PK).unwrap_or_default();
+    Ok(key.strip_prefix("seawall#").and_then(|id| id.parse().ok()).ok_or("a head's key is malformed")?)
+}
+
 fn moved(before: &Item, after: &Item) -> bool {
     let heads = [names::EPOCH, names::VERSION, names::COMMIT, names::DIGEST, names::PLACE, names::BASE, names::SWEEP];
     heads.iter().any(|name| before.get(*name) != after.get(*name))
@@ -267,6 +289,10 @@ fn database_in_id(world: &World) -> Option<DatabaseId> {
 
 /// `id` has its name. From now on the head of its database is the head.
 pub(crate) fn adopted(world: &World) {
+    // A recovery names id again. Its head was put before.
+    if world.oracle().head().is_some() {
+        return;
+    }
     let Some(database) = database_in_id(world) else {
         return world.violation(|| "id has its name, and cannot be read".into());
     };
@@ -279,12 +305,7 @@ pub(crate) fn adopted(world: &World) {
 }
 
 fn follow(world: &World, before: &Item, after: &Item, process: ProcessId) {
-    let parse = |item: &Item| -> Result<Head, String> {
-        let key = text_of(item, names::PK).unwrap_or_default();
-        let database =
-            key.strip_prefix("seawall#").and_then(|id| id.parse().ok()).ok_or("a head's key is malformed")?;
-        head_of(item, database, NAME)
-    };
+    let parse = |item: &Item| -> Result<Head, String> { head_of(item, database_of(item)?, NAME) };
     let (before, after) = match (parse(before), parse(after)) {
         (Ok(before), Ok(after)) => (before, after),
         (Err(why), _) | (_, Err(why)) => return world.violation(|| why),

@@ -1,39 +1,42 @@
 //! The engine's storage, on the simulated disk. It makes the same calls as `OsStorage` on a local disk and on NFS.
 
 mod lookups;
+mod order;
+mod retired;
 
 use crate::calls::{Kind, call};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::files::{SimAppend, SimBulk, SimScratch, append_failed, write_durably};
-use crate::paths::{BASES, COMMITS, FOLDER, FOLDERS, SEGMENTS, folder_of, path_of, record_path};
-use crate::process::ProcessId;
+use crate::paths::{BASES, FOLDER, FOLDERS, SEGMENTS, folder_of, path_of};
+use crate::recovery::id_is_back;
 use crate::service::adopted;
 use crate::world::{Phase, World};
+use order::Open;
+pub(crate) use order::{Sleeper, versions_on};
 use seawall::Moment;
-use seawall::format::head::Head;
-use seawall::format::ids::{CommitId, Token, Version};
+use seawall::format::ids::{CommitId, Token};
 use seawall::ports::counters::{Counters, Operation};
-use seawall::ports::storage::{
-    Append, Begun, Bulk, File, FsOrder, Listed, Lock, Look, Record, Scratch, Span, Stamp, Storage,
-};
+use seawall::ports::storage::{Append, Begun, Bulk, File, FsOrder, Listed, Scratch, Span, Stamp, Storage};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-
-/// How many publications are remembered.
-const SLEEPERS: usize = 256;
 
 /// A process's access to the database's files.
 pub(crate) struct SimStorage {
     world: World,
     counters: Arc<Counters>,
+    open: Mutex<Open>,
 }
 
 impl SimStorage {
     pub(crate) fn new(world: &World) -> SimStorage {
-        SimStorage { world: world.clone(), counters: Arc::default() }
+        SimStorage { world: world.clone(), counters: Arc::default(), open: Mutex::default() }
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().expect("no panic while locked")
     }
 
     fn is_remote(&self) -> bool {
@@ -82,23 +85,24 @@ impl SimStorage {
         Ok(inode.load(Ordering::Relaxed))
     }
 
-    fn sync_folder(&self, folder: &'static str) -> io::Result<()> {
+    fn sync_folder(&self, folder: String) -> io::Result<()> {
         if self.is_remote() {
             return Ok(());
         }
         call(&self.world, "sync of a folder", Kind::Change, move |world| {
-            world.disk().sync_folder(folder);
+            world.disk().sync_folder(&folder);
             Ok(())
         })
     }
 
     fn sync_folder_of(&self, file: File) -> io::Result<()> {
-        self.sync_folder(match file {
+        let folder = match file {
             File::Name | File::Folder => "",
             File::Segment(_) => SEGMENTS,
             File::Base(_) | File::BaseDraft(..) | File::Sums(_) | File::SumsDraft(..) => BASES,
             _ => FOLDER,
-        })
+        };
+        self.sync_folder(folder.to_owned())
     }
 
     /// A listing misses a file now and then. The next one does not.
@@ -115,12 +119,9 @@ impl SimStorage {
     }
 
     fn remove_folder(&self, folder: &'static str) -> io::Result<()> {
-        self.rename("rmdir", Kind::Write, folder.to_owned(), |disk, path| {
-            if disk.list(path).next().is_some() {
-                return Err(io::ErrorKind::DirectoryNotEmpty.into());
-            }
-            disk.unlink(path);
-            Ok(())
+        self.rename("rmdir", Kind::Write, folder.to_owned(), |disk, path| match disk.remove_folder(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
         })
     }
 
@@ -135,7 +136,10 @@ impl SimStorage {
             if let Some(machine) = machine {
                 world.names(machine).walk(&path, &disk, world.now());
             }
-            let bytes = disk.content(&path).ok_or(io::ErrorKind::NotFound)?;
+            let Some(bytes) = disk.content(&path) else {
+                world.tell(|| format!("{path} is not there"));
+                return Err(io::ErrorKind::NotFound.into());
+            };
             let begin = (span.at as usize).min(bytes.len());
             Ok(bytes[begin..(begin + span.length).min(bytes.len())].to_vec())
         })
@@ -160,8 +164,8 @@ impl Storage for SimStorage {
                 _ => {}
             }
         }
-        self.sync_folder(FOLDER)?;
-        self.sync_folder("")
+        self.sync_folder(FOLDER.to_owned())?;
+        self.sync_folder(String::new())
     }
 
     fn begun(&self) -> io::Result<Begun> {
@@ -283,14 +287,19 @@ impl Storage for SimStorage {
             world.met(Event::NameRenewed);
             Ok(())
         })?;
-        self.sync_folder("")
+        self.sync_folder_of(File::Name)
+    }
+
+    fn sync_name(&self) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        self.sync_folder_of(File::Name)
     }
 
     fn put_id(&self, draft: CommitId) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         let draft = path_of(File::Draft(draft));
         self.rename("rename", Kind::Write, path_of(File::Id), move |disk, path| disk.replace(&draft, path))?;
-        self.sync_folder("")
+        self.sync_folder_of(File::Id)
     }
 
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)> {
@@ -330,8 +339,19 @@ impl Storage for SimStorage {
         write_durably(&self.world, "write", inode, at as usize, bytes.to_vec(), |_, _| (), |_| ())
     }
 
+    fn sync(&self, file: File) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        let path = path_of(file);
+        call(&self.world, "sync of a file", Kind::Change, move |world| {
+            let mut disk = world.disk();
+            let inode = disk.find(&path).ok_or(io::ErrorKind::NotFound)?;
+            disk.sync(inode);
+            Ok(())
+        })
+    }
+
     fn sync_names(&self) -> io::Result<()> {
-        self.sync_folder(FOLDER)
+        self.sync_folder(FOLDER.to_owned())
     }
 
     fn link(&self, from: File, to: File) -> io::Result<()> {
@@ -340,6 +360,9 @@ impl Storage for SimStorage {
         let world = self.world.clone();
         self.rename("link", Kind::Write, path_of(to), move |disk, path| {
             disk.link(&from, path)?;
+            if to == File::Id {
+                world.after(Duration::ZERO, id_is_back);
+            }
             if to == File::Id && world.is_on_table() {
                 // After this effect, because the disk is locked now.
                 world.after(Duration::ZERO, adopted);
@@ -409,183 +432,6 @@ impl Storage for SimStorage {
     }
 }
 
-impl FsOrder for SimStorage {
-    fn look(&self, known: Version) -> io::Result<Look> {
-        self.counters.count(Operation::Coordinator);
-        let changed = self.look_again()?;
-        let next = self.record(known.next())?;
-        let mut after_next = None;
-        if next.is_some() {
-            self.counters.count(Operation::Metadata);
-            after_next = self.record(known.next().next())?;
-        }
-        let known = self.stamp_of(known)?;
-        Ok(Look { next, after_next, known, changed })
-    }
-
-    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
-        self.counters.count(Operation::Metadata);
-        self.records_of(versions)
-    }
-
-    fn versions(&self) -> io::Result<Vec<Version>> {
-        self.counters.count(Operation::Metadata);
-        let machine = self.is_remote().then(|| self.machine());
-        let list = || {
-            call(&self.world, "list", Kind::List, move |world| {
-                let disk = world.disk();
-                // A listing asks for the folder's change number.
-                if let Some(machine) = machine {
-                    world.names(machine).asked(COMMITS, disk.change_of(COMMITS), world.now());
-                }
-                Ok(versions_on(&disk))
-            })
-        };
-        // A listing is not of one moment. Some names are as of its beginning, and some as of its end.
-        let is_of_beginning = |version: &Version| version.0.is_multiple_of(2);
-        let begin = list()?.into_iter().filter(is_of_beginning);
-        let listed: Vec<Version> =
-            begin.chain(list()?.into_iter().filter(|version| !is_of_beginning(version))).collect();
-        self.sleeps_over(listed.iter().max().copied());
-        Ok(listed)
-    }
-
-    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
-        self.counters.count(Operation::Coordinator);
-        let (world, process, text) = (self.world.clone(), self.world.my_process(), record.to_owned());
-        let head: Head = record.parse().expect("the engine writes what it can read");
-        world.with_process(process, |process| process.swapping += 1);
-        let published = self.rename("publish", Kind::Name(version), record_path(version), {
-            let world = world.clone();
-            move |disk, path| {
-                sleeps(&world, version, &text);
-                disk.create(path, text.into_bytes())?;
-                published(&world, disk, head, process);
-                world.with_process(process, |process| process.is_lease_known = true);
-                Ok(())
-            }
-        });
-        world.with_process(process, |process| process.swapping -= 1);
-        let published = published.and_then(|()| {
-            if !self.is_remote() || !world.by_chance(world.file_faults()) {
-                return Ok(());
-            }
-            // The server forgot this client after it had carried the request out. The repeated request finds its own
-            // success.
-            world.met(Event::OwnSuccessExists);
-            Err(io::ErrorKind::AlreadyExists.into())
-        });
-        #[cfg(feature = "mutations")]
-        let published = crate::mistakes::published(version, published);
-        published
-    }
-
-    fn sync_published(&self) -> io::Result<()> {
-        self.sync_folder(COMMITS)
-    }
-
-    fn unname(&self, versions: &[Version]) -> io::Result<()> {
-        versions.iter().try_for_each(|version| {
-            self.counters.count(Operation::Metadata);
-            let world = self.world.clone();
-            self.rename("unname", Kind::Write, record_path(*version), move |disk, path| {
-                if disk.find(path).is_some() {
-                    world.met(Event::Collected);
-                }
-                disk.unlink(path);
-                Ok(())
-            })?;
-            if self.sleeps(self.world.plan().lister_sleeps / 5.0) {
-                self.world.met(Event::CollectionFrozen);
-            }
-            Ok::<(), io::Error>(())
-        })?;
-        self.sync_folder(COMMITS)
-    }
-
-    fn stamps(&self, versions: &[Version], again: bool) -> io::Result<Vec<Option<Stamp>>> {
-        self.counters.count(Operation::Metadata);
-        if again {
-            self.look_again()?;
-        }
-        versions.iter().map(|version| self.stamp_of(*version)).collect()
-    }
-
-    fn quiesce(&self, _home: u64) -> io::Result<()> {
-        if !self.is_remote() {
-            return Ok(());
-        }
-        self.counters.count(Operation::Metadata);
-        let machine = self.machine();
-        call(&self.world, "quiesce", Kind::Quiesce, move |world| {
-            let (mut disk, now) = (world.disk(), world.now());
-            disk.quiesce(COMMITS);
-            world.names(machine).asked(COMMITS, disk.change_of(COMMITS), now);
-            world.met(Event::Quiesced);
-            Ok(())
-        })
-    }
-
-    // No simulated process recovers a database yet.
-    fn retired(&self) -> io::Result<Vec<String>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn retire(&self, _token: Token) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn reinstate(&self, _token: Token, _records: &[(Version, String)]) -> io::Result<bool> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
-        self.counters.count(Operation::Coordinator);
-        let process = self.world.my_process();
-        let taken = call(&self.world, "lock", Kind::Change, move |world| Ok(world.locks().take(world, lock, process)));
-        if matches!((lock, &taken), (Lock::Lease(_), Ok(true))) {
-            self.world.with_process(process, |process| process.is_lease_known = false);
-        }
-        taken
-    }
-
-    fn unlock(&self, lock: Lock) -> io::Result<()> {
-        self.counters.count(Operation::Coordinator);
-        let process = self.world.my_process();
-        call(&self.world, "unlock", Kind::Change, move |world| {
-            world.locks().give_back(lock, process);
-            Ok(())
-        })
-    }
-}
-
-/// A link's stamp. It never changes, and no two links have the same one.
-fn stamp_of(disk: &Disk, inode: usize) -> Stamp {
-    Stamp { inode: Disk::number(inode), size: 0, changed: disk.inode(inode).made.as_nanos() as i128 }
-}
-
-/// Remembers a publication that was sent. It may arrive again, long after.
-fn sleeps(world: &World, version: Version, record: &str) {
-    let mut sleepers = world.sleepers();
-    if sleepers.len() == SLEEPERS {
-        sleepers.pop_front();
-    }
-    sleepers.push_back((version, record.to_owned()));
-}
-
-/// A head was put in place by naming its version. A garbage-collected number that is named again is not a head.
-fn published(world: &World, disk: &Disk, head: Head, process: ProcessId) {
-    let mut oracle = world.oracle();
-    if oracle.newest().is_some_and(|newest| head.version <= newest) {
-        world.met(Event::SleeperRecreated);
-        return;
-    }
-    let (version, now) = (head.version, world.now());
-    let observed = oracle.observe(head, disk, now, world.history());
-    drop(oracle);
-    world.observed(observed, version, process);
-}
-
 /// A file is about to be removed.
 fn removed(world: &World, disk: &Disk, file: File) {
     let lost = disk.find(&path_of(file)).filter(|_| matches!(file, File::Segment(_)));
@@ -601,9 +447,4 @@ fn removed(world: &World, disk: &Disk, file: File) {
         // After this effect, because the disk is locked now.
         world.after(Duration::ZERO, World::check_recovery);
     }
-}
-
-/// The versions that have names.
-pub(crate) fn versions_on(disk: &Disk) -> Vec<Version> {
-    disk.list(COMMITS).filter_map(|name| name.parse().ok().map(Version)).collect()
 }

@@ -1,14 +1,14 @@
 //! One thread's transactions. Each is compared with the oracle, step by step.
 
+mod commit;
 mod upkeep;
 
+use crate::actor::needs_recovery;
 use crate::content::{PAGE, image, sum_of};
 use crate::event::Event;
-use crate::oracle::{Number, Sum};
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::{Database, Error, ErrorKind, Freshness, Moment, PageNo, PageSize, PageSource, Snapshot, Transaction};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub(crate) struct Actor<'a> {
     request: Option<(Moment, Duration)>,
     expects_refusal: bool,
     last_error: String,
+    /// When its last transaction began.
+    began: Duration,
 }
 
 /// When a transaction began, and the version that it must see at least.
@@ -38,7 +40,8 @@ struct Begun {
 impl<'a> Actor<'a> {
     pub(crate) fn new(world: &'a World, database: &'a Arc<Database>) -> Actor<'a> {
         let process = world.my_process();
-        Actor { world, database, process, request: None, expects_refusal: false, last_error: String::new() }
+        let (began, last_error) = (world.now(), String::new());
+        Actor { world, database, process, request: None, expects_refusal: false, last_error, began }
     }
 
     /// It has another process's database. Its write must be refused.
@@ -67,7 +70,8 @@ impl<'a> Actor<'a> {
         }
     }
 
-    fn begun(&self) -> Begun {
+    fn begun(&mut self) -> Begun {
+        self.began = self.world.now();
         let least = self.world.oracle().floor();
         let is_after_disaster = self.world.is_struck();
         Begun { at: self.world.now(), least, why: "strict", is_after_disaster }
@@ -97,8 +101,9 @@ impl<'a> Actor<'a> {
         read
     }
 
-    fn expected(&self, freshness: Freshness) -> Begun {
-        let (begun, oracle) = (self.begun(), self.world.oracle());
+    fn expected(&mut self, freshness: Freshness) -> Begun {
+        let begun = self.begun();
+        let oracle = self.world.oracle();
         let (seen, troubled, slow) = self.world.with_process(self.process, |process| {
             (process.seen, process.clock_troubled, process.true_time(Duration::from_secs(1)))
         });
@@ -138,13 +143,32 @@ impl<'a> Actor<'a> {
         let failed_appends = self.failed_appends();
         let mut oracle = self.world.oracle();
         let settled = oracle.settled(self.process, begun.at, failed_appends);
-        let checked = oracle.check_version(snapshot.version(), snapshot.page_count(), begun.least, begun.why);
+        // What a recovery has left out can still be read by who is content with what is some seconds old.
+        let is_dropped = oracle.is_dropped(&snapshot.head().commit);
+        let checked = match is_dropped && !(begun.why == "strict" && oracle.was_recovered_before(begun.at)) {
+            true => Ok(()),
+            false => oracle.check_version(snapshot, begun.least.min(oracle.floor()), begun.why),
+        };
         drop(oracle);
+        self.meets_epoch(snapshot);
         let is_settled = !settled.is_empty();
         settled.into_iter().for_each(|event| self.world.met(event));
         self.world.check(checked);
         if is_settled {
             self.world.check_recovery();
+        }
+    }
+
+    /// Whether this process has gone on from before a recovery.
+    fn meets_epoch(&self, snapshot: &Snapshot) {
+        let epoch = snapshot.head().epoch.0;
+        let before = self.world.with_process(self.process, |process| {
+            let before = process.epoch.replace(epoch);
+            process.seen = if before.is_some_and(|before| before < epoch) { 0 } else { process.seen };
+            before
+        });
+        if before.is_some_and(|before| before < epoch) {
+            self.world.met(Event::OlderEpoch);
         }
     }
 
@@ -155,6 +179,9 @@ impl<'a> Actor<'a> {
 
     /// A read ended. A transaction that begins now must not see an older version.
     fn over(&self, snapshot: &Snapshot) {
+        if self.world.oracle().is_dropped(&snapshot.head().commit) {
+            return;
+        }
         let (version, now) = (snapshot.version(), self.world.now());
         self.world.with_process(self.process, |process| process.seen = process.seen.max(version.0));
         self.world.oracle().was_read(version, now);
@@ -174,6 +201,9 @@ impl<'a> Actor<'a> {
         };
         for page in pages {
             let source = snapshot.source_of(PageNo(page));
+            if self.world.oracle().is_dropped(&snapshot.head().commit) {
+                return true;
+            }
             let written = self.world.oracle().written(snapshot.version(), page).map(|(version, _)| version);
             let base = snapshot.head().base.map(|base| base.name.version.0);
             let is_right = match source {
@@ -190,6 +220,8 @@ impl<'a> Actor<'a> {
                 });
             }
             match self.database.read_page(snapshot, PageNo(page)) {
+                // A recovery has left it out meanwhile.
+                Ok(_) if self.world.oracle().is_dropped(&snapshot.head().commit) => {}
                 Ok(image) => {
                     self.world.check(self.world.oracle().check_page(snapshot.version(), page, sum_of(page, &image)))
                 }
@@ -325,146 +357,29 @@ impl<'a> Actor<'a> {
         self.world.between(Duration::from_millis(50), Duration::from_secs(30))
     }
 
-    /// Reads and writes in a transaction, and commits it or not. Returns whether a commit was acknowledged.
-    fn fill(&mut self, mut transaction: Transaction) -> bool {
-        let (world, number) = (self.world, self.world.next_transaction());
-        let size = page_size(&transaction);
-        let snapshot = transaction.snapshot().clone();
-        if !self.read_pages(&snapshot, world.by_chance(0.05)) {
-            return false;
-        }
-        let most = u64::from(world.plan().pages);
-        let count = match world.pick(0..=15) {
-            0 => most,
-            1..=4 => 1 + most / 8,
-            _ => 1 + world.pick(0..=2),
-        };
-        let mut written: BTreeMap<u32, Sum> = BTreeMap::new();
-        let others: Vec<u32> = (1..count).map(|_| world.pick(1..=most) as u32).collect();
-        for page in [1].into_iter().chain(others) {
-            let image = image(world, number, page, size, size);
-            if let Err(error) = transaction.write_page(size, PageNo(page), &image) {
-                self.failed(&error, "writing a page");
-                return false;
-            }
-            written.insert(page, sum_of(page, &image));
-        }
-        if world.by_chance(0.05) {
-            // Sometimes for longer than its lease.
-            world.sleep(world.between(Duration::from_millis(1), world.plan().lease * 3));
-        }
-        if world.by_chance(world.plan().rollbacks) {
-            world.met(Event::RolledBack);
-            return false;
-        }
-        if world.by_chance(0.05) {
-            return self.commit_repaginated(transaction, number, &snapshot);
-        }
-        let page_count = match world.pick(0..=9) {
-            0 if transaction.page_count() > 1 => world.pick(1..=transaction.page_count().into()) as u32,
-            _ => transaction.page_count(),
-        };
-        written.retain(|page, _| *page <= page_count);
-        let was_kept = transaction.unconfirmed().is_some();
-        let failed_before = self.failed_appends();
-        let committed = transaction.commit(page_count);
-        if was_kept && committed.is_ok() {
-            world.met(Event::AcknowledgedWithinTurn);
-        }
-        drop(transaction);
-        self.conclude(number, &snapshot, committed, &written, failed_before)
-    }
-
-    /// Commits in another page size, so that the commit repaginates the database: the same bytes, in larger or smaller
-    /// pages.
-    fn commit_repaginated(&mut self, mut transaction: Transaction, number: Number, before: &Snapshot) -> bool {
-        let (world, old) = (self.world, page_size(&transaction));
-        let sizes = [PAGE as u32].into_iter().chain(LARGER_PAGES).filter_map(PageSize::new);
-        let others: Vec<PageSize> = sizes.filter(|size| *size != old).collect();
-        let new = others[world.pick(0..=others.len() as u64 - 1) as usize];
-        // Page 1 names the page size.
-        let first = image(world, number, 1, old, new);
-        let mut read = || {
-            transaction.write_page(old, PageNo(1), &first)?;
-            (1..=transaction.page_count()).try_fold(Vec::new(), |mut bytes, page| {
-                bytes.extend_from_slice(&transaction.read_page(PageNo(page))?);
-                Ok(bytes)
-            })
-        };
-        let mut bytes: Vec<u8> = match read() {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                self.failed(&error, "reading a page");
-                return false;
-            }
-        };
-        bytes.resize(bytes.len().next_multiple_of(new.bytes()), 0);
-        let written: BTreeMap<u32, Sum> =
-            (1..).zip(bytes.chunks(new.bytes())).map(|(page, image)| (page, sum_of(page, image))).collect();
-        let failed_before = self.failed_appends();
-        let committed = transaction.commit_as(new, written.len() as u32);
-        drop(transaction);
-        self.conclude(number, before, committed, &written, failed_before)
-    }
-
-    fn conclude(
-        &mut self,
-        number: Number,
-        before: &Snapshot,
-        committed: Result<Arc<Snapshot>, Error>,
-        written: &BTreeMap<u32, Sum>,
-        failed_before: u32,
-    ) -> bool {
-        let (world, now) = (self.world, self.world.now());
-        match committed {
-            Ok(snapshot) => {
-                let version = snapshot.version();
-                world.tell(|| format!("transaction {number} is acknowledged as version {}", version.0));
-                world.met(Event::Acknowledged);
-                if version != before.version().next() {
-                    world
-                        .violation(|| format!("a commit over version {} is version {}", before.version().0, version.0));
-                }
-                let pages: Vec<(u32, Sum)> = written.iter().map(|(page, sum)| (*page, *sum)).collect();
-                let checked = world.oracle().acknowledged(number, version, &pages, now);
-                world.check(checked);
-                world.with_process(self.process, |process| process.seen = process.seen.max(version.0));
-                true
-            }
-            Err(error) => {
-                world.tell(|| format!("transaction {number} failed: {error}"));
-                match error.kind() {
-                    ErrorKind::OutcomeUnknown => {
-                        world.met(Event::OutcomeUnknown);
-                        world.oracle().unknown(self.process, number, now, failed_before);
-                    }
-                    _ => {
-                        let checked = world.oracle().failed(number, self.failed_appends() - failed_before);
-                        world.check(checked);
-                    }
-                }
-                world.check_recovery();
-                self.failed(&error, "a commit");
-                false
-            }
-        }
-    }
-
     /// Checks that this run's faults can cause the failure.
     fn failed(&mut self, error: &Error, what: &str) {
         let (world, plan) = (self.world, self.world.plan());
         self.last_error = error.to_string();
         let (event, may_be) = match error.kind() {
             ErrorKind::Busy => (Some(Event::Busy), true),
+            // Or its folder is gone already.
+            _ if world.oracle().is_detached() => (Some(Event::DetachSeen), true),
             ErrorKind::StaleSnapshot => (Some(Event::Stale), matches!(what, "an upgrade" | "a confirmation")),
             ErrorKind::Superseded => {
                 (Some(Event::Superseded), matches!(what, "a commit" | "a checkpoint" | "a garbage collection"))
             }
             ErrorKind::OutcomeUnknown => (None, true),
-            ErrorKind::Unreachable => (Some(Event::Unreachable), plan.file_faults > 0.0 || world.is_on_table()),
+            ErrorKind::Unreachable => {
+                let may_be = plan.file_faults > 0.0 || world.is_on_table() || world.was_in_danger(self.began);
+                (Some(Event::Unreachable), may_be)
+            }
             ErrorKind::Full => (Some(Event::DiskFull), plan.file_faults > 0.0),
-            ErrorKind::Io => (Some(Event::InputOutput), plan.file_faults > 0.0),
-            ErrorKind::CannotOpen | ErrorKind::NeedsRecovery => (None, world.is_struck()),
+            ErrorKind::Io => (Some(Event::InputOutput), plan.file_faults > 0.0 || world.was_in_danger(self.began)),
+            ErrorKind::CannotOpen | ErrorKind::NeedsRecovery if world.is_struck() => (None, true),
+            _ if needs_recovery(error) && world.was_in_danger(self.began) => (None, true),
+            // What is in a segment that was lost cannot be read, though newer versions can.
+            ErrorKind::Corrupt => (None, world.oracle().was_damaged()),
             ErrorKind::SnapshotTooOld => (Some(Event::TooOld), self.is_too_old(error)),
             _ => (None, false),
         };

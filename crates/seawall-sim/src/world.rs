@@ -15,6 +15,7 @@ use crate::names::Names;
 use crate::oracle::{Number, Oracle};
 use crate::plan::{Plan, Setting};
 use crate::process::{EPOCH, ProcessId};
+use crate::storage::Sleeper;
 use seawall::{Database, Version};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -43,6 +44,19 @@ pub(crate) enum Phase {
     Calm,
 }
 
+/// The times at which there is no head that counts: it was lost, or is being recovered.
+#[derive(Clone, Copy, Default)]
+struct Danger {
+    is_now: bool,
+    /// Whether there ever was such a time.
+    was: bool,
+    /// When the last one ended.
+    ended: Duration,
+}
+
+/// So long after a danger a client may still believe what its cache says of that time.
+const AFTERMATH: Duration = Duration::from_secs(90);
+
 /// A run's state. Clones are the same world.
 #[derive(Clone)]
 pub(crate) struct World(Arc<Shared>);
@@ -59,11 +73,12 @@ struct Shared {
     transactions: AtomicU64,
     /// Publications that were sent, the newest last. Each can arrive once more after its sender's client has lost its
     /// session.
-    sleepers: Mutex<VecDeque<(Version, String)>>,
+    sleepers: Mutex<VecDeque<Sleeper>>,
     /// The name cache of each machine's file system client.
     names: Vec<Mutex<Names>>,
     phase: Mutex<Phase>,
     is_struck: AtomicBool,
+    danger: Mutex<Danger>,
     oracle: Mutex<Oracle>,
     chronicle: Chronicle,
 }
@@ -84,6 +99,7 @@ impl World {
             sleepers: Mutex::default(),
             phase: Mutex::new(Phase::Trouble),
             is_struck: AtomicBool::new(false),
+            danger: Mutex::default(),
             oracle: Mutex::default(),
             chronicle: Chronicle::new(tells),
         };
@@ -132,7 +148,7 @@ impl World {
         self.0.transactions.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn sleepers(&self) -> MutexGuard<'_, VecDeque<(Version, String)>> {
+    pub(crate) fn sleepers(&self) -> MutexGuard<'_, VecDeque<Sleeper>> {
         self.0.sleepers.lock().expect("no panic while locked")
     }
 
@@ -162,6 +178,30 @@ impl World {
     /// Whether a disaster has happened.
     pub(crate) fn is_struck(&self) -> bool {
         self.0.is_struck.load(Ordering::Relaxed)
+    }
+
+    /// The head is lost, or sealed.
+    pub(crate) fn begin_danger(&self) {
+        let mut danger = self.0.danger.lock().expect("no panic while locked");
+        (danger.is_now, danger.was) = (true, true);
+    }
+
+    /// A recovery put a head in place.
+    pub(crate) fn head_is_back(&self) {
+        let ended = self.now();
+        let mut danger = self.0.danger.lock().expect("no panic while locked");
+        (danger.is_now, danger.ended) = (false, ended);
+    }
+
+    /// Whether there is a danger now.
+    pub(crate) fn has_danger(&self) -> bool {
+        self.0.danger.lock().expect("no panic while locked").is_now
+    }
+
+    /// Whether what began at `began` can have met a danger.
+    pub(crate) fn was_in_danger(&self, began: Duration) -> bool {
+        let danger = *self.0.danger.lock().expect("no panic while locked");
+        danger.is_now || danger.was && danger.ended + AFTERMATH > began
     }
 
     /// Whether the head is in a table.
@@ -261,6 +301,9 @@ impl World {
         match observed {
             Ok(events) => events.into_iter().for_each(|event| self.met(event)),
             Err(what) => self.violation(|| what),
+        }
+        if self.oracle().is_broken() {
+            self.begin_danger();
         }
     }
 

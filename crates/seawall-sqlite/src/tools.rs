@@ -52,7 +52,7 @@ pub fn recover(name: &Path, recovery: &Recovery) -> Result<Recovered, Failure> {
 
 /// Writes the newest version of the database at `name` as NAME, a plain SQLite file, and removes its folder
 /// ([`seawall::detach`]). `coordinator` is as for [`status`].
-pub fn detach(name: &Path, coordinator: Option<&str>) -> Result<u64, Failure> {
+pub fn detach(name: &Path, coordinator: Option<&str>) -> Result<Option<u64>, Failure> {
     host()?;
     Ok(seawall::detach(name, &reached_by(name, coordinator)?)?)
 }

@@ -135,6 +135,16 @@ pub enum Error {
         /// What does not fit.
         why: String,
     },
+    /// A small record is damaged that a person can do without. See [`ErrorKind::Corrupt`].
+    #[error("{} is damaged: {}. Nothing was deleted. {remedy}", Shown::message(.what), Shown::message(.why))]
+    CorruptRecord {
+        /// Which file.
+        what: String,
+        /// What does not fit.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// See [`ErrorKind::Full`].
     #[error("no space left: {}. Nothing was written; what was committed before is kept", Shown::message(.0))]
     Full(String),
@@ -188,7 +198,7 @@ impl Error {
             Error::Unreachable { .. } => ErrorKind::Unreachable,
             Error::OutcomeUnknown { .. } | Error::OutcomeUnknowable { .. } => ErrorKind::OutcomeUnknown,
             Error::SnapshotTooOld { .. } | Error::BeforeHistory { .. } => ErrorKind::SnapshotTooOld,
-            Error::Corrupt { .. } => ErrorKind::Corrupt,
+            Error::Corrupt { .. } | Error::CorruptRecord { .. } => ErrorKind::Corrupt,
             Error::Full(_) => ErrorKind::Full,
             Error::CannotOpen(_) => ErrorKind::CannotOpen,
             Error::NoDatabase(_) => ErrorKind::NoDatabase,
@@ -231,6 +241,15 @@ impl Error {
         ))
     }
 
+    /// A damaged record that a person can do without, what does not fit, and what to do.
+    pub(crate) fn corrupt_record(
+        what: impl std::fmt::Display,
+        why: impl std::fmt::Display,
+        remedy: &'static str,
+    ) -> Error {
+        Error::CorruptRecord { what: what.to_string(), why: why.to_string(), remedy }
+    }
+
     /// A damaged file, and what does not fit.
     pub(crate) fn corrupt(what: impl std::fmt::Display, why: impl std::fmt::Display) -> Error {
         Error::Corrupt { what: what.to_string(), why: why.to_string() }
@@ -264,7 +283,8 @@ mod tests {
                 Error::Unreachable { .. } => Error::OutcomeUnknown { commit, version, cause: text() },
                 Error::OutcomeUnknown { .. } => Error::OutcomeUnknowable { commit, version, cause: text() },
                 Error::OutcomeUnknowable { .. } => Error::Corrupt { what: text(), why: text() },
-                Error::Corrupt { .. } => Error::Full(text()),
+                Error::Corrupt { .. } => Error::CorruptRecord { what: text(), why: text(), remedy: "Remove it" },
+                Error::CorruptRecord { .. } => Error::Full(text()),
                 Error::Full(_) => Error::CannotOpen(text()),
                 Error::CannotOpen(_) => Error::NoDatabase(text()),
                 Error::NoDatabase(_) => Error::NeedsRecovery(text()),

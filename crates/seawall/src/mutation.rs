@@ -85,6 +85,13 @@ mutations! {
     RecoversLongestChain "19" "Recovery takes the longest chain."
     RecoversWithoutSeal "20a" "Recovery does not seal the head first."
     RecoversWithoutFrame "20b" "Recovery commits no frame of its own."
+    RecoversWithSameEpoch "20c" "Recovery commits in the epoch that is there (fs: no swap names one)."
+    GoesOnWithoutSeal "20d" "A recovery goes on though another one has sealed the head since."
+    RecoversInPlace "55" "Recovery leaves `commits/` where it is, and only takes its names away (fs)."
+    KnownByVersion "57" "The name of a version is taken for that of the head that is known, though a recovery gave it to another one (fs)."
+    UpkeepOverRecovery "58" "A checkpoint or a garbage collection that a recovery overtook goes on in the new epoch."
+    RefusedWithoutLook "21" "After the mark of a refused commit the head is not looked at again."
+    ListsAnyFolder "56" "The newest name is believed in a folder that was taken away (fs)."
     JumpToSibling "48" "A commit frame jumps to a commit that has the right version and is not in its chain."
     PinsIgnored "49" "Garbage collection does not look at pins."
     AbandonedPublishes "50" "A checkpoint whose pin was taken away publishes its base all the same."
@@ -98,7 +105,6 @@ mutations! {
 #[cfg(feature = "mutations")]
 pub const WAITING: &[(&str, &str, &str)] = &[
     ("7", "A fence does not name the predecessor.", "fence"),
-    ("21", "After the mark of a refused commit the head is not looked at again.", "recover"),
     ("27", "A slot is written after COMMIT returned, or written over without being read.", "scheme N"),
     (
         "31",

@@ -6,6 +6,7 @@ mod epoch;
 mod export;
 mod list;
 pub(crate) mod move_to;
+mod name_draft;
 pub(crate) mod recover;
 mod remove;
 mod status;
@@ -13,7 +14,7 @@ mod verify;
 pub(crate) mod ways_out;
 
 use self::adopt::Adoption;
-pub use self::list::{begin_request, end_request};
+pub use self::list::{begin_request, end_process, end_request};
 pub use self::remove::remove;
 pub use self::status::Status;
 pub use self::verify::verify;
@@ -29,7 +30,7 @@ use crate::ports::coordinator::Known;
 use crate::ports::coordinator::kinds::coordinator_of;
 use crate::ports::stock_sqlite::PlainSqlite;
 use crate::ports::storage::os::OsStorage;
-use crate::ports::storage::prepare::removal_was_cut_short;
+use crate::ports::storage::prepare::{detaching_was_cut_short, removal_was_cut_short};
 use crate::ports::storage::{Begun, File, Span, Storage};
 use crate::ports::sync::whole;
 use crate::read::pages::Pages;
@@ -104,7 +105,7 @@ fn open_or_adopt(
     let look_for_id = || storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
     let mut home = look_for_id()?;
     if home.is_none() {
-        let is_there = check_adoptable(&*storage, access, |length| plain.beginning(name, length))?;
+        let is_there = check_adoptable(&*storage, access, options.adopts_copy, |length| plain.beginning(name, length))?;
         let has_folder = || storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error));
         let was_removed = !is_there && has_folder()?.is_some();
         let adoption = Adoption { name, storage: &storage, options, began, was_removed };
@@ -120,6 +121,7 @@ fn open_or_adopt(
 fn check_adoptable(
     storage: &dyn Storage,
     access: Access,
+    adopts_copy: bool,
     by_sqlite: impl Fn(usize) -> Option<Vec<u8>>,
 ) -> Result<bool> {
     let there = storage.inode(File::Name).map_err(|error| Error::io("looking for NAME", error))?.is_some();
@@ -133,11 +135,12 @@ fn check_adoptable(
                 return Err(Error::NotADatabase("NAME is not a SQLite database. It was not touched".into()));
             }
             // What was lost with the folder comes before what a reader may not do.
-            NameState::Protected => check_begun(storage, true)?,
+            NameState::Protected => check_begun(storage, !adopts_copy)?,
             NameState::Plain | NameState::Empty => {}
         }
         return Err(Error::NoDatabase(
-            "NAME is not a Seawall database yet, and opened read-only it cannot become one: open it once for writing"
+            "NAME is not a Seawall database yet: it is a plain SQLite file, or an empty one. Nothing was changed. The first connection of \
+             Seawall's that may write it makes it one"
                 .into(),
         ));
     }
@@ -150,7 +153,7 @@ fn check_adoptable(
     if state == NameState::Other && !sqlite_header::is_torn_empty(&beginning) {
         return Err(Error::NotADatabase("NAME is not a SQLite database. It was not touched".into()));
     }
-    check_begun(storage, state == NameState::Protected)?;
+    check_begun(storage, state == NameState::Protected && !adopts_copy)?;
     Ok(true)
 }
 
@@ -158,12 +161,16 @@ fn check_adoptable(
 /// nothing.
 pub fn may_be_adopted(name: &Path, storage: &dyn Storage) -> Result<()> {
     let looking = |error| Error::io("looking into the folder", error);
-    let is_there = check_adoptable(storage, Access::Create, |_| None)?;
+    let is_there = check_adoptable(storage, Access::Create, false, |_| None)?;
     let has_folder = storage.inode(File::Folder).map_err(looking)?.is_some();
-    if is_there && has_folder && storage.begun().map_err(looking)? == Begun::Removal {
-        return Err(removal_was_cut_short(name));
+    match is_there && has_folder {
+        true => match storage.begun().map_err(looking)? {
+            Begun::Removal => Err(removal_was_cut_short(name)),
+            Begun::Detaching => Err(detaching_was_cut_short()),
+            Begun::Commits | Begun::Adoption | Begun::Less => Ok(()),
+        },
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// Fails if something was committed, because an adoption may then neither begin nor go on. An adopter makes the whole
@@ -174,8 +181,8 @@ fn check_begun(storage: &dyn Storage, is_protected: bool) -> Result<()> {
     let has_folder = storage.inode(File::Folder).map_err(|error| Error::io("looking for the folder", error))?.is_some();
     let begun = if has_folder { Some(storage.begun().map_err(looking)?) } else { None };
     let why = match begun {
-        // A removal that was cut short has an error of its own.
-        Some(Begun::Adoption | Begun::Removal) => return Ok(()),
+        // A removal or a detaching that was cut short has an error of its own.
+        Some(Begun::Adoption | Begun::Removal | Begun::Detaching) => return Ok(()),
         None | Some(Begun::Less) if !is_protected => return Ok(()),
         None => "its folder NAME-seawall is not there",
         Some(Begun::Less) => "its folder NAME-seawall is empty, or has only a part of what belongs there",
@@ -219,8 +226,12 @@ fn open_existing(
     let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
     check_coordinator(&identity.coordinator, &coordinator.name())?;
     let header = or_nothing(header).map_err(|error| Error::io("reading NAME", error))?;
-    if !options.finishes {
-        check_name(&header)?;
+    if !options.finishes
+        && let Err(error) = check_name(&header)
+    {
+        // A detaching puts NAME there as well.
+        let head = coordinator.load(&Known::Nothing, PATIENCE).ok().filter(|head| head.database == identity.database);
+        return Err(head.and_then(|head| check_detached(&head, &header).err()).unwrap_or(error));
     }
     // A note that cannot be read is no hint. Neither is the note of another database, which was here before or is
     // reached by mistake.
@@ -233,6 +244,7 @@ fn open_existing(
     check_database(&head, identity.database)?;
     if !options.finishes || head.is_undecided() {
         check_moved(&head, home)?;
+        check_detached(&head, &header)?;
         check_state(&head)?;
     }
     let is_copy = head.home != home;
@@ -272,7 +284,6 @@ fn open_existing(
     Ok(Database::new(name.to_owned(), options.clone(), tip))
 }
 
-/// The coordinator that `id` names; `None` if there is no `id`.
 /// How the database at NAME is reached: by `coordinator`, or else as its folder says.
 pub fn reached_by(name: &Path, coordinator: Option<&str>) -> Result<Options> {
     let mut options = Options { upkeep: false, ..Options::default() };
@@ -286,6 +297,7 @@ pub fn reached_by(name: &Path, coordinator: Option<&str>) -> Result<Options> {
     Ok(options)
 }
 
+/// The coordinator that `id` names; `None` if there is no `id`.
 fn bound_to(storage: &dyn Storage) -> Result<Option<String>> {
     if already_there(storage)?.is_none() {
         return Ok(None);
@@ -319,6 +331,21 @@ fn check_moved(head: &Head, home: u64) -> Result<()> {
     }
 }
 
+/// Fails if the database was detached: then that was cut short.
+fn check_detached(head: &Head, name: &[u8]) -> Result<()> {
+    if head.state != State::Detached {
+        return Ok(());
+    }
+    let name = match sqlite_header::state_of(name) {
+        NameState::Protected => "NAME is still the older copy, and all that was committed is in NAME-seawall",
+        _ => "NAME is not the older copy any more, and NAME-seawall is still there",
+    };
+    Err(Error::NeedsRecovery(format!(
+        "the database is being detached, or that was cut short: {name}. Nothing was changed. To finish it: {}",
+        WayOut::DETACH
+    )))
+}
+
 /// Fails unless NAME is the marked copy that Seawall left there.
 fn check_name(header: &[u8]) -> Result<()> {
     let what = match sqlite_header::state_of(header) {
@@ -327,11 +354,11 @@ fn check_name(header: &[u8]) -> Result<()> {
         NameState::Plain | NameState::Other => "NAME was overwritten with another file",
     };
     Err(Error::CannotOpen(format!(
-        "{what} from outside while its folder NAME-seawall is there, which has all that was committed. Nothing was changed. Put the marked \
-         copy back from a backup of NAME, of any age, and all that was committed is there again; or call seawall.remove, to start afresh. \
-         {}, to take a file as the newest version; {}, to write NAME again from what was committed",
-        WayOut::RESTORE,
-        WayOut::SNAPSHOT
+        "{what} from outside while its folder NAME-seawall is there, which has all that was committed. Nothing was changed. To write NAME \
+         again from what was committed: {}. To take a file as the newest version instead, which may be the one that lies at NAME now: {}. \
+         To start afresh, without what was committed: call seawall.remove",
+        WayOut::SNAPSHOT,
+        WayOut::RESTORE
     )))
 }
 

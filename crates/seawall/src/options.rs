@@ -36,6 +36,9 @@ pub struct Options {
     /// Opens a database that is detached or moved as well: to finish that.
     #[doc(hidden)]
     pub finishes: bool,
+    /// Adopts the marked copy of some version as well, whose folder was lost.
+    #[doc(hidden)]
+    pub adopts_copy: bool,
     /// Where scratch files of large transactions go: a folder on a local disk.
     pub scratch: PathBuf,
 }
@@ -67,6 +70,7 @@ impl Default for Options {
             legacy_names: Vec::new(),
             upkeep: true,
             finishes: false,
+            adopts_copy: false,
             scratch: std::env::var_os("SEAWALL_CACHE_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
         }
     }

@@ -15,7 +15,6 @@ pub(crate) mod verify;
 
 use crate::error::{Error, Result};
 use crate::format::head::{Head, Upkeep};
-use crate::format::ids::PageSize;
 use crate::ports::storage::{File, Span, Storage};
 use crate::read::snapshot::Snapshot;
 use crate::write::committer::Committer;
@@ -51,17 +50,7 @@ impl Committer {
         let (mut turn, snapshot) = self.begin_turn(began, timeout)?;
         let mut commit = || {
             let Some(upkeep) = decide(&snapshot.head)? else { return Ok(None) };
-            // An empty database has none yet, and a commit names one.
-            let page_size = snapshot.page_size().or(PageSize::new(4096)).expect("4,096 is a page size");
-            let read = |_| Err(Error::corrupt("a commit without pages", "a page of it was asked for"));
-            let change = Change {
-                snapshot: &snapshot,
-                page_size,
-                page_count: snapshot.page_count(),
-                pages: &[],
-                read: &read,
-                upkeep,
-            };
+            let change = Change::without_pages(&snapshot, upkeep);
             self.commit(&mut turn, &change).map(Some)
         };
         let committed = commit();

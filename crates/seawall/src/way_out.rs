@@ -17,6 +17,8 @@ impl WayOut {
     pub const ADOPT: WayOut = WayOut("seawall adopt NAME");
     /// Gives a database another coordinator.
     pub const MOVE: WayOut = WayOut("seawall move NAME --to");
+    /// Leaves Seawall, or finishes that.
+    pub const DETACH: WayOut = WayOut("seawall detach NAME --yes");
     /// Makes a file the newest version.
     pub const RESTORE: WayOut = WayOut("seawall restore NAME --from FILE");
     /// Writes NAME again.

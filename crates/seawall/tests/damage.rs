@@ -166,6 +166,59 @@ fn a_damaged_id_or_one_of_an_unknown_format_is_reported() {
     is_whole(&folder);
 }
 
+/// What the head that opening reads says.
+fn with_head(folder: &Folder, change: impl Fn(&mut Head), look: impl FnOnce()) {
+    let link = folder.inside("commits/2");
+    let text = fs::read_link(&link).unwrap().to_str().unwrap().to_owned();
+    let mut head: Head = text.parse().unwrap();
+    change(&mut head);
+    let put = |text: String| {
+        fs::remove_file(&link).unwrap();
+        symlink(text, &link).unwrap();
+    };
+    put(head.to_string());
+    look();
+    put(text);
+}
+
+#[test]
+fn a_head_that_is_not_what_its_commit_frame_says_is_recovered_and_no_file_is_blamed() {
+    let folder = scene();
+    type Change = fn(&mut Head);
+    let changes: [(&str, Change); 5] = [
+        ("epoch", |head| head.epoch.0 += 1),
+        ("base", |head| head.base = None),
+        ("pages of the base", |head| head.base.as_mut().unwrap().page_count += 1),
+        ("commit", |head| head.commit.id.0[3] ^= 1),
+        ("sweep", |head| head.sweep += 1),
+    ];
+    for (what, change) in changes {
+        with_head(&folder, change, || {
+            let error = folder.try_machine().err().unwrap_or_else(|| panic!("{what}: it opened"));
+            let text = error.to_string();
+            assert_eq!(error.kind(), ErrorKind::NeedsRecovery, "{what}: {text}");
+            assert!(text.contains("the head is damaged") && text.contains("seawall recover NAME"), "{what}: {text}");
+            assert!(!text.contains("restore that file"), "{what}: {text}");
+        });
+    }
+    is_whole(&folder);
+}
+
+#[test]
+fn a_head_of_a_newer_format_asks_for_a_newer_program_and_for_nothing_else() {
+    let folder = scene();
+    let link = folder.inside("commits/2");
+    let text = fs::read_link(&link).unwrap();
+    fs::remove_file(&link).unwrap();
+    symlink("seawall2 of the future", &link).unwrap();
+    let error = folder.try_machine().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::CannotOpen, "{error}");
+    assert!(error.to_string().contains("use a newer Seawall") && !error.to_string().contains("recover"), "{error}");
+    fs::remove_file(&link).unwrap();
+    symlink(text, &link).unwrap();
+    is_whole(&folder);
+}
+
 #[test]
 fn a_damaged_or_lost_head_is_never_replaced() {
     let folder = scene();
@@ -234,7 +287,13 @@ fn another_coordinator_is_refused() {
 fn name_touched_from_outside_is_refused_with_the_ways_out() {
     let folder = scene();
     let original = fs::read(folder.name()).unwrap();
-    let refused = || opening_fails(&folder, ErrorKind::CannotOpen, "Put the marked copy back");
+    let refused = || {
+        opening_fails(
+            &folder,
+            ErrorKind::CannotOpen,
+            "To write NAME again from what was committed: seawall snapshot NAME --refresh",
+        )
+    };
     fs::remove_file(folder.name()).unwrap();
     refused();
     fs::write(folder.name(), b"").unwrap();

@@ -2,9 +2,14 @@
 
 mod common;
 
+use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, PlainFile, byte, commit, newest};
-use seawall::{Access, Database, ErrorKind, Options, adopt, detach, refresh_name, restore_from};
+use seawall::format::policy::Policy;
+use seawall::ports::storage::chosen::{choose, forget};
+use seawall::{Access, Collecting, Database, ErrorKind, Options, adopt, detach, refresh_name, restore_from};
 use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
 
 fn options() -> Options {
     Options { lease: std::time::Duration::from_millis(300), ..Options::default() }
@@ -21,7 +26,7 @@ fn a_detached_database_is_the_plain_file_of_its_newest_version() {
     let other = folder.machine();
     (1..=5).for_each(|version| drop(commit(&other, &[(2, version), (5, version)]).unwrap()));
     let old = newest(&other);
-    assert_eq!(detach(&folder.name(), &options()).unwrap(), 5);
+    assert_eq!(detach(&folder.name(), &options()).unwrap(), Some(5));
     let name = fs::read(folder.name()).unwrap();
     assert_eq!((name.len(), name[18]), (5 * 4096, 1), "stock SQLite may write it");
     assert_eq!([1, 2, 3, 4].map(|page| name[page * 4096 + 200]), [5, 3, 4, 5]);
@@ -66,8 +71,192 @@ fn a_detaching_that_was_cut_short_is_finished_by_the_next_one() {
     assert!(error.contains("was touched from outside"), "{error}");
     assert_eq!(fs::read(folder.name()).unwrap(), b"mine");
     fs::write(folder.name(), protected).unwrap();
-    assert_eq!(detach(&folder.name(), &options()).unwrap(), 1);
+    assert_eq!(detach(&folder.name(), &options()).unwrap(), Some(1));
     assert_eq!(fs::read(folder.name()).unwrap()[4096 + 200], 7);
+}
+
+/// What is beside the folder, but NAME.
+fn beside(folder: &Folder) -> Vec<String> {
+    let names = fs::read_dir(folder.name().parent().unwrap()).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| *name != folder.name().file_name().unwrap().to_string_lossy()).collect()
+}
+
+#[test]
+fn a_detaching_that_is_cut_short_at_any_call_changed_nothing_or_says_how_it_is_finished() {
+    const CALLS: [Call; 12] = [
+        Call::Read,
+        Call::Look,
+        Call::List,
+        Call::Create,
+        Call::Append,
+        Call::Publish,
+        Call::SyncPublished,
+        Call::CreateLong,
+        Call::WriteLong,
+        Call::FinishLong,
+        Call::Remove,
+        Call::PutName,
+    ];
+    let (mut unchanged, mut unfinished) = (0, 0);
+    for call in CALLS {
+        for fault in [Fault::Before(EIO), Fault::After(EIO), Fault::Before(ENOSPC)] {
+            for passed in 0..5 {
+                let what = format!("{call:?} {fault:?} after {passed}");
+                let folder = Folder::new();
+                two_versions(&folder);
+                let storage = Arc::new(Faulty::new(&folder.name()));
+                storage.fail_later(call, fault, passed);
+                choose(&folder.name(), storage.clone());
+                let first = detach(&folder.name(), &options());
+                forget(&folder.name());
+                if let Err(error) = first {
+                    // Either nothing was changed, or every opening says how to go on.
+                    match folder.try_machine() {
+                        Ok(machine) => {
+                            assert_eq!(byte(&machine, &newest(&machine), 2), 8, "{what}: {error}");
+                            unchanged += 1;
+                        }
+                        Err(opening) => {
+                            assert!(opening.to_string().contains("seawall detach NAME --yes"), "{what}: {opening}");
+                            assert!(
+                                error.to_string().contains("seawall detach NAME --yes")
+                                    || error.kind() == ErrorKind::OutcomeUnknown
+                            );
+                            unfinished += 1;
+                        }
+                    }
+                    assert_eq!(detach(&folder.name(), &options()).unwrap(), Some(2), "{what}: {error}");
+                }
+                let name = fs::read(folder.name()).unwrap();
+                assert_eq!((name.len(), name[18], name[4096 + 200]), (6 * 4096, 1, 8), "{what}");
+                assert_eq!(beside(&folder), [""; 0], "{what}");
+            }
+        }
+    }
+    assert!(unchanged > 30 && unfinished > 5, "{unchanged} {unfinished}");
+}
+
+#[test]
+fn of_a_detached_database_only_the_folder_is_left_to_be_removed() {
+    let folder = Folder::new();
+    two_versions(&folder);
+    let id = fs::read(folder.inside("id")).unwrap();
+    assert_eq!(detach(&folder.name(), &options()).unwrap(), Some(2));
+    let name = fs::read(folder.name()).unwrap();
+    for rest in ["segments", "bases", "commits"] {
+        fs::create_dir_all(folder.inside(rest)).unwrap();
+    }
+    fs::write(folder.inside("id.detached"), id).unwrap();
+    let error = folder.try_machine().err().unwrap().to_string();
+    assert!(error.contains("seawall detach NAME --yes") && !error.contains("remove("), "{error}");
+    assert_eq!(detach(&folder.name(), &options()).unwrap(), None);
+    assert_eq!((fs::read(folder.name()).unwrap(), beside(&folder)), (name, vec![]));
+    drop(folder.machine());
+}
+
+/// What puts a copy at NAME, and may sleep before it does.
+fn put_name(folder: &Folder, storage: &Arc<Faulty>, way: &str) -> Result<(), seawall::Error> {
+    match way {
+        "checkpoint" => {
+            let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &options(), &PlainFile)?;
+            match database.checkpoint(&mut |_, _| Ok(()))? {
+                Some(made) => made.name_not_renewed.map_or(Ok(()), |why| Err(seawall::Error::CannotOpen(why))),
+                None => Err(seawall::Error::CannotOpen("nothing to do".into())),
+            }
+        }
+        _ => {
+            let _ = fs::remove_file(folder.name());
+            choose(&folder.name(), storage.clone());
+            let refreshed = refresh_name(&folder.name(), &options());
+            forget(&folder.name());
+            refreshed.map(drop)
+        }
+    }
+}
+
+#[test]
+fn a_copy_of_a_process_that_slept_never_takes_the_place_of_a_detached_name() {
+    for way in ["checkpoint", "refresh"] {
+        for (call, passed) in [(Call::CreateLong, 0), (Call::FinishLong, 0), (Call::PutName, 0)] {
+            let folder = Folder::new();
+            two_versions(&folder);
+            let protected = fs::read(folder.name()).unwrap();
+            let sleeping = Arc::new(Faulty::new(&folder.name()));
+            sleeping.fail_later(call, Fault::Hangs, passed);
+            std::thread::scope(|scope| {
+                let sleeper = scope.spawn(|| put_name(&folder, &sleeping, way));
+                while !sleeping.hangs() {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                forget(&folder.name());
+                if !folder.name().exists() {
+                    fs::write(folder.name(), &protected).unwrap();
+                }
+                commit(&folder.machine(), &[(2, 77)]).unwrap();
+                detach(&folder.name(), &options()).unwrap().unwrap();
+                let detached = fs::read(folder.name()).unwrap();
+                assert_eq!((detached[18], detached[4096 + 200]), (1, 77));
+                sleeping.heal();
+                assert!(sleeper.join().unwrap().is_err(), "{way} {call:?}");
+                assert_eq!(
+                    (fs::read(folder.name()).unwrap() == detached, beside(&folder)),
+                    (true, vec![]),
+                    "{way} {call:?}"
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn garbage_collection_leaves_the_draft_of_a_name_that_is_being_written_again() {
+    for (call, passed) in [(Call::FinishLong, 0), (Call::PutName, 0)] {
+        let folder = Folder::new();
+        two_versions(&folder);
+        let policy = Policy { history: Duration::ZERO, ..Policy::default() };
+        fs::write(folder.inside("policy"), policy.to_string()).unwrap();
+        let slow = Arc::new(Faulty::new(&folder.name()));
+        slow.fail_later(call, Fault::Hangs, passed);
+        choose(&folder.name(), slow.clone());
+        let refreshed = std::thread::scope(|scope| {
+            let refreshing = scope.spawn(|| refresh_name(&folder.name(), &options()));
+            while !slow.hangs() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let other = folder.machine();
+            // This is garbage: a draft without a pin.
+            fs::write(folder.inside("name.0101010101010101.draft"), "x").unwrap();
+            let at_once = Collecting { shortest_history: Duration::ZERO, ..Collecting::default() };
+            let collected = other.collect(at_once).unwrap();
+            assert!(collected.deleted.files > 0 && !folder.inside("name.0101010101010101.draft").exists());
+            slow.heal();
+            refreshing.join().unwrap()
+        });
+        forget(&folder.name());
+        refreshed.unwrap();
+        let left: Vec<_> = fs::read_dir(folder.inside("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("pin.")), "{left:?}");
+    }
+}
+
+#[test]
+fn two_adoptions_of_one_copy_are_one() {
+    for _ in 0..20 {
+        let folder = Folder::new();
+        two_versions(&folder);
+        folder.machine().checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
+        fs::remove_dir_all(folder.inside("")).unwrap();
+        std::thread::scope(|scope| {
+            let adopters: Vec<_> =
+                (0..3).map(|_| scope.spawn(|| adopt(&folder.name(), false, &options(), &PlainFile))).collect();
+            let adopted = adopters.into_iter().map(|adopter| adopter.join().unwrap());
+            assert!(adopted.filter(Result::is_ok).count() >= 1);
+        });
+        assert_eq!(fs::read(folder.name()).unwrap()[18], 3);
+        let database = folder.machine();
+        assert_eq!(byte(&database, &newest(&database), 2), 8);
+    }
 }
 
 /// NAME with two versions; every page but the first is of one byte.
@@ -127,8 +316,16 @@ fn a_file_becomes_the_newest_version_in_one_commit() {
     assert!(error.contains("backup-wal") && error.contains("Nothing was changed"), "{error}");
     fs::write(&backup, "x".repeat(200)).unwrap();
     let error = restore_from(&folder.name(), &backup, &options()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotADatabase, "{error}");
-    assert_eq!(newest(&database).version().0, 5);
+    // It is not NAME that is no database.
+    assert_eq!(error.kind(), ErrorKind::CannotOpen, "{error}");
+    // A copy as of some checkpoint, which NAME itself is as well, would undo what was committed since.
+    database.checkpoint(&mut |_, _| Ok(())).unwrap();
+    fs::copy(folder.name(), &backup).unwrap();
+    for marked in [&backup, &folder.name()] {
+        let error = restore_from(&folder.name(), marked, &options()).unwrap_err().to_string();
+        assert!(error.contains("as of a checkpoint") && error.contains("VACUUM INTO"), "{error}");
+    }
+    assert_eq!(newest(&database).version().0, 6, "of the checkpoint");
 }
 
 #[test]

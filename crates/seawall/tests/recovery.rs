@@ -1,12 +1,14 @@
 //! Recovery drills on the real file system: what was kept, what was lost (only what had to be), and what the operator
-//! was told.
+//! could read.
 
 mod common;
 
 use common::faulty::{Call, EIO, Fault, Faulty};
 use common::{Folder, PlainFile, byte, commit, newest};
 use seawall::format::mark::{Fate, Mark};
-use seawall::{Access, Collecting, Database, Error, Options, PageNo, Recovered, Recovery, Result, Version, recover_on};
+use seawall::{
+    Access, Collecting, Database, Error, Options, PageNo, Recovered, Recovery, Result, Verifying, Version, recover_on,
+};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -39,6 +41,12 @@ fn read(folder: &Folder) -> (u64, u8) {
     let database = folder.machine();
     let snapshot = newest(&database);
     (snapshot.version().0, byte(&database, &snapshot, 2))
+}
+
+/// The names in the database's folder.
+fn names_in(folder: &Folder) -> Vec<String> {
+    let entries = fs::read_dir(folder.inside("")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Every file of the folder, with its content, and every link.
@@ -261,7 +269,8 @@ fn a_recovery_that_is_cut_short_anywhere_is_finished_by_the_next_one() {
         [Call::Retire, Call::Reinstate, Call::Create, Call::Append, Call::Link, Call::Replace, Call::Read, Call::List]
     {
         for fault in [Fault::Before(EIO), Fault::After(EIO)] {
-            for passed in 0..3 {
+            // The pages are read last.
+            for passed in 0..if call == Call::Read { 30 } else { 3 } {
                 let folder = Folder::new();
                 history(&folder, 6);
                 lose_head(&folder);
@@ -280,6 +289,139 @@ fn a_recovery_that_is_cut_short_anywhere_is_finished_by_the_next_one() {
             }
         }
     }
+}
+
+#[test]
+fn a_full_disk_is_found_out_before_the_head_is_sealed() {
+    for passed in 0..4 {
+        let folder = Folder::new();
+        let other = history(&folder, 6);
+        let storage = Arc::new(Faulty::new(&folder.name()));
+        storage.fail_later(Call::Append, Fault::Before(common::faulty::ENOSPC), passed);
+        match recover_on(storage.clone(), &Recovery::default()) {
+            Ok(recovered) => assert_eq!(recovered.kept.version, 6),
+            Err(error) if passed == 0 => {
+                assert!(error.to_string().contains("Nothing was changed"), "{error}");
+                assert_eq!(commit(&other, &[(2, 9)]).unwrap().version(), Version(7));
+                assert_eq!(
+                    fs::read_dir(folder.inside(""))
+                        .unwrap()
+                        .filter(|entry| { entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("draft.") })
+                        .count(),
+                    0
+                );
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("The head is sealed"), "{error}");
+                assert_eq!(recover(&folder).kept.version, 6);
+            }
+        }
+    }
+}
+
+/// A process that appended version 4 over version 3 and died before its swap.
+fn dies_before_its_swap(folder: &Folder, byte: u8) {
+    let (storage, database) = faulty(folder);
+    storage.fail(Call::Publish, Fault::Before(EIO), 99);
+    storage.fail(Call::Look, Fault::Slow(1), 1);
+    assert!(matches!(commit(&database, &[(2, byte)]), Err(Error::OutcomeUnknown { .. })));
+}
+
+#[test]
+fn the_head_decides_which_of_two_commits_counts_and_what_it_names_is_not_lost_in_silence() {
+    let folder = Folder::new();
+    drop(history(&folder, 3));
+    dies_before_its_swap(&folder, 41);
+    let would = recover_with(&folder, &Recovery { dry_run: true, ..Recovery::default() }).unwrap();
+    assert!(would.keeps_head && would.never_learned && would.lost.is_empty(), "{would:?}");
+    let other = folder.machine();
+    commit(&other, &[(2, 42)]).unwrap();
+    let segment = newest(&other).head().commit.place.unwrap().segment;
+    drop(other);
+    for take_id in [false, true] {
+        let would =
+            recover_with(&folder, &Recovery { dry_run: true, coordinator: Some("fs:".into()), ..Recovery::default() })
+                .unwrap();
+        assert_eq!((would.kept.version, would.candidates.len(), would.keeps_head), (4, 1, true), "{would:?}");
+        assert_eq!(would.kept.commit, folder.machine().newest_known().head().commit.id);
+        if take_id {
+            let id = fs::read(folder.inside("id")).unwrap();
+            fs::write(folder.inside("id"), &id[..30]).unwrap();
+            let recovery = Recovery { coordinator: Some("fs:".into()), take_over_home: true, ..Recovery::default() };
+            assert_eq!(recover_with(&folder, &recovery).unwrap().kept.version, 4);
+            assert_eq!(read(&folder), (5, 42));
+        }
+    }
+
+    let folder = Folder::new();
+    drop(history(&folder, 3));
+    dies_before_its_swap(&folder, 41);
+    let other = folder.machine();
+    commit(&other, &[(2, 42)]).unwrap();
+    assert_ne!(newest(&other).head().commit.place.unwrap().segment, segment);
+    let lost = folder.inside(&format!("segments/{}.seg", newest(&other).head().commit.place.unwrap().segment));
+    drop(other);
+    fs::remove_file(lost).unwrap();
+    let recovered = recover(&folder);
+    assert_eq!((recovered.kept.version, recovered.keeps_head), (3, false), "{recovered:?}");
+    assert!(recovered.lost.len() == 1 && recovered.lost[0].starts_with("version 4: "), "{recovered:?}");
+    assert_eq!(read(&folder), (4, 3));
+}
+
+#[test]
+fn verify_finds_a_head_that_was_set_back_before_it_was_noted() {
+    let folder = Folder::new();
+    common::write_plain(&folder.name(), 4);
+    (1..=3).for_each(|byte| drop(commit(&folder.machine(), &[(2, byte)]).unwrap()));
+    let verify = || {
+        let deep = Verifying { deep: true, ..Verifying::default() };
+        let name = folder.name();
+        seawall::verify(&name, &Options::default(), None, deep, &mut |_, _| Ok(())).unwrap().findings
+    };
+    assert_eq!(verify(), []);
+    let high = fs::read(folder.inside("high")).ok();
+    (4..=6).for_each(|byte| drop(commit(&folder.machine(), &[(2, byte)]).unwrap()));
+    (4..=6).for_each(|version| fs::remove_file(folder.inside(&format!("commits/{version}"))).unwrap());
+    match high {
+        Some(high) => fs::write(folder.inside("high"), high).unwrap(),
+        None => drop(fs::remove_file(folder.inside("high"))),
+    }
+    let findings = verify();
+    assert!(findings[0].why.contains("it names version 3, and version 5 is proven"), "{findings:?}");
+    assert_eq!(recover(&folder).kept.version, 6);
+}
+
+#[test]
+fn what_the_operators_choice_leaves_out_is_said() {
+    let folder = Folder::new();
+    drop(history(&folder, 9));
+    let candidates = recover_with(&folder, &Recovery { dry_run: true, ..Recovery::default() }).unwrap().candidates;
+    let frames = common::frames(&folder);
+    let fifth = frames.iter().filter(|(kind, ..)| *kind == seawall::format::frame::Kind::Commit).nth(4).unwrap();
+    let fifth = seawall::format::commit_frame::CommitFrame::decode(&fifth.2, &Default::default()).unwrap();
+    let recovered = recover_with(&folder, &Recovery { choose: Some(fifth.commit), ..Recovery::default() }).unwrap();
+    assert_eq!((candidates.len(), recovered.kept.version), (1, 5));
+    assert!(recovered.lost[0].starts_with("versions 6 to 9: after the commit that was chosen"), "{recovered:?}");
+    assert_eq!(read(&folder), (6, 5));
+}
+
+#[test]
+fn an_id_of_another_database_and_segments_that_are_gone_are_told_apart() {
+    let (one, other) = (Folder::new(), Folder::new());
+    drop(history(&other, 4));
+    common::write_plain(&one.name(), 4);
+    (1..=3).for_each(|byte| drop(commit(&one.machine(), &[(2, byte)]).unwrap()));
+    one.machine().checkpoint(&mut |_, _| Ok(())).unwrap();
+    let id = fs::read(one.inside("id")).unwrap();
+    fs::copy(other.inside("id"), one.inside("id")).unwrap();
+    let error = recover_with(&one, &Recovery::default()).unwrap_err().to_string();
+    assert!(error.contains("they do not belong together"), "{error}");
+    fs::write(one.inside("id"), id).unwrap();
+    for entry in fs::read_dir(one.inside("segments")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let error = recover_with(&one, &Recovery::default()).unwrap_err().to_string();
+    assert!(error.contains("version 3") && error.contains("seawall adopt NAME"), "{error}");
 }
 
 #[test]
@@ -338,6 +480,36 @@ fn of_two_recoveries_at_once_one_wins_and_the_other_says_so() {
 }
 
 #[test]
+fn a_recovery_that_slept_over_another_one_commits_nothing() {
+    let folder = Folder::new();
+    history(&folder, 6);
+    lose_head(&folder);
+    let storage = Arc::new(Faulty::new(&folder.name()));
+    // The first one falls asleep when it has sealed the head, before it looks at the segments again.
+    storage.fail(Call::Retire, Fault::Hangs, 1);
+    let sleeper = std::thread::spawn({
+        let storage = storage.clone();
+        move || recover_on(storage, &Recovery::default())
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    storage.fail(Call::List, Fault::Hangs, 1);
+    storage.fail(Call::Retire, Fault::Slow(0), 1);
+    let is_seal = |name: &str| name.starts_with("commits.new.");
+    while !names_in(&folder).iter().any(|name| is_seal(name)) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(recover(&folder).version, Some(7));
+    commit(&folder.machine(), &[(2, 77)]).unwrap();
+    storage.heal();
+    let gave_way = sleeper.join().unwrap().unwrap_err().to_string();
+    assert!(gave_way.contains("another recovery"), "{gave_way}");
+    // The sleeper has left no commit of a newer epoch, which would prove to the next recovery that nothing came after 6.
+    lose_head(&folder);
+    assert_eq!(recover(&folder).kept.version, 8);
+    assert_eq!(read(&folder).1, 77);
+}
+
+#[test]
 fn writers_at_work_during_a_recovery_lose_nothing_that_was_acknowledged_afterwards() {
     for round in 0..5 {
         let folder = Folder::new();
@@ -370,7 +542,7 @@ fn writers_at_work_during_a_recovery_lose_nothing_that_was_acknowledged_afterwar
         for (n, last) in acknowledged.into_iter().enumerate() {
             let page = PageNo(10 + n as u32);
             let seen = if page.0 <= snapshot.page_count() { late.read_page(&snapshot, page).unwrap()[0] } else { 0 };
-            assert!(seen >= last, "round {round}: writer {n} was told that {last} is in, and {seen} is there");
+            assert!(seen >= last, "round {round}: writer {n} saw {last} succeed, and {seen} is there");
         }
     }
 }

@@ -111,6 +111,9 @@ impl Coordinator for NewestOnly {
     fn seal(&self, token: Token, epoch: Epoch) -> Result<(), CoordinatorError> {
         self.0.seal(token, epoch)
     }
+    fn is_sealed(&self, token: Token) -> Result<bool, CoordinatorError> {
+        self.0.is_sealed(token)
+    }
     fn unseal(&self, token: Token, previous: &Head, head: &Head) -> Result<bool, CoordinatorError> {
         self.0.unseal(token, previous, head)
     }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::faulty::{Call, EIO, Fault, Faulty};
+use common::faulty::{Call, Clock, EACCES, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, commit, newest, page_size, write_plain};
 use seawall::format::commit_frame::{CommitFrame, Jump};
 use seawall::format::entry::Segments;
@@ -603,4 +603,48 @@ fn what_a_recovery_has_made_is_whole_and_what_it_gave_up_is_named() {
     }
     let old = b.version_at(At::Version(Version(7))).unwrap();
     assert_eq!(common::byte(&b, &old, 9), 7);
+}
+
+#[test]
+fn a_verification_goes_on_where_its_pin_cannot_be_written() {
+    let folder = scene(9);
+    for error in [ENOSPC, EACCES, EIO] {
+        let clock = Arc::new(Clock::running());
+        let storage = Arc::new(Faulty::with_clock(&folder.name(), clock.clone()));
+        let database =
+            Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &Options::default(), &PlainFile).unwrap();
+        storage.fail(Call::Replace, Fault::Before(error), 1);
+        let verified = verify(&database, PLAIN);
+        assert_eq!(verified.findings, []);
+        assert!(verified.not_pinned.is_some_and(|why| why.contains("NAME-seawall/pin.verification-")));
+        assert_eq!(verify(&database, PLAIN).not_pinned, None);
+        // When it is time to renew it, the disk is full. The clock jumps while the base is read.
+        let mut jumped = false;
+        let newest = newest_of(&database);
+        let verified = database.verify(&newest, DEEP, &mut |_, _| {
+            if !std::mem::replace(&mut jumped, true) {
+                storage.fail(Call::Replace, Fault::Before(error), u32::MAX);
+                clock.pass(Duration::from_secs(120));
+            }
+            Ok(())
+        });
+        let verified = verified.unwrap();
+        assert_eq!(verified.findings, []);
+        assert!(verified.not_pinned.is_some(), "the pin was not renewed");
+    }
+}
+
+#[test]
+fn a_name_that_was_cut_short_is_found() {
+    let folder = scene(9);
+    is_whole(&folder);
+    let name = fs::OpenOptions::new().write(true).open(folder.name()).unwrap();
+    let length = name.metadata().unwrap().len();
+    name.set_len(length - 1).unwrap();
+    let verified = verify_folder(&folder, PLAIN);
+    let finding = only(&verified);
+    assert_eq!((finding.damage, &*finding.file), (Damage::File, "NAME"));
+    assert!(finding.why.contains("seawall snapshot NAME --refresh"), "{}", finding.why);
+    name.set_len(length + 7).unwrap();
+    is_whole(&folder);
 }

@@ -1,6 +1,6 @@
 //! `seawall adopt NAME [--new-id]`.
 
-use super::CommandOnFiles;
+use super::{CommandOnFiles, Needs};
 use crate::answer::{Answer, Failure, Tone};
 use crate::plain_file::WithoutSqlite;
 use crate::target::Target;
@@ -17,6 +17,7 @@ pub(crate) struct Adopt {
 
 impl CommandOnFiles for Adopt {
     const NAME: &'static str = "adopt";
+    const NEEDS: Needs = Needs::File;
 
     fn target(&self) -> &Target {
         &self.target
@@ -34,7 +35,7 @@ impl CommandOnFiles for Adopt {
         if let Some(moved) = moved {
             answer.row("moved aside", format!("{}: the folder that it had", moved.display()));
         }
-        answer.next(["status", &self.target.shown()]);
+        answer.next("status", []);
         Ok(answer)
     }
 }

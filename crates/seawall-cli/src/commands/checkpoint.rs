@@ -55,7 +55,7 @@ impl Command for Checkpoint {
                 None => "nothing to do: the database is empty".into(),
             };
             answer.row("checkpoint", text);
-            answer.next(["status", &self.target.shown()]);
+            answer.next("status", []);
             return Ok(answer);
         };
         answer.field("base_version", made.version);
@@ -70,7 +70,7 @@ impl Command for Checkpoint {
             answer.exit = Exit::Problem;
             answer.toned(Tone::Bad, "NAME", format!("was not renewed: {why}"));
         }
-        answer.next(["gc", &self.target.shown()]);
+        answer.next("gc", []);
         Ok(answer)
     }
 }
@@ -84,7 +84,7 @@ impl Checkpoint {
         answer.field("base_version", status.base_version);
         let (log, due) = (units::bytes(status.log_bytes), units::bytes(due));
         answer.row("checkpoint", format!("not due: the log has {log} since the base, and {due} are waited for"));
-        answer.next(["status", &self.target.shown()]);
+        answer.next("status", []);
         Ok(answer)
     }
 }

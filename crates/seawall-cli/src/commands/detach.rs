@@ -1,9 +1,10 @@
 //! `seawall detach NAME --yes`.
 
-use super::CommandOnFiles;
+use super::{CommandOnFiles, Needs};
 use crate::answer::{Answer, Failure, Tone};
 use crate::target::Target;
 use clap::Args;
+use seawall::ports::storage::Begun;
 
 #[derive(Args)]
 pub(crate) struct Detach {
@@ -16,6 +17,7 @@ pub(crate) struct Detach {
 
 impl CommandOnFiles for Detach {
     const NAME: &'static str = "detach";
+    const NEEDS: Needs = Needs::DatabaseOr(Begun::Detaching);
 
     fn target(&self) -> &Target {
         &self.target
@@ -32,9 +34,13 @@ impl CommandOnFiles for Detach {
         let version = seawall::detach(&self.target.path(), &self.target.options())?;
         let mut answer = Answer::new();
         answer.field("version", version);
-        answer.toned(Tone::Good, "detached", format!("NAME is the plain SQLite file of version {version}"));
+        let done = match version {
+            Some(version) => format!("NAME is the plain SQLite file of version {version}"),
+            None => "the rest of the folder is removed, and NAME is the plain SQLite file that it was".into(),
+        };
+        answer.toned(Tone::Good, "detached", done);
         answer.row("", "programs that still have it open get an error that says so");
-        answer.next(["doctor", &name]);
+        answer.next("doctor", []);
         Ok(answer)
     }
 }

@@ -36,11 +36,11 @@ impl Command for Gc {
         let (dry_run, max_duration) = (self.dry_run, self.max_duration);
         let collected = database.collect(Collecting { dry_run, max_duration, ..Collecting::default() });
         spinner.finish_and_clear();
-        Ok(answer_of(&collected?, self.dry_run, &self.target.shown()))
+        Ok(answer_of(&collected?, dry_run, max_duration))
     }
 }
 
-fn answer_of(collected: &Collected, dry_run: bool, name: &str) -> Answer {
+fn answer_of(collected: &Collected, dry_run: bool, max_duration: Option<Duration>) -> Answer {
     let mut answer = Answer::new();
     answer.field("dry_run", dry_run);
     fields(&mut answer, collected);
@@ -63,9 +63,12 @@ fn answer_of(collected: &Collected, dry_run: bool, name: &str) -> Answer {
     }
     answer.row("history", reach(collected.floor));
     if dry_run || answer.exit == Exit::Partly {
-        answer.next(["gc", name]);
+        answer.next("gc", []);
+        if let Some(length) = max_duration {
+            answer.next_with(format_args!("--max-duration={}", humantime::format_duration(length)));
+        }
     } else {
-        answer.next(["status", name]);
+        answer.next("status", []);
     }
     answer
 }
@@ -135,13 +138,13 @@ mod tests {
     fn a_file_that_could_not_be_deleted_is_named_and_the_next_run_is_asked_for() {
         let left = vec!["NAME-seawall/segments/x.seg: it is busy".to_owned()];
         let deleted = Sum { files: 2, bytes: 5 };
-        let partly = answer_of(&Collected { left, deleted, ..Collected::default() }, false, "db");
+        let partly = answer_of(&Collected { left, deleted, ..Collected::default() }, false, None);
         assert_eq!(partly.exit, Exit::Partly);
         let json = partly.into_json();
         assert_eq!(json["deleted"], json!({ "files": 2, "bytes": 5 }));
         assert!(json["not_deleted"][0].as_str().unwrap().contains("it is busy"));
-        assert_eq!(answer_of(&Collected { deleted, ..Collected::default() }, false, "db").exit, Exit::Good);
-        let postponed = answer_of(&Collected { deleted, postponed: deleted, ..Collected::default() }, false, "db");
+        assert_eq!(answer_of(&Collected { deleted, ..Collected::default() }, false, None).exit, Exit::Good);
+        let postponed = answer_of(&Collected { deleted, postponed: deleted, ..Collected::default() }, false, None);
         assert_eq!((postponed.exit, &postponed.into_json()["postponed"]["files"]), (Exit::Partly, &json!(2)));
     }
 }

@@ -1,6 +1,6 @@
 //! `seawall move NAME --to URL [--yes]`.
 
-use super::CommandOnFiles;
+use super::{CommandOnFiles, Needs};
 use crate::answer::{Answer, Failure, Tone};
 use crate::target::Target;
 use clap::Args;
@@ -21,6 +21,7 @@ pub(crate) struct Move {
 
 impl CommandOnFiles for Move {
     const NAME: &'static str = "move";
+    const NEEDS: Needs = Needs::Database;
 
     fn target(&self) -> &Target {
         &self.target
@@ -29,11 +30,11 @@ impl CommandOnFiles for Move {
     fn run(&self) -> Result<Answer, Failure> {
         let options = self.target.options();
         let moved = seawall::move_to(&self.target.path(), &self.to, !self.yes, &options)?;
-        Ok(answer_of(&moved, &self.target.shown(), &self.to))
+        Ok(answer_of(&moved, &self.to))
     }
 }
 
-fn answer_of(moved: &Moved, name: &str, to: &str) -> Answer {
+fn answer_of(moved: &Moved, to: &str) -> Answer {
     let mut answer = Answer::new();
     answer.field("dry_run", moved.version.is_none());
     answer.field("from", moved.from.clone());
@@ -48,18 +49,20 @@ fn answer_of(moved: &Moved, name: &str, to: &str) -> Answer {
     match moved.version {
         _ if is_there => {
             answer.toned(Tone::Good, "is there", format!("version {} is the newest", moved.newest));
-            answer.next(["status", name]);
+            answer.next("status", []);
+            answer.moved_to(to);
         }
         Some(version) => {
             answer.toned(Tone::Good, "moved", format!("version {version} is the newest, in a new epoch"));
             answer.row("to do", format!("say coordinator={} wherever the database is opened", moved.to));
             answer.row("", "programs that still have it open get an error that says so");
-            answer.next(["status", name]);
+            answer.next("status", []);
+            answer.moved_to(to);
         }
         None => {
             answer.toned(Tone::Good, "can move", format!("version {} is the newest", moved.newest));
             answer.row("nothing", "was changed. Programs that have it open will have to open it again");
-            answer.next(["move", name, "--to", to, "--yes"]);
+            answer.next("move", ["--to", to, "--yes"]);
         }
     }
     answer

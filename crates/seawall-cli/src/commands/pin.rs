@@ -16,7 +16,7 @@ pub(crate) struct Pin {
     #[command(flatten)]
     target: Target,
     /// The pin's name: lower-case letters, digits, `.`, `_` and `-`. A pin of that name is replaced.
-    #[arg(value_name = "PIN", value_parser = pin_name)]
+    #[arg(value_name = "PIN", value_parser = new_pin_name)]
     pin: PinName,
     /// Which version: its number, or a time, as in "2h ago" or "2026-12-24 18:00:00" (UTC). The default is the newest.
     #[arg(long, value_name = "VERSION|TIME", value_parser = units::at)]
@@ -46,9 +46,15 @@ impl Command for Pin {
         let version = pinned.pin.head.version.0;
         answer.toned(Tone::Good, "pinned", format!("version {version} under the name {}", pinned.name));
         answer.row("until", units::time(until(&pinned)));
-        answer.next(["unpin", &self.target.shown(), &self.pin.to_string()]);
+        answer.next("unpin", [&self.pin.to_string()]);
         Ok(answer)
     }
+}
+
+/// The name of a pin that a person makes.
+fn new_pin_name(text: &str) -> Result<PinName, String> {
+    let name = pin_name(text)?;
+    name.check_person_may_use().map(|()| name)
 }
 
 /// A pin's name, from the command line.

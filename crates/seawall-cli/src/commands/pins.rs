@@ -28,10 +28,9 @@ impl Command for Pins {
         let mut answer = Answer::new();
         answer.field("pins", pins.iter().map(fields).collect::<Vec<_>>());
         rows(&mut answer, &pins);
-        let name = self.target.shown();
         match pins.iter().find(|pinned| pinned.pin.keeper == Keeper::Person) {
-            Some(pinned) => answer.next(["unpin", &name, &pinned.name.to_string()]),
-            None => answer.next(["pin", &name, "before-the-release", "--for", "7d"]),
+            Some(pinned) => answer.next("unpin", [&pinned.name.to_string()]),
+            None => answer.next("pin", ["before-the-release", "--for", "7d"]),
         }
         Ok(answer)
     }
@@ -70,8 +69,8 @@ pub(super) fn fields(pinned: &Pinned) -> Value {
     })
 }
 
-/// When a pin's time is over, in milliseconds since 1970.
+/// When a pin's time is over, in milliseconds since 1970, to the second: the day or the second that a person has named.
 pub(super) fn until(pinned: &Pinned) -> u64 {
     let end = pinned.written / 1_000_000 + pinned.pin.length.as_millis() as i128;
-    u64::try_from(end.max(0)).unwrap_or(u64::MAX)
+    u64::try_from((end.max(0) + 500) / 1000 * 1000).unwrap_or(u64::MAX)
 }

@@ -52,9 +52,8 @@ impl Command for SetPolicy {
             "checkpoint",
             format!("due once the log is larger than {} and than the base", units::bytes(after.checkpoint_at)),
         );
-        let name = self.target.shown();
         if !is_set {
-            answer.next(["status", &name]);
+            answer.next("status", []);
             return Ok(answer);
         }
         let reached = database.status()?.floor;
@@ -77,10 +76,10 @@ impl Command for SetPolicy {
         let bytes = before.history_bytes.map_or_else(|| "none".into(), units::exact_bytes);
         let (history, at) = (units::exact_duration(before.history), units::exact_bytes(before.checkpoint_at));
         if before == after {
-            answer.next(["status", &name]);
+            answer.next("status", []);
         } else {
             answer.row("to undo", "the command below, before the next garbage collection");
-            answer.next(["policy", &name, "--history", &history, "--history-bytes", &bytes, "--checkpoint-at", &at]);
+            answer.next("policy", ["--history", &history, "--history-bytes", &bytes, "--checkpoint-at", &at]);
         }
         Ok(answer)
     }

@@ -1,14 +1,18 @@
 //! `seawall recover NAME [--yes] [--commit ID] [--take-over-home]`.
 
-use super::CommandOnFiles;
+use super::{CommandOnFiles, Needs};
 use crate::answer::{Answer, Failure, Tone};
 use crate::exit::Exit;
 use crate::target::Target;
 use crate::units;
 use clap::Args;
 use seawall::format::ids::CommitId;
+use seawall::ports::storage::Begun;
 use seawall::{FoundVersion, Recovered, Recovery};
 use serde_json::{Value, json};
+
+/// So much of what would be lost is named; the rest is counted.
+const NAMED: usize = 10;
 
 #[derive(Args)]
 pub(crate) struct Recover {
@@ -32,6 +36,7 @@ fn commit_id(text: &str) -> Result<CommitId, String> {
 
 impl CommandOnFiles for Recover {
     const NAME: &'static str = "recover";
+    const NEEDS: Needs = Needs::DatabaseOr(Begun::Commits);
 
     fn target(&self) -> &Target {
         &self.target
@@ -46,20 +51,30 @@ impl CommandOnFiles for Recover {
         };
         let recovered = seawall::recover(&self.target.path(), &recovery)?;
         let is_needed = self.yes || self.is_needed(&recovered);
-        Ok(answer_of(&recovered, is_needed, &self.target.shown()))
+        let mut answer = answer_of(&recovered, is_needed);
+        if answer.exit == Exit::NeedsRecovery {
+            answer.next("recover", ["--yes"]);
+            if let Some(commit) = self.commit {
+                answer.next_with(format_args!("--commit={commit}"));
+            }
+            if self.take_over_home {
+                answer.next_with("--take-over-home");
+            }
+        }
+        Ok(answer)
     }
 }
 
 impl Recover {
-    /// Whether a recovery would mend anything: the database cannot be opened, or another version is its newest.
+    /// Whether a recovery would mend anything: the database cannot be opened, or its newest version would not be kept.
     fn is_needed(&self, recovered: &Recovered) -> bool {
         let opened = self.target.open().and_then(|database| Ok(database.status()?));
-        let is_right = opened.is_ok_and(|status| status.version == recovered.kept.version && !status.is_copy);
+        let is_right = opened.is_ok_and(|status| !status.is_copy) && recovered.keeps_head;
         !is_right || recovered.rebuilt || !recovered.lost.is_empty()
     }
 }
 
-fn answer_of(recovered: &Recovered, is_needed: bool, name: &str) -> Answer {
+fn answer_of(recovered: &Recovered, is_needed: bool) -> Answer {
     let mut answer = Answer::new();
     let done = recovered.version.is_some();
     answer.field("needed", is_needed);
@@ -71,7 +86,9 @@ fn answer_of(recovered: &Recovered, is_needed: bool, name: &str) -> Answer {
     answer.field("kept", found(&recovered.kept));
     answer.field("never_learned", recovered.never_learned);
     answer.field("rebuilt", recovered.rebuilt);
-    answer.field("lost", recovered.lost.clone());
+    let (lost, left_out) = recovered.lost.split_at(recovered.lost.len().min(NAMED));
+    answer.field("lost", lost);
+    answer.field("lost_left_out", left_out.len());
     answer.field("version", recovered.version);
     match recovered.head {
         None => answer.toned(Tone::Bad, "head", "lost"),
@@ -91,28 +108,26 @@ fn answer_of(recovered: &Recovered, is_needed: bool, name: &str) -> Answer {
     if recovered.rebuilt {
         answer.toned(Tone::Warning, "", "the newest base is damaged: it stands on an older one, and the commits since");
     }
-    if recovered.head.is_some_and(|head| head > kept.version) {
-        let lost = format!("what came after version {} and is not in these files", kept.version);
-        answer.toned(Tone::Bad, "lost", lost);
-    }
-    let mut label = if recovered.head.is_some_and(|head| head > kept.version) { "" } else { "lost" };
-    for why in &recovered.lost {
+    let mut label = "lost";
+    for why in lost {
         answer.toned(Tone::Bad, label, why);
         label = "";
+    }
+    if !left_out.is_empty() {
+        answer.toned(Tone::Bad, label, format!("{} more that are not listed", left_out.len()));
     }
     match recovered.version {
         Some(version) => {
             answer.toned(Tone::Good, "recovered", format!("as version {version}, in a new epoch"));
-            answer.next(["status", name]);
+            answer.next("status", []);
         }
         None if !is_needed => {
-            answer.toned(Tone::Good, "not needed", "the database opens, and its newest version is the one above");
-            answer.next(["verify", name]);
+            answer.toned(Tone::Good, "not needed", "the database opens, and a recovery would keep its newest version");
+            answer.next("verify", []);
         }
         None => {
             answer.row("nothing", "was changed. Stop all programs that use the database before you go on");
             answer.exit = Exit::NeedsRecovery;
-            answer.next(["recover", name, "--yes"]);
         }
     }
     answer
@@ -126,4 +141,33 @@ fn found(version: &FoundVersion) -> Value {
     let FoundVersion { version: number, commit, time, pages } = version;
     let time = (*time > 0).then(|| units::iso(*time));
     json!({ "version": number, "commit": commit.to_string(), "time": time, "pages": pages })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seawall::format::ids::DatabaseId;
+
+    #[test]
+    fn of_what_is_lost_the_first_are_named_and_the_rest_counted() {
+        let kept = FoundVersion { version: 5, commit: CommitId([7; 16]), time: 0, pages: 1 };
+        let mut recovered = Recovered {
+            database: DatabaseId([1; 16]),
+            head: None,
+            proven: 5,
+            candidates: Vec::new(),
+            kept,
+            never_learned: false,
+            rebuilt: false,
+            keeps_head: false,
+            lost: (0..1_000_000).map(|n| format!("version {n}")).collect(),
+            version: None,
+        };
+        let json = answer_of(&recovered, true).into_json();
+        assert_eq!(json["lost"].as_array().unwrap().len(), 10);
+        assert_eq!((&json["lost"][9], &json["lost_left_out"]), (&json!("version 9"), &json!(999_990)));
+        recovered.lost.truncate(2);
+        let json = answer_of(&recovered, true).into_json();
+        assert_eq!((&json["lost"], &json["lost_left_out"]), (&json!(["version 0", "version 1"]), &json!(0)));
+    }
 }

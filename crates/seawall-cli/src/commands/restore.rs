@@ -1,6 +1,6 @@
 //! `seawall restore NAME --from FILE`.
 
-use super::CommandOnFiles;
+use super::{CommandOnFiles, Needs};
 use crate::answer::{Answer, Failure, Tone};
 use crate::target::Target;
 use clap::Args;
@@ -17,6 +17,7 @@ pub(crate) struct Restore {
 
 impl CommandOnFiles for Restore {
     const NAME: &'static str = "restore";
+    const NEEDS: Needs = Needs::Database;
 
     fn target(&self) -> &Target {
         &self.target
@@ -29,7 +30,7 @@ impl CommandOnFiles for Restore {
         answer.field("before", version - 1);
         answer.toned(Tone::Good, "restored", format!("as version {version}: one commit, and all readers go on"));
         answer.row("before this", format!("version {}, which history keeps", version - 1));
-        answer.next(["status", &self.target.shown()]);
+        answer.next("status", []);
         Ok(answer)
     }
 }

@@ -1,6 +1,6 @@
 //! `seawall snapshot NAME --refresh`.
 
-use super::CommandOnFiles;
+use super::{CommandOnFiles, Needs};
 use crate::answer::{Answer, Failure, Tone};
 use crate::target::Target;
 use clap::Args;
@@ -16,6 +16,7 @@ pub(crate) struct Snapshot {
 
 impl CommandOnFiles for Snapshot {
     const NAME: &'static str = "snapshot";
+    const NEEDS: Needs = Needs::Database;
 
     fn target(&self) -> &Target {
         &self.target
@@ -30,7 +31,7 @@ impl CommandOnFiles for Snapshot {
         if let Some(moved) = moved {
             answer.row("moved aside", moved.display());
         }
-        answer.next(["status", &self.target.shown()]);
+        answer.next("status", []);
         Ok(answer)
     }
 }

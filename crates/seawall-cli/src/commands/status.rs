@@ -45,12 +45,11 @@ impl Command for Status {
         }
         rows(&mut answer, &status, &overview);
         fields(&mut answer, &status, &overview, &problems);
-        let name = self.target.shown();
         match upkeep::next(&status, &overview) {
-            _ if !problems.is_empty() && overview.would.is_err() => answer.next(["doctor", &name]),
-            Some(command) => answer.next([command, &name]),
-            None if problems.is_empty() => answer.next(["policy", &name]),
-            None => answer.next(["doctor", &name]),
+            _ if !problems.is_empty() && overview.would.is_err() => answer.next("doctor", []),
+            Some(command) => answer.next(command, []),
+            None if problems.is_empty() => answer.next("policy", []),
+            None => answer.next("doctor", []),
         }
         Ok(answer)
     }

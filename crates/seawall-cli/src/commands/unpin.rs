@@ -31,17 +31,16 @@ impl Command for Unpin {
         let mut answer = Answer::new();
         answer.field("pin", self.pin.to_string());
         answer.field("was_there", was_there);
-        let name = self.target.shown();
         if was_there {
             answer.row(
                 "given up",
                 format!("the pin {}: what only it kept goes with the next garbage collection", self.pin),
             );
-            answer.next(["gc", &name]);
+            answer.next("gc", []);
         } else {
             answer.exit = Exit::Problem;
             answer.toned(Tone::Bad, "not there", format!("there is no pin {}", self.pin));
-            answer.next(["pins", &name]);
+            answer.next("pins", []);
         }
         Ok(answer)
     }

@@ -8,6 +8,7 @@ use clap::Args;
 use seawall::{At, Finding, Options, Part, Progress, Shown, Verified, Verifying, Version};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Instant;
 
@@ -34,11 +35,10 @@ pub(crate) struct Verify {
 impl Verify {
     pub(crate) const NAME: &'static str = "verify";
 
-    pub(crate) fn run(&self) -> Exit {
-        let path = self.target.path();
+    pub(crate) fn run(&self, line: &[OsString]) -> Exit {
         match self.answer() {
-            Ok(answer) => answer.print(Self::NAME, &path, self.target.json),
-            Err(failure) => failure.print(Self::NAME, &path, self.target.json),
+            Ok(answer) => answer.print(Self::NAME, &self.target),
+            Err(failure) => failure.print(Self::NAME, &self.target, line),
         }
     }
 
@@ -61,7 +61,7 @@ impl Verify {
         let is_whole = findings.is_empty();
         answer.field("whole", is_whole);
         answer.field("version", verified.version);
-        answer.field("time", units::iso(verified.time));
+        answer.field("time", (verified.time > 0).then(|| units::iso(verified.time)));
         answer.field("oldest", verified.oldest);
         answer.field("base", verified.base.clone());
         answer.field("deep", self.deep);
@@ -72,9 +72,16 @@ impl Verify {
         answer.field("seconds", took.as_secs_f64());
         answer.field("findings", findings.iter().map(in_json).collect::<Value>());
         answer.field("findings_left_out", verified.left_out);
+        answer.field("not_pinned", verified.not_pinned.as_ref().map(|why| Value::from(&*Shown::message(why))));
         let what = if self.deep { "history up to version" } else { "version" };
         let of_part = if part == Part::ALL { String::new() } else { format!(", part {part} of the work") };
-        let looked_at = format!("{what} {}, committed {}{of_part}", verified.version, units::time(verified.time));
+        let when = match (verified.version, verified.time) {
+            (0, _) => ", the beginning".into(),
+            // Its commit cannot be read.
+            (_, 0) => String::new(),
+            (_, time) => format!(", committed {}", units::time(time)),
+        };
+        let looked_at = format!("{what} {}{when}{of_part}", verified.version);
         match is_whole {
             true => answer.toned(Tone::Good, "whole", looked_at),
             false => answer.toned(Tone::Bad, "DAMAGED", looked_at),
@@ -89,6 +96,11 @@ impl Verify {
                 counted(verified.pages, "page")
             ),
         );
+        if let Some(why) = &verified.not_pinned {
+            let text =
+                "the version was not pinned meanwhile, so a garbage collection may have deleted what was to be read";
+            answer.toned(Tone::Warning, "note", format!("{text}: {why}"));
+        }
         for Found { finding, tables } in &findings {
             let at = finding.at.map_or(String::new(), |at| format!(" at byte {at}"));
             answer.toned(Tone::Bad, finding.damage.name(), format!("{}{at}: {}", finding.file, finding.why));
@@ -98,17 +110,32 @@ impl Verify {
         if verified.left_out > 0 {
             answer.row("", format!("{} findings more are not listed", verified.left_out));
         }
-        let name = self.target.shown();
         if is_whole {
-            match self.deep {
-                true => answer.next(["status", &name]),
-                false => answer.next(["verify", &name, "--deep"]),
+            match part.next() {
+                None if self.deep => answer.next("status", []),
+                next => self.next(&mut answer, next, verified.version),
             }
         } else {
             answer.exit = Exit::Problem;
-            answer.next(["doctor", &name]);
+            answer.next("doctor", []);
         }
         Ok(answer)
+    }
+}
+
+impl Verify {
+    /// The next part of the same work, of the same version; or else all of history.
+    fn next(&self, answer: &mut Answer, part: Option<Part>, version: u64) {
+        answer.next("verify", []);
+        if self.at.is_some() || part.is_some() {
+            answer.next_with(format_args!("--at={version}"));
+        }
+        if self.deep || part.is_none() {
+            answer.next_with("--deep");
+        }
+        if let Some(part) = part {
+            answer.next_with(format_args!("--part={part}"));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::kind::{Kind, Subject, bound_to};
 use crate::finding::Finding;
-use seawall::format::identity::Identity;
+use seawall::format::identity::{Identity, NEWER};
 use seawall::{Shown, WayOut};
 use seawall_dynamodb::Verdict;
 use seawall_dynamodb::address::{Address, unencrypted_host};
@@ -284,7 +284,11 @@ fn head(table: &SdkTable, identity: &Identity) -> Finding {
         ),
         Ok((version, holder)) => Finding::good(CHECK, format!("version {version}; {} is writing", holder.label)),
         Err(why) => {
-            Finding::problem(CHECK, format!("the item {key} cannot be used: {why}"), "restore the item as it was")
+            let remedy = match why.contains(NEWER) {
+                true => NEWER.into(),
+                false => format!("restore the item as it was; or stop all writers, and run {}", WayOut::RECOVER),
+            };
+            Finding::problem(CHECK, format!("the item {key} cannot be used: {why}"), remedy)
         }
     }
 }

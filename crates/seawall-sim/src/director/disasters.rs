@@ -47,6 +47,10 @@ impl Director<'_> {
     /// The head is set back when every process that is left has seen the newest version.
     pub(super) fn set_head_back(&mut self) {
         let world = self.world;
+        // All requests must have arrived, and a run must not take too many steps until then.
+        if world.plan().latest > Duration::from_secs(10) {
+            return;
+        }
         world.sleep(world.plan().latest + Duration::from_secs(30));
         let Some(newest) = world.oracle().newest() else { return };
         self.end_those_without(|database| database.newest_known().version() >= newest);
@@ -74,7 +78,8 @@ impl Director<'_> {
 
     /// Ends every process, and waits until everything in flight has arrived.
     fn end_all(&mut self) {
-        self.live.clone().into_iter().for_each(|process| self.end_process(process));
+        let all: Vec<ProcessId> = self.live.iter().chain(&self.stock).copied().collect();
+        all.into_iter().for_each(|process| self.end_process(process));
         self.world.sleep(self.world.plan().latest + Duration::from_secs(1800));
     }
 
@@ -105,7 +110,7 @@ impl Director<'_> {
 
     /// Ends the processes that could not notice the disaster: those that have not opened the database, or know too
     /// little.
-    fn end_those_without(&mut self, knows: impl Fn(&Database) -> bool) {
+    pub(super) fn end_those_without(&mut self, knows: impl Fn(&Database) -> bool) {
         let knowing: Vec<ProcessId> = (self.world.open_databases().iter())
             .filter(|(_, database)| knows(database))
             .map(|(process, _)| *process)
@@ -115,7 +120,7 @@ impl Director<'_> {
     }
 }
 
-fn seen(item: &Item) -> u64 {
+pub(super) fn seen(item: &Item) -> u64 {
     match item.get(seawall_dynamodb::item::names::VERSION) {
         Some(seawall_dynamodb::item::Value::Number(version)) => version.parse().unwrap_or(u64::MAX),
         _ => u64::MAX,

@@ -2,15 +2,15 @@
 //! 11), and every file that a version inside history or a pin needs is there (invariant 7).
 
 use super::{Link, Oracle};
-use crate::content::sum_of;
+use crate::content::{PAGE, sum_of};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::{FOLDER, path_of};
 use seawall::format::commit_frame::page_checksum;
-use seawall::format::head::{BaseRef, Head};
+use seawall::format::head::{BaseRef, Head, State};
 use seawall::format::ids::{BaseName, PinName, SegmentName, Version};
 use seawall::format::keep::Pin;
-use seawall::format::sqlite_header::{NameState, state_of};
+use seawall::format::sqlite_header::{HEADER, NameState, state_of};
 use seawall::ports::storage::File;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -45,10 +45,18 @@ impl Oracle {
         let version = head.version.0;
         let is_checkpoint = head.base != last.base;
         let is_collection = head.sweep != last.sweep;
-        if head.home != last.home || head.state != last.state || (head.floor != last.floor && !is_collection) {
+        if last.state != State::Open {
+            return Err(format!("version {version} was committed after the database was detached"));
+        }
+        let is_detaching = head.state == State::Detached;
+        if head.home != last.home
+            || !(is_detaching || head.state == State::Open)
+            || (head.floor != last.floor && !is_collection)
+        {
             return Err(format!("the swap to version {version} changed more than the commit"));
         }
-        if has_no_pages != (is_checkpoint != is_collection) {
+        let kinds = [is_checkpoint, is_collection, is_detaching].into_iter().filter(|is_so| *is_so).count();
+        if has_no_pages != (kinds == 1) || kinds > 1 {
             return Err(format!("version {version} is neither a transaction nor a checkpoint nor a collection"));
         }
         let order = |base: Option<BaseRef>| base.map(|base| base.name.order());
@@ -69,7 +77,7 @@ impl Oracle {
     }
 
     /// A base has exactly what its version has, protected, with its checksums, and all of it is durable.
-    fn check_base(&self, base: &BaseRef, disk: &Disk) -> Result<(), String> {
+    pub(super) fn check_base(&self, base: &BaseRef, disk: &Disk) -> Result<(), String> {
         let name = base.name;
         let link = self.chain.get(name.version.0 as usize).ok_or("of a version that is not in the order")?;
         if name.epoch != link.head.epoch || link.page_count != base.page_count {
@@ -105,6 +113,13 @@ impl Oracle {
             needed.segments.extend(link.head.commit().place.map(|place| place.segment));
             needed.segments.extend(&link.runs);
         }
+    }
+
+    /// The segments that `version` needs.
+    pub(super) fn files_of(&self, version: usize) -> HashSet<SegmentName> {
+        let mut needed = Needed::default();
+        self.needed_at(version, &mut needed);
+        needed.segments
     }
 
     /// What `version` alone needs.
@@ -156,7 +171,7 @@ impl Oracle {
         (is_known && !is_over && self.is_inside_history(pin.head.version, since, history)).then_some(version)
     }
 
-    /// A pin is written, or written again. One that was over begins anew.
+    /// A pin is written, or written again. One that was over begins again.
     pub(crate) fn pin_written(&mut self, name: PinName, text: &[u8], disk: &Disk, now: Duration) {
         let parse = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<Pin>().ok();
         let before = disk.find(&path_of(File::Pin(name))).map(|inode| disk.inode(inode));
@@ -207,12 +222,12 @@ impl Oracle {
     /// (invariant 7).
     pub(crate) fn verify(&self, disk: &Disk, now: Duration, history: Duration) -> Result<(), String> {
         let needed = self.needed(disk, now, history);
-        for name in &needed.segments {
+        for name in needed.segments.iter().filter(|name| !self.is_damaged(name)) {
             disk.find(&path_of(File::Segment(*name))).ok_or(format!("{} is gone", File::Segment(*name)))?;
         }
         let mut checked = HashSet::new();
         for link in &self.chain {
-            let place = link.head.commit().place;
+            let place = link.head.commit().place.filter(|place| !self.is_damaged(&place.segment));
             if place.is_some_and(|place| disk.find(&path_of(File::Segment(place.segment))).is_some()) {
                 self.read(&link.head, disk)?;
             }
@@ -235,6 +250,39 @@ impl Oracle {
             Some(missing) => Err(format!("{missing} is gone")),
             None => Ok(()),
         }
+    }
+
+    /// Whether no commit can succeed any more.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.head().is_some_and(|head| head.state == State::Detached)
+    }
+
+    /// Whether a detaching was reported as done.
+    pub(crate) fn was_detached(&self) -> bool {
+        self.was_detached
+    }
+
+    /// A detaching that left `version` as NAME was reported as done. NAME is that version, plain and durable.
+    pub(crate) fn detached(&mut self, version: u64, disk: &Disk) -> Result<(), String> {
+        self.was_detached = true;
+        if !self.is_detached() || Some(version + 1) != self.newest().map(|newest| newest.0) {
+            return Err(format!("version {version} was detached, and the head does not say so"));
+        }
+        self.check_detached(durable(disk, File::Name)?)
+    }
+
+    /// NAME is the newest version, plain.
+    pub(crate) fn check_detached(&self, name: &[u8]) -> Result<(), String> {
+        let Some(last) = self.chain.last() else { return Ok(()) };
+        if !matches!(state_of(&name[..HEADER.min(name.len())]), NameState::Plain | NameState::Empty) {
+            return Err("NAME is not plain after the detaching".into());
+        }
+        let size = last.page_size.map_or(PAGE, |size| size.bytes());
+        if name.len() != size * last.page_count as usize {
+            return Err(format!("NAME has {} bytes after the detaching, and {} pages", name.len(), last.page_count));
+        }
+        let mut pages = (1..).zip(name.chunks(size));
+        pages.try_for_each(|(page, image)| self.check_page(last.head.version, page, sum_of(page, image)))
     }
 
     /// A checkpoint of `version` was reported as made.

@@ -1,6 +1,6 @@
 //! What a recovery would find if the head were lost at this moment: the design's "Recover", over the segments' frames.
 //!
-//! There is no recovery yet, but writers must already leave the right frames for it. The index here follows every byte
+//! Recoveries themselves are checked by `recovered.rs`. The index here follows every byte
 //! that reaches a segment, whether its writer learned that or not.
 
 use super::{Number, Oracle};
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// A frame's meaning to a recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Says {
-    Commit { commit: Candidate, epoch: Epoch, previous: Digest, settled: (Version, Digest) },
+    Commit { commit: Candidate, previous: Digest, settled: (Version, Digest) },
     Confirmed { epoch: Epoch, version: Version, digest: Digest },
     Refused(Digest),
 }
@@ -27,6 +27,7 @@ enum Says {
 /// A commit in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Candidate {
+    epoch: Epoch,
     version: Version,
     digest: Digest,
     /// Where its first page is.
@@ -89,7 +90,7 @@ impl Recovery {
         }
     }
 
-    /// Learns anew what the frames say that are left.
+    /// Learns again what the frames say that are left.
     fn begin_again(&mut self) {
         let said = std::mem::take(&mut self.said);
         let says: Vec<Says> = said.values().flat_map(BTreeMap::values).cloned().collect();
@@ -113,8 +114,13 @@ impl Recovery {
                 let commit = CommitFrame::decode(frame.payload, &self.segments).ok()?;
                 let pages_at = commit.pages.first().map(|group| (u64::from(group.at) * UNIT) as usize);
                 Some(Says::Commit {
-                    commit: Candidate { version: commit.version, digest: frame.digest, inode, pages_at },
-                    epoch: commit.epoch,
+                    commit: Candidate {
+                        epoch: commit.epoch,
+                        version: commit.version,
+                        digest: frame.digest,
+                        inode,
+                        pages_at,
+                    },
                     previous: commit.previous.digest,
                     settled: commit.settled,
                 })
@@ -131,8 +137,8 @@ impl Recovery {
 
     fn learn(&mut self, says: &Says) {
         match *says {
-            Says::Commit { commit, epoch, previous, settled: (version, digest) } => {
-                self.prove(Tip { epoch, version, digest });
+            Says::Commit { commit, previous, settled: (version, digest) } => {
+                self.prove(Tip { epoch: commit.epoch, version, digest });
                 self.on.entry(previous).or_default().push(commit);
             }
             Says::Confirmed { epoch, version, digest } => self.prove(Tip { epoch, version, digest }),
@@ -176,17 +182,22 @@ impl Oracle {
     /// If the head were lost now, a recovery would lose no acknowledged commit and revive none that was reported as
     /// failed: the design's "Recover". (P5, and invariant 6.)
     pub(crate) fn check_recovery(&self, disk: &Disk) -> Result<Vec<Event>, String> {
-        let Some(first) = self.chain.first().filter(|_| !self.is_over) else { return Ok(Vec::new()) };
-        let is_taken = |tip: &&Tip| self.taken.contains(&tip.digest);
+        let first = self.chain.first().filter(|_| !self.is_over && !self.is_broken() && !self.was_detached);
+        let Some(first) = first else { return Ok(Vec::new()) };
+        // What a recovery has appended counts once its head is in place: until then another one may decide otherwise.
+        let is_taken = |tip: &&Tip| self.taken.contains(&tip.digest) || tip.epoch > self.epoch;
         let mut events = Vec::new();
         let tip = self.recovery.proven.iter().rfind(|tip| !is_taken(tip));
         let (version, digest) = tip.map_or((Version(0), first.head.commit().digest), |tip| (tip.version, tip.digest));
         if self.chain.get(version.0 as usize).is_none_or(|link| link.head.commit().digest != digest) {
             return Err(format!("a recovery would take a version {} for proven that is not in the order", version.0));
         }
+        let epoch = tip.map_or(Epoch(0), |tip| tip.epoch);
+        let is_of_epoch = |commit: &&Candidate| commit.epoch >= epoch && commit.epoch <= self.epoch;
         let on = self.recovery.on.get(&digest).map_or(&[][..], Vec::as_slice);
+        let on: Vec<&Candidate> = on.iter().filter(is_of_epoch).collect();
         let candidates: Vec<&Candidate> =
-            on.iter().filter(|commit| !self.recovery.refused.contains(&commit.digest)).collect();
+            on.iter().copied().filter(|commit| !self.recovery.refused.contains(&commit.digest)).collect();
         if candidates.len() < on.len() {
             events.push(Event::MarkedRefused);
         }

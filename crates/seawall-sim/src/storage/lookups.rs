@@ -1,9 +1,10 @@
 //! Name lookups: what a machine's client has cached, and what it asks the server.
 
-use super::{SimStorage, stamp_of};
-use crate::calls::{EIO, Kind, call};
+use super::SimStorage;
+use crate::calls::{EIO, Kind, call, stale};
+use crate::disk::Disk;
 use crate::event::Event;
-use crate::paths::{COMMITS, FOLDER, record_path};
+use crate::paths::{COMMITS, FOLDER, folder_in, inside, record_path};
 use crate::world::Phase;
 use seawall::format::ids::Version;
 use seawall::ports::storage::{Record, Stamp};
@@ -42,6 +43,9 @@ impl SimStorage {
             if disk.naming().is_some_and(|naming| paths.iter().any(|path| path == naming)) {
                 world.met(Event::MissedWhileMade);
             }
+            if paths.iter().any(|path| folder_in(path).is_some_and(|folder| !disk.has_folder(folder))) {
+                return Err(stale(world));
+            }
             Ok(paths.iter().map(|path| names.walk(path, &disk, now)).collect())
         })
     }
@@ -64,29 +68,33 @@ impl SimStorage {
 
     /// Makes the client ask for the change number of the folder of versions. Returns when the folder changed, by the
     /// server's clock.
-    pub(super) fn look_again(&self) -> io::Result<Option<i128>> {
+    pub(super) fn look_again(&self, folder: usize) -> io::Result<Option<i128>> {
         if !self.is_remote() {
             return Ok(None);
         }
         let machine = self.machine();
         call(&self.world, "forced look", Kind::Look, move |world| {
             let (disk, now) = (world.disk(), world.now());
-            world.names(machine).asked(COMMITS, disk.change_of(COMMITS), now);
-            Ok(Some(disk.time_of(COMMITS).as_nanos() as i128))
+            if !disk.has_folder(folder) {
+                return Err(stale(world));
+            }
+            let path = inside(folder);
+            world.names(machine).asked(&path, disk.change_of(&path), now);
+            Ok(Some(disk.time_of(&path).as_nanos() as i128))
         })
     }
 
     /// The stamp of the version's name, if it has one.
-    pub(super) fn stamp_of(&self, version: Version) -> io::Result<Option<Stamp>> {
-        Ok(self.find(&record_path(version))?.map(|inode| stamp_of(&self.world.disk(), inode)))
+    pub(super) fn stamp_of(&self, folder: usize, version: Version) -> io::Result<Option<Stamp>> {
+        Ok(self.find(&record_path(folder, version))?.map(|inode| stamp_of(&self.world.disk(), inode)))
     }
 
-    pub(super) fn record(&self, version: Version) -> io::Result<Option<Record>> {
-        self.records_of(&[version]).map(|mut records| records.pop().flatten())
+    pub(super) fn record(&self, folder: usize, version: Version) -> io::Result<Option<Record>> {
+        self.records_of(folder, &[version]).map(|mut records| records.pop().flatten())
     }
 
-    pub(super) fn records_of(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
-        let found = self.find_all(versions.iter().map(|version| record_path(*version)).collect());
+    pub(super) fn records_of(&self, folder: usize, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
+        let found = self.find_all(versions.iter().map(|version| record_path(folder, *version)).collect());
         let records = found.and_then(|found| {
             found.into_iter().map(|inode| inode.map(|inode| self.record_in(inode)).transpose()).collect()
         });
@@ -95,7 +103,11 @@ impl SimStorage {
             process.listed = None;
             process.is_opening
         });
-        if records.is_err() && is_opening && self.world.disk().find(&record_path(Version(0))).is_some() {
+        let is_there = {
+            let disk = self.world.disk();
+            disk.find(COMMITS).is_some_and(|folder| disk.find(&record_path(folder, Version(0))).is_some())
+        };
+        if records.is_err() && is_opening && is_there {
             self.world.met(Event::HeadUnseen);
         }
         records
@@ -136,4 +148,9 @@ impl SimStorage {
         world.sleep(Duration::from_nanos(1));
         true
     }
+}
+
+/// A link's stamp. It never changes, and no two links have the same one.
+fn stamp_of(disk: &Disk, inode: usize) -> Stamp {
+    Stamp { inode: Disk::number(inode), size: 0, changed: disk.inode(inode).made.as_nanos() as i128 }
 }

@@ -27,6 +27,7 @@ impl Actor<'_> {
     /// Makes a checkpoint. Returns whether nothing went wrong.
     pub(crate) fn checkpoint(&mut self) -> bool {
         let world = self.world;
+        self.began = world.now();
         let before = world.with_process(self.process, |process| {
             process.checkpointing += 1;
             (process.drafted, process.unpinned)
@@ -79,6 +80,7 @@ impl Actor<'_> {
     pub(crate) fn collect(&mut self) -> bool {
         let world = self.world;
         let history = world.plan().retention;
+        self.began = world.now();
         self.set_policy(history);
         world.with_process(self.process, |process| process.collecting += 1);
         self.meets_others();
@@ -133,6 +135,7 @@ impl Actor<'_> {
 
     fn pin(&mut self) {
         let world = self.world;
+        self.began = world.now();
         let length = world.between(Duration::from_secs(1), LONGEST_PIN);
         let name = format!("{}", world.pick(1..=PINS)).parse().expect("it is a pin's name");
         match self.database.pin(name, length) {
@@ -144,6 +147,7 @@ impl Actor<'_> {
     }
 
     fn unpin(&mut self) {
+        self.began = self.world.now();
         let name = format!("{}", self.world.pick(1..=PINS)).parse().expect("it is a pin's name");
         if let Err(error) = self.database.unpin(name) {
             self.upkeep_failed(&error, "giving a pin up");
@@ -153,7 +157,9 @@ impl Actor<'_> {
     fn upkeep_failed(&mut self, error: &Error, what: &str) {
         let text = error.to_string();
         // While this process slept, a garbage collection took the draft for that of a dead one.
-        let writes = ["writing NAME-seawall/", "noting the collection"].iter().any(|begin| text.starts_with(begin));
+        let writes = ["writing NAME-seawall/", "naming NAME-seawall/", "noting the collection"]
+            .iter()
+            .any(|begin| text.starts_with(begin));
         let lost_its_draft = writes && text.contains("entity not found");
         if !lost_its_draft {
             self.failed(error, what);
@@ -177,6 +183,8 @@ impl Actor<'_> {
     pub(super) fn is_too_old(&self, error: &Error) -> bool {
         let Error::SnapshotTooOld { version, .. } = error else { return false };
         let world = self.world;
-        !world.oracle().is_inside_history(*version, world.now(), world.history())
+        // Of a version of an earlier epoch the error does not know whether its files were lost.
+        let oracle = world.oracle();
+        oracle.was_damaged() || !oracle.is_inside_history(*version, world.now(), world.history())
     }
 }

@@ -125,20 +125,30 @@ impl Database {
 
     /// Verifies `snapshot`, whole, down to its base; or all of history from there, if it is to be deep. Damage does not end it: the report
     /// has everything that was found. `progress` is called with the bytes that were read, and about how many there are; an error of its
-    /// ends the verification. Where this process may write the folder, the version is pinned meanwhile.
+    /// ends the verification. Where a pin can be written, the version is pinned meanwhile.
     pub fn verify(&self, snapshot: &Arc<Snapshot>, what: Verifying, progress: Progress<'_>) -> Result<Verified> {
         let newest = self.snapshot(Freshness::Transaction)?.head.clone();
         let token = Token(self.tip.random()?);
         let name: PinName = format!("verification-{token}").parse().expect("it is a pin's name");
-        let pin = match self.check_upkeep() {
-            Ok(()) => Some(PinHeld::new(&self.tip, name, Keeper::Verification, snapshot)?),
-            Err(_) => None,
+        let pinned = self.check_upkeep().and_then(|()| PinHeld::new(&self.tip, name, Keeper::Verification, snapshot));
+        let (mut pin, mut not_pinned) = match pinned {
+            Ok(pin) => (Some(pin), None),
+            // In a copy nothing is collected.
+            Err(_) if self.is_copy() => (None, None),
+            Err(why) => (None, Some(why.to_string())),
         };
         let target = (&snapshot.head, Some(snapshot.clone()));
         let verified = verify(&self.tip.pages, &newest, target, what, &mut |done, all| {
-            pin.as_ref().map_or(Ok(()), PinHeld::renew)?;
+            match pin.as_ref().map_or(Ok(()), PinHeld::renew) {
+                // Without its pin, what is read may be collected.
+                Err(error @ Error::CannotOpen(_)) => return Err(error),
+                // It counts for a while longer, and cannot be renewed.
+                Err(why) => (pin, not_pinned) = (None, Some(why.to_string())),
+                Ok(()) => {}
+            }
             progress(done, all)
         })?;
+        let verified = Verified { not_pinned, ..verified };
         let now = self.tip.load(&self.newest_known(), PATIENCE)?;
         Ok(verified.without_older_than(now.floor.version))
     }

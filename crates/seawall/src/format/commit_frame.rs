@@ -68,6 +68,13 @@ pub struct Jump {
     pub time: u64,
 }
 
+impl Jump {
+    /// The commit that it leads to, whose id is `id`.
+    pub fn commit(&self, id: CommitId) -> CommitRef {
+        CommitRef { id, digest: self.digest, place: Some(self.place) }
+    }
+}
+
 /// The versions that the frame of `version` jumps to, newest first: its predecessor's number with the lowest one bit
 /// cleared, then the next one, and so on. So each frame names at most 40, on average half as many as its number has
 /// binary digits, and any older version is reached in a number of reads that is logarithmic in the distance. (Myers'

@@ -351,9 +351,13 @@ impl FromStr for Head {
         if text.len() > MAX_TEXT {
             return Err(Malformed("a head is too long"));
         }
+        // First, because another version may be built otherwise.
+        if is_of_another_version(text) {
+            return Err(Malformed("a head of an unknown format version: use a newer Seawall"));
+        }
         let (body, sum) = text.rsplit_once(" sum=").ok_or(Malformed("a head has no checksum"))?;
         if !body.starts_with("seawall1 ") {
-            return Err(Malformed("a head of an unknown format version: use a newer Seawall"));
+            return Err(Malformed("a head does not begin as one"));
         }
         if sum != checksum(body) {
             return Err(Malformed("a head's checksum does not fit"));
@@ -392,6 +396,12 @@ impl FromStr for Head {
         }
         head.check().map(|()| head)
     }
+}
+
+/// Whether the text is a head of another format version than this program's.
+fn is_of_another_version(text: &str) -> bool {
+    let number = text.split(' ').next().and_then(|word| word.strip_prefix("seawall"));
+    number.is_some_and(|number| parse_number::<u32>(number).is_some_and(|number| number > 1))
 }
 
 fn parts<const N: usize>(text: &str) -> Result<[&str; N], Malformed> {
@@ -473,7 +483,13 @@ pub(crate) mod tests {
     #[test]
     fn an_unknown_format_version_says_so() {
         let text = a_head().to_string().replace("seawall1", "seawall2");
-        assert_eq!(text.parse::<Head>(), Err(Malformed("a head of an unknown format version: use a newer Seawall")));
+        let newer = Err(Malformed("a head of an unknown format version: use a newer Seawall"));
+        for text in [&*text, "seawall2 of the future", "seawall17"] {
+            assert_eq!(text.parse::<Head>(), newer, "{text}");
+        }
+        for text in ["seawall0 x", "seawall1 x", "seawall x", "sea sum=1"] {
+            assert_ne!(text.parse::<Head>(), newer, "{text}");
+        }
     }
 
     proptest! {

@@ -205,6 +205,21 @@ impl fmt::Display for PinName {
     }
 }
 
+/// Names that begin so are those of pins of Seawall's own work.
+const OWN_PINS: [&str; 2] = ["checkpoint-", "verification-"];
+
+impl PinName {
+    /// Fails for a name that Seawall gives to the pins of its own work.
+    pub fn check_person_may_use(&self) -> Result<(), String> {
+        match OWN_PINS.into_iter().find(|own| self.text().starts_with(own)) {
+            None => Ok(()),
+            Some(own) => Err(format!(
+                "the names that begin with \"{own}\" are those of Seawall's own pins, which it makes and gives up by itself. Choose another name"
+            )),
+        }
+    }
+}
+
 impl fmt::Debug for PinName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PinName({self})")
@@ -250,6 +265,11 @@ mod tests {
         let base = BaseName { epoch: Epoch(1), version: Version(20), id: [1, 2, 3, 4] };
         assert_eq!(base.to_string().parse(), Ok(base));
         assert_eq!("before-0.2_x".parse::<PinName>().unwrap().to_string(), "before-0.2_x");
+        let person_may_use = |name: &str| name.parse::<PinName>().unwrap().check_person_may_use().is_ok();
+        assert_eq!(
+            ["checkpoint-1", "verification-", "checkpoint", "my-checkpoint-1"].map(person_may_use),
+            [false, false, true, true]
+        );
         for wrong in ["", "-x", ".x", "A", "x/y", "ä", &"x".repeat(41)] {
             assert!(wrong.parse::<PinName>().is_err(), "{wrong:?} was taken");
         }

@@ -64,6 +64,11 @@ pub(crate) fn dimensions(header: &[u8; HEADER], size: u64) -> Result<(PageSize, 
     Ok((page_size, if valid { in_header } else { in_file }))
 }
 
+/// Why a file of `size` bytes that begins with `header` is not whole, if it is not: it has fewer pages than it says.
+pub fn is_cut_short(header: &[u8], size: u64) -> Option<String> {
+    dimensions(header.first_chunk()?, size).err()
+}
+
 /// The write version in `header`.
 pub(crate) fn write_version(header: &[u8; HEADER]) -> u8 {
     header[WRITE_VERSION]

@@ -1,54 +1,73 @@
 //! Leaving Seawall: the newest version becomes NAME, a plain SQLite file that any program may write, and the folder
 //! goes.
 //!
-//! 1. Make sure that all of it may be done: NAME is the protected copy that Seawall left there, and the folder may be
-//!    removed.
-//! 2. Commit the state *detached*: from now on no commit can succeed, and whatever was asleep reads why.
-//! 3. Write the newest version to a draft in the folder, durably, and put it in the place of NAME.
-//! 4. Give the lock of django-sqlite-efs back.
-//! 5. Remove the folder, as a removal does. The head stays where it is kept, so that a sleeper finds out.
+//! 1. Make sure that all of it may be done: NAME is the protected copy that Seawall left there.
+//! 2. Write the newest version to a draft in the folder, durably. What cannot be read, and a full disk, are found out
+//!    while nothing was changed.
+//! 3. Commit the state *detached*, if that version is the newest still: from now on no commit can succeed, and whatever
+//!    was asleep reads why.
+//! 4. Remove all other drafts of NAME, which a checkpoint that sleeps would put in its place. A process that makes a
+//!    draft later finds the database detached, before it puts that there.
+//! 5. Put the draft in the place of NAME.
+//! 6. Give the lock of django-sqlite-efs back.
+//! 7. Rename `id`, so that nobody takes what is left for a database, and remove the folder. The head stays where it is
+//!    kept, so that a sleeper finds out.
 //!
 //! A detaching that was cut short is finished by the next one.
 
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::format::head::{State, Upkeep};
-use crate::format::ids::{PageNo, Token};
+use crate::format::ids::{PageNo, Version};
 use crate::format::sqlite_header::{self, HEADER, NameState};
 use crate::open::adopt::legacy_names;
 use crate::open::list::forget;
+use crate::open::name_draft::NameDraft;
 use crate::open::remove::remove_folder_of;
 use crate::open::{beside, open_existing, storage_of};
-use crate::options::{Access, Options};
-use crate::ports::storage::{Bulk, File, Span};
+use crate::options::{Access, Freshness, Options};
+use crate::ports::storage::{Begun, File, Listed, Span, Storage};
 use crate::read::snapshot::Snapshot;
-use crate::upkeep::copy::{For, copy, header_for};
+use crate::upkeep::copy::{For, header_for};
+use crate::upkeep::listing::list;
+use crate::way_out::WayOut;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the last commit waits for the lease.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// So often the newest version is written before the fence. After that the fence comes first.
+const ATTEMPTS: u32 = 4;
 
 /// Writes the newest version of the database NAME as NAME, a plain SQLite file, and removes the database's folder. This
 /// process must have no connection to it; those of others get an error that says what happened. Answers the version
-/// that NAME has.
+/// that NAME has; none if an earlier detaching, which was cut short, had done all but removing the folder.
 ///
 /// `options` say how the database is reached.
-pub fn detach(name: &Path, options: &Options) -> Result<u64> {
+pub fn detach(name: &Path, options: &Options) -> Result<Option<u64>> {
     let name = beside(name)?;
     forget(&name);
     let storage = storage_of(&name, options)?;
+    let looking = |error| Error::io("looking for id", error);
+    let is_left = || Ok(storage.inode(File::Folder)?.is_some() && storage.begun()? == Begun::Detaching);
+    if storage.home(File::Id).map_err(looking)?.is_none() && is_left().map_err(looking)? {
+        return remove_folder_of(&name).map(|()| None);
+    }
+    let version = detach_on(storage, &name, options)?;
+    remove_folder_of(&name)?;
+    Ok(Some(version))
+}
+
+/// The same on any storage, but for removing the folder.
+pub fn detach_on(storage: Arc<dyn Storage>, name: &Path, options: &Options) -> Result<u64> {
     let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
     let home = home.ok_or_else(|| {
-        Error::CannotOpen(format!("{} is not a Seawall database. Nothing was changed", name.display()))
+        Error::NoDatabase(format!("{} is not a Seawall database. Nothing was changed", name.display()))
     })?;
     let options = Options { finishes: true, ..options.clone() };
-    let database = open_existing(&name, storage, Access::ReadWrite, &options, home)?;
-    let version = detach_files(&database, &name)?;
-    drop(database);
-    remove_folder_of(&name)?;
-    Ok(version)
+    let database = open_existing(name, storage, Access::ReadWrite, &options, home)?;
+    detach_files(&database, name)
 }
 
 /// All but removing the folder.
@@ -62,7 +81,11 @@ fn detach_files(database: &Arc<Database>, name: &Path) -> Result<u64> {
         (sqlite_header::state_of(&header) == NameState::Protected, newest.head.state == State::Detached);
     match (is_ours, is_detached) {
         (true, _) => {}
-        (false, true) if is_version(database, &newest)? => return Ok(newest.version().0 - 1),
+        (false, true) if is_version(database, &newest)? => {
+            // The process that put it there may have died before that was durable, and the folder goes now.
+            storage.sync_name().map_err(|error| Error::io("making NAME durable", error))?;
+            return let_in(database, name).map(|()| newest.version().0 - 1);
+        }
         (false, true) => {
             return Err(Error::CannotOpen(
                 "the database is detached already, and NAME was changed since. It is a plain SQLite file. Move NAME-seawall aside, and remove it \
@@ -76,30 +99,62 @@ fn detach_files(database: &Arc<Database>, name: &Path) -> Result<u64> {
             ));
         }
     }
-    let last = match is_detached {
-        true => newest,
-        false => {
-            let committed = database.committer.commit_upkeep(PATIENCE, |_| Ok(Some(Upkeep::State(State::Detached))))?;
-            committed.expect("there was something to do")
+    let (draft, version) = match is_detached {
+        true => (written(database, &newest).map_err(is_unfinished)?, newest.version()),
+        false => fence(database)?,
+    };
+    let failed = |error| is_unfinished(Error::io("writing the newest version as NAME", error));
+    for file in list(storage, Listed::Folder).map_err(is_unfinished)?.files {
+        if matches!(file, File::NameDraft(token) if token != draft.token()) {
+            storage.remove(file).map_err(failed)?;
         }
-    };
-    let failed = |error| {
-        Error::io(
-            "writing the newest version as NAME. The database is detached; detach it again, which finishes this",
-            error,
-        )
-    };
-    let token = Token(database.tip.random()?);
-    let mut targets: Vec<Box<dyn Bulk>> = vec![storage.create_long(File::NameDraft(token)).map_err(failed)?];
-    copy(&database.tip.pages, &last, For::Writing, &mut targets, &mut |_| Ok(()))?;
-    targets.into_iter().try_for_each(|target| target.finish()).map_err(failed)?;
-    storage.put_name(token).map_err(failed)?;
+    }
+    draft.put().map_err(failed)?;
+    let_in(database, name).map(|()| version.0 - 1)
+}
+
+/// Gives the lock of django-sqlite-efs back, under all names.
+fn let_in(database: &Database, name: &Path) -> Result<()> {
     let names = legacy_names(name, &database.options.legacy_names);
-    let given_back = names.iter().try_for_each(|name| database.tip.coordinator.let_in(name));
-    given_back.map_err(|error| {
-        Error::CannotOpen(format!("{error}. NAME is the plain file now; detach it again, which finishes this"))
-    })?;
-    Ok(last.version().0 - 1)
+    names.iter().try_for_each(|name| database.tip.coordinator.let_in(name)).map_err(|error| {
+        Error::CannotOpen(format!("{error}. NAME is the plain file now. To finish this: {}", WayOut::DETACH))
+    })
+}
+
+/// Steps 2 and 3. Answers the draft, and the version of the commit that detached the database.
+fn fence(database: &Arc<Database>) -> Result<(NameDraft<'_>, Version)> {
+    for attempt in 1.. {
+        let newest = database.snapshot_within(Freshness::Transaction, PATIENCE)?;
+        let draft = written(database, &newest)?;
+        let is_last = attempt == ATTEMPTS;
+        let committed = database.committer.commit_upkeep(PATIENCE, |head| {
+            Ok((is_last || head.order() == newest.head.order()).then_some(Upkeep::State(State::Detached)))
+        })?;
+        match committed {
+            Some(last) if last.version() == newest.version().next() => return Ok((draft, last.version())),
+            // The writers did not let up.
+            Some(last) => {
+                drop(draft);
+                return Ok((written(database, &last).map_err(is_unfinished)?, last.version()));
+            }
+            None => {}
+        }
+    }
+    unreachable!("the last attempt detaches whatever is the newest")
+}
+
+/// `snapshot` as a draft of NAME.
+fn written<'a>(database: &'a Database, snapshot: &Snapshot) -> Result<NameDraft<'a>> {
+    let mut draft = NameDraft::create(database)?;
+    draft.write(snapshot, For::Writing).map(|()| draft)
+}
+
+/// The error once the database is detached, and NAME is not the plain file yet.
+fn is_unfinished(error: Error) -> Error {
+    Error::NeedsRecovery(format!(
+        "{error}. The database is detached, and NAME is still the older copy. All that was committed is in NAME-seawall. To finish this: {}",
+        WayOut::DETACH
+    ))
 }
 
 /// Whether NAME is what an earlier detaching has put there: as long as that version, and with its header.

@@ -1,10 +1,10 @@
 //! The commit that begins an epoch: of a recovery, or of a move. It has no pages.
 
 use super::recover::random;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::group;
 use crate::format::head::{Floor, Head, State, Upkeep};
-use crate::format::ids::{CommitId, Epoch, PageNo, PageSize};
+use crate::format::ids::{CommitId, Epoch};
 use crate::ports::storage::Storage;
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
@@ -40,16 +40,7 @@ pub(super) fn begin_epoch(
 ) -> Result<(Head, Head)> {
     snapshot.head = begin.over(snapshot.head);
     let snapshot = Arc::new(snapshot);
-    let page_size = snapshot.page_size().or(PageSize::new(4096)).expect("4,096 is a page size");
-    let read = |_: PageNo| Err(Error::corrupt("a commit without pages", "a page of it was asked for"));
-    let change = Change {
-        snapshot: &snapshot,
-        page_size,
-        page_count: snapshot.page_count(),
-        pages: &[],
-        read: &read,
-        upkeep: Upkeep::default(),
-    };
+    let change = Change::without_pages(&snapshot, Upkeep::default());
     let draft = Draft { change: &change, commit: CommitId(random(storage)?), time: storage.now().unix_millis() };
     let mut compressor = group::Encoder::default();
     let mut encoder = CommitEncoder::new(&draft, &pages.segments, &mut compressor)?;

@@ -194,6 +194,11 @@ pub fn end_request() {
     }
 }
 
+/// This process ends: notes what it has committed last, which the background had no time for.
+pub fn end_process() {
+    known_databases().iter().for_each(|database| database.committer.note_now());
+}
+
 /// This process's databases, but for those that are being opened right now.
 fn known_databases() -> Vec<Arc<Database>> {
     let slots: Vec<_> = databases().values().map(|entry| entry.slot.clone()).collect();
@@ -226,8 +231,13 @@ pub(crate) fn forget_idle() {
     let forgotten: Vec<_> = databases
         .extract_if(|_, entry| entry.opened.monotonic <= newest_that_goes && entry.idle_bytes().is_some())
         .collect();
-    // Closing files can take a while on a network.
+    // Noting, and closing files, can take a while on a network.
     drop(databases);
+    for (_, entry) in &forgotten {
+        if let Some(database) = entry.slot.try_hold().and_then(|held| held.clone()) {
+            database.committer.note_now();
+        }
+    }
     drop(forgotten);
 }
 

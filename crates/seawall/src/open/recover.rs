@@ -15,21 +15,21 @@
 //!
 //! A recovery that was cut short at any point is finished by the next one.
 
+mod conclude;
+mod decide;
 mod judge;
 mod scan;
 mod whole;
 
-use self::judge::{Evidence, FoundCommit, Judgement};
-use self::whole::{Whole, first_head, head_of};
+use self::judge::{Evidence, FoundCommit};
+use crate::bounds::bound;
 use crate::error::{Error, Result};
 use crate::format::entry::Segments;
-use crate::format::head::{BaseRef, Floor};
-use crate::format::high::High;
+use crate::format::head::State;
+use crate::format::high::{self, High};
 use crate::format::identity::{self, Identity};
-use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Token, Version};
-use crate::format::keep::{MAX_LENGTH, Milestone};
+use crate::format::ids::{BaseName, CommitId, DatabaseId, Epoch, Token, Version};
 use crate::mutation::mistake;
-use crate::open::epoch::{Beginning, begin_epoch};
 use crate::open::list::forget;
 use crate::open::move_to::stop_moves;
 use crate::open::{beside, storage_of};
@@ -41,7 +41,7 @@ use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
 use crate::upkeep::listing::list;
 use crate::upkeep::text_of;
-use std::collections::BTreeSet;
+use crate::way_out::WayOut;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,8 +90,11 @@ pub struct Recovered {
     pub never_learned: bool,
     /// Whether it stands on an older base than before, because the newest was damaged.
     pub rebuilt: bool,
-    /// Proven versions that cannot be kept, because something of them is missing or damaged: what, and of which.
+    /// Versions that cannot be kept, because something of them is missing or damaged, or that the operator's choice leaves
+    /// out: which, and why.
     pub lost: Vec<String>,
+    /// Whether the newest commit that the head names is the kept one, or in the history of it.
+    pub keeps_head: bool,
     /// The version that the recovery itself is; none in a dry run.
     pub version: Option<u64>,
 }
@@ -107,19 +110,40 @@ pub fn recover(name: &Path, recovery: &Recovery) -> Result<Recovered> {
 
 /// The same, on any storage.
 pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Recovered> {
-    let identity = identity_of(&*storage)?;
+    with_run(&storage, recovery, |run| run.run())
+}
+
+/// The newest version that the segments prove, and the newest one that the heads name, if there is any. Changes nothing.
+pub(super) fn proven_and_named(storage: &Arc<dyn Storage>, coordinator: &str) -> Result<(u64, Option<u64>)> {
+    let recovery = Recovery { dry_run: true, coordinator: Some(coordinator.to_owned()), ..Recovery::default() };
+    with_run(storage, &recovery, |run| {
+        // The heads are asked for after the segments were read.
+        let evidence = run.look()?;
+        let tip = evidence.judge().tip;
+        let named = evidence.newest_named(tip.as_ref());
+        Ok((tip.map_or(0, |tip| tip.version.0), named.map(|version| version.0)))
+    })
+}
+
+fn with_run<T>(storage: &Arc<dyn Storage>, recovery: &Recovery, work: impl FnOnce(&Run<'_>) -> Result<T>) -> Result<T> {
+    let identity = identity_of(&**storage)?;
     let segments = Segments::default();
-    let found = scan::scan(&*storage, &segments, identity.as_ref().map(|id| id.database), &mut Evidence::default())?;
-    let database = found.ok_or_else(nothing_there)?;
+    let of_id = identity.as_ref().map(|id| id.database);
+    let found = scan::scan(&**storage, &segments, of_id, &mut Evidence::default())?;
+    let database = match (found, of_id) {
+        (Some(database), _) => database,
+        (None, Some(of_id)) => return Err(another_there(&**storage, of_id)?),
+        (None, None) => return Err(nothing_there(&**storage)),
+    };
     let url = recovery.coordinator.clone().or(identity.as_ref().map(|id| id.coordinator.clone()));
     let url = url.ok_or_else(|| {
         Error::CannotOpen(
-            "id is missing, which names the coordinator. Nothing was changed. Name it, as the programs do that use the database: \
+            "id is missing or damaged, which names the coordinator. Nothing was changed. Name it, as the programs do that use the database: \
              --coordinator fs: or --coordinator dynamodb://TABLE?region=REGION"
                 .into(),
         )
     })?;
-    let coordinator = coordinator_of(&url, database, &storage)?;
+    let coordinator = coordinator_of(&url, database, storage)?;
     if let Some(identity) = identity.as_ref().filter(|identity| identity.coordinator != coordinator.name()) {
         return Err(Error::CannotOpen(format!(
             "this database is ordered by {}, and {url} was asked for. Nothing was changed",
@@ -127,28 +151,84 @@ pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Reco
         )));
     }
     let pages = Pages::new(storage.clone(), database, 1 << 20);
-    let run = Run {
-        storage: &storage,
-        coordinator: &*coordinator,
-        pages: &pages,
-        database,
-        identity: identity.as_ref(),
-        recovery,
-    };
-    run.run(identity.is_some())
+    let run =
+        Run { storage, coordinator: &*coordinator, pages: &pages, database, identity: identity.as_ref(), recovery };
+    work(&run)
 }
 
-fn nothing_there() -> Error {
-    Error::CannotOpen(
-        "there is no commit in NAME-seawall/segments, so there is nothing to recover. Nothing was changed. If nothing was ever committed, \
-         NAME is all that there was: move NAME-seawall aside, and open NAME again"
+/// The error where `id` names a database, and the segments have no commit of it.
+fn another_there(storage: &dyn Storage, of_id: DatabaseId) -> Result<Error> {
+    let other = scan::scan(storage, &Segments::default(), None, &mut Evidence::default())?;
+    Ok(other.map_or_else(
+        || nothing_there(storage),
+        |other| {
+            Error::CannotOpen(format!(
+                "NAME-seawall/id is of database {of_id}, and the commits in NAME-seawall/segments are of database {other}: they do not belong \
+                 together. Nothing was changed. Bring back the id that belongs to the commits; or move the one that is there away, and recover \
+                 with --coordinator, which makes id again"
+            ))
+        },
+    ))
+}
+
+/// The error where there is no commit at all.
+fn nothing_there(storage: &dyn Storage) -> Error {
+    let bases = list(storage, Listed::Bases).map(|bases| bases.files).unwrap_or_default();
+    let names = bases.iter().filter_map(|file| if let File::Base(name) = file { Some(*name) } else { None });
+    let way = match names.max_by_key(BaseName::order) {
+        Some(name) if name.version > Version(0) => format!(
+            "If the segments can be brought back, do that. Otherwise the newest version that is left is {}, version {}: move NAME-seawall \
+             aside, copy that file to NAME, and run {}",
+            File::Base(name),
+            name.version.0,
+            WayOut::ADOPT
+        ),
+        _ => "If nothing was ever committed, NAME is all that there was: move NAME-seawall aside, and open NAME again"
             .into(),
+    };
+    Error::CannotOpen(format!(
+        "there is no commit in NAME-seawall/segments, so there is nothing to recover. Nothing was changed. {way}"
+    ))
+}
+
+/// The room that a recovery takes before it seals the head.
+const RESERVE: usize = bound(1 << 20, 1 << 10);
+
+/// The error once the head is sealed.
+fn sealed(error: Error) -> Error {
+    match error {
+        // Another recovery goes on.
+        Error::CannotOpen(_) => error,
+        error => Error::NeedsRecovery(format!(
+            "{error}. The head is sealed, so nobody can use the database until it is recovered; nothing is lost. Recover again: {}",
+            WayOut::RECOVER
+        )),
+    }
+}
+
+fn gave_way() -> Error {
+    Error::CannotOpen(
+        "another recovery of this database began meanwhile, and this one gave way. Nothing of it counts. Look what the other one did".into(),
     )
+}
+
+/// A file is there, and cannot be read now. Perhaps it can be later: no version is given up for that.
+fn unreadable(error: Error) -> Error {
+    match error {
+        Error::Io { what, cause } => {
+            let way =
+                "the file is there; recover again, or, if it can never be read, move it away: then it counts as lost";
+            Error::Io { what: format!("{what} ({way})"), cause }
+        }
+        error => error,
+    }
 }
 
 /// What `id` says; none if it is not there. A damaged one is like one that is not there, for the segments say whose
 /// they are.
 pub(super) fn identity_of(storage: &dyn Storage) -> Result<Option<Identity>> {
+    // A client can remember that there was none.
+    storage.inode(File::Id).map_err(|error| Error::io("looking for id", error))?;
     match storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
         Ok(bytes) => Ok(identity::parse(bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -170,16 +250,29 @@ struct Chosen {
     snapshot: Snapshot,
     found: FoundVersion,
     rebuilt: bool,
+    /// Nothing proves it.
+    is_candidate: bool,
     lost: Vec<String>,
 }
 
 impl Run<'_> {
-    fn run(&self, has_id: bool) -> Result<Recovered> {
-        let mut evidence = self.look()?;
-        let home = self.home(has_id)?;
-        self.check_home(&evidence, home)?;
+    fn run(&self) -> Result<Recovered> {
+        // If another recovery has made `id` meanwhile, that is the home of this folder.
+        let is_mine = self.recovery.take_over_home;
+        match self.attempt(is_mine)? {
+            Some(recovered) => Ok(recovered),
+            None => self.attempt(true)?.ok_or_else(gave_way),
+        }
+    }
+
+    /// One recovery. `None`: its head is in place, but another recovery has made another `id` than this one.
+    fn attempt(&self, may_take_over: bool) -> Result<Option<Recovered>> {
+        let evidence = self.look()?;
+        if !may_take_over {
+            self.check_home(&evidence, self.home()?)?;
+        }
         if self.recovery.dry_run {
-            return self.decide(&evidence).map(|(recovered, _)| recovered);
+            return self.decide(&evidence).map(|(recovered, _)| Some(recovered));
         }
         // Nothing is sealed that cannot be recovered.
         let head = self.decide(&evidence)?.0.head;
@@ -187,31 +280,92 @@ impl Run<'_> {
         let epoch = Epoch(evidence.highest_epoch().0 + 1);
         mistake!(RecoversWithoutSeal, {
             let (recovered, chosen) = self.decide(&evidence)?;
-            return self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen);
+            return self.conclude(token, epoch, &evidence, recovered, chosen);
         });
+        let reserve = self.reserve()?;
         self.coordinator.seal(token, epoch).map_err(Error::nothing_written)?;
+        self.under_seal(token, epoch, evidence, head, reserve).map_err(sealed)
+    }
+
+    /// What follows once the head is sealed.
+    fn under_seal(
+        &self,
+        token: Token,
+        epoch: Epoch,
+        mut evidence: Evidence,
+        head: Option<u64>,
+        reserve: File,
+    ) -> Result<Option<Recovered>> {
         let newest = evidence.heads.iter().max_by_key(|head| head.order());
         stop_moves(self.storage, self.database, (self.identity, newest), token, epoch)?;
         // What arrived before the seal counts as well.
         evidence = self.look()?;
-        let epoch = evidence.highest_epoch().max(epoch);
+        self.check_seal(token)?;
+        let epoch = self.new_epoch(&evidence, token, epoch);
         let (recovered, chosen) = self.decide(&evidence)?;
         // The seal is a head, too.
         let recovered = Recovered { head, ..recovered };
-        self.conclude(token, epoch, home, has_id, &evidence, recovered, chosen)
+        // From here on there is room. If it cannot be removed, a garbage collection does.
+        let _ = self.storage.remove(reserve);
+        self.conclude(token, epoch, &evidence, recovered, chosen)
+    }
+
+    /// Takes the room that the recovery will need, because nobody can use the database between the seal and its end.
+    fn reserve(&self) -> Result<File> {
+        let file = File::Draft(CommitId(random(&**self.storage)?));
+        let taken = self.storage.create(file).and_then(|mut made| made.append(&[0; RESERVE]));
+        taken.map(|()| file).map_err(|error| {
+            let _ = self.storage.remove(file);
+            Error::io(format!("making sure that there are {RESERVE} bytes to work with. Nothing was changed"), error)
+        })
+    }
+
+    /// If another recovery has sealed the head since, its commit can be in what was found. A commit in a newer epoch than
+    /// that one would prove this recovery's choice, which never became the head, to all later recoveries.
+    fn check_seal(&self, token: Token) -> Result<()> {
+        mistake!(GoesOnWithoutSeal, return Ok(()));
+        if self.coordinator.is_sealed(token).map_err(Error::nothing_written)? { Ok(()) } else { Err(gave_way()) }
+    }
+
+    /// The epoch of the recovery's commit: above all others, and not below that of its seal. Another recovery may have been
+    /// done since `planned` was chosen.
+    fn new_epoch(&self, evidence: &Evidence, token: Token, planned: Epoch) -> Epoch {
+        mistake!(RecoversWithSameEpoch, return evidence.highest_epoch());
+        let mine = State::Recovering(token);
+        let heads = || evidence.heads.iter();
+        let sealed = heads().filter(|head| head.state == mine).map(|head| head.epoch);
+        let others = heads().filter(|head| head.state != mine).map(|head| head.epoch);
+        let of_commits = evidence.commits.values().map(|found| found.frame.epoch);
+        let above = others.chain(of_commits).chain([evidence.noted]).map(|epoch| Epoch(epoch.0 + 1));
+        sealed.chain(above).chain([planned]).max().unwrap_or(planned)
     }
 
     fn look(&self) -> Result<Evidence> {
         let mut evidence = Evidence::default();
         scan::scan(&**self.storage, &self.pages.segments, Some(self.database), &mut evidence)?;
         let heads = self.coordinator.evidence().map_err(Error::nothing_written)?;
+        evidence.noted = self.noted_epoch()?;
         evidence.heads = heads.into_iter().filter(|head| head.database == self.database).collect();
         Ok(evidence)
     }
 
-    /// This folder's home; of an `id` that is still to be made, once it is.
-    fn home(&self, has_id: bool) -> Result<Option<u64>> {
-        if !has_id {
+    /// The highest epoch that notes tell of. The commits of that epoch can be lost, and processes may know them.
+    fn noted_epoch(&self) -> Result<Epoch> {
+        // A client can remember that there was none.
+        self.storage.stamp(File::High).map_err(|error| Error::io("looking at high", error))?;
+        let high = text_of(&**self.storage, File::High, high::LENGTH)?.and_then(|text| text.parse::<High>().ok());
+        let of_high = high.filter(|high| high.database == self.database).map(|high| high.epoch);
+        let files = list(&**self.storage, Listed::Folder)?.files.into_iter();
+        let of_milestones = files.filter_map(|file| match file {
+            File::Milestone(epoch, _) => Some(epoch),
+            _ => None,
+        });
+        Ok(of_milestones.chain(of_high).max().unwrap_or_default())
+    }
+
+    /// This folder's home; `None` if there is no `id` that can be read.
+    fn home(&self) -> Result<Option<u64>> {
+        if identity_of(&**self.storage)?.is_none() {
             return Ok(None);
         }
         self.storage.home(File::Id).map_err(|error| Error::io("looking for id", error))
@@ -228,243 +382,13 @@ impl Run<'_> {
                 .map(|found| found.frame.home)
         });
         match (home, theirs) {
-            (Some(home), Some(theirs)) if home != theirs && !self.recovery.take_over_home => {
-                Err(Error::CannotOpen(format!(
-                    "this folder is a copy: database {} lives in another one (its home is {theirs}, this is {home}). Nothing was changed. If that \
+            (Some(home), Some(theirs)) if home != theirs => Err(Error::CannotOpen(format!(
+                "this folder is a copy: database {} lives in another one (its home is {theirs}, this is {home}). Nothing was changed. If that \
                  one is gone for good, this can take its place: recover with --take-over-home. While both are used, they would have one head",
-                    self.database
-                )))
-            }
+                self.database
+            ))),
             _ => Ok(()),
         }
-    }
-
-    /// What follows from the evidence.
-    fn decide(&self, evidence: &Evidence) -> Result<(Recovered, Chosen)> {
-        let judgement = evidence.judge();
-        let proven = judgement.tip.map_or(0, |tip| tip.version.0);
-        let describe = |digest: &Digest| evidence.commits.get(digest).map(described);
-        let candidates: Vec<FoundVersion> = judgement.candidates.iter().filter_map(describe).collect();
-        let digest = self.choose(evidence, &judgement)?;
-        let chosen = self.whole(evidence, &judgement, digest)?;
-        let never_learned = chosen.found.version > proven;
-        let head = evidence.heads.iter().filter(|head| head.commit().place.is_some() || head.version == Version(0));
-        let recovered = Recovered {
-            database: self.database,
-            head: head.map(|head| head.version.0).max(),
-            proven,
-            candidates,
-            kept: chosen.found.clone(),
-            never_learned,
-            rebuilt: chosen.rebuilt,
-            lost: chosen.lost.clone(),
-            version: None,
-        };
-        Ok((recovered, chosen))
-    }
-
-    /// The commit that the evidence, or the operator, chooses.
-    fn choose(&self, evidence: &Evidence, judgement: &Judgement) -> Result<Digest> {
-        if let Some(id) = self.recovery.choose {
-            let chosen = evidence.commits.values().find(|found| found.commit.id == id);
-            return chosen.map(|found| found.commit.digest).ok_or_else(|| {
-                Error::CannotOpen(format!("commit {id} is in no segment of this folder. Nothing was changed"))
-            });
-        }
-        let several = |what: &str, digests: &mut dyn Iterator<Item = &Digest>| {
-            let found = digests.filter_map(|digest| evidence.commits.get(digest)).map(described);
-            let list: Vec<String> = found
-                .map(|found| {
-                    format!(
-                        "version {} by commit {} ({} pages, at {} ms)",
-                        found.version, found.commit, found.pages, found.time
-                    )
-                })
-                .collect();
-            Error::CannotOpen(format!(
-                "{what}, and nothing says which is right: {}. Nothing was changed. Look which data your application reported as saved, and \
-                 choose: --commit ID",
-                list.join("; ")
-            ))
-        };
-        let Some(tip) = judgement.tip else { return Err(nothing_there()) };
-        if !judgement.strangers.is_empty() {
-            let both = judgement.strangers.iter().map(|stranger| &stranger.digest).chain([&tip.digest]);
-            return Err(several("two histories are proven", &mut { both }));
-        }
-        // A commit without pages changes nothing that anybody wrote: of a checkpoint, or of a recovery that was cut short. It need not be
-        // chosen, but it must not stand in the way.
-        let found = judgement.candidates.iter().filter_map(|digest| evidence.commits.get(digest));
-        let (with_pages, without): (Vec<_>, Vec<_>) = found.partition(|found| !found.frame.pages.is_empty());
-        let newest = without.iter().max_by_key(|found| (found.frame.epoch, found.frame.time, found.commit.digest));
-        match (&with_pages[..], newest) {
-            ([], None) => Ok(tip.digest),
-            ([], Some(newest)) => Ok(newest.commit.digest),
-            ([candidate], _) => Ok(candidate.commit.digest),
-            (candidates, _) => Err(several(
-                &format!("{} commits stand on version {}", candidates.len(), tip.version.0),
-                &mut candidates.iter().map(|found| &found.commit.digest),
-            )),
-        }
-    }
-
-    /// The chosen version, or the newest before it that is whole.
-    fn whole(&self, evidence: &Evidence, judgement: &Judgement, digest: Digest) -> Result<Chosen> {
-        let mut whole = Whole::new(self.pages);
-        let mut lost = Vec::new();
-        let mut at = Some(digest);
-        let mut tried = BTreeSet::new();
-        while let Some(digest) = at {
-            tried.insert(digest);
-            match evidence.commits.get(&digest) {
-                Some(found) => {
-                    let why = match self.try_version(&mut whole, evidence, found) {
-                        Ok((snapshot, rebuilt)) => {
-                            return Ok(Chosen { snapshot, found: described(found), rebuilt, lost });
-                        }
-                        Err(why) => why,
-                    };
-                    lost.push(format!("version {} ({} ms): {why}", found.frame.version.0, found.frame.time));
-                    let before = Version(found.frame.version.0 - 1);
-                    at = Some(found.frame.previous.digest)
-                        .filter(|digest| evidence.commits.contains_key(digest))
-                        .or_else(|| evidence.named_by(&found.frame, before, &self.pages.segments));
-                    if found.frame.version == Version(1) {
-                        break;
-                    }
-                }
-                None => at = None,
-            }
-            if at.is_none() {
-                // The chain is broken here: whatever is proven below goes on.
-                let below = judgement.tip.into_iter().flat_map(|_| evidence.proven.iter().rev());
-                let below = below
-                    .filter(|proven| !tried.contains(&proven.digest) && evidence.commits.contains_key(&proven.digest));
-                let mut below = below.filter(|proven| judgement.tip.is_some_and(|tip| proven.version < tip.version));
-                if let Some(proven) = below.next() {
-                    if lost.is_empty() {
-                        lost.push(format!(
-                            "the commit frame of version {} is missing",
-                            judgement.tip.map_or(0, |tip| tip.version.0)
-                        ));
-                    }
-                    at = Some(proven.digest);
-                }
-            }
-        }
-        if let Some(chosen) = self.version_0(evidence, &mut whole, &mut lost) {
-            return Ok(chosen);
-        }
-        Err(Error::corrupt("every version that was found", lost.join("; ")))
-    }
-
-    fn try_version(
-        &self,
-        whole: &mut Whole<'_>,
-        evidence: &Evidence,
-        found: &FoundCommit,
-    ) -> std::result::Result<(Snapshot, bool), String> {
-        let now = self.storage.now();
-        let why = match whole.check(head_of(found), now) {
-            Ok(snapshot) => return Ok((snapshot, false)),
-            Err(why) => why,
-        };
-        // Older bases, the newest first, and last none at all.
-        let mut bases: Vec<Option<BaseRef>> = Vec::new();
-        for commit in evidence.chain(found.commit.digest) {
-            if commit.frame.base != found.frame.base && !bases.contains(&commit.frame.base) {
-                bases.push(commit.frame.base);
-            }
-        }
-        bases
-            .into_iter()
-            .find_map(|base| whole.rebuild(evidence, found, base, now)?.ok())
-            .map(|snapshot| (snapshot, true))
-            .ok_or(why)
-    }
-
-    /// Version 0, if it is the proven tip and the frame of version 1 tells what it was.
-    fn version_0(&self, evidence: &Evidence, whole: &mut Whole<'_>, lost: &mut Vec<String>) -> Option<Chosen> {
-        let first = evidence.commits.values().find(|found| found.frame.version == Version(1))?;
-        let head = first_head(self.database, first.frame.previous, first.frame.base, first.frame.home);
-        let snapshot = whole.check(head, self.storage.now()).ok()?;
-        let commit = first.frame.previous.id;
-        let found = FoundVersion { version: 0, commit, time: 0, pages: u64::from(snapshot.page_count()) };
-        Some(Chosen { snapshot, found, rebuilt: false, lost: std::mem::take(lost) })
-    }
-
-    /// Steps 6 and on.
-    #[allow(clippy::too_many_arguments)]
-    fn conclude(
-        &self,
-        token: Token,
-        epoch: Epoch,
-        home: Option<u64>,
-        has_id: bool,
-        evidence: &Evidence,
-        recovered: Recovered,
-        chosen: Chosen,
-    ) -> Result<Recovered> {
-        let storage = &**self.storage;
-        let home = match home {
-            Some(home) => home,
-            None => self.draft_id()?,
-        };
-        let heads = evidence.heads.iter();
-        let known = heads.clone().map(|head| (head.sweep, head.generation)).chain([(chosen.snapshot.head.sweep, 0)]);
-        let (sweep, generation) = known.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
-        let version = chosen.snapshot.head.version;
-        let floor = self.floor(evidence, version)?;
-        // On `fs` the generation is the version.
-        let generation = if self.coordinator.lease_ends_with_process() { version.0 } else { generation };
-        let begin = Beginning { epoch, home, sweep: sweep + 1, generation, floor };
-        mistake!(RecoversWithoutFrame, {
-            let head = begin.over(chosen.snapshot.head);
-            let done = self.coordinator.unseal(token, &head, &head).map_err(Error::nothing_written)?;
-            return Ok(Recovered { version: done.then_some(version.0), ..recovered });
-        });
-        let (previous, head) = begin_epoch(storage, self.pages, chosen.snapshot, begin)?;
-        if !self.coordinator.unseal(token, &previous, &head).map_err(Error::nothing_written)? {
-            return Err(Error::CannotOpen(
-                "another recovery of this database began meanwhile, and this one gave way. Nothing of it counts. Look what the other one did".into(),
-            ));
-        }
-        if !has_id {
-            let linked = storage.link(File::IdDraft(self.database), File::Id);
-            linked.map_err(|error| Error::io("naming id. Recover again, which finishes this", error))?;
-            // A second name of `id` harms nobody.
-            let _ = storage.remove(File::IdDraft(self.database));
-        }
-        let noted = storage.write(File::High, 0, High::of(&head, None).to_string().as_bytes());
-        noted.map_err(|error| Error::io("noting the newest commit. The recovery is done", error))?;
-        Ok(Recovered { version: Some(head.version.0), ..recovered })
-    }
-
-    /// `id`, before it has its name, and the home that it will be.
-    fn draft_id(&self) -> Result<u64> {
-        let file = File::IdDraft(self.database);
-        let failed = |error| Error::io(format!("writing {file}"), error);
-        self.storage.remove(file).map_err(failed)?;
-        let identity = Identity::new(self.database, self.coordinator.name());
-        self.storage
-            .create(file)
-            .and_then(|mut draft| draft.append(identity.to_string().as_bytes()))
-            .map_err(failed)?;
-        self.storage.home(file).map_err(failed)?.ok_or_else(|| Error::corrupt(file, "it vanished"))
-    }
-
-    /// The oldest version that can still be promised: the highest floor that anything knows of.
-    fn floor(&self, evidence: &Evidence, newest: Version) -> Result<Floor> {
-        let mut floor = evidence.heads.iter().map(|head| head.floor).max().unwrap_or_default();
-        for file in list(&**self.storage, Listed::Folder)?.files {
-            if let File::Milestone(..) = file
-                && let Some(text) = text_of(&**self.storage, file, MAX_LENGTH)?
-                && let Ok(milestone) = text.parse::<Milestone>()
-            {
-                floor = floor.max(milestone.head.floor);
-            }
-        }
-        if floor.version > newest { Ok(Floor { version: newest, time: 0 }) } else { Ok(floor) }
     }
 }
 

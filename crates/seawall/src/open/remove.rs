@@ -14,11 +14,12 @@ use crate::ports::coordinator::Coordinator;
 use crate::ports::coordinator::kinds::coordinator_of;
 use crate::ports::storage::os::OsStorage;
 use crate::ports::storage::remains::{
-    Clear, LEFT_BY_STOCK, REMOVED, clear, gone, may_clear, may_remove, or_none, remove_folder,
+    Clear, DETACHED, LEFT_BY_STOCK, REMOVED, clear, gone, may_clear, may_remove, or_none, remove_former_id,
 };
 use crate::ports::storage::rights::explain_removal;
 use crate::ports::storage::safely::{Folder, Use, called, is_unusable, type_of};
 use crate::ports::storage::{File, Storage, home_of};
+use crate::way_out::WayOut;
 use rustix::fs::{FileType, OFlags};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -94,7 +95,7 @@ pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
         })?;
     }
     if let Some(opened) = &opened {
-        gone(opened.unlink(REMOVED.as_ref())).and_then(|()| remove_folder(&parent, &folder)).map_err(cut_short)?;
+        remove_former_id(opened, &parent, &folder).map_err(cut_short)?;
     }
     match left.first() {
         None => Ok(()),
@@ -110,8 +111,9 @@ pub(crate) fn remove_folder_of(name: &Path) -> Result<()> {
     let failed = |error| {
         Error::io(
             format!(
-                "removing the folder of {}, which is a plain SQLite file now. Remove NAME-seawall by hand",
-                name.display()
+                "removing the folder of {}, which is the plain SQLite file of the newest version now. To finish it: {}",
+                name.display(),
+                WayOut::DETACH
             ),
             error,
         )
@@ -120,9 +122,9 @@ pub(crate) fn remove_folder_of(name: &Path) -> Result<()> {
     let mut folder = name.file_name().expect("it names a file").to_owned();
     folder.push("-seawall");
     let Some(opened) = or_none(parent.folder(&folder, Use::List)).map_err(failed)? else { return Ok(()) };
-    gone(opened.rename("id".as_ref(), REMOVED.as_ref())).and_then(|()| opened.sync()).map_err(failed)?;
+    gone(opened.rename("id".as_ref(), DETACHED.as_ref())).and_then(|()| opened.sync()).map_err(failed)?;
     let left = clear(&parent, &folder, Clear::Removing).map_err(failed)?;
-    gone(opened.unlink(REMOVED.as_ref())).and_then(|()| remove_folder(&parent, &folder)).map_err(failed)?;
+    remove_former_id(&opened, &parent, &folder).map_err(failed)?;
     match left.first() {
         None => Ok(()),
         Some(first) => Err(Error::CannotOpen(format!(

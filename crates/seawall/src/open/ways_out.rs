@@ -6,12 +6,13 @@ use crate::error::{Error, Result};
 use crate::format::ids::{PageNo, Token};
 use crate::format::sqlite_header::{self, HEADER, NameState};
 use crate::open::list::forget;
+use crate::open::name_draft::NameDraft;
 use crate::open::{beside, open_existing, storage_of};
-use crate::options::{Access, Options};
+use crate::options::{Access, Freshness, Options};
 use crate::ports::stock_sqlite::PlainSqlite;
 use crate::ports::storage::os::OsStorage;
-use crate::ports::storage::{Begun, Bulk, File, Span, Storage};
-use crate::upkeep::copy::{For, copy};
+use crate::ports::storage::{File, Span, Storage};
+use crate::upkeep::copy::For;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -35,43 +36,72 @@ fn refresh(name: &Path, database: &Database) -> Result<Option<PathBuf>> {
     database.may_write()?;
     let storage = &*database.tip.storage;
     let failed = |error| Error::io("writing NAME again. What was committed is all there", error);
-    let token = Token(database.tip.random()?);
-    let draft = File::NameDraft(token);
-    let mut targets: Vec<Box<dyn Bulk>> = vec![storage.create_long(draft).map_err(failed)?];
-    let newest = database.newest_known();
-    if newest.page_count() == 0 {
-        targets[0].write(0, &sqlite_header::empty_protected()).map_err(failed)?;
-    }
-    copy(&database.tip.pages, &newest, For::Reading, &mut targets, &mut |_| Ok(()))?;
-    targets.into_iter().try_for_each(|target| target.finish()).map_err(failed)?;
+    // Garbage collection deletes a draft without a pin. It may be of an older version: what came after that is kept, too.
+    let known = database.newest_known();
+    let mut draft = NameDraft::pinned(database, &known)?;
+    // A detaching removes all drafts that are there once it has ended the database. Therefore the head is asked for
+    // after this one was made: if the database is open then, either the draft goes, or nothing has ended it yet.
+    let newest = database.snapshot_within(Freshness::Transaction, PATIENCE)?;
+    draft.write(&newest, For::Reading)?;
     let header = storage.read(Span { file: File::Name, at: 0, length: HEADER });
     let is_ours = header.is_ok_and(|header| sqlite_header::state_of(&header) == NameState::Protected);
-    let moved = if is_ours { None } else { move_aside(name, token).map_err(failed)? };
-    storage.put_name(token).map_err(failed)?;
-    Ok(moved)
+    let kept = if is_ours { None } else { keep(name, draft.token()).map_err(failed)? };
+    draft.put().map_err(|error| {
+        // What lies at NAME has lain there all the time.
+        kept.iter().for_each(|kept| drop(fs::remove_file(kept)));
+        failed(error)
+    })?;
+    Ok(kept)
 }
 
-/// Moves what lies at `path` aside, if anything does.
-fn move_aside(path: &Path, token: Token) -> io::Result<Option<PathBuf>> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".replaced-{token}"));
-    match fs::rename(path, &aside) {
-        Ok(()) => Ok(Some(aside.into())),
+/// Gives what lies at `name` another name as well, if anything lies there, so that it stays when NAME is replaced.
+fn keep(name: &Path, token: Token) -> io::Result<Option<PathBuf>> {
+    let aside = aside(name, token);
+    match fs::hard_link(name, &aside) {
+        Ok(()) => Ok(Some(aside)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Where what lies at `path` is moved.
+fn aside(path: &Path, token: Token) -> PathBuf {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".replaced-{token}"));
+    aside.into()
 }
 
 /// Makes the content of `from`, a plain SQLite file, the newest version of the database NAME, in one commit. `from` may be what was put at NAME
 /// itself; then NAME is written again, and it is moved aside. Answers the new version.
 pub fn restore_from(name: &Path, from: &Path, options: &Options) -> Result<u64> {
     let reading = |error: io::Error| Error::CannotOpen(format!("{}: {error}. Nothing was changed", from.display()));
+    let refused = |why: &str| Error::CannotOpen(format!("{} {why}. Nothing was changed", from.display()));
+    // Opening a pipe waits for its writer.
+    if !fs::metadata(from).map_err(reading)?.is_file() {
+        return Err(refused("is not a regular file"));
+    }
     let source = fs::File::open(from).map_err(reading)?;
     let size = source.metadata().map_err(reading)?.len();
+    if size == 0 {
+        return Err(refused("is empty: there is nothing in it to restore"));
+    }
+    if size < HEADER as u64 {
+        return Err(refused(&format!("has only {size} bytes, and is not a SQLite database")));
+    }
     let mut header = [0; HEADER];
     source.read_exact_at(&mut header, 0).map_err(reading)?;
-    if !matches!(sqlite_header::state_of(&header), NameState::Plain | NameState::Protected) {
-        return Err(Error::NotADatabase(format!("{} is not a SQLite database. Nothing was changed", from.display())));
+    match sqlite_header::state_of(&header) {
+        NameState::Plain => {}
+        // It is as old as the last checkpoint was: what was committed since would be undone, and nothing would say so.
+        NameState::Protected => {
+            return Err(refused(&format!(
+                "is a copy of a Seawall database as of a checkpoint of its, and what was committed after that is not in it. For a backup that \
+                 has everything, use seawall.copy. To restore this file all the same, make a plain file of it first: sqlite3 {} \
+                 \"VACUUM INTO 'plain.sqlite3'\"",
+                from.display()
+            )));
+        }
+        NameState::Empty | NameState::Other => return Err(refused("is not a SQLite database")),
     }
     for suffix in UNFINISHED {
         let mut beside_it = from.as_os_str().to_owned();
@@ -86,7 +116,7 @@ pub fn restore_from(name: &Path, from: &Path, options: &Options) -> Result<u64> 
         }
     }
     let (page_size, page_count) = sqlite_header::dimensions(&header, size)
-        .map_err(|why| Error::NotADatabase(format!("{}: {why}. Nothing was changed", from.display())))?;
+        .map_err(|why| Error::CannotOpen(format!("{}: {why}. Nothing was changed", from.display())))?;
     let (name, database) = open_whatever_name_is(name, options, Access::ReadWrite)?;
     let mut transaction = database.begin(PATIENCE)?;
     // The same bytes, cut as the database's pages are now; the commit cuts them as the file's are.
@@ -130,36 +160,12 @@ pub fn adopt(name: &Path, new_id: bool, options: &Options, plain: &dyn PlainSqli
                     .into(),
             ));
         }
-        (false, _) => {
-            unprotect(&name, &*storage, plain)?;
-            None
-        }
+        (false, _) => None,
     };
+    let options = Options { adopts_copy: true, ..options.clone() };
     let storage: Arc<dyn Storage> = Arc::new(OsStorage::new(&name, &options.scratch).map_err(looking)?);
-    Database::on(storage, &name, Access::ReadWrite, options, plain)?;
+    Database::on(storage, &name, Access::ReadWrite, &options, plain)?;
     Ok(moved)
-}
-
-/// NAME is the protected copy of some version, and its folder is lost: it becomes a plain file.
-fn unprotect(name: &Path, storage: &dyn Storage, plain: &dyn PlainSqlite) -> Result<()> {
-    let looking = |error| Error::io("looking at NAME and its folder", error);
-    let has_folder = storage.inode(File::Folder).map_err(looking)?.is_some();
-    if has_folder && storage.begun().map_err(looking)? == Begun::Commits {
-        return Err(Error::CannotOpen(
-            "NAME-seawall has commits, and no id. Nothing was changed. Make id again from them: seawall recover NAME --coordinator URL".into(),
-        ));
-    }
-    let mut held = plain.hold(name, false, PATIENCE)?;
-    let mut header = [0; HEADER];
-    if held.size()? < HEADER as u64 {
-        return Ok(());
-    }
-    held.read(0, &mut header)?;
-    if sqlite_header::state_of(&header) == NameState::Protected {
-        held.write(0, &sqlite_header::with_write_version(&header, 1))?;
-        held.sync()?;
-    }
-    Ok(())
 }
 
 /// NAME becomes the newest version that the copied folder has, as a plain file, and the folder is moved aside.
@@ -173,19 +179,19 @@ fn end_copy(name: &Path, storage: &Arc<dyn Storage>, options: &Options) -> Resul
             "this folder is no copy: it is the database's home. Nothing was changed. To begin a new history, copy it with seawall.copy".into(),
         ));
     }
-    let failed = |error| Error::io("writing the newest version of the copy as NAME", error);
-    let token = Token(database.tip.random()?);
-    let mut targets: Vec<Box<dyn Bulk>> = vec![storage.create_long(File::NameDraft(token)).map_err(failed)?];
-    copy(&database.tip.pages, &database.newest_known(), For::Writing, &mut targets, &mut |_| Ok(()))?;
-    targets.into_iter().try_for_each(|target| target.finish()).map_err(failed)?;
-    storage.put_name(token).map_err(failed)?;
+    let mut draft = NameDraft::create(&database)?;
+    draft.write(&database.newest_known(), For::Writing)?;
+    draft.put().map_err(|error| Error::io("writing the newest version of the copy as NAME", error))?;
+    let token = draft.token();
+    drop(draft);
     drop(database);
     let mut folder = name.as_os_str().to_owned();
     folder.push("-seawall");
-    let moved = move_aside(Path::new(&folder), token).map_err(|error| {
+    let aside = aside(Path::new(&folder), token);
+    fs::rename(&folder, &aside).map_err(|error| {
         Error::io("moving the copied folder aside. NAME is a plain SQLite file with all that it had: move NAME-seawall aside, and open NAME", error)
     })?;
-    Ok(moved.unwrap_or_default())
+    Ok(aside)
 }
 
 /// The database, whatever lies at NAME.
@@ -195,7 +201,7 @@ fn open_whatever_name_is(name: &Path, options: &Options, access: Access) -> Resu
     let storage = storage_of(&name, options)?;
     let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
     let home = home.ok_or_else(|| {
-        Error::CannotOpen(format!("{} has no folder of Seawall's. Nothing was changed", name.display()))
+        Error::NoDatabase(format!("{} is not a Seawall database. Nothing was changed", name.display()))
     })?;
     let options = Options { finishes: true, ..options.clone() };
     let database = open_existing(&name, storage, access, &options, home)?;

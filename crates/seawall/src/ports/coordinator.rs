@@ -113,6 +113,8 @@ pub struct Lease {
     pub token: Token,
     /// `fs`: which lock it is.
     pub slot: u32,
+    /// `fs`: the folder in which the head was seen. The next commit may be named in no other one.
+    pub folder: u64,
     /// When the request was sent that got or last renewed it.
     pub since: Moment,
     /// How long it is, from then.
@@ -238,6 +240,8 @@ pub trait Coordinator: Send + Sync {
     /// however late it arrives. A head that was sealed before is sealed again: a recovery that was interrupted is
     /// finished by the next one.
     fn seal(&self, token: Token, epoch: Epoch) -> Result<(), CoordinatorError>;
+    /// Whether the seal of the recovery `token` is still there.
+    fn is_sealed(&self, token: Token) -> Result<bool, CoordinatorError>;
     /// Puts `head`, which follows `previous`, in the place of the seal of the recovery `token`. `false`: another
     /// recovery sealed the head since, or finished.
     fn unseal(&self, token: Token, previous: &Head, head: &Head) -> Result<bool, CoordinatorError>;

@@ -3,7 +3,7 @@
 //! It speaks of one database's files by what they are ([`File`]), never by a path, so that nothing that was read from
 //! a file or a coordinator can become part of one. The simulator implements it as the real one does.
 
-mod at_once;
+pub(crate) mod at_once;
 #[cfg(feature = "testing")]
 pub mod chosen;
 mod commits;
@@ -240,6 +240,8 @@ pub enum Begun {
     Commits,
     /// The `id` of a removed database under its other name, because a removal was cut short.
     Removal,
+    /// The same of a detached one: NAME is plain already, and a part of its folder is left.
+    Detaching,
 }
 
 /// A database's home, from the inode numbers of `id` and of the folder that it lies in. A copied `id` has another inode
@@ -323,6 +325,8 @@ pub trait Storage: Send + Sync {
     fn replace(&self, file: File, bytes: &[u8]) -> io::Result<()>;
     /// Puts a finished draft in the place of NAME, durably, in one atomic step.
     fn put_name(&self, draft: Token) -> io::Result<()>;
+    /// Makes durable that NAME is the file that it is. The process that put it there may have failed before that.
+    fn sync_name(&self) -> io::Result<()>;
     /// Puts [`File::Draft`] in the place of `id`, durably, in one atomic step. `NotFound`: it is not there, and `id` is
     /// what it was.
     fn put_id(&self, draft: CommitId) -> io::Result<()>;
@@ -331,6 +335,8 @@ pub trait Storage: Send + Sync {
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)>;
     /// Writes a part of a small file in place, durably. Makes the file if it does not exist.
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Makes durable what this file has now, whichever process wrote it.
+    fn sync(&self, file: File) -> io::Result<()>;
     /// Makes the names in the database's folder durable on a local disk. `id` is among them, because the process that
     /// linked it may have failed before that name was durable. Costs no call on a network file system, where a name is
     /// durable as soon as it exists.

@@ -11,7 +11,7 @@ use crate::mutation::mistake;
 use crate::ports::moment::Moment;
 use crate::ports::storage::{File, Span};
 use crate::read::pages::{Pages, ReadError, frame_of};
-use crate::read::snapshot::{Snapshot, follows};
+use crate::read::snapshot::{Snapshot, check, follows};
 use crate::way_out::{SAYS_FIRST, WayOut};
 
 /// A small commit's pages are read along with its frame.
@@ -30,6 +30,16 @@ fn lead_to_read(place: &Place) -> u32 {
 fn is_named(digest: Digest, named: Digest) -> bool {
     mistake!(DigestUnchecked, return true);
     digest == named
+}
+
+fn head_is_wrong(head: &Head, why: Malformed) -> Error {
+    let segment = head.commit().place.map_or_else(String::new, |place| format!(" in {}", File::Segment(place.segment)));
+    Error::NeedsRecovery(format!(
+        "the head is damaged: it says that version {} is the newest, and names a commit frame{segment} that is whole and does not fit: {why}. \
+         Nothing was changed, and the data is in the files: run {}. {SAYS_FIRST}",
+        head.version.0,
+        WayOut::RECOVER
+    ))
 }
 
 impl Pages {
@@ -58,6 +68,8 @@ impl Pages {
         known: Option<&Snapshot>,
         sent: Moment,
     ) -> Result<Snapshot> {
+        // Its digest has shown that the frame is whole: where they differ, the head is wrong.
+        check(&head, &frame).map_err(|why| head_is_wrong(&head, why))?;
         let earlier = known.filter(|known| known.head.epoch == head.epoch);
         let direct = earlier.filter(|earlier| earlier.version().next() == head.version);
         if direct.is_some_and(|earlier| !follows(&frame, &earlier.head)) {

@@ -7,7 +7,6 @@ use crate::format::commit_frame::{CommitFrame, Jump};
 use crate::format::frame::UNIT;
 use crate::format::head::{CommitRef, Floor, Head, State};
 use crate::format::ids::{DatabaseId, Epoch, Version};
-use crate::format::window::Window;
 use crate::ports::moment::Moment;
 use crate::ports::storage::File;
 use crate::read::pages::{Pages, ReadError};
@@ -89,7 +88,7 @@ impl Pages {
             let after = match way.next_to(at) {
                 Step::There(jump) => {
                     let frame = self.frame_of(&mut way, &jump)?;
-                    let head = head_of(&frame, &jump);
+                    let head = head_of(&frame, jump.commit(frame.commit));
                     return self.snapshot_of_frame(head, frame, None, sent);
                 }
                 Step::Through(jump) => self.frame_of(&mut way, &jump)?,
@@ -181,13 +180,13 @@ impl Way {
     }
 }
 
-/// The head of an old version, as far as its frame and its place say: what only the newest head knows is not in it.
-pub(crate) fn head_of(frame: &CommitFrame, jump: &Jump) -> Head {
+/// The head that named `commit`, as far as its frame says: what only the newest head knows is not in it.
+pub(crate) fn head_of(frame: &CommitFrame, commit: CommitRef) -> Head {
     Head {
         database: frame.database,
         epoch: frame.epoch,
         version: frame.version,
-        fold: CommitRef { id: frame.commit, digest: jump.digest, place: Some(jump.place) },
+        fold: commit,
         window: Window::default(),
         base: frame.base,
         home: frame.home,

@@ -173,7 +173,7 @@ impl Pages {
         let (mut end, mut taken) = (entry.length(), group.pages.len() as u32);
         // What is damaged there, or cut off, is reported when it is read itself.
         while taken < ahead.pages
-            && let Ok(frame) = frame::parse(&bytes[end..])
+            && let Ok(frame) = frame::parse(bytes.get(end..).unwrap_or_default())
         {
             if frame.kind == Kind::Pages {
                 let at = entry.at() + (end as u64 / UNIT) as u32;

@@ -277,7 +277,7 @@ fn without_base(map: &PageMap, base: Version) -> PageMap {
 
 /// Whether the frame is the one that the head names, and both fit the base: asserted before writing and after reading.
 /// (Invariants 1, 7.)
-fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {
+pub(crate) fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {
     let same = frame.database == head.database
         && frame.epoch == head.epoch
         && frame.version == head.version

@@ -384,9 +384,9 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Whether an error says that what was read is missing or damaged.
+/// Whether an error says that what was read is missing or damaged, or is not what the head says.
 pub(crate) fn was_read(error: &Error) -> bool {
-    matches!(error, Error::Corrupt { .. } | Error::CannotOpen(_))
+    matches!(error, Error::Corrupt { .. } | Error::CannotOpen(_) | Error::NeedsRecovery(_))
 }
 
 /// Head and folder must be of one database.
@@ -414,8 +414,8 @@ pub(crate) fn check_state(head: &Head) -> Result<()> {
                 WayOut::RECOVER
             )));
         }
-        State::Detached => "the database was detached: its newest version is the plain SQLite file NAME, and is not Seawall's any more. \
-                            Nothing was written. Close this connection, and open NAME as what it is now"
+        State::Detached => "the database was detached: NAME becomes the plain SQLite file of its newest version, and is not Seawall's any \
+                            more. Nothing was written. Close this connection, and open NAME again"
             .into(),
         State::Moved(url) => return Err(moved_to(url)),
     };

@@ -58,6 +58,14 @@ impl Committer {
         written.map_err(|error| pin.or_given_up(error))?;
         let committed = self.commit_upkeep(PATIENCE, |head| {
             mistake!(OlderBaseWins, return Ok(Some(Upkeep::Base(base))));
+            // A recovery can have given this version's number to another one.
+            let is_of_epoch = || {
+                mistake!(UpkeepOverRecovery, return true);
+                head.epoch == base.name.epoch
+            };
+            if !is_of_epoch() {
+                return Ok(None);
+            }
             let is_newest = head.base.is_none_or(|newest| newest.name.order() < base.name.order());
             mistake!(AbandonedPublishes, return Ok(is_newest.then_some(Upkeep::Base(base))));
             // Garbage collection takes an abandoned pin away before it takes what the pin protects.
@@ -100,8 +108,8 @@ fn base_of(snapshot: &Snapshot, token: Token) -> Option<BaseRef> {
     Some(BaseRef { name, page_size, page_count: snapshot.page_count(), log: snapshot.trail.log })
 }
 
-/// The pin of the checkpoint that `token` names.
-pub(super) fn pin_of(token: Token) -> PinName {
+/// The pin of the checkpoint that `token` names. It protects the drafts of that name, too.
+pub(crate) fn pin_of(token: Token) -> PinName {
     format!("checkpoint-{token}").parse().expect("it is a pin's name")
 }
 

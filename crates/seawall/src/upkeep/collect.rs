@@ -27,12 +27,13 @@ use super::listing::{list, time_of};
 use super::policy::policy;
 use super::text_of;
 use crate::error::{Error, Result};
-use crate::format::head::{Floor, Upkeep};
-use crate::format::ids::{SegmentName, Version};
+use crate::format::head::{Floor, Head, Upkeep};
+use crate::format::ids::{Epoch, SegmentName, Version};
 use crate::format::keep::{MAX_LENGTH, Milestone};
 use crate::format::policy::{Policy, SHORTEST_HISTORY};
 use crate::mutation::mistake;
 use crate::options::Freshness;
+use crate::ports::storage::retired::is_retired;
 use crate::ports::storage::{File, Listed};
 use crate::read::snapshot::Snapshot;
 use crate::write::committer::Committer;
@@ -40,6 +41,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What to do about a milestone that cannot be read.
+pub(super) const MILESTONE_REMEDY: &str = "Remove it: it is only evidence of how old versions are, and without it history is longer for once. \
+                                           Until then nothing is collected";
 
 /// How long the commit of a collection waits for the lease.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -168,9 +173,11 @@ impl Committer {
         }
         if !dead.is_empty() {
             self.remove_pins_that_are_over(&found, &needs)?;
-            let raised = self.raise_sweep(needs.floor)?;
+            let epoch = found.snapshot.head.epoch;
+            let raised = self.raise_sweep(epoch, needs.floor)?;
             // The second look: everything is asked for again, and only what was dead the first time can be deleted.
             let snapshot = self.snapshot(Freshness::Transaction, PATIENCE)?;
+            must_be_of(epoch, &snapshot.head)?;
             if snapshot.head.sweep < raised {
                 return Err(Error::CannotOpen("the head lost its sweep. Nothing was deleted".into()));
             }
@@ -201,7 +208,8 @@ impl Committer {
         let (segments, bases, folder) =
             (list(storage, Listed::Segments)?, list(storage, Listed::Bases)?, list(storage, Listed::Folder)?);
         let names = ["segments", "bases", "commits", "id.removed"];
-        let own = folder.others.iter().filter(|name| !names.contains(&name.as_str()));
+        // What a recovery that was cut short has left goes with the next one.
+        let own = folder.others.iter().filter(|name| !names.contains(&name.as_str()) && !is_retired(name));
         let others = own.chain(&segments.others).chain(&bases.others).cloned().collect();
         let mut milestones = Vec::new();
         for file in folder.files.iter().filter(|file| matches!(file, File::Milestone(..))) {
@@ -209,7 +217,7 @@ impl Committer {
                 continue;
             };
             let milestone: Milestone =
-                text.parse().map_err(|why| Error::corrupt(file, format!("{why}. Nothing was deleted")))?;
+                text.parse().map_err(|why| Error::corrupt_record(file, why, MILESTONE_REMEDY))?;
             // The versions of an earlier epoch may have been left out by a recovery.
             if milestone.head.database == self.tip.id && milestone.head.epoch == snapshot.head.epoch {
                 milestones.push((*file, milestone, written));
@@ -277,9 +285,12 @@ impl Committer {
     }
 
     /// Commits the floor and the next sweep. The answer is that sweep.
-    fn raise_sweep(self: &Arc<Self>, floor: Floor) -> Result<u64> {
+    fn raise_sweep(self: &Arc<Self>, epoch: Epoch, floor: Floor) -> Result<u64> {
         mistake!(CollectsWithoutSweep, return Ok(0));
-        let committed = self.commit_upkeep(PATIENCE, |head| Ok(Some(Upkeep::Floor(head.floor.max(floor)))))?;
+        let committed = self.commit_upkeep(PATIENCE, |head| {
+            must_be_of(epoch, head)?;
+            Ok(Some(Upkeep::Floor(head.floor.max(floor))))
+        })?;
         Ok(committed.expect("there was something to do").head.sweep)
     }
 
@@ -297,4 +308,15 @@ impl Committer {
         }
         Ok(collected)
     }
+}
+
+/// The head must be of the epoch in which the collection began. After a recovery the same numbers can be other versions.
+fn must_be_of(epoch: Epoch, head: &Head) -> Result<()> {
+    mistake!(UpkeepOverRecovery, return Ok(()));
+    if head.epoch == epoch {
+        return Ok(());
+    }
+    Err(Error::CannotOpen(
+        "the database was recovered while garbage was collected. Nothing was deleted. Collect it again".into(),
+    ))
 }

@@ -9,6 +9,7 @@ use crate::format::group;
 use crate::format::head::BaseRef;
 use crate::format::ids::{PageNo, PageSize};
 use crate::format::sqlite_header::{self, HEADER, NameState, PROTECTED};
+use crate::ports::storage::at_once::in_parallel;
 use crate::ports::storage::{Bulk, File, Span};
 use crate::read::pages::{Pages, SUM_BYTES, frame_of};
 use crate::read::snapshot::Snapshot;
@@ -17,6 +18,8 @@ use crate::read::snapshot::Snapshot;
 const RUN: usize = 1 << 20;
 /// … and so many are made at once.
 const AT_ONCE: usize = 8;
+/// So many runs are checked at once. Each takes memory.
+const IN_PARALLEL: usize = 2;
 /// Frames of the log are read in one run if no more bytes than this lie between them.
 const GAP: u64 = 64 << 10;
 
@@ -30,7 +33,7 @@ pub(crate) enum For {
 }
 
 /// Copies what `snapshot` has into `targets`. The answer is the checksum of each page, as a base's `.sums` has
-/// them. `progress` is told how many pages were copied; an error of its ends the copying.
+/// them. `progress` is called with the number of pages that were copied; an error of its ends the copying.
 pub(crate) fn copy(
     pages: &Pages,
     snapshot: &Snapshot,
@@ -40,7 +43,8 @@ pub(crate) fn copy(
 ) -> Result<Vec<u8>> {
     let Some(page_size) = snapshot.page_size() else { return Ok(Vec::new()) };
     let sums = vec![0; snapshot.page_count() as usize * SUM_BYTES];
-    let mut copy = Copy { pages, snapshot, page_size, targets, sums, copied: 0, progress };
+    let mut copy =
+        Copy { pages, snapshot, page_size, targets, sums, copied: 0, progress, waiting: Vec::new(), waiting_at: 0 };
     let in_log = copy.what_is_in_the_log()?;
     if let Some(base) = snapshot.head.base.filter(|base| base.page_size == page_size) {
         copy.copy_base(&base)?;
@@ -61,6 +65,15 @@ struct Copy<'a> {
     sums: Vec<u8>,
     copied: u64,
     progress: &'a mut dyn FnMut(u64) -> Result<()>,
+    /// Neighbours that are not written yet, and where the first of them belongs.
+    waiting: Vec<u8>,
+    waiting_at: u64,
+}
+
+/// The pages of one run: their numbers and checksums, and their images, one after the other.
+struct Taken {
+    pages: Vec<(PageNo, [u8; SUM_BYTES])>,
+    images: Vec<u8>,
 }
 
 /// A page that is in the log, and where.
@@ -149,9 +162,19 @@ impl Copy<'_> {
                 rest = behind;
             }
             let read = self.pages.read_whole_many(&spans)?;
-            for ((bytes, span), run) in read.iter().zip(&spans).zip(runs) {
-                self.take_run(bytes, span, run)?;
+            let (pages, page_size) = (self.pages, self.page_size);
+            let items: Vec<_> = read.iter().zip(&spans).zip(runs).collect();
+            let take =
+                |((bytes, span), run): &((&Vec<u8>, &Span), &[InLog])| take_run(pages, page_size, bytes, span, run);
+            // Checksums take as long as reading and writing do.
+            let is_much = read.iter().map(Vec::len).sum::<usize>() > RUN;
+            for items in items.chunks(IN_PARALLEL) {
+                let taken = if is_much { in_parallel(items, take) } else { items.iter().map(take).collect() };
+                for taken in taken {
+                    self.put(taken?)?;
+                }
             }
+            self.write_waiting()?;
             (self.progress)(self.copied)?;
         }
         Ok(())
@@ -177,42 +200,32 @@ impl Copy<'_> {
         (Span { file, at: begin, length: (end - begin) as usize }, pages)
     }
 
-    /// Takes the pages of `run` out of the bytes that its span has.
-    fn take_run(&mut self, bytes: &[u8], span: &Span, run: &[InLog]) -> Result<()> {
-        for same in run.chunk_by(|(one, _), (other, _)| one.at() == other.at()) {
-            let (entry, _) = same[0];
-            let at = (entry.offset() - span.at) as usize;
-            let damaged = |why: &str| Error::corrupt(format!("{} at byte {}", span.file, entry.offset()), why);
-            let parsed = frame_of(&bytes[at..], Kind::Pages).map_err(|why| damaged(why.0))?;
-            let group = group::decode(parsed.payload).map_err(|why| damaged(why.0))?;
-            let is_right = group.owner.database == self.pages.database
-                && group.owner.version == entry.version()
-                && group.page_size == self.page_size
-                && frame::length_of(parsed.payload.len()) == usize::from(entry.units()) * UNIT as usize;
-            let holds = |(entry, page): &InLog| group.pages.get(usize::from(entry.slot())) == Some(page);
-            if !is_right || !same.iter().all(holds) {
-                return Err(damaged("it holds other pages than the page map says"));
-            }
-            for (entry, page) in same {
-                let size = self.page_size.bytes();
-                let image = &group.images[usize::from(entry.slot()) * size..][..size];
-                self.put(*page, image)?;
-            }
+    fn put(&mut self, Taken { pages, images }: Taken) -> Result<()> {
+        let size = self.page_size.bytes();
+        for ((page, sum), image) in pages.into_iter().zip(images.chunks_exact(size)) {
+            self.keep_sum(page, sum);
+            self.copied += 1;
+            self.write_soon(self.page_size.offset_of(page), image)?;
         }
         Ok(())
     }
 
-    fn put(&mut self, page: PageNo, image: &[u8]) -> Result<()> {
-        let protected;
-        let image = if page == PageNo(1) {
-            protected = protect(image)?;
-            &protected
-        } else {
-            image
-        };
-        self.keep_sum(page, page_checksum(image));
-        self.copied += 1;
-        self.write(self.page_size.offset_of(page), image)
+    /// Writes `image` together with its neighbours.
+    fn write_soon(&mut self, at: u64, image: &[u8]) -> Result<()> {
+        if self.waiting_at + self.waiting.len() as u64 != at || self.waiting.len() >= RUN {
+            self.write_waiting()?;
+            self.waiting_at = at;
+        }
+        self.waiting.extend_from_slice(image);
+        Ok(())
+    }
+
+    fn write_waiting(&mut self) -> Result<()> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let written = if waiting.is_empty() { Ok(()) } else { self.write(self.waiting_at, &waiting) };
+        waiting.clear();
+        self.waiting = waiting;
+        written
     }
 
     fn keep_sum(&mut self, page: PageNo, sum: [u8; SUM_BYTES]) {
@@ -225,9 +238,36 @@ impl Copy<'_> {
     }
 }
 
-/// Page 1 as stock SQLite reads it and refuses to write it.
-fn protect(image: &[u8]) -> Result<Vec<u8>> {
-    Ok([&header_for(For::Reading, image)?[..], &image[HEADER..]].concat())
+/// Takes the pages of `run` out of the bytes that its span has.
+fn take_run(pages: &Pages, page_size: PageSize, bytes: &[u8], span: &Span, run: &[InLog]) -> Result<Taken> {
+    let size = page_size.bytes();
+    let mut taken = Taken { pages: Vec::with_capacity(run.len()), images: Vec::with_capacity(run.len() * size) };
+    for same in run.chunk_by(|(one, _), (other, _)| one.at() == other.at()) {
+        let (entry, _) = same[0];
+        let at = (entry.offset() - span.at) as usize;
+        let damaged = |why: &str| Error::corrupt(format!("{} at byte {}", span.file, entry.offset()), why);
+        let parsed = frame_of(&bytes[at..], Kind::Pages).map_err(|why| damaged(why.0))?;
+        let group = group::decode(parsed.payload).map_err(|why| damaged(why.0))?;
+        let is_right = group.owner.database == pages.database
+            && group.owner.version == entry.version()
+            && group.page_size == page_size
+            && frame::length_of(parsed.payload.len()) == usize::from(entry.units()) * UNIT as usize;
+        let holds = |(entry, page): &InLog| group.pages.get(usize::from(entry.slot())) == Some(page);
+        if !is_right || !same.iter().all(holds) {
+            return Err(damaged("it holds other pages than the page map says"));
+        }
+        for (entry, page) in same {
+            let begin = taken.images.len();
+            taken.images.extend_from_slice(&group.images[usize::from(entry.slot()) * size..][..size]);
+            let image = &mut taken.images[begin..];
+            if *page == PageNo(1) {
+                let header = header_for(For::Reading, image)?;
+                image[..HEADER].copy_from_slice(&header);
+            }
+            taken.pages.push((*page, page_checksum(image)));
+        }
+    }
+    Ok(taken)
 }
 
 /// The header of a file whose page 1 is `image`.

@@ -8,9 +8,12 @@ use super::listing::time_of;
 use super::pins::{Pinned, pins};
 use super::policy::policy;
 use crate::error::{Error, Result};
+use crate::format::frame::UNIT;
 use crate::format::policy::Policy;
 use crate::options::Freshness;
 use crate::ports::storage::File;
+use crate::read::pages::SUM_BYTES;
+use crate::read::snapshot::Snapshot;
 use crate::write::committer::Committer;
 use crate::write::settle::PATIENCE_LATER;
 use std::sync::Arc;
@@ -35,6 +38,8 @@ pub struct Overview {
     pub would: Result<Collected>,
     /// The pins; none if one of them cannot be read.
     pub pins: Vec<Pinned>,
+    /// What is wrong with the files that the newest version stands on, as far as their sizes show it.
+    pub missing: Vec<String>,
 }
 
 impl Committer {
@@ -67,6 +72,39 @@ impl Committer {
             would: self.collect(Collecting { dry_run: true, ..Collecting::default() }),
             // One that cannot be read makes a collection fail, which `would` says.
             pins: pins(storage).unwrap_or_default(),
+            missing: self.missing(&snapshot)?,
         })
+    }
+
+    /// Which of the base, its checksums and the newest commit's segment are missing, or too short. Another process may
+    /// have checkpointed meanwhile, and collected what it replaced: then the newest version stands on other files.
+    fn missing(self: &Arc<Self>, snapshot: &Snapshot) -> Result<Vec<String>> {
+        let mut files = Vec::new();
+        if let Some(base) = snapshot.head.base {
+            let pages = u64::from(base.page_count);
+            files.push((File::Base(base.name), pages * base.page_size.bytes() as u64));
+            files.push((File::Sums(base.name), pages * SUM_BYTES as u64));
+        }
+        if let Some(place) = snapshot.head.commit().place {
+            files.push((File::Segment(place.segment), u64::from(place.at) * UNIT + u64::from(place.length)));
+        }
+        let mut missing = Vec::new();
+        for (file, least) in files {
+            let looked = self.tip.storage.stamp(file);
+            match looked.map_err(|error| Error::io(format!("looking at {file}"), error))? {
+                None => missing.push(format!("{file} is missing, and the newest version needs it")),
+                Some(stamp) if stamp.size < least => {
+                    missing.push(format!("{file} has {} bytes, and the newest version needs {least} of it", stamp.size))
+                }
+                Some(_) => {}
+            }
+        }
+        if !missing.is_empty() {
+            let now = self.snapshot(Freshness::Transaction, PATIENCE_LATER)?;
+            if now.head.order() != snapshot.head.order() {
+                return self.missing(&now);
+            }
+        }
+        Ok(missing)
     }
 }

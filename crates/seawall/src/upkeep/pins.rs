@@ -11,6 +11,9 @@ use crate::read::snapshot::Snapshot;
 use crate::read::tip::Tip;
 use std::time::Duration;
 
+/// What to do about a pin that cannot be read.
+pub(super) const PIN_REMEDY: &str = "Remove it, if nobody needs what it kept: until then nothing is collected";
+
 /// A pin, as it was found.
 #[derive(Clone, Debug)]
 pub struct Pinned {
@@ -37,9 +40,7 @@ pub(crate) fn pins(storage: &dyn Storage) -> Result<Vec<Pinned>> {
         let File::Pin(name) = file else { continue };
         let Some(written) = time_of(storage, file)? else { continue };
         let Some(text) = text_of(storage, file, MAX_LENGTH)? else { continue };
-        let pin = text.parse().map_err(|why| {
-            Error::corrupt(file, format!("{why}. Nothing was deleted. Remove it, if nobody needs what it kept"))
-        })?;
+        let pin = text.parse().map_err(|why| Error::corrupt_record(file, why, PIN_REMEDY))?;
         found.push(Pinned { name, pin, written });
     }
     found.sort_by_key(|pinned| pinned.name);

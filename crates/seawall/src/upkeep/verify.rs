@@ -23,7 +23,9 @@ pub use self::finding::{Damage, Finding};
 use self::finding::{Findings, Touches};
 use self::map::MapCheck;
 use self::window::Window;
+use super::collect::MILESTONE_REMEDY;
 use super::listing::list;
+use super::pins::PIN_REMEDY;
 use super::text_of;
 use crate::error::{Error, Result};
 use crate::format::commit_frame::Jump;
@@ -60,7 +62,12 @@ impl Part {
         (1..=of).contains(&n).then_some(Part { n, of })
     }
 
-    fn is_last(self) -> bool {
+    /// The part after this one.
+    pub fn next(self) -> Option<Part> {
+        Part::new(self.n.checked_add(1)?, self.of)
+    }
+
+    pub(crate) fn is_last(self) -> bool {
         self.n == self.of
     }
 }
@@ -119,6 +126,8 @@ pub struct Verified {
     pub findings: Vec<Finding>,
     /// How many findings more there were than are listed.
     pub left_out: u64,
+    /// Why the version was not pinned meanwhile, if it was not: garbage collection may have deleted what was to be read.
+    pub not_pinned: Option<String>,
     /// A file was missing.
     pub(crate) is_missing: bool,
 }
@@ -207,12 +216,21 @@ impl Verifier<'_> {
         };
         let name = first(File::Name, HEADER);
         match name.as_deref().map(sqlite_header::state_of) {
-            Ok(NameState::Protected) => {}
+            Ok(NameState::Protected) => {
+                // It may have been renewed meanwhile: of another size than the header that was read.
+                let stamp = storage.stamp(File::Name).ok().flatten();
+                let is_same = first(File::Name, HEADER) == name;
+                let cut = name.ok().zip(stamp.filter(|_| is_same));
+                if let Some(why) = cut.and_then(|(header, stamp)| sqlite_header::is_cut_short(&header, stamp.size)) {
+                    let remedy = format!("Run {}, which writes it again", WayOut::SNAPSHOT);
+                    self.findings.add_file(File::Name, format!("it was cut short: {why}. {remedy}"));
+                }
+            }
             Ok(_) => self.findings.add_file(
                 File::Name,
                 format!(
-                    "another program removed or overwrote it; all that was committed is in NAME-seawall. Put the marked copy back from a backup of \
-                     NAME, of any age; or run {}, which writes it again",
+                    "another program removed or overwrote it; all that was committed is in NAME-seawall. Run {}, which writes it \
+                     again",
                     WayOut::SNAPSHOT
                 ),
             ),
@@ -251,8 +269,7 @@ impl Verifier<'_> {
         for file in files {
             match file {
                 File::Pin(name) => {
-                    let remedy = "Remove it, if nobody needs what it kept: until then nothing is collected";
-                    let pin = self.check_text(file, MAX_LENGTH, |text| text.parse::<Pin>(), remedy);
+                    let pin = self.check_text(file, MAX_LENGTH, |text| text.parse::<Pin>(), PIN_REMEDY);
                     if let Some(pin) = pin.filter(|pin| pin.head.database == newest.database) {
                         let base = pin.head.base.map_or(Version(0), |base| base.name.version);
                         self.pinned.push((pin.head.version, base));
@@ -260,9 +277,8 @@ impl Verifier<'_> {
                     }
                 }
                 File::Milestone(..) => {
-                    let remedy =
-                        "Remove it: until then nothing is collected, and after that history is longer for once";
-                    let milestone = self.check_text(file, MAX_LENGTH, |text| text.parse::<Milestone>(), remedy);
+                    let milestone =
+                        self.check_text(file, MAX_LENGTH, |text| text.parse::<Milestone>(), MILESTONE_REMEDY);
                     heads.extend(milestone.map(|milestone| (file.to_string(), milestone.time, milestone.head)));
                 }
                 File::Records(_) => {

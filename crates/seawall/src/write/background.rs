@@ -135,6 +135,13 @@ impl Committer {
         self.chores.ring_at(due);
     }
 
+    /// Notes the newest acknowledged commit now, if it is not noted yet, because nothing will do it later. Without its
+    /// note a commit is as durable; but a head that is set back to before it would not be noticed.
+    pub(crate) fn note_now(&self) {
+        let Some((head, _)) = whole(self.asked.note.lock()).take() else { return };
+        self.chores.report(self.write_note(&head).map(drop).map_err(|error| error.to_string()));
+    }
+
     /// Notes the newest acknowledged commit. Returns `false` if that must wait.
     fn write_note(&self, head: &Head) -> Result<bool> {
         let marked = if head.version > Version(0) { self.mark_confirmed(head) } else { Ok(true) };

@@ -281,6 +281,7 @@ impl Committer {
         self.mark_refused(pending);
         let known = self.tip.known();
         let superseded = Error::Superseded { version: pending.next.version };
+        mistake!(RefusedWithoutLook, return Ok(Err(superseded)));
         let look = || -> Result<Result<Arc<Snapshot>>> {
             let head = self.tip.load_last(&known, patience)?;
             match self.judge(pending, &head, self.until(patience))? {

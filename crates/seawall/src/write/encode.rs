@@ -43,6 +43,16 @@ pub(crate) struct Change<'a> {
     pub(crate) upkeep: Upkeep,
 }
 
+impl<'a> Change<'a> {
+    /// A commit without pages over `snapshot`.
+    pub(crate) fn without_pages(snapshot: &'a Arc<Snapshot>, upkeep: Upkeep) -> Change<'a> {
+        // An empty database has none yet, and a commit names one.
+        let page_size = snapshot.page_size().or(PageSize::new(4096)).expect("4,096 is a page size");
+        let read = &|_| Err(Error::corrupt("a commit without pages", "a page of it was asked for"));
+        Change { snapshot, page_size, page_count: snapshot.page_count(), pages: &[], read, upkeep }
+    }
+}
+
 /// What a commit will contain. Encoding decides where its frames will be, and with that its page list and its digest.
 pub(crate) struct Draft<'a> {
     pub(crate) change: &'a Change<'a>,

@@ -173,6 +173,11 @@ impl Faulty {
         self.plan.lock().unwrap().later.insert(call, (passed, fault));
     }
 
+    /// Whether a call that was to hang later waits now, until [`Faulty::heal`].
+    pub fn hangs(&self) -> bool {
+        self.plan.lock().unwrap().faults.values().any(|(fault, _)| matches!(fault, Fault::Hangs))
+    }
+
     pub fn heal(&self) {
         let mut plan = self.plan.lock().unwrap();
         plan.faults.clear();
@@ -285,6 +290,9 @@ impl Storage for Faulty {
     fn put_name(&self, draft: ids::Token) -> io::Result<()> {
         self.call(Call::PutName, || self.inner.put_name(draft))
     }
+    fn sync_name(&self) -> io::Result<()> {
+        self.inner.sync_name()
+    }
     fn put_id(&self, draft: ids::CommitId) -> io::Result<()> {
         self.call(Call::PutId, || self.inner.put_id(draft))
     }
@@ -355,6 +363,9 @@ impl Storage for Faulty {
     fn may_write(&self) -> io::Result<()> {
         self.inner.may_write()
     }
+    fn sync(&self, file: File) -> io::Result<()> {
+        self.inner.sync(file)
+    }
     fn sync_names(&self) -> io::Result<()> {
         self.call(Call::SyncNames, || self.inner.sync_names())
     }
@@ -395,9 +406,15 @@ impl FsOrder for Faulty {
     fn versions(&self) -> io::Result<Vec<ids::Version>> {
         self.inner.versions()
     }
-    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
+    fn is_in_place(&self) -> io::Result<bool> {
+        self.inner.is_in_place()
+    }
+    fn folder(&self) -> u64 {
+        self.inner.folder()
+    }
+    fn publish(&self, folder: u64, version: Version, record: &str) -> io::Result<()> {
         self.call(Call::Publish, || {
-            self.inner.publish(version, record)?;
+            self.inner.publish(folder, version, record)?;
             if let Some(server) = &self.server {
                 *server.changed.lock().unwrap() = server.time_of(version);
             }
@@ -407,8 +424,8 @@ impl FsOrder for Faulty {
     fn sync_published(&self) -> io::Result<()> {
         self.call(Call::SyncPublished, || self.inner.sync_published())
     }
-    fn unname(&self, versions: &[Version]) -> io::Result<()> {
-        self.call(Call::Unname, || self.inner.unname(versions))
+    fn unname(&self, folder: u64, versions: &[Version]) -> io::Result<()> {
+        self.call(Call::Unname, || self.inner.unname(folder, versions))
     }
     fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>> {
         let stamps = self.call(Call::Named, || self.inner.stamps(versions, fresh))?;
@@ -428,6 +445,9 @@ impl FsOrder for Faulty {
     }
     fn retire(&self, token: ids::Token) -> io::Result<()> {
         self.call(Call::Retire, || self.inner.retire(token))
+    }
+    fn is_sealed(&self, token: ids::Token) -> io::Result<bool> {
+        self.inner.is_sealed(token)
     }
     fn reinstate(&self, token: ids::Token, records: &[(Version, String)]) -> io::Result<bool> {
         self.call(Call::Reinstate, || self.inner.reinstate(token, records))

@@ -120,6 +120,7 @@ impl Coordinator for Memory {
                 sweep: head.sweep,
                 token: claim.token,
                 slot: 0,
+                folder: 0,
                 since,
                 length: claim.length,
                 first_renewal: claim.length / 3,
@@ -172,6 +173,9 @@ impl Coordinator for Memory {
             *entry = Some((Head { epoch, state: State::Recovering(token), ..head }, None));
             Ok(())
         })
+    }
+    fn is_sealed(&self, token: Token) -> Result<bool, CoordinatorError> {
+        self.call(|entry| Ok(entry.as_ref().is_some_and(|(there, _)| there.state == State::Recovering(token))))
     }
     fn unseal(&self, token: Token, _: &Head, head: &Head) -> Result<bool, CoordinatorError> {
         self.call(|entry| {

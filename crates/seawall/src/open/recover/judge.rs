@@ -5,12 +5,13 @@
 //! - The *proven tip* is the newest proven commit of the highest epoch that anything proves.
 //! - A *candidate* stands directly on the proven tip, and no mark says that it was refused. Its swap may have taken
 //!   place, and its writer may have acknowledged it: nobody wrote anything afterwards. It is a whole group, if it
-//!   shares its swap with others.
+//!   shares its swap with others. If a head of that epoch names another commit of its version, it is none: a version has
+//!   one name.
 
 use crate::format::commit_frame::CommitFrame;
 use crate::format::entry::{Entry, Segments};
 use crate::format::head::{CommitRef, Head};
-use crate::format::ids::{Digest, Epoch, Version};
+use crate::format::ids::{CommitId, Digest, Epoch, Version};
 use crate::format::mark::{Fate, Mark};
 use crate::mutation::mistake;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -39,6 +40,8 @@ pub(super) struct Evidence {
     refused: HashSet<Digest>,
     /// The heads that the coordinator had, or that names in `commits/` have.
     pub(super) heads: Vec<Head>,
+    /// The highest epoch that notes tell of.
+    pub(super) noted: Epoch,
 }
 
 /// What follows from the evidence.
@@ -77,7 +80,7 @@ impl Evidence {
     /// The highest epoch of anything.
     pub(super) fn highest_epoch(&self) -> Epoch {
         let of_commits = self.commits.values().map(|found| found.frame.epoch);
-        of_commits.chain(self.heads.iter().map(|head| head.epoch)).max().unwrap_or_default()
+        of_commits.chain(self.heads.iter().map(|head| head.epoch)).chain([self.noted]).max().unwrap_or_default()
     }
 
     pub(super) fn judge(&self) -> Judgement {
@@ -104,12 +107,37 @@ impl Evidence {
                 let Some(found) = next.find(|found| found.frame.group == group) else { break };
                 last = found;
             }
-            if last.frame.version == first.frame.group.1 {
+            if last.frame.version == first.frame.group.1 && !self.is_contradicted(last) {
                 candidates.push(last.commit.digest);
             }
         }
         candidates.sort_unstable();
         candidates
+    }
+
+    /// Whether heads name other commits of its version and epoch, and none names it.
+    fn is_contradicted(&self, found: &FoundCommit) -> bool {
+        let of_version = (found.frame.epoch, found.frame.version);
+        let mut named = self.heads.iter().filter(|head| head.order() == of_version).peekable();
+        named.peek().is_some() && !named.any(|head| head.commit().is(&found.commit))
+    }
+
+    /// The newest version that heads of the tip's epoch name, or of a later one. The seal of an earlier recovery is no
+    /// head, where there was none before; nor is what an earlier one has saved.
+    pub(super) fn newest_named(&self, tip: Option<&Proven>) -> Option<Version> {
+        let epoch = tip.map_or(Epoch(0), |tip| tip.epoch);
+        let heads = self.heads.iter().filter(|head| head.commit().id != CommitId([0; 16]) && head.epoch >= epoch);
+        heads.map(|head| head.version).max()
+    }
+
+    /// The newest version of the tip's epoch, or of a later one, that anything tells of.
+    pub(super) fn newest_known(&self, tip: &Proven) -> Version {
+        self.newest_named(Some(tip)).map_or(tip.version, |named| named.max(tip.version))
+    }
+
+    /// Whether `commit` is the one of `digest`, or below it, as far as the frames were found.
+    pub(super) fn leads_down_to(&self, digest: Digest, commit: &CommitRef) -> bool {
+        self.chain(digest).any(|found| found.commit.is(commit) || found.frame.previous.is(commit))
     }
 
     /// Whether `older` is in the chain of `tip`, as far as the files show that. What cannot be shown is no
@@ -147,6 +175,26 @@ impl Evidence {
         named.max_by_key(|found| found.frame.version).map(|found| found.commit.digest)
     }
 
+    /// The candidates that stand on `proven`, if that were the tip.
+    pub(super) fn candidates_over(&self, proven: &FoundCommit) -> Vec<&FoundCommit> {
+        let FoundCommit { commit, frame } = proven;
+        let tip = Proven { epoch: frame.epoch, version: frame.version, digest: commit.digest };
+        self.candidates_on(&tip).iter().map(|digest| &self.commits[digest]).collect()
+    }
+
+    /// The newest commit below `version` that was found and is proven, or is `named` by what is newer.
+    pub(super) fn newest_below(&self, version: Version, named: Option<Digest>) -> Option<&FoundCommit> {
+        // A recovery can have left out what an earlier epoch proves: what is not below the first commit of a later epoch.
+        let begin_after = |epoch: Epoch| {
+            let later = self.commits.values().filter(|found| found.frame.epoch > epoch);
+            later.map(|found| found.frame.version).min()
+        };
+        let is_kept = |proven: &&Proven| begin_after(proven.epoch).is_none_or(|begin| proven.version < begin);
+        let proven = self.proven.iter().filter(|proven| proven.version < version).filter(is_kept);
+        let found = proven.map(|proven| proven.digest).chain(named).filter_map(|digest| self.commits.get(&digest));
+        found.max_by_key(|found| (found.frame.version, found.frame.epoch))
+    }
+
     #[cfg(feature = "mutations")]
     fn judge_by_length(&self) -> Judgement {
         let longest = self.commits.values().max_by_key(|found| found.frame.version);
@@ -163,7 +211,7 @@ impl Evidence {
 mod tests {
     use super::*;
     use crate::format::head::Place;
-    use crate::format::ids::{CommitId, DatabaseId, PageSize, SegmentName, WriterId};
+    use crate::format::ids::{DatabaseId, PageSize, SegmentName, WriterId};
 
     const FIRST: Digest = Digest([0; 32]);
 
@@ -232,6 +280,36 @@ mod tests {
         assert_eq!(judged(&evidence), (1, vec![digest(2), digest(3)], 0));
         refuse(&mut evidence, 2);
         assert_eq!(judged(&evidence), (1, vec![digest(3)], 0));
+    }
+
+    #[test]
+    fn of_several_candidates_the_one_that_a_head_names_is_right_and_the_others_are_not() {
+        let mut evidence = Evidence::default();
+        commit(&mut evidence, 1, (0, 1), FIRST, (1, 1));
+        commit(&mut evidence, 2, (0, 2), digest(1), (2, 2));
+        commit(&mut evidence, 3, (0, 2), digest(1), (2, 2));
+        let head = |name: u8, (epoch, version): (u64, u64)| {
+            let first = Head::first(DatabaseId([1; 16]), CommitId([0; 16]), None, 0);
+            let commit = CommitRef { id: CommitId([name; 16]), digest: digest(name), place: None };
+            Head { epoch: Epoch(epoch), version: Version(version), commit, ..first }
+        };
+        evidence.heads = vec![head(1, (0, 1))];
+        assert_eq!(judged(&evidence), (1, vec![digest(2), digest(3)], 0));
+        evidence.heads = vec![head(1, (0, 1)), head(3, (0, 2))];
+        assert_eq!(judged(&evidence), (1, vec![digest(3)], 0));
+        // What the head names was lost; that the others were not committed is known all the same.
+        evidence.heads = vec![head(9, (0, 2))];
+        assert_eq!(judged(&evidence), (1, vec![], 0));
+        let tip = evidence.judge().tip.unwrap();
+        assert_eq!(evidence.newest_known(&tip), Version(2));
+        // A head of another epoch says nothing of this one.
+        evidence.heads = vec![head(9, (1, 2))];
+        assert_eq!(judged(&evidence), (1, vec![digest(2), digest(3)], 0));
+        // Where the names were set back and used again, both are named.
+        evidence.heads = vec![head(2, (0, 2)), head(3, (0, 2))];
+        assert_eq!(judged(&evidence), (1, vec![digest(2), digest(3)], 0));
+        assert!(evidence.leads_down_to(digest(2), &head(1, (0, 1)).commit));
+        assert!(!evidence.leads_down_to(digest(2), &head(3, (0, 2)).commit));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the segments of a folder say, whoever wrote them.
+//! What the segments of a folder say, of whichever writer they are.
 
 use super::judge::Evidence;
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::upkeep::listing::list;
 use crate::upkeep::scan::frames;
 use std::collections::BTreeMap;
 
-/// Reads all segments. `database` is the one whose frames count; where it is not known, the answer says which it is.
+/// Reads all segments. `database` is the one whose frames count, if that is known. Answers whose commits were found.
 pub(super) fn scan(
     storage: &dyn Storage,
     segments: &Segments,
@@ -55,9 +55,10 @@ pub(super) fn scan(
             )));
         }
     };
-    for (reference, frame) in commits.remove(&database).unwrap_or_default() {
-        evidence.found(reference, frame);
-    }
+    let of_database = commits.remove(&database);
     marks.iter().filter(|mark| mark.database == database).for_each(|mark| evidence.marked(mark));
-    Ok(Some(database))
+    Ok(of_database.map(|commits| {
+        commits.into_iter().for_each(|(reference, frame)| evidence.found(reference, frame));
+        database
+    }))
 }

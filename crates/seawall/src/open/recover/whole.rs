@@ -2,19 +2,22 @@
 //! versions need it.
 
 use super::judge::{Evidence, FoundCommit};
+use crate::error::Error;
 use crate::format::commit_frame::page_checksum;
 use crate::format::entry::Entry;
 use crate::format::frame::Kind;
 use crate::format::group;
-use crate::format::head::{BaseRef, CommitRef, Floor, Head, State};
+use crate::format::head::{BaseRef, CommitRef, Head};
 use crate::format::ids::{BaseName, DatabaseId, PageNo, Version};
 use crate::format::index::Entries;
 use crate::format::window::Window;
 use crate::ports::moment::Moment;
 use crate::ports::storage::{File, Span};
+use crate::read::history::head_of;
 use crate::read::page_map::PageMap;
 use crate::read::pages::{Pages, SUM_BYTES, frame_of};
 use crate::read::snapshot::{PageSource, Snapshot, Trail};
+use crate::read::tip::was_read;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::result::Result;
 
@@ -26,25 +29,8 @@ pub(super) struct Whole<'a> {
     pub(super) pages: &'a Pages,
     bases: HashMap<BaseName, Result<HashSet<PageNo>, String>>,
     places: HashMap<(u32, u32), Option<String>>,
-}
-
-/// The head that named a commit, as far as its frame tells.
-pub(super) fn head_of(found: &FoundCommit) -> Head {
-    let frame = &found.frame;
-    Head {
-        database: frame.database,
-        epoch: frame.epoch,
-        version: frame.version,
-        fold: found.commit,
-        window: Window::default(),
-        base: frame.base,
-        home: frame.home,
-        generation: 0,
-        sweep: frame.sweep,
-        lease_slot: 0,
-        floor: Floor::default(),
-        state: State::Open,
-    }
+    /// A file is there, and could not be read. That says nothing of what is in it.
+    failed: Option<Error>,
 }
 
 /// The head of version 0, as far as the frame of version 1 tells.
@@ -54,12 +40,31 @@ pub(super) fn first_head(database: DatabaseId, commit: CommitRef, base: Option<B
 
 impl<'a> Whole<'a> {
     pub(super) fn new(pages: &'a Pages) -> Whole<'a> {
-        Whole { pages, bases: HashMap::new(), places: HashMap::new() }
+        Whole { pages, bases: HashMap::new(), places: HashMap::new(), failed: None }
+    }
+
+    /// The first failure to read a file that is there, if there was one: what was said since of versions may be wrong.
+    pub(super) fn failure(&mut self) -> Result<(), Error> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Whether a file that is there could not be read.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Why something is not whole.
+    fn why(&mut self, error: Error) -> String {
+        let why = error.to_string();
+        if !was_read(&error) {
+            self.failed.get_or_insert(error);
+        }
+        why
     }
 
     /// The snapshot of `head`, if it is whole; otherwise why it is not.
     pub(super) fn check(&mut self, head: Head, now: Moment) -> Result<Snapshot, String> {
-        let snapshot = self.pages.snapshot_of(head, None, now).map_err(|error| error.to_string())?;
+        let snapshot = self.pages.snapshot_of(head, None, now).map_err(|error| self.why(error))?;
         self.check_pages(&snapshot)?;
         Ok(snapshot)
     }
@@ -98,7 +103,7 @@ impl<'a> Whole<'a> {
             jumps: frame.next_jumps(),
             log: frame.log_with(&place),
         };
-        let head = Head { base, ..head_of(found) };
+        let head = Head { base, ..head_of(&found.frame, found.commit) };
         let snapshot = Snapshot::rebuilt(head, frame.page_size, frame.page_count, map, trail, frame.time, now);
         Some(self.check_pages(&snapshot).map(|()| snapshot))
     }
@@ -126,8 +131,11 @@ impl<'a> Whole<'a> {
 
     /// The pages of a base that are damaged.
     fn base(&mut self, base: BaseRef) -> &Result<HashSet<PageNo>, String> {
-        let pages = self.pages;
-        self.bases.entry(base.name).or_insert_with(|| damaged_pages(pages, &base))
+        if !self.bases.contains_key(&base.name) {
+            let damaged = damaged_pages(self.pages, &base).map_err(|error| self.why(error));
+            self.bases.insert(base.name, damaged);
+        }
+        &self.bases[&base.name]
     }
 
     fn check_place(&mut self, entry: Entry, page: PageNo) -> Result<(), String> {
@@ -136,9 +144,10 @@ impl<'a> Whole<'a> {
             return checked.clone().map_or(Ok(()), Err);
         }
         let file = File::Segment(self.pages.segments.name(entry.segment()));
+        let span = Span { file, at: entry.offset(), length: entry.length() };
+        let read = self.pages.read_whole(span).map_err(|error| self.why(error.into()));
         let check = || -> Result<(), String> {
-            let span = Span { file, at: entry.offset(), length: entry.length() };
-            let bytes = self.pages.read_whole(span).map_err(|error| error.to_string())?;
+            let bytes = read?;
             let damaged = |why: &str| format!("{file} at byte {}: {why}", entry.offset());
             let frame = frame_of(&bytes, Kind::Pages).map_err(|why| damaged(why.0))?;
             let group = group::decode(frame.payload).map_err(|why| damaged(why.0))?;
@@ -154,17 +163,17 @@ impl<'a> Whole<'a> {
     }
 }
 
-fn damaged_pages(pages: &Pages, base: &BaseRef) -> Result<HashSet<PageNo>, String> {
+fn damaged_pages(pages: &Pages, base: &BaseRef) -> Result<HashSet<PageNo>, Error> {
     let size = base.page_size.bytes();
     let file = File::Base(base.name);
     let sums = Span { file: File::Sums(base.name), at: 0, length: base.page_count as usize * SUM_BYTES };
-    let sums = pages.read_whole(sums).map_err(|error| error.to_string())?;
+    let sums = pages.read_whole(sums)?;
     let total = u64::from(base.page_count) * size as u64;
     let mut damaged = HashSet::new();
     let mut at = 0;
     while at < total {
         let length = PIECE.min((total - at) as usize);
-        let bytes = pages.read_whole(Span { file, at, length }).map_err(|error| error.to_string())?;
+        let bytes = pages.read_whole(Span { file, at, length })?;
         for (n, image) in bytes.chunks_exact(size).enumerate() {
             let page = at as usize / size + n;
             if page_checksum(image) != sums[page * SUM_BYTES..][..SUM_BYTES] {

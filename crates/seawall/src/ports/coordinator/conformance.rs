@@ -306,6 +306,8 @@ fn a_seal_ends_every_earlier_request_and_its_owner_alone_takes_it_away(setting: 
     b.seal(other, Epoch(1)).expect("a head can be sealed");
     // A recovery that was cut short is followed by another one.
     b.seal(mine, Epoch(2)).expect("a sealed head can be sealed");
+    assert!(!b.is_sealed(other).expect("an answer"), "the later seal has taken the place of the earlier one");
+    assert!(a.is_sealed(mine).expect("an answer"), "a seal is seen from everywhere");
     let late = a.swap(&lease, &head, &next, false, PATIENCE);
     assert!(!matches!(late, Ok(Swapped::Done)), "nothing takes place under a seal: {late:?}");
     match b.load(&Known::Nothing, PATIENCE) {
@@ -320,6 +322,7 @@ fn a_seal_ends_every_earlier_request_and_its_owner_alone_takes_it_away(setting: 
         false => recovered,
     };
     assert!(b.unseal(mine, &newest, &recovered).expect("its own seal can be taken away"), "it is its own");
+    assert!(!a.is_sealed(mine).expect("an answer"), "the head has taken its place");
     assert!(
         !b.unseal(other, &newest, &Head { home: 77, fold: commit_ref(4, 9), ..recovered.clone() }).expect("an answer")
     );

@@ -63,8 +63,8 @@ impl FsCoordinator {
 
     /// Makes the name of the head's version, with its record, and makes that durable: on a local disk by an fsync of
     /// `commits/`. Returns `false` if the name existed already, which is durable then, too.
-    fn publish(&self, head: &Head) -> Result<bool, CoordinatorError> {
-        let published = match self.storage.publish(head.version, &record_of(head)) {
+    fn publish(&self, folder: u64, head: &Head) -> Result<bool, CoordinatorError> {
+        let published = match self.storage.publish(folder, head.version, &record_of(head)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(writing(error)),
@@ -84,15 +84,14 @@ impl FsCoordinator {
         match self.names.newest_listed().map_err(LookFailed::before_anything_was_sent) {
             Ok(there) if there.state == State::Open || there.epoch >= head.epoch => return Ok(there),
             Ok(there) if there.version >= head.version => {
-                self.storage
-                    .retire(Token(head.commit().id.0[..8].try_into().expect("an id has 16 bytes")))
-                    .map_err(retiring)?;
-                self.storage.create_folders().map_err(retiring)?;
+                let token = Token(head.commit().id.0[..8].try_into().expect("an id has 16 bytes"));
+                self.storage.retire(token).map_err(retiring)?;
+                // Another mover may have been quicker.
+                self.storage.reinstate(token, &[(head.version, record_of(head))]).map_err(retiring)?;
             }
-            Ok(_) | Err(CoordinatorError::Lost(_)) => {}
+            Ok(_) | Err(CoordinatorError::Lost(_)) => drop(self.publish(self.storage.folder(), head)?),
             Err(error) => return Err(error),
         }
-        self.publish(head)?;
         self.names.newest_listed().map_err(LookFailed::after_a_request)
     }
 
@@ -117,19 +116,21 @@ impl FsCoordinator {
 
     /// Takes the lock `slot` and loads the head. Gives the lock back if another one stands for the lease of that head.
     fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32) -> Result<Acquired, CoordinatorError> {
-        let since = self.storage.now();
+        let (since, folder) = (self.storage.now(), self.storage.folder());
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
             return Ok(refused(claim));
         }
         match self.names.newest_since(known).map_err(LookFailed::before_anything_was_sent) {
             // If the holder that was passed over has committed, it is at work after all, and has the lease.
-            Ok(head) if self.slot(&head) == slot => {
+            // If a recovery has made another folder meanwhile, the lease is asked for again.
+            Ok(head) if self.slot(&head) == slot && self.storage.folder() == folder => {
                 let lease = Lease {
                     epoch: head.epoch,
                     generation: head.generation,
                     sweep: head.sweep,
                     token: claim.token,
                     slot,
+                    folder,
                     since,
                     length: claim.length,
                     first_renewal: FIRST_RENEWAL.min(claim.length / 3),
@@ -158,7 +159,7 @@ impl Coordinator for FsCoordinator {
         if head.version > Version(0) {
             return self.arrive(head);
         }
-        self.publish(head)?;
+        self.publish(self.storage.folder(), head)?;
         self.names.first(head.version).map_err(|failed| {
             mistake!(CreateLookIsCertain, return failed.before_anything_was_sent());
             failed.after_a_request()
@@ -237,12 +238,12 @@ impl Coordinator for FsCoordinator {
         assert_eq!(lease.generation, previous.generation, "the lease is that of the predecessor");
         assert_eq!(next.version, previous.version.next(), "versions along the chain rise by 1 (invariant 2)");
         let refused = |head| Swapped::Refused(Box::new(head));
-        if !self.publish(next)? {
+        if !self.publish(lease.folder, next)? {
             // Another commit was first, or this very request was, and its reply was lost: the engine decides by
             // identity.
             return self.names.newest_since(previous).map(refused).map_err(LookFailed::after_a_request);
         }
-        if self.names.is_published(next, previous.version).map_err(LookFailed::after_a_request)? {
+        if self.names.is_published(next, previous).map_err(LookFailed::after_a_request)? {
             return Ok(Swapped::Done);
         }
         let newest = self.names.newest_listed().map_err(LookFailed::after_a_request)?;
@@ -250,7 +251,7 @@ impl Coordinator for FsCoordinator {
     }
 
     fn named(&self, head: &Head) -> Option<Named> {
-        self.names.first_seen(head.version)
+        self.names.first_seen(head)
     }
 
     fn successor(&self, previous: &Head) -> Result<Option<Head>, CoordinatorError> {
@@ -266,6 +267,10 @@ impl Coordinator for FsCoordinator {
     /// be named in a folder that was removed.
     fn seal(&self, token: Token, _epoch: Epoch) -> Result<(), CoordinatorError> {
         self.storage.retire(token).map_err(retiring)
+    }
+
+    fn is_sealed(&self, token: Token) -> Result<bool, CoordinatorError> {
+        self.storage.is_sealed(token).map_err(retiring)
     }
 
     /// The predecessor has its name as well: a reader that lists the folder wants to see two neighbours.

@@ -14,6 +14,11 @@ pub(super) fn at_once<I: Sync, O: Send>(items: &[I], network: bool, one: impl Fn
     beside_one_another(items, READER_STACK, one)
 }
 
+/// Does `one` for every item, in parallel: for work that keeps a processor busy.
+pub(crate) fn in_parallel<I: Sync, O: Send>(items: &[I], one: impl Fn(&I) -> O + Sync) -> Vec<O> {
+    beside_one_another(items, READER_STACK, one)
+}
+
 fn beside_one_another<I: Sync, O: Send>(items: &[I], stack: usize, one: impl Fn(&I) -> O + Sync) -> Vec<O> {
     let builder = || std::thread::Builder::new().stack_size(stack);
     std::thread::scope(|scope| {

@@ -12,7 +12,7 @@ use super::entries::FolderEntry;
 use super::home::{is_removed, was_removed};
 use super::lease::is_locked;
 use super::os::OsStorage;
-use super::safely::Folder;
+use super::safely::{Folder, look_at_open};
 use super::{File, FsOrder, Lock, Look, QUIESCED, Record, Stamp};
 use crate::format::head::MAX_TEXT;
 use crate::format::ids::{Token, Version, parse_number};
@@ -60,6 +60,14 @@ impl Commits {
             network,
             watch: watches.then(|| (Process::this(), Mutex::default())),
         }
+    }
+
+    /// Whether this is the folder that was `found`.
+    pub(super) fn is(&self, found: &Statx) -> bool {
+        look_at_open(&self.folder).is_ok_and(|open| {
+            let which = |of: &Statx| (of.stx_ino, of.stx_dev_major, of.stx_dev_minor);
+            which(&open) == which(found)
+        })
     }
 
     /// Whether the folder was removed while it is open here.
@@ -284,8 +292,20 @@ impl FsOrder for OsStorage {
         })
     }
 
-    fn publish(&self, version: Version, record: &str) -> io::Result<()> {
+    fn is_in_place(&self) -> io::Result<bool> {
+        self.counters.count(Operation::Metadata);
+        self.commits_are_in_place()
+    }
+
+    fn folder(&self) -> u64 {
+        self.opening_of_commits()
+    }
+
+    fn publish(&self, folder: u64, version: Version, record: &str) -> io::Result<()> {
         let commits = self.commits()?;
+        if self.opening_of_commits() != folder {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.counters.count(Operation::Coordinator);
         let published = commits.publish(version, record);
         match &published {
@@ -307,11 +327,13 @@ impl FsOrder for OsStorage {
         self.commits()?.sync()
     }
 
-    fn unname(&self, versions: &[Version]) -> io::Result<()> {
-        self.ask(|commits| {
-            versions.iter().for_each(|_| self.counters.count(Operation::Metadata));
-            commits.unname(versions)
-        })
+    fn unname(&self, folder: u64, versions: &[Version]) -> io::Result<()> {
+        let commits = self.commits()?;
+        if self.opening_of_commits() != folder {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        versions.iter().for_each(|_| self.counters.count(Operation::Metadata));
+        commits.unname(versions)
     }
 
     fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>> {
@@ -339,6 +361,11 @@ impl FsOrder for OsStorage {
     fn retire(&self, token: Token) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         self.retire_commits(token)
+    }
+
+    fn is_sealed(&self, token: Token) -> io::Result<bool> {
+        self.counters.count(Operation::Metadata);
+        self.has_seal(token)
     }
 
     fn reinstate(&self, token: Token, records: &[(Version, String)]) -> io::Result<bool> {

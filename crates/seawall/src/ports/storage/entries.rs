@@ -254,7 +254,7 @@ mod tests {
         let storage = on_a_network(folder.path());
         drop(storage.create(File::Id).unwrap());
         storage.home(File::Id).unwrap();
-        storage.publish(Version(0), "zero").unwrap();
+        storage.publish(storage.folder(), Version(0), "zero").unwrap();
         let lost = Cell::new(false);
         let once = || storage.ask(|commits| if lost.replace(true) { commits.versions() } else { Err(stale()) });
         assert_eq!(once().unwrap(), [Version(0)]);
@@ -265,7 +265,7 @@ mod tests {
         drop(storage.create(File::Id).unwrap());
         lost.set(false);
         assert!(is_unusable(&once().unwrap_err()));
-        assert!(is_unusable(&storage.publish(Version(1), "one").unwrap_err()));
+        assert!(is_unusable(&storage.publish(storage.folder(), Version(1), "one").unwrap_err()));
         assert_eq!(fs::read_dir(inside.join("commits")).unwrap().count(), 0);
     }
 

@@ -6,7 +6,7 @@
 //! folders, with its frame in one and its name in the other. Therefore this process goes on in the folder that it
 //! opened, wherever that is now. The next connection looks at the path, and opens what is there.
 
-use super::commits::Commits;
+use super::commits::{Commits, look_at};
 use super::entries::FolderEntry;
 use super::os::{OsStorage, is_stale, lock};
 use super::safely::{Folder, Use, look_at_open, unusable};
@@ -24,6 +24,8 @@ pub(super) struct Home {
     folder: Option<Arc<Folder>>,
     /// … and `commits/` in it.
     commits: Option<Arc<Commits>>,
+    /// How often `commits/` was opened.
+    opened: u64,
     /// The database's home, once `id` was seen in this folder. It never changes.
     number: Option<u64>,
 }
@@ -132,7 +134,37 @@ impl OsStorage {
         }?;
         // Several overlays can show one folder, and each reports only the changes that were made through itself.
         let watches = !self.network && self.describe() != "overlayfs";
+        home.opened += 1;
         Ok(home.commits.insert(Arc::new(Commits::open(folder, self.network, watches))).clone())
+    }
+
+    /// Which opening of `commits/` counts now: the last one, or the next one if it is not open.
+    pub(super) fn opening_of_commits(&self) -> u64 {
+        let home = lock(&self.home);
+        home.opened + u64::from(home.commits.is_none())
+    }
+
+    /// Whether the open folder of versions is still the one that is called `commits/`. A client's cache may say so of one
+    /// that was moved away, so the server is asked.
+    pub(super) fn commits_are_in_place(&self) -> io::Result<bool> {
+        let commits = self.commits()?;
+        let in_place = self.in_database(|database| {
+            if self.network {
+                look_at(database.fd())?;
+            }
+            Ok(database.look("commits".as_ref())?.is_some_and(|found| commits.is(&found)))
+        })?;
+        if !in_place {
+            self.close_commits(&commits);
+        }
+        Ok(in_place)
+    }
+
+    fn close_commits(&self, commits: &Arc<Commits>) {
+        let mut home = lock(&self.home);
+        if home.commits.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, commits)) {
+            home.commits = None;
+        }
     }
 
     /// `commits/` was taken away, or made again: it is opened by its name the next time.
@@ -156,11 +188,7 @@ impl OsStorage {
             }
             // A recovery took the folder away, and may have made another one.
             Err(error) if commits.is_removed() => {
-                let mut home = lock(&self.home);
-                if home.commits.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &commits)) {
-                    home.commits = None;
-                }
-                drop(home);
+                self.close_commits(&commits);
                 match self.commits() {
                     Ok(commits) => ask(&commits),
                     // Only that folder is gone, and with it the head.

@@ -51,14 +51,22 @@ pub trait FsOrder: Storage {
     fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>>;
     /// Every version that `commits/` names.
     fn versions(&self) -> io::Result<Vec<Version>>;
+    /// Whether the folder that is open here is still the one that is called `commits/`. If it is not, because a recovery
+    /// took it away, it is opened by its name the next time.
+    fn is_in_place(&self) -> io::Result<bool>;
+    /// Which folder `commits/` is to this process: a number that rises whenever it is opened by its name again.
+    fn folder(&self) -> u64;
     /// Makes the name of `version`, with `record`, in one atomic step, which is durable on a network file system.
     /// `AlreadyExists` if that name exists: another process made it, or this very call did and its reply was lost.
-    fn publish(&self, version: Version, record: &str) -> io::Result<()>;
+    /// `folder` is the one in which the caller has seen the predecessor. If another one is open by now, nothing is made,
+    /// and the error is `NotFound`.
+    fn publish(&self, folder: u64, version: Version, record: &str) -> io::Result<()>;
     /// The second fsync of a commit, of the folder `commits/`: makes what was published durable on a local disk. Costs
     /// no call on a network file system, where the name is durable when it is made.
     fn sync_published(&self) -> io::Result<()>;
-    /// Takes the names of `versions` away, from the first to the last. One that is not there is fine.
-    fn unname(&self, versions: &[Version]) -> io::Result<()>;
+    /// Takes the names of `versions` away, from the first to the last. One that is not there is fine. `folder` is the one
+    /// in which the caller has found them. If another one is open by now, nothing is done, and the error is `NotFound`.
+    fn unname(&self, folder: u64, versions: &[Version]) -> io::Result<()>;
     /// The stamps of `versions`, in that order. If `fresh`, as of a moment after this call began; otherwise as of the
     /// last look or publication, or later.
     fn stamps(&self, versions: &[Version], fresh: bool) -> io::Result<Vec<Option<Stamp>>>;
@@ -70,11 +78,15 @@ pub trait FsOrder: Storage {
     /// Every record that is named in `commits/`, or was when a recovery took that folder away.
     fn retired(&self) -> io::Result<Vec<String>>;
     /// Takes `commits/` away, so that no name can be made there any more, however late its request arrives: renames it
-    /// by `token`, saves the records in a file, removes the names, and then the folder itself. A name that comes in
-    /// between is a record like the others. What an earlier call left undone is done as well.
+    /// by `token`, saves the records in a file, removes the names from the lowest upward, and then the folder itself. A
+    /// name that comes in between is a record like the others. What an earlier call left undone is done as well, and
+    /// what it was about to put in the place of `commits/` is taken away.
     fn retire(&self, token: Token) -> io::Result<()>;
+    /// Whether what the call of `retire` with this token has prepared is still there, and no `commits/`, never from a stale
+    /// cache.
+    fn is_sealed(&self, token: Token) -> io::Result<bool>;
     /// Makes `commits/` again, with these names in it, in one atomic step, durably. `false`: there is a folder of that
-    /// name already.
+    /// name already, or another call of `retire` came after the one with this token.
     fn reinstate(&self, token: Token, records: &[(Version, String)]) -> io::Result<bool>;
     /// Takes a lock without waiting. Returns `false` if another process has it.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;

@@ -288,6 +288,11 @@ impl Storage for OsStorage {
         })
     }
 
+    fn sync_name(&self) -> io::Result<()> {
+        self.counters.count(Operation::Metadata);
+        self.parent(Use::List)?.sync()
+    }
+
     fn put_id(&self, draft: CommitId) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         self.at(File::Draft(draft), Use::List, |draft| {
@@ -311,6 +316,11 @@ impl Storage for OsStorage {
             }
         }
         Ok((files, others))
+    }
+
+    fn sync(&self, file: File) -> io::Result<()> {
+        self.counters.count(Operation::Append);
+        self.open_file(file, OFlags::RDONLY)?.0.sync_all()
     }
 
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()> {

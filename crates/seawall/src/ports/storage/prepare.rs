@@ -2,13 +2,14 @@
 
 use super::commits::look_at;
 use super::os::OsStorage;
-use super::remains::{FOLDERS, LEFT_BY_STOCK, REMOVED, TRIAL, remove_folder, remove_trial};
+use super::remains::{DETACHED, FOLDERS, LEFT_BY_STOCK, REMOVED, TRIAL, remove_folder, remove_trial};
 use super::rights::{self, Rights};
 use super::safely::{Folder, Use, unusable};
 use super::trials::{Needed, TRIALS, Trial, says_nothing};
 use super::{Begun, File, Storage};
 use crate::error::{Error, Result};
 use crate::ports::counters::Operation;
+use crate::way_out::WayOut;
 use rustix::fs::{Access, FileType};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -32,8 +33,8 @@ impl OsStorage {
         self.counters().count(Operation::Metadata);
         let made = parent.make_folder(self.folder_name(), rights.as_ref());
         let made = made.map_err(|error| failed(rights::explain(error, &parent, self.folder_name(), self.name())))?;
-        if !made && rights.is_some() && self.was_removed(&parent).map_err(failed)? {
-            return Err(removal_was_cut_short(self.name()));
+        if !made && rights.is_some() {
+            self.must_not_be_leaving(&parent)?;
         }
         loop {
             let usable = if rights.is_some() { self.may_adopt(&parent) } else { Ok(()) };
@@ -73,6 +74,9 @@ impl OsStorage {
         }
         let names = folder.names()?;
         let has = |wanted: &str| names.iter().any(|name| name.to_bytes() == wanted.as_bytes());
+        if has(DETACHED) && !has("id") {
+            return Ok(Begun::Detaching);
+        }
         if has(REMOVED) {
             return Ok(Begun::Removal);
         }
@@ -112,10 +116,17 @@ impl OsStorage {
         Ok(())
     }
 
-    /// Whether a removal was cut short after it had taken `id` away.
-    fn was_removed(&self, parent: &Folder) -> io::Result<bool> {
-        let folder = parent.folder(self.folder_name(), Use::Pass)?;
-        Ok(folder.look(REMOVED.as_ref())?.is_some() && folder.look("id".as_ref())?.is_none())
+    /// Fails if a removal or a detaching was cut short after it had taken `id` away.
+    fn must_not_be_leaving(&self, parent: &Folder) -> Result<()> {
+        let look = |name: &str| {
+            let folder = parent.folder(self.folder_name(), Use::Pass);
+            folder.and_then(|folder| folder.look(name.as_ref())).map_err(|error| Error::io("looking for id", error))
+        };
+        match (look("id")?, look(DETACHED)?, look(REMOVED)?) {
+            (None, Some(_), _) => Err(detaching_was_cut_short()),
+            (None, None, Some(_)) => Err(removal_was_cut_short(self.name())),
+            _ => Ok(()),
+        }
     }
 
     /// A folder that is there and has no `id`, and those inside it, must be of people who are trusted with NAME.
@@ -162,6 +173,15 @@ pub(crate) fn removal_was_cut_short(name: &Path) -> Error {
     Error::CannotOpen(format!(
         "a removal of this database was cut short: its id is gone, and NAME is still there. Nothing was changed. To finish it: \
          seawall.remove({name:?}); to go on with the database: rename {REMOVED} in its folder to id"
+    ))
+}
+
+/// NAME is plain already, and of its folder a part is left.
+pub(crate) fn detaching_was_cut_short() -> Error {
+    Error::NeedsRecovery(format!(
+        "a detaching of this database was cut short: NAME is the plain SQLite file of its newest version, and a part of the folder \
+         NAME-seawall is left, which nothing needs. Nothing was changed. To finish it: {}",
+        WayOut::DETACH
     ))
 }
 

@@ -14,6 +14,10 @@ use std::os::unix::ffi::OsStrExt;
 pub(super) const FOLDERS: [&str; 3] = ["bases", "segments", "commits"];
 /// The name of `id` while its database is being removed.
 pub(crate) const REMOVED: &str = "id.removed";
+/// The name of `id` once its database was detached, while its folder is being removed. NAME stays.
+pub(crate) const DETACHED: &str = "id.detached";
+/// Both.
+const FORMER_IDS: [&str; 2] = [REMOVED, DETACHED];
 /// What stock SQLite may have left beside NAME.
 pub(crate) const LEFT_BY_STOCK: [&str; 3] = ["-journal", "-wal", "-shm"];
 /// The name of a folder in which an adoption tries something out begins with this.
@@ -72,7 +76,7 @@ pub(crate) fn clear(parent: &Folder, folder: &OsStr, what: Clear) -> io::Result<
                 left.push(format!("{}", opened.path().join(name).display()));
             }
         } else if is_ours(text) && !is_folder {
-            if text == REMOVED && what == Clear::Removing {
+            if FORMER_IDS.contains(&text) && what == Clear::Removing {
                 continue;
             }
             unlink(&opened, name)?;
@@ -153,7 +157,7 @@ fn is_trial(name: &str) -> bool {
 fn is_ours(name: &str) -> bool {
     // A link or a file in the place of one of the folders was put there by someone else. It is removed, because the
     // name is Seawall's.
-    name == REMOVED || FOLDERS.contains(&name) || Listed::Folder.file(name).is_some()
+    FORMER_IDS.contains(&name) || FOLDERS.contains(&name) || Listed::Folder.file(name).is_some()
 }
 
 fn is_ours_in(folder: &str, name: &str) -> bool {
@@ -168,6 +172,12 @@ fn is_ours_in(folder: &str, name: &str) -> bool {
 /// Whether an NFS client gives this name to a removed file that a process still has open. Such a file goes by itself.
 fn is_of_nfs(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".nfs")
+}
+
+/// Removes what was `id`, and the folder with it.
+pub(crate) fn remove_former_id(opened: &Folder, parent: &Folder, folder: &OsStr) -> io::Result<()> {
+    FORMER_IDS.iter().try_for_each(|name| gone(opened.unlink(name.as_ref())))?;
+    remove_folder(parent, folder)
 }
 
 pub(crate) fn gone(removed: io::Result<()>) -> io::Result<()> {

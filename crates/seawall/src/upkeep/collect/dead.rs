@@ -25,7 +25,7 @@ const TAILS: [u64; 4] = [bound(64 << 10, 256) as u64, bound(1 << 20, 4 << 10) as
 const LONGEST_FRAME: usize = frame::HEADER + frame::MAX_PAYLOAD + UNIT as usize;
 
 impl Committer {
-    /// What nothing needs. `collected` is told why the rest stays.
+    /// What nothing needs. `collected` gets the reason why the rest stays.
     pub(super) fn dead(
         &self,
         found: &Found,

@@ -18,6 +18,7 @@ impl Committer {
         }
         let order = self.tip.storage.clone().order();
         let failed = |error| Error::io("listing NAME-seawall/commits", error);
+        let folder = order.folder();
         let listed = [order.versions().map_err(failed)?, order.versions().map_err(failed)?];
         let versions: BTreeSet<Version> = listed.into_iter().flatten().collect();
         let is_behind = |version: &Version| version.0 + NAMES_KEPT < found.snapshot.version().0;
@@ -49,7 +50,7 @@ impl Committer {
         }
         old.sort_unstable();
         mistake!(NamesFromAbove, old.reverse());
-        order.unname(&old).map_err(|error| Error::io("taking old names out of NAME-seawall/commits", error))?;
+        order.unname(folder, &old).map_err(|error| Error::io("taking old names out of NAME-seawall/commits", error))?;
         if !old.is_empty() {
             order.quiesce(found.snapshot.head.home).map_err(failed)?;
         }

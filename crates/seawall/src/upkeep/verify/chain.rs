@@ -394,7 +394,7 @@ impl<'a> Verifier<'a> {
             self.more_bases.push((base, frame.version));
         }
         if self.what.deep && (is_last_on_base || begins_part) {
-            let head = head_of(frame, jump);
+            let head = head_of(frame, jump.commit(frame.commit));
             match self.pages.snapshot_of_frame(head, frame.clone(), None, self.began) {
                 Ok(snapshot) => chain.open_map(MapCheck::new(snapshot.into(), self.range)),
                 Err(error) => {

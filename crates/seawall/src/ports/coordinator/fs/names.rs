@@ -4,7 +4,7 @@
 use crate::format::codec;
 use crate::format::head::Head;
 use crate::format::high::{High, Named};
-use crate::format::ids::Version;
+use crate::format::ids::{CommitId, Epoch, Version};
 use crate::mutation::mistake;
 use crate::ports::coordinator::CoordinatorError;
 use crate::ports::coordinator::fs::NAMES_KEPT;
@@ -28,9 +28,23 @@ pub(super) struct Names {
     storage: Arc<dyn FsOrder>,
     /// Which files the last names were when they were seen first. Each was noted at a time when it had certainly not
     /// been garbage-collected.
-    seen: Mutex<VecDeque<(Version, Stamp)>>,
+    seen: Mutex<VecDeque<(Seen, Stamp)>>,
     /// Why this process may not quiesce the folder, if its last attempt was refused.
     may_not_quiesce: Mutex<Option<String>>,
+}
+
+/// Of which head a name was the name. A recovery gives numbers to other commits, and its epoch to the commit that it keeps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    epoch: Epoch,
+    version: Version,
+    commit: CommitId,
+}
+
+impl Seen {
+    fn of(head: &Head) -> Seen {
+        Seen { epoch: head.epoch, version: head.version, commit: head.commit().id }
+    }
 }
 
 /// A look at `commits/` that failed. A look changes nothing. What its failure says about the *operation* depends on
@@ -79,9 +93,8 @@ impl Names {
     /// Whether `next`, whose name this process just made, is the commit after `previous`. If so, every reader finds it
     /// from now on. A writer that slept may have made a name that was garbage-collected long ago. Then its predecessor
     /// is not the file that it was.
-    pub(super) fn is_published(&self, next: &Head, previous: Version) -> Result<bool, LookFailed> {
-        let version = next.version;
-        let stamps = self.storage.stamps(&[version, previous], false).map_err(reading)?;
+    pub(super) fn is_published(&self, next: &Head, previous: &Head) -> Result<bool, LookFailed> {
+        let stamps = self.storage.stamps(&[next.version, previous.version], false).map_err(reading)?;
         let predecessor_is_still_there = || {
             mistake!(PublishUnchecked, return true);
             self.is_still(previous, stamps[1])
@@ -89,7 +102,7 @@ impl Names {
         if !predecessor_is_still_there() {
             return Ok(false);
         }
-        stamps[0].into_iter().for_each(|stamp| self.remember(version, stamp));
+        stamps[0].into_iter().for_each(|stamp| self.remember(next, stamp));
         if !stamps[0].is_some_and(|stamp| is_apart(stamp, stamps[1])) {
             self.quiesce(next)?;
         }
@@ -102,7 +115,7 @@ impl Names {
     pub(super) fn successor(&self, previous: &Head) -> Result<Option<Head>, LookFailed> {
         let Some((head, _)) = self.named(previous.version.next())? else { return Ok(None) };
         let stamps = self.storage.stamps(&[previous.version], true).map_err(reading)?;
-        Ok(self.is_still(previous.version, stamps[0]).then_some(head))
+        Ok(self.is_still(previous, stamps[0]).then_some(head))
     }
 
     /// The newest head, for a reader that knows one.
@@ -126,7 +139,13 @@ impl Names {
                 mistake!(OneListingIsEnough, return true);
                 last.is_some_and(|last| newest <= last && last.0 <= newest.0 + NAMES_KEPT)
             };
-            if is_first() {
+            // A recovery takes the names away from the lowest upward, and then the folder. Between the two a late name would
+            // be the only one there.
+            let is_in_place = || {
+                mistake!(ListsAnyFolder, return Ok(true));
+                self.storage.is_in_place().map_err(reading)
+            };
+            if is_first() && is_in_place()? {
                 self.quiesce(&named.0)?;
                 return Ok(self.seen_first(named));
             }
@@ -190,7 +209,7 @@ impl Names {
         let Look { next, after_next, known: known_is, changed } = self.storage.look(known.version).map_err(reading)?;
         let was_collected = |stamp| {
             mistake!(GapIsEnd, return false);
-            !self.is_still(known.version, stamp)
+            !self.is_still(known, stamp)
         };
         if was_collected(known_is) {
             return Ok(None);
@@ -244,33 +263,37 @@ impl Names {
     }
 
     fn seen_first(&self, (head, stamp): (Head, Stamp)) -> Head {
-        self.remember(head.version, stamp);
+        self.remember(&head, stamp);
         head
     }
 
-    /// Which file the name of `version` was when it was seen first.
-    pub(super) fn first_seen(&self, version: Version) -> Option<Named> {
-        let seen = whole(self.seen.lock());
-        seen.iter().rfind(|(seen, _)| *seen == version).and_then(|(_, stamp)| named(*stamp))
+    /// Which file the name of `head` was when it was seen first.
+    pub(super) fn first_seen(&self, head: &Head) -> Option<Named> {
+        let (seen, of) = (whole(self.seen.lock()), Seen::of(head));
+        seen.iter().rfind(|(seen, _)| *seen == of).and_then(|(_, stamp)| named(*stamp))
     }
 
     /// Remembers which file a name is. The caller has made sure that it is the first file of that name.
-    fn remember(&self, version: Version, stamp: Stamp) {
-        let mut seen = whole(self.seen.lock());
-        if seen.contains(&(version, stamp)) {
+    fn remember(&self, head: &Head, stamp: Stamp) {
+        let (mut seen, of) = (whole(self.seen.lock()), Seen::of(head));
+        if seen.contains(&(of, stamp)) {
             return;
         }
         if seen.len() == REMEMBERED {
             seen.pop_front();
         }
-        seen.push_back((version, stamp));
+        seen.push_back((of, stamp));
     }
 
-    /// Whether the name of `version` is still the file that was seen first. If so, neither it nor a later name was
+    /// Whether the name of `head` is still the file that was seen first. If so, neither it nor a later name was
     /// garbage-collected.
-    fn is_still(&self, version: Version, stamp: Option<Stamp>) -> bool {
-        let mut seen = whole(self.seen.lock());
-        let place = seen.iter().rposition(|(seen, _)| *seen == version);
+    fn is_still(&self, head: &Head, stamp: Option<Stamp>) -> bool {
+        let (mut seen, of) = (whole(self.seen.lock()), Seen::of(head));
+        mistake!(KnownByVersion, {
+            let same = seen.iter().rfind(|(seen, _)| seen.version == head.version);
+            return stamp.is_some() && same.map(|(_, stamp)| *stamp) == stamp;
+        });
+        let place = seen.iter().rposition(|(seen, _)| *seen == of);
         let first = place.and_then(|place| seen.remove(place));
         // A version that is asked about is forgotten last, because it may be the one that an unsettled commit follows.
         seen.extend(first);

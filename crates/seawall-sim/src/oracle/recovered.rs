@@ -1,0 +1,197 @@
+//! What a recovery may do: it keeps every version whose files are there, revives nothing that failed, and begins an
+//! epoch that is newer than all others.
+
+use super::{Number, Oracle, Written, frame_at};
+use crate::disk::Disk;
+use crate::event::Event;
+use crate::paths::path_of;
+use seawall::format::commit_frame::CommitFrame;
+use seawall::format::head::{CommitRef, Head, State};
+use seawall::format::ids::{CommitId, SegmentName, Version};
+use seawall::ports::storage::File;
+use std::time::Duration;
+
+/// A commit that has not taken place before: its head, as far as its frame tells, its frame, and its pages.
+type Candidate = (Head, CommitFrame, Vec<Written>);
+
+/// What recoveries have done in a run.
+#[derive(Default)]
+pub(crate) struct Recoveries {
+    /// The segments that were lost, or their ends.
+    damaged: Vec<SegmentName>,
+    /// Files were damaged, and no recovery was done since.
+    is_broken: bool,
+    /// When the last recovery put its head in place.
+    pub(super) last: Option<Duration>,
+}
+
+impl Oracle {
+    /// A segment was lost, or its end.
+    pub(crate) fn damage(&mut self, segment: SegmentName, disk: &Disk) {
+        self.recoveries.damaged.push(segment);
+        self.recoveries.is_broken = true;
+        self.recovery.scan(disk);
+    }
+
+    /// Whether a version is whole that does not need this segment.
+    pub(crate) fn survives_without(&self, segment: SegmentName, disk: &Disk) -> bool {
+        (1..self.chain.len()).any(|version| {
+            !self.files_of(version).contains(&segment) && self.can_be_opened(version as u64, disk).is_ok()
+        })
+    }
+
+    /// Whether files were damaged, and no recovery was done since.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.recoveries.is_broken
+    }
+
+    /// The head names what is in a file that was lost.
+    pub(super) fn is_broken_again(&mut self) {
+        self.recoveries.is_broken = true;
+    }
+
+    /// Whether files were damaged at any time.
+    pub(crate) fn was_damaged(&self) -> bool {
+        !self.recoveries.damaged.is_empty()
+    }
+
+    pub(super) fn is_damaged(&self, segment: &SegmentName) -> bool {
+        self.recoveries.damaged.contains(segment)
+    }
+
+    /// The commit that an operator chooses, who knows which commits the application saw succeed: the newest in the order,
+    /// but for so many that are in no file any more.
+    pub(crate) fn choice(&self, lost: usize) -> Option<CommitId> {
+        let link = self.chain.iter().rev().nth(lost);
+        link.filter(|link| link.head.version > Version(0)).map(|link| link.head.commit.id)
+    }
+
+    /// Whether there is a commit.
+    pub(crate) fn has_commits(&self) -> bool {
+        self.choice(0).is_some()
+    }
+
+    /// Whether a recovery has left this commit out, after it was acknowledged or read.
+    pub(crate) fn is_dropped(&self, commit: &CommitRef) -> bool {
+        self.dropped.contains(&commit.digest)
+    }
+
+    /// Whether the last recovery was done before `time`.
+    pub(crate) fn was_recovered_before(&self, time: Duration) -> bool {
+        self.recoveries.last.is_some_and(|last| last < time)
+    }
+
+    /// A recovery put its head in place. (Invariants 1, 2, 5, 6, 7; P5.)
+    pub(crate) fn recovered(&mut self, head: Head, disk: &Disk, now: Duration) -> Result<Vec<Event>, String> {
+        let mut events = vec![Event::Recovered];
+        let version = head.version.0;
+        if head.epoch <= self.epoch {
+            return Err(format!("a recovery's epoch is {}, and there is epoch {} already", head.epoch.0, self.epoch.0));
+        }
+        if head.state != State::Open {
+            return Err("a recovery's head is not open".into());
+        }
+        let (frame, pages) = self.read(&head, disk)?;
+        if !pages.is_empty() {
+            return Err(format!("a recovery has written pages as version {version}"));
+        }
+        let Some(kept) = version.checked_sub(1) else { return Err("a recovery made version 0".into()) };
+        let mut candidates = Vec::new();
+        let (mut below, mut commit) = (kept, frame.previous);
+        while !self.chain.get(below as usize).is_some_and(|link| link.head.commit.is(&commit)) {
+            // A recovery that gave way has left its commit, without pages; and another one has taken that for its
+            // predecessor.
+            let is_alone = candidates.iter().filter(|(_, _, pages): &&Candidate| !pages.is_empty()).count() <= 1;
+            if below == 0 || !is_alone {
+                return Err(format!("a recovery took a version {kept} that does not follow the order"));
+            }
+            let candidate = self.candidate(commit, disk)?;
+            (below, commit) = (below - 1, candidate.1.previous);
+            candidates.push(candidate);
+        }
+        self.leave_out(below, &mut events)?;
+        for (candidate, its_frame, its_pages) in candidates.into_iter().rev() {
+            if let Some((_, number, _)) = its_pages.first() {
+                // Its writer said that it could not mark it, or the mark is lost.
+                if self.unmarked.remove(number) || self.was_damaged() {
+                    self.refused.remove(number);
+                }
+                events.push(Event::RecoveredCandidate);
+            }
+            events.extend(self.extend(candidate, its_frame, its_pages, now)?);
+        }
+        let last = &self.chain.last().expect("version 0 is there").head;
+        if head.sweep <= last.sweep {
+            return Err(format!("a recovery left the sweep at {}", head.sweep));
+        }
+        // No base is ever damaged here, but the index of a page map can be in a segment that was lost.
+        if head.base != last.base {
+            if !self.was_damaged() {
+                return Err(format!("a recovery took another base than that of version {kept}"));
+            }
+            if let Some(base) = head.base {
+                self.check_base(&base, disk).map_err(|why| format!("a recovery names a base: {why}"))?;
+            }
+        }
+        self.epoch = head.epoch;
+        self.extend(head, frame, pages, now)?;
+        self.recoveries.is_broken = false;
+        self.recoveries.last = Some(now);
+        Ok(events)
+    }
+
+    /// A commit that a recovery's commit stands on, and that has not taken place before.
+    fn candidate(&self, commit: CommitRef, disk: &Disk) -> Result<Candidate, String> {
+        let place = commit.place.ok_or("a recovery took another version 0")?;
+        let bytes = disk.content(&path_of(File::Segment(place.segment))).unwrap_or_default();
+        let payload = frame_at(bytes, &place, commit.digest).ok_or("a recovery stands on a frame that is not there")?;
+        let frame = CommitFrame::decode(payload, &self.segments).map_err(|why| why.to_string())?;
+        let head = Head {
+            database: frame.database,
+            epoch: frame.epoch,
+            version: frame.version,
+            commit,
+            base: frame.base,
+            home: frame.home,
+            generation: 0,
+            sweep: frame.sweep,
+            lease_slot: 0,
+            floor: self.chain.last().map(|link| link.head.floor).unwrap_or_default(),
+            state: State::Open,
+        };
+        let (frame, pages) = self.read(&head, disk)?;
+        Ok((head, frame, pages))
+    }
+
+    /// A recovery has left out what is newer than `kept`. It may do that only if their files were lost.
+    fn leave_out(&mut self, kept: u64, events: &mut Vec<Event>) -> Result<(), String> {
+        let promised = self.acknowledged.max(self.floor());
+        if promised > kept {
+            events.push(Event::RecoveredLossy);
+        }
+        let newest = self.chain.len() as u64 - 1;
+        for version in kept + 1..=newest {
+            let is_whole = self.files_of(version as usize).iter().all(|segment| !self.is_damaged(segment));
+            if is_whole && self.chain[version as usize].transaction.is_some() {
+                return Err(format!("a recovery left version {version} out, whose files are all there"));
+            }
+        }
+        while self.chain.len() as u64 > kept + 1 {
+            let link = self.chain.pop().expect("there are more than it shall be");
+            if let Some(number) = link.transaction {
+                self.committed.remove(&number);
+                self.lost.insert(number);
+            }
+            self.dropped.insert(link.head.commit.digest);
+            self.pages.values_mut().for_each(|sums| sums.retain(|(version, _)| *version < link.head.version.0));
+        }
+        self.acknowledged = self.acknowledged.min(kept);
+        self.floors.iter_mut().for_each(|(_, floor)| *floor = kept.min(*floor));
+        Ok(())
+    }
+
+    /// Whether a transaction was in the order, until a recovery left it out because its files were lost.
+    pub(super) fn is_lost(&self, number: Number) -> bool {
+        self.lost.contains(&number)
+    }
+}
