@@ -5,6 +5,7 @@ pub(crate) mod begin;
 pub(crate) mod commit;
 pub(crate) mod committer;
 pub(crate) mod encode;
+pub(crate) mod inline;
 pub(crate) mod overlay;
 pub(crate) mod queue;
 pub(crate) mod segment;

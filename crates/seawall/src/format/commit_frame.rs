@@ -9,6 +9,8 @@ use crate::format::ids::{
     BaseName, CommitId, DatabaseId, Digest, Epoch, PageNo, PageSize, SegmentName, Version, WriterId,
 };
 use crate::format::index::{Entries, put_entries, read_entries};
+use crate::format::window::Window;
+use std::collections::HashSet;
 
 /// A committer whose `recent` would take more than this writes an index frame first.
 pub const RECENT_BYTES: usize = bound(16 << 10, 256);
@@ -54,10 +56,11 @@ pub struct RunRef {
     pub place: Place,
 }
 
-/// One earlier commit that a commit frame names beside its predecessor, so that any older version is found with a few
-/// reads.
+/// One earlier fold that a commit frame names, so that any older version is found with a few reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jump {
+    /// Which fold it is: the first commit frame of a database is fold 1, and version 0 is fold 0.
+    pub ordinal: u64,
     /// Its version.
     pub version: Version,
     /// Its frame's digest.
@@ -75,14 +78,14 @@ impl Jump {
     }
 }
 
-/// The versions that the frame of `version` jumps to, newest first: its predecessor's number with the lowest one bit
-/// cleared, then the next one, and so on. So each frame names at most 40, on average half as many as its number has
-/// binary digits, and any older version is reached in a number of reads that is logarithmic in the distance. (Myers'
-/// stack, 1983, in the binary numbers of Fenwick's tree.)
-fn jumps_of(version: Version) -> impl Iterator<Item = Version> {
+/// The folds that the fold `ordinal` jumps to, newest first: its predecessor's number with the lowest one bit cleared,
+/// then the next one, and so on. So each frame names at most 40, on average half as many as its number has binary
+/// digits, and any older fold is reached in a number of reads that is logarithmic in the distance. (Myers' stack, 1983,
+/// in the binary numbers of Fenwick's tree.)
+fn jumps_of(ordinal: u64) -> impl Iterator<Item = u64> {
     let clear = |number: u64| number & number.wrapping_sub(1);
-    let first = clear(version.0.saturating_sub(1));
-    std::iter::successors(Some(first), move |number| Some(clear(*number))).take_while(|number| *number > 0).map(Version)
+    let first = clear(ordinal.saturating_sub(1));
+    std::iter::successors(Some(first), move |number| Some(clear(*number))).take_while(|number| *number > 0)
 }
 
 /// A commit frame's content.
@@ -100,11 +103,17 @@ pub struct CommitFrame {
     pub page_size: PageSize,
     /// The database's size in pages after this commit.
     pub page_count: u32,
-    /// The predecessor: its digest chains the history.
-    pub previous: CommitRef,
-    /// The predecessor's time; 0 for version 0.
-    pub previous_time: u64,
-    /// Earlier commits, newest first. The version alone says which ones: docs/format.md has the rule.
+    /// Which fold this is: 1 is the first.
+    pub ordinal: u64,
+    /// The fold before it: the newest commit that is a frame, too, or version 0.
+    pub fold: CommitRef,
+    /// The version of that fold.
+    pub folded: Version,
+    /// The time of that fold; 0 for version 0.
+    pub fold_time: u64,
+    /// The commits between that fold and this one, as they were in the head. The last one is the predecessor.
+    pub window: Window,
+    /// Earlier folds, newest first. The ordinal alone says which ones: docs/format.md has the rule.
     pub jumps: Vec<Jump>,
     /// The newest head that the writer knew to be committed.
     pub settled: (Version, Digest),
@@ -122,11 +131,13 @@ pub struct CommitFrame {
     pub log: u64,
     /// The commit's own pages.
     pub pages: Vec<NewGroup>,
+    /// The newest images of the other pages that `window` has changed.
+    pub carried: Vec<NewGroup>,
     /// Everything at or below this version is in the base.
     pub runs_begin: Version,
     /// The index frames that hold what changed since then, oldest first.
     pub runs: Vec<RunRef>,
-    /// What changed since the last run, merged; without the commit's own pages.
+    /// What changed since the last run, merged; without the pages of this frame.
     pub recent: Entries,
 }
 
@@ -141,22 +152,38 @@ impl CommitFrame {
         self.log.saturating_add(u64::from(place.lead)).saturating_add(u64::from(place.length))
     }
 
-    /// The earlier commits that it names, newest first: its predecessor, if that has a frame, and those that it jumps to.
+    /// The predecessor: its digest chains the history. It has no place if it is an entry.
+    pub fn previous(&self) -> CommitRef {
+        self.window.entries().len().checked_sub(1).and_then(|last| self.window.commit(last)).unwrap_or(self.fold)
+    }
+
+    /// The predecessor's time; 0 for version 0.
+    pub fn previous_time(&self) -> u64 {
+        self.window.newest().map_or(self.fold_time, |(entry, _)| entry.time)
+    }
+
+    /// The earlier folds that it names, newest first: the one before it, if that has a frame, and those that it jumps to.
     pub fn named(&self) -> impl Iterator<Item = Jump> {
-        let previous = self.previous.place.map(|place| Jump {
-            version: Version(self.version.0 - 1),
-            digest: self.previous.digest,
+        let before = self.fold.place.map(|place| Jump {
+            ordinal: self.ordinal - 1,
+            version: self.folded,
+            digest: self.fold.digest,
             place,
-            time: self.previous_time,
+            time: self.fold_time,
         });
-        previous.into_iter().chain(self.jumps.iter().copied().filter(move |jump| Some(*jump) != previous))
+        before.into_iter().chain(self.jumps.iter().copied())
     }
 
     /// What the next commit frame has as `jumps`, if it follows this one.
     pub fn next_jumps(&self) -> Vec<Jump> {
         let known: Vec<Jump> = self.named().collect();
-        let wanted = jumps_of(self.version.next());
-        wanted.filter_map(|version| known.iter().find(|jump| jump.version == version).copied()).collect()
+        let wanted = jumps_of(self.ordinal + 1);
+        wanted.filter_map(|ordinal| known.iter().find(|jump| jump.ordinal == ordinal).copied()).collect()
+    }
+
+    /// All pages that lie in front of the frame: its own, and those that it carries.
+    pub fn groups(&self) -> impl Iterator<Item = &NewGroup> {
+        self.pages.iter().chain(&self.carried)
     }
 
     /// The payload of the frame.
@@ -168,13 +195,16 @@ impl CommitFrame {
         out.extend_from_slice(&self.commit.0);
         out.extend_from_slice(&(self.page_size.bytes() as u32).to_le_bytes());
         out.extend_from_slice(&self.page_count.to_le_bytes());
-        out.extend_from_slice(&self.previous.id.0);
-        out.extend_from_slice(&self.previous.digest.0);
-        out.push(u8::from(self.previous.place.is_some()));
-        if let Some(place) = &self.previous.place {
+        put_varint(&mut out, self.ordinal);
+        out.extend_from_slice(&self.fold.id.0);
+        out.extend_from_slice(&self.fold.digest.0);
+        if let Some(place) = &self.fold.place {
             put_place(&mut out, place);
         }
-        put_varint(&mut out, self.previous_time);
+        put_varint(&mut out, self.folded.0);
+        put_varint(&mut out, self.fold_time);
+        put_varint(&mut out, self.window.bytes().len() as u64);
+        out.extend_from_slice(self.window.bytes());
         put_varint(&mut out, self.jumps.len() as u64);
         for jump in &self.jumps {
             put_varint(&mut out, jump.version.0);
@@ -194,16 +224,8 @@ impl CommitFrame {
         out.extend_from_slice(&self.home.to_le_bytes());
         put_varint(&mut out, self.sweep);
         put_varint(&mut out, self.log);
-        put_varint(&mut out, self.pages.len() as u64);
-        for group in &self.pages {
-            put_varint(&mut out, u64::from(group.at));
-            put_varint(&mut out, u64::from(group.units));
-            put_varint(&mut out, group.pages.len() as u64);
-            for new in &group.pages {
-                put_varint(&mut out, u64::from(new.page.0));
-                out.extend_from_slice(&new.checksum);
-            }
-        }
+        put_groups(&mut out, &self.pages);
+        put_groups(&mut out, &self.carried);
         put_varint(&mut out, self.runs_begin.0);
         put_varint(&mut out, self.runs.len() as u64);
         for run in &self.runs {
@@ -227,23 +249,35 @@ impl CommitFrame {
         let commit = CommitId(reader.array()?);
         let page_size = PageSize::new(reader.u32()?).ok_or(Malformed("a page size is impossible"))?;
         let page_count = reader.u32()?;
-        let previous = CommitRef {
+        let ordinal = reader.varint()?;
+        if ordinal == 0 || ordinal > version.0 {
+            return Err(Malformed("a commit's ordinal is impossible"));
+        }
+        let fold = CommitRef {
             id: CommitId(reader.array()?),
             digest: Digest(reader.array()?),
-            place: if reader.flag()? { Some(read_place(&mut reader)?) } else { None },
+            place: if ordinal > 1 { Some(read_place(&mut reader)?) } else { None },
         };
-        if previous.place.is_some() != (version.0 > 1) {
-            return Err(Malformed("a commit's predecessor is impossible"));
+        let (folded, fold_time) = (Version(reader.varint()?), reader.varint()?);
+        let length = reader.count(1)?;
+        let window = Window::decode(reader.bytes(length)?, &fold.digest)?;
+        let is_next = folded.0.checked_add(window.entries().len() as u64 + 1) == Some(version.0);
+        // The first commit is a fold.
+        let is_first = (folded.0 == 0, version.0 == 1);
+        if !is_next || folded.0 < ordinal - 1 || is_first != (ordinal == 1, ordinal == 1) {
+            return Err(Malformed("a commit's predecessors are impossible"));
         }
-        let previous_time = reader.varint()?;
-        let jumps = read_jumps(&mut reader, version, previous_time)?;
+        if window.entries().first().is_some_and(|(entry, _)| entry.time < fold_time) {
+            return Err(Malformed("an entry is older than its fold"));
+        }
+        let jumps = read_jumps(&mut reader, ordinal, folded, fold_time)?;
         let settled = (Version(reader.varint()?), Digest(reader.array()?));
         let group = (Version(reader.varint()?), Version(reader.varint()?));
         if settled.0 >= version || group.0 > version || group.1 < version {
             return Err(Malformed("a commit's versions are impossible"));
         }
         let time = reader.varint()?;
-        if time < previous_time {
+        if time < window.newest().map_or(fold_time, |(entry, _)| entry.time) {
             return Err(Malformed("a commit's time is before its predecessor's"));
         }
         let base = if reader.flag()? { Some(read_base(&mut reader)?) } else { None };
@@ -251,14 +285,13 @@ impl CommitFrame {
             return Err(Malformed("a commit's base is not older than it"));
         }
         let (home, sweep, log) = (reader.u64()?, reader.varint()?, reader.varint()?);
-        let groups = reader.count(12)?;
-        let most = pages_per_group(page_size);
-        let pages = (0..groups).map(|_| read_group(&mut reader, most)).collect::<Result<Vec<_>, _>>()?;
-        if !pages.iter().flat_map(|group| &group.pages).is_sorted_by(|one, next| one.page < next.page) {
-            return Err(Malformed("a commit's pages are out of order"));
+        let (pages, carried) = (read_groups(&mut reader, page_size)?, read_groups(&mut reader, page_size)?);
+        let own: HashSet<PageNo> = pages_of(&pages).map(|new| new.page).collect();
+        if pages_of(&carried).any(|new| own.contains(&new.page) || !window.has(new.page)) {
+            return Err(Malformed("a commit carries a page that it must not"));
         }
         let runs_begin = Version(reader.varint()?);
-        if runs_begin >= version {
+        if runs_begin > folded {
             return Err(Malformed("a commit's index begins after it"));
         }
         let count = reader.count(10)?;
@@ -269,13 +302,13 @@ impl CommitFrame {
         let mut after = runs_begin;
         for _ in 0..count {
             let up_to = Version(reader.varint()?);
-            if up_to <= after || up_to >= version {
+            if up_to <= after || up_to > folded {
                 return Err(Malformed("a run's versions are impossible"));
             }
             runs.push(RunRef { after, up_to, entries: reader.small()?, place: read_place(&mut reader)? });
             after = up_to;
         }
-        let recent = read_entries(&mut reader, segments, after, version)?;
+        let recent = read_entries(&mut reader, segments, after, folded.next())?;
         reader.end()?;
         Ok(CommitFrame {
             database,
@@ -284,8 +317,11 @@ impl CommitFrame {
             commit,
             page_size,
             page_count,
-            previous,
-            previous_time,
+            ordinal,
+            fold,
+            folded,
+            fold_time,
+            window,
             jumps,
             settled,
             group,
@@ -295,16 +331,17 @@ impl CommitFrame {
             sweep,
             log,
             pages,
+            carried,
             runs_begin,
             runs,
             recent,
         })
     }
 
-    /// The page map's entries for the commit's own pages, by page number.
+    /// The page map's entries for the pages that lie in front of the frame, by page number.
     pub fn own_entries(&self, segment: SegmentName, segments: &Segments) -> Entries {
         let segment = segments.number(segment);
-        let mut entries: Entries = (self.pages.iter())
+        let mut entries: Entries = (self.groups())
             .flat_map(|group| {
                 (group.pages.iter().zip(0_u8..))
                     .map(|(new, slot)| (new.page, Entry::new(self.version, segment, group.at, group.units, slot)))
@@ -343,28 +380,57 @@ fn read_base(reader: &mut Reader<'_>) -> Result<BaseRef, Malformed> {
     Ok(BaseRef { name, page_size, page_count: reader.u32()?, log: reader.varint()? })
 }
 
-fn read_jumps(reader: &mut Reader<'_>, version: Version, previous_time: u64) -> Result<Vec<Jump>, Malformed> {
+fn read_jumps(reader: &mut Reader<'_>, of: u64, folded: Version, fold_time: u64) -> Result<Vec<Jump>, Malformed> {
     let count = reader.count(32 + 13)?;
-    let mut wanted = jumps_of(version);
+    let mut wanted = jumps_of(of);
     let mut jumps = Vec::with_capacity(count);
-    let mut latest = previous_time;
+    let (mut latest, mut newest) = (fold_time, folded);
     for _ in 0..count {
+        let ordinal = wanted.next().ok_or(Malformed("a commit jumps too often"))?;
         let jump = Jump {
+            ordinal,
             version: Version(reader.varint()?),
             digest: Digest(reader.array()?),
             place: read_place(reader)?,
             time: reader.varint()?,
         };
-        if wanted.next() != Some(jump.version) || jump.time > latest {
+        if jump.version >= newest || jump.version.0 < ordinal || jump.time > latest {
             return Err(Malformed("a commit jumps to an impossible version"));
         }
-        latest = jump.time;
+        (latest, newest) = (jump.time, jump.version);
         jumps.push(jump);
     }
     match wanted.next() {
         None => Ok(jumps),
         Some(_) => Err(Malformed("a commit's jumps are incomplete")),
     }
+}
+
+fn put_groups(out: &mut Vec<u8>, groups: &[NewGroup]) {
+    put_varint(out, groups.len() as u64);
+    for group in groups {
+        put_varint(out, u64::from(group.at));
+        put_varint(out, u64::from(group.units));
+        put_varint(out, group.pages.len() as u64);
+        for new in &group.pages {
+            put_varint(out, u64::from(new.page.0));
+            out.extend_from_slice(&new.checksum);
+        }
+    }
+}
+
+fn pages_of(groups: &[NewGroup]) -> impl Iterator<Item = &NewPage> {
+    groups.iter().flat_map(|group| &group.pages)
+}
+
+fn read_groups(reader: &mut Reader<'_>, page_size: PageSize) -> Result<Vec<NewGroup>, Malformed> {
+    let count = reader.count(12)?;
+    let most = pages_per_group(page_size);
+    let groups = (0..count).map(|_| read_group(reader, most)).collect::<Result<Vec<_>, _>>()?;
+    if !pages_of(&groups).is_sorted_by(|one, next| one.page < next.page) {
+        return Err(Malformed("a commit's pages are out of order"));
+    }
+    Ok(groups)
 }
 
 fn read_group(reader: &mut Reader<'_>, most: usize) -> Result<NewGroup, Malformed> {
@@ -406,8 +472,9 @@ mod tests {
         raw.iter().map(entry).collect()
     }
 
-    fn a_jump(version: Version) -> Jump {
-        Jump { version, digest: Digest([7; 32]), place: place(version.0 as u32), time: version.0 }
+    fn a_jump(ordinal: u64) -> Jump {
+        let version = Version(ordinal);
+        Jump { ordinal, version, digest: Digest([7; 32]), place: place(ordinal as u32), time: ordinal }
     }
 
     fn frame(recent: Entries) -> CommitFrame {
@@ -419,9 +486,12 @@ mod tests {
             commit: CommitId([3; 16]),
             page_size: PageSize::new(4096).unwrap(),
             page_count: 77,
-            previous: CommitRef { id: CommitId([4; 16]), digest: Digest([5; 32]), place: Some(place(6)) },
-            previous_time: 1_794_999_999_999,
-            jumps: jumps_of(Version(1000)).map(a_jump).collect(),
+            ordinal: 1000,
+            fold: CommitRef { id: CommitId([4; 16]), digest: Digest([5; 32]), place: Some(place(6)) },
+            folded: Version(999),
+            fold_time: 1_794_999_999_999,
+            window: Window::default(),
+            jumps: jumps_of(1000).map(a_jump).collect(),
             settled: (Version(999), Digest([5; 32])),
             group: (Version(1000), Version(1000)),
             time: 1_795_000_000_000,
@@ -435,6 +505,7 @@ mod tests {
             sweep: 12,
             log: 1 << 41,
             pages: vec![NewGroup { at: 8, units: 9, pages: vec![new_page(7), new_page(70)] }],
+            carried: vec![],
             runs_begin: Version(100),
             runs: vec![
                 RunRef { after: Version(100), up_to: Version(400), entries: 50, place: place(7) },
@@ -446,24 +517,22 @@ mod tests {
 
     /// The frame of each version after `of`, as a chain of writers makes them.
     fn follow(frame: &CommitFrame) -> CommitFrame {
-        let version = frame.version.next();
-        let previous = CommitRef {
-            id: frame.commit,
-            digest: a_jump(frame.version).digest,
-            place: Some(a_jump(frame.version).place),
-        };
-        CommitFrame { version, previous, previous_time: frame.version.0, jumps: frame.next_jumps(), ..frame.clone() }
+        let (version, jump) = (frame.version.next(), a_jump(frame.ordinal));
+        let fold = CommitRef { id: frame.commit, digest: jump.digest, place: Some(jump.place) };
+        let (ordinal, folded, fold_time) = (frame.ordinal + 1, frame.version, frame.ordinal);
+        CommitFrame { version, ordinal, fold, folded, fold_time, jumps: frame.next_jumps(), ..frame.clone() }
     }
 
     #[test]
     fn every_frame_knows_its_jumps_from_its_predecessor_alone_and_any_version_is_near() {
         let first = CommitRef { id: CommitId([4; 16]), digest: Digest([5; 32]), place: None };
+        let (version, folded) = (Version(1), Version(0));
         let mut frame =
-            CommitFrame { version: Version(1), previous: first, previous_time: 0, jumps: vec![], ..frame(vec![]) };
+            CommitFrame { version, ordinal: 1, fold: first, folded, fold_time: 0, jumps: vec![], ..frame(vec![]) };
         let mut frames = vec![frame.clone()];
         for _ in 1..5000 {
             frame = follow(&frame);
-            assert_eq!(frame.jumps, jumps_of(frame.version).map(a_jump).collect::<Vec<_>>());
+            assert_eq!(frame.jumps, jumps_of(frame.ordinal).map(a_jump).collect::<Vec<_>>());
             frames.push(frame.clone());
         }
         // From the newest to any other: always to the oldest that is named and not too old.

@@ -36,11 +36,13 @@ pub enum Kind {
     Index = 3,
     /// A mark: what became of a commit.
     Mark = 4,
+    /// A head, for the commits that ride in it.
+    Head = 5,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
-        [Kind::Pages, Kind::Commit, Kind::Index, Kind::Mark].into_iter().find(|kind| *kind as u8 == byte)
+        [Kind::Pages, Kind::Commit, Kind::Index, Kind::Mark, Kind::Head].into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 

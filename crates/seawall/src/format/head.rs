@@ -14,8 +14,11 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-/// EFS allows a symlink 4,080 bytes; a head needs about 380.
-pub const MAX_TEXT: usize = 1000;
+/// EFS allows a symlink 4,080 bytes. A head without entries needs about 400, and is never longer than
+/// [`SHORT_TEXT`].
+pub const MAX_TEXT: usize = 4080;
+/// Every file system allows a symlink so many bytes (XFS: 1,023).
+pub const SHORT_TEXT: usize = 1000;
 const MAGIC: &str = "seawall1";
 
 /// Where a frame lies, and how much of the same append lies before it.
@@ -171,7 +174,7 @@ impl Head {
 
     /// The newest commit: that of the last entry, or the fold.
     pub fn commit(&self) -> CommitRef {
-        self.window.newest().map_or(self.fold, |(entry, digest)| CommitRef { id: entry.commit, digest, place: None })
+        self.window.entries().len().checked_sub(1).and_then(|last| self.window.commit(last)).unwrap_or(self.fold)
     }
 
     /// The version of the fold.
@@ -213,11 +216,17 @@ impl Head {
         }
     }
 
+    /// The head that the payload of a frame is.
+    pub fn of_frame(payload: &[u8]) -> Result<Head, Malformed> {
+        std::str::from_utf8(payload).map_err(|_| Malformed("a head is no text"))?.parse()
+    }
+
     /// Whether its numbers are possible: a head that no commit can follow is none. It is asked before a head is written
     /// and after one was read.
     pub fn check(&self) -> Result<(), Malformed> {
         if self.version > LAST_VERSION
             || self.window.entries().len() as u64 > self.version.0
+            || self.fold.place.is_none() && self.version > Version(0)
             || self.base.is_some_and(|base| base.name.version > self.folded())
             || self.floor.version > self.version
         {
@@ -457,11 +466,11 @@ pub(crate) mod tests {
     fn heads_come_back_and_are_short() {
         let head = a_head();
         let text = head.to_string();
-        assert!(text.len() < MAX_TEXT, "{} bytes", text.len());
+        assert!(text.len() < SHORT_TEXT, "{} bytes", text.len());
         assert_eq!(text.parse(), Ok(head.clone()));
         for state in [State::Open, State::Recovering(Token([7; 8])), State::Detached] {
             let head = Head { state, ..head.clone() };
-            assert!(head.to_string().len() < MAX_TEXT * 6 / 10, "{} bytes", head.to_string().len());
+            assert!(head.to_string().len() < SHORT_TEXT * 6 / 10, "{} bytes", head.to_string().len());
             assert_eq!(head.to_string().parse(), Ok(head));
         }
         let first = Head::first(head.database, head.commit().id, None, 5);

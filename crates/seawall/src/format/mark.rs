@@ -3,6 +3,7 @@
 //! Recovery reads them when the head is lost: a confirmed commit is in the history, a refused one is not.
 
 use crate::format::codec::{Malformed, Reader};
+use crate::format::head::{CommitRef, Head};
 use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Version};
 
 /// What became of a commit.
@@ -32,6 +33,13 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// The mark that says what became of the commit that `head` names.
+    pub fn of(head: &Head, fate: Fate) -> Mark {
+        let Head { database, epoch, version, .. } = *head;
+        let CommitRef { id: commit, digest, .. } = head.commit();
+        Mark { fate, database, epoch, version, commit, digest }
+    }
+
     /// The payload of the frame.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![self.fate as u8];

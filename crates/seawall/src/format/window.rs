@@ -3,6 +3,7 @@
 
 use crate::format::codec::{Malformed, Reader, put_varint};
 use crate::format::commit_frame::NewPage;
+use crate::format::head::CommitRef;
 use crate::format::ids::{CommitId, Digest, PageNo};
 use std::sync::Arc;
 
@@ -31,8 +32,6 @@ pub struct Entry {
     pub time: u64,
     /// The database's size in pages after this commit.
     pub page_count: u32,
-    /// How many entries before this one ride on the same swap.
-    pub grouped: u32,
     /// The pages that it changes, rising. Page 1 is [`as_delta`](crate::format::sqlite_header::as_delta) sees it.
     pub pages: Vec<EntryPage>,
     /// The new images, one after the other, as the difference from the old ones.
@@ -46,7 +45,6 @@ impl Entry {
         out.extend_from_slice(&self.commit.0);
         put_varint(&mut out, self.time);
         put_varint(&mut out, u64::from(self.page_count));
-        put_varint(&mut out, u64::from(self.grouped));
         put_varint(&mut out, self.pages.len() as u64);
         let mut before = 0;
         for EntryPage { page, has_old } in &self.pages {
@@ -61,7 +59,7 @@ impl Entry {
 
     fn decode(reader: &mut Reader<'_>) -> Result<Entry, Malformed> {
         let commit = CommitId(reader.array()?);
-        let (time, page_count, grouped) = (reader.varint()?, reader.small()?, reader.small()?);
+        let (time, page_count) = (reader.varint()?, reader.small()?);
         let count = reader.count(9)?;
         if count > MOST_PAGES {
             return Err(Malformed("an entry has too many pages"));
@@ -80,7 +78,7 @@ impl Entry {
         }
         let length = reader.count(1)?;
         let delta = reader.bytes(length)?.to_vec();
-        Ok(Entry { commit, time, page_count, grouped, pages, delta })
+        Ok(Entry { commit, time, page_count, pages, delta })
     }
 
     /// What the entry says of `page`, and which of its pages that is.
@@ -128,9 +126,6 @@ impl Window {
             if before.is_some_and(|(before, _)| before.time > entry.time) {
                 return Err(Malformed("an entry is older than the one before it"));
             }
-            if entry.grouped as usize > entries.len() {
-                return Err(Malformed("an entry rides with more entries than there are"));
-            }
             let digest = digest_of(before.map_or(fold, |(_, digest)| digest), own);
             entries.push((entry, digest));
             rest = after;
@@ -157,13 +152,35 @@ impl Window {
         self.entries.last().map(|(entry, digest)| (entry, *digest))
     }
 
-    /// How many different pages its entries have.
-    pub fn page_count(&self) -> usize {
+    /// The window as it was when it had `count` entries. `fold` is the digest of the fold that it begins after.
+    pub fn first(&self, count: usize, fold: &Digest) -> Window {
+        let first = self.entries[..count].iter();
+        first.fold(Window::default(), |window, (entry, _)| window.with(entry.clone(), fold))
+    }
+
+    /// The commit of the entry `at`.
+    pub fn commit(&self, at: usize) -> Option<CommitRef> {
+        let (entry, digest) = self.entries.get(at)?;
+        Some(CommitRef { id: entry.commit, digest: *digest, place: None })
+    }
+
+    /// The pages that its entries change, rising.
+    pub fn pages(&self) -> Vec<PageNo> {
         let mut pages: Vec<PageNo> =
             self.entries.iter().flat_map(|(entry, _)| &entry.pages).map(|p| p.page.page).collect();
         pages.sort_unstable();
         pages.dedup();
-        pages.len()
+        pages
+    }
+
+    /// How many different pages its entries have.
+    pub fn page_count(&self) -> usize {
+        self.pages().len()
+    }
+
+    /// Whether an entry changes `page`.
+    pub fn has(&self, page: PageNo) -> bool {
+        self.entries.iter().any(|(entry, _)| entry.find(page).is_some())
     }
 }
 
@@ -180,7 +197,6 @@ mod tests {
             commit: CommitId([n; 16]),
             time: 1_000 + u64::from(n),
             page_count: 400,
-            grouped: 0,
             pages: vec![page(1, true), page(7, true), page(u32::from(n) + 300, false)],
             delta: vec![n; 20],
         }

@@ -9,6 +9,7 @@ use crate::ports::storage::Storage;
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
 use crate::write::encode::{Change, CommitEncoder, Draft};
+use crate::write::inline::carried;
 use crate::write::segment::SegmentWriter;
 use std::sync::Arc;
 
@@ -41,7 +42,9 @@ pub(super) fn begin_epoch(
     snapshot.head = begin.over(snapshot.head);
     let snapshot = Arc::new(snapshot);
     let change = Change::without_pages(&snapshot, Upkeep::default());
-    let draft = Draft { change: &change, commit: CommitId(random(storage)?), time: storage.now().unix_millis() };
+    let carried = carried(&change, |page| pages.read(&snapshot, page))?;
+    let draft =
+        Draft { change: &change, commit: CommitId(random(storage)?), time: storage.now().unix_millis(), carried };
     let mut compressor = group::Encoder::default();
     let mut encoder = CommitEncoder::new(&draft, &pages.segments, &mut compressor)?;
     let mut segment = SegmentWriter::default();

@@ -335,7 +335,7 @@ impl Run<'_> {
         let heads = || evidence.heads.iter();
         let sealed = heads().filter(|head| head.state == mine).map(|head| head.epoch);
         let others = heads().filter(|head| head.state != mine).map(|head| head.epoch);
-        let of_commits = evidence.commits.values().map(|found| found.frame.epoch);
+        let of_commits = evidence.commits.values().map(FoundCommit::epoch);
         let above = others.chain(of_commits).chain([evidence.noted]).map(|epoch| Epoch(epoch.0 + 1));
         sealed.chain(above).chain([planned]).max().unwrap_or(planned)
     }
@@ -346,6 +346,9 @@ impl Run<'_> {
         let heads = self.coordinator.evidence().map_err(Error::nothing_written)?;
         evidence.noted = self.noted_epoch()?;
         evidence.heads = heads.into_iter().filter(|head| head.database == self.database).collect();
+        for head in evidence.heads.clone().iter().filter(|head| head.state == State::Open) {
+            evidence.found_head(head);
+        }
         Ok(evidence)
     }
 
@@ -378,8 +381,8 @@ impl Run<'_> {
             evidence
                 .commits
                 .values()
-                .max_by_key(|found| (found.frame.epoch, found.frame.version))
-                .map(|found| found.frame.home)
+                .max_by_key(|found| (found.epoch(), found.version()))
+                .map(|found| evidence.head_of(found).home)
         });
         match (home, theirs) {
             (Some(home), Some(theirs)) if home != theirs => Err(Error::CannotOpen(format!(
@@ -393,13 +396,7 @@ impl Run<'_> {
 }
 
 fn described(found: &FoundCommit) -> FoundVersion {
-    let frame = &found.frame;
-    FoundVersion {
-        version: frame.version.0,
-        commit: found.commit.id,
-        time: frame.time,
-        pages: frame.pages.iter().map(|group| group.pages.len() as u64).sum(),
-    }
+    FoundVersion { version: found.version().0, commit: found.commit.id, time: found.time(), pages: found.pages() }
 }
 
 pub(super) fn random<const N: usize>(storage: &dyn Storage) -> Result<[u8; N]> {

@@ -35,6 +35,9 @@ pub enum CoordinatorError {
     /// No space for the record; it was certainly not carried out.
     #[error("{}", Shown::message(.0))]
     Full(String),
+    /// The head is longer than what it is kept in can take; it was certainly not carried out.
+    #[error("{}", Shown::message(.0))]
+    TooLong(String),
     /// This may not be done; it was certainly not carried out.
     #[error("{}", Shown::message(.0))]
     Permission(String),
@@ -52,8 +55,8 @@ pub enum CoordinatorError {
 impl CoordinatorError {
     /// Whether the request was certainly not carried out. A missing or unreadable head proves nothing.
     pub fn is_certain(&self) -> bool {
-        use CoordinatorError::{Full, Permission, Unreachable};
-        matches!(self, Unreachable(_) | Full(_) | Permission(_))
+        use CoordinatorError::{Full, Permission, TooLong, Unreachable};
+        matches!(self, Unreachable(_) | Full(_) | TooLong(_) | Permission(_))
     }
 }
 
@@ -64,7 +67,7 @@ impl Error {
             CoordinatorError::Unreachable(cause)
             | CoordinatorError::Unclear(cause)
             | CoordinatorError::Undurable(cause) => Error::Unreachable { cause },
-            CoordinatorError::Full(cause) => Error::Full(cause),
+            CoordinatorError::Full(cause) | CoordinatorError::TooLong(cause) => Error::Full(cause),
             CoordinatorError::Permission(cause) => Error::Permission(cause),
             CoordinatorError::Malformed(ref why) if why.contains(NEWER) => {
                 Error::CannotOpen(format!("{error}. Nothing was written"))
@@ -223,6 +226,12 @@ pub trait Coordinator: Send + Sync {
         keep: bool,
         patience: Duration,
     ) -> Result<Swapped, CoordinatorError>;
+    /// Whether what the head is kept in has room for `head`, with all entries of its window. A head without entries
+    /// always has room.
+    fn carries(&self, head: &Head) -> bool;
+    /// Whether what the head is kept in is a file of the database's folder. Otherwise what rides in the head must be in a
+    /// segment before it is swapped.
+    fn is_in_files(&self) -> bool;
     /// Which file the name of `head` is, if the coordinator gives each version a name and this process has seen it
     /// first. By default versions have no names.
     fn named(&self, _head: &Head) -> Option<Named> {

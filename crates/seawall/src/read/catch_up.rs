@@ -11,7 +11,7 @@ use crate::mutation::mistake;
 use crate::ports::moment::Moment;
 use crate::ports::storage::{File, Span};
 use crate::read::pages::{Pages, ReadError, frame_of};
-use crate::read::snapshot::{Snapshot, check, follows};
+use crate::read::snapshot::{Snapshot, check, continues};
 use crate::way_out::{SAYS_FIRST, WayOut};
 
 /// A small commit's pages are read along with its frame.
@@ -71,8 +71,7 @@ impl Pages {
         // Its digest has shown that the frame is whole: where they differ, the head is wrong.
         check(&head, &frame).map_err(|why| head_is_wrong(&head, why))?;
         let earlier = known.filter(|known| known.head.epoch == head.epoch);
-        let direct = earlier.filter(|earlier| earlier.version().next() == head.version);
-        if direct.is_some_and(|earlier| !follows(&frame, &earlier.head)) {
+        if earlier.is_some_and(|earlier| earlier.version() < head.version && !continues(&frame, &earlier.head)) {
             return Err(Error::corrupt(
                 format!("the history at version {}", head.version.0),
                 "it does not follow what this process has seen",

@@ -7,6 +7,7 @@ use crate::format::commit_frame::{CommitFrame, Jump};
 use crate::format::frame::UNIT;
 use crate::format::head::{CommitRef, Floor, Head, State};
 use crate::format::ids::{DatabaseId, Epoch, Version};
+use crate::format::window::Window;
 use crate::ports::moment::Moment;
 use crate::ports::storage::File;
 use crate::read::pages::{Pages, ReadError};
@@ -83,20 +84,40 @@ impl Tip {
 
 impl Pages {
     fn version_at(&self, newest: &Snapshot, at: At, sent: Moment) -> Result<Snapshot> {
+        // The commits since the newest fold need nothing else.
+        if !at.is_before(newest.head.folded(), newest.folded.time) {
+            return in_window(newest, &newest.head.window, at, sent);
+        }
         let mut way = Way::from(self.database, newest);
+        // The frame of the fold after the one that is asked for.
+        let mut after: Option<CommitFrame> = None;
         loop {
-            let after = match way.next_to(at) {
+            match way.next_to(at) {
                 Step::There(jump) => {
                     let frame = self.frame_of(&mut way, &jump)?;
                     let head = head_of(&frame, jump.commit(frame.commit));
-                    return self.snapshot_of_frame(head, frame, None, sent);
+                    let fold = self.snapshot_of_frame(head, frame, None, sent)?;
+                    if at == At::Version(jump.version) {
+                        return Ok(fold);
+                    }
+                    let next = match after.filter(|after| after.ordinal == jump.ordinal + 1) {
+                        Some(next) => next,
+                        None => {
+                            let next = way.known(jump.ordinal + 1).expect("it is known by name");
+                            self.frame_of(&mut way, &next)?
+                        }
+                    };
+                    return in_window(&fold, &next.window, at, sent);
                 }
-                Step::Through(jump) => self.frame_of(&mut way, &jump)?,
-            };
-            if after.version == Version(1) {
-                let first =
-                    first_head(&after).ok_or_else(|| damaged(&way, "version 0 is another one than version 1 names"))?;
-                return Ok(Snapshot::first(first, sent));
+                Step::Through(jump) => {
+                    let frame = self.frame_of(&mut way, &jump)?;
+                    if frame.ordinal == 1 {
+                        let first = first_head(&frame)
+                            .ok_or_else(|| damaged(&way, "version 0 is another one than the first commit names"))?;
+                        return in_window(&Snapshot::first(first, sent), &frame.window, at, sent);
+                    }
+                    after = Some(frame);
+                }
             }
         }
     }
@@ -114,6 +135,16 @@ impl Pages {
     }
 }
 
+/// The version that `at` names, which is `fold`, or one of the commits in the window behind it.
+fn in_window(fold: &Snapshot, window: &Window, at: At, sent: Moment) -> Result<Snapshot> {
+    let folded = fold.head.folded().0;
+    let is_in = |n: usize| !at.is_before(Version(folded + 1 + n as u64), window.entries()[n].0.time);
+    let count = (0..window.entries().len()).take_while(|n| is_in(*n)).count();
+    let (version, window) = (Version(folded + count as u64), window.first(count, &fold.head.fold.digest));
+    let head = Head { version, window, ..fold.head.clone() };
+    fold.with_window(head, sent).map_err(|why| Error::corrupt(format!("the history at version {}", version.0), why))
+}
+
 fn damaged(way: &Way, why: &str) -> Error {
     Error::corrupt(format!("the history of database {}", way.database), why)
 }
@@ -127,7 +158,7 @@ pub(crate) struct Way {
 
 /// Where the way goes on.
 pub(crate) enum Step {
-    /// This is the commit that is asked for.
+    /// This is the fold that is asked for, or the one before it.
     There(Jump),
     /// It is before this one, whose frame names earlier ones.
     Through(Jump),
@@ -137,24 +168,31 @@ impl Way {
     /// The way down from a version that is not version 0.
     pub(crate) fn from(database: DatabaseId, newest: &Snapshot) -> Way {
         let head = &newest.head;
-        let itself = head.commit().place.map(|place| Jump {
-            version: head.version,
-            digest: head.commit().digest,
+        let itself = head.fold.place.map(|place| Jump {
+            ordinal: newest.trail.ordinal,
+            version: head.folded(),
+            digest: head.fold.digest,
             place,
-            time: newest.time,
+            time: newest.folded.time,
         });
         let known = newest.trail.jumps.iter().copied().chain(itself).map(|jump| (jump.version, jump)).collect();
         Way { database, epoch: head.epoch, known }
     }
 
-    /// The commit that is asked for, if it is known by name to be that; else the oldest known one after it.
+    /// The fold of this ordinal, if it is known by name.
+    fn known(&self, ordinal: u64) -> Option<Jump> {
+        self.known.values().find(|jump| jump.ordinal == ordinal).copied()
+    }
+
+    /// The newest fold that is not after what is asked for, if it is known by name to be that; else the oldest known one
+    /// after it.
     pub(crate) fn next_to(&self, at: At) -> Step {
         let is_after = |jump: &&Jump| at.is_before(jump.version, jump.time);
         // Times rise with versions, so what comes after the one that is asked for is the end of the list.
         let after = self.known.values().rev().take_while(is_after).last();
         let before = self.known.values().rev().find(|jump| !is_after(jump));
         match (before, after) {
-            (Some(before), Some(after)) if before.version.next() == after.version => Step::There(*before),
+            (Some(before), Some(after)) if before.ordinal + 1 == after.ordinal => Step::There(*before),
             (Some(before), _) if at == At::Version(before.version) => Step::There(*before),
             (_, Some(after)) => Step::Through(*after),
             (Some(before), None) => Step::There(*before),
@@ -165,7 +203,8 @@ impl Way {
     /// Takes in what `frame` names, which `jump` names. What two frames say of one version must be the same: otherwise one of them jumps
     /// to a commit that is not in this history. (Invariant 2.)
     pub(crate) fn learn(&mut self, frame: &CommitFrame, jump: &Jump) -> Result<(), Malformed> {
-        if frame.database != self.database || frame.version != jump.version || frame.time != jump.time {
+        let is_it = (frame.ordinal, frame.version, frame.time) == (jump.ordinal, jump.version, jump.time);
+        if frame.database != self.database || !is_it {
             return Err(Malformed("it is another commit than the one that a later commit names"));
         }
         if frame.epoch > self.epoch {
@@ -198,8 +237,8 @@ pub(crate) fn head_of(frame: &CommitFrame, commit: CommitRef) -> Head {
     }
 }
 
-/// The head of version 0, which only version 1 knows. `None`: that one names another.
+/// The head of version 0, which only the first fold knows. `None`: that one names another.
 pub(crate) fn first_head(one: &CommitFrame) -> Option<Head> {
-    let first = Head::first(one.database, one.previous.id, one.base, one.home);
-    first.commit().is(&one.previous).then_some(first)
+    let first = Head::first(one.database, one.fold.id, one.base, one.home);
+    first.commit().is(&one.fold).then_some(first)
 }

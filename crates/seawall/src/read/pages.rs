@@ -148,6 +148,22 @@ impl Pages {
         self.cache.weight()
     }
 
+    /// Remembers the image of `page` in `snapshot`, which this process has just committed.
+    pub(crate) fn remember_in(&self, snapshot: &Snapshot, page: PageNo, image: Page) {
+        match snapshot.source_of(page) {
+            Some(PageSource::Segment(entry)) => self.remember(page, entry, image),
+            Some(PageSource::Window(at)) => {
+                let (_, entry) = snapshot.head.window.entries()[at];
+                let mut as_read = Vec::new();
+                push_as_delta(&mut as_read, page, &image);
+                let image = if as_read[..] == image[..] { image } else { Page(as_read.into()) };
+                self.cache.insert(Key::Window { entry, page }, image);
+            }
+            // A page that the commit did not change.
+            _ => {}
+        }
+    }
+
     /// Remembers a page that was just committed.
     pub(crate) fn remember(&self, page: PageNo, entry: Entry, image: Page) {
         self.cache.insert(self.key_of(page, entry), image);

@@ -30,9 +30,11 @@ pub(crate) struct Trail {
     pub(crate) runs_begin: Version,
     /// The index frames, oldest first.
     pub(crate) runs: Vec<RunRef>,
-    /// What changed since the last run, this version's own pages included.
+    /// What changed since the last run, this fold's pages included.
     pub(crate) recent: Entries,
-    /// The earlier commits that it names beside its predecessor.
+    /// Which fold this is; 0 is version 0.
+    pub(crate) ordinal: u64,
+    /// The earlier folds that the next fold names beside this one.
     pub(crate) jumps: Vec<Jump>,
     /// The bytes that the log has, this version's append included.
     pub(crate) log: u64,
@@ -40,9 +42,9 @@ pub(crate) struct Trail {
 
 /// What a fold says of itself that an entry says, too.
 #[derive(Clone, Copy, Debug)]
-struct Folded {
+pub(crate) struct Folded {
     page_count: u32,
-    time: u64,
+    pub(crate) time: u64,
 }
 
 /// One version of the database: which pages it has, and where they are.
@@ -55,7 +57,7 @@ pub struct Snapshot {
     /// As of the fold.
     pub(crate) trail: Arc<Trail>,
     /// As of the fold.
-    folded: Folded,
+    pub(crate) folded: Folded,
     /// By page, the newest entry of the window that changes it.
     changed: Vec<(PageNo, usize)>,
     /// Milliseconds since 1970 in this version's commit frame, or entry; 0 for version 0.
@@ -118,12 +120,6 @@ impl Snapshot {
     /// The version of the entry `at` of the window.
     pub(crate) fn version_of_entry(&self, at: usize) -> Version {
         Version(self.head.folded().0 + 1 + at as u64)
-    }
-
-    /// This database at the window's fold.
-    pub(crate) fn at_fold(&self) -> Snapshot {
-        let sent = *self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        self.with_window(self.head.at_fold(), sent).expect("it has the same fold")
     }
 
     /// A request that was sent at `sent` showed this version to be the newest, still.
@@ -236,8 +232,8 @@ impl Snapshot {
             return Err(Malformed("the page size was changed, and not every page was written in the new one"));
         }
         let recent = merge(&frame.recent, &own);
-        let (jumps, log) = (frame.next_jumps(), frame.log_with(&place));
-        let trail = Trail { runs_begin: frame.runs_begin, runs: frame.runs, recent, jumps, log };
+        let (ordinal, jumps, log) = (frame.ordinal, frame.next_jumps(), frame.log_with(&place));
+        let trail = Trail { runs_begin: frame.runs_begin, runs: frame.runs, recent, ordinal, jumps, log };
         let (page_size, page_count) = (size_of_pages(frame.page_size, frame.page_count), frame.page_count);
         Ok(Snapshot::of_fold(head, page_size, (page_count, frame.time), map, trail, sent))
     }
@@ -280,8 +276,8 @@ fn without_base(map: &PageMap, base: Version) -> PageMap {
 pub(crate) fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {
     let same = frame.database == head.database
         && frame.epoch == head.epoch
-        && frame.version == head.version
-        && frame.commit == head.commit().id
+        && frame.version == head.folded()
+        && frame.commit == head.fold.id
         && (frame.base, frame.home, frame.sweep) == (head.base, head.home, head.sweep);
     if !same {
         return Err(Malformed("it is not the commit that the head names"));
@@ -293,9 +289,16 @@ pub(crate) fn check(head: &Head, frame: &CommitFrame) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Whether `frame` follows `previous`: versions rise by 1, digests chain. (Invariant 2.)
-pub(crate) fn follows(frame: &CommitFrame, previous: &Head) -> bool {
-    frame.previous.is(&previous.commit()) && frame.version == previous.version.next()
+/// Whether the history of `frame` has what `earlier` names, as far as the frame tells: versions rise by 1, digests
+/// chain. (Invariant 2.)
+pub(crate) fn continues(frame: &CommitFrame, earlier: &Head) -> bool {
+    let commit = if earlier.version == frame.folded {
+        Some(frame.fold)
+    } else {
+        let at = earlier.version.0.checked_sub(frame.folded.0 + 1);
+        at.and_then(|at| frame.window.commit(at as usize))
+    };
+    earlier.version < frame.folded || commit.is_some_and(|commit| commit.is(&earlier.commit()))
 }
 
 impl std::fmt::Debug for Snapshot {

@@ -4,7 +4,8 @@
 //! 1. Pin the version. Its pin also protects the drafts from garbage collection.
 //! 2. Copy it to a draft of the base, its checksums, and a draft of NAME. Commits go on meanwhile.
 //! 3. Make them durable, and give base and checksums their names by link(). A base's name is never used twice.
-//! 4. Commit no pages and the new base, under the lease, if the pin is still there and no newer base came first.
+//! 4. Commit no pages of its own and the new base, under the lease, if the pin is still there and no newer base came
+//!    first. This commit is a fold: what entries in the head have changed since is in it, and not missing in the base.
 //! 5. Put the draft of NAME in the place of NAME.
 //!
 //! Two checkpoints at once are harmless: the later one to commit finds a base that is as new or newer, and removes its
@@ -96,12 +97,13 @@ fn base_of(snapshot: &Snapshot, token: Token) -> Option<BaseRef> {
     let head = &snapshot.head;
     let page_size = snapshot.page_size()?;
     let changed = snapshot.map.iter().any(|(_, entry)| Some(entry.version()) > head.base.map(|base| base.name.version));
+    let changed = changed || !head.window.entries().is_empty();
     if !changed && head.base.is_some_and(|base| base.page_count == snapshot.page_count()) || snapshot.page_count() == 0
     {
         return None;
     }
     let id = || {
-        mistake!(BaseShared, return &head.commit.id.0[..4]);
+        mistake!(BaseShared, return &head.fold.id.0[..4]);
         &token.0[..4]
     };
     let name = BaseName { epoch: head.epoch, version: head.version, id: id().try_into().expect("it has four bytes") };

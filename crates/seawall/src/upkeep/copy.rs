@@ -12,7 +12,7 @@ use crate::format::sqlite_header::{self, HEADER, NameState, PROTECTED};
 use crate::ports::storage::at_once::in_parallel;
 use crate::ports::storage::{Bulk, File, Span};
 use crate::read::pages::{Pages, SUM_BYTES, frame_of};
-use crate::read::snapshot::Snapshot;
+use crate::read::snapshot::{PageSource, Snapshot};
 
 /// One read is at most so long …
 const RUN: usize = 1 << 20;
@@ -50,6 +50,7 @@ pub(crate) fn copy(
         copy.copy_base(&base)?;
     }
     copy.copy_log(in_log)?;
+    copy.copy_window()?;
     if what_for == For::Writing && snapshot.page_count() > 0 {
         let image = pages.read(snapshot, PageNo(1))?;
         copy.write(0, &header_for(what_for, &image)?)?;
@@ -86,10 +87,12 @@ impl Copy<'_> {
         let base_version = base.map(|base| base.name.version);
         let in_base = base.filter(|base| base.page_size == self.page_size).map_or(0, |base| base.page_count);
         let count = self.snapshot.page_count();
-        let is_in_log = |(page, entry): &(PageNo, Entry)| page.0 <= count && Some(entry.version()) > base_version;
+        let is_in_log = |(page, entry): &(PageNo, Entry)| {
+            page.0 <= count && Some(entry.version()) > base_version && !self.is_in_window(*page)
+        };
         let mut in_log: Vec<InLog> =
             self.snapshot.map.iter().filter(is_in_log).map(|(page, entry)| (entry, page)).collect();
-        let behind_base = in_log.iter().filter(|(_, page)| page.0 > in_base).count();
+        let behind_base = in_log.iter().map(|(_, page)| *page).chain(self.of_window()).filter(|page| page.0 > in_base).count();
         if behind_base < count.saturating_sub(in_base) as usize {
             let what = format!("the page map of version {}", self.snapshot.version().0);
             return Err(Error::corrupt(what, "some page is neither in the base nor in the log"));
@@ -145,8 +148,33 @@ impl Copy<'_> {
         Ok(())
     }
 
+    /// The pages that the entries in the head have changed.
+    fn of_window(&self) -> impl Iterator<Item = PageNo> {
+        let count = self.snapshot.page_count();
+        self.snapshot.head.window.pages().into_iter().filter(move |page| page.0 <= count)
+    }
+
+    fn is_in_window(&self, page: PageNo) -> bool {
+        matches!(self.snapshot.source_of(page), Some(PageSource::Window(_)))
+    }
+
+    /// Copies what is in the head. These are few pages.
+    fn copy_window(&mut self) -> Result<()> {
+        for page in self.of_window().collect::<Vec<_>>() {
+            let mut image = self.pages.read(self.snapshot, page)?.to_vec();
+            if page == PageNo(1) {
+                let header = header_for(For::Reading, &image)?;
+                image[..HEADER].copy_from_slice(&header);
+            }
+            self.keep_sum(page, page_checksum(&image));
+            self.copied += 1;
+            self.write(self.page_size.offset_of(page), &image)?;
+        }
+        (self.progress)(self.copied)
+    }
+
     fn is_in_base(&self, page: PageNo) -> bool {
-        matches!(self.snapshot.source_of(page), Some(crate::read::snapshot::PageSource::Base(_)))
+        matches!(self.snapshot.source_of(page), Some(PageSource::Base(_)))
     }
 
     /// Copies what is in the log, in long runs of it.

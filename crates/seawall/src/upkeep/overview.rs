@@ -85,7 +85,7 @@ impl Committer {
             files.push((File::Base(base.name), pages * base.page_size.bytes() as u64));
             files.push((File::Sums(base.name), pages * SUM_BYTES as u64));
         }
-        if let Some(place) = snapshot.head.commit().place {
+        if let Some(place) = snapshot.head.fold.place {
             files.push((File::Segment(place.segment), u64::from(place.at) * UNIT + u64::from(place.length)));
         }
         let mut missing = Vec::new();

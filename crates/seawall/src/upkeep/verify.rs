@@ -41,6 +41,7 @@ use crate::ports::storage::{File, Listed, Span};
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
 use crate::way_out::WayOut;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
@@ -265,21 +266,21 @@ impl Verifier<'_> {
                 return Ok(());
             }
         };
-        let mut heads = Vec::new();
+        let mut folds = Vec::new();
         for file in files {
             match file {
-                File::Pin(name) => {
+                File::Pin(_) => {
                     let pin = self.check_text(file, MAX_LENGTH, |text| text.parse::<Pin>(), PIN_REMEDY);
                     if let Some(pin) = pin.filter(|pin| pin.head.database == newest.database) {
                         let base = pin.head.base.map_or(Version(0), |base| base.name.version);
                         self.pinned.push((pin.head.version, base));
-                        heads.push((format!("the pin {name}"), pin.time, pin.head));
+                        folds.push(pin.head);
                     }
                 }
                 File::Milestone(..) => {
                     let milestone =
                         self.check_text(file, MAX_LENGTH, |text| text.parse::<Milestone>(), MILESTONE_REMEDY);
-                    heads.extend(milestone.map(|milestone| (file.to_string(), milestone.time, milestone.head)));
+                    folds.extend(milestone.map(|milestone| milestone.head));
                 }
                 File::Records(_) => {
                     let parse = |text: &str| text.lines().try_for_each(|line| line.parse::<Head>().map(drop));
@@ -289,14 +290,9 @@ impl Verifier<'_> {
                 _ => {}
             }
         }
-        for (_, time, head) in heads {
-            // Those of an earlier epoch may have been left out by a recovery.
-            if let Some(place) =
-                head.commit().place.filter(|_| (head.database, head.epoch) == (newest.database, newest.epoch))
-            {
-                self.names.push(Jump { version: head.version, digest: head.commit().digest, place, time });
-            }
-        }
+        // Those of an earlier epoch may have been left out by a recovery.
+        let is_of_this = |head: &Head| (head.database, head.epoch) == (newest.database, newest.epoch);
+        self.names.extend(folds.iter().filter(|head| is_of_this(head)).filter_map(|head| fold_of(self.pages, head)));
         self.names = jumps_of(self.names.iter());
         Ok(())
     }
@@ -342,31 +338,32 @@ impl Verifier<'_> {
 
     /// The chain, and the page maps.
     fn check_commits(&mut self, newest: &Head, head: &Head) -> Result<()> {
-        let Some(place) = head.commit().place else { return Ok(()) };
-        let time = match &self.target {
-            Some(target) => target.time,
-            None => self.pages.commit_at(place, head.commit().digest, 0).map_or(0, |frame| frame.time),
-        };
-        self.report.time = time;
-        let start = Jump { version: head.version, digest: head.commit().digest, place, time };
+        let target = self.target.clone();
+        self.report.time = target.as_ref().map_or(0, |target| target.time);
         let (lowest, highest) = self.range;
-        if highest == lowest {
-            return Ok(());
+        if let Some(target) = target.as_ref().filter(|_| highest == head.version) {
+            self.check_window(target);
         }
+        let Some(place) = head.fold.place.filter(|_| highest > lowest) else { return Ok(()) };
+        let (version, digest) = (head.folded(), head.fold.digest);
+        let start = match &target {
+            Some(target) => {
+                Jump { ordinal: target.trail.ordinal, version, digest, place, time: target.folded.time }
+            }
+            // If its frame cannot be read, that is found below.
+            None => fold_of(self.pages, head).unwrap_or(Jump { ordinal: 0, version, digest, place, time: 0 }),
+        };
+        self.report.time = self.report.time.max(start.time);
         let mut chain = Chain::new(Window::new(self.pages));
-        let from = match highest == start.version {
+        let from = match highest >= start.version {
             true => Some(start),
-            // It begins with the commit after the first one of this part, so that each pair of neighbours is compared by one part.
-            false => self.reach(start, highest.next()).and_then(|after| {
-                match self.pages.commit_at(after.place, after.digest, 0) {
-                    Ok(frame) if after.version > highest => {
-                        let from = frame.named().next();
-                        chain.begin_after(frame);
-                        from
-                    }
-                    _ => self.reach(start, highest),
-                }
-            }),
+            // It begins with the fold after the first one of this part, so that each pair of neighbours is compared by one part.
+            false => {
+                let (from, after) = self.reach(start, highest);
+                let after = after.and_then(|after| self.pages.commit_at(after.place, after.digest, 0).ok());
+                after.into_iter().for_each(|frame| chain.begin_after(frame));
+                from
+            }
         };
         let Some(from) = from else {
             let why = format!("version {} cannot be reached from version {}", highest.0, start.version.0);
@@ -392,6 +389,19 @@ impl Verifier<'_> {
         Ok(())
     }
 
+    /// Each page that the head's entries change, and with it each entry.
+    fn check_window(&mut self, target: &Snapshot) {
+        for page in target.head.window.pages().into_iter().filter(|page| page.0 <= target.page_count()) {
+            if let Err(error) = self.pages.read(target, page) {
+                let versions = Some((target.head.folded().next(), target.version()));
+                let touches = Touches { versions, pages: &[page], ..Touches::default() };
+                let what = format!("the entries in the head of version {}", target.version().0);
+                self.findings.is_missing |= error.to_string().contains("is missing");
+                self.findings.add(Damage::Chain, what, error, &touches);
+            }
+        }
+    }
+
     fn check_that_every_page_is_somewhere(&mut self, target: &Snapshot) {
         let in_base = target
             .head
@@ -399,9 +409,11 @@ impl Verifier<'_> {
             .filter(|base| Some(base.page_size) == target.page_size())
             .map_or(0, |base| base.page_count);
         let mut next = in_base + 1;
-        let behind = target.map.iter().map(|(page, _)| page.0).filter(|page| *page > in_base);
+        let of_window = target.head.window.pages();
+        let behind: BTreeSet<u32> =
+            target.map.iter().map(|(page, _)| page).chain(of_window).map(|page| page.0).filter(|page| *page > in_base).collect();
         let mut lacking = Vec::new();
-        for page in behind.chain([target.page_count().saturating_add(1)]) {
+        for page in behind.into_iter().chain([target.page_count().saturating_add(1)]) {
             let gap = next..page.min(target.page_count().saturating_add(1));
             lacking.extend(gap.take(10_000).map(PageNo));
             next = page.saturating_add(1).max(next);
@@ -428,6 +440,13 @@ impl Verifier<'_> {
         }
         Ok(())
     }
+}
+
+/// The fold of `head`, as later folds name it, if its frame can be read.
+fn fold_of(pages: &Pages, head: &Head) -> Option<Jump> {
+    let place = head.fold.place?;
+    let frame = pages.commit_at(place, head.fold.digest, 0).ok()?;
+    Some(Jump { ordinal: frame.ordinal, version: frame.version, digest: head.fold.digest, place, time: frame.time })
 }
 
 impl Verified {

@@ -14,13 +14,14 @@
 //! Between the steps are the values [`Draft`], [`Encoded`], [`Pending`] and [`Outcome`].
 
 use super::committer::Committer;
-use super::encode::{Change, CommitEncoder, Draft, Encoded};
+use super::encode::{Change, CommitEncoder, Draft, Encoded, Frames, Piece};
+use super::inline::carried;
 use super::queue::Turn;
 use super::segment::AppendFailed;
 use super::settle::{Verdict, Walked};
 use crate::error::{Error, Result};
 use crate::format::commit_frame::CommitFrame;
-use crate::format::head::{CommitRef, Head};
+use crate::format::head::Head;
 use crate::format::ids::{CommitId, Version};
 use crate::format::mark::{Fate, Mark};
 use crate::mutation::mistake;
@@ -32,6 +33,7 @@ use crate::read::snapshot::Snapshot;
 use crate::read::tip::PATIENCE;
 use crate::way_out::{SAYS_FIRST, WayOut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const FIRST_WAIT: Duration = Duration::from_millis(5);
@@ -39,12 +41,23 @@ const LONGEST_WAIT: Duration = Duration::from_millis(200);
 /// Larger commits do not go through the page cache: they would drive everything else out.
 const REMEMBERED_PAGES: usize = 2048;
 
-/// A commit that was appended, and whose swap was sent or is about to be.
+/// What a commit is.
+pub(crate) enum Form {
+    /// A frame in a segment, where it was appended.
+    Fold(Box<CommitFrame>),
+    /// An entry of the head, which may have been appended to a segment before.
+    Entry { is_appended: bool },
+}
+
+/// A commit whose swap was sent or is about to be.
 pub(crate) struct Pending {
     pub(crate) lease: Lease,
     pub(crate) previous: Arc<Snapshot>,
     pub(crate) next: Head,
-    pub(crate) frame: CommitFrame,
+    pub(crate) form: Form,
+    /// An attempt of its swap got no answer, or none that says whether it took place: no later error can mean that
+    /// nothing was carried out, and only the head can show it.
+    pub(crate) is_ambiguous: AtomicBool,
     /// Whether the lease is to outlive the swap.
     pub(crate) keep: bool,
     /// How far the last attempt got on the way back from the newest head to it.
@@ -71,25 +84,27 @@ impl Committer {
         let lease = turn.lease().expect("a writer has the lease").clone();
         self.check_that_a_commit_can_follow(change.snapshot, &lease)?;
 
-        // 1. Encode. The encoder is asked for one piece after the other while they are appended, so that no commit is
-        //    in memory whole.
+        // 1. and 2. Encode and append. When this returns, what is not in the head is durable.
         let draft = self.draft(change)?;
-        let mut compressor = whole(self.compressor.lock());
-        let encoder = CommitEncoder::new(&draft, &self.tip.pages.segments, &mut compressor)?;
-
-        // 2. Append, which fsyncs. When this returns, pages and commit frame are durable.
-        let encoded = self.append(encoder, lease.sweep)?;
-        drop(compressor);
+        let (next, form) = match self.head_with_entry(&draft, &lease)? {
+            Some(next) => self.append_entry(next, lease.sweep)?,
+            None => self.append_fold(draft, &lease)?,
+        };
 
         // 3. Swap. One request: if the coordinator puts the head in the place of its predecessor, this is the next
         //    version.
-        let pending = self.pend(encoded, turn, change, lease);
+        let pending = self.pend((next, form), turn, change, lease);
         let until = self.until(PATIENCE);
         let answer = caught(|| self.swap(&pending, until));
+        if let Ok(Err(CoordinatorError::TooLong(_))) = &answer {
+            // Its first attempt was certainly refused, and the coordinator knows now how much it can take: the fold that
+            // is made instead is another commit.
+            return self.commit(turn, change);
+        }
 
         // 4. Conclude what became of the commit, and then install it, or mark it as refused and report that. After a
         //    panic in steps 3 and 4 the outcome is unknown.
-        let outcome = answer.and_then(|answer| caught(|| self.outcome_of(&pending, answer, false, until)));
+        let outcome = answer.and_then(|answer| caught(|| self.outcome_of(&pending, answer, until)));
         let outcome = outcome.unwrap_or_else(|panic| Outcome::Unknown(format!("concluding it failed: {panic}")));
         self.conclude(turn, pending, outcome, change)
     }
@@ -115,26 +130,45 @@ impl Committer {
 
     fn draft<'a>(&self, change: &'a Change<'a>) -> Result<Draft<'a>> {
         let commit = CommitId(self.tip.random()?);
-        Ok(Draft { change, commit, time: self.tip.storage.now().unix_millis() })
+        Ok(Draft { change, commit, time: self.tip.storage.now().unix_millis(), carried: Vec::new() })
     }
 
-    /// Step 2. After an error no part of the commit counts.
-    fn append(&self, mut encoder: CommitEncoder<'_>, sweep: u64) -> Result<Encoded> {
+    /// Steps 1 and 2 of a fold: pages and commit frame. The encoder is asked for one piece after the other while they
+    /// are appended, so that no commit is in memory whole. After an error no part of the commit counts.
+    fn append_fold(&self, draft: Draft<'_>, lease: &Lease) -> Result<(Head, Form)> {
+        let change = draft.change;
+        let draft = Draft { carried: carried(change, |page| self.tip.read_page(change.snapshot, page))?, ..draft };
+        let mut compressor = whole(self.compressor.lock());
+        let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments, &mut compressor)?;
+        let Encoded { commit, frame } = self.append(lease.sweep, |frames| encoder.encode_piece(frames))?;
+        let next = change.snapshot.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
+        Ok((next, Form::Fold(Box::new(frame))))
+    }
+
+    /// Step 2 of a commit that rides in the head `next`: where the coordinator's record is no file of the folder, the
+    /// head goes to this process's segment as well. So all that was acknowledged is in files.
+    fn append_entry(&self, next: Head, sweep: u64) -> Result<(Head, Form)> {
+        let is_appended = !self.tip.coordinator.is_in_files();
+        if is_appended {
+            self.append(sweep, |frames| frames.put_head(&next))?;
+        }
+        Ok((next, Form::Entry { is_appended }))
+    }
+
+    fn append<T>(&self, sweep: u64, encode: impl FnMut(&mut Frames) -> Result<Piece<T>>) -> Result<T> {
         let mut segment = whole(self.segment.lock());
-        let appended = segment.append(&*self.tip.storage, sweep, |frames| encoder.encode_piece(frames));
+        let appended = segment.append(&*self.tip.storage, sweep, encode);
         drop(segment);
         appended.map_err(|failed| self.append_failed(failed, sweep))
     }
 
     /// What the swap is to say.
-    fn pend(&self, encoded: Encoded, turn: &Turn, change: &Change<'_>, lease: Lease) -> Pending {
-        let Encoded { commit, frame } = encoded;
-        let previous = change.snapshot;
-        let next = previous.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
+    fn pend(&self, (next, form): (Head, Form), turn: &Turn, change: &Change<'_>, lease: Lease) -> Pending {
         let sent = self.tip.storage.now();
         // A checkpoint's or a collection's commit ends the lease.
         let keep = turn.goes_on(sent.monotonic) && change.upkeep.is_none();
-        Pending { lease, previous: previous.clone(), next, frame, keep, sent, walked: Mutex::default() }
+        let (previous, is_ambiguous, walked) = (change.snapshot.clone(), AtomicBool::new(false), Mutex::default());
+        Pending { lease, previous, next, form, is_ambiguous, keep, sent, walked }
     }
 
     /// Step 3: asks the coordinator once to put the commit's head in the place of its predecessor. A repeated request
@@ -145,15 +179,15 @@ impl Committer {
         self.tip.coordinator.swap(lease, &previous.head, next, *keep, self.left(until))
     }
 
-    /// Step 4: what the answer to a swap says of the commit. Swaps again until that is known, or the time is over. Once
-    /// an attempt was `ambiguous`, no later error can mean that nothing was carried out, and only the head can show it.
+    /// Step 4: what the answer to a swap says of the commit. Swaps again until that is known, or the time is over.
     pub(crate) fn outcome_of(
         &self,
         pending: &Pending,
         mut answer: Result<Swapped, CoordinatorError>,
-        mut ambiguous: bool,
         until: Duration,
     ) -> Outcome {
+        let is_ambiguous = || pending.is_ambiguous.load(Ordering::Relaxed);
+        let becomes_ambiguous = || pending.is_ambiguous.store(true, Ordering::Relaxed);
         let mut wait = FIRST_WAIT;
         loop {
             mistake!(AbsentIsRefused, {
@@ -164,15 +198,15 @@ impl Committer {
             let looked = match answer {
                 Ok(Swapped::Done) => return Outcome::Committed,
                 Ok(Swapped::Refused(head)) => self.judge(pending, &head, until),
-                Err(error) if error.is_certain() && !ambiguous => return Outcome::Failed(error),
+                Err(error) if error.is_certain() && !is_ambiguous() => return Outcome::Failed(error),
                 // The name is made, and a crash could take it away. Only a repeated request, with its fsync, can make
                 // it count.
                 Err(CoordinatorError::Undurable(cause)) => {
-                    ambiguous = true;
+                    becomes_ambiguous();
                     Err(Error::Unreachable { cause })
                 }
                 Err(_) => {
-                    ambiguous = true;
+                    becomes_ambiguous();
                     self.look(pending, until).and_then(|head| self.judge(pending, &head, until))
                 }
             };
@@ -246,11 +280,16 @@ impl Committer {
 
     /// The commit is in the history. From now on this process knows it.
     pub(crate) fn install(&self, pending: &Pending) -> Result<Arc<Snapshot>> {
-        let Pending { next, frame, previous, sent, .. } = pending;
+        let Pending { next, form, previous, sent, .. } = pending;
         let segments = &self.tip.pages.segments;
-        let snapshot = Snapshot::of_commit(next.clone(), frame.clone(), &[], Some(previous), segments, *sent)
-            .map_err(|why| Error::corrupt(format!("the commit frame of version {}", next.version.0), why))?;
-        let snapshot = Arc::new(snapshot);
+        let snapshot = match form {
+            Form::Fold(frame) => {
+                Snapshot::of_commit(next.clone(), (**frame).clone(), &[], Some(previous), segments, *sent)
+            }
+            Form::Entry { .. } => previous.with_window(next.clone(), *sent),
+        };
+        let snapshot = snapshot.map_err(|why| Error::corrupt(format!("the commit of version {}", next.version.0), why));
+        let snapshot = Arc::new(snapshot?);
         self.tip.raise(snapshot.clone(), *sent);
         self.acknowledged(next);
         Ok(snapshot)
@@ -263,9 +302,8 @@ impl Committer {
             return;
         }
         for page in change.pages {
-            let entry = committed.map.get(*page).expect("what was committed is in the map");
             let Ok(image) = (change.read)(*page) else { return };
-            self.tip.pages.remember(*page, entry, image);
+            self.tip.pages.remember_in(committed, *page, image);
         }
     }
 
@@ -311,10 +349,14 @@ impl Committer {
 
     /// Marks the commit of `pending` as refused, before that is reported (invariant 6). Without its mark the commit is
     /// refused all the same, because the head decides. The mark helps only if the head is lost.
+    /// What was only sent, and each attempt of which was refused, has left nothing behind.
     fn mark_refused(&self, pending: &Pending) {
+        if matches!(pending.form, Form::Entry { is_appended: false }) && !pending.is_ambiguous.load(Ordering::Relaxed) {
+            return;
+        }
         let sweep = pending.lease.sweep;
         mistake!(NoMarkAfterFailedSwap, return self.mark_owed(sweep));
-        whole(self.segment.lock()).owe(mark_of(&pending.next, Fate::Refused));
+        whole(self.segment.lock()).owe(Mark::of(&pending.next, Fate::Refused));
         self.mark_owed(sweep);
     }
 
@@ -336,7 +378,9 @@ impl Committer {
     /// Marks the commit of `head` as confirmed. That can wait: `false` if another thread is appending right now.
     pub(crate) fn mark_confirmed(&self, head: &Head) -> Result<bool> {
         let Some(mut segment) = try_lock(&self.segment) else { return Ok(false) };
-        let appended = segment.append_mark(&*self.tip.storage, head.sweep, &mark_of(head, Fate::Confirmed));
+        // The head's entries, whoever committed them, are in no file if its record is none.
+        let copied = (!head.window.entries().is_empty()).then_some(head);
+        let appended = segment.append_mark(&*self.tip.storage, head.sweep, copied, &Mark::of(head, Fate::Confirmed));
         drop(segment);
         match appended {
             Ok(()) => Ok(true),
@@ -354,10 +398,4 @@ impl Committer {
     fn left(&self, until: Duration) -> Duration {
         until.saturating_sub(self.tip.storage.now().monotonic)
     }
-}
-
-fn mark_of(head: &Head, fate: Fate) -> Mark {
-    let Head { database, epoch, version, .. } = *head;
-    let CommitRef { id: commit, digest, .. } = head.commit();
-    Mark { fate, database, epoch, version, commit, digest }
 }

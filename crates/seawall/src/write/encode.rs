@@ -7,7 +7,7 @@ use crate::format::commit_frame::{CommitFrame, MAX_RUNS, NewGroup, NewPage, RECE
 use crate::format::entry::Segments;
 use crate::format::frame::{self, Kind, MAX_PAYLOAD, UNIT};
 use crate::format::group::{self, Encoder, GROUP_BYTES, Owner};
-use crate::format::head::{CommitRef, Place, Upkeep};
+use crate::format::head::{CommitRef, Head, Place, Upkeep};
 use crate::format::ids::{CommitId, Digest, PageNo, PageSize, SegmentName, Version};
 use crate::format::index::{self, IndexFrame};
 use crate::format::mark::{Fate, Mark};
@@ -59,9 +59,11 @@ pub(crate) struct Draft<'a> {
     pub(crate) commit: CommitId,
     /// Milliseconds since 1970.
     pub(crate) time: u64,
+    /// The pages that the window has changed and this commit has not, as they are in the snapshot, rising.
+    pub(crate) carried: Vec<(PageNo, Page)>,
 }
 
-/// A commit that is encoded, whole.
+/// A fold that is encoded, whole.
 pub(crate) struct Encoded {
     pub(crate) commit: CommitRef,
     pub(crate) frame: CommitFrame,
@@ -110,6 +112,12 @@ impl Frames {
         Ok((digest, Place { segment: self.segment, at: units, length, lead }))
     }
 
+    /// Adds the head that a commit is to make which rides in it.
+    pub(crate) fn put_head(&mut self, head: &Head) -> Result<Piece<()>> {
+        self.put(Kind::Head, head.to_string().as_bytes())?;
+        Ok(Piece::Last { encoded: (), if_lost: refused_if_lost(head) })
+    }
+
     fn is_a_piece(&self) -> bool {
         self.bytes.len() >= PIECE
     }
@@ -146,7 +154,9 @@ pub(crate) struct CommitEncoder<'a> {
     compressor: &'a mut Encoder,
     /// The pages that are not encoded yet.
     pages: &'a [PageNo],
+    carried: &'a [(PageNo, Page)],
     groups: Vec<NewGroup>,
+    carried_groups: Vec<NewGroup>,
     images: Vec<u8>,
     /// Once all pages are encoded: the commit frame, and the index frames that are to lie before it.
     ending: Option<(CommitFrame, vec::IntoIter<IndexFrame>)>,
@@ -159,20 +169,34 @@ impl<'a> CommitEncoder<'a> {
         segments: &'a Segments,
         compressor: &'a mut Encoder,
     ) -> Result<CommitEncoder<'a>> {
-        let pages = draft.change.pages;
-        check_size(pages.len(), MOST_PAGES)?;
+        let (pages, carried) = (draft.change.pages, &draft.carried[..]);
+        check_size(pages.len() + carried.len(), MOST_PAGES)?;
         let groups = Vec::with_capacity(pages.len().div_ceil(group::pages_per_group(draft.change.page_size)));
-        let images = Vec::with_capacity(GROUP_BYTES);
-        Ok(CommitEncoder { draft, segments, compressor, pages, groups, images, ending: None })
+        let (carried_groups, images) = (Vec::new(), Vec::with_capacity(GROUP_BYTES));
+        Ok(CommitEncoder {
+            draft,
+            segments,
+            compressor,
+            pages,
+            carried,
+            groups,
+            carried_groups,
+            images,
+            ending: None,
+        })
     }
 
     /// Adds the next piece of the commit to `frames`.
     pub(crate) fn encode_piece(&mut self, frames: &mut Frames) -> Result<Piece<Encoded>> {
         while !self.pages.is_empty() {
-            self.encode_group(frames)?;
+            self.encode_own(frames)?;
             if frames.is_a_piece() {
                 return Ok(Piece::More);
             }
+        }
+        // A window has few pages: all of them belong to this piece.
+        while !self.carried.is_empty() {
+            self.encode_carried(frames)?;
         }
         let mut ending = match self.ending.take() {
             Some(ending) => ending,
@@ -191,35 +215,53 @@ impl<'a> CommitEncoder<'a> {
         mistake!(JumpToSibling, return self.with_siblings(frame, frames));
         let (digest, place) = frames.put(Kind::Commit, &frame.encode(self.segments))?;
         let commit = CommitRef { id: frame.commit, digest, place: Some(place) };
-        let if_lost = refused_if_lost(&frame, digest);
+        let if_lost = refused_if_lost(&self.draft.change.snapshot.head.followed_by(commit, 0, 0));
         Ok(Piece::Last { encoded: Encoded { commit, frame }, if_lost })
     }
 
-    /// Adds the next group of pages.
-    fn encode_group(&mut self, frames: &mut Frames) -> Result<()> {
-        let Change { snapshot, page_size, read, .. } = *self.draft.change;
-        let at_most = group::pages_per_group(page_size).min(self.pages.len());
-        let (pages, rest) = self.pages.split_at(at_most);
+    /// Adds the next group of the commit's own pages.
+    fn encode_own(&mut self, frames: &mut Frames) -> Result<()> {
+        let Change { page_size, read, .. } = *self.draft.change;
+        let (pages, rest) = self.pages.split_at(group::pages_per_group(page_size).min(self.pages.len()));
         self.images.clear();
-        let mut new_pages = Vec::with_capacity(pages.len());
         for page in pages {
-            let image = read(*page)?;
-            new_pages.push(NewPage { page: *page, checksum: page_checksum(&image) });
-            self.images.extend_from_slice(&image);
+            self.images.extend_from_slice(&read(*page)?);
         }
+        let group = self.encode_group(pages, frames)?;
+        self.groups.push(group);
+        self.pages = rest;
+        Ok(())
+    }
+
+    /// Adds the next group of the pages that are carried over from the window.
+    fn encode_carried(&mut self, frames: &mut Frames) -> Result<()> {
+        let at_most = group::pages_per_group(self.draft.change.page_size).min(self.carried.len());
+        let (carried, rest) = self.carried.split_at(at_most);
+        self.images.clear();
+        carried.iter().for_each(|(_, image)| self.images.extend_from_slice(image));
+        let pages: Vec<PageNo> = carried.iter().map(|(page, _)| *page).collect();
+        let group = self.encode_group(&pages, frames)?;
+        self.carried_groups.push(group);
+        self.carried = rest;
+        Ok(())
+    }
+
+    /// Adds the group of `pages`, whose images are at hand.
+    fn encode_group(&mut self, pages: &[PageNo], frames: &mut Frames) -> Result<NewGroup> {
+        let Change { snapshot, page_size, .. } = *self.draft.change;
         let head = &snapshot.head;
         let owner = Owner { database: head.database, version: head.version.next(), commit: self.draft.commit };
         let payload = self.compressor.encode(&owner, page_size, pages, &self.images);
         let (_, place) = frames.put(Kind::Pages, &payload)?;
         let units = u16::try_from(u64::from(place.length) / UNIT).expect("a group is at most 64 KiB and a little");
-        self.groups.push(NewGroup { at: place.at, units, pages: new_pages });
-        self.pages = rest;
-        Ok(())
+        let images = self.images.chunks_exact(page_size.bytes());
+        let new = |(page, image): (&PageNo, &[u8])| NewPage { page: *page, checksum: page_checksum(image) };
+        Ok(NewGroup { at: place.at, units, pages: pages.iter().zip(images).map(new).collect() })
     }
 
     /// The commit frame, and the index frames that come before it when `recent` would grow too long.
     fn ending(&mut self) -> Result<(CommitFrame, vec::IntoIter<IndexFrame>)> {
-        let Draft { change, commit, time } = *self.draft;
+        let Draft { change, commit, time, .. } = *self.draft;
         let snapshot = change.snapshot;
         let head = &snapshot.head;
         // What the head will say that names this commit.
@@ -231,8 +273,11 @@ impl<'a> CommitEncoder<'a> {
             commit,
             page_size: change.page_size,
             page_count: change.page_count,
-            previous: head.commit(),
-            previous_time: snapshot.time,
+            ordinal: snapshot.trail.ordinal + 1,
+            fold: head.fold,
+            folded: head.folded(),
+            fold_time: snapshot.folded.time,
+            window: head.window.clone(),
             jumps: snapshot.trail.jumps.clone(),
             settled: (head.version, head.commit().digest),
             group: (head.version.next(), head.version.next()),
@@ -242,6 +287,7 @@ impl<'a> CommitEncoder<'a> {
             sweep: next.sweep,
             log: snapshot.trail.log,
             pages: std::mem::take(&mut self.groups),
+            carried: std::mem::take(&mut self.carried_groups),
             runs_begin: snapshot.trail.runs_begin,
             runs: snapshot.trail.runs.clone(),
             recent: snapshot.trail.recent.clone(),
@@ -276,25 +322,24 @@ mod siblings {
             for jump in &mut frame.jumps {
                 let same = |(of, other): &&(DatabaseId, Jump)| *of == frame.database && other.version == jump.version;
                 if let Some((_, other)) = known.iter().filter(same).find(|(_, other)| other.digest != jump.digest) {
-                    *jump = Jump { time: jump.time, ..*other };
+                    *jump = Jump { time: jump.time, ordinal: jump.ordinal, ..*other };
                 }
             }
             let (digest, place) = frames.put(Kind::Commit, &frame.encode(self.segments))?;
-            known.push_back((frame.database, Jump { version: frame.version, digest, place, time: frame.time }));
+            known.push_back((frame.database, Jump { ordinal: frame.ordinal, version: frame.version, digest, place, time: frame.time }));
             while known.len() > 1000 {
                 known.pop_front();
             }
             let commit = CommitRef { id: frame.commit, digest, place: Some(place) };
-            Ok(Piece::Last { if_lost: refused_if_lost(&frame, digest), encoded: Encoded { commit, frame } })
+            Ok(Piece::Last { if_lost: refused_if_lost(&self.draft.change.snapshot.head.followed_by(commit, 0, 0)), encoded: Encoded { commit, frame } })
         }
     }
 }
 
-/// The mark of a commit whose frame may arrive although its append failed.
-fn refused_if_lost(frame: &CommitFrame, digest: Digest) -> Option<Mark> {
+/// The mark of a commit whose bytes may arrive although its append failed.
+fn refused_if_lost(head: &Head) -> Option<Mark> {
     mistake!(NoMarkAfterFailedAppend, return None);
-    let CommitFrame { database, epoch, version, commit, .. } = *frame;
-    Some(Mark { fate: Fate::Refused, database, epoch, version, commit, digest })
+    Some(Mark::of(head, Fate::Refused))
 }
 
 /// Whether a commit of so many pages is possible. The error comes before anything of it is written.
@@ -336,7 +381,7 @@ fn next_runs(snapshot: &Snapshot, frame: &mut CommitFrame, most: usize) -> Vec<I
     } else {
         std::mem::take(&mut frame.recent)
     };
-    divided(IndexFrame { database: head.database, after, up_to: head.version, entries }, most)
+    divided(IndexFrame { database: head.database, after, up_to: head.folded(), entries }, most)
 }
 
 /// Divides a run by version, into runs of at most `most` entries. The entries of one version stay together.
@@ -448,8 +493,11 @@ mod tests {
             commit: CommitId([2; 16]),
             page_size: PageSize::new(4096).expect("it is one"),
             page_count: 40,
-            previous: head.commit(),
-            previous_time: 0,
+            ordinal: head.version.0 + 1,
+            fold: head.fold,
+            folded: head.folded(),
+            fold_time: 0,
+            window: head.window.clone(),
             jumps: Vec::new(),
             settled: (head.version, head.commit().digest),
             group: (head.version.next(), head.version.next()),
@@ -459,6 +507,7 @@ mod tests {
             sweep: head.sweep,
             log: 0,
             pages: Vec::new(),
+            carried: Vec::new(),
             runs_begin: Version(0),
             runs,
             recent,

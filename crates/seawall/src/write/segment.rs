@@ -4,6 +4,7 @@ use super::encode::{Frames, Piece};
 use crate::bounds::bound;
 use crate::error::{Error, Result};
 use crate::format::frame::Kind;
+use crate::format::head::Head;
 use crate::format::ids::{SegmentName, WriterId};
 use crate::format::mark::Mark;
 use crate::mutation::mistake;
@@ -130,9 +131,19 @@ impl SegmentWriter {
         self.append(storage, self.newest_sweep(sweep), |_| Ok(Piece::Last { encoded: (), if_lost: None }))
     }
 
-    /// Appends a mark, after those that are owed; when it returns, they are durable.
-    pub(crate) fn append_mark(&mut self, storage: &dyn Storage, sweep: u64, mark: &Mark) -> Result<(), AppendFailed> {
+    /// Appends a mark, and in front of it a copy of the head that it is of, if one is wanted; when it returns, they are
+    /// durable, as are the marks that were owed.
+    pub(crate) fn append_mark(
+        &mut self,
+        storage: &dyn Storage,
+        sweep: u64,
+        copied: Option<&Head>,
+        mark: &Mark,
+    ) -> Result<(), AppendFailed> {
         self.append(storage, self.newest_sweep(sweep), |frames| {
+            if let Some(head) = copied {
+                frames.put(Kind::Head, head.to_string().as_bytes())?;
+            }
             frames.put(Kind::Mark, &mark.encode())?;
             Ok(Piece::Last { encoded: (), if_lost: None })
         })

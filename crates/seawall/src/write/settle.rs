@@ -6,6 +6,7 @@ use super::committer::Committer;
 use crate::error::{Error, Result};
 use crate::format::head::{CommitRef, Head};
 use crate::format::ids::{Epoch, Version};
+use crate::format::window::Window;
 use crate::mutation::mistake;
 use crate::ports::coordinator::Lease;
 use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
@@ -28,13 +29,13 @@ pub(crate) enum Verdict {
     Unknowable(String),
 }
 
-/// A place on the way back from a head: which commit was at `version` in the history of `epoch`. There is one history,
-/// so what was found once stays true under every later head of that epoch.
+/// A place on the way back from a head: which fold was at `version` in the history of `epoch`. There is one history, so
+/// what was found once stays true under every later head of that epoch.
 #[derive(Clone, Copy)]
 pub(crate) struct Walked {
     epoch: Epoch,
     version: Version,
-    commit: CommitRef,
+    fold: CommitRef,
 }
 
 /// A commit whose outcome is not known yet, and how this process's threads ask for it: one asks, all share the answer.
@@ -122,8 +123,9 @@ impl Committer {
     fn ask_for(&self, pending: &Arc<Pending>, patience: Duration) -> Result<()> {
         let asking = Asking(&self.unsettled);
         let until = self.until(patience);
+        pending.is_ambiguous.store(true, Ordering::Relaxed);
         let answer = self.swap(pending, until);
-        let settled = match self.outcome_of(pending, answer, true, until) {
+        let settled = match self.outcome_of(pending, answer, until) {
             Outcome::Committed => self.install_late(pending).map_err(|error| error.to_string()),
             Outcome::Refused => self.settle_refusal(pending, patience).map(drop),
             Outcome::Failed(error) => Err(error.to_string()),
@@ -222,7 +224,14 @@ impl Committer {
                 return Ok(Ok(named.commit()));
             }
         }
-        let begin = Walked { epoch: head.epoch, version: head.version, commit: head.commit() };
+        let of_window = |window: &Window, folded: Version| {
+            let at = next.version.0.checked_sub(folded.0 + 1)?;
+            window.commit(usize::try_from(at).ok()?)
+        };
+        if let Some(commit) = of_window(&head.window, head.folded()) {
+            return Ok(Ok(commit));
+        }
+        let begin = Walked { epoch: head.epoch, version: head.folded(), fold: head.fold };
         let mut walked = whole(pending.walked.lock());
         let mut at = walked.filter(|walked| walked.epoch == head.epoch).unwrap_or(begin);
         let mut read_one = false;
@@ -233,10 +242,12 @@ impl Committer {
                     format!("the history has {left} more versions to be looked through, which goes on next time");
                 return Err(Error::Unreachable { cause });
             }
-            match self.tip.pages.read_commit(&at.commit, at.version) {
+            match self.tip.pages.read_commit(&at.fold, at.version) {
                 Ok(frame) => {
-                    let version = Version(at.version.0 - 1);
-                    at = Walked { version, commit: frame.previous, ..at };
+                    if let Some(commit) = of_window(&frame.window, frame.folded) {
+                        return Ok(Ok(commit));
+                    }
+                    at = Walked { version: frame.folded, fold: frame.fold, ..at };
                     *walked = Some(at);
                     read_one = true;
                 }
@@ -246,6 +257,6 @@ impl Committer {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Ok(at.commit))
+        Ok(Ok(at.fold))
     }
 }

@@ -27,7 +27,7 @@ impl Run<'_> {
     ) -> Result<Option<Recovered>> {
         let storage = &**self.storage;
         // A writer that was killed, or whose disk failed, may not have made its commit durable.
-        if let Some(place) = chosen.snapshot.head.commit().place {
+        if let Some(place) = chosen.snapshot.head.fold.place {
             let file = File::Segment(place.segment);
             storage.sync(file).map_err(|error| Error::io(format!("making {file} durable"), error))?;
         }

@@ -1,12 +1,12 @@
 //! Which version a recovery keeps: the evidence says it, or the operator; and it must be whole.
 
 use super::judge::{Evidence, FoundCommit, Judgement};
-use super::whole::{Whole, first_head};
+use super::whole::Whole;
 use super::{Chosen, FoundVersion, Recovered, Run, described, nothing_there, unreadable};
 use crate::error::{Error, Result};
 use crate::format::head::BaseRef;
 use crate::format::ids::{CommitId, Digest, Version};
-use crate::read::history::head_of;
+use crate::read::history::first_head;
 use crate::read::snapshot::Snapshot;
 
 impl Run<'_> {
@@ -72,8 +72,8 @@ impl Run<'_> {
         // A commit without pages changes nothing that anybody wrote: of a checkpoint, or of a recovery that was cut short. It need not be
         // chosen, but it must not stand in the way.
         let found = judgement.candidates.iter().filter_map(|digest| evidence.commits.get(digest));
-        let (with_pages, without): (Vec<_>, Vec<_>) = found.partition(|found| !found.frame.pages.is_empty());
-        let newest = without.iter().max_by_key(|found| (found.frame.epoch, found.frame.time, found.commit.digest));
+        let (with_pages, without): (Vec<_>, Vec<_>) = found.partition(|found| found.pages() > 0);
+        let newest = without.iter().max_by_key(|found| (found.epoch(), found.time(), found.commit.digest));
         match (&with_pages[..], newest) {
             ([], None) => Ok(tip.digest),
             ([], Some(newest)) => Ok(newest.commit.digest),
@@ -101,11 +101,12 @@ impl Run<'_> {
                         Err(why) => why,
                     };
                     whole.failure().map_err(unreadable)?;
-                    lost.push(format!("version {} ({} ms): {why}", found.frame.version.0, found.frame.time));
-                    let version = found.frame.version;
-                    at = Some(found.frame.previous.digest).filter(|digest| evidence.commits.contains_key(digest));
+                    lost.push(format!("version {} ({} ms): {why}", found.version().0, found.time()));
+                    let version = found.version();
+                    at = Some(found.previous().digest).filter(|digest| evidence.commits.contains_key(digest));
                     if at.is_none() && version > Version(1) {
-                        let named = evidence.named_by(&found.frame, version, &self.pages.segments);
+                        let segments = &self.pages.segments;
+                        let named = found.fold().and_then(|frame| evidence.named_by(frame, version, segments));
                         at = self.over_gap(evidence, version, named, &mut lost);
                     }
                 }
@@ -125,7 +126,7 @@ impl Run<'_> {
     /// What is known to have come after the chosen commit.
     fn left_out(&self, evidence: &Evidence, judgement: &Judgement, digest: Digest) -> Vec<String> {
         let Some(tip) = &judgement.tip else { return Vec::new() };
-        let chosen = evidence.commits.get(&digest).map_or(tip.version, |found| found.frame.version);
+        let chosen = evidence.commits.get(&digest).map_or(tip.version, |found| found.version());
         let newest = evidence.newest_known(tip);
         let why = match self.recovery.choose {
             Some(_) => "after the commit that was chosen",
@@ -148,10 +149,10 @@ impl Run<'_> {
         lost: &mut Vec<String>,
     ) -> Option<Digest> {
         let next = evidence.newest_below(version, named).map(|proven| match &evidence.candidates_over(proven)[..] {
-            [candidate] if candidate.frame.version < version => *candidate,
+            [candidate] if candidate.version() < version => *candidate,
             _ => proven,
         });
-        let found = next.map_or(0, |found| found.frame.version.0);
+        let found = next.map_or(0, |found| found.version().0);
         match version.0 - 1 - found {
             0 => {}
             1 => lost.push(format!("version {}: its commit frame is missing", version.0 - 1)),
@@ -167,7 +168,7 @@ impl Run<'_> {
         found: &FoundCommit,
     ) -> std::result::Result<(Snapshot, bool), String> {
         let now = self.storage.now();
-        let why = match whole.check(head_of(&found.frame, found.commit), now) {
+        let why = match whole.check(evidence.head_of(found), now) {
             Ok(snapshot) => return Ok((snapshot, false)),
             Err(why) => why,
         };
@@ -177,9 +178,10 @@ impl Run<'_> {
         }
         // Older bases, the newest first, and last none at all.
         let mut bases: Vec<Option<BaseRef>> = Vec::new();
-        for commit in evidence.chain(found.commit.digest) {
-            if commit.frame.base != found.frame.base && !bases.contains(&commit.frame.base) {
-                bases.push(commit.frame.base);
+        let own = evidence.head_of(found).base;
+        for commit in evidence.chain(found.commit.digest).filter_map(FoundCommit::fold) {
+            if commit.base != own && !bases.contains(&commit.base) {
+                bases.push(commit.base);
             }
         }
         bases
@@ -191,10 +193,10 @@ impl Run<'_> {
 
     /// Version 0, if it is the proven tip and the frame of version 1 tells what it was.
     fn version_0(&self, evidence: &Evidence, whole: &mut Whole<'_>, lost: &mut Vec<String>) -> Option<Chosen> {
-        let first = evidence.commits.values().find(|found| found.frame.version == Version(1))?;
-        let head = first_head(self.database, first.frame.previous, first.frame.base, first.frame.home);
+        let mut folds = evidence.commits.values().filter_map(FoundCommit::fold);
+        let head = first_head(folds.find(|frame| frame.version == Version(1))?)?;
+        let commit = head.fold.id;
         let snapshot = whole.check(head, self.storage.now()).ok()?;
-        let commit = first.frame.previous.id;
         let found = FoundVersion { version: 0, commit, time: 0, pages: u64::from(snapshot.page_count()) };
         Some(Chosen { snapshot, found, rebuilt: false, is_candidate: false, lost: std::mem::take(lost) })
     }

@@ -13,14 +13,83 @@ use crate::format::entry::{Entry, Segments};
 use crate::format::head::{CommitRef, Head};
 use crate::format::ids::{CommitId, Digest, Epoch, Version};
 use crate::format::mark::{Fate, Mark};
+use crate::format::window::Window;
 use crate::mutation::mistake;
+use crate::read::history::head_of;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// A commit that was found in a segment.
+/// A commit that was found.
 #[derive(Clone, Debug)]
 pub(super) struct FoundCommit {
     pub(super) commit: CommitRef,
-    pub(super) frame: CommitFrame,
+    pub(super) form: Form,
+}
+
+/// Where it was found.
+#[derive(Clone, Debug)]
+pub(super) enum Form {
+    /// As a frame in a segment.
+    Fold(Box<CommitFrame>),
+    /// As an entry: of a head, or of the window that a fold took over. This is the head that ends with it.
+    Entry(Box<Head>),
+}
+
+impl FoundCommit {
+    pub(super) fn epoch(&self) -> Epoch {
+        match &self.form {
+            Form::Fold(frame) => frame.epoch,
+            Form::Entry(head) => head.epoch,
+        }
+    }
+
+    pub(super) fn version(&self) -> Version {
+        match &self.form {
+            Form::Fold(frame) => frame.version,
+            Form::Entry(head) => head.version,
+        }
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn time(&self) -> u64 {
+        match &self.form {
+            Form::Fold(frame) => frame.time,
+            Form::Entry(head) => head.window.newest().map_or(0, |(entry, _)| entry.time),
+        }
+    }
+
+    pub(super) fn previous(&self) -> CommitRef {
+        match &self.form {
+            Form::Fold(frame) => frame.previous(),
+            Form::Entry(head) => {
+                let before = head.window.entries().len().checked_sub(2);
+                before.and_then(|before| head.window.commit(before)).unwrap_or(head.fold)
+            }
+        }
+    }
+
+    /// The first and last version of the swap that it rides on.
+    fn group(&self) -> (Version, Version) {
+        match &self.form {
+            Form::Fold(frame) => frame.group,
+            Form::Entry(head) => (head.version, head.version),
+        }
+    }
+
+    /// The frame, if it is a fold.
+    pub(super) fn fold(&self) -> Option<&CommitFrame> {
+        match &self.form {
+            Form::Fold(frame) => Some(frame),
+            Form::Entry(_) => None,
+        }
+    }
+
+    /// How many pages it has changed itself.
+    pub(super) fn pages(&self) -> u64 {
+        match &self.form {
+            Form::Fold(frame) => frame.pages.iter().map(|group| group.pages.len() as u64).sum(),
+            Form::Entry(head) => head.window.newest().map_or(0, |(entry, _)| entry.pages.len() as u64),
+        }
+    }
 }
 
 /// A commit that is proven to be in the history. The greatest is the newest.
@@ -60,10 +129,48 @@ impl Evidence {
         let (version, digest) = frame.settled;
         self.proven.insert(Proven { epoch: frame.epoch, version, digest });
         // What it jumps to is in the chain of what it stands on.
-        let jumps =
-            frame.jumps.iter().map(|jump| Proven { epoch: frame.epoch, version: jump.version, digest: jump.digest });
+        let jumps = frame.named().map(|jump| Proven { epoch: frame.epoch, version: jump.version, digest: jump.digest });
         self.proven.extend(jumps);
-        self.commits.entry(commit.digest).or_insert(FoundCommit { commit, frame });
+        // So are the commits that it took over.
+        let before = Head { version: frame.folded, fold: frame.fold, ..head_of(&frame, commit) };
+        self.found_entries(&before, &frame.window);
+        self.commits.insert(commit.digest, FoundCommit { commit, form: Form::Fold(Box::new(frame)) });
+    }
+
+    /// A head was found whose newest commits are in its window. Its writer knew the last but one to be committed.
+    pub(super) fn found_head(&mut self, head: &Head) {
+        let Some(last) = head.window.entries().len().checked_sub(1) else { return };
+        let before = FoundCommit { commit: head.commit(), form: Form::Entry(Box::new(head.clone())) }.previous();
+        let version = Version(head.folded().0 + last as u64);
+        self.proven.insert(Proven { epoch: head.epoch, version, digest: before.digest });
+        self.found_entries(&head.at_fold(), &head.window);
+    }
+
+    /// The head that named `found`, as far as the files say that. What a head says beside its window is that of its fold.
+    pub(super) fn head_of(&self, found: &FoundCommit) -> Head {
+        match &found.form {
+            Form::Fold(frame) => head_of(frame, found.commit),
+            Form::Entry(head) => {
+                let fold = self.commits.get(&head.fold.digest).and_then(|fold| Some((fold.fold()?, fold.commit)));
+                let with_entries = |(frame, fold)| {
+                    let (version, window) = (head.version, head.window.clone());
+                    Head { version, window, ..head_of(frame, fold) }
+                };
+                fold.map_or_else(|| (**head).clone(), with_entries)
+            }
+        }
+    }
+
+    /// The entries of `window`, which begins after the fold of `before`.
+    fn found_entries(&mut self, before: &Head, window: &Window) {
+        for at in 0..window.entries().len() {
+            let commit = window.commit(at).expect("there are so many");
+            let head = || {
+                let (version, window) = (Version(before.version.0 + 1 + at as u64), window.first(at + 1, &before.fold.digest));
+                Form::Entry(Box::new(Head { version, window, ..before.clone() }))
+            };
+            self.commits.entry(commit.digest).or_insert_with(|| FoundCommit { commit, form: head() });
+        }
     }
 
     /// A mark was found.
@@ -79,7 +186,7 @@ impl Evidence {
 
     /// The highest epoch of anything.
     pub(super) fn highest_epoch(&self) -> Epoch {
-        let of_commits = self.commits.values().map(|found| found.frame.epoch);
+        let of_commits = self.commits.values().map(FoundCommit::epoch);
         of_commits.chain(self.heads.iter().map(|head| head.epoch)).chain([self.noted]).max().unwrap_or_default()
     }
 
@@ -94,20 +201,20 @@ impl Evidence {
     /// Whole groups that stand on `tip`, none of whose commits was refused.
     fn candidates_on(&self, tip: &Proven) -> Vec<Digest> {
         let stands_on = |found: &&FoundCommit, digest: Digest| {
-            found.frame.previous.digest == digest
-                && found.frame.epoch >= tip.epoch
+            found.previous().digest == digest
+                && found.epoch() >= tip.epoch
                 && !self.refused.contains(&found.commit.digest)
         };
         let mut candidates = Vec::new();
         for first in self.commits.values().filter(|found| stands_on(found, tip.digest)) {
             let mut last = first;
-            while last.frame.version < first.frame.group.1 {
-                let group = first.frame.group;
+            while last.version() < first.group().1 {
+                let group = first.group();
                 let mut next = self.commits.values().filter(|found| stands_on(found, last.commit.digest));
-                let Some(found) = next.find(|found| found.frame.group == group) else { break };
+                let Some(found) = next.find(|found| found.group() == group) else { break };
                 last = found;
             }
-            if last.frame.version == first.frame.group.1 && !self.is_contradicted(last) {
+            if last.version() == first.group().1 && !self.is_contradicted(last) {
                 candidates.push(last.commit.digest);
             }
         }
@@ -117,7 +224,7 @@ impl Evidence {
 
     /// Whether heads name other commits of its version and epoch, and none names it.
     fn is_contradicted(&self, found: &FoundCommit) -> bool {
-        let of_version = (found.frame.epoch, found.frame.version);
+        let of_version = (found.epoch(), found.version());
         let mut named = self.heads.iter().filter(|head| head.order() == of_version).peekable();
         named.peek().is_some() && !named.any(|head| head.commit().is(&found.commit))
     }
@@ -137,7 +244,7 @@ impl Evidence {
 
     /// Whether `commit` is the one of `digest`, or below it, as far as the frames were found.
     pub(super) fn leads_down_to(&self, digest: Digest, commit: &CommitRef) -> bool {
-        self.chain(digest).any(|found| found.commit.is(commit) || found.frame.previous.is(commit))
+        self.chain(digest).any(|found| found.commit.is(commit) || found.previous().is(commit))
     }
 
     /// Whether `older` is in the chain of `tip`, as far as the files show that. What cannot be shown is no
@@ -147,7 +254,7 @@ impl Evidence {
         let mut version = tip.version;
         while version > older.version {
             let Some(found) = self.commits.get(&at) else { return true };
-            at = found.frame.previous.digest;
+            at = found.previous().digest;
             version = Version(version.0 - 1);
         }
         version != older.version || at == older.digest
@@ -156,29 +263,27 @@ impl Evidence {
     /// The commits from `digest` down, as far as their frames were found.
     pub(super) fn chain(&self, digest: Digest) -> impl Iterator<Item = &FoundCommit> {
         let first = self.commits.get(&digest);
-        std::iter::successors(first, |found| self.commits.get(&found.frame.previous.digest))
+        std::iter::successors(first, |found| self.commits.get(&found.previous().digest))
     }
 
     /// The newest commit before `version` whose pages the page map of `frame` names: then it is in the chain of
     /// `frame`, although the frames in between were not found.
     pub(super) fn named_by(&self, frame: &CommitFrame, version: Version, segments: &Segments) -> Option<Digest> {
         let has = |found: &FoundCommit, entry: &Entry| {
-            let place = found.commit.place.expect("it was found there");
-            segments.name(entry.segment()) == place.segment
-                && found.frame.pages.iter().any(|group| group.at == entry.at())
+            let (Some(place), Some(frame)) = (found.commit.place, found.fold()) else { return false };
+            segments.name(entry.segment()) == place.segment && frame.groups().any(|group| group.at == entry.at())
         };
         let earlier = frame.recent.iter().filter(|(_, entry)| entry.version() < version);
         let named = earlier.filter_map(|(_, entry)| {
-            let mut of_version = self.commits.values().filter(|found| found.frame.version == entry.version());
+            let mut of_version = self.commits.values().filter(|found| found.version() == entry.version());
             of_version.find(|found| has(found, entry))
         });
-        named.max_by_key(|found| found.frame.version).map(|found| found.commit.digest)
+        named.max_by_key(|found| found.version()).map(|found| found.commit.digest)
     }
 
     /// The candidates that stand on `proven`, if that were the tip.
     pub(super) fn candidates_over(&self, proven: &FoundCommit) -> Vec<&FoundCommit> {
-        let FoundCommit { commit, frame } = proven;
-        let tip = Proven { epoch: frame.epoch, version: frame.version, digest: commit.digest };
+        let tip = Proven { epoch: proven.epoch(), version: proven.version(), digest: proven.commit.digest };
         self.candidates_on(&tip).iter().map(|digest| &self.commits[digest]).collect()
     }
 
@@ -186,21 +291,21 @@ impl Evidence {
     pub(super) fn newest_below(&self, version: Version, named: Option<Digest>) -> Option<&FoundCommit> {
         // A recovery can have left out what an earlier epoch proves: what is not below the first commit of a later epoch.
         let begin_after = |epoch: Epoch| {
-            let later = self.commits.values().filter(|found| found.frame.epoch > epoch);
-            later.map(|found| found.frame.version).min()
+            let later = self.commits.values().filter(|found| found.epoch() > epoch);
+            later.map(FoundCommit::version).min()
         };
         let is_kept = |proven: &&Proven| begin_after(proven.epoch).is_none_or(|begin| proven.version < begin);
         let proven = self.proven.iter().filter(|proven| proven.version < version).filter(is_kept);
         let found = proven.map(|proven| proven.digest).chain(named).filter_map(|digest| self.commits.get(&digest));
-        found.max_by_key(|found| (found.frame.version, found.frame.epoch))
+        found.max_by_key(|found| (found.version(), found.epoch()))
     }
 
     #[cfg(feature = "mutations")]
     fn judge_by_length(&self) -> Judgement {
-        let longest = self.commits.values().max_by_key(|found| found.frame.version);
+        let longest = self.commits.values().max_by_key(|found| found.version());
         let tip = longest.map(|found| Proven {
-            epoch: found.frame.epoch,
-            version: found.frame.version,
+            epoch: found.epoch(),
+            version: found.version(),
             digest: found.commit.digest,
         });
         Judgement { tip, candidates: Vec::new(), strangers: Vec::new() }
@@ -232,8 +337,11 @@ mod tests {
             commit: CommitId([name; 16]),
             page_size: PageSize::new(512).unwrap(),
             page_count: 1,
-            previous: before,
-            previous_time: 0,
+            ordinal: version,
+            fold: before,
+            folded: Version(version - 1),
+            fold_time: 0,
+            window: Window::default(),
             jumps: Vec::new(),
             settled,
             group: (Version(group.0), Version(group.1)),
@@ -243,6 +351,7 @@ mod tests {
             sweep: 0,
             log: 0,
             pages: Vec::new(),
+            carried: Vec::new(),
             runs_begin: Version(0),
             runs: Vec::new(),
             recent: Vec::new(),
@@ -291,7 +400,7 @@ mod tests {
         let head = |name: u8, (epoch, version): (u64, u64)| {
             let first = Head::first(DatabaseId([1; 16]), CommitId([0; 16]), None, 0);
             let commit = CommitRef { id: CommitId([name; 16]), digest: digest(name), place: None };
-            Head { epoch: Epoch(epoch), version: Version(version), commit, ..first }
+            Head { epoch: Epoch(epoch), version: Version(version), fold: commit, ..first }
         };
         evidence.heads = vec![head(1, (0, 1))];
         assert_eq!(judged(&evidence), (1, vec![digest(2), digest(3)], 0));
@@ -308,8 +417,8 @@ mod tests {
         // Where the names were set back and used again, both are named.
         evidence.heads = vec![head(2, (0, 2)), head(3, (0, 2))];
         assert_eq!(judged(&evidence), (1, vec![digest(2), digest(3)], 0));
-        assert!(evidence.leads_down_to(digest(2), &head(1, (0, 1)).commit));
-        assert!(!evidence.leads_down_to(digest(2), &head(3, (0, 2)).commit));
+        assert!(evidence.leads_down_to(digest(2), &head(1, (0, 1)).commit()));
+        assert!(!evidence.leads_down_to(digest(2), &head(3, (0, 2)).commit()));
     }
 
     #[test]

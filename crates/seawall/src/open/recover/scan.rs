@@ -5,13 +5,13 @@ use crate::error::{Error, Result};
 use crate::format::commit_frame::CommitFrame;
 use crate::format::entry::Segments;
 use crate::format::frame::{Kind, UNIT};
-use crate::format::head::{CommitRef, Place};
+use crate::format::head::{CommitRef, Head, Place};
 use crate::format::ids::DatabaseId;
 use crate::format::mark::Mark;
 use crate::ports::storage::{File, Listed, Storage};
 use crate::upkeep::listing::list;
 use crate::upkeep::scan::frames;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads all segments. `database` is the one whose frames count, if that is known. Answers whose commits were found.
 pub(super) fn scan(
@@ -21,6 +21,7 @@ pub(super) fn scan(
     evidence: &mut Evidence,
 ) -> Result<Option<DatabaseId>> {
     let mut commits: BTreeMap<DatabaseId, Vec<(CommitRef, CommitFrame)>> = BTreeMap::new();
+    let mut heads: BTreeMap<DatabaseId, Vec<Head>> = BTreeMap::new();
     let mut marks: Vec<Mark> = Vec::new();
     for file in list(storage, Listed::Segments)?.files {
         let File::Segment(segment) = file else { continue };
@@ -34,6 +35,12 @@ pub(super) fn scan(
                 append = at + frame.length as u64;
                 marks.extend(Mark::decode(frame.payload));
             }
+            Kind::Head => {
+                append = at + frame.length as u64;
+                if let Ok(head) = Head::of_frame(frame.payload) {
+                    heads.entry(head.database).or_default().push(head);
+                }
+            }
             Kind::Commit => {
                 let lead = u32::try_from(at - append).unwrap_or(u32::MAX - frame.length as u32);
                 append = at + frame.length as u64;
@@ -45,20 +52,20 @@ pub(super) fn scan(
             }
         })?;
     }
-    let database = match (database, commits.len()) {
+    let databases: BTreeSet<DatabaseId> = commits.keys().chain(heads.keys()).copied().collect();
+    let database = match (database, databases.len()) {
         (Some(database), _) => database,
         (None, 0) => return Ok(None),
-        (None, 1) => *commits.keys().next().expect("there is one"),
+        (None, 1) => *databases.first().expect("there is one"),
         (None, several) => {
             return Err(Error::CannotOpen(format!(
                 "id is missing, and the segments are of {several} databases. Nothing was changed. Bring id back from a backup of the folder"
             )));
         }
     };
-    let of_database = commits.remove(&database);
     marks.iter().filter(|mark| mark.database == database).for_each(|mark| evidence.marked(mark));
-    Ok(of_database.map(|commits| {
-        commits.into_iter().for_each(|(reference, frame)| evidence.found(reference, frame));
-        database
-    }))
+    // The fold of a version is the better evidence of what was changed beside its pages, so frames come first.
+    commits.remove(&database).into_iter().flatten().for_each(|(reference, frame)| evidence.found(reference, frame));
+    heads.remove(&database).into_iter().flatten().for_each(|head| evidence.found_head(&head));
+    Ok(databases.contains(&database).then_some(database))
 }

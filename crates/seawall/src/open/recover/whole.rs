@@ -7,13 +7,11 @@ use crate::format::commit_frame::page_checksum;
 use crate::format::entry::Entry;
 use crate::format::frame::Kind;
 use crate::format::group;
-use crate::format::head::{BaseRef, CommitRef, Head};
-use crate::format::ids::{BaseName, DatabaseId, PageNo, Version};
+use crate::format::head::{BaseRef, Head};
+use crate::format::ids::{BaseName, PageNo, Version};
 use crate::format::index::Entries;
-use crate::format::window::Window;
 use crate::ports::moment::Moment;
 use crate::ports::storage::{File, Span};
-use crate::read::history::head_of;
 use crate::read::page_map::PageMap;
 use crate::read::pages::{Pages, SUM_BYTES, frame_of};
 use crate::read::snapshot::{PageSource, Snapshot, Trail};
@@ -31,11 +29,6 @@ pub(super) struct Whole<'a> {
     places: HashMap<(u32, u32), Option<String>>,
     /// A file is there, and could not be read. That says nothing of what is in it.
     failed: Option<Error>,
-}
-
-/// The head of version 0, as far as the frame of version 1 tells.
-pub(super) fn first_head(database: DatabaseId, commit: CommitRef, base: Option<BaseRef>, home: u64) -> Head {
-    Head { fold: commit, ..Head::first(database, commit.id, base, home) }
 }
 
 impl<'a> Whole<'a> {
@@ -79,42 +72,52 @@ impl<'a> Whole<'a> {
         now: Moment,
     ) -> Option<Result<Snapshot, String>> {
         let begin = base.map_or(Version(0), |base| base.name.version);
+        let Some(frame) = found.fold() else {
+            // Its entries stand on a fold.
+            let head = evidence.head_of(found);
+            let fold = self.rebuild(evidence, evidence.commits.get(&head.fold.digest)?, base, now)?;
+            let with_window = fold.and_then(|fold| {
+                let head = Head { version: head.version, window: head.window, ..fold.head.clone() };
+                fold.with_window(head, now).map_err(|why| why.to_string())
+            });
+            return Some(with_window.and_then(|snapshot| self.check_pages(&snapshot).map(|()| snapshot)));
+        };
         let mut newest: BTreeMap<PageNo, Entry> = BTreeMap::new();
-        let mut at = found.frame.version;
-        for commit in evidence.chain(found.commit.digest).take_while(|commit| commit.frame.version > begin) {
-            let place = commit.commit.place.expect("it was found there");
-            for (page, entry) in commit.frame.own_entries(place.segment, &self.pages.segments) {
+        let mut at = frame.version;
+        // A fold has the pages of the entries before it.
+        for commit in evidence.chain(found.commit.digest).take_while(|commit| commit.version() > begin) {
+            let (Some(place), Some(frame)) = (commit.commit.place, commit.fold()) else { continue };
+            for (page, entry) in frame.own_entries(place.segment, &self.pages.segments) {
                 newest.entry(page).or_insert(entry);
             }
-            at = commit.frame.version;
+            at = frame.folded;
         }
-        if at != begin.next() {
+        if at > begin {
             return None;
         }
         let recent: Entries = newest.into_iter().collect();
         let mut map = PageMap::default();
         recent.iter().for_each(|(page, entry)| map.insert(*page, *entry));
-        let frame = &found.frame;
         let place = found.commit.place.expect("it was found there");
         let trail = Trail {
             runs_begin: begin,
             runs: Vec::new(),
             recent,
+            ordinal: frame.ordinal,
             jumps: frame.next_jumps(),
             log: frame.log_with(&place),
         };
-        let head = Head { base, ..head_of(&found.frame, found.commit) };
+        let head = Head { base, ..evidence.head_of(found) };
         let snapshot = Snapshot::rebuilt(head, frame.page_size, frame.page_count, map, trail, frame.time, now);
         Some(self.check_pages(&snapshot).map(|()| snapshot))
     }
 
     fn check_pages(&mut self, snapshot: &Snapshot) -> Result<(), String> {
-        let mut places = Vec::new();
+        let (mut places, mut of_window) = (Vec::new(), Vec::new());
         for page in (1..=snapshot.page_count()).map(PageNo) {
             match snapshot.source_of(page) {
                 Some(PageSource::Segment(entry)) => places.push((entry, page)),
-                // It is looked for at folds.
-                Some(PageSource::Window(_)) => {}
+                Some(PageSource::Window(_)) => of_window.push(page),
                 Some(PageSource::Base(base)) => match self.base(base) {
                     Ok(damaged) if damaged.contains(&page) => {
                         return Err(format!("page {} of {} is damaged", page.0, File::Base(base.name)));
@@ -126,7 +129,11 @@ impl<'a> Whole<'a> {
             }
         }
         places.sort_unstable_by_key(|(entry, _)| (entry.segment(), entry.at()));
-        places.into_iter().try_for_each(|(entry, page)| self.check_place(entry, page))
+        places.into_iter().try_for_each(|(entry, page)| self.check_place(entry, page))?;
+        for page in of_window {
+            self.pages.read(snapshot, page).map_err(|error| self.why(error))?;
+        }
+        Ok(())
     }
 
     /// The pages of a base that are damaged.

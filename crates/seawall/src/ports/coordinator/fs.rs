@@ -8,7 +8,7 @@ mod names;
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::bounds::bound;
-use crate::format::head::{Head, MAX_TEXT, State};
+use crate::format::head::{Head, MAX_TEXT, SHORT_TEXT, State};
 use crate::format::high::Named;
 use crate::format::ids::{Epoch, Token, Version};
 use crate::mutation::mistake;
@@ -18,7 +18,7 @@ use crate::ports::sync::whole;
 use crate::shown::Shown;
 use names::{LookFailed, Names};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct FsCoordinator {
     /// The lock that this process moved on to, and the generation of the head at that time. No record may name that
     /// lock, because a process that took it earlier may have died before it committed.
     moved_on: Mutex<(u64, u32)>,
+    /// The longest record that the folder takes, as far as it is known here.
+    longest: AtomicUsize,
     names: Names,
 }
 
@@ -50,7 +52,8 @@ impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
         let names = Names::new(storage.clone());
-        FsCoordinator { storage, is_first_waiter: AtomicBool::new(false), moved_on: Mutex::default(), names }
+        let longest = AtomicUsize::new(MAX_TEXT);
+        FsCoordinator { storage, is_first_waiter: AtomicBool::new(false), moved_on: Mutex::default(), longest, names }
     }
 
     /// Whether this process is the first waiter now.
@@ -67,6 +70,11 @@ impl FsCoordinator {
         let published = match self.storage.publish(folder, head.version, &record_of(head)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            // The answer is the server's: there is no name.
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename && !head.window.entries().is_empty() => {
+                self.longest.store(SHORT_TEXT, Ordering::Relaxed);
+                Err(CoordinatorError::TooLong(error.to_string()))
+            }
             Err(error) => Err(writing(error)),
         };
         if published.as_ref().is_err_and(CoordinatorError::is_certain) {
@@ -250,6 +258,14 @@ impl Coordinator for FsCoordinator {
         Ok(if newest.commit().is(&next.commit()) { Swapped::Done } else { refused(newest) })
     }
 
+    fn carries(&self, head: &Head) -> bool {
+        head.to_string().len() <= self.longest.load(Ordering::Relaxed)
+    }
+
+    fn is_in_files(&self) -> bool {
+        true
+    }
+
     fn named(&self, head: &Head) -> Option<Named> {
         self.names.first_seen(head)
     }
@@ -287,7 +303,15 @@ impl Coordinator for FsCoordinator {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.names.trouble()
+        let short = self.longest.load(Ordering::Relaxed) < MAX_TEXT;
+        self.names.trouble().or_else(|| {
+            short.then(|| {
+                format!(
+                    "the file system takes symlinks of no more than about {SHORT_TEXT} bytes, so fewer commits fit into one: \
+                     some take a write more than elsewhere"
+                )
+            })
+        })
     }
 
     fn lease_survives_swap(&self) -> bool {
@@ -313,7 +337,8 @@ fn label_at(slot: u32) -> u64 {
 
 fn record_of(head: &Head) -> String {
     let record = head.to_string();
-    assert!(record.len() < MAX_TEXT, "a head's record is short");
+    let most = if head.window.entries().is_empty() { SHORT_TEXT } else { MAX_TEXT };
+    assert!(record.len() <= most, "a head's record is short");
     record
 }
 

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::commit_frame::CommitFrame;
 use crate::format::frame::{self, Kind, UNIT};
 use crate::format::group;
+use crate::format::head::Head;
 use crate::format::ids::{BaseName, SegmentName, Version};
 use crate::format::mark::Mark;
 use crate::ports::storage::{File, Span};
@@ -108,7 +109,7 @@ impl Committer {
         let numbers: HashSet<_> = entries.map(|(_, entry)| entry.segment()).collect();
         let pages = numbers.into_iter().map(|number| self.tip.pages.segments.name(number));
         let runs = snapshot.trail.runs.iter().map(|run| run.place.segment);
-        pages.chain(runs).chain(snapshot.head.commit().place.map(|place| place.segment)).collect()
+        pages.chain(runs).chain(snapshot.head.fold.place.map(|place| place.segment)).collect()
     }
 
     /// The newest version that a segment has anything of; 0 if it has nothing whole, and `None` if it is gone.
@@ -167,7 +168,7 @@ fn shown(pages: &Pages, segment: File, begin: u64, end: u64) -> io::Result<Shown
             match frame::parse(&bytes[done..]) {
                 Ok(parsed) => {
                     shown.newest = shown.newest.max(version_of(pages, &parsed));
-                    shown.is_last |= matches!(parsed.kind, Kind::Pages | Kind::Commit);
+                    shown.is_last |= matches!(parsed.kind, Kind::Pages | Kind::Commit | Kind::Head);
                     done += parsed.length;
                 }
                 Err(_) => done += UNIT as usize,
@@ -184,6 +185,7 @@ fn version_of(pages: &Pages, parsed: &frame::Frame<'_>) -> Version {
         Kind::Pages => group::decode(parsed.payload).map(|group| group.owner.version),
         Kind::Commit => CommitFrame::decode(parsed.payload, &pages.segments).map(|commit| commit.version),
         Kind::Mark => Mark::decode(parsed.payload).map(|mark| mark.version),
+        Kind::Head => Head::of_frame(parsed.payload).map(|head| head.version),
         Kind::Index => Ok(Version(0)),
     };
     version.unwrap_or(Version::MAX)

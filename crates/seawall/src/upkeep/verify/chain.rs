@@ -16,7 +16,7 @@ use crate::ports::storage::{File, Span};
 use crate::read::history::{first_head, head_of};
 use crate::read::pages::{ReadError, frame_of};
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 /// A large commit's pages are read in runs, so many at once.
@@ -90,16 +90,14 @@ impl<'a> Chain<'a> {
 }
 
 impl<'a> Verifier<'a> {
-    /// The commit of `version`, from `newest`: what lies between is jumped over. If it cannot be reached, the nearest below it.
-    pub(super) fn reach(&mut self, newest: Jump, version: Version) -> Option<Jump> {
+    /// The newest fold at or below `version`, and the one after it, from `newest`: what lies between is jumped over. If
+    /// they cannot be reached, the nearest that can.
+    pub(super) fn reach(&mut self, newest: Jump, version: Version) -> (Option<Jump>, Option<Jump>) {
         let mut chain = Chain::new(Window::new(self.pages));
         chain.claim(newest, newest.version);
         self.names.iter().for_each(|jump| chain.claim(*jump, jump.version));
         let mut below = newest.version.next();
         while let Some(jump) = chain.nearest_to(version, below) {
-            if jump.version == version {
-                return Some(jump);
-            }
             match self.pages.commit_at(jump.place, jump.digest, 0) {
                 Ok(frame) => {
                     frame.named().for_each(|named| chain.claim(named, frame.version));
@@ -111,7 +109,7 @@ impl<'a> Verifier<'a> {
                 }
             }
         }
-        chain.next_below(version.next())
+        (chain.next_below(version.next()), chain.nearest_to(version.next(), Version::MAX))
     }
 
     /// Walks down from `from`. Returns the oldest version whose frame was read.
@@ -147,7 +145,7 @@ impl<'a> Verifier<'a> {
             self.report.commits += 1;
             self.read_more(std::mem::take(&mut chain.window.read))?;
             frame.named().for_each(|named| chain.claim(named, frame.version));
-            next = frame.named().next().filter(|named| named.version.next() == frame.version);
+            next = frame.named().next().filter(|named| named.ordinal + 1 == frame.ordinal);
             is_certain = true;
             chain.successor = Some(frame);
         }
@@ -214,7 +212,7 @@ impl<'a> Verifier<'a> {
         if frame.time != jump.time {
             wrong.push("its time is not the one that later commits say");
         }
-        if frame.settled.0.next() == frame.version && frame.settled.1 != frame.previous.digest {
+        if frame.settled.0.next() == frame.version && frame.settled.1 != frame.previous().digest {
             wrong.push("what it knew to be committed is not its predecessor");
         }
         if frame.base.is_some_and(|base| base.name.version < frame.runs_begin)
@@ -222,11 +220,13 @@ impl<'a> Verifier<'a> {
         {
             wrong.push("its base is older than what its index leaves out");
         }
-        if frame.version == Version(1) && first_head(frame).is_none() {
+        if frame.ordinal == 1 && first_head(frame).is_none() {
             wrong.push("version 0 is another one than it names");
         }
-        if let Some(successor) = chain.successor.as_ref().filter(|successor| successor.version == frame.version.next())
-        {
+        if !carries_window(frame) {
+            wrong.push("it does not carry the pages of the entries before it as they say");
+        }
+        if let Some(successor) = chain.successor.as_ref().filter(|successor| successor.ordinal == frame.ordinal + 1) {
             wrong.extend(against_successor(frame, jump, successor));
             let own = frame.own_entries(jump.place.segment, &self.pages.segments);
             let goes_on = successor.runs_end() == frame.runs_end() && successor.recent == merge(&frame.recent, &own);
@@ -286,11 +286,12 @@ impl<'a> Verifier<'a> {
 
     /// The commit's own pages: each frame, and each page by its checksum in the commit frame.
     fn check_groups(&mut self, chain: &mut Chain<'a>, frame: &CommitFrame, jump: &Jump) -> Result<()> {
-        let (first, last) = (frame.pages.first(), frame.pages.last());
+        let groups: Vec<&NewGroup> = frame.groups().collect();
+        let (first, last) = (groups.first(), groups.last());
         let begin = first.map_or(0, |group| u64::from(group.at) * UNIT);
         let end = last.map_or(0, |group| u64::from(group.at) * UNIT + u64::from(group.units) * UNIT);
         if end.saturating_sub(begin) <= RUN as u64 {
-            for group in &frame.pages {
+            for group in groups {
                 let at = u64::from(group.at) * UNIT;
                 let read = chain.window.bytes(jump.place.segment, at, usize::from(group.units) * UNIT as usize);
                 let checked = read.and_then(|bytes| self.check_group(bytes, at, group, frame, jump));
@@ -298,16 +299,16 @@ impl<'a> Verifier<'a> {
             }
             return Ok(());
         }
-        let mut rest = &frame.pages[..];
+        let mut rest = &groups[..];
         while !rest.is_empty() {
             let (mut spans, mut runs) = (Vec::new(), Vec::new());
             while spans.len() < AT_ONCE && !rest.is_empty() {
                 let at = u64::from(rest[0].at) * UNIT;
                 let end_of = |group: &NewGroup| (u64::from(group.at) + u64::from(group.units)) * UNIT;
-                let fits = |group: &NewGroup| u64::from(group.at) * UNIT >= at && end_of(group) <= at + RUN as u64;
-                let count = rest.iter().take_while(|group| fits(group)).count().max(1);
+                let fits = |group: &&&NewGroup| u64::from(group.at) * UNIT >= at && end_of(group) <= at + RUN as u64;
+                let count = rest.iter().take_while(fits).count().max(1);
                 let (run, behind) = rest.split_at(count);
-                let end = run.iter().map(end_of).max().unwrap_or(at);
+                let end = run.iter().map(|group| end_of(group)).max().unwrap_or(at);
                 spans.push(Span { file: File::Segment(jump.place.segment), at, length: (end - at) as usize });
                 runs.push(run);
                 rest = behind;
@@ -383,10 +384,10 @@ impl<'a> Verifier<'a> {
 
     /// Opens a page map where a base ends, and compares those that are open with the commit.
     fn check_maps(&mut self, chain: &mut Chain<'a>, frame: &CommitFrame, jump: &Jump) {
-        let is_target = self.target.as_ref().is_some_and(|target| target.version() == frame.version);
+        let is_target = self.target.as_ref().is_some_and(|target| target.head.folded() == frame.version);
         let is_last_on_base =
             !is_target && chain.successor.as_ref().is_none_or(|successor| successor.base != frame.base);
-        let begins_part = self.range.1 == frame.version && !is_target;
+        let begins_part = chain.maps.is_empty() && !is_target && frame.version <= self.range.1;
         if self.what.deep
             && is_last_on_base
             && let Some(base) = frame.base
@@ -417,6 +418,24 @@ impl<'a> Verifier<'a> {
         chain.maps = open;
         done.into_iter().for_each(|map: MapCheck| map.finish(&chain.gaps, Version(0), &mut self.findings));
     }
+}
+
+/// Whether a fold carries what the entries before it have changed, but for its own pages and those beyond its end: each
+/// page as the newest entry says that it is.
+fn carries_window(frame: &CommitFrame) -> bool {
+    let own: HashSet<PageNo> = frame.pages.iter().flat_map(|group| &group.pages).map(|new| new.page).collect();
+    let carried: HashMap<PageNo, [u8; 8]> =
+        frame.carried.iter().flat_map(|group| &group.pages).map(|new| (new.page, new.checksum)).collect();
+    let is_right = |page: PageNo| {
+        let newest = frame.window.entries().iter().rev().find_map(|(entry, _)| entry.find(page));
+        let claimed = newest.map(|(_, changed)| changed.page.checksum);
+        // An entry sees page 1 without what is Seawall's own in it.
+        page == PageNo(1) || carried.get(&page).copied() == claimed
+    };
+    let wanted = frame.window.pages().into_iter().filter(|page| page.0 <= frame.page_count && !own.contains(page));
+    // Where the page size was changed, all pages were written again.
+    frame.carried.is_empty() && !own.is_empty() && own.len() as u64 >= u64::from(frame.page_count)
+        || wanted.into_iter().all(is_right)
 }
 
 /// What does not fit between a commit and the next one.
