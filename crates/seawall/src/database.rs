@@ -53,7 +53,7 @@ impl Database {
         Arc::new(Database {
             name,
             segments_at_first: tip.pages.segments.count(),
-            committer: Committer::new(tip.clone(), options.lease, |committer| upkeep_of(committer, &options)),
+            committer: Committer::new(tip.clone(), &options, |committer| upkeep_of(committer, &options)),
             tip,
             options,
             name_stamp: Mutex::default(),

@@ -33,6 +33,9 @@ pub struct Options {
     pub legacy_names: Vec<String>,
     /// Whether this process makes checkpoints and collects garbage in the background.
     pub upkeep: bool,
+    /// Whether small commits ride in the head. Without that each is a frame in a segment: for tests and measurements.
+    #[doc(hidden)]
+    pub inline: bool,
     /// Opens a database that is detached or moved as well: to finish that.
     #[doc(hidden)]
     pub finishes: bool,
@@ -69,6 +72,7 @@ impl Default for Options {
             adoption_timeout: Duration::from_secs(5),
             legacy_names: Vec::new(),
             upkeep: true,
+            inline: true,
             finishes: false,
             adopts_copy: false,
             scratch: std::env::var_os("SEAWALL_CACHE_DIR").map_or_else(std::env::temp_dir, PathBuf::from),

@@ -189,7 +189,7 @@ fn a_head_that_is_not_what_its_commit_frame_says_is_recovered_and_no_file_is_bla
         ("epoch", |head| head.epoch.0 += 1),
         ("base", |head| head.base = None),
         ("pages of the base", |head| head.base.as_mut().unwrap().page_count += 1),
-        ("commit", |head| head.commit.id.0[3] ^= 1),
+        ("commit", |head| head.fold.id.0[3] ^= 1),
         ("sweep", |head| head.sweep += 1),
     ];
     for (what, change) in changes {

@@ -12,6 +12,7 @@ use seawall::format::high::{High, Named};
 use seawall::format::ids::{DatabaseId, Epoch, SegmentName};
 use seawall::format::index::IndexFrame;
 use seawall::format::mark::{Fate, Mark};
+use seawall::format::window::Window;
 use seawall::ports::storage::os::OsStorage;
 use seawall::{Access, Database, Options, PageNo, PageSize, Version};
 use std::fs;
@@ -116,7 +117,7 @@ fn the_commit_of_version_2_says_what_the_page_says() {
     let first = CommitFrame::decode(frames[1].payload, &segments).unwrap();
     let commit = CommitFrame::decode(frames[3].payload, &segments).unwrap();
     assert_eq!((frames[1].digest, frames[3].digest), (one.commit().digest, two.commit().digest));
-    assert_eq!((first.previous, commit.previous), (zero.commit(), one.commit()));
+    assert_eq!((first.previous(), commit.previous()), (zero.commit(), one.commit()));
 
     let group = group::decode(frames[2].payload).unwrap();
     let pages = &commit.pages[0].pages;
@@ -131,8 +132,11 @@ fn the_commit_of_version_2_says_what_the_page_says() {
         commit: two.commit().id,
         page_size: page_size(),
         page_count: 2,
-        previous: one.commit(),
-        previous_time: first.time,
+        ordinal: 2,
+        fold: one.commit(),
+        folded: Version(1),
+        fold_time: first.time,
+        window: Window::default(),
         jumps: vec![],
         settled: (Version(1), one.commit().digest),
         group: (Version(2), Version(2)),
@@ -142,6 +146,7 @@ fn the_commit_of_version_2_says_what_the_page_says() {
         sweep: 0,
         log: 432,
         pages: vec![NewGroup { at: 27, units: 14, pages: pages.clone() }],
+        carried: vec![],
         runs_begin: Version(0),
         runs: vec![],
         recent: vec![(PageNo(1), before(0)), (PageNo(2), before(1))],

@@ -380,8 +380,9 @@ fn a_publication_that_comes_late_is_refused_even_after_the_database_came_back() 
         let to = table();
         drop(history(&folder, "fs:", 4));
         let sleeping = Arc::new(Faulty::new(&folder.name()));
+        let folds = Options { inline: false, ..by("fs:") };
         let sleeper =
-            Database::on(sleeping.clone(), &folder.name(), Access::ReadWrite, &by("fs:"), &common::PlainFile).unwrap();
+            Database::on(sleeping.clone(), &folder.name(), Access::ReadWrite, &folds, &common::PlainFile).unwrap();
         sleeper.stop_background();
         sleeping.fail_later(Call::Publish, Fault::Hangs, 0);
         std::thread::scope(|scope| {
@@ -408,7 +409,7 @@ fn a_database_that_a_recovery_set_back_elsewhere_comes_back_to_its_folder() {
     let to = table();
     drop(history(&folder, "fs:", 4));
     let kept: Vec<_> = fs::read_dir(folder.inside("segments")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let other = machine(&folder, "fs:").unwrap();
+    let other = folder.folding();
     (5..=9).for_each(|version| drop(commit(&other, &[(2, version)]).unwrap()));
     drop(other);
     move_folder(&folder, &to).unwrap();

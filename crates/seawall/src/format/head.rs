@@ -226,7 +226,7 @@ impl Head {
     pub fn check(&self) -> Result<(), Malformed> {
         if self.version > LAST_VERSION
             || self.window.entries().len() as u64 > self.version.0
-            || self.fold.place.is_none() && self.version > Version(0)
+            || self.fold.place.is_none() && !self.window.entries().is_empty()
             || self.base.is_some_and(|base| base.name.version > self.folded())
             || self.floor.version > self.version
         {

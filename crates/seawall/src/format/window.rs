@@ -226,7 +226,6 @@ mod tests {
             Window::decode(&bytes, &FOLD).unwrap_err().0
         };
         assert_eq!(refused(|entry| entry.time = 0), "an entry is older than the one before it");
-        assert_eq!(refused(|entry| entry.grouped = 2), "an entry rides with more entries than there are");
         assert_eq!(refused(|entry| entry.page_count = 301), "an entry has a page beyond the end of its database");
         assert_eq!(refused(|entry| entry.pages.extend([entry.pages[2]; 1])), "a page number is impossible");
         let many = |n: u8| {

@@ -96,6 +96,10 @@ impl Committer {
 fn base_of(snapshot: &Snapshot, token: Token) -> Option<BaseRef> {
     let head = &snapshot.head;
     let page_size = snapshot.page_size()?;
+    // Only the commit that raised it has come since the base: it carries pages which the base has.
+    if head.base.is_some_and(|base| base.name.version.next() == head.version) {
+        return None;
+    }
     let changed = snapshot.map.iter().any(|(_, entry)| Some(entry.version()) > head.base.map(|base| base.name.version));
     let changed = changed || !head.window.entries().is_empty();
     if !changed && head.base.is_some_and(|base| base.page_count == snapshot.page_count()) || snapshot.page_count() == 0

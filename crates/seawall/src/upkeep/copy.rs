@@ -92,7 +92,8 @@ impl Copy<'_> {
         };
         let mut in_log: Vec<InLog> =
             self.snapshot.map.iter().filter(is_in_log).map(|(page, entry)| (entry, page)).collect();
-        let behind_base = in_log.iter().map(|(_, page)| *page).chain(self.of_window()).filter(|page| page.0 > in_base).count();
+        let behind_base =
+            in_log.iter().map(|(_, page)| *page).chain(self.of_window()).filter(|page| page.0 > in_base).count();
         if behind_base < count.saturating_sub(in_base) as usize {
             let what = format!("the page map of version {}", self.snapshot.version().0);
             return Err(Error::corrupt(what, "some page is neither in the base nor in the log"));

@@ -347,9 +347,7 @@ impl Verifier<'_> {
         let Some(place) = head.fold.place.filter(|_| highest > lowest) else { return Ok(()) };
         let (version, digest) = (head.folded(), head.fold.digest);
         let start = match &target {
-            Some(target) => {
-                Jump { ordinal: target.trail.ordinal, version, digest, place, time: target.folded.time }
-            }
+            Some(target) => Jump { ordinal: target.trail.ordinal, version, digest, place, time: target.folded.time },
             // If its frame cannot be read, that is found below.
             None => fold_of(self.pages, head).unwrap_or(Jump { ordinal: 0, version, digest, place, time: 0 }),
         };
@@ -410,8 +408,14 @@ impl Verifier<'_> {
             .map_or(0, |base| base.page_count);
         let mut next = in_base + 1;
         let of_window = target.head.window.pages();
-        let behind: BTreeSet<u32> =
-            target.map.iter().map(|(page, _)| page).chain(of_window).map(|page| page.0).filter(|page| *page > in_base).collect();
+        let behind: BTreeSet<u32> = target
+            .map
+            .iter()
+            .map(|(page, _)| page)
+            .chain(of_window)
+            .map(|page| page.0)
+            .filter(|page| *page > in_base)
+            .collect();
         let mut lacking = Vec::new();
         for page in behind.into_iter().chain([target.page_count().saturating_add(1)]) {
             let gap = next..page.min(target.page_count().saturating_add(1));

@@ -8,7 +8,7 @@ use crate::chores::{Chore, Chores};
 use crate::error::Result;
 use crate::format::group;
 use crate::mutation::mistake;
-use crate::options::Freshness;
+use crate::options::{Freshness, Options};
 use crate::ports::sync::Mutex;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::Tip;
@@ -20,6 +20,8 @@ pub(crate) struct Committer {
     pub(crate) tip: Arc<Tip>,
     /// A lease's length.
     pub(crate) lease: Duration,
+    /// Whether small commits ride in the head.
+    pub(crate) inline: bool,
     pub(crate) queue: Arc<Queue>,
     pub(crate) segment: Mutex<SegmentWriter>,
     /// Keeps its working memory. Only the writer whose turn it is compresses pages.
@@ -33,13 +35,14 @@ impl Committer {
     /// `more` are chores that come after the committer's own.
     pub(crate) fn new(
         tip: Arc<Tip>,
-        lease: Duration,
+        options: &Options,
         more: impl FnOnce(&Weak<Committer>) -> Vec<Box<dyn Chore>>,
     ) -> Arc<Committer> {
         Arc::new_cyclic(|committer| Committer {
             chores: Chores::new(tip.storage.clone(), chores_of(committer).into_iter().chain(more(committer)).collect()),
             tip,
-            lease,
+            lease: options.lease,
+            inline: options.inline,
             queue: Arc::default(),
             segment: Mutex::default(),
             compressor: std::sync::Mutex::default(),

@@ -173,17 +173,7 @@ impl<'a> CommitEncoder<'a> {
         check_size(pages.len() + carried.len(), MOST_PAGES)?;
         let groups = Vec::with_capacity(pages.len().div_ceil(group::pages_per_group(draft.change.page_size)));
         let (carried_groups, images) = (Vec::new(), Vec::with_capacity(GROUP_BYTES));
-        Ok(CommitEncoder {
-            draft,
-            segments,
-            compressor,
-            pages,
-            carried,
-            groups,
-            carried_groups,
-            images,
-            ending: None,
-        })
+        Ok(CommitEncoder { draft, segments, compressor, pages, carried, groups, carried_groups, images, ending: None })
     }
 
     /// Adds the next piece of the commit to `frames`.
@@ -326,12 +316,18 @@ mod siblings {
                 }
             }
             let (digest, place) = frames.put(Kind::Commit, &frame.encode(self.segments))?;
-            known.push_back((frame.database, Jump { ordinal: frame.ordinal, version: frame.version, digest, place, time: frame.time }));
+            known.push_back((
+                frame.database,
+                Jump { ordinal: frame.ordinal, version: frame.version, digest, place, time: frame.time },
+            ));
             while known.len() > 1000 {
                 known.pop_front();
             }
             let commit = CommitRef { id: frame.commit, digest, place: Some(place) };
-            Ok(Piece::Last { if_lost: refused_if_lost(&self.draft.change.snapshot.head.followed_by(commit, 0, 0)), encoded: Encoded { commit, frame } })
+            Ok(Piece::Last {
+                if_lost: refused_if_lost(&self.draft.change.snapshot.head.followed_by(commit, 0, 0)),
+                encoded: Encoded { commit, frame },
+            })
         }
     }
 }

@@ -22,7 +22,8 @@ impl Committer {
         let Change { snapshot, page_size, page_count, pages, ref upkeep, .. } = *draft.change;
         let head = &snapshot.head;
         // The first commit is a fold, so that entries always stand on a frame.
-        let is_possible = upkeep.is_none()
+        let is_possible = self.inline
+            && upkeep.is_none()
             && head.version > Version(0)
             && snapshot.page_size() == Some(page_size)
             && page_count > 0
@@ -55,7 +56,6 @@ impl Committer {
         let fits = next.window.page_count() <= MOST_WINDOW_PAGES && self.tip.coordinator.carries(&next);
         Ok(fits.then_some(next))
     }
-
 }
 
 /// The pages that a fold carries: those that the window has changed and `change` has not. A fold takes no page beyond

@@ -1,7 +1,7 @@
 //! Tables in memory: a second coordinator for the tests of the engine alone. Its calls fail where the test chooses.
 
 use seawall::Shown;
-use seawall::format::head::{Head, State};
+use seawall::format::head::{Head, MAX_TEXT, State};
 use seawall::format::ids::{CommitId, DatabaseId, Epoch, Token};
 use seawall::ports::coordinator::{
     Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped, kinds,
@@ -197,6 +197,14 @@ impl Coordinator for Memory {
             Ok(())
         })
     }
+    fn carries(&self, head: &Head) -> bool {
+        head.to_string().len() <= MAX_TEXT
+    }
+
+    fn is_in_files(&self) -> bool {
+        false
+    }
+
     fn lease_survives_swap(&self) -> bool {
         false
     }

@@ -128,8 +128,9 @@ impl Evidence {
     pub(super) fn found(&mut self, commit: CommitRef, frame: CommitFrame) {
         let (version, digest) = frame.settled;
         self.proven.insert(Proven { epoch: frame.epoch, version, digest });
-        // What it jumps to is in the chain of what it stands on.
-        let jumps = frame.named().map(|jump| Proven { epoch: frame.epoch, version: jump.version, digest: jump.digest });
+        // What it jumps to is in the chain of what it stands on; and so is the fold before it, unless both ride on one swap.
+        let below = frame.named().filter(|jump| jump.version <= version);
+        let jumps = below.map(|jump| Proven { epoch: frame.epoch, version: jump.version, digest: jump.digest });
         self.proven.extend(jumps);
         // So are the commits that it took over.
         let before = Head { version: frame.folded, fold: frame.fold, ..head_of(&frame, commit) };
@@ -166,7 +167,8 @@ impl Evidence {
         for at in 0..window.entries().len() {
             let commit = window.commit(at).expect("there are so many");
             let head = || {
-                let (version, window) = (Version(before.version.0 + 1 + at as u64), window.first(at + 1, &before.fold.digest));
+                let (version, window) =
+                    (Version(before.version.0 + 1 + at as u64), window.first(at + 1, &before.fold.digest));
                 Form::Entry(Box::new(Head { version, window, ..before.clone() }))
             };
             self.commits.entry(commit.digest).or_insert_with(|| FoundCommit { commit, form: head() });
@@ -303,11 +305,8 @@ impl Evidence {
     #[cfg(feature = "mutations")]
     fn judge_by_length(&self) -> Judgement {
         let longest = self.commits.values().max_by_key(|found| found.version());
-        let tip = longest.map(|found| Proven {
-            epoch: found.epoch(),
-            version: found.version(),
-            digest: found.commit.digest,
-        });
+        let tip =
+            longest.map(|found| Proven { epoch: found.epoch(), version: found.version(), digest: found.commit.digest });
         Judgement { tip, candidates: Vec::new(), strangers: Vec::new() }
     }
 }
