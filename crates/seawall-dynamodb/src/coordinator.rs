@@ -1,7 +1,7 @@
 //! The coordinator: the engine's questions, as requests to a table.
 
 use crate::item::{
-    Item, NO_TERM, first_waiter, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of,
+    Item, NO_TERM, Value, first_waiter, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of,
 };
 use crate::legacy;
 use crate::request::{
@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// The longest label. With it the item stays within one write unit.
 pub(crate) const LABEL_BYTES: usize = 96;
+/// The longest window: so the item stays below 4,096 bytes, which one read unit reads.
+const WINDOW_BYTES: usize = 2400;
 /// A lease counts as expired this long after its end, because clocks differ.
 const SLACK_MILLIS: u64 = 1000;
 /// How long a request is repeated that no transaction waits for.
@@ -329,8 +331,10 @@ impl Coordinator for DynamoCoordinator {
             ("sweep", number(lease.sweep)),
             ("version", number(next.version.0)),
             ("commit", text(next.commit().id)),
-            ("digest", text(next.commit().digest)),
-            ("place", place_of(next.commit().place)),
+            ("fold", text(next.fold.id)),
+            ("digest", text(next.fold.digest)),
+            ("place", place_of(next.fold.place)),
+            ("window", Value::Binary(next.window.bytes().to_vec())),
             ("until", number(self.until(lease.length))),
             ("floor", text(next.floor)),
             ("next_sweep", number(next.sweep)),
@@ -345,6 +349,14 @@ impl Coordinator for DynamoCoordinator {
             Answer::Done(_) => Ok(Swapped::Done),
             Answer::Refused(item) => self.head(item.as_ref()).map(|head| Swapped::Refused(Box::new(head))),
         }
+    }
+
+    fn carries(&self, head: &Head) -> bool {
+        head.window.bytes().len() <= WINDOW_BYTES
+    }
+
+    fn is_in_files(&self) -> bool {
+        false
     }
 
     fn evidence(&self) -> Result<Vec<Head>, CoordinatorError> {

@@ -4,20 +4,22 @@ use names::*;
 use seawall::Shown;
 use seawall::format::head::{BaseRef, CommitRef, Floor, Head, Place, State};
 use seawall::format::identity::NEWER;
-use seawall::format::ids::{DatabaseId, Epoch, Version, parse_number};
+use seawall::format::ids::{CommitId, DatabaseId, Epoch, Version, parse_number};
 use seawall::format::window::Window;
 use seawall::ports::coordinator::Holder;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// An attribute's value: DynamoDB's String or Number.
+/// An attribute's value: DynamoDB's String, Number or Binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// A string.
     Text(String),
     /// A number, in decimal.
     Number(String),
+    /// Bytes.
+    Binary(Vec<u8>),
     /// Anything else, which Seawall never writes.
     Other,
 }
@@ -39,10 +41,14 @@ pub mod names {
     pub const VERSION: &str = "version";
     /// Its commit's id.
     pub const COMMIT: &str = "commit";
-    /// The digest of its frame.
+    /// The id of the fold: the newest commit that is a frame in a segment, or version 0.
+    pub const FOLD: &str = "fold";
+    /// The digest of the fold's frame.
     pub const DIGEST: &str = "digest";
-    /// Where the frame lies; `-` at version 0.
+    /// Where the fold's frame lies; `-` at version 0.
     pub const PLACE: &str = "place";
+    /// The entries of the commits since the fold.
+    pub const WINDOW: &str = "window";
     /// The newest base; absent while there is none.
     pub const BASE: &str = "base";
     /// The home: made of the inode numbers of `id` and of its folder.
@@ -78,8 +84,10 @@ pub mod names {
         EPOCH,
         VERSION,
         COMMIT,
+        FOLD,
         DIGEST,
         PLACE,
+        WINDOW,
         BASE,
         HOME,
         GEN,
@@ -136,8 +144,10 @@ pub fn item_of(head: &Head, table: &str) -> Item {
             (EPOCH, number(head.epoch.0)),
             (VERSION, number(head.version.0)),
             (COMMIT, text(head.commit().id)),
-            (DIGEST, text(head.commit().digest)),
-            (PLACE, place_of(head.commit().place)),
+            (FOLD, text(head.fold.id)),
+            (DIGEST, text(head.fold.digest)),
+            (PLACE, place_of(head.fold.place)),
+            (WINDOW, Value::Binary(head.window.bytes().to_vec())),
             (HOME, number(head.home)),
             (GEN, number(head.generation)),
             (SWEEP, number(head.sweep)),
@@ -180,16 +190,16 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
             Shown::new(made_in)
         ));
     }
+    let fold =
+        CommitRef { id: read(item, FOLD)?, digest: read(item, DIGEST)?, place: read::<MaybePlace>(item, PLACE)?.0 };
+    let window: Vec<u8> = read(item, WINDOW)?;
+    let window = Window::decode(&window, &fold.digest).map_err(|why| format!("its attribute {WINDOW}: {why}"))?;
     let head = Head {
         database,
         epoch: Epoch(read_counter(item, EPOCH)?),
         version: Version(read(item, VERSION)?),
-        fold: CommitRef {
-            id: read(item, COMMIT)?,
-            digest: read(item, DIGEST)?,
-            place: read::<MaybePlace>(item, PLACE)?.0,
-        },
-        window: Window::default(),
+        fold,
+        window,
         base: read_optional::<BaseRef>(item, BASE)?,
         home: read(item, HOME)?,
         generation: read_counter(item, GEN)?,
@@ -199,6 +209,9 @@ pub fn head_of(item: &Item, database: DatabaseId, table: &str) -> Result<Head, S
         state: read_optional(item, STATE)?.unwrap_or_default(),
     };
     head.check().map_err(|why| why.to_string())?;
+    if read::<CommitId>(item, COMMIT)? != head.commit().id {
+        return Err(format!("its attribute {COMMIT} is not the newest of its attribute {WINDOW}"));
+    }
     Ok(head)
 }
 
@@ -218,7 +231,7 @@ pub fn holder_of(item: &Item, generation: u64) -> Holder {
 pub fn first_waiter(item: &Item) -> Option<(&str, u64)> {
     let token = match item.get(WAITING)? {
         Value::Text(token) | Value::Number(token) => token,
-        Value::Other => "",
+        Value::Binary(_) | Value::Other => "",
     };
     Some((token, read_optional(item, WAITED).ok().flatten().unwrap_or_default()))
 }
@@ -239,7 +252,7 @@ fn read_optional<T: Attribute>(item: &Item, name: &str) -> Result<Option<T>, Str
     let Some(value) = item.get(name) else { return Ok(None) };
     let malformed = || match value {
         Value::Number(number) => format!("its attribute {name} is malformed: {}", Shown::new(number)),
-        Value::Text(_) | Value::Other => format!("its attribute {name} is malformed"),
+        Value::Text(_) | Value::Binary(_) | Value::Other => format!("its attribute {name} is malformed"),
     };
     T::from_value(value).map(Some).ok_or_else(malformed)
 }
@@ -293,15 +306,16 @@ attributes!(
     BaseRef,
     Floor,
     State,
-    seawall::format::ids::CommitId,
+    CommitId,
     seawall::format::ids::Digest
 );
+attributes!(Binary, |bytes: &[u8]| Some(bytes.to_vec()), Vec<u8>);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use seawall::format::ids::{BaseName, CommitId, Digest, PageSize, SegmentName, Token, WriterId};
+    use seawall::format::ids::{BaseName, Digest, PageSize, SegmentName, Token, WriterId};
 
     const DATABASE: DatabaseId = DatabaseId([7; 16]);
 
@@ -348,6 +362,7 @@ mod tests {
         item.insert(WAITED.into(), number(u64::MAX));
         let length = |value: &Value| match value {
             Value::Text(text) | Value::Number(text) => text.len(),
+            Value::Binary(bytes) => bytes.len(),
             Value::Other => unreachable!("it is never written"),
         };
         let size: usize = item.iter().map(|(name, value)| name.len() + length(value)).sum();
@@ -409,7 +424,7 @@ mod tests {
     #[test]
     fn an_attribute_that_is_not_known_and_a_state_that_is_not_known_say_so() {
         for (name, what) in
-            [("window", "an attribute window that this program does not know"), (STATE, "attribute state")]
+            [("lanes", "an attribute lanes that this program does not know"), (STATE, "attribute state")]
         {
             let mut item = item_of(&a_head(), "locks");
             item.insert(name.into(), text("x"));

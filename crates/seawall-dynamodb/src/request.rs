@@ -84,7 +84,8 @@ pub mod changes {
     pub const SWAP: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
-        effect: "SET #version = :version, #commit = :commit, #digest = :digest, #place = :place \
+        effect: "SET #version = :version, #commit = :commit, #fold = :fold, #digest = :digest, \
+                 #place = :place, #window = :window \
                  REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
         returns_item: false,
     };
@@ -92,7 +93,8 @@ pub mod changes {
     pub const SWAP_AND_KEEP: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
-        effect: "SET #version = :version, #commit = :commit, #digest = :digest, #place = :place, #lease_until = :until \
+        effect: "SET #version = :version, #commit = :commit, #fold = :fold, #digest = :digest, \
+                 #place = :place, #window = :window, #lease_until = :until \
                  ADD #gen :one",
         returns_item: false,
     };
@@ -100,7 +102,8 @@ pub mod changes {
     pub const SWAP_BASE: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
-        effect: "SET #version = :version, #commit = :commit, #digest = :digest, #place = :place, #base = :base \
+        effect: "SET #version = :version, #commit = :commit, #fold = :fold, #digest = :digest, \
+                 #place = :place, #window = :window, #base = :base \
                  REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
         returns_item: false,
     };
@@ -109,7 +112,8 @@ pub mod changes {
     pub const SWAP_FLOOR: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
-        effect: "SET #version = :version, #commit = :commit, #digest = :digest, #place = :place, #floor = :floor, \
+        effect: "SET #version = :version, #commit = :commit, #fold = :fold, #digest = :digest, \
+                 #place = :place, #window = :window, #floor = :floor, \
                  #sweep = :next_sweep REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
         returns_item: false,
     };
@@ -117,7 +121,8 @@ pub mod changes {
     pub const SWAP_STATE: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
-        effect: "SET #version = :version, #commit = :commit, #digest = :digest, #place = :place, #state = :state \
+        effect: "SET #version = :version, #commit = :commit, #fold = :fold, #digest = :digest, \
+                 #place = :place, #window = :window, #state = :state \
                  REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
         returns_item: false,
     };

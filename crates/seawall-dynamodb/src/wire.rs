@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::error::{BoxError, DisplayErrorContext, ProvideErrorMetadat
 use aws_sdk_dynamodb::operation::{
     delete_item::DeleteItemError, get_item::GetItemError, put_item::PutItemError, update_item::UpdateItemError,
 };
-use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
+use aws_sdk_dynamodb::primitives::{Blob, DateTime, DateTimeFormat};
 use aws_sdk_dynamodb::types::AttributeValue;
 use seawall::Shown;
 use std::collections::HashMap;
@@ -234,6 +234,7 @@ fn value(value: &Value) -> AttributeValue {
     match value {
         Value::Text(text) => AttributeValue::S(text.clone()),
         Value::Number(number) => AttributeValue::N(number.clone()),
+        Value::Binary(bytes) => AttributeValue::B(Blob::new(bytes.clone())),
         Value::Other => AttributeValue::Null(true),
     }
 }
@@ -247,6 +248,7 @@ pub(crate) fn item(attributes: HashMap<String, AttributeValue>) -> Item {
     let value = |value| match value {
         AttributeValue::S(text) => Value::Text(text),
         AttributeValue::N(number) => Value::Number(number),
+        AttributeValue::B(bytes) => Value::Binary(bytes.into_inner()),
         _ => Value::Other,
     };
     attributes.into_iter().map(|(name, content)| (name, value(content))).collect()

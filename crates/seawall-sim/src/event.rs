@@ -25,6 +25,8 @@ events! {
     Regrew: "a commit made it larger again",
     Repaginated: "a commit repaginated the database",
     Index: "a commit wrote an index frame",
+    Entry: "a commit rode in the head",
+    Fold: "a fold took over the commits in the head",
     Rotated: "a process began another segment",
     KeptUnknown: "a write began under a lease that was kept from a transaction which had committed nothing",
     Busy: "a writer did not get the lease in time",

@@ -180,7 +180,7 @@ impl<'a> Expression<'a> {
     fn number(&self, value: &Value) -> i128 {
         match value {
             Value::Number(digits) => numeric(digits),
-            Value::Text(_) | Value::Other => panic!("{value:?} is no number, in {:?}", self.text),
+            Value::Text(_) | Value::Binary(_) | Value::Other => panic!("{value:?} is no number, in {:?}", self.text),
         }
     }
 

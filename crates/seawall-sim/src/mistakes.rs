@@ -143,6 +143,12 @@ impl Coordinator for Mistaken {
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {
         self.coordinator.release(lease)
     }
+    fn carries(&self, head: &Head) -> bool {
+        self.coordinator.carries(head)
+    }
+    fn is_in_files(&self) -> bool {
+        self.coordinator.is_in_files()
+    }
     fn lease_survives_swap(&self) -> bool {
         self.coordinator.lease_survives_swap()
     }

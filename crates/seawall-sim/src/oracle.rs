@@ -5,24 +5,21 @@
 //! a process reads with a plain model. Its checks are the design's invariants, and each check says which.
 
 mod adopted;
+mod content;
 mod history;
 mod recovered;
 mod recovery;
 
-use crate::content::{number_in, sum_of};
 use crate::disk::Disk;
 use crate::event::Event;
-use crate::paths::path_of;
 use crate::process::ProcessId;
 use seawall::Snapshot;
-use seawall::format::commit_frame::{CommitFrame, page_checksum};
+use seawall::format::commit_frame::{Jump, RunRef};
 use seawall::format::entry::Segments;
-use seawall::format::frame::{self, Kind, UNIT};
-use seawall::format::group;
-use seawall::format::head::{Head, Place};
+use seawall::format::head::{CommitRef, Head, Place};
 use seawall::format::ids::{Digest, Epoch, PageNo, PageSize, PinName, SegmentName, Version};
-use seawall::ports::storage::File;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use recovery::Recovery;
@@ -34,7 +31,19 @@ pub(crate) type Number = u64;
 pub(crate) type Sum = [u8; 8];
 
 /// A page that a commit wrote, the transaction that wrote it, and its content.
-type Written = (PageNo, Number, Sum);
+type Written = (PageNo, Number, Sum, Arc<[u8]>);
+
+/// What a commit says of itself, as far as the oracle needs it.
+struct Content {
+    previous: CommitRef,
+    jumps: Vec<Jump>,
+    page_size: PageSize,
+    page_count: u32,
+    runs: Vec<RunRef>,
+    pages: Vec<Written>,
+    /// The pages that a fold carries.
+    carried: Vec<Written>,
+}
 
 /// A writer whose append failed appends a mark that refuses it. If that fails as well, it can only report the failure.
 const TOO_MANY: u32 = 2;
@@ -66,6 +75,10 @@ pub(crate) struct Oracle {
     segments: Segments,
     /// Each page's contents, and since which version it has each.
     pages: BTreeMap<u32, Vec<(u64, Sum)>>,
+    /// The same as images, for entries are differences from them.
+    images: BTreeMap<u32, Vec<(u64, Arc<[u8]>)>>,
+    /// Where each page lies, and since which fold it lies there.
+    places: BTreeMap<u32, Vec<(u64, SegmentName)>>,
     committed: HashMap<Number, u64>,
     refused: HashSet<Number>,
     /// The refused ones whose mark could not be written, because two or more writes to segments failed.
@@ -95,9 +108,17 @@ pub(crate) struct Oracle {
     is_over: bool,
     /// A detaching was reported as done.
     was_detached: bool,
+    /// The head is in a table, and not in names of the folder.
+    is_on_table: bool,
+    /// What is left of the head, if it was lost or set back: the entries of others are lost with it, on `fs`.
+    left: Option<Option<Head>>,
 }
 
 impl Oracle {
+    pub(crate) fn new(is_on_table: bool) -> Oracle {
+        Oracle { is_on_table, ..Oracle::default() }
+    }
+
     pub(crate) fn newest(&self) -> Option<Version> {
         self.chain.last().map(|link| link.head.version)
     }
@@ -127,35 +148,38 @@ impl Oracle {
             return Err(format!("the head was moved to version {} after a disaster", head.version.0));
         }
         let Some(last) = self.chain.last() else { return self.begin(head, disk, now).map(|()| Vec::new()) };
+        let last_window_is_empty = last.head.window.entries().is_empty();
         if head.version.0 != last.head.version.0 + 1 || head.epoch != last.head.epoch {
             return Err(format!(
                 "the head went from version {} of epoch {} to version {} of epoch {}",
                 last.head.version.0, last.head.epoch.0, head.version.0, head.epoch.0
             ));
         }
-        let (frame, pages) = match self.read(&head, disk) {
+        let content = match self.read(&head, disk) {
             // A late request names what is in a file that was lost since: that head needs a recovery, too.
-            Err(_) if head.commit().place.is_some_and(|place| self.is_damaged(&place.segment)) => {
+            Err(_) if head.fold.place.is_some_and(|place| self.is_damaged(&place.segment)) => {
                 self.is_broken_again();
                 return Ok(Vec::new());
             }
             read => read?,
         };
-        let mut events = self.check_upkeep(&head, pages.is_empty(), disk, now, history)?;
-        events.extend(self.extend(head, frame, pages, now)?);
+        let mut events = self.check_upkeep(&head, content.pages.is_empty(), disk, now, history)?;
+        if !head.window.entries().is_empty() {
+            self.check_entry(&head, disk)?;
+            events.push(Event::Entry);
+        } else if !last_window_is_empty {
+            events.push(Event::Fold);
+        }
+        events.extend(self.extend(head, content, now)?);
         Ok(events)
     }
 
-    /// The newest version is followed by `head`, whose commit has this frame and these pages.
-    fn extend(
-        &mut self,
-        head: Head,
-        frame: CommitFrame,
-        pages: Vec<Written>,
-        now: Duration,
-    ) -> Result<Vec<Event>, String> {
+    /// The newest version is followed by `head`, whose commit has this content.
+    fn extend(&mut self, head: Head, content: Content, now: Duration) -> Result<Vec<Event>, String> {
         let mut events = Vec::new();
         let last = self.chain.last().expect("version 0 is there");
+        let Content { pages, carried, .. } = &content;
+        let frame = &content;
         if !frame.previous.is(&last.head.commit()) {
             return Err(format!("version {} does not follow version {}", head.version.0, last.head.version.0));
         }
@@ -186,10 +210,10 @@ impl Oracle {
         {
             events.push(Event::Regrew);
         }
-        if frame.runs.last().is_some_and(|run| run.up_to == last.head.version) {
+        if frame.runs.last().is_some_and(|run| run.up_to == last.head.folded()) && head.folded() == head.version {
             events.push(Event::Index);
         }
-        let transaction = pages.first().map(|(_, number, _)| *number);
+        let transaction = pages.first().map(|(_, number, ..)| *number);
         if let Some(number) = transaction {
             if self.refused.contains(&number) {
                 return Err(format!(
@@ -201,7 +225,16 @@ impl Oracle {
                 return Err(format!("transaction {number} is version {other} and version {}", head.version.0));
             }
         }
-        for (page, number, sum) in pages {
+        for (page, _, sum, _) in carried {
+            self.check_page(last.head.version, page.0, *sum).map_err(|why| format!("{} carries: {why}", head.version.0))?;
+        }
+        let place = head.fold.place.filter(|_| head.folded() == head.version);
+        for (page, ..) in pages.iter().chain(carried) {
+            if let Some(place) = place {
+                self.places.entry(page.0).or_default().push((head.version.0, place.segment));
+            }
+        }
+        for (page, number, sum, image) in pages.iter().cloned() {
             if Some(number) != transaction {
                 // Pages by which the database grew unwritten are zero. A commit that repaginates has the pages of
                 // others.
@@ -210,50 +243,13 @@ impl Oracle {
                 }
             }
             self.pages.entry(page.0).or_default().push((head.version.0, sum));
+            self.images.entry(page.0).or_default().push((head.version.0, image));
         }
         let (page_count, page_size) = (frame.page_count, Some(frame.page_size));
         let base = head.base.map(|base| base.name.version);
         let runs = frame.runs.iter().filter(|run| Some(run.up_to) > base).map(|run| run.place.segment).collect();
         self.chain.push(Link { head, page_count, page_size, transaction, since: now, runs });
         Ok(events)
-    }
-
-    /// The head's commit frame and pages, from the durable bytes.
-    fn read(&self, head: &Head, disk: &Disk) -> Result<(CommitFrame, Vec<Written>), String> {
-        let version = head.version.0;
-        let place = head.commit().place.ok_or_else(|| format!("version {version} names no frame"))?;
-        let segment = path_of(File::Segment(place.segment));
-        let inode = disk.find(&segment).ok_or_else(|| format!("{segment} of version {version} is not there"))?;
-        let begin = u64::from(place.at) * UNIT - u64::from(place.lead);
-        if !disk.is_name_durable(&segment)
-            || !disk.are_bytes_durable(inode, begin as usize, (place.lead + place.length) as usize)
-        {
-            return Err(format!("version {version} is in the order before it is durable in {segment}"));
-        }
-        let bytes = &disk.inode(inode).bytes;
-        let payload = frame_at(bytes, &place, head.commit().digest)
-            .ok_or_else(|| format!("the frame of version {version} is damaged"))?;
-        let frame = CommitFrame::decode(payload, &self.segments).map_err(|why| format!("version {version}: {why}"))?;
-        if (frame.version, frame.commit, frame.database) != (head.version, head.commit().id, head.database) {
-            return Err(format!("the frame of version {version} is of another commit"));
-        }
-        let mut pages = Vec::new();
-        for new in &frame.pages {
-            let at = (u64::from(new.at) * UNIT) as usize;
-            let whole = frame::parse(bytes.get(at..).unwrap_or_default());
-            let parsed = whole.map_err(|why| format!("pages of version {version}: {why}"))?;
-            let group = group::decode(parsed.payload).map_err(|why| format!("pages of version {version}: {why}"))?;
-            for (page, image) in new.pages.iter().zip(group.images.chunks(group.page_size.bytes())) {
-                if parsed.kind != Kind::Pages
-                    || page_checksum(image) != page.checksum
-                    || group.owner.version != head.version
-                {
-                    return Err(format!("page {} of version {version} is not what its frame says", page.page.0));
-                }
-                pages.push((page.page, number_in(image), sum_of(page.page.0, image)));
-            }
-        }
-        Ok((frame, pages))
     }
 
     /// Whether no version after `newest` was acknowledged.
@@ -270,6 +266,8 @@ impl Oracle {
             }
             self.taken.extend(self.chain.drain(..).map(|link| link.head.commit().digest));
             self.pages.clear();
+            self.images.clear();
+            self.places.clear();
             return Ok(());
         };
         if newest.0 < self.acknowledged {
@@ -280,7 +278,7 @@ impl Oracle {
             // It was not acknowledged, and no process that saw it is left. It may come again or never.
             link.transaction.map(|number| self.committed.remove(&number));
             self.taken.insert(link.head.commit().digest);
-            self.pages.values_mut().for_each(|sums| sums.retain(|(version, _)| *version < link.head.version.0));
+            self.forget_since(link.head.version.0);
         }
         // A version that was read but not acknowledged was never promised to later processes.
         self.floors.iter_mut().for_each(|(_, floor)| *floor = newest.0.min(*floor));
@@ -377,8 +375,8 @@ impl Oracle {
     /// A read transaction got this version, and must have got at least `least`. (Invariants 4, 9.)
     pub(crate) fn check_version(&self, snapshot: &Snapshot, least: u64, why: &str) -> Result<(), String> {
         let (version, page_count) = (snapshot.version(), snapshot.page_count());
-        let digest = snapshot.head().commit.digest;
-        if self.chain.get(version.0 as usize).is_some_and(|link| link.head.commit.digest != digest) {
+        let digest = snapshot.head().commit().digest;
+        if self.chain.get(version.0 as usize).is_some_and(|link| link.head.commit().digest != digest) {
             return Err(format!("another version {} was read than the order has", version.0));
         }
         match self.page_count(version) {
@@ -420,10 +418,4 @@ impl Oracle {
     pub(crate) fn commits(&self) -> u64 {
         self.committed.len() as u64
     }
-}
-
-fn frame_at<'a>(bytes: &'a [u8], place: &Place, digest: Digest) -> Option<&'a [u8]> {
-    let at = (u64::from(place.at) * UNIT) as usize;
-    let frame = frame::parse(bytes.get(at..at + place.length as usize)?).ok()?;
-    (frame.kind == Kind::Commit && frame.digest == digest).then_some(frame.payload)
 }

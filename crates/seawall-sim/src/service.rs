@@ -16,7 +16,7 @@ use seawall_dynamodb::request::{Answer, IF_SEALED, Request};
 use seawall_dynamodb::table::{Failure, FailureKind, Table};
 use std::time::Duration;
 
-const NAME: &str = "locks";
+pub(crate) const NAME: &str = "locks";
 /// How long an attempt waits for an answer.
 const ATTEMPT: Duration = Duration::from_secs(1);
 

@@ -86,6 +86,7 @@ struct Shared {
 impl World {
     /// A new world. The calling thread directs it.
     pub(crate) fn new(seed: u64, plan: Plan, tells: bool) -> World {
+        let is_on_table = plan.setting == Setting::Dynamo;
         let shared = Shared {
             core: Mutex::new(Core::new(seed)),
             names: (0..plan.machines).map(|_| Mutex::default()).collect(),
@@ -100,7 +101,7 @@ impl World {
             phase: Mutex::new(Phase::Trouble),
             is_struck: AtomicBool::new(false),
             danger: Mutex::default(),
-            oracle: Mutex::default(),
+            oracle: Mutex::new(Oracle::new(is_on_table)),
             chronicle: Chronicle::new(tells),
         };
         let world = World(Arc::new(shared));

@@ -7,11 +7,12 @@ use crate::event::Event;
 use crate::paths::{COMMITS, inside, path_of, record_path};
 use crate::process::ProcessId;
 use crate::recovery::{is_in_place, recover};
+use crate::service::NAME;
 use crate::world::Phase;
 use seawall::format::frame::UNIT;
 use seawall::format::ids::Version;
 use seawall::ports::storage::File;
-use seawall_dynamodb::item::key_of;
+use seawall_dynamodb::item::{head_of, key_of};
 use std::time::Duration;
 
 /// How many names an older copy of the folder of versions has.
@@ -122,6 +123,7 @@ impl Director<'_> {
     fn remove_head(&self) {
         let world = self.world;
         world.begin_danger();
+        world.oracle().head_was_lost(None);
         if world.is_on_table() {
             let database = world.oracle().head().map(|head| head.database);
             database.map(|database| world.items().0.remove(&key_of(database)));
@@ -163,6 +165,9 @@ impl Director<'_> {
         let Some((key, item)) = self.older.take().filter(|(_, item)| is_older(item)) else { return false };
         // What is frozen can have a request on its way that fits the older head.
         self.end_frozen();
+        let database = world.oracle().head().map(|head| head.database);
+        let head = database.and_then(|database| head_of(&item, database, NAME).ok());
+        world.oracle().head_was_lost(head);
         world.items().0.insert(key, item);
         true
     }
@@ -188,6 +193,8 @@ impl Director<'_> {
             disk.unlink(&record_path(folder, Version(number)));
         }
         disk.remove_folder(COMMITS).expect("it is empty");
+        let newest = older.last().and_then(|(_, record)| std::str::from_utf8(record).ok()?.parse().ok());
+        world.oracle().head_was_lost(newest);
         let restored = disk.create(COMMITS, Vec::new()).expect("it is gone");
         for (number, record) in older {
             disk.create(&record_path(restored, Version(number)), record).expect("it is new");
@@ -199,7 +206,7 @@ impl Director<'_> {
 
     fn damage(&mut self, is_torn: bool) {
         let world = self.world;
-        let place = world.oracle().head().and_then(|head| head.commit.place);
+        let place = world.oracle().head().and_then(|head| head.fold.place);
         let Some(place) = place else { return };
         let path = path_of(File::Segment(place.segment));
         let Some(inode) = world.disk().find(&path) else { return };

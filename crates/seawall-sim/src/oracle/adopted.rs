@@ -49,6 +49,7 @@ impl Oracle {
             let bytes = disk.content(&path_of(File::Base(base.name))).ok_or("the first head's base is not there")?;
             for (page, image) in bytes.chunks(base.page_size.bytes()).enumerate() {
                 self.pages.entry(page as u32 + 1).or_default().push((0, sum_of(page as u32 + 1, image)));
+                self.images.entry(page as u32 + 1).or_default().push((0, image.into()));
             }
         }
         let page_size = head.base.map(|base| base.page_size);

@@ -100,17 +100,30 @@ impl Oracle {
         Ok(())
     }
 
+    /// The fold that `version` stands on.
+    fn fold_of(&self, version: usize) -> usize {
+        self.chain[version].head.folded().0 as usize
+    }
+
+    /// The fold at or before `fold` that has put `page` where it lies; none if it lies in the first base.
+    pub(crate) fn placed(&self, fold: Version, page: u32) -> Option<u64> {
+        let places = self.places.get(&page)?;
+        let after = places.partition_point(|(since, _)| *since <= fold.0);
+        after.checked_sub(1).map(|at| places[at].0)
+    }
+
     /// What the versions from `first` on need: the segments of the pages that are not in their base, and their bases.
     fn needed_from(&self, first: usize, needed: &mut Needed) {
-        for sums in self.pages.values() {
-            let begin = sums.partition_point(|(since, _)| *since <= first as u64).saturating_sub(1);
-            for (since, _) in &sums[begin..] {
-                self.need_page(*since, first.max(*since as usize), needed);
+        let first = self.fold_of(first);
+        for places in self.places.values() {
+            let begin = places.partition_point(|(since, _)| *since <= first as u64).saturating_sub(1);
+            for place in &places[begin..] {
+                self.need_page(*place, first.max(place.0 as usize), needed);
             }
         }
         for link in &self.chain[first..] {
             needed.bases.extend(link.head.base.map(|base| base.name));
-            needed.segments.extend(link.head.commit().place.map(|place| place.segment));
+            needed.segments.extend(link.head.fold.place.map(|place| place.segment));
             needed.segments.extend(&link.runs);
         }
     }
@@ -122,24 +135,25 @@ impl Oracle {
         needed.segments
     }
 
-    /// What `version` alone needs.
+    /// What `version` alone needs, if the entries behind its fold are at hand.
     fn needed_at(&self, version: usize, needed: &mut Needed) {
-        for page in 1..=self.chain[version].page_count {
-            if let Some((since, _)) = self.written(Version(version as u64), page) {
-                self.need_page(since, version, needed);
+        let fold = self.fold_of(version);
+        let Link { head, runs, page_count, .. } = &self.chain[fold];
+        for places in (1..=*page_count).filter_map(|page| self.places.get(&page)) {
+            let after = places.partition_point(|(since, _)| *since <= fold as u64);
+            if let Some(at) = after.checked_sub(1) {
+                self.need_page(places[at], fold, needed);
             }
         }
-        let Link { head, runs, .. } = &self.chain[version];
         needed.bases.extend(head.base.map(|base| base.name));
-        needed.segments.extend(head.commit().place.map(|place| place.segment));
+        needed.segments.extend(head.fold.place.map(|place| place.segment));
         needed.segments.extend(runs);
     }
 
-    /// Version `at` has a page that version `since` wrote.
-    fn need_page(&self, since: u64, at: usize, needed: &mut Needed) {
+    /// The fold `at` has a page that lies where the fold `since` has put it.
+    fn need_page(&self, (since, segment): (u64, SegmentName), at: usize, needed: &mut Needed) {
         if Some(Version(since)) > self.chain[at].head.base.map(|base| base.name.version) {
-            let place = self.chain[since as usize].head.commit().place;
-            needed.segments.extend(place.map(|place| place.segment));
+            needed.segments.insert(segment);
         }
     }
 
@@ -227,7 +241,8 @@ impl Oracle {
         }
         let mut checked = HashSet::new();
         for link in &self.chain {
-            let place = link.head.commit().place.filter(|place| !self.is_damaged(&place.segment));
+            let is_fold = link.head.window.entries().is_empty();
+            let place = link.head.fold.place.filter(|_| is_fold).filter(|place| !self.is_damaged(&place.segment));
             if place.is_some_and(|place| disk.find(&path_of(File::Segment(place.segment))).is_some()) {
                 self.read(&link.head, disk)?;
             }

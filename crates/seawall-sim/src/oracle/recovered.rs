@@ -1,18 +1,17 @@
 //! What a recovery may do: it keeps every version whose files are there, revives nothing that failed, and begins an
 //! epoch that is newer than all others.
 
-use super::{Number, Oracle, Written, frame_at};
+use super::content::frame_at;
+use super::{Number, Oracle};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::path_of;
 use seawall::format::commit_frame::CommitFrame;
-use seawall::format::head::{CommitRef, Head, State};
-use seawall::format::ids::{CommitId, SegmentName, Version};
+use seawall::format::head::{CommitRef, Floor, Head, Place, State};
+use seawall::format::ids::{CommitId, Digest, SegmentName, Version};
+use seawall::format::window::Window;
 use seawall::ports::storage::File;
 use std::time::Duration;
-
-/// A commit that has not taken place before: its head, as far as its frame tells, its frame, and its pages.
-type Candidate = (Head, CommitFrame, Vec<Written>);
 
 /// What recoveries have done in a run.
 #[derive(Default)]
@@ -63,7 +62,7 @@ impl Oracle {
     /// but for so many that are in no file any more.
     pub(crate) fn choice(&self, lost: usize) -> Option<CommitId> {
         let link = self.chain.iter().rev().nth(lost);
-        link.filter(|link| link.head.version > Version(0)).map(|link| link.head.commit.id)
+        link.filter(|link| link.head.version > Version(0)).map(|link| link.head.commit().id)
     }
 
     /// Whether there is a commit.
@@ -91,34 +90,59 @@ impl Oracle {
         if head.state != State::Open {
             return Err("a recovery's head is not open".into());
         }
-        let (frame, pages) = self.read(&head, disk)?;
-        if !pages.is_empty() {
-            return Err(format!("a recovery has written pages as version {version}"));
-        }
         let Some(kept) = version.checked_sub(1) else { return Err("a recovery made version 0".into()) };
+        let (mut frame, _) = self.frame_of(head.fold, disk)?;
         let mut candidates = Vec::new();
-        let (mut below, mut commit) = (kept, frame.previous);
-        while !self.chain.get(below as usize).is_some_and(|link| link.head.commit.is(&commit)) {
-            // A recovery that gave way has left its commit, without pages; and another one has taken that for its
-            // predecessor.
-            let is_alone = candidates.iter().filter(|(_, _, pages): &&Candidate| !pages.is_empty()).count() <= 1;
-            if below == 0 || !is_alone {
+        let is_known = |version: u64, commit: &CommitRef| {
+            self.chain.get(version as usize).is_some_and(|link| link.head.commit().is(commit))
+        };
+        let mut below = kept;
+        'down: loop {
+            // The entries before a fold, and then the fold before them.
+            let before = Head { version: frame.folded, fold: frame.fold, ..head_of(&frame, frame.fold) };
+            for at in (0..frame.window.entries().len()).rev() {
+                if is_known(below, &frame.window.commit(at).expect("there are so many")) {
+                    break 'down;
+                }
+                let window = frame.window.first(at + 1, &frame.fold.digest);
+                candidates.push(Head { version: Version(below), window, ..before.clone() });
+                below -= 1;
+            }
+            if is_known(below, &frame.fold) {
+                break;
+            }
+            if below == 0 {
                 return Err(format!("a recovery took a version {kept} that does not follow the order"));
             }
-            let candidate = self.candidate(commit, disk)?;
-            (below, commit) = (below - 1, candidate.1.previous);
-            candidates.push(candidate);
+            let fold = frame.fold;
+            (frame, _) = self.frame_of(fold, disk)?;
+            candidates.push(head_of(&frame, fold));
+            below -= 1;
         }
         self.leave_out(below, &mut events)?;
-        for (candidate, its_frame, its_pages) in candidates.into_iter().rev() {
-            if let Some((_, number, _)) = its_pages.first() {
+        let mut with_pages = 0;
+        for candidate in candidates.into_iter().rev() {
+            let floor = self.chain.last().map(|link| link.head.floor).unwrap_or_default();
+            let candidate = Head { floor, ..candidate };
+            let content = self.read(&candidate, disk)?;
+            if let Some((_, number, ..)) = content.pages.first() {
                 // Its writer said that it could not mark it, or the mark is lost.
                 if self.unmarked.remove(number) || self.was_damaged() {
                     self.refused.remove(number);
                 }
                 events.push(Event::RecoveredCandidate);
+                with_pages += 1;
             }
-            events.extend(self.extend(candidate, its_frame, its_pages, now)?);
+            events.extend(self.extend(candidate, content, now)?);
+        }
+        // A recovery that gave way has left its commit, without pages; and another one has taken that for its
+        // predecessor.
+        if with_pages > 1 {
+            return Err(format!("a recovery took {with_pages} commits that had not taken place"));
+        }
+        let content = self.read(&head, disk)?;
+        if !content.pages.is_empty() {
+            return Err(format!("a recovery has written pages as version {version}"));
         }
         let last = &self.chain.last().expect("version 0 is there").head;
         if head.sweep <= last.sweep {
@@ -134,33 +158,19 @@ impl Oracle {
             }
         }
         self.epoch = head.epoch;
-        self.extend(head, frame, pages, now)?;
+        self.extend(head, content, now)?;
         self.recoveries.is_broken = false;
+        self.left = None;
         self.recoveries.last = Some(now);
         Ok(events)
     }
 
-    /// A commit that a recovery's commit stands on, and that has not taken place before.
-    fn candidate(&self, commit: CommitRef, disk: &Disk) -> Result<Candidate, String> {
-        let place = commit.place.ok_or("a recovery took another version 0")?;
+    /// A fold's frame, whether it has taken place or not.
+    fn frame_of(&self, fold: CommitRef, disk: &Disk) -> Result<(CommitFrame, Place), String> {
+        let place = fold.place.ok_or("a recovery took another version 0")?;
         let bytes = disk.content(&path_of(File::Segment(place.segment))).unwrap_or_default();
-        let payload = frame_at(bytes, &place, commit.digest).ok_or("a recovery stands on a frame that is not there")?;
-        let frame = CommitFrame::decode(payload, &self.segments).map_err(|why| why.to_string())?;
-        let head = Head {
-            database: frame.database,
-            epoch: frame.epoch,
-            version: frame.version,
-            commit,
-            base: frame.base,
-            home: frame.home,
-            generation: 0,
-            sweep: frame.sweep,
-            lease_slot: 0,
-            floor: self.chain.last().map(|link| link.head.floor).unwrap_or_default(),
-            state: State::Open,
-        };
-        let (frame, pages) = self.read(&head, disk)?;
-        Ok((head, frame, pages))
+        let payload = frame_at(bytes, &place, fold.digest).ok_or("a recovery stands on a frame that is not there")?;
+        CommitFrame::decode(payload, &self.segments).map(|frame| (frame, place)).map_err(|why| why.to_string())
     }
 
     /// A recovery has left out what is newer than `kept`. It may do that only if their files were lost.
@@ -171,7 +181,8 @@ impl Oracle {
         }
         let newest = self.chain.len() as u64 - 1;
         for version in kept + 1..=newest {
-            let is_whole = self.files_of(version as usize).iter().all(|segment| !self.is_damaged(segment));
+            let is_whole = self.files_of(version as usize).iter().all(|segment| !self.is_damaged(segment))
+                && self.has_entries_of(version as usize);
             if is_whole && self.chain[version as usize].transaction.is_some() {
                 return Err(format!("a recovery left version {version} out, whose files are all there"));
             }
@@ -182,16 +193,49 @@ impl Oracle {
                 self.committed.remove(&number);
                 self.lost.insert(number);
             }
-            self.dropped.insert(link.head.commit.digest);
-            self.pages.values_mut().for_each(|sums| sums.retain(|(version, _)| *version < link.head.version.0));
+            self.dropped.insert(link.head.commit().digest);
+            self.forget_since(link.head.version.0);
         }
         self.acknowledged = self.acknowledged.min(kept);
         self.floors.iter_mut().for_each(|(_, floor)| *floor = kept.min(*floor));
         Ok(())
     }
 
+    /// What is left of the head, after it was lost or set back.
+    pub(crate) fn head_was_lost(&mut self, left: Option<Head>) {
+        self.left = Some(left);
+    }
+
+    /// Whether the entries that `version` needs are somewhere: in a segment, or in what is left of the head.
+    fn has_entries_of(&self, version: usize) -> bool {
+        let newest = self.chain.last().map(|link| &link.head);
+        let left = self.left.as_ref().map_or(newest, Option::as_ref);
+        let in_head: Vec<Digest> =
+            left.iter().flat_map(|head| head.window.entries()).map(|(_, digest)| *digest).collect();
+        let entries = self.chain[version].head.window.entries();
+        entries.iter().all(|(_, digest)| self.recovery.has_entry(digest) || in_head.contains(digest))
+    }
+
     /// Whether a transaction was in the order, until a recovery left it out because its files were lost.
     pub(super) fn is_lost(&self, number: Number) -> bool {
         self.lost.contains(&number)
+    }
+}
+
+/// The head that named `fold`, as far as its frame tells.
+fn head_of(frame: &CommitFrame, fold: CommitRef) -> Head {
+    Head {
+        database: frame.database,
+        epoch: frame.epoch,
+        version: frame.version,
+        fold,
+        window: Window::default(),
+        base: frame.base,
+        home: frame.home,
+        generation: 0,
+        sweep: frame.sweep,
+        lease_slot: 0,
+        floor: Floor::default(),
+        state: State::Open,
     }
 }

@@ -3,7 +3,7 @@
 //! Recoveries themselves are checked by `recovered.rs`. The index here follows every byte
 //! that reaches a segment, whether its writer learned that or not.
 
-use super::{Number, Oracle};
+use super::{Link, Number, Oracle};
 use crate::content::number_in;
 use crate::disk::Disk;
 use crate::event::Event;
@@ -12,14 +12,19 @@ use seawall::format::commit_frame::CommitFrame;
 use seawall::format::entry::Segments;
 use seawall::format::frame::{self, Frame, Kind, UNIT};
 use seawall::format::group;
+use seawall::format::head::Head;
 use seawall::format::ids::{Digest, Epoch, Version};
 use seawall::format::mark::{Fate, Mark};
+use seawall::format::window::{Entry, Window};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A frame's meaning to a recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Says {
     Commit { commit: Candidate, previous: Digest, settled: (Version, Digest) },
+    /// Entries, each with its predecessor's digest. `Some`: the last one's predecessor is proven, and its own fate is not.
+    Entries(Vec<(Candidate, Digest)>, Option<Tip>),
+    Both(Box<Says>, Box<Says>),
     Confirmed { epoch: Epoch, version: Version, digest: Digest },
     Refused(Digest),
 }
@@ -32,8 +37,10 @@ struct Candidate {
     digest: Digest,
     /// Where its first page is.
     inode: usize,
-    /// `None`: it has no pages.
+    /// `None`: it has no pages, or is an entry.
     pages_at: Option<usize>,
+    /// The length of its frame, where it is an entry.
+    length: usize,
 }
 
 /// A commit that is proven to be in the history. The greatest is the newest.
@@ -54,6 +61,8 @@ pub(crate) struct Recovery {
     /// The commits that follow each commit.
     on: HashMap<Digest, Vec<Candidate>>,
     refused: HashSet<Digest>,
+    /// Where entries lie: segments, places and lengths.
+    entries: HashMap<Digest, Vec<(usize, usize, usize)>>,
 }
 
 impl Recovery {
@@ -62,7 +71,7 @@ impl Recovery {
         while !bytes.is_empty() {
             // What is no frame is passed over, as where a part of a failed append arrived and the part before did not.
             let length = frame::parse(bytes).map_or(UNIT as usize, |frame| {
-                if let Some(says) = self.read(inode, &frame)
+                if let Some(says) = self.read(inode, at, &frame)
                     && self.said.entry(inode).or_default().insert(at, says.clone()).as_ref() != Some(&says)
                 {
                     self.learn(&says);
@@ -107,23 +116,36 @@ impl Recovery {
         }
     }
 
-    fn read(&self, inode: usize, frame: &Frame<'_>) -> Option<Says> {
+    fn read(&self, inode: usize, at: usize, frame: &Frame<'_>) -> Option<Says> {
         match frame.kind {
             Kind::Pages | Kind::Index => None,
             Kind::Commit => {
                 let commit = CommitFrame::decode(frame.payload, &self.segments).ok()?;
                 let pages_at = commit.pages.first().map(|group| (u64::from(group.at) * UNIT) as usize);
-                Some(Says::Commit {
+                let of_window = entries_of(&commit.window, commit.epoch, (commit.folded, commit.fold.digest), (inode, at, frame.length));
+                let itself = Says::Commit {
                     commit: Candidate {
                         epoch: commit.epoch,
                         version: commit.version,
                         digest: frame.digest,
                         inode,
                         pages_at,
+                        length: 0,
                     },
-                    previous: commit.previous.digest,
+                    previous: commit.previous().digest,
                     settled: commit.settled,
+                };
+                Some(match of_window.is_empty() {
+                    true => itself,
+                    false => Says::Both(Box::new(Says::Entries(of_window, None)), Box::new(itself)),
                 })
+            }
+            Kind::Head => {
+                let head = Head::of_frame(frame.payload).ok()?;
+                let entries = entries_of(&head.window, head.epoch, (head.folded(), head.fold.digest), (inode, at, frame.length));
+                let (last, previous) = *entries.last()?;
+                let version = Version(last.version.0 - 1);
+                Some(Says::Entries(entries, Some(Tip { epoch: head.epoch, version, digest: previous })))
             }
             Kind::Mark => {
                 let Mark { fate, epoch, version, digest, .. } = Mark::decode(frame.payload).ok()?;
@@ -136,7 +158,22 @@ impl Recovery {
     }
 
     fn learn(&mut self, says: &Says) {
-        match *says {
+        match says.clone() {
+            Says::Both(one, other) => {
+                self.learn(&one);
+                self.learn(&other);
+            }
+            Says::Entries(entries, proven) => {
+                for (commit, previous) in entries {
+                    let Candidate { digest, inode, pages_at, length, .. } = commit;
+                    self.entries.entry(digest).or_default().push((inode, pages_at.unwrap_or_default(), length));
+                    let on = self.on.entry(previous).or_default();
+                    if on.iter().all(|known| known.digest != digest) {
+                        on.push(Candidate { pages_at: None, ..commit });
+                    }
+                }
+                proven.into_iter().for_each(|tip| self.prove(tip));
+            }
             Says::Commit { commit, previous, settled: (version, digest) } => {
                 self.prove(Tip { epoch: commit.epoch, version, digest });
                 self.on.entry(previous).or_default().push(commit);
@@ -144,6 +181,17 @@ impl Recovery {
             Says::Confirmed { epoch, version, digest } => self.prove(Tip { epoch, version, digest }),
             Says::Refused(digest) => drop(self.refused.insert(digest)),
         }
+    }
+
+    /// Whether this entry is in a segment, and durable.
+    pub(super) fn has_durable_entry(&self, digest: &Digest, disk: &Disk) -> bool {
+        let places = self.entries.get(digest).map_or(&[][..], Vec::as_slice);
+        places.iter().any(|(inode, at, length)| disk.are_bytes_durable(*inode, *at, *length))
+    }
+
+    /// Whether this entry is in a segment.
+    pub(super) fn has_entry(&self, digest: &Digest) -> bool {
+        self.entries.contains_key(digest)
     }
 
     fn prove(&mut self, tip: Tip) {
@@ -167,6 +215,22 @@ impl Recovery {
         let is_same = proven.is_empty() && refused.is_empty() && commits.is_empty();
         (!is_same).then(|| format!("proven {proven:?}, refused {refused:?}, commits {commits:?}"))
     }
+}
+
+/// The entries of a window behind the fold, each with its predecessor's digest; and where all of them lie.
+fn entries_of(
+    window: &Window,
+    epoch: Epoch,
+    (folded, fold): (Version, Digest),
+    (inode, at, length): (usize, usize, usize),
+) -> Vec<(Candidate, Digest)> {
+    let mut previous = fold;
+    let entry = |(n, (_, digest)): (u64, &(Entry, Digest))| {
+        let candidate =
+            Candidate { epoch, version: Version(folded.0 + n), digest: *digest, inode, pages_at: Some(at), length };
+        (candidate, std::mem::replace(&mut previous, *digest))
+    };
+    (1..).zip(window.entries()).map(entry).collect()
 }
 
 impl Candidate {
@@ -205,8 +269,16 @@ impl Oracle {
         let next = self.chain.get(version.0 as usize + 1).map(|link| link.head.commit().digest);
         let is_on_tip = candidates.iter().any(|commit| Some(commit.digest) == next);
         let taken = version.0 + u64::from(is_on_tip);
-        if self.acknowledged > taken {
-            return Err(format!("a recovery would lose version {}, which was acknowledged", self.acknowledged));
+        // On `fs` the names have the newest entries, and a copy of them comes later.
+        let folded = self.chain.last().map_or(0, |link| link.head.folded().0);
+        let in_files = if self.is_on_table { self.acknowledged } else { self.acknowledged.min(folded) };
+        if in_files > taken {
+            return Err(format!("a recovery would lose version {in_files}, which was acknowledged"));
+        }
+        let is_entry = |link: &Link| !link.head.window.entries().is_empty();
+        let lost = self.chain.get(taken as usize).filter(|link| is_entry(link) && !self.recovery.has_entry(&link.head.commit().digest));
+        if lost.is_some() {
+            return Err(format!("a recovery would take version {taken}, whose entry is in no segment"));
         }
         self.can_be_opened(taken, disk).map_err(|why| format!("a recovery would take version {taken}: {why}"))?;
         let [candidate] = candidates[..] else { return Ok(events) };
@@ -245,8 +317,11 @@ mod tests {
             commit: CommitId([version as u8; 16]),
             page_size: PageSize::new(512).expect("a page size"),
             page_count: 1,
-            previous: CommitRef { id: CommitId([0; 16]), digest: previous, place: (version > 1).then_some(PLACE) },
-            previous_time: 0,
+            ordinal: version,
+            fold: CommitRef { id: CommitId([0; 16]), digest: previous, place: (version > 1).then_some(PLACE) },
+            folded: Version(version - 1),
+            fold_time: 0,
+            window: Window::default(),
             jumps: Vec::new(),
             settled: (Version(version - 1), previous),
             group: (Version(version), Version(version)),
@@ -256,6 +331,7 @@ mod tests {
             sweep: 0,
             log: 0,
             pages: vec![NewGroup { at: 0, units: 4, pages: vec![NewPage { page: PageNo(1), checksum: [0; 8] }] }],
+            carried: Vec::new(),
             runs_begin: Version(0),
             runs: Vec::new(),
             recent: Vec::new(),

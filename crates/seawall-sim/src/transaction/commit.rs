@@ -110,7 +110,7 @@ impl Actor<'_> {
                     world
                         .violation(|| format!("a commit over version {} is version {}", before.version().0, version.0));
                 }
-                if world.oracle().is_dropped(&snapshot.head().commit) {
+                if world.oracle().is_dropped(&snapshot.head().commit()) {
                     return false;
                 }
                 let pages: Vec<(u32, Sum)> = written.iter().map(|(page, sum)| (*page, *sum)).collect();

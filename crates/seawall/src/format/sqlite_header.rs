@@ -2,7 +2,7 @@
 //!
 //! The offsets are those of SQLite's file format documentation, section 1.3.
 
-use crate::format::ids::PageSize;
+use crate::format::ids::{PageSize, Version};
 
 /// The bytes of the header.
 pub const HEADER: usize = 100;
@@ -86,6 +86,20 @@ pub(crate) fn with_write_version(header: &[u8; HEADER], write_version: u8) -> [u
         header[VERSION_VALID_FOR..VERSION_VALID_FOR + 4].copy_from_slice(&next);
     }
     header
+}
+
+/// The header of a copy of `version`, whose page 1 begins with `header`. Its change counter tells it from every other
+/// copy: that of page 1 does not, because an entry leaves it out.
+pub(crate) fn of_copy(header: &[u8; HEADER], version: Version, write_version: u8) -> [u8; HEADER] {
+    let mut copy = with_write_version(header, write_version);
+    let count_is_valid = copy[CHANGE_COUNTER..][..4] == copy[VERSION_VALID_FOR..][..4];
+    // SQLite's own counters are not so high.
+    let counter = (version.0 as u32 | 1 << 31).to_be_bytes();
+    copy[CHANGE_COUNTER..][..4].copy_from_slice(&counter);
+    if count_is_valid {
+        copy[VERSION_VALID_FOR..][..4].copy_from_slice(&counter);
+    }
+    copy
 }
 
 /// Whether these bytes, of a file no longer than that, are what a torn write of [`empty_protected`] leaves: what did

@@ -171,5 +171,5 @@ fn is_version(database: &Database, last: &Snapshot) -> Result<bool> {
         return Ok(true);
     }
     let page = database.tip.pages.read(last, PageNo(1))?;
-    Ok(header_for(For::Writing, &page)?[..] == header[..])
+    Ok(header_for(For::Writing, last.version(), &page)?[..] == header[..])
 }

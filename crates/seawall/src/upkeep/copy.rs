@@ -7,7 +7,7 @@ use crate::format::entry::Entry;
 use crate::format::frame::{self, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
-use crate::format::ids::{PageNo, PageSize};
+use crate::format::ids::{PageNo, PageSize, Version};
 use crate::format::sqlite_header::{self, HEADER, NameState, PROTECTED};
 use crate::ports::storage::at_once::in_parallel;
 use crate::ports::storage::{Bulk, File, Span};
@@ -51,10 +51,7 @@ pub(crate) fn copy(
     }
     copy.copy_log(in_log)?;
     copy.copy_window()?;
-    if what_for == For::Writing && snapshot.page_count() > 0 {
-        let image = pages.read(snapshot, PageNo(1))?;
-        copy.write(0, &header_for(what_for, &image)?)?;
-    }
+    copy.finish_page_1(what_for)?;
     Ok(copy.sums)
 }
 
@@ -162,16 +159,24 @@ impl Copy<'_> {
     /// Copies what is in the head. These are few pages.
     fn copy_window(&mut self) -> Result<()> {
         for page in self.of_window().collect::<Vec<_>>() {
-            let mut image = self.pages.read(self.snapshot, page)?.to_vec();
-            if page == PageNo(1) {
-                let header = header_for(For::Reading, &image)?;
-                image[..HEADER].copy_from_slice(&header);
-            }
+            let image = self.pages.read(self.snapshot, page)?;
             self.keep_sum(page, page_checksum(&image));
             self.copied += 1;
             self.write(self.page_size.offset_of(page), &image)?;
         }
         (self.progress)(self.copied)
+    }
+
+    /// Page 1 gets the header of a copy.
+    fn finish_page_1(&mut self, what_for: For) -> Result<()> {
+        if self.snapshot.page_count() == 0 {
+            return Ok(());
+        }
+        let mut image = self.pages.read(self.snapshot, PageNo(1))?.to_vec();
+        let header = header_for(what_for, self.snapshot.version(), &image)?;
+        image[..HEADER].copy_from_slice(&header);
+        self.keep_sum(PageNo(1), page_checksum(&image));
+        self.write(0, &image)
     }
 
     fn is_in_base(&self, page: PageNo) -> bool {
@@ -286,26 +291,23 @@ fn take_run(pages: &Pages, page_size: PageSize, bytes: &[u8], span: &Span, run: 
             return Err(damaged("it holds other pages than the page map says"));
         }
         for (entry, page) in same {
-            let begin = taken.images.len();
-            taken.images.extend_from_slice(&group.images[usize::from(entry.slot()) * size..][..size]);
-            let image = &mut taken.images[begin..];
-            if *page == PageNo(1) {
-                let header = header_for(For::Reading, image)?;
-                image[..HEADER].copy_from_slice(&header);
-            }
+            let image = &group.images[usize::from(entry.slot()) * size..][..size];
+            taken.images.extend_from_slice(image);
             taken.pages.push((*page, page_checksum(image)));
         }
     }
     Ok(taken)
 }
 
-/// The header of a file whose page 1 is `image`.
-pub(crate) fn header_for(what_for: For, image: &[u8]) -> Result<[u8; HEADER]> {
+/// The header of a copy of `version`, whose page 1 is `image`.
+pub(crate) fn header_for(what_for: For, version: Version, image: &[u8]) -> Result<[u8; HEADER]> {
     let header: &[u8; HEADER] = image.first_chunk().expect("a page has at least 512 bytes");
-    match (sqlite_header::state_of(header), what_for) {
-        (NameState::Protected, For::Reading) | (NameState::Plain, For::Writing) => Ok(*header),
-        (NameState::Plain, For::Reading) => Ok(sqlite_header::with_write_version(header, PROTECTED)),
-        (NameState::Protected, For::Writing) => Ok(sqlite_header::with_write_version(header, 1)),
+    let write_version = match what_for {
+        For::Reading => PROTECTED,
+        For::Writing => 1,
+    };
+    match sqlite_header::state_of(header) {
+        NameState::Protected | NameState::Plain => Ok(sqlite_header::of_copy(header, version, write_version)),
         _ => Err(Error::corrupt("page 1", "it does not begin as a SQLite database does")),
     }
 }
