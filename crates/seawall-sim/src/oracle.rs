@@ -226,7 +226,8 @@ impl Oracle {
             }
         }
         for (page, _, sum, _) in carried {
-            self.check_page(last.head.version, page.0, *sum).map_err(|why| format!("{} carries: {why}", head.version.0))?;
+            self.check_page(last.head.version, page.0, *sum)
+                .map_err(|why| format!("{} carries: {why}", head.version.0))?;
         }
         let place = head.fold.place.filter(|_| head.folded() == head.version);
         for (page, ..) in pages.iter().chain(carried) {

@@ -66,7 +66,8 @@ impl Oracle {
         let mut old = Vec::new();
         for changed in entry.pages.iter().filter(|changed| changed.has_old) {
             let page = changed.page.page;
-            let image = old_image(page).ok_or_else(|| format!("version {version} changes page {}, which was not there", page.0))?;
+            let image = old_image(page)
+                .ok_or_else(|| format!("version {version} changes page {}, which was not there", page.0))?;
             old.extend_from_slice(&as_entry_sees(page, image));
         }
         let length = entry.pages.len() * page_size.bytes();

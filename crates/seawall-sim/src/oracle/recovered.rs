@@ -99,7 +99,10 @@ impl Oracle {
         let mut below = kept;
         'down: loop {
             // The entries before a fold, and then the fold before them.
-            let before = Head { version: frame.folded, fold: frame.fold, ..head_of(&frame, frame.fold) };
+            let before = match self.chain.get(frame.folded.0 as usize) {
+                Some(link) if link.head.commit().is(&frame.fold) => link.head.clone(),
+                _ => head_of(&self.frame_of(frame.fold, disk)?.0, frame.fold),
+            };
             for at in (0..frame.window.entries().len()).rev() {
                 if is_known(below, &frame.window.commit(at).expect("there are so many")) {
                     break 'down;

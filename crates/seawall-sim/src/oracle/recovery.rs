@@ -21,11 +21,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// A frame's meaning to a recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Says {
-    Commit { commit: Candidate, previous: Digest, settled: (Version, Digest) },
+    Commit {
+        commit: Candidate,
+        previous: Digest,
+        settled: (Version, Digest),
+    },
     /// Entries, each with its predecessor's digest. `Some`: the last one's predecessor is proven, and its own fate is not.
     Entries(Vec<(Candidate, Digest)>, Option<Tip>),
     Both(Box<Says>, Box<Says>),
-    Confirmed { epoch: Epoch, version: Version, digest: Digest },
+    Confirmed {
+        epoch: Epoch,
+        version: Version,
+        digest: Digest,
+    },
     Refused(Digest),
 }
 
@@ -122,7 +130,12 @@ impl Recovery {
             Kind::Commit => {
                 let commit = CommitFrame::decode(frame.payload, &self.segments).ok()?;
                 let pages_at = commit.pages.first().map(|group| (u64::from(group.at) * UNIT) as usize);
-                let of_window = entries_of(&commit.window, commit.epoch, (commit.folded, commit.fold.digest), (inode, at, frame.length));
+                let of_window = entries_of(
+                    &commit.window,
+                    commit.epoch,
+                    (commit.folded, commit.fold.digest),
+                    (inode, at, frame.length),
+                );
                 let itself = Says::Commit {
                     commit: Candidate {
                         epoch: commit.epoch,
@@ -142,7 +155,8 @@ impl Recovery {
             }
             Kind::Head => {
                 let head = Head::of_frame(frame.payload).ok()?;
-                let entries = entries_of(&head.window, head.epoch, (head.folded(), head.fold.digest), (inode, at, frame.length));
+                let entries =
+                    entries_of(&head.window, head.epoch, (head.folded(), head.fold.digest), (inode, at, frame.length));
                 let (last, previous) = *entries.last()?;
                 let version = Version(last.version.0 - 1);
                 Some(Says::Entries(entries, Some(Tip { epoch: head.epoch, version, digest: previous })))
@@ -276,7 +290,10 @@ impl Oracle {
             return Err(format!("a recovery would lose version {in_files}, which was acknowledged"));
         }
         let is_entry = |link: &Link| !link.head.window.entries().is_empty();
-        let lost = self.chain.get(taken as usize).filter(|link| is_entry(link) && !self.recovery.has_entry(&link.head.commit().digest));
+        let lost = self
+            .chain
+            .get(taken as usize)
+            .filter(|link| is_entry(link) && !self.recovery.has_entry(&link.head.commit().digest));
         if lost.is_some() {
             return Err(format!("a recovery would take version {taken}, whose entry is in no segment"));
         }

@@ -14,7 +14,8 @@ impl Database {
     pub fn export(&self, snapshot: &Snapshot, out: &mut dyn Write) -> Result<()> {
         for page in (1..=snapshot.page_count()).map(PageNo) {
             let image = self.read_page(snapshot, page)?;
-            let written = if page.0 == 1 { out.write_all(&plain(snapshot.version(), &image)?) } else { out.write_all(&image) };
+            let written =
+                if page.0 == 1 { out.write_all(&plain(snapshot.version(), &image)?) } else { out.write_all(&image) };
             written.map_err(|error| Error::io("writing the copy", error))?;
         }
         Ok(())

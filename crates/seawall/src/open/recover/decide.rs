@@ -152,6 +152,10 @@ impl Run<'_> {
             [candidate] if candidate.version() < version => *candidate,
             _ => proven,
         });
+        let next = next.or_else(|| match &evidence.candidates_over_first()[..] {
+            [candidate] if candidate.version() < version => Some(*candidate),
+            _ => None,
+        });
         let found = next.map_or(0, |found| found.version().0);
         match version.0 - 1 - found {
             0 => {}

@@ -289,6 +289,14 @@ impl Evidence {
         self.candidates_on(&tip).iter().map(|digest| &self.commits[digest]).collect()
     }
 
+    /// The candidates that stand on version 0, if that were the tip.
+    pub(super) fn candidates_over_first(&self) -> Vec<&FoundCommit> {
+        let mut first = self.commits.values().filter(|found| found.version() == Version(1));
+        let Some(digest) = first.next().map(|found| found.previous().digest) else { return Vec::new() };
+        let tip = Proven { epoch: Epoch(0), version: Version(0), digest };
+        self.candidates_on(&tip).iter().map(|digest| &self.commits[digest]).collect()
+    }
+
     /// The newest commit below `version` that was found and is proven, or is `named` by what is newer.
     pub(super) fn newest_below(&self, version: Version, named: Option<Digest>) -> Option<&FoundCommit> {
         // A recovery can have left out what an earlier epoch proves: what is not below the first commit of a later epoch.
