@@ -225,6 +225,7 @@ fn open_existing(
     let identity = identity::parse(id.map_err(|error| Error::io("reading id", error))?).map_err(Error::damaged_id)?;
     let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
     check_coordinator(&identity.coordinator, &coordinator.name())?;
+    coordinator.keep_to(identity.longest_record as usize);
     let header = or_nothing(header).map_err(|error| Error::io("reading NAME", error))?;
     if !options.finishes
         && let Err(error) = check_name(&header)

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::paths::{COMMITS, inside, record_path};
 use crate::process::ProcessId;
 use crate::world::World;
-use seawall::format::head::Head;
+use seawall::format::head::{Head, MAX_TEXT};
 use seawall::format::ids::{Token, Version};
 use seawall::ports::counters::Operation;
 use seawall::ports::storage::{FsOrder, Lock, Look, Record, Stamp};
@@ -98,6 +98,11 @@ impl SimStorage {
 }
 
 impl FsOrder for SimStorage {
+    /// What a real folder takes is the operating system's.
+    fn try_longest_record(&self) -> io::Result<usize> {
+        Ok(MAX_TEXT)
+    }
+
     fn look(&self, known: Version) -> io::Result<Look> {
         self.ask(|folder| {
             self.counters.count(Operation::Coordinator);

@@ -230,7 +230,8 @@ impl Run<'_> {
         let draft = CommitId(random(&**self.storage)?);
         let file = File::Draft(draft);
         let failed = |error| Error::io(format!("writing {file}"), error);
-        let identity = Identity { coordinator: self.target.name(), ..self.identity.clone() };
+        let longest_record = self.target.try_longest_record().map_err(Error::nothing_written)? as u32;
+        let identity = Identity { coordinator: self.target.name(), longest_record, ..self.identity.clone() };
         let written = self.storage.create(file).and_then(|mut made| made.append(identity.to_string().as_bytes()));
         let home = written.and_then(|()| self.storage.home(file)).map_err(failed)?;
         home.map(|home| (draft, home)).ok_or_else(|| Error::corrupt(file, "it vanished"))

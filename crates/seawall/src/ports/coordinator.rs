@@ -11,7 +11,7 @@ pub mod fs;
 pub mod kinds;
 
 use crate::error::Error;
-use crate::format::head::Head;
+use crate::format::head::{Head, MAX_TEXT};
 use crate::format::high::{High, Named};
 use crate::format::identity::NEWER;
 use crate::format::ids::{Epoch, Token};
@@ -226,6 +226,12 @@ pub trait Coordinator: Send + Sync {
         keep: bool,
         patience: Duration,
     ) -> Result<Swapped, CoordinatorError>;
+    /// Tries out how long a record may be there, when a database's folder is made.
+    fn try_longest_record(&self) -> Result<usize, CoordinatorError> {
+        Ok(MAX_TEXT)
+    }
+    /// From now on no record is longer than `id` says that the folder's may be. By default the folder has none.
+    fn keep_to(&self, _longest_record: usize) {}
     /// Whether what the head is kept in has room for `head`, with all entries of its window. A head without entries
     /// always has room.
     fn carries(&self, head: &Head) -> bool;

@@ -45,6 +45,8 @@ pub struct FsCoordinator {
     moved_on: Mutex<(u64, u32)>,
     /// The longest record that the folder takes, as far as it is known here.
     longest: AtomicUsize,
+    /// The folder takes shorter ones than it was known to.
+    is_shorter: AtomicBool,
     names: Names,
 }
 
@@ -53,7 +55,8 @@ impl FsCoordinator {
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
         let names = Names::new(storage.clone());
         let longest = AtomicUsize::new(MAX_TEXT);
-        FsCoordinator { storage, is_first_waiter: AtomicBool::new(false), moved_on: Mutex::default(), longest, names }
+        let [is_first_waiter, is_shorter] = [const { AtomicBool::new(false) }; 2];
+        FsCoordinator { storage, is_first_waiter, moved_on: Mutex::default(), longest, is_shorter, names }
     }
 
     /// Whether this process is the first waiter now.
@@ -73,6 +76,7 @@ impl FsCoordinator {
             // The answer is the server's: there is no name.
             Err(error) if error.kind() == io::ErrorKind::InvalidFilename && !head.window.entries().is_empty() => {
                 self.longest.store(SHORT_TEXT, Ordering::Relaxed);
+                self.is_shorter.store(true, Ordering::Relaxed);
                 Err(CoordinatorError::TooLong(error.to_string()))
             }
             Err(error) => Err(writing(error)),
@@ -258,6 +262,14 @@ impl Coordinator for FsCoordinator {
         Ok(if newest.commit().is(&next.commit()) { Swapped::Done } else { refused(newest) })
     }
 
+    fn try_longest_record(&self) -> Result<usize, CoordinatorError> {
+        self.storage.try_longest_record().map_err(asking)
+    }
+
+    fn keep_to(&self, longest_record: usize) {
+        self.longest.store(longest_record.clamp(SHORT_TEXT, MAX_TEXT), Ordering::Relaxed);
+    }
+
     fn carries(&self, head: &Head) -> bool {
         head.to_string().len() <= self.longest.load(Ordering::Relaxed)
     }
@@ -303,12 +315,12 @@ impl Coordinator for FsCoordinator {
     }
 
     fn trouble(&self) -> Option<String> {
-        let short = self.longest.load(Ordering::Relaxed) < MAX_TEXT;
+        let short = self.is_shorter.load(Ordering::Relaxed);
         self.names.trouble().or_else(|| {
             short.then(|| {
                 format!(
-                    "the file system takes symlinks of no more than about {SHORT_TEXT} bytes, so fewer commits fit into one: \
-                     some take a write more than elsewhere"
+                    "a symlink that id says would fit was too long for the file system: this process keeps to {SHORT_TEXT} bytes, so \
+                     fewer commits ride in one, and some take a write more. Nothing was lost"
                 )
             })
         })
