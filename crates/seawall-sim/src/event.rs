@@ -27,6 +27,7 @@ events! {
     Index: "a commit wrote an index frame",
     Entry: "a commit rode in the head",
     Fold: "a fold took over the commits in the head",
+    TooLong: "a name was longer than its folder takes, and a fold was made instead",
     Rotated: "a process began another segment",
     KeptUnknown: "a write began under a lease that was kept from a transaction which had committed nothing",
     Busy: "a writer did not get the lease in time",

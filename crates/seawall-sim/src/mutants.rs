@@ -10,10 +10,10 @@ use std::time::Duration;
 /// How many seeds a mutation may survive.
 const SEEDS: usize = 1000;
 /// These change the coordinator in DynamoDB …
-const ON_TABLE: [&str; 7] = ["2", "3", "9a", "9b", "9c", "10", "22"];
+const ON_TABLE: [&str; 8] = ["2", "3", "9a", "9b", "9c", "10", "22", "79"];
 /// … and these that in the file system.
-const ON_FILES: [&str; 15] =
-    ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43", "48", "51", "55", "56", "57"];
+const ON_FILES: [&str; 16] =
+    ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43", "48", "51", "55", "56", "57", "77"];
 /// These change checkpoints and garbage collection.
 const OF_UPKEEP: [&str; 14] = ["12", "16", "17a", "17b", "28", "29", "46", "47", "48", "49", "50", "51", "52", "53"];
 

@@ -93,6 +93,8 @@ pub struct Plan {
     pub episodes: u32,
     /// Whether the database is detached at the end.
     pub detaches: bool,
+    /// Whether the folder of versions takes only short records, though its `id` says that it takes long ones.
+    pub short_records: bool,
     /// A listing of a folder misses a file, with this probability.
     pub listing_misses: f64,
 }
@@ -144,6 +146,7 @@ impl Plan {
             listing_misses: 0.0,
             episodes: 0,
             detaches: false,
+            short_records: false,
         };
         // Drawn last, so that seeds keep the rest of their earlier plans.
         let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
@@ -154,6 +157,7 @@ impl Plan {
         plan.listing_misses = one_of(&[0.0, 0.05, 0.5]);
         plan.episodes = one_of(&[0.0, 0.0, 1.0, 2.0, 4.0]) as u32;
         plan.detaches = one_of(&[0.0, 0.0, 1.0]) == 1.0;
+        plan.short_records = one_of(&[0.0, 0.0, 0.0, 1.0]) == 1.0;
         if plan.disaster.is_some() {
             plan.episodes = 0;
         }

@@ -308,7 +308,7 @@ impl<'a> Actor<'a> {
             transaction.commit(transaction.page_count())
         });
         let cost = self.database.counts() - before;
-        let trips = if self.world.is_on_table() { 2 } else { 3 };
+        let trips = if self.world.is_on_table() { 2 } else { 3 + u64::from(self.world.plan().short_records) };
         // On `fs` a commit that rides in the head is one name, and nothing else.
         let is_fold = committed.as_ref().is_ok_and(|committed| committed.head().window.entries().is_empty());
         let appends = u32::from(is_fold || self.world.is_on_table());

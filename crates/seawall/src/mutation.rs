@@ -98,6 +98,15 @@ mutations! {
     NamesFromAbove "51" "Old names are taken out of the folder of versions from above (fs)."
     CollectorTrustsClock "52" "Garbage collection judges ages by its own machine's clock."
     MilestoneAtOnce "53" "A milestone counts at once, as if it were older than history."
+    PageOneAsIs "71" "A delta of page 1 has the fields that differ from copy to copy."
+    CutOffPageIsOld "72" "A page that was cut off is the old image of the one that grew in its place."
+    FoldLeavesOut "73" "A fold leaves out a page that the entries before it have changed."
+    FoldTakesOlder "74" "A fold carries pages as they were at the fold before it."
+    HeadDropsEntry "75" "A head drops the entries before its own."
+    FoldedUnread "76" "A commit is not looked for among the entries that a fold took over."
+    ConfirmedNotCopied "77" "What rides in a head is not copied when the head is confirmed (fs)."
+    TwoForms "78" "A commit that got no answer is sent again as another one."
+    EntryNotAppended "79" "An entry is in the head before it is in a segment (dynamodb)."
     NoMarkAfterFailedSwap "44" "A commit whose swap was refused, or was certainly not carried out, gets no refused mark."
 }
 

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::paths::{COMMITS, inside, record_path};
 use crate::process::ProcessId;
 use crate::world::World;
-use seawall::format::head::{Head, MAX_TEXT};
+use seawall::format::head::{Head, MAX_TEXT, SHORT_TEXT};
 use seawall::format::ids::{Token, Version};
 use seawall::ports::counters::Operation;
 use seawall::ports::storage::{FsOrder, Lock, Look, Record, Stamp};
@@ -168,6 +168,10 @@ impl FsOrder for SimStorage {
         let published = self.rename("publish", Kind::Name(folder, version), record_path(folder, version), {
             let world = world.clone();
             move |disk, path| {
+                if world.plan().short_records && text.len() > SHORT_TEXT {
+                    world.met(Event::TooLong);
+                    return Err(io::ErrorKind::InvalidFilename.into());
+                }
                 sleeps(&world, Sleeper { folder, version, record: text.clone() });
                 if !disk.has_folder(folder) {
                     world.met(Event::PublishedNowhere);
