@@ -6,6 +6,7 @@
 mod detaching;
 mod disasters;
 mod episodes;
+mod moving;
 mod numbers;
 
 use crate::actor::{live, live_as_child};
@@ -13,6 +14,7 @@ use crate::content::{PAGE, first_page, sums_of};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::path_of;
+use crate::place::{At, bound};
 use crate::plan::Disaster;
 use crate::process::{Clock, Process, ProcessId};
 use crate::stock::use_name;
@@ -64,6 +66,9 @@ pub(crate) struct Director<'a> {
     /// … how many episodes there are still to be, how many processes are stopped until one is over, and whether no
     /// process may be started meanwhile.
     episodes: u32,
+    /// The processes that move the database, and how many moves are still to begin.
+    movers: Vec<ProcessId>,
+    moves: u32,
     held_back: usize,
     is_held: bool,
     /// Earlier notes of the newest commit. One can arrive once more, long after.
@@ -88,6 +93,8 @@ impl Director<'_> {
             older_files: None,
             recoverers: Vec::new(),
             episodes: plan.episodes,
+            movers: Vec::new(),
+            moves: plan.moves,
             held_back: 0,
             is_held: false,
             notes: VecDeque::new(),
@@ -101,6 +108,7 @@ impl Director<'_> {
         }
         director.trouble(steps);
         if plan.detaches {
+            director.end_moves();
             director.detach();
         }
         if world.oracle().was_detached() {
@@ -169,6 +177,7 @@ impl Director<'_> {
             }
             self.keep_note();
             self.tend();
+            self.tend_moves();
             if self.world.plan().blows.is_some() {
                 self.blow();
             }
@@ -270,6 +279,7 @@ impl Director<'_> {
         met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| self.world.met(event));
         self.world.kill(process);
         self.recoverers.retain(|recoverer| *recoverer != process);
+        self.movers.retain(|mover| *mover != process);
         self.live.retain(|live| *live != process);
         self.stock.retain(|stock| *stock != process);
         self.world.open_databases().retain(|(of, _)| *of != process);
@@ -282,7 +292,7 @@ impl Director<'_> {
         self.world.met(Event::PowerLoss);
         let lives = self.on_machine(machine).len();
         let on_it = |process: &ProcessId| self.machine_of(*process) == machine;
-        let all = self.live.iter().chain(&self.stock).chain(&self.recoverers);
+        let all = self.live.iter().chain(&self.stock).chain(&self.recoverers).chain(&self.movers);
         let processes: Vec<ProcessId> = all.copied().filter(on_it).collect();
         let stock = self.stock.iter().filter(|process| on_it(process)).count();
         for process in &processes {
@@ -307,6 +317,7 @@ impl Director<'_> {
 
     fn lose_unsynced(&self) {
         let world = self.world;
+        let was_on_table = world.oracle().at() == At::Table;
         let (newest, is_adopted) = {
             let mut disk = world.disk();
             let loss = disk.lose_power(&mut || world.pick(0..=u64::MAX));
@@ -314,6 +325,13 @@ impl Director<'_> {
             (0..loss.names).for_each(|_| world.met(Event::NameLost));
             (versions_on(&disk).into_iter().max(), disk.find(&path_of(File::Id)).is_some())
         };
+        // A loss of power can take back what a move has made of `id`.
+        let bound = bound(&world.disk());
+        if let Some((at, _)) = bound.filter(|(at, _)| *at != world.at()) {
+            world.met(Event::IdSetBack);
+            world.binds(at);
+        }
+        let newest = if was_on_table { world.oracle().newest() } else { newest };
         // Until a recovery is done, there may be no names, or older ones, and what they named is in the segments.
         let is_there = newest.is_some_and(|newest| world.oracle().has_acknowledged(newest));
         if is_there || !world.was_in_danger(world.now()) {
@@ -432,9 +450,10 @@ impl Director<'_> {
         }
         world.enter(Phase::Calm);
         let steps = world.steps();
-        while !self.live.iter().all(|process| world.is_over(*process)) || !self.recoverers.is_empty() {
+        while !self.live.iter().all(|process| world.is_over(*process)) || !self.recoverers.is_empty() || !self.movers.is_empty() {
             world.sleep(Duration::from_secs(1));
             self.tend();
+            self.tend_moves();
             if world.chronicle().violation().is_some() {
                 return;
             }

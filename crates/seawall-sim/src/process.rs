@@ -62,9 +62,12 @@ pub(crate) struct Process {
     /// How many checkpoints and how many garbage collections it is at.
     pub(crate) checkpointing: u32,
     pub(crate) collecting: u32,
-    /// It recovers the database, or detaches it.
+    /// It recovers the database, detaches it, or moves it.
     pub(crate) is_recovering: bool,
     pub(crate) is_detaching: bool,
+    pub(crate) is_moving: bool,
+    /// It ended because the database that it had open has moved. Another process takes its place.
+    pub(crate) was_left_behind: bool,
     /// How many bases it has begun to write, and how often a pin of its own was not there.
     pub(crate) drafted: u32,
     pub(crate) unpinned: u32,
@@ -104,6 +107,8 @@ impl Process {
             collecting: 0,
             is_recovering: false,
             is_detaching: false,
+            is_moving: false,
+            was_left_behind: false,
             drafted: 0,
             unpinned: 0,
             segment: None,

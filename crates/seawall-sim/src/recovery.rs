@@ -3,6 +3,7 @@
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::{COMMITS, inside, path_of};
+use crate::place::At;
 use crate::process::ProcessId;
 use crate::storage::SimStorage;
 use crate::world::{Phase, World};
@@ -17,9 +18,10 @@ use std::time::Duration;
 const TRIES: u32 = 100;
 
 /// A recovery's request put a head in place. The disk is locked.
-pub(crate) fn recovered(world: &World, disk: &Disk, head: Head, process: ProcessId) {
+pub(crate) fn recovered(world: &World, disk: &Disk, at: At, head: Head, process: ProcessId) {
     let (version, now) = (head.version, world.now());
-    let observed = world.oracle().recovered(head, disk, now);
+    let observed = world.oracle().recovered(at, head, disk, now);
+    world.binding_changed();
     world.observed(observed, version, process);
     if disk.find(&path_of(File::Id)).is_some() {
         world.head_is_back();
@@ -36,7 +38,7 @@ pub(crate) fn id_is_back(world: &World) {
 /// Whether the head can be found, and the database be opened by it.
 pub(crate) fn is_in_place(world: &World) -> bool {
     let disk = world.disk();
-    if disk.find(&path_of(File::Id)).is_none() {
+    if disk.find(&path_of(File::Id)).is_none() || world.oracle().fenced_for().is_some() {
         return false;
     }
     if !world.is_on_table() {
@@ -104,8 +106,7 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usiz
             world.oracle().was_damaged()
         }
         _ if text.contains("--coordinator") => {
-            let url = if world.is_on_table() { "dynamodb:" } else { "fs:" };
-            recovery.coordinator = Some(url.into());
+            recovery.coordinator = Some(world.at().url().into());
             true
         }
         _ if text.contains("--take-over-home") => {
@@ -122,7 +123,7 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usiz
         ErrorKind::Corrupt => !world.has_danger(),
         // Another recovery took away what this one was about to put in place.
         ErrorKind::Io => has_faults || world.is_remote() || text.contains("entity not found"),
-        ErrorKind::Unreachable => has_faults || world.is_on_table() || text.contains("entity not found"),
+        ErrorKind::Unreachable => has_faults || world.plan().uses_table() || text.contains("entity not found"),
         ErrorKind::Full => has_faults,
         _ => false,
     };

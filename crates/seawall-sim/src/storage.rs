@@ -9,6 +9,7 @@ use crate::disk::Disk;
 use crate::event::Event;
 use crate::files::{SimAppend, SimBulk, SimScratch, append_failed, write_durably};
 use crate::paths::{BASES, FOLDER, FOLDERS, SEGMENTS, folder_of, path_of};
+use crate::place::replaced;
 use crate::recovery::id_is_back;
 use crate::service::adopted;
 use crate::world::{Phase, World};
@@ -298,7 +299,12 @@ impl Storage for SimStorage {
     fn put_id(&self, draft: CommitId) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         let draft = path_of(File::Draft(draft));
-        self.rename("rename", Kind::Write, path_of(File::Id), move |disk, path| disk.replace(&draft, path))?;
+        let world = self.world.clone();
+        self.rename("put id", Kind::Write, path_of(File::Id), move |disk, path| {
+            disk.replace(&draft, path)?;
+            replaced(&world, disk);
+            Ok(())
+        })?;
         self.sync_folder_of(File::Id)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! `turns.rs` decides which thread runs next. `processes.rs` begins and ends processes.
 
+mod places;
 mod processes;
 mod turns;
 
@@ -13,6 +14,7 @@ use crate::leases::Leases;
 use crate::locks::Locks;
 use crate::names::Names;
 use crate::oracle::{Number, Oracle};
+use crate::place::{At, Binding};
 use crate::plan::{Plan, Setting};
 use crate::process::{EPOCH, ProcessId};
 use crate::storage::Sleeper;
@@ -79,6 +81,7 @@ struct Shared {
     phase: Mutex<Phase>,
     is_struck: AtomicBool,
     danger: Mutex<Danger>,
+    binding: Mutex<Binding>,
     oracle: Mutex<Oracle>,
     chronicle: Chronicle,
 }
@@ -86,6 +89,7 @@ struct Shared {
 impl World {
     /// A new world. The calling thread directs it.
     pub(crate) fn new(seed: u64, plan: Plan, tells: bool) -> World {
+        let at = if plan.setting == Setting::Dynamo { At::Table } else { At::Files };
         let shared = Shared {
             core: Mutex::new(Core::new(seed)),
             names: (0..plan.machines).map(|_| Mutex::default()).collect(),
@@ -100,10 +104,12 @@ impl World {
             phase: Mutex::new(Phase::Trouble),
             is_struck: AtomicBool::new(false),
             danger: Mutex::default(),
+            binding: Mutex::new(Binding { at, switched: Duration::ZERO, changed: None }),
             oracle: Mutex::default(),
             chronicle: Chronicle::new(tells),
         };
         let world = World(Arc::new(shared));
+        world.oracle().begins_at(at);
         let me = world.add_thread(ProcessId(0), std::thread::current());
         assert_eq!(me, DIRECTOR, "the director is the first thread");
         ME.set(Some(me));
@@ -204,11 +210,6 @@ impl World {
         danger.is_now || danger.was && danger.ended + AFTERMATH > began
     }
 
-    /// Whether the head is in a table.
-    pub(crate) fn is_on_table(&self) -> bool {
-        self.plan().setting == Setting::Dynamo
-    }
-
     /// Whether files are behind a network.
     pub(crate) fn is_remote(&self) -> bool {
         self.plan().setting != Setting::Local
@@ -302,8 +303,12 @@ impl World {
             Ok(events) => events.into_iter().for_each(|event| self.met(event)),
             Err(what) => self.violation(|| what),
         }
-        if self.oracle().is_broken() {
+        let (is_broken, is_fenced) = (self.oracle().is_broken(), self.oracle().fenced_for().is_some());
+        if is_broken {
             self.begin_danger();
+        }
+        if is_fenced {
+            self.binding_changed();
         }
     }
 

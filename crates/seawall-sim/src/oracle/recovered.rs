@@ -5,6 +5,7 @@ use super::{Number, Oracle, Written, frame_at};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::path_of;
+use crate::place::{At, bound};
 use seawall::format::commit_frame::CommitFrame;
 use seawall::format::head::{CommitRef, Head, State};
 use seawall::format::ids::{CommitId, SegmentName, Version};
@@ -82,8 +83,18 @@ impl Oracle {
     }
 
     /// A recovery put its head in place. (Invariants 1, 2, 5, 6, 7; P5.)
-    pub(crate) fn recovered(&mut self, head: Head, disk: &Disk, now: Duration) -> Result<Vec<Event>, String> {
+    pub(crate) fn recovered(
+        &mut self,
+        at: At,
+        head: Head,
+        disk: &Disk,
+        now: Duration,
+    ) -> Result<Vec<Event>, String> {
         let mut events = vec![Event::Recovered];
+        if self.fenced_for().is_some() {
+            events.push(Event::MoveUndone);
+        }
+        self.check_recovered_at(at, bound(disk), &head)?;
         let version = head.version.0;
         if head.epoch <= self.epoch {
             return Err(format!("a recovery's epoch is {}, and there is epoch {} already", head.epoch.0, self.epoch.0));

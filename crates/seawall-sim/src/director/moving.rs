@@ -1,0 +1,120 @@
+//! The middle of some runs: operators move the database to the other coordinator, or back, or both at once, while
+//! processes and sleepers go on. They are killed and frozen at any step, others finish, and a recovery undoes a move.
+
+use super::Director;
+use crate::event::Event;
+use crate::moving::move_to;
+use crate::place::At;
+use crate::process::ProcessId;
+use crate::recovery::recover;
+use crate::world::Phase;
+use std::time::Duration;
+
+/// So many processes that move the database may be frozen when others begin.
+const SLEEPING: usize = 3;
+
+impl Director<'_> {
+    /// Begins a move now and then, and sees that one that was cut short is finished, or undone.
+    pub(super) fn tend_moves(&mut self) {
+        let world = self.world;
+        self.movers.retain(|process| !world.is_over(*process));
+        self.replace_those_left_behind();
+        let awake = self.awake_movers();
+        let is_cut_short = world.oracle().fenced_for();
+        if !awake.is_empty() {
+            if world.phase() == Phase::Trouble && world.by_chance(0.3) {
+                self.strike_mover(awake[world.pick(0..=awake.len() as u64 - 1) as usize]);
+            }
+        } else if world.has_danger() || !self.recoverers.is_empty() {
+            // The operator recovers first.
+        } else if let Some(to) = is_cut_short {
+            if world.by_chance(0.2) {
+                let process = self.start_operator(recover);
+                self.recoverers.push(process);
+            } else {
+                self.start_mover(to);
+            }
+        } else if self.is_in_limbo() {
+            self.start_mover(world.at().other());
+        } else if self.moves > 0 && world.oracle().has_commits() && world.by_chance(0.03) {
+            self.moves -= 1;
+            let to = world.at().other();
+            world.tell(|| format!("the database is to be moved to {to:?}"));
+            self.start_mover(to);
+            if world.by_chance(0.4) {
+                let is_apart = world.by_chance(0.4);
+                self.start_mover(if is_apart { to.other() } else { to });
+                world.met(if is_apart { Event::MoversApart } else { Event::MoversAtOnce });
+            }
+        }
+    }
+
+    /// A loss of power took the new `id` away. The database is with one coordinator, and `id` names the other one.
+    fn is_in_limbo(&self) -> bool {
+        self.world.oracle().head().is_some() && self.world.oracle().at() != self.world.at()
+    }
+
+    fn awake_movers(&self) -> Vec<ProcessId> {
+        let (world, now) = (self.world, self.world.now());
+        let is_awake = |process: &ProcessId| world.with_process(*process, |process| process.frozen_until <= now);
+        self.movers.iter().copied().filter(is_awake).collect()
+    }
+
+    fn start_mover(&mut self, to: At) {
+        while self.movers.len() > SLEEPING {
+            self.end_mover(self.movers[0]);
+        }
+        let process = self.start_operator(move |world| move_to(world, to));
+        self.movers.push(process);
+    }
+
+    fn end_mover(&mut self, process: ProcessId) {
+        if self.world.with_process(process, |process| process.is_moving) {
+            self.world.met(Event::MoveKilled);
+        }
+        self.end_process(process);
+        self.world.locks().forget(process);
+    }
+
+    fn strike_mover(&mut self, process: ProcessId) {
+        let world = self.world;
+        if world.by_chance(0.4) {
+            return self.end_mover(process);
+        }
+        if world.with_process(process, |process| process.is_moving) {
+            world.met(Event::MoveFrozen);
+        }
+        self.freeze_process(process, Duration::from_millis(1), Duration::from_secs(3600));
+    }
+
+    /// Other processes take the place of those that ended because their database had moved.
+    fn replace_those_left_behind(&mut self) {
+        let world = self.world;
+        let was_left_behind = |process: &ProcessId| {
+            world.is_over(*process) && world.with_process(*process, |process| process.was_left_behind)
+        };
+        let left: Vec<ProcessId> = self.live.iter().copied().filter(was_left_behind).collect();
+        for process in left {
+            let machine = self.machine_of(process);
+            self.live.retain(|live| *live != process);
+            self.start(machine);
+        }
+    }
+
+    /// The faults are over: what was begun is finished.
+    pub(super) fn end_moves(&mut self) {
+        let world = self.world;
+        self.moves = 0;
+        let awake = self.awake_movers();
+        let asleep: Vec<ProcessId> = self.movers.iter().copied().filter(|one| !awake.contains(one)).collect();
+        asleep.into_iter().for_each(|process| self.end_mover(process));
+        while world.chronicle().violation().is_none() {
+            self.tend_moves();
+            let is_over = self.movers.is_empty() && world.oracle().fenced_for().is_none() && !self.is_in_limbo();
+            if is_over || world.has_danger() {
+                return;
+            }
+            world.sleep(Duration::from_secs(1));
+        }
+    }
+}
