@@ -13,7 +13,7 @@ use seawall::format::identity;
 use seawall::format::ids::DatabaseId;
 use seawall::ports::storage::File;
 use seawall_dynamodb::item::{Item, head_of, key_of, names, text_of};
-use seawall_dynamodb::request::{Answer, IF_FREE, IF_SEALED, Request};
+use seawall_dynamodb::request::{Answer, IF_FREE, IF_SEALED, IF_UNCHANGED, Request};
 use seawall_dynamodb::table::{Failure, FailureKind, Table};
 use std::time::Duration;
 
@@ -254,7 +254,7 @@ fn check_effect(
         {
             world.violation(|| "the head of the database was removed".into());
         }
-        (Request::Put { condition: IF_FREE, item, .. }, _, Some(_)) if world.oracle().at() == At::Files => {
+        (Request::Put { condition: IF_FREE | IF_UNCHANGED, item, .. }, _, Some(_)) if world.oracle().at() == At::Files => {
             let database = database_of(item);
             match database.and_then(|database| head_of(item, database, NAME)) {
                 Ok(head) => {

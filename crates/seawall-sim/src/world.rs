@@ -303,7 +303,8 @@ impl World {
             Ok(events) => events.into_iter().for_each(|event| self.met(event)),
             Err(what) => self.violation(|| what),
         }
-        let (is_broken, is_fenced) = (self.oracle().is_broken(), self.oracle().fenced_for().is_some());
+        let is_broken = self.oracle().is_broken();
+        let is_fenced = self.oracle().fenced_for().is_some();
         if is_broken {
             self.begin_danger();
         }

@@ -242,6 +242,11 @@ fn open_existing(
     let known = high.map_or(Known::Nothing, Known::Hint);
     let mut head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
     check_database(&head, identity.database)?;
+    // A move replaced `id` meanwhile, or an NFS client remembered the one before. By now `id` was read, so that is over.
+    let home = match head.home == home {
+        true => home,
+        false => storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?.unwrap_or(home),
+    };
     if !options.finishes || head.is_undecided() {
         check_moved(&head, home)?;
         check_detached(&head, &header)?;
@@ -251,8 +256,10 @@ fn open_existing(
     if access != Access::ReadOnly {
         check_home(&head, home)?;
     }
-    // This is not checked in a copy, whose files are of another time than the head.
-    if let Some(high) = high.filter(|high| !is_copy && (high.epoch, high.version) > head.order()) {
+    // This is not checked in a copy, whose files are of another time than the head. And where a loss of power has taken the
+    // `id` of a move away again, the files are newer than the head that says where the database went.
+    let may_be_older = is_copy || matches!(head.state, State::Moved(_));
+    if let Some(high) = high.filter(|high| !may_be_older && (high.epoch, high.version) > head.order()) {
         return Err(Error::NeedsRecovery(format!(
             "the head is older than the files: it names version {}, and version {} was acknowledged. Nothing was written. Stop all writers. \
              If a backup of the head was restored, bring back the newest; or run {}. {SAYS_FIRST}",

@@ -51,7 +51,9 @@ impl Director<'_> {
 
     /// A loss of power took the new `id` away. The database is with one coordinator, and `id` names the other one.
     fn is_in_limbo(&self) -> bool {
-        self.world.oracle().head().is_some() && self.world.oracle().at() != self.world.at()
+        let at = self.world.at();
+        let oracle = self.world.oracle();
+        oracle.head().is_some() && oracle.at() != at
     }
 
     fn awake_movers(&self) -> Vec<ProcessId> {
@@ -110,7 +112,8 @@ impl Director<'_> {
         asleep.into_iter().for_each(|process| self.end_mover(process));
         while world.chronicle().violation().is_none() {
             self.tend_moves();
-            let is_over = self.movers.is_empty() && world.oracle().fenced_for().is_none() && !self.is_in_limbo();
+            let is_cut_short = world.oracle().fenced_for().is_some();
+            let is_over = self.movers.is_empty() && !is_cut_short && !self.is_in_limbo();
             if is_over || world.has_danger() {
                 return;
             }

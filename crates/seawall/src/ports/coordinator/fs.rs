@@ -8,7 +8,7 @@ mod names;
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::bounds::bound;
-use crate::format::head::{Head, MAX_TEXT, State};
+use crate::format::head::{Head, MAX_TEXT};
 use crate::format::high::Named;
 use crate::format::ids::{Epoch, Token, Version};
 use crate::mutation::mistake;
@@ -77,12 +77,13 @@ impl FsCoordinator {
         published
     }
 
-    /// Puts the head of a database that comes from another coordinator. What the database left here when it went there,
-    /// a head that is not open, stays below it: names of earlier numbers can be made as late as they like. Only where
-    /// that has a later number (a recovery has gone back since) the names are taken away first.
+    /// Puts the head of a database that comes from another coordinator. What is here stays below it: what the database left
+    /// here when it went there, and what a move that was undone has put. Names of earlier numbers can be made as late as
+    /// they like. Only where there is a later number (a recovery has gone back since) the names are taken away first.
     fn arrive(&self, head: &Head) -> Result<Head, CoordinatorError> {
         match self.names.newest_listed().map_err(LookFailed::before_anything_was_sent) {
-            Ok(there) if there.state == State::Open || there.epoch >= head.epoch => return Ok(there),
+            // Another move's, which may not be durable yet.
+            Ok(there) if there.epoch >= head.epoch => return self.make_durable().map(|()| there),
             Ok(there) if there.version >= head.version => {
                 let token = Token(head.commit.id.0[..8].try_into().expect("an id has 16 bytes"));
                 self.storage.retire(token).map_err(retiring)?;
@@ -164,6 +165,10 @@ impl Coordinator for FsCoordinator {
             mistake!(CreateLookIsCertain, return failed.before_anything_was_sent());
             failed.after_a_request()
         })
+    }
+
+    fn make_durable(&self) -> Result<(), CoordinatorError> {
+        self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(error.to_string()))
     }
 
     fn may_create(&self) -> Result<(), CoordinatorError> {
