@@ -53,7 +53,7 @@ pub(crate) fn move_to(world: &World, to: At) {
             return world.violation(|| format!("the database cannot be moved to {to:?}: {error}"));
         }
         world.sleep(world.between(Duration::from_millis(1), Duration::from_secs(5)));
-        if text.contains("seawall recover") && world.by_chance(UNDOES) {
+        if text.contains("seawall recover") && !world.plan().detaches && world.by_chance(UNDOES) {
             return recover(world);
         }
         // An operator who was told that nothing was changed may give up.

@@ -242,11 +242,7 @@ fn open_existing(
     let known = high.map_or(Known::Nothing, Known::Hint);
     let mut head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
     check_database(&head, identity.database)?;
-    // A move replaced `id` meanwhile, or an NFS client remembered the one before. By now `id` was read, so that is over.
-    let home = match head.home == home {
-        true => home,
-        false => storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?.unwrap_or(home),
-    };
+    let home = if head.home == home { home } else { home_now(&*storage, &coordinator.name())?.unwrap_or(home) };
     if !options.finishes || head.is_undecided() {
         check_moved(&head, home)?;
         check_detached(&head, &header)?;
@@ -289,6 +285,14 @@ fn open_existing(
     };
     let tip = Tip::new((&identity, home), storage, coordinator, pages, (first, sent));
     Ok(Database::new(name.to_owned(), options.clone(), tip))
+}
+
+/// The home of the `id` that is there now: a move can have replaced it since it was looked for, and an NFS client remembers
+/// the file that was there before. To open `id` makes the client ask, therefore it is read first.
+fn home_now(storage: &dyn Storage, asked: &str) -> Result<Option<u64>> {
+    let bound = bound_to(storage)?;
+    bound.map_or(Ok(()), |bound| check_coordinator(&bound, asked))?;
+    storage.home(File::Id).map_err(|error| Error::io("looking for id", error))
 }
 
 /// How the database at NAME is reached: by `coordinator`, or else as its folder says.

@@ -28,7 +28,7 @@ impl Director<'_> {
         } else if world.has_danger() || !self.recoverers.is_empty() {
             // The operator recovers first.
         } else if let Some(to) = is_cut_short {
-            if world.by_chance(0.2) {
+            if !world.plan().detaches && world.by_chance(0.2) {
                 let process = self.start_operator(recover);
                 self.recoverers.push(process);
             } else {
