@@ -69,6 +69,7 @@ pub(crate) struct Director<'a> {
     /// The processes that move the database, and how many moves are still to begin.
     movers: Vec<ProcessId>,
     moves: u32,
+    next_move: u64,
     held_back: usize,
     is_held: bool,
     /// Earlier notes of the newest commit. One can arrive once more, long after.
@@ -95,6 +96,7 @@ impl Director<'_> {
             episodes: plan.episodes,
             movers: Vec::new(),
             moves: plan.moves,
+            next_move: world.pick(0..=5000),
             held_back: 0,
             is_held: false,
             notes: VecDeque::new(),

@@ -157,7 +157,7 @@ impl Plan {
         plan.listing_misses = one_of(&[0.0, 0.05, 0.5]);
         plan.episodes = one_of(&[0.0, 0.0, 1.0, 2.0, 4.0]) as u32;
         plan.detaches = one_of(&[0.0, 0.0, 1.0]) == 1.0;
-        let moves = one_of(&[0.0, 0.0, 1.0, 2.0, 5.0]) as u32;
+        let moves = one_of(&[0.0, 1.0, 3.0, 10.0]) as u32;
         if plan.disaster.is_some() {
             plan.episodes = 0;
         }
@@ -170,6 +170,11 @@ impl Plan {
     /// Whether the head is in a table at some time in this run.
     pub fn uses_table(&self) -> bool {
         self.setting == Setting::Dynamo || self.moves > 0
+    }
+
+    /// Whether a loss of power takes what was not synced.
+    pub fn loses_power(&self) -> bool {
+        self.setting == Setting::Local && self.blows.is_some()
     }
 
     /// Whether file operations fail at some time in this run.

@@ -22,6 +22,8 @@ pub(crate) fn recovered(world: &World, disk: &Disk, at: At, head: Head, process:
     let (version, now) = (head.version, world.now());
     let observed = world.oracle().recovered(at, head, disk, now);
     world.binding_changed();
+    let floor = world.oracle().floor();
+    world.forgets_above(floor);
     world.observed(observed, version, process);
     if disk.find(&path_of(File::Id)).is_some() {
         world.head_is_back();
@@ -86,7 +88,10 @@ pub(crate) fn recover(world: &World) {
 }
 
 fn gave_way(error: &Error) -> bool {
-    error.to_string().contains("another recovery of this database began meanwhile")
+    let text = error.to_string();
+    ["another recovery of this database began meanwhile", "a move of this database was finished meanwhile"]
+        .iter()
+        .any(|known| text.contains(known))
 }
 
 /// Does what the error says, as an operator would who knows which commits the application saw succeed.

@@ -24,6 +24,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+/// A process that moves the database is frozen between a new name and the sync of its folder, with this probability.
+const SLEEPS_BEFORE_SYNC: f64 = 0.1;
+
 /// A process's access to the database's files.
 pub(crate) struct SimStorage {
     world: World,
@@ -89,6 +92,11 @@ impl SimStorage {
     fn sync_folder(&self, folder: String) -> io::Result<()> {
         if self.is_remote() {
             return Ok(());
+        }
+        // Others see the new name meanwhile, and build on it.
+        let is_moving = self.world.with_process(self.world.my_process(), |process| process.is_moving);
+        if is_moving && self.sleeps(SLEEPS_BEFORE_SYNC) {
+            self.world.met(Event::MoveFrozen);
         }
         call(&self.world, "sync of a folder", Kind::Change, move |world| {
             world.disk().sync_folder(&folder);

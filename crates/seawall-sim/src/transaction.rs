@@ -153,9 +153,11 @@ impl<'a> Actor<'a> {
         let settled = oracle.settled(self.process, begun.at, failed_appends);
         // What a recovery has left out can still be read by who is content with what is some seconds old.
         let is_dropped = oracle.is_dropped(&snapshot.head().commit);
+        // What was known before a recovery can be what that has left out.
+        let least = if oracle.was_recovered_since(begun.at) { 0 } else { begun.least.min(oracle.floor()) };
         let checked = match is_dropped && !(begun.why == "strict" && oracle.was_recovered_before(begun.at)) {
             true => Ok(()),
-            false => oracle.check_version(snapshot, begun.least.min(oracle.floor()), begun.why),
+            false => oracle.check_version(snapshot, least, begun.why),
         };
         drop(oracle);
         self.meets_epoch(snapshot);

@@ -66,7 +66,7 @@ impl Director<'_> {
     }
 
     /// The processes that recover and are not frozen. Those that are wake up later, when others have recovered.
-    fn awake_recoverers(&self) -> Vec<ProcessId> {
+    pub(super) fn awake_recoverers(&self) -> Vec<ProcessId> {
         let (world, now) = (self.world, self.world.now());
         let is_awake = |process: &ProcessId| world.with_process(*process, |process| process.frozen_until <= now);
         self.recoverers.iter().copied().filter(is_awake).collect()

@@ -7,7 +7,7 @@ use crate::moving::move_to;
 use crate::place::At;
 use crate::process::ProcessId;
 use crate::recovery::recover;
-use crate::world::Phase;
+use crate::world::{Phase, World};
 use std::time::Duration;
 
 /// So many processes that move the database may be frozen when others begin.
@@ -17,7 +17,8 @@ impl Director<'_> {
     /// Begins a move now and then, and sees that one that was cut short is finished, or undone.
     pub(super) fn tend_moves(&mut self) {
         let world = self.world;
-        self.movers.retain(|process| !world.is_over(*process));
+        let is_dead = |process: &ProcessId| world.with_process(*process, |process| process.is_dead);
+        self.movers.retain(|process| !world.is_over(*process) && !is_dead(process));
         self.replace_those_left_behind();
         let awake = self.awake_movers();
         let is_cut_short = world.oracle().fenced_for();
@@ -25,7 +26,7 @@ impl Director<'_> {
             if world.phase() == Phase::Trouble && world.by_chance(0.3) {
                 self.strike_mover(awake[world.pick(0..=awake.len() as u64 - 1) as usize]);
             }
-        } else if world.has_danger() || !self.recoverers.is_empty() {
+        } else if world.has_danger() || !self.awake_recoverers().is_empty() {
             // The operator recovers first.
         } else if let Some(to) = is_cut_short {
             if !world.plan().detaches && world.by_chance(0.2) {
@@ -36,8 +37,9 @@ impl Director<'_> {
             }
         } else if self.is_in_limbo() {
             self.start_mover(world.at().other());
-        } else if self.moves > 0 && world.oracle().has_commits() && world.by_chance(0.03) {
+        } else if self.moves > 0 && world.steps() >= self.next_move && world.oracle().has_commits() {
             self.moves -= 1;
+            self.next_move = world.steps() + world.pick(500..=5000);
             let to = world.at().other();
             world.tell(|| format!("the database is to be moved to {to:?}"));
             self.start_mover(to);
@@ -68,6 +70,23 @@ impl Director<'_> {
         }
         let process = self.start_operator(move |world| move_to(world, to));
         self.movers.push(process);
+        // Most often at a moment that the director's own turns would miss.
+        let world = self.world;
+        if world.phase() == Phase::Trouble && world.by_chance(0.6) {
+            let soon = world.between(world.plan().call, world.plan().call * 200);
+            world.after(soon, move |world| strike(world, process));
+        }
+    }
+
+    /// All that a move has made and not synced is lost, and so is what others have built on it.
+    fn lose_power_in_move(&mut self) -> bool {
+        let world = self.world;
+        let is_moving = |process: &ProcessId| world.with_process(*process, |process| process.is_moving);
+        let may_be = world.plan().loses_power() && self.movers.iter().any(is_moving) && world.by_chance(0.3);
+        if may_be {
+            self.lose_power();
+        }
+        may_be
     }
 
     fn end_mover(&mut self, process: ProcessId) {
@@ -79,14 +98,9 @@ impl Director<'_> {
     }
 
     fn strike_mover(&mut self, process: ProcessId) {
-        let world = self.world;
-        if world.by_chance(0.4) {
-            return self.end_mover(process);
+        if !self.lose_power_in_move() {
+            strike(self.world, process);
         }
-        if world.with_process(process, |process| process.is_moving) {
-            world.met(Event::MoveFrozen);
-        }
-        self.freeze_process(process, Duration::from_millis(1), Duration::from_secs(3600));
     }
 
     /// Other processes take the place of those that ended because their database had moved.
@@ -120,4 +134,27 @@ impl Director<'_> {
             world.sleep(Duration::from_secs(1));
         }
     }
+}
+
+/// A process that moves the database is killed or frozen, if it is still there.
+fn strike(world: &World, process: ProcessId) {
+    let (is_moving, is_dead) = world.with_process(process, |process| (process.is_moving, process.is_dead));
+    if is_dead || world.is_over(process) || world.phase() != Phase::Trouble {
+        return;
+    }
+    if world.by_chance(0.4) {
+        if is_moving {
+            world.met(Event::MoveKilled);
+        }
+        world.tell(|| format!("{process}, which moves the database, is killed"));
+        world.kill(process);
+        return world.locks().forget(process);
+    }
+    if is_moving {
+        world.met(Event::MoveFrozen);
+    }
+    let (now, time) = (world.now(), world.between(Duration::from_millis(1), Duration::from_secs(3600)));
+    world.tell(|| format!("{process}, which moves the database, is frozen for {time:?}"));
+    let clock_stops = world.by_chance(0.3);
+    world.with_process(process, |process| process.freeze(now, now + time, clock_stops));
 }

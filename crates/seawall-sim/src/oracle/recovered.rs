@@ -82,6 +82,11 @@ impl Oracle {
         self.recoveries.last.is_some_and(|last| last < time)
     }
 
+    /// Whether a recovery was done at `time`, or later.
+    pub(crate) fn was_recovered_since(&self, time: Duration) -> bool {
+        self.recoveries.last.is_some_and(|last| last >= time)
+    }
+
     /// A recovery put its head in place. (Invariants 1, 2, 5, 6, 7; P5.)
     pub(crate) fn recovered(
         &mut self,

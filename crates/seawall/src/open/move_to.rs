@@ -345,7 +345,7 @@ impl Run<'_> {
     fn cannot_have(&self, error: &CoordinatorError) -> Error {
         let to = self.target.name();
         match error {
-            CoordinatorError::Unreachable(_) => Error::Unreachable { cause: format!("{to}: {error}") },
+            CoordinatorError::Unreachable(_) | CoordinatorError::Unclear(_) => Error::Unreachable { cause: format!("{to}: {error}") },
             CoordinatorError::Permission(_) => Error::Permission(format!("{to}: {error}")),
             _ => Error::CannotOpen(format!("{to} cannot have this database: {error}. Nothing was changed")),
         }

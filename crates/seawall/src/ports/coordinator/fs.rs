@@ -8,7 +8,7 @@ mod names;
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
 use crate::bounds::bound;
-use crate::format::head::{Head, MAX_TEXT};
+use crate::format::head::{Head, MAX_TEXT, State};
 use crate::format::high::Named;
 use crate::format::ids::{Epoch, Token, Version};
 use crate::mutation::mistake;
@@ -179,8 +179,11 @@ impl Coordinator for FsCoordinator {
         let loaded = match known {
             Known::Head(head) => self.names.newest_since(head),
             Known::Nothing => self.names.newest_listed(),
-            Known::Hint(high) => (self.names.newest_hinted(high))
-                .and_then(|hinted| hinted.map_or_else(|| self.names.newest_listed(), Ok)),
+            // Behind the name with which the database left there is a gap, and behind that may be those since it came back.
+            Known::Hint(high) => (self.names.newest_hinted(high)).and_then(|hinted| {
+                let hinted = hinted.filter(|head| head.state == State::Open);
+                hinted.map_or_else(|| self.names.newest_listed(), Ok)
+            }),
         };
         loaded.map_err(LookFailed::before_anything_was_sent)
     }
