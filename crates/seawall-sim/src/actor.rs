@@ -116,7 +116,10 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
         match opened {
             Ok(database) => {
                 world.tell(|| format!("opened at version {}", database.newest_known().version().0));
-                world.with_process(process, |process| process.shared_chance = None);
+                world.with_process(process, |process| {
+                    process.shared_chance = None;
+                    process.opened_at = asks;
+                });
                 return Some(database);
             }
             Err(error) => {

@@ -1,5 +1,6 @@
 //! A process, and the clocks of the machine that it runs on.
 
+use crate::place::At;
 use seawall::{Moment, Version};
 use std::fmt;
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub(crate) struct Process {
     pub(crate) is_recovering: bool,
     pub(crate) is_detaching: bool,
     pub(crate) is_moving: bool,
+    /// The coordinator with which it has the database open.
+    pub(crate) opened_at: At,
     /// It ended because the database that it had open has moved. Another process takes its place.
     pub(crate) was_left_behind: bool,
     /// How many bases it has begun to write, and how often a pin of its own was not there.
@@ -108,6 +111,7 @@ impl Process {
             is_recovering: false,
             is_detaching: false,
             is_moving: false,
+            opened_at: At::Files,
             was_left_behind: false,
             drafted: 0,
             unpinned: 0,

@@ -7,6 +7,7 @@ use crate::actor::needs_recovery;
 use crate::content::{PAGE, image, sum_of};
 use crate::event::Event;
 use crate::moving::{check_says_elsewhere, says_elsewhere};
+use crate::place::At;
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::{Database, Error, ErrorKind, Freshness, Moment, PageNo, PageSize, PageSource, Snapshot, Transaction};
@@ -275,8 +276,9 @@ impl<'a> Actor<'a> {
                 // Its reads are certain once it has committed, because its version then follows the one that it read.
                 // It may begin without a look only under a lease that an earlier commit made known. Otherwise it would
                 // often be refused after it was advised to try again.
-                let is_known =
-                    self.world.with_process(self.process, |process| process.is_lease_known) || self.world.is_on_table();
+                let is_known = self.world.with_process(self.process, |process| {
+                    process.is_lease_known || process.opened_at == At::Table
+                });
                 let is_kept = transaction.unconfirmed().is_some();
                 if is_kept && !is_known {
                     self.world.met(Event::KeptUnknown);

@@ -204,7 +204,9 @@ impl Director<'_> {
         let path = path_of(File::Segment(place.segment));
         let Some(inode) = world.disk().find(&path) else { return };
         // Something must be left that a recovery can go back to.
-        if !world.oracle().survives_without(place.segment, &world.disk()) {
+        if !world.oracle().survives_without(place.segment, &world.disk())
+            || !world.oracle().knows_epoch_without(place.segment)
+        {
             return;
         }
         world.met(if is_torn { Event::SegmentTorn } else { Event::SegmentMissing });

@@ -210,7 +210,8 @@ impl Run<'_> {
     /// recovery was cut short. Nobody uses it, and this move puts its own head in its place. Another folder's head names a
     /// commit that is in that folder; but `fs` is in this very folder.
     fn is_left_over(&self, there: &Head, last: &Head) -> bool {
-        let is_here = || self.source.tip.pages.read_commit(&there.commit, there.version).is_ok();
+        let commit = || self.source.tip.pages.read_commit(&there.commit, there.version);
+        let is_here = || commit().is_ok_and(|frame| frame.home == there.home);
         there.state == State::Open && there.epoch <= last.epoch && (self.target.lease_ends_with_process() || is_here())
     }
 
@@ -223,6 +224,7 @@ impl Run<'_> {
                 return Err(Error::Busy { holder, waited: Duration::ZERO });
             }
         }
+        self.pass_numbers()?;
         let (mut draft, mut home) = self.draft()?;
         // One that is left goes with a garbage collection.
         let discard = |draft| drop(self.storage.remove(File::Draft(draft)));
@@ -244,6 +246,22 @@ impl Run<'_> {
             discard(draft);
         }
         Ok(there.version.0)
+    }
+
+    /// On `fs` the head is the name with the highest number. Where numbers are there that the history has not reached,
+    /// because a recovery has gone back since the database left, commits without pages go past them first. Nothing is taken
+    /// away there: a move that slept could take away what another one has put, and others have built on.
+    fn pass_numbers(&self) -> Result<()> {
+        if !self.target.lease_ends_with_process() {
+            return Ok(());
+        }
+        let Some(there) = self.there().map_err(|error| self.cannot_have(&error))? else { return Ok(()) };
+        let is_below = |head: &Head| head.state == State::Open && head.version < there.version;
+        while is_below(self.source.newest_known().head()) {
+            let next = |head: &Head| Ok(is_below(head).then_some(Upkeep::None));
+            self.source.committer.commit_upkeep(PATIENCE_FOR_LEASE, next)?;
+        }
+        Ok(())
     }
 
     /// Step 2: the new `id`, and the home that it will be.

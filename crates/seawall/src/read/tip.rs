@@ -329,7 +329,8 @@ impl Tip {
             let again = self.storage.now();
             match was_read(&error).then(|| self.load(&known, PATIENCE)) {
                 Some(Ok(newer)) if newer.order() > order => (order, head, sent) = (newer.order(), newer, again),
-                Some(Err(unreachable @ Error::Unreachable { .. })) => return Err(unreachable),
+                // It was moved, for example, or cannot be reached.
+                Some(Err(of_the_head)) => return Err(of_the_head),
                 _ => return Err(self.in_copy(error)),
             }
         };

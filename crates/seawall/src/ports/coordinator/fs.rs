@@ -77,18 +77,14 @@ impl FsCoordinator {
         published
     }
 
-    /// Puts the head of a database that comes from another coordinator. What is here stays below it: what the database left
-    /// here when it went there, and what a move that was undone has put. Names of earlier numbers can be made as late as
-    /// they like. Only where there is a later number (a recovery has gone back since) the names are taken away first.
+    /// Puts the head of a database that comes from another coordinator, as the name with the highest number. What is here
+    /// stays below it: what the database left here when it went there, and what a move that was undone has put. Names of
+    /// earlier numbers can be made as late as they like.
     fn arrive(&self, head: &Head) -> Result<Head, CoordinatorError> {
         match self.names.newest_listed().map_err(LookFailed::before_anything_was_sent) {
-            // Another move's, which may not be durable yet.
-            Ok(there) if there.epoch >= head.epoch => return self.make_durable().map(|()| there),
-            Ok(there) if there.version >= head.version => {
-                let token = Token(head.commit.id.0[..8].try_into().expect("an id has 16 bytes"));
-                self.storage.retire(token).map_err(retiring)?;
-                // Another mover may have been quicker.
-                self.storage.reinstate(token, &[(head.version, record_of(head))]).map_err(retiring)?;
+            // Another move's, which may not be durable yet; or one that this head does not come after.
+            Ok(there) if there.epoch >= head.epoch || there.version >= head.version => {
+                return self.make_durable().map(|()| there);
             }
             Ok(_) | Err(CoordinatorError::Lost(_)) => drop(self.publish(self.storage.folder(), head)?),
             Err(error) => return Err(error),
