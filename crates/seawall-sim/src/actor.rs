@@ -111,7 +111,8 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
         let adopts = world.disk().find(&path_of(File::Id)).is_none();
         world.opens(process, adopts);
         let storage = Arc::new(SimStorage::new(world));
-        let opened = Database::on(storage, Path::new("NAME"), Access::Create, &options(asks), &SimSqlite(world.clone()));
+        let opened =
+            Database::on(storage, Path::new("NAME"), Access::Create, &options(asks), &SimSqlite(world.clone()));
         world.opens(process, false);
         match opened {
             Ok(database) => {

@@ -65,12 +65,7 @@ pub(crate) fn move_to(world: &World, to: At) {
 
 /// How the database is reached, as `id` says.
 fn options(world: &World) -> Options {
-    Options {
-        coordinator: world.at().url().into(),
-        lease: world.plan().lease,
-        upkeep: false,
-        ..Options::default()
-    }
+    Options { coordinator: world.at().url().into(), lease: world.plan().lease, upkeep: false, ..Options::default() }
 }
 
 /// What a move reports is what it did.

@@ -254,7 +254,9 @@ fn check_effect(
         {
             world.violation(|| "the head of the database was removed".into());
         }
-        (Request::Put { condition: IF_FREE | IF_UNCHANGED, item, .. }, _, Some(_)) if world.oracle().at() == At::Files => {
+        (Request::Put { condition: IF_FREE | IF_UNCHANGED, item, .. }, _, Some(_))
+            if world.oracle().at() == At::Files =>
+        {
             let database = database_of(item);
             match database.and_then(|database| head_of(item, database, NAME)) {
                 Ok(head) => {

@@ -133,26 +133,6 @@ impl SimStorage {
             removed => removed,
         })
     }
-
-    fn read_at(&self, span: Span) -> io::Result<Vec<u8>> {
-        let path = path_of(span.file);
-        if self.is_remote() && self.world.names(self.machine()).followed(&path, self.world.now()) == Some(None) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let machine = self.is_remote().then(|| self.machine());
-        call(&self.world, "read", Kind::Look, move |world| {
-            let disk = world.disk();
-            if let Some(machine) = machine {
-                world.names(machine).walk(&path, &disk, world.now());
-            }
-            let Some(bytes) = disk.content(&path) else {
-                world.tell(|| format!("{path} is not there"));
-                return Err(io::ErrorKind::NotFound.into());
-            };
-            let begin = (span.at as usize).min(bytes.len());
-            Ok(bytes[begin..(begin + span.length).min(bytes.len())].to_vec())
-        })
-    }
 }
 
 impl Storage for SimStorage {

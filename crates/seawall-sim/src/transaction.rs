@@ -45,7 +45,16 @@ impl<'a> Actor<'a> {
     pub(crate) fn new(world: &'a World, database: &'a Arc<Database>) -> Actor<'a> {
         let process = world.my_process();
         let (began, last_error) = (world.now(), String::new());
-        Actor { world, database, process, request: None, expects_refusal: false, last_error, is_left_behind: false, began }
+        Actor {
+            world,
+            database,
+            process,
+            request: None,
+            expects_refusal: false,
+            last_error,
+            is_left_behind: false,
+            began,
+        }
     }
 
     /// It has another process's database. Its write must be refused.
@@ -276,9 +285,9 @@ impl<'a> Actor<'a> {
                 // Its reads are certain once it has committed, because its version then follows the one that it read.
                 // It may begin without a look only under a lease that an earlier commit made known. Otherwise it would
                 // often be refused after it was advised to try again.
-                let is_known = self.world.with_process(self.process, |process| {
-                    process.is_lease_known || process.opened_at == At::Table
-                });
+                let is_known = self
+                    .world
+                    .with_process(self.process, |process| process.is_lease_known || process.opened_at == At::Table);
                 let is_kept = transaction.unconfirmed().is_some();
                 if is_kept && !is_known {
                     self.world.met(Event::KeptUnknown);

@@ -52,11 +52,8 @@ impl Director<'_> {
     pub(super) fn wake_sleeper(&mut self) {
         let world = self.world;
         // Where the database has left the folder, nothing newer than its last version there was ever sent.
-        let newest = if world.is_on_table() {
-            versions_on(&world.disk()).into_iter().max()
-        } else {
-            world.oracle().newest()
-        };
+        let newest =
+            if world.is_on_table() { versions_on(&world.disk()).into_iter().max() } else { world.oracle().newest() };
         let Some(newest) = newest else { return };
         // A folder that a recovery has moved away, and that is not gone yet, has sleepers of its own.
         let is_collected = |sleeper: &&Sleeper| {

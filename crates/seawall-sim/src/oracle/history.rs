@@ -52,9 +52,7 @@ impl Oracle {
         if is_end {
             self.check_end(&head.state)?;
         }
-        if head.home != last.home
-            || (head.floor != last.floor && !is_collection)
-        {
+        if head.home != last.home || (head.floor != last.floor && !is_collection) {
             return Err(format!("the swap to version {version} changed more than the commit"));
         }
         let kinds = [is_checkpoint, is_collection, is_end].into_iter().filter(|is_so| *is_so).count();

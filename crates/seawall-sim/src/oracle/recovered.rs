@@ -88,13 +88,7 @@ impl Oracle {
     }
 
     /// A recovery put its head in place. (Invariants 1, 2, 5, 6, 7; P5.)
-    pub(crate) fn recovered(
-        &mut self,
-        at: At,
-        head: Head,
-        disk: &Disk,
-        now: Duration,
-    ) -> Result<Vec<Event>, String> {
+    pub(crate) fn recovered(&mut self, at: At, head: Head, disk: &Disk, now: Duration) -> Result<Vec<Event>, String> {
         let mut events = vec![Event::Recovered];
         if self.fenced_for().is_some() {
             events.push(Event::MoveUndone);

@@ -17,6 +17,7 @@ use crate::format::head::{Head, State, Upkeep};
 use crate::format::high::High;
 use crate::format::identity::{self, Identity};
 use crate::format::ids::{CommitId, DatabaseId, Epoch, Token};
+use crate::mutation::mistake;
 use crate::open::adopt::{legacy_names, must_be_canonical};
 use crate::open::epoch::{Beginning, begin_epoch};
 use crate::open::list::forget;
@@ -101,6 +102,7 @@ pub(super) fn stop_moves(
 ) -> Result<()> {
     let drafts = drafts_of_id(&**storage, database)?;
     for (draft, _) in &drafts {
+        mistake!(UndoKeepsDrafts, break);
         let file = File::Draft(*draft);
         storage.remove(file).map_err(|error| Error::io(format!("removing {file}"), error))?;
     }
@@ -282,6 +284,7 @@ impl Run<'_> {
         if head.state != State::Open {
             return self.made_durable(head);
         }
+        mistake!(MovesWithoutFence, return Ok(Head { state: State::Moved(self.target.name()), ..head }));
         let state = Upkeep::State(State::Moved(self.target.name()));
         match self.source.committer.commit_upkeep(PATIENCE_FOR_LEASE, |_| Ok(Some(state.clone()))) {
             Ok(committed) => Ok(committed.expect("there was something to do").head.clone()),
@@ -297,6 +300,7 @@ impl Run<'_> {
     /// `head`, which another move has put here. Its name may not be durable yet. If a loss of power took it away after `id`
     /// was replaced, the database could be used here again.
     fn made_durable(&self, head: Head) -> Result<Head> {
+        mistake!(FenceNotDurable, return Ok(head));
         self.source.tip.coordinator.make_durable().map_err(|error| self.cut_short(&Error::nothing_written(error)))?;
         Ok(head)
     }
@@ -363,7 +367,9 @@ impl Run<'_> {
     fn cannot_have(&self, error: &CoordinatorError) -> Error {
         let to = self.target.name();
         match error {
-            CoordinatorError::Unreachable(_) | CoordinatorError::Unclear(_) => Error::Unreachable { cause: format!("{to}: {error}") },
+            CoordinatorError::Unreachable(_) | CoordinatorError::Unclear(_) => {
+                Error::Unreachable { cause: format!("{to}: {error}") }
+            }
             CoordinatorError::Permission(_) => Error::Permission(format!("{to}: {error}")),
             _ => Error::CannotOpen(format!("{to} cannot have this database: {error}. Nothing was changed")),
         }
