@@ -179,6 +179,9 @@ impl Director<'_> {
                 self.keep_a_copy();
             }
             self.keep_note();
+            if self.world.power_fails() {
+                self.lose_power();
+            }
             self.tend();
             self.tend_moves();
             if self.world.plan().blows.is_some() {

@@ -2,13 +2,16 @@
 
 use crate::disk::Disk;
 use crate::paths::{COMMITS, inside, path_of, record_path};
-use crate::world::World;
+use crate::world::{Phase, World};
 use seawall::format::head::Head;
 use seawall::format::identity;
 use seawall::format::ids::{DatabaseId, Version};
 use seawall::ports::storage::File;
 use seawall_dynamodb::item::{head_of, key_of};
 use std::time::Duration;
+
+/// The power fails soon after a move has replaced `id`, with this probability.
+const POWER_FAILS: f64 = 0.4;
 
 /// A coordinator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,6 +91,11 @@ pub(crate) fn replaced(world: &World, disk: &Disk) {
     match switched {
         Ok(events) => events.into_iter().for_each(|event| world.met(event)),
         Err(what) => world.violation(|| what),
+    }
+    // Soon after the rename, and before everything that it rests on is durable, unless a move sees to that.
+    if world.plan().loses_power() && world.phase() == Phase::Trouble && world.by_chance(POWER_FAILS) {
+        let soon = world.between(world.plan().call / 10, world.plan().call * 20);
+        world.after(soon, World::lets_power_fail);
     }
     if at == before {
         world.violation(|| format!("id was replaced by another one that names {at:?} as well"));

@@ -67,6 +67,8 @@ pub(crate) struct Process {
     pub(crate) is_recovering: bool,
     pub(crate) is_detaching: bool,
     pub(crate) is_moving: bool,
+    /// As an operator it has chosen the commit that it recovers to. If it slept since, it leaves out what came after.
+    pub(crate) has_chosen: bool,
     /// The coordinator with which it has the database open.
     pub(crate) opened_at: At,
     /// It ended because the database that it had open has moved. Another process takes its place.
@@ -111,6 +113,7 @@ impl Process {
             is_recovering: false,
             is_detaching: false,
             is_moving: false,
+            has_chosen: false,
             opened_at: At::Files,
             was_left_behind: false,
             drafted: 0,

@@ -20,7 +20,8 @@ const TRIES: u32 = 100;
 /// A recovery's request put a head in place. The disk is locked.
 pub(crate) fn recovered(world: &World, disk: &Disk, at: At, head: Head, process: ProcessId) {
     let (version, now) = (head.version, world.now());
-    let observed = world.oracle().recovered(at, head, disk, now);
+    let has_chosen = world.with_process(process, |process| process.has_chosen);
+    let observed = world.oracle().recovered((at, has_chosen), head, disk, now);
     world.binding_changed();
     let floor = world.oracle().floor();
     world.forgets_above(floor);
@@ -59,7 +60,10 @@ pub(crate) fn recover(world: &World) {
     let (mut tries, mut lost) = (0, 0);
     loop {
         let storage = Arc::new(SimStorage::new(world));
-        world.with_process(process, |process| process.is_recovering = true);
+        world.with_process(process, |process| {
+            process.is_recovering = true;
+            process.has_chosen = recovery.choose.is_some();
+        });
         let done = recover_on(storage, &recovery);
         world.with_process(process, |process| process.is_recovering = false);
         // What was chosen among candidates counts for them alone.
@@ -122,7 +126,7 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usiz
         _ if text.contains("there is no commit") => true,
         // After the seal every error says so.
         ErrorKind::NeedsRecovery if text.contains("The head is sealed") => {
-            has_faults || world.is_remote() || text.contains("entity not found")
+            has_faults || world.is_remote() || world.plan().uses_table() || text.contains("entity not found")
         }
         // What it read was garbage-collected, because another recovery has succeeded.
         ErrorKind::Corrupt => !world.has_danger(),
@@ -140,7 +144,8 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usiz
 /// What a recovery reports is what it did.
 fn check(world: &World, recovered: &Recovered) {
     world.tell(|| format!("recovered: {recovered:?}"));
-    if !recovered.lost.is_empty() && !world.oracle().was_damaged() {
+    let has_chosen = world.with_process(world.my_process(), |process| process.has_chosen);
+    if !recovered.lost.is_empty() && !has_chosen && !world.oracle().was_damaged() {
         world.violation(|| format!("a recovery says that it lost {:?}, and no file was lost", recovered.lost));
     }
 }

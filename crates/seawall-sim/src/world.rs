@@ -80,6 +80,7 @@ struct Shared {
     names: Vec<Mutex<Names>>,
     phase: Mutex<Phase>,
     is_struck: AtomicBool,
+    power_fails: AtomicBool,
     danger: Mutex<Danger>,
     binding: Mutex<Binding>,
     oracle: Mutex<Oracle>,
@@ -103,6 +104,7 @@ impl World {
             sleepers: Mutex::default(),
             phase: Mutex::new(Phase::Trouble),
             is_struck: AtomicBool::new(false),
+            power_fails: AtomicBool::new(false),
             danger: Mutex::default(),
             binding: Mutex::new(Binding { at, switched: Duration::ZERO, changed: None }),
             oracle: Mutex::default(),
@@ -290,10 +292,25 @@ impl World {
         let what = what();
         self.tell(|| format!("VIOLATION: {what}"));
         if self.0.chronicle.violated(what) {
-            let mut core = self.core();
-            let ticket = core.threads[DIRECTOR].ticket;
-            core.schedule(Duration::ZERO, Due::Thread(DIRECTOR, ticket));
+            self.wake_director();
         }
+    }
+
+    fn wake_director(&self) {
+        let mut core = self.core();
+        let ticket = core.threads[DIRECTOR].ticket;
+        core.schedule(Duration::ZERO, Due::Thread(DIRECTOR, ticket));
+    }
+
+    /// A machine is to lose its power now.
+    pub(crate) fn lets_power_fail(&self) {
+        self.0.power_fails.store(true, Ordering::Relaxed);
+        self.wake_director();
+    }
+
+    /// Whether that was said since it was asked last.
+    pub(crate) fn power_fails(&self) -> bool {
+        self.0.power_fails.swap(false, Ordering::Relaxed)
     }
 
     /// Reports the oracle's verdict on a new head, which a request of `process` put in place.

@@ -88,7 +88,13 @@ impl Oracle {
     }
 
     /// A recovery put its head in place. (Invariants 1, 2, 5, 6, 7; P5.)
-    pub(crate) fn recovered(&mut self, at: At, head: Head, disk: &Disk, now: Duration) -> Result<Vec<Event>, String> {
+    pub(crate) fn recovered(
+        &mut self,
+        (at, was_chosen): (At, bool),
+        head: Head,
+        disk: &Disk,
+        now: Duration,
+    ) -> Result<Vec<Event>, String> {
         let mut events = vec![Event::Recovered];
         if self.fenced_for().is_some() {
             events.push(Event::MoveUndone);
@@ -119,7 +125,7 @@ impl Oracle {
             (below, commit) = (below - 1, candidate.1.previous);
             candidates.push(candidate);
         }
-        self.leave_out(below, &mut events)?;
+        self.leave_out(below, was_chosen, &mut events)?;
         for (candidate, its_frame, its_pages) in candidates.into_iter().rev() {
             if let Some((_, number, _)) = its_pages.first() {
                 // Its writer said that it could not mark it, or the mark is lost.
@@ -173,8 +179,9 @@ impl Oracle {
         Ok((head, frame, pages))
     }
 
-    /// A recovery has left out what is newer than `kept`. It may do that only if their files were lost.
-    fn leave_out(&mut self, kept: u64, events: &mut Vec<Event>) -> Result<(), String> {
+    /// A recovery has left out what is newer than `kept`. It may do that only if their files were lost, or if its operator
+    /// had chosen the commit before others went on.
+    fn leave_out(&mut self, kept: u64, was_chosen: bool, events: &mut Vec<Event>) -> Result<(), String> {
         let promised = self.acknowledged.max(self.floor());
         if promised > kept {
             events.push(Event::RecoveredLossy);
@@ -182,7 +189,7 @@ impl Oracle {
         let newest = self.chain.len() as u64 - 1;
         for version in kept + 1..=newest {
             let is_whole = self.files_of(version as usize).iter().all(|segment| !self.is_damaged(segment));
-            if is_whole && self.chain[version as usize].transaction.is_some() {
+            if is_whole && !was_chosen && self.chain[version as usize].transaction.is_some() {
                 return Err(format!("a recovery left version {version} out, whose files are all there"));
             }
         }
