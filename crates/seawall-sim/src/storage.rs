@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// A process that moves the database is frozen between a new name and the sync of its folder, with this probability.
-const SLEEPS_BEFORE_SYNC: f64 = 0.1;
+const SLEEPS_BEFORE_SYNC: f64 = 0.3;
 
 /// A process's access to the database's files.
 pub(crate) struct SimStorage {
