@@ -107,6 +107,10 @@ mutations! {
     ConfirmedNotCopied "77" "What rides in a head is not copied when the head is confirmed (fs)."
     TwoForms "78" "A commit that got no answer is sent again as another one."
     EntryNotAppended "79" "An entry is in the head before it is in a segment (dynamodb)."
+    MovesWithoutFence "59" "A move does not commit the state moved before it puts the head with the other coordinator."
+    FenceNotDurable "60" "A move goes on over another one's fence, or head, before its name is durable (fs)."
+    UndoKeepsDrafts "61" "A recovery that undoes a move leaves the drafts of id."
+    HintEndsAtMoved "62" "A hint is believed that leads to the name with which the database left (fs)."
     NoMarkAfterFailedSwap "44" "A commit whose swap was refused, or was certainly not carried out, gets no refused mark."
 }
 
