@@ -143,7 +143,6 @@ events! {
     MovedAgain: "… and a move put it there again",
     MoveFenced: "a move fenced the database",
     MoveArrived: "a move put a head with the other coordinator",
-    LateArrival: "a head of a move that had been undone came late",
     MoveFinished: "a move was finished by another operator",
     MoveUndone: "a move was undone by a recovery",
     MoveKilled: "a process was killed while it moved the database",
