@@ -285,7 +285,7 @@ impl Coordinator for DynamoCoordinator {
             }
         }
         let again_in = self.wait(claim, known, &item, &holder);
-        Ok(Acquired::Refused { again_in, seen: Some((Box::new(head), holder)) })
+        Ok(Acquired::Refused { again_in, seen: Some((Box::new(head), holder)), is_next: false })
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {

@@ -129,7 +129,7 @@ impl World {
         let booted = self.boot();
         let died = std::mem::replace(&mut self.machines[machine], booted);
         chosen::forget(&died.name);
-        for lock in (0..LEASES).map(Lock::Lease).chain([Lock::Waiter]) {
+        for lock in (0..LEASES).map(Lock::Lease).chain([Lock::Places(1, PLACES)]) {
             died.storage.unlock(lock).expect("its own locks");
         }
         self.connect_all(machine);

@@ -95,8 +95,8 @@ pub struct Claim {
     pub patience: Duration,
     /// A holder that has done nothing for the whole lease for which the caller watched it. It is to be passed over.
     pub pass_over: Option<Holder>,
-    /// The caller has just had a turn, and lets waiters go first.
-    pub had_turn: bool,
+    /// Others wanted the lease a moment ago: the caller stands in line before it asks for the lease itself.
+    pub lines_up: bool,
 }
 
 /// A lease that was granted: a claim to be the next writer, which saves wasted work, and the generation that fences its
@@ -145,6 +145,8 @@ pub enum Acquired {
         again_in: Duration,
         /// What the head was then, and who has the lease, if the refusal says so.
         seen: Option<(Box<Head>, Holder)>,
+        /// Nobody waits in front of this process: the lease is its own next.
+        is_next: bool,
     },
 }
 
@@ -200,8 +202,21 @@ pub trait Coordinator: Send + Sync {
     fn load(&self, known: &Known<'_>, patience: Duration) -> Result<Head, CoordinatorError>;
     /// Asks for the lease, without waiting.
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError>;
-    /// Ends an attempt that was not granted: the waiter behind it becomes the first.
+    /// Leaves the line of waiters: the next one moves up.
     fn give_up(&self) -> Result<(), CoordinatorError>;
+    /// Whether this process was granted the lease, and has still to leave the line. By default a grant ends the waiting.
+    fn leaves_line(&self) -> bool {
+        false
+    }
+    /// Whether other processes wait for the lease, as of the last answer to an acquire or a swap. `None`: no answer says
+    /// that.
+    fn others_wait(&self) -> Option<bool> {
+        None
+    }
+    /// Whether other processes wait for the lease, by a request of its own. Only asked where no answer says that.
+    fn look_for_waiters(&self) -> Result<bool, CoordinatorError> {
+        Ok(true)
+    }
     /// Who holds the lease, as of the head `known`, which was just loaded.
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError>;
     /// Who is writing, for people; `None` if nobody has the lease.

@@ -1,7 +1,7 @@
 //! Beginning to write: this process's queue, the lease, and the newest head.
 
 use super::committer::Committer;
-use super::queue::{GRACE, HeldLease, Turn};
+use super::queue::{GRACE, HeldLease, TURN, Turn};
 use super::transaction::Transaction;
 use crate::error::{Error, Result};
 use crate::format::head::Head;
@@ -14,9 +14,8 @@ use crate::read::tip::{FORKED, PATIENCE};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a process that had its turn lets the others go first. A waiter that does not take the lease within this
-/// time is frozen.
-const YIELD: Duration = Duration::from_millis(100);
+/// How often the process that is next for the lease looks for a newer head while it waits.
+const REFRESH: Duration = Duration::from_millis(8);
 /// How soon a lease is asked for again that was granted on a head which is not the newest any more.
 const AGAIN_AFTER_STALE_GRANT: Duration = Duration::from_millis(1);
 
@@ -66,27 +65,26 @@ impl Committer {
 
     /// The lease is in `turn`, and this is the newest version.
     fn with_lease(self: &Arc<Self>, turn: &mut Turn, began: Duration, timeout: Duration) -> Result<Arc<Snapshot>> {
-        let mut had_turn = false;
-        if let Some(held) = turn.take_lease() {
-            let now = self.tip.storage.now();
+        let now = self.tip.storage.now();
+        if let Some((held, goes_on)) = turn.take_lease(now.monotonic) {
             // No lease holder can have committed since: a takeover requires a full lease of silence, and ours is
             // younger than half of one.
             let newest = self.tip.known();
-            let in_turn = now.monotonic < held.ends && held.lease.since.age(now) < self.lease / 2;
+            let in_turn = goes_on && held.lease.since.age(now) < self.lease / 2;
             if in_turn && held.on == newest.head.order() && (held.is_seen() || self.is_newest(&newest)) {
                 self.work_begins(turn, held);
                 return Ok(newest);
             }
             self.tip.coordinator.release(&held.lease).map_err(Error::nothing_written)?;
-            had_turn = true;
+            self.queue.contended(now.monotonic);
         }
-        let acquired = self.acquire(began, timeout, had_turn);
+        let acquired = self.acquire(began, timeout);
         if acquired.is_err() {
             // Only the first error is reported. A waiting place that cannot be given back ends with its process.
             let _ = self.tip.coordinator.give_up();
         }
         let (held, snapshot) = acquired?;
-        self.work_begins(turn, held);
+        self.turn_begins(turn, held);
         Ok(snapshot)
     }
 
@@ -98,13 +96,32 @@ impl Committer {
     }
 
     fn work_begins(self: &Arc<Self>, turn: &mut Turn, held: HeldLease) {
-        let renew_at = self.tip.storage.now().monotonic + held.lease.first_renewal;
+        let now = self.tip.storage.now().monotonic;
+        self.hear_of_waiters(now);
+        let renew_at = now + held.lease.first_renewal;
         turn.put_lease(held, renew_at);
         self.chores.ring_at(renew_at);
     }
 
+    /// The lease was granted.
+    fn turn_begins(self: &Arc<Self>, turn: &mut Turn, held: HeldLease) {
+        let now = self.tip.storage.now().monotonic;
+        let (renew_at, look_at) = (now + held.lease.first_renewal, now + TURN / 2);
+        let is_told = self.tip.coordinator.others_wait().is_some();
+        turn.put_new_lease(held, renew_at, (!is_told).then_some(look_at));
+        self.hear_of_waiters(now);
+        self.chores.ring_at(if is_told { renew_at } else { renew_at.min(look_at) });
+    }
+
+    /// Some coordinators say in their answers whether others wait. Elsewhere the background looks.
+    fn hear_of_waiters(&self, now: Duration) {
+        if let Some(others_wait) = self.tip.coordinator.others_wait() {
+            self.queue.heard(others_wait, now);
+        }
+    }
+
     /// Asks for the lease until it is granted. The answer has the head.
-    fn acquire(&self, began: Duration, timeout: Duration, had_turn: bool) -> Result<(HeldLease, Arc<Snapshot>)> {
+    fn acquire(self: &Arc<Self>, began: Duration, timeout: Duration) -> Result<(HeldLease, Arc<Snapshot>)> {
         let mut claim = Claim {
             token: Token(self.tip.random()?),
             label: format!("{}, since {}", self.tip.storage.label(), self.tip.storage.now().clock()),
@@ -113,36 +130,43 @@ impl Committer {
             waited: Duration::ZERO,
             patience: PATIENCE.min(timeout),
             pass_over: None,
-            had_turn,
+            lines_up: self.queue.is_contended(self.tip.storage.now().monotonic),
         };
         let mut watch = Watch::default();
+        let mut refreshed = Duration::ZERO;
         loop {
             let known = self.tip.known();
             let sent = self.tip.storage.now();
             let acquired = self.tip.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)?;
-            let (again_in, seen) = match acquired {
+            let (again_in, seen, is_next) = match acquired {
                 Acquired::Granted(lease, head) => {
                     let held = HeldLease::new(lease, head.order(), self.tip.coordinator.takeover_is_visible());
                     let caught_up = self.tip.accept(*head, &known).and_then(|head| self.tip.catch_up(head, sent));
                     match caught_up {
-                        Ok(snapshot) if snapshot.head.order() == held.on => return Ok((held, snapshot)),
+                        Ok(snapshot) if snapshot.head.order() == held.on => {
+                            if claim.refusals > 0 {
+                                self.queue.contended(self.tip.storage.now().monotonic);
+                            }
+                            self.leave_the_line();
+                            return Ok((held, snapshot));
+                        }
                         // Another process took the lease over and committed while the answer was in flight, and another
                         // thread of this process knows of it: this lease is for an older head.
                         caught_up => {
                             // Only the first error is reported. A lease that cannot be given back runs out.
                             let _ = self.tip.coordinator.release(&held.lease);
                             caught_up?;
-                            (AGAIN_AFTER_STALE_GRANT, None)
+                            (AGAIN_AFTER_STALE_GRANT, None, false)
                         }
                     }
                 }
-                Acquired::Refused { again_in, seen } => (again_in, seen),
+                Acquired::Refused { again_in, seen, is_next } => (again_in, seen, is_next),
             };
             let waited = self.tip.storage.now().monotonic.saturating_sub(began);
             claim.refusals += 1;
             claim.waited = waited;
-            claim.had_turn &= waited < YIELD;
             claim.patience = PATIENCE.min(timeout.saturating_sub(waited));
+            let seen_nothing = seen.is_none();
             if waited >= timeout || watch.is_due(waited) {
                 let holder = self.look_at_holder(sent, seen, &known)?;
                 if waited >= timeout {
@@ -152,7 +176,21 @@ impl Committer {
                 }
                 claim.pass_over = watch.see(holder, waited, self.lease);
             }
+            // What this reads now needs not be read once the lease is granted.
+            if is_next && seen_nothing && waited >= refreshed + REFRESH {
+                refreshed = waited;
+                let sent = self.tip.storage.now();
+                self.tip.catch_up(self.tip.load(&known, PATIENCE)?, sent)?;
+            }
             self.tip.storage.sleep(again_in.min(timeout - waited));
+        }
+    }
+
+    /// The place in the line of waiters is given back in the background, if there is one: nobody is waited for then.
+    fn leave_the_line(self: &Arc<Self>) {
+        if self.tip.coordinator.leaves_line() && !self.chores.ring_at(Duration::ZERO) {
+            // Only the first error is reported. A place that cannot be given back ends with its process.
+            let _ = self.tip.coordinator.give_up();
         }
     }
 

@@ -61,7 +61,7 @@ fn claim(token: u8) -> Claim {
         waited: Duration::ZERO,
         patience: PATIENCE,
         pass_over: None,
-        had_turn: false,
+        lines_up: false,
     }
 }
 
@@ -222,7 +222,7 @@ fn a_process_that_had_a_turn_lets_the_first_waiter_go_first(setting: &dyn Settin
         assert!(matches!(asked, Acquired::Refused { .. }));
     }
     a.release(&lease).expect("a lease can be given back");
-    let again = Claim { had_turn: true, ..claim(3) };
+    let again = Claim { lines_up: true, ..claim(3) };
     let asked = a.acquire(&again, &head).expect("the lease can be asked for");
     assert!(matches!(asked, Acquired::Refused { .. }), "another one waits");
     let Acquired::Granted(lease, _) = b.acquire(&claim(2), &head).expect("the lease can be asked for") else {

@@ -4,6 +4,7 @@
 //! itself. The lease is a lock on one byte of a file, requested without waiting. A waiter passes over a holder that did
 //! nothing for a whole lease by locking the next byte. The record of the next commit shows that to all.
 
+mod line;
 mod names;
 
 use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
@@ -16,9 +17,9 @@ use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{File, FsOrder, Lock, Span};
 use crate::ports::sync::whole;
 use crate::shown::Shown;
+use line::Line;
 use names::{LookFailed, Names};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,17 +30,14 @@ const LABEL_BYTES: usize = 512;
 /// … and each lock has its own, until the places are used again, so a holder that was passed over cannot overwrite its
 /// successor's.
 const LABELS: u32 = 8;
-/// The longest wait before the lease is requested again is this power of two, in milliseconds. A request for a lock
-/// costs nothing but the trip.
-const LONGEST_WAIT: u32 = 2;
 /// A holder that holds the lease this long writes down who it is. Until then its lock is enough.
 const FIRST_RENEWAL: Duration = Duration::from_millis(100);
 
 /// The `fs` coordinator of one database.
 pub struct FsCoordinator {
     storage: Arc<dyn FsOrder>,
-    /// Whether this process is the first waiter for the lease. Only one of its threads asks for the lease at a time.
-    is_first_waiter: AtomicBool,
+    /// Where this process stands while it waits for the lease. Only one of its threads asks for the lease at a time.
+    line: Line,
     /// The lock that this process moved on to, and the generation of the head at that time. No record may name that
     /// lock, because a process that took it earlier may have died before it committed.
     moved_on: Mutex<(u64, u32)>,
@@ -49,16 +47,8 @@ pub struct FsCoordinator {
 impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
-        let names = Names::new(storage.clone());
-        FsCoordinator { storage, is_first_waiter: AtomicBool::new(false), moved_on: Mutex::default(), names }
-    }
-
-    /// Whether this process is the first waiter now.
-    fn become_first_waiter(&self) -> Result<bool, CoordinatorError> {
-        if !self.is_first_waiter.load(Ordering::Relaxed) {
-            self.is_first_waiter.store(self.storage.try_lock(Lock::Waiter).map_err(asking)?, Ordering::Relaxed);
-        }
-        Ok(self.is_first_waiter.load(Ordering::Relaxed))
+        let (names, line) = (Names::new(storage.clone()), Line::new(storage.clone()));
+        FsCoordinator { storage, line, moved_on: Mutex::default(), names }
     }
 
     /// Makes the name of the head's version, with its record, and makes that durable: on a local disk by an fsync of
@@ -103,6 +93,11 @@ impl FsCoordinator {
         }
     }
 
+    fn refused(&self, claim: &Claim) -> Acquired {
+        let (again_in, is_next) = self.line.again_in(claim.waited);
+        Acquired::Refused { again_in, seen: None, is_next }
+    }
+
     fn label(&self, slot: u32) -> Result<Shown, CoordinatorError> {
         match self.storage.read(Span { file: File::Lease, at: label_at(slot), length: LABEL_BYTES }) {
             Ok(bytes) => {
@@ -118,7 +113,7 @@ impl FsCoordinator {
     fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32) -> Result<Acquired, CoordinatorError> {
         let (since, folder) = (self.storage.now(), self.storage.folder());
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
-            return Ok(refused(claim));
+            return Ok(self.refused(claim));
         }
         match self.names.newest_since(known).map_err(LookFailed::before_anything_was_sent) {
             // If the holder that was passed over has committed, it is at work after all, and has the lease.
@@ -139,7 +134,7 @@ impl FsCoordinator {
             }
             Ok(_) => {
                 self.storage.unlock(Lock::Lease(slot)).map_err(asking)?;
-                Ok(refused(claim))
+                Ok(self.refused(claim))
             }
             Err(error) => {
                 // The load's error is the one that is reported. A lock that cannot be given back ends with its process.
@@ -181,10 +176,6 @@ impl Coordinator for FsCoordinator {
     }
 
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
-        // A process that comes back from a turn must first find that no other one waits.
-        if claim.had_turn && !self.become_first_waiter()? {
-            return Ok(refused(claim));
-        }
         let slot = match &claim.pass_over {
             // The holder was watched until now. This is a last look, because it may have done something since.
             Some(holder) if self.holder(&self.load(&Known::Head(known), claim.patience)?)? == *holder => {
@@ -194,19 +185,35 @@ impl Coordinator for FsCoordinator {
             }
             _ => self.slot(known),
         };
+        // A process that does not wait, and knows of nobody who does, asks for the lease itself.
+        let waits = self.line.is_joined() || claim.lines_up;
+        if waits && claim.pass_over.is_none() && !self.line.advance(Lock::Lease(slot)).map_err(asking)? {
+            return Ok(self.refused(claim));
+        }
         let acquired = self.acquire_slot(claim, known, slot)?;
         match acquired {
-            Acquired::Granted(..) => self.give_up()?,
-            Acquired::Refused { .. } => drop(self.become_first_waiter()?),
+            Acquired::Granted(..) => self.line.is_served(),
+            Acquired::Refused { .. } if self.line.is_joined() => self.line.waits().map_err(asking)?,
+            // Whoever does not wait for the lease needs no place.
+            Acquired::Refused { .. } if claim.patience.is_zero() => {}
+            Acquired::Refused { .. } => {
+                self.line.advance(Lock::Lease(slot)).and_then(|_| self.line.waits()).map_err(asking)?;
+                return Ok(self.refused(claim));
+            }
         }
         Ok(acquired)
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {
-        if self.is_first_waiter.swap(false, Ordering::Relaxed) {
-            self.storage.unlock(Lock::Waiter).map_err(asking)?;
-        }
-        Ok(())
+        self.line.leave().map_err(asking)
+    }
+
+    fn leaves_line(&self) -> bool {
+        self.line.is_to_leave()
+    }
+
+    fn look_for_waiters(&self) -> Result<bool, CoordinatorError> {
+        self.line.is_waited_in().map_err(asking)
     }
 
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
@@ -301,10 +308,6 @@ impl Coordinator for FsCoordinator {
     fn lease_ends_with_process(&self) -> bool {
         true
     }
-}
-
-fn refused(claim: &Claim) -> Acquired {
-    Acquired::Refused { again_in: Duration::from_millis(1 << claim.refusals.min(LONGEST_WAIT)), seen: None }
 }
 
 fn label_at(slot: u32) -> u64 {
