@@ -14,8 +14,11 @@ use crate::read::tip::{FORKED, PATIENCE};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the process that is next for the lease looks for a newer head while it waits.
-const REFRESH: Duration = Duration::from_millis(8);
+/// For how long the process that is next for the lease watches the head while it waits. After that the holder has more
+/// to do than a usual transaction.
+const WATCHES_HEAD: Duration = Duration::from_millis(500);
+/// How often it looks at the head, at most, before it asks for the lease again.
+const LOOKS: u32 = 3;
 /// How soon a lease is asked for again that was granted on a head which is not the newest any more.
 const AGAIN_AFTER_STALE_GRANT: Duration = Duration::from_millis(1);
 
@@ -133,7 +136,6 @@ impl Committer {
             lines_up: self.queue.is_contended(self.tip.storage.now().monotonic),
         };
         let mut watch = Watch::default();
-        let mut refreshed = Duration::ZERO;
         loop {
             let known = self.tip.known();
             let sent = self.tip.storage.now();
@@ -176,14 +178,29 @@ impl Committer {
                 }
                 claim.pass_over = watch.see(holder, waited, self.lease);
             }
-            // What this reads now needs not be read once the lease is granted.
-            if is_next && seen_nothing && waited >= refreshed + REFRESH {
-                refreshed = waited;
-                let sent = self.tip.storage.now();
-                self.tip.catch_up(self.tip.load(&known, PATIENCE)?, sent)?;
+            let again_in = again_in.min(timeout - waited);
+            if is_next && seen_nothing && waited < WATCHES_HEAD {
+                self.wait_for_a_commit(again_in)?;
+            } else {
+                self.tip.storage.sleep(again_in);
             }
-            self.tip.storage.sleep(again_in.min(timeout - waited));
         }
+    }
+
+    /// This process is next for the lease. The holder gives it back after a commit. Therefore this waits for one, but
+    /// not long, and reads it, so that nothing is left to be read when the lease is granted. Each look takes `pace`.
+    fn wait_for_a_commit(&self, pace: Duration) -> Result<()> {
+        let known = self.tip.known();
+        for _ in 0..LOOKS {
+            let sent = self.tip.storage.now();
+            let head = self.tip.load(&known, PATIENCE)?;
+            if head.order() != known.head.order() {
+                return self.tip.catch_up(head, sent).map(drop);
+            }
+            let taken = self.tip.storage.now().monotonic.saturating_sub(sent.monotonic);
+            self.tip.storage.sleep(pace.saturating_sub(taken));
+        }
+        Ok(())
     }
 
     /// The place in the line of waiters is given back in the background, if there is one: nobody is waited for then.

@@ -24,10 +24,14 @@ const STUCK_FOR_EACH: Duration = Duration::from_millis(20);
 const NOT_TAKEN: Duration = Duration::from_millis(40);
 /// How soon the process that is next asks again. A request for a lock costs nothing but the trip.
 const NEXT_ASKS_AGAIN: Duration = Duration::from_millis(1);
-/// The others ask later, in the order of their places, but not later than this.
-const LONGEST_WAIT: Duration = Duration::from_millis(8);
-/// After a process has waited for so long, the holder has more to do than a usual transaction.
-const LONG: Duration = Duration::from_millis(200);
+/// The one behind it asks this soon whether it moves up …
+const SECOND_ASKS_AGAIN: Duration = Duration::from_millis(4);
+/// … and all others this soon: they move up once in a turn.
+const OTHERS_ASK_AGAIN: Duration = Duration::from_millis(12);
+/// After a process has waited for so long, the holder has more to do than a usual transaction, …
+const LONG: Duration = Duration::from_millis(1000);
+/// … and everybody asks so many times less often.
+const LESS_OFTEN: u32 = 4;
 
 /// This process's place in the line.
 pub(super) struct Line {
@@ -137,9 +141,12 @@ impl Line {
     pub(super) fn again_in(&self, waited: Duration) -> (Duration, bool) {
         let stand = self.stand();
         let is_next = stand.place > 0 && stand.place - 1 <= stand.asleep;
-        let wait = if is_next { NEXT_ASKS_AGAIN } else { NEXT_ASKS_AGAIN * stand.place.max(2).into() };
-        let wait = if waited < LONG { wait } else { wait * 4 };
-        (wait.min(LONGEST_WAIT), is_next)
+        let wait = match stand.place {
+            _ if is_next => NEXT_ASKS_AGAIN,
+            2 => SECOND_ASKS_AGAIN,
+            _ => OTHERS_ASK_AGAIN,
+        };
+        (if waited < LONG { wait } else { wait * LESS_OFTEN }, is_next)
     }
 
     /// The lease was granted: the place is to be given back.
