@@ -14,8 +14,8 @@ from . import _native
 
 _registered: set[str] = set()
 _registering = threading.Lock()
-# What a process commits in its last second would otherwise not be noted.
-atexit.register(_native.end_process)
+_ends_in = 0
+"""The process that says when it ends. A child of multiprocessing has none of its parent's handlers."""
 # In a child, no thread that does not exist there may hold it.
 os.register_at_fork(
     before=_registering.acquire, after_in_parent=_registering.release, after_in_child=_registering.release
@@ -29,6 +29,7 @@ def register(module: ModuleType = sqlite3) -> None:
     Each has its own copy of SQLite and needs its own registration. Registering twice is not an error.
     """
     with _registering:
+        _say_when_it_ends()
         if module.__name__ not in _registered:
             _register(module)
             _registered.add(module.__name__)
@@ -47,6 +48,17 @@ def extension_path() -> str:
             "with `cargo build --locked --release -p seawall-sqlite` and put it there"
         )
     return str(path)
+
+
+def _say_when_it_ends() -> None:
+    # Otherwise what a process commits in its last second would not be noted, and other processes would wait for the
+    # lease that it keeps for a moment.
+    global _ends_in  # noqa: PLW0603
+    if _ends_in != os.getpid():
+        _ends_in = os.getpid()
+        atexit.unregister(_native.end_process)
+        atexit.register(_native.end_process)
+        _native.will_end_process()
 
 
 def _register(module: ModuleType) -> None:
@@ -90,3 +102,6 @@ def _as_an_extension(module: ModuleType) -> None:
 def _verify(module: ModuleType) -> None:
     """Check that this SQLite has the VFS now, because the library may have led to another copy."""
     module.connect("file:?mode=memory&vfs=seawall", uri=True).close()
+
+
+_say_when_it_ends()

@@ -9,7 +9,7 @@ use super::model::{Model, State};
 use super::sqlite::{self, Refusal};
 use super::statement::Statement;
 use rusqlite::{Connection, TransactionState, ffi};
-use seawall::ports::storage::{FsOrder, Lock, Storage, chosen};
+use seawall::ports::storage::{FsOrder, Lock, PLACES, Storage, chosen};
 use seawall::{Access, Database, Options};
 use std::path::PathBuf;
 use std::rc::Rc;

@@ -214,6 +214,11 @@ impl Queue {
         self.idle_lease(&mut self.lock())
     }
 
+    /// Whether a lease waits for this process's next writer.
+    pub(crate) fn keeps_lease(&self) -> bool {
+        self.lock().held.is_some()
+    }
+
     fn idle_lease(self: &Arc<Self>, state: &mut State) -> Option<(Turn, Lease)> {
         if state.is_wanted() {
             return None;
