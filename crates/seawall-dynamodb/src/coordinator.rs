@@ -63,6 +63,8 @@ struct Stand {
     asleep: Option<(u64, Duration)>,
     /// How often this process has passed sleepers by, one time after the other.
     passed: u32,
+    /// The lease was granted, and the ticket is to be given back.
+    leaves: bool,
     /// Whether others waited when an answer last said so.
     others_wait: Option<bool>,
     /// How long the last request for the lease took.
@@ -241,9 +243,12 @@ impl DynamoCoordinator {
     }
 
     fn granted(&self, claim: &Claim, item: Option<&Item>, since: Moment) -> Result<Acquired, CoordinatorError> {
-        // Whoever passed over a holder stays in the line, unless it was in front. The others pass it by.
-        let trip = self.stand().trip;
-        *self.stand() = Stand { trip, ..Stand::default() };
+        {
+            // A process that passed over a holder did not come to its turn, and still stands in the line.
+            let mut stand = self.stand();
+            let ticket = stand.ticket.filter(|_| claim.pass_over.is_some());
+            *stand = Stand { ticket, trip: stand.trip, leaves: ticket.is_some(), ..Stand::default() };
+        }
         self.learn_who_waits(item);
         let head = self.head(item)?;
         let lease = Lease {
@@ -342,10 +347,17 @@ impl Coordinator for DynamoCoordinator {
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {
-        let Some((epoch, ticket)) = self.stand().ticket.take() else { return Ok(()) };
+        let mut stand = self.stand();
+        stand.leaves = false;
+        let Some((epoch, ticket)) = stand.ticket.take() else { return Ok(()) };
+        drop(stand);
         // Refused: others are in front. They are served first, and the next one passes this ticket by.
         let values = Values::from([("epoch", number(epoch.0)), ("ticket", number(ticket)), ("one", number(1))]);
         self.update(changes::LEAVE_LINE, values, Duration::ZERO, Repeats::OnlyIfNotDone).map(drop)
+    }
+
+    fn leaves_line(&self) -> bool {
+        self.stand().leaves
     }
 
     fn others_wait(&self) -> Option<bool> {

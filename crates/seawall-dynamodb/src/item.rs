@@ -358,8 +358,8 @@ mod tests {
         item.insert(LEASE.into(), text("0".repeat(16)));
         item.insert(LEASE_LABEL.into(), text("x".repeat(crate::coordinator::LABEL_BYTES)));
         item.insert(LEASE_UNTIL.into(), number(u64::MAX));
-        item.insert(WAITING.into(), text("0".repeat(16)));
-        item.insert(WAITED.into(), number(u64::MAX));
+        item.insert(LINE_END.into(), number(COUNTER_LIMIT));
+        item.insert(LINE_FRONT.into(), number(COUNTER_LIMIT));
         let length = |value: &Value| match value {
             Value::Text(text) | Value::Number(text) => text.len(),
             Value::Other => unreachable!("it is never written"),

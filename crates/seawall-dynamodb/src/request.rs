@@ -287,6 +287,7 @@ mod tests {
     #[test]
     fn names_and_values_are_found_whole() {
         assert_eq!(attributes(&[PASS_OVER.condition]), ["epoch", "gen", "lease", "lease_until"]);
+        assert_eq!(attributes(&[JOIN_LINE.effect]), ["line_end", "line_front"]);
         let value = |n: u64| Value::Number(n.to_string());
         let values = Values::from([("epoch", value(0)), ("gen", value(1)), ("unused", value(2))]);
         assert_eq!(used(&values, &[RELEASE.condition]), [("epoch", value(0)), ("gen", value(1))]);
