@@ -11,7 +11,9 @@ use crate::retry::{Repeats, send, with_jitter};
 use crate::table::Table;
 use seawall::format::head::{Head, State};
 use seawall::format::ids::{CommitId, DatabaseId, Epoch, Token};
-use seawall::ports::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
+use seawall::ports::coordinator::{
+    Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped, Waiters,
+};
 use seawall::ports::storage::Storage;
 use seawall::{Moment, Shown};
 use std::collections::VecDeque;
@@ -66,7 +68,7 @@ struct Stand {
     /// The lease was granted, and the ticket is to be given back.
     leaves: bool,
     /// Whether others waited when an answer last said so.
-    others_wait: Option<bool>,
+    waiters: Option<Waiters>,
     /// How long the last request for the lease took.
     trip: Duration,
 }
@@ -239,7 +241,8 @@ impl DynamoCoordinator {
 
     /// The item says whether others wait.
     fn learn_who_waits(&self, item: Option<&Item>) {
-        self.stand().others_wait = item.map(|item| line_of(item).is_waited_in());
+        let waiters = |item| if line_of(item).is_waited_in() { Waiters::Some } else { Waiters::None };
+        self.stand().waiters = item.map(waiters);
     }
 
     fn granted(&self, claim: &Claim, item: Option<&Item>, since: Moment) -> Result<Acquired, CoordinatorError> {
@@ -360,8 +363,8 @@ impl Coordinator for DynamoCoordinator {
         self.stand().leaves
     }
 
-    fn others_wait(&self) -> Option<bool> {
-        self.stand().others_wait
+    fn others_wait(&self) -> Option<Waiters> {
+        self.stand().waiters
     }
 
     fn holder(&self, _known: &Head) -> Result<Holder, CoordinatorError> {

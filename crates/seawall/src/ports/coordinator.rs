@@ -123,6 +123,18 @@ pub struct Lease {
     pub first_renewal: Duration,
 }
 
+/// Whether other processes wait for the lease that this one has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiters {
+    /// None does.
+    None,
+    /// At least one does.
+    Some,
+    /// `fs`: at least one does, and the first of them has the lock after the lease's. The next commit can name that
+    /// lock. Then the lease is that process's.
+    Heir,
+}
+
 /// Who holds the lease, as far as can be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -208,14 +220,14 @@ pub trait Coordinator: Send + Sync {
     fn leaves_line(&self) -> bool {
         false
     }
-    /// Whether other processes wait for the lease, as of the last answer to an acquire or a swap. `None`: no answer says
-    /// that.
-    fn others_wait(&self) -> Option<bool> {
+    /// Whether other processes wait for the lease that this one has, as of the last answer to an acquire or a swap.
+    /// `None`: no answer says that.
+    fn others_wait(&self) -> Option<Waiters> {
         None
     }
-    /// Whether other processes wait for the lease, by a request of its own. Only asked where no answer says that.
-    fn look_for_waiters(&self) -> Result<bool, CoordinatorError> {
-        Ok(true)
+    /// The same, by requests of its own. Only asked where no answer says it.
+    fn look_for_waiters(&self) -> Result<Waiters, CoordinatorError> {
+        Ok(Waiters::Some)
     }
     /// Who holds the lease, as of the head `known`, which was just loaded.
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError>;

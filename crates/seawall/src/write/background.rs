@@ -9,7 +9,7 @@ use crate::format::head::Head;
 use crate::format::high::High;
 use crate::format::ids::Version;
 use crate::options::Freshness;
-use crate::ports::coordinator::Lease;
+use crate::ports::coordinator::{Lease, Waiters};
 use crate::ports::moment::Moment;
 use crate::ports::storage::File;
 use crate::ports::sync::{Mutex, whole};
@@ -108,8 +108,8 @@ impl Chore for LookForWaiters {
         let Some(committer) = self.0.upgrade() else { return Ok(()) };
         committer.queue.looks();
         // Without an answer the turn ends as if others waited.
-        let others_wait = committer.tip.coordinator.look_for_waiters().unwrap_or(true);
-        committer.queue.saw(others_wait, committer.now().monotonic);
+        let waiters = committer.tip.coordinator.look_for_waiters().unwrap_or(Waiters::Some);
+        committer.queue.saw(waiters, committer.now().monotonic);
         Ok(())
     }
 }

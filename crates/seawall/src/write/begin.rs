@@ -1,7 +1,7 @@
 //! Beginning to write: this process's queue, the lease, and the newest head.
 
 use super::committer::Committer;
-use super::queue::{GRACE, HeldLease, TURN, Turn};
+use super::queue::{GRACE, HeldLease, LOOKS_AFTER, Turn};
 use super::transaction::Transaction;
 use crate::error::{Error, Result};
 use crate::format::head::Head;
@@ -109,7 +109,7 @@ impl Committer {
     /// The lease was granted.
     fn turn_begins(self: &Arc<Self>, turn: &mut Turn, held: HeldLease) {
         let now = self.tip.storage.now().monotonic;
-        let (renew_at, look_at) = (now + held.lease.first_renewal, now + TURN / 2);
+        let (renew_at, look_at) = (now + held.lease.first_renewal, now + LOOKS_AFTER);
         let is_told = self.tip.coordinator.others_wait().is_some();
         turn.put_new_lease(held, renew_at, (!is_told).then_some(look_at));
         self.hear_of_waiters(now);
@@ -118,8 +118,8 @@ impl Committer {
 
     /// Some coordinators say in their answers whether others wait. Elsewhere the background looks.
     fn hear_of_waiters(&self, now: Duration) {
-        if let Some(others_wait) = self.tip.coordinator.others_wait() {
-            self.queue.heard(others_wait, now);
+        if let Some(waiters) = self.tip.coordinator.others_wait() {
+            self.queue.heard(waiters, now);
         }
     }
 
@@ -135,7 +135,7 @@ impl Committer {
             pass_over: None,
             lines_up: self.queue.is_contended(self.tip.storage.now().monotonic),
         };
-        let mut watch = Watch::default();
+        let mut watch = Watch::of(self.lease);
         loop {
             let known = self.tip.known();
             let sent = self.tip.storage.now();
@@ -239,20 +239,26 @@ impl Committer {
 }
 
 /// Watches who holds the lease. Times are since the watcher began to wait.
-#[derive(Default)]
 struct Watch {
     seen: Option<(Holder, Duration)>,
     next: Duration,
+    every: Duration,
 }
 
 impl Watch {
+    fn of(lease: Duration) -> Watch {
+        let every = (lease / 16).clamp(Duration::from_millis(10), Duration::from_millis(500));
+        // Most holders have gone before anybody needs to watch them.
+        Watch { seen: None, next: every, every }
+    }
+
     fn is_due(&self, now: Duration) -> bool {
         now >= self.next
     }
 
     /// The holder, if it has shown no sign of life for a whole lease: neither a commit nor a renewal.
     fn see(&mut self, holder: Holder, now: Duration, lease: Duration) -> Option<Holder> {
-        self.next = now + (lease / 16).clamp(Duration::from_millis(10), Duration::from_millis(500));
+        self.next = now + self.every;
         match &self.seen {
             Some((seen, since)) if *seen == holder => (now - *since >= lease).then_some(holder),
             _ => {

@@ -130,8 +130,9 @@ impl Committer {
     fn pend(&self, encoded: Encoded, turn: &Turn, change: &Change<'_>, lease: Lease) -> Pending {
         let Encoded { commit, frame } = encoded;
         let previous = change.snapshot;
-        let next = previous.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
         let sent = self.tip.storage.now();
+        let slot = turn.slot_after(sent.monotonic).unwrap_or(lease.slot);
+        let next = previous.head.followed_by(commit, lease.generation, slot).with(&change.upkeep);
         // A checkpoint's or a collection's commit ends the lease.
         let keep = turn.goes_on(sent.monotonic) && change.upkeep.is_none();
         Pending { lease, previous: previous.clone(), next, frame, keep, sent, walked: Mutex::default() }
@@ -222,6 +223,10 @@ impl Committer {
                 self.remember(&committed, change);
                 if pending.keep || self.tip.coordinator.lease_survives_swap() {
                     turn.carry_on(committed.head.order(), committed.head.generation, pending.sent);
+                    if committed.head.lease_slot != pending.lease.slot {
+                        // It was handed over to the process that waits with the next lock.
+                        turn.lease_is_over();
+                    }
                 } else {
                     turn.lease_ended();
                 }

@@ -5,7 +5,7 @@
 
 use crate::format::ids::{Epoch, Version};
 use crate::mutation::mistake;
-use crate::ports::coordinator::Lease;
+use crate::ports::coordinator::{Lease, Waiters};
 use crate::ports::moment::Moment;
 use crate::ports::process::Process;
 use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
@@ -15,7 +15,9 @@ use std::time::Duration;
 
 /// How long one process serves its own queue before it lets other processes that wait have the lease. Where a commit
 /// takes longer, the turn has a few commits all the same ([`LEAST_COMMITS`]).
-pub(crate) const TURN: Duration = Duration::from_millis(15);
+const TURN: Duration = Duration::from_millis(15);
+/// So long after it was granted the lease a process looks whether others wait.
+pub(crate) const LOOKS_AFTER: Duration = Duration::from_millis(11);
 /// A turn has as many commits as there were writers here when it began, and this many at least, because each handover
 /// costs about as much as a commit …
 const LEAST_COMMITS: usize = 3;
@@ -88,6 +90,8 @@ struct State {
     nobody_waits: Duration,
     /// When this process is to look whether others wait for the lease that it has.
     look_at: Option<Duration>,
+    /// Whether the first of those who wait can be handed the lease by the next commit.
+    has_heir: bool,
     /// When others wanted the lease last, as far as this process knows.
     contended: Option<Duration>,
 }
@@ -179,20 +183,21 @@ impl Queue {
     }
 
     /// Whether others waited at `now`, as an answer of the coordinator said.
-    pub(crate) fn heard(&self, others_wait: bool, now: Duration) {
+    pub(crate) fn heard(&self, waiters: Waiters, now: Duration) {
         let mut state = self.lock();
-        if others_wait {
-            (state.nobody_waits, state.contended) = (Duration::ZERO, Some(now));
-        } else {
+        state.has_heir = waiters == Waiters::Heir;
+        if waiters == Waiters::None {
             state.nobody_waits = now + NOBODY_WAITS;
+        } else {
+            (state.nobody_waits, state.contended) = (Duration::ZERO, Some(now));
         }
     }
 
     /// Whether others waited at `now`, as this process saw when it looked. If none did, it looks again before that does
     /// not count any more. Otherwise the turn ends soon.
-    pub(crate) fn saw(&self, others_wait: bool, now: Duration) {
-        self.heard(others_wait, now);
-        self.lock().look_at = (!others_wait).then_some(now + NOBODY_WAITS - TURN / 2);
+    pub(crate) fn saw(&self, waiters: Waiters, now: Duration) {
+        self.heard(waiters, now);
+        self.lock().look_at = (waiters == Waiters::None).then_some(now + NOBODY_WAITS - TURN / 2);
     }
 
     /// When a lease that no writer here uses must be given back. `None` while a writer is about to take the turn,
@@ -254,7 +259,7 @@ impl Turn {
     pub(crate) fn put_new_lease(&mut self, mut held: HeldLease, renew_at: Duration, look_at: Option<Duration>) {
         {
             let mut state = self.queue.lock();
-            state.nobody_waits = Duration::ZERO;
+            (state.nobody_waits, state.has_heir) = (Duration::ZERO, false);
             state.look_at = look_at;
             held.quota = LEAST_COMMITS.max(1 + state.waiting.len());
         }
@@ -283,6 +288,15 @@ impl Turn {
             state.contended = Some(now);
         }
         wanted && goes_on
+    }
+
+    /// Which lock stands for the lease after the next commit, which ends the turn or not. It is the next one if the lease
+    /// is handed over.
+    pub(crate) fn slot_after(&self, now: Duration) -> Option<u32> {
+        let state = self.queue.lock();
+        let held = self.held.as_ref()?;
+        let goes_on = held.goes_on(now, held.commits + 1, state.nobody_waits);
+        Some(if !goes_on && state.has_heir { held.lease.slot.wrapping_add(1) } else { held.lease.slot })
     }
 
     /// The commit made the head `on`, and with it the next generation; the lease, renewed at `since`, goes on.

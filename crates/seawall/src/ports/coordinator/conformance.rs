@@ -2,7 +2,7 @@
 //!
 //! It needs no files: its heads name commits that no file has.
 
-use super::{Acquired, Claim, Coordinator, CoordinatorError, Known, Lease, Swapped};
+use super::{Acquired, Claim, Coordinator, CoordinatorError, Known, Lease, Swapped, Waiters};
 use crate::format::head::{BaseRef, CommitRef, Floor, Head, State, Upkeep};
 use crate::format::high::{High, Named};
 use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, Token, Version};
@@ -290,7 +290,7 @@ fn whoever_has_the_lease_can_learn_whether_others_wait(setting: &dyn Setting) {
         lease.generation = next.generation;
         head = next.clone();
         let said = a.others_wait().unwrap_or_else(|| a.look_for_waiters().expect("the line can be looked at"));
-        (said, next)
+        (said != Waiters::None, next)
     };
     let (nobody, head) = others_wait(1);
     assert!(!nobody, "nobody waits");

@@ -7,12 +7,13 @@
 mod line;
 mod names;
 
-use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
+use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped, Waiters};
 use crate::bounds::bound;
 use crate::format::head::{Head, MAX_TEXT, State};
 use crate::format::high::Named;
 use crate::format::ids::{Epoch, Token, Version};
 use crate::mutation::mistake;
+use crate::ports::moment::Moment;
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{File, FsOrder, Lock, Span};
 use crate::ports::sync::whole;
@@ -20,6 +21,7 @@ use crate::shown::Shown;
 use line::Line;
 use names::{LookFailed, Names};
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,11 +35,29 @@ const LABELS: u32 = 8;
 /// A holder that holds the lease this long writes down who it is. Until then its lock is enough.
 const FIRST_RENEWAL: Duration = Duration::from_millis(100);
 
+/// A process that has the lock which stands for the lease next.
+struct Heir {
+    slot: u32,
+    /// The head that names this lock, as this process has seen it since it has the lock: when that look was sent, which
+    /// head, and in which folder.
+    seen: Option<(Moment, (Epoch, Version), u64)>,
+}
+
+impl Heir {
+    fn is_seen(&self, known: &Head, folder: u64) -> bool {
+        self.seen.is_some_and(|(_, order, seen_in)| order == known.order() && seen_in == folder)
+    }
+}
+
 /// The `fs` coordinator of one database.
 pub struct FsCoordinator {
     storage: Arc<dyn FsOrder>,
     /// Where this process stands while it waits for the lease. Only one of its threads asks for the lease at a time.
     line: Line,
+    /// The lock that stands for the lease once the holder hands it over, if this process has that one already.
+    heir: Mutex<Option<Heir>>,
+    /// The lock that stands for the lease that was granted last.
+    granted: AtomicU32,
     /// The lock that this process moved on to, and the generation of the head at that time. No record may name that
     /// lock, because a process that took it earlier may have died before it committed.
     moved_on: Mutex<(u64, u32)>,
@@ -48,7 +68,53 @@ impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
         let (names, line) = (Names::new(storage.clone()), Line::new(storage.clone()));
-        FsCoordinator { storage, line, moved_on: Mutex::default(), names }
+        let (heir, granted) = (Mutex::default(), AtomicU32::new(0));
+        FsCoordinator { storage, line, heir, granted, moved_on: Mutex::default(), names }
+    }
+
+    /// This process is the first in the line, and takes the lock after `slot`. The holder looks at that one. It hands
+    /// the lease over by naming it in the record of its last commit. Then no lock needs to be given back and taken.
+    fn become_heir(&self, slot: u32) -> Result<(), CoordinatorError> {
+        let next = slot.wrapping_add(1);
+        if whole(self.heir.lock()).as_ref().is_some_and(|heir| heir.slot == next) {
+            return Ok(());
+        }
+        self.disinherit()?;
+        if self.storage.try_lock(Lock::Lease(next)).map_err(asking)? {
+            *whole(self.heir.lock()) = Some(Heir { slot: next, seen: None });
+        }
+        Ok(())
+    }
+
+    /// Gives that lock back.
+    fn disinherit(&self) -> Result<(), CoordinatorError> {
+        let heir = whole(self.heir.lock()).take();
+        heir.map_or(Ok(()), |heir| self.storage.unlock(Lock::Lease(heir.slot)).map_err(asking))
+    }
+
+    /// The lease, if the holder has handed it over by the head `known`: its record names the lock that this process had
+    /// when it began to look for it.
+    fn inherit(&self, claim: &Claim, known: &Head, slot: u32) -> Option<Acquired> {
+        let folder = self.storage.folder();
+        let handed_over = |heir: &mut Heir| heir.slot == slot && heir.is_seen(known, folder);
+        let (sent, ..) = whole(self.heir.lock()).take_if(handed_over)?.seen?;
+        Some(self.grant(claim, known.clone(), slot, sent, folder))
+    }
+
+    fn grant(&self, claim: &Claim, head: Head, slot: u32, since: Moment, folder: u64) -> Acquired {
+        self.granted.store(slot, Ordering::Relaxed);
+        let lease = Lease {
+            epoch: head.epoch,
+            generation: head.generation,
+            sweep: head.sweep,
+            token: claim.token,
+            slot,
+            folder,
+            since,
+            length: claim.length,
+            first_renewal: FIRST_RENEWAL.min(claim.length / 3),
+        };
+        Acquired::Granted(lease, Box::new(head))
     }
 
     /// Makes the name of the head's version, with its record, and makes that durable: on a local disk by an fsync of
@@ -119,18 +185,7 @@ impl FsCoordinator {
             // If the holder that was passed over has committed, it is at work after all, and has the lease.
             // If a recovery has made another folder meanwhile, the lease is asked for again.
             Ok(head) if self.slot(&head) == slot && self.storage.folder() == folder => {
-                let lease = Lease {
-                    epoch: head.epoch,
-                    generation: head.generation,
-                    sweep: head.sweep,
-                    token: claim.token,
-                    slot,
-                    folder,
-                    since,
-                    length: claim.length,
-                    first_renewal: FIRST_RENEWAL.min(claim.length / 3),
-                };
-                Ok(Acquired::Granted(lease, Box::new(head)))
+                Ok(self.grant(claim, head, slot, since, folder))
             }
             Ok(_) => {
                 self.storage.unlock(Lock::Lease(slot)).map_err(asking)?;
@@ -166,13 +221,22 @@ impl Coordinator for FsCoordinator {
     }
 
     fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {
+        let (sent, folder) = (self.storage.now(), self.storage.folder());
+        // This process had that lock before it looks.
+        let heir_slot = whole(self.heir.lock()).as_ref().map(|heir| heir.slot);
         let loaded = match known {
             Known::Head(head) => self.names.newest_since(head),
             Known::Nothing => self.names.newest_listed(),
             Known::Hint(high) => (self.names.newest_hinted(high))
                 .and_then(|hinted| hinted.map_or_else(|| self.names.newest_listed(), Ok)),
         };
-        loaded.map_err(LookFailed::before_anything_was_sent)
+        let head = loaded.map_err(LookFailed::before_anything_was_sent)?;
+        if let Some(heir) = &mut *whole(self.heir.lock())
+            && Some(heir.slot) == Some(head.lease_slot).filter(|_| Some(heir.slot) == heir_slot)
+        {
+            heir.seen = Some((sent, head.order(), folder));
+        }
+        Ok(head)
     }
 
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
@@ -185,6 +249,10 @@ impl Coordinator for FsCoordinator {
             }
             _ => self.slot(known),
         };
+        if let Some(granted) = self.inherit(claim, known, slot) {
+            self.line.is_served();
+            return Ok(granted);
+        }
         // A process that does not wait, and knows of nobody who does, asks for the lease itself.
         let waits = self.line.is_joined() || claim.lines_up;
         if waits && claim.pass_over.is_none() && !self.line.advance(Lock::Lease(slot)).map_err(asking)? {
@@ -193,7 +261,12 @@ impl Coordinator for FsCoordinator {
         let acquired = self.acquire_slot(claim, known, slot)?;
         match acquired {
             Acquired::Granted(..) => self.line.is_served(),
-            Acquired::Refused { .. } if self.line.is_joined() => self.line.waits().map_err(asking)?,
+            Acquired::Refused { .. } if self.line.is_joined() => {
+                self.line.waits().map_err(asking)?;
+                if self.line.is_first() {
+                    self.become_heir(slot)?;
+                }
+            }
             // Whoever does not wait for the lease needs no place.
             Acquired::Refused { .. } if claim.patience.is_zero() => {}
             Acquired::Refused { .. } => {
@@ -205,15 +278,19 @@ impl Coordinator for FsCoordinator {
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {
-        self.line.leave().map_err(asking)
+        self.disinherit().and(self.line.leave().map_err(asking))
     }
 
     fn leaves_line(&self) -> bool {
         self.line.is_to_leave()
     }
 
-    fn look_for_waiters(&self) -> Result<bool, CoordinatorError> {
-        self.line.is_waited_in().map_err(asking)
+    fn look_for_waiters(&self) -> Result<Waiters, CoordinatorError> {
+        let after = Lock::Lease(self.granted.load(Ordering::Relaxed).wrapping_add(1));
+        if self.storage.is_locked(after).map_err(asking)? == Some(true) {
+            return Ok(Waiters::Heir);
+        }
+        Ok(if self.line.is_waited_in().map_err(asking)? { Waiters::Some } else { Waiters::None })
     }
 
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {

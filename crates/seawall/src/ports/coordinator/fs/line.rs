@@ -66,6 +66,10 @@ impl Line {
         stand.place > 0 && !stand.is_served
     }
 
+    pub(super) fn is_first(&self) -> bool {
+        self.stand().place == 1
+    }
+
     /// Joins the line, or moves up in it as far as possible. Returns whether this process is next for the lease, which
     /// is the lock `lease`.
     pub(super) fn advance(&self, lease: Lock) -> io::Result<bool> {
