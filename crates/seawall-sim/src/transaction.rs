@@ -147,7 +147,13 @@ impl<'a> Actor<'a> {
         let is_dropped = oracle.is_dropped(&snapshot.head().commit);
         let checked = match is_dropped && !(begun.why == "strict" && oracle.was_recovered_before(begun.at)) {
             true => Ok(()),
-            false => oracle.check_version(snapshot, begun.least.min(oracle.floor()), begun.why),
+            // A recovery may have gone back to an older version since this was known, and others may have committed since.
+            // What it has left out is not in the floors of that time.
+            false => {
+                let recovered = oracle.was_recovered_before(Duration::MAX);
+                let floor = if recovered { oracle.floor_at(begun.at) } else { oracle.floor() };
+                oracle.check_version(snapshot, begun.least.min(floor), begun.why)
+            }
         };
         drop(oracle);
         self.meets_epoch(snapshot);

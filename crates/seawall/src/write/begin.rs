@@ -142,6 +142,8 @@ impl Committer {
             let acquired = self.tip.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)?;
             let (again_in, seen, is_next) = match acquired {
                 Acquired::Granted(lease, head) => {
+                    // The head may be from a look before this request, and is as old as that.
+                    let sent = lease.since;
                     let held = HeldLease::new(lease, head.order(), self.tip.coordinator.takeover_is_visible());
                     let caught_up = self.tip.accept(*head, &known).and_then(|head| self.tip.catch_up(head, sent));
                     match caught_up {
