@@ -42,6 +42,8 @@ const WATCHES_FREE_LEASE: Duration = Duration::from_millis(8);
 /// asks every few milliseconds.
 const NOT_TAKEN: Duration = Duration::from_millis(40);
 const NOT_TAKEN_TRIPS: u32 = 4;
+/// While nobody waits, the answer to a swap says so again after this time.
+const LOOKS_AGAIN: Duration = Duration::from_millis(15);
 /// How many of this process's attempts are remembered. A late copy of one must not make other writers wait.
 const REMEMBERED_TOKENS: usize = 16;
 
@@ -67,8 +69,8 @@ struct Stand {
     passed: u32,
     /// The lease was granted, and the ticket is to be given back.
     leaves: bool,
-    /// Whether others waited when an answer last said so.
-    waiters: Option<Waiters>,
+    /// How many others waited when an answer last said so, and when that was.
+    waiters: Option<(Waiters, Duration)>,
     /// How long the last request for the lease took.
     trip: Duration,
 }
@@ -239,10 +241,24 @@ impl DynamoCoordinator {
         now.saturating_sub(since) >= NOT_TAKEN.max(stand.trip * NOT_TAKEN_TRIPS)
     }
 
+    /// Whether the answer to the next request is to say who waits: nobody did, some time ago. Such an answer is longer.
+    fn is_to_look(&self) -> bool {
+        let now = self.storage.now().monotonic;
+        match self.stand().waiters {
+            Some((Waiters::Exactly(0), heard)) => now.saturating_sub(heard) >= LOOKS_AGAIN,
+            Some(_) => false,
+            None => true,
+        }
+    }
+
     /// The item says whether others wait.
     fn learn_who_waits(&self, item: Option<&Item>) {
-        let waiters = |item| if line_of(item).is_waited_in() { Waiters::Some } else { Waiters::None };
-        self.stand().waiters = item.map(waiters);
+        let Some(item) = item else { return };
+        let waiters = match line_of(item) {
+            Line::Tickets(front, end) => Waiters::Exactly(end - front),
+            Line::Nonsense => Waiters::Some,
+        };
+        self.stand().waiters = Some((waiters, self.storage.now().monotonic));
     }
 
     fn granted(&self, claim: &Claim, item: Option<&Item>, since: Moment) -> Result<Acquired, CoordinatorError> {
@@ -363,7 +379,7 @@ impl Coordinator for DynamoCoordinator {
         self.stand().leaves
     }
 
-    fn others_wait(&self) -> Option<Waiters> {
+    fn others_wait(&self) -> Option<(Waiters, Duration)> {
         self.stand().waiters
     }
 
@@ -413,7 +429,10 @@ impl Coordinator for DynamoCoordinator {
         values.extend(next.base.map(|base| ("base", text(base))));
         #[cfg(feature = "mutations")]
         let values = crate::mutation::with_token(values, lease);
-        let change = change_of(previous, next, keep);
+        let change = match change_of(previous, next, keep) {
+            changes::SWAP_AND_KEEP if self.is_to_look() => changes::SWAP_KEEP_AND_LOOK,
+            change => change,
+        };
         match self.update(change, values, patience, Repeats::OnlyIfNotDone)? {
             Answer::Done(item) => {
                 self.learn_who_waits(item.as_ref());

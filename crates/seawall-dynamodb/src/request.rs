@@ -103,14 +103,16 @@ pub mod changes {
                  REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
         returns_item: false,
     };
-    /// The same, and the writer keeps the lease. The answer says whether others wait.
+    /// The same, and the writer keeps the lease.
     pub const SWAP_AND_KEEP: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
         effect: "SET #version = :version, #commit = :commit, #digest = :digest, #place = :place, #lease_until = :until \
                  ADD #gen :one",
-        returns_item: true,
+        returns_item: false,
     };
+    /// The same, and the answer says whether others wait.
+    pub const SWAP_KEEP_AND_LOOK: Change = Change { returns_item: true, ..SWAP_AND_KEEP };
     /// The commit of a checkpoint replaces its predecessor, with a newer base. The lease ends.
     pub const SWAP_BASE: Change = Change {
         name: "swap",
@@ -148,7 +150,7 @@ pub mod changes {
     };
 
     /// All of them.
-    pub const EVERY: [Change; 15] = [
+    pub const EVERY: [Change; 16] = [
         ACQUIRE,
         ACQUIRE_IN_TURN,
         PASS_OVER,
@@ -160,6 +162,7 @@ pub mod changes {
         RENEW,
         SWAP,
         SWAP_AND_KEEP,
+        SWAP_KEEP_AND_LOOK,
         SWAP_BASE,
         SWAP_FLOOR,
         SWAP_STATE,

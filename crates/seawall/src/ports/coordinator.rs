@@ -126,8 +126,8 @@ pub struct Lease {
 /// Whether other processes wait for the lease that this one has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiters {
-    /// None does.
-    None,
+    /// So many do.
+    Exactly(u64),
     /// At least one does.
     Some,
     /// `fs`: at least one does, and the first of them has the lock after the lease's. The next commit can name that
@@ -220,9 +220,9 @@ pub trait Coordinator: Send + Sync {
     fn leaves_line(&self) -> bool {
         false
     }
-    /// Whether other processes wait for the lease that this one has, as of the last answer to an acquire or a swap.
-    /// `None`: no answer says that.
-    fn others_wait(&self) -> Option<Waiters> {
+    /// Whether other processes wait for the lease that this one has, as the answer to an acquire or a swap said last,
+    /// and when that was (monotonic). `None`: no answer says that.
+    fn others_wait(&self) -> Option<(Waiters, Duration)> {
         None
     }
     /// The same, by requests of its own. Only asked where no answer says it.

@@ -100,7 +100,7 @@ impl Committer {
 
     fn work_begins(self: &Arc<Self>, turn: &mut Turn, held: HeldLease) {
         let now = self.tip.storage.now().monotonic;
-        self.hear_of_waiters(now);
+        self.hear_of_waiters();
         let renew_at = now + held.lease.first_renewal;
         turn.put_lease(held, renew_at);
         self.chores.ring_at(renew_at);
@@ -112,14 +112,14 @@ impl Committer {
         let (renew_at, look_at) = (now + held.lease.first_renewal, now + LOOKS_AFTER);
         let is_told = self.tip.coordinator.others_wait().is_some();
         turn.put_new_lease(held, renew_at, (!is_told).then_some(look_at));
-        self.hear_of_waiters(now);
+        self.hear_of_waiters();
         self.chores.ring_at(if is_told { renew_at } else { renew_at.min(look_at) });
     }
 
     /// Some coordinators say in their answers whether others wait. Elsewhere the background looks.
-    fn hear_of_waiters(&self, now: Duration) {
-        if let Some(waiters) = self.tip.coordinator.others_wait() {
-            self.queue.heard(waiters, now);
+    fn hear_of_waiters(&self) {
+        if let Some((waiters, at)) = self.tip.coordinator.others_wait() {
+            self.queue.heard(waiters, at);
         }
     }
 

@@ -17,7 +17,9 @@ use std::time::Duration;
 /// takes longer, the turn has a few commits all the same ([`LEAST_COMMITS`]).
 const TURN: Duration = Duration::from_millis(15);
 /// So long after it was granted the lease a process looks whether others wait.
-pub(crate) const LOOKS_AFTER: Duration = Duration::from_millis(11);
+pub(crate) const LOOKS_AFTER: Duration = Duration::from_millis(8);
+/// So long after that it looks again whether the first of them can be handed the lease.
+const LOOKS_AGAIN: Duration = Duration::from_millis(5);
 /// A turn has as many commits as there were writers here when it began, and this many at least, because each handover
 /// costs about as much as a commit …
 const LEAST_COMMITS: usize = 3;
@@ -67,10 +69,11 @@ impl HeldLease {
         HeldLease { lease, on, is_known, ends, commits: 0, quota: LEAST_COMMITS, is_over: false, release_at: ends }
     }
 
-    /// Whether its turn goes on at `now` after so many commits, if no other process waits until `nobody_waits`.
-    fn goes_on(&self, now: Duration, commits: usize, nobody_waits: Duration) -> bool {
-        let is_due = now >= self.ends && commits >= self.quota || now >= self.ends + LONGEST_TURN;
-        !self.is_over && (!is_due || now < nobody_waits)
+    /// Whether its turn goes on at `now` after so many commits, as far as this process knows who waits.
+    fn goes_on(&self, now: Duration, commits: usize, state: &State) -> bool {
+        let is_served = commits >= self.quota.max(state.least_commits);
+        let is_due = now >= self.ends && is_served || now >= self.ends + LONGEST_TURN;
+        !self.is_over && (!is_due || now < state.nobody_waits)
     }
 }
 
@@ -90,6 +93,8 @@ struct State {
     nobody_waits: Duration,
     /// When this process is to look whether others wait for the lease that it has.
     look_at: Option<Duration>,
+    /// How many commits a turn has at least, with so many who wait.
+    least_commits: usize,
     /// Whether the first of those who wait can be handed the lease by the next commit.
     has_heir: bool,
     /// When others wanted the lease last, as far as this process knows.
@@ -186,7 +191,14 @@ impl Queue {
     pub(crate) fn heard(&self, waiters: Waiters, now: Duration) {
         let mut state = self.lock();
         state.has_heir = waiters == Waiters::Heir;
-        if waiters == Waiters::None {
+        // What a turn of several commits spares of handovers, and what it costs those who wait, both depend on how many
+        // there are. With these figures the last one of any number waits for about as long.
+        state.least_commits = match waiters {
+            Waiters::Exactly(1) => 2 * LEAST_COMMITS - 1,
+            Waiters::Exactly(2) => LEAST_COMMITS + 1,
+            _ => LEAST_COMMITS,
+        };
+        if waiters == Waiters::Exactly(0) {
             state.nobody_waits = now + NOBODY_WAITS;
         } else {
             (state.nobody_waits, state.contended) = (Duration::ZERO, Some(now));
@@ -197,7 +209,12 @@ impl Queue {
     /// not count any more. Otherwise the turn ends soon.
     pub(crate) fn saw(&self, waiters: Waiters, now: Duration) {
         self.heard(waiters, now);
-        self.lock().look_at = (waiters == Waiters::None).then_some(now + NOBODY_WAITS - TURN / 2);
+        self.lock().look_at = match waiters {
+            Waiters::Exactly(0) => Some(now + NOBODY_WAITS - TURN / 2),
+            // The first of them will soon have the lock.
+            Waiters::Some => Some(now + LOOKS_AGAIN),
+            _ => None,
+        };
     }
 
     /// When a lease that no writer here uses must be given back. `None` while a writer is about to take the turn,
@@ -251,7 +268,7 @@ impl Turn {
     /// Takes the lease out of the turn, to give it back or to look at it. Says whether its turn goes on.
     pub(crate) fn take_lease(&mut self, now: Duration) -> Option<(HeldLease, bool)> {
         let held = self.held.take()?;
-        let goes_on = held.goes_on(now, held.commits, self.queue.lock().nobody_waits);
+        let goes_on = held.goes_on(now, held.commits, &self.queue.lock());
         Some((held, goes_on))
     }
 
@@ -283,7 +300,7 @@ impl Turn {
         let mut state = self.queue.lock();
         let wanted = state.comes_back || !state.waiting.is_empty();
         let Some(held) = &self.held else { return false };
-        let goes_on = held.goes_on(now, held.commits + 1, state.nobody_waits);
+        let goes_on = held.goes_on(now, held.commits + 1, &state);
         if !goes_on {
             state.contended = Some(now);
         }
@@ -295,7 +312,7 @@ impl Turn {
     pub(crate) fn slot_after(&self, now: Duration) -> Option<u32> {
         let state = self.queue.lock();
         let held = self.held.as_ref()?;
-        let goes_on = held.goes_on(now, held.commits + 1, state.nobody_waits);
+        let goes_on = held.goes_on(now, held.commits + 1, &state);
         Some(if !goes_on && state.has_heir { held.lease.slot.wrapping_add(1) } else { held.lease.slot })
     }
 
@@ -342,7 +359,7 @@ impl Turn {
         let mut state = self.queue.lock();
         let linger = if state.comes_back { now + LINGER } else { now };
         if let Some(held) = &mut self.held {
-            let goes_on = held.goes_on(now, held.commits, state.nobody_waits);
+            let goes_on = held.goes_on(now, held.commits, &state);
             held.release_at = if goes_on { self.stays.unwrap_or(linger) } else { now };
         }
         state.last_end = now;

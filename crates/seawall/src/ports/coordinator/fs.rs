@@ -290,7 +290,7 @@ impl Coordinator for FsCoordinator {
         if self.storage.is_locked(after).map_err(asking)? == Some(true) {
             return Ok(Waiters::Heir);
         }
-        Ok(if self.line.is_waited_in().map_err(asking)? { Waiters::Some } else { Waiters::None })
+        Ok(if self.line.is_waited_in().map_err(asking)? { Waiters::Some } else { Waiters::Exactly(0) })
     }
 
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {

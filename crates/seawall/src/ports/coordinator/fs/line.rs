@@ -25,7 +25,7 @@ const NOT_TAKEN: Duration = Duration::from_millis(40);
 /// How soon the process that is next asks again. A request for a lock costs nothing but the trip.
 const NEXT_ASKS_AGAIN: Duration = Duration::from_millis(1);
 /// The one behind it asks this soon whether it moves up …
-const SECOND_ASKS_AGAIN: Duration = Duration::from_millis(4);
+const SECOND_ASKS_AGAIN: Duration = Duration::from_millis(2);
 /// … and all others this soon: they move up once in a turn.
 const OTHERS_ASK_AGAIN: Duration = Duration::from_millis(12);
 /// After a process has waited for so long, the holder has more to do than a usual transaction, …
