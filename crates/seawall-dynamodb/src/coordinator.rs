@@ -362,7 +362,7 @@ impl Coordinator for DynamoCoordinator {
             }
         }
         let again_in = self.wait(claim, known, &item, &holder);
-        Ok(Acquired::Refused { again_in, seen: Some((Box::new(head), holder)), is_next: false })
+        Ok(Acquired::Refused { again_in, seen: Some((Box::new(head), holder)), comes_soon: false })
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {

@@ -157,8 +157,8 @@ pub enum Acquired {
         again_in: Duration,
         /// What the head was then, and who has the lease, if the refusal says so.
         seen: Option<(Box<Head>, Holder)>,
-        /// Nobody waits in front of this process: the lease is its own next.
-        is_next: bool,
+        /// Few others are in front of this process, or none: it does well to know the newest head.
+        comes_soon: bool,
     },
 }
 

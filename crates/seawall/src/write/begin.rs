@@ -14,7 +14,7 @@ use crate::read::tip::{FORKED, PATIENCE};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// For how long the process that is next for the lease watches the head while it waits. After that the holder has more
+/// For how long a process that will soon have the lease watches the head while it waits. After that the holder has more
 /// to do than a usual transaction.
 const WATCHES_HEAD: Duration = Duration::from_millis(500);
 /// How often it looks at the head, at most, before it asks for the lease again.
@@ -140,7 +140,7 @@ impl Committer {
             let known = self.tip.known();
             let sent = self.tip.storage.now();
             let acquired = self.tip.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)?;
-            let (again_in, seen, is_next) = match acquired {
+            let (again_in, seen, comes_soon) = match acquired {
                 Acquired::Granted(lease, head) => {
                     // The head may be from a look before this request, and is as old as that.
                     let sent = lease.since;
@@ -164,7 +164,7 @@ impl Committer {
                         }
                     }
                 }
-                Acquired::Refused { again_in, seen, is_next } => (again_in, seen, is_next),
+                Acquired::Refused { again_in, seen, comes_soon } => (again_in, seen, comes_soon),
             };
             let waited = self.tip.storage.now().monotonic.saturating_sub(began);
             claim.refusals += 1;
@@ -181,7 +181,7 @@ impl Committer {
                 claim.pass_over = watch.see(holder, waited, self.lease);
             }
             let again_in = again_in.min(timeout - waited);
-            if is_next && seen_nothing && waited < WATCHES_HEAD {
+            if comes_soon && seen_nothing && waited < WATCHES_HEAD {
                 self.wait_for_a_commit(again_in)?;
             } else {
                 self.tip.storage.sleep(again_in);
@@ -189,7 +189,7 @@ impl Committer {
         }
     }
 
-    /// This process is next for the lease. The holder gives it back after a commit. Therefore this waits for one, but
+    /// This process will soon have the lease. The holder gives it back after a commit. Therefore this waits for one, but
     /// not long, and reads it, so that nothing is left to be read when the lease is granted. Each look takes `pace`.
     fn wait_for_a_commit(&self, pace: Duration) -> Result<()> {
         let known = self.tip.known();

@@ -103,6 +103,8 @@ impl FsCoordinator {
 
     fn grant(&self, claim: &Claim, head: Head, slot: u32, since: Moment, folder: u64) -> Acquired {
         self.granted.store(slot, Ordering::Relaxed);
+        // It stands for the lease now, and is not given back with the place in the line.
+        let _ = whole(self.heir.lock()).take_if(|heir| heir.slot == slot);
         let lease = Lease {
             epoch: head.epoch,
             generation: head.generation,
@@ -160,8 +162,8 @@ impl FsCoordinator {
     }
 
     fn refused(&self, claim: &Claim) -> Acquired {
-        let (again_in, is_next) = self.line.again_in(claim.waited);
-        Acquired::Refused { again_in, seen: None, is_next }
+        let (again_in, comes_soon) = self.line.again_in(claim.waited);
+        Acquired::Refused { again_in, seen: None, comes_soon }
     }
 
     fn label(&self, slot: u32) -> Result<Shown, CoordinatorError> {
@@ -176,7 +178,8 @@ impl FsCoordinator {
     }
 
     /// Takes the lock `slot` and loads the head. Gives the lock back if another one stands for the lease of that head.
-    fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32) -> Result<Acquired, CoordinatorError> {
+    /// If `again`, it then tries that one.
+    fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32, again: bool) -> Result<Acquired, CoordinatorError> {
         let (since, folder) = (self.storage.now(), self.storage.folder());
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
             return Ok(self.refused(claim));
@@ -187,9 +190,13 @@ impl FsCoordinator {
             Ok(head) if self.slot(&head) == slot && self.storage.folder() == folder => {
                 Ok(self.grant(claim, head, slot, since, folder))
             }
-            Ok(_) => {
+            Ok(head) => {
                 self.storage.unlock(Lock::Lease(slot)).map_err(asking)?;
-                Ok(self.refused(claim))
+                // This process did not know that the lease was handed on. Which lock stands for it now, it has just seen.
+                match self.slot(&head) {
+                    now if now != slot && again => self.acquire_slot(claim, &head, now, false),
+                    _ => Ok(self.refused(claim)),
+                }
             }
             Err(error) => {
                 // The load's error is the one that is reported. A lock that cannot be given back ends with its process.
@@ -258,7 +265,7 @@ impl Coordinator for FsCoordinator {
         if waits && claim.pass_over.is_none() && !self.line.advance(Lock::Lease(slot)).map_err(asking)? {
             return Ok(self.refused(claim));
         }
-        let acquired = self.acquire_slot(claim, known, slot)?;
+        let acquired = self.acquire_slot(claim, known, slot, claim.pass_over.is_none())?;
         match acquired {
             Acquired::Granted(..) => self.line.is_served(),
             Acquired::Refused { .. } if self.line.is_joined() => {

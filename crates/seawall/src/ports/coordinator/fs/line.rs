@@ -141,7 +141,7 @@ impl Line {
         self.let_others_join(&mut stand)
     }
 
-    /// When this process asks again; and whether it is next.
+    /// When this process asks again; and whether its turn comes soon.
     pub(super) fn again_in(&self, waited: Duration) -> (Duration, bool) {
         let stand = self.stand();
         let is_next = stand.place > 0 && stand.place - 1 <= stand.asleep;
@@ -150,7 +150,7 @@ impl Line {
             2 => SECOND_ASKS_AGAIN,
             _ => OTHERS_ASK_AGAIN,
         };
-        (if waited < LONG { wait } else { wait * LESS_OFTEN }, is_next)
+        (if waited < LONG { wait } else { wait * LESS_OFTEN }, is_next || stand.place == 2)
     }
 
     /// The lease was granted: the place is to be given back.
