@@ -17,8 +17,8 @@ use std::time::Duration;
 /// For how long a process that will soon have the lease watches the head while it waits. After that the holder has more
 /// to do than a usual transaction.
 const WATCHES_HEAD: Duration = Duration::from_millis(500);
-/// How often it looks at the head, at most, before it asks for the lease again.
-const LOOKS: u32 = 3;
+/// How long it looks at the head, before it asks for the lease again.
+const LOOKS_FOR: Duration = Duration::from_millis(2);
 /// How soon a lease is asked for again that was granted on a head which is not the newest any more.
 const AGAIN_AFTER_STALE_GRANT: Duration = Duration::from_millis(1);
 
@@ -193,16 +193,19 @@ impl Committer {
     /// not long, and reads it, so that nothing is left to be read when the lease is granted. Each look takes `pace`.
     fn wait_for_a_commit(&self, pace: Duration) -> Result<()> {
         let known = self.tip.known();
-        for _ in 0..LOOKS {
+        let began = self.tip.storage.now().monotonic;
+        loop {
             let sent = self.tip.storage.now();
             let head = self.tip.load(&known, PATIENCE)?;
             if head.order() != known.head.order() {
                 return self.tip.catch_up(head, sent).map(drop);
             }
-            let taken = self.tip.storage.now().monotonic.saturating_sub(sent.monotonic);
-            self.tip.storage.sleep(pace.saturating_sub(taken));
+            let now = self.tip.storage.now().monotonic;
+            self.tip.storage.sleep(pace.saturating_sub(now.saturating_sub(sent.monotonic)));
+            if now.saturating_sub(began) + pace >= LOOKS_FOR {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// The place in the line of waiters is given back in the background, if there is one: nobody is waited for then.

@@ -19,7 +19,7 @@ const TURN: Duration = Duration::from_millis(15);
 /// So long after it was granted the lease a process looks whether others wait.
 pub(crate) const LOOKS_AFTER: Duration = Duration::from_millis(8);
 /// So long after that it looks again whether the first of them can be handed the lease.
-const LOOKS_AGAIN: Duration = Duration::from_millis(5);
+const LOOKS_AGAIN: Duration = Duration::from_millis(3);
 /// A turn has as many commits as there were writers here when it began, and this many at least, because each handover
 /// costs about as much as a commit …
 const LEAST_COMMITS: usize = 3;
@@ -31,7 +31,7 @@ const NOBODY_WAITS: Duration = Duration::from_millis(40);
 /// this time stands in line, and does not take the lease from those who wait.
 const REMEMBERS: Duration = Duration::from_millis(1000);
 /// How long a lease stays for a writer that writes again and again.
-const LINGER: Duration = Duration::from_millis(5);
+const LINGER: Duration = Duration::from_millis(8);
 /// A writer that comes back within this is one that writes again and again.
 const COMES_BACK: Duration = Duration::from_millis(20);
 /// How long a lease waits for a stale writer's second attempt: twice SQLite's longest busy sleep.

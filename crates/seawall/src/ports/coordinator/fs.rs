@@ -265,15 +265,14 @@ impl Coordinator for FsCoordinator {
         if waits && claim.pass_over.is_none() && !self.line.advance(Lock::Lease(slot)).map_err(asking)? {
             return Ok(self.refused(claim));
         }
+        // The holder looks for an heir before its turn ends.
+        if claim.pass_over.is_none() && self.line.is_first() {
+            self.become_heir(slot)?;
+        }
         let acquired = self.acquire_slot(claim, known, slot, claim.pass_over.is_none())?;
         match acquired {
             Acquired::Granted(..) => self.line.is_served(),
-            Acquired::Refused { .. } if self.line.is_joined() => {
-                self.line.waits().map_err(asking)?;
-                if self.line.is_first() {
-                    self.become_heir(slot)?;
-                }
-            }
+            Acquired::Refused { .. } if self.line.is_joined() => self.line.waits().map_err(asking)?,
             // Whoever does not wait for the lease needs no place.
             Acquired::Refused { .. } if claim.patience.is_zero() => {}
             Acquired::Refused { .. } => {

@@ -27,7 +27,7 @@ const NEXT_ASKS_AGAIN: Duration = Duration::from_millis(1);
 /// The one behind it asks this soon whether it moves up …
 const SECOND_ASKS_AGAIN: Duration = Duration::from_millis(2);
 /// … and all others this soon: they move up once in a turn.
-const OTHERS_ASK_AGAIN: Duration = Duration::from_millis(12);
+const OTHERS_ASK_AGAIN: Duration = Duration::from_millis(10);
 /// After a process has waited for so long, the holder has more to do than a usual transaction, …
 const LONG: Duration = Duration::from_millis(1000);
 /// … and everybody asks so many times less often.
@@ -66,8 +66,10 @@ impl Line {
         stand.place > 0 && !stand.is_served
     }
 
+    /// Whether this process waits, and is in front.
     pub(super) fn is_first(&self) -> bool {
-        self.stand().place == 1
+        let stand = self.stand();
+        stand.place == 1 && !stand.is_last && !stand.is_served
     }
 
     /// Joins the line, or moves up in it as far as possible. Returns whether this process is next for the lease, which
