@@ -198,14 +198,19 @@ impl DynamoCoordinator {
         self.stand().ticket = ticket;
         if ticket.is_none() && line != Line::Nonsense && !claim.patience.is_zero() {
             let values = Values::from([epoch.clone(), ("one", number(1)), ("zero", number(0))]);
-            if let Ok(Answer::Done(Some(item))) = update(changes::JOIN_LINE, values)
-                && let joined @ Line::Tickets(_, end) = line_of(&item)
-            {
-                self.stand().ticket = end.checked_sub(1).map(|ticket| (known.epoch, ticket));
-                line = joined;
-                if !item.contains_key(names::LEASE) && end.checked_sub(1) == front_of(line) {
-                    return Duration::ZERO;
+            match update(changes::JOIN_LINE, values) {
+                Ok(Answer::Done(Some(item))) => {
+                    line = line_of(&item);
+                    if let Line::Tickets(front, end) = line {
+                        self.stand().ticket = end.checked_sub(1).map(|ticket| (known.epoch, ticket));
+                        if !item.contains_key(names::LEASE) && front + 1 == end {
+                            return Duration::ZERO;
+                        }
+                    }
                 }
+                // Meanwhile the lease was given back, and nobody waits.
+                Ok(Answer::Refused(_)) => return FRONT_ASKS_AGAIN,
+                _ => {}
             }
         }
         let mine = self.stand().ticket.map(|(_, ticket)| ticket);
@@ -229,7 +234,7 @@ impl DynamoCoordinator {
             let passed = update(changes::PASS_SLEEPERS, values);
             return if passed.is_ok() { Duration::ZERO } else { WATCHES_FREE_LEASE };
         }
-        WATCHES_FREE_LEASE
+        WATCHES_FREE_LEASE.max(self.stand().trip)
     }
 
     /// Whether the waiter in front, which has this ticket, has not taken a free lease for long enough.
@@ -532,13 +537,6 @@ fn change_of(previous: &Head, next: &Head, keep: bool) -> Change {
         changes::SWAP_AND_KEEP
     } else {
         changes::SWAP
-    }
-}
-
-fn front_of(line: Line) -> Option<u64> {
-    match line {
-        Line::Tickets(front, _) => Some(front),
-        Line::Nonsense => None,
     }
 }
 

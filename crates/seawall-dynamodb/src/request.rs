@@ -59,10 +59,11 @@ pub mod changes {
     };
     const GRANT: &str = "SET #lease = :token, #lease_label = :label, #lease_until = :until ADD #gen :one";
 
-    /// The end of the line is this waiter's ticket. The first waiter makes the line.
+    /// The end of the line is this waiter's ticket. The first waiter makes the line. A request that comes late, when
+    /// nobody writes any more, leaves nothing behind.
     pub const JOIN_LINE: Change = Change {
         name: "join the line",
-        condition: "#epoch = :epoch AND attribute_exists(#gen)",
+        condition: "#epoch = :epoch AND (attribute_exists(#lease) OR #line_front < #line_end)",
         effect: "ADD #line_end :one, #line_front :zero",
         returns_item: true,
     };
