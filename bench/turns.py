@@ -163,10 +163,11 @@ def main() -> None:
     parser.add_argument("--writers", type=int, nargs="*", default=[8])
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--module", type=Path, default=HERE.parent / "python")
     parser.add_argument("--beside", type=Path)
     parser.add_argument("--only", choices=["kept", "new"])
     options = parser.parse_args()
-    builds = {"this": HERE.parent / "python", **({"other": options.beside} if options.beside else {})}
+    builds = {"this": options.module, **({"other": options.beside} if options.beside else {})}
     with places(options.kinds) as all_places:
         for kind, place in all_places.items():
             for new in [False] if kind == "threads" else [False, True]:

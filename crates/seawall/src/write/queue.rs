@@ -191,13 +191,8 @@ impl Queue {
     pub(crate) fn heard(&self, waiters: Waiters, now: Duration) {
         let mut state = self.lock();
         state.has_heir = waiters == Waiters::Heir;
-        // What a turn of several commits spares of handovers, and what it costs those who wait, both depend on how many
-        // there are. With these figures the last one of any number waits for about as long.
-        state.least_commits = match waiters {
-            Waiters::Exactly(1) => 2 * LEAST_COMMITS - 1,
-            Waiters::Exactly(2) => LEAST_COMMITS + 1,
-            _ => LEAST_COMMITS,
-        };
+        // Where only one waits, one commit more spares handovers, and keeps nobody waiting for long.
+        state.least_commits = LEAST_COMMITS + usize::from(waiters == Waiters::Exactly(1));
         if waiters == Waiters::Exactly(0) {
             state.nobody_waits = now + NOBODY_WAITS;
         } else {
