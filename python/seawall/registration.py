@@ -53,7 +53,7 @@ def extension_path() -> str:
 def _say_when_it_ends() -> None:
     # Otherwise what a process commits in its last second would not be noted, and other processes would wait for the
     # lease that it keeps for a moment.
-    global _ends_in  # noqa: PLW0603
+    global _ends_in
     if _ends_in != os.getpid():
         _ends_in = os.getpid()
         atexit.unregister(_native.end_process)

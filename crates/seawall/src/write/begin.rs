@@ -83,7 +83,7 @@ impl Committer {
         }
         let acquired = self.acquire(began, timeout);
         if acquired.is_err() {
-            // Only the first error is reported. A waiting place that cannot be given back ends with its process.
+            // Only the first error is reported. A place in the line that cannot be given back ends with its process.
             let _ = self.tip.coordinator.give_up();
         }
         let (held, snapshot) = acquired?;
