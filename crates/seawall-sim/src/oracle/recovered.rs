@@ -163,6 +163,21 @@ impl Oracle {
         Ok((head, frame, pages))
     }
 
+    /// Whether a commit that can be read names this version: as its predecessor, or by a jump. A recovery that must go
+    /// back past a segment that was lost finds no other versions behind it.
+    fn is_named(&self, version: u64) -> bool {
+        let newest = self.chain.len() as u64 - 1;
+        let names = |later: u64| {
+            let jump = |from: &u64| (*from > 0).then(|| from & (from - 1));
+            std::iter::successors(Some(later - 1), jump).any(|named| named == version)
+        };
+        let is_there = |later: u64| {
+            let place = self.chain[later as usize].head.commit.place;
+            place.is_some_and(|place| !self.is_damaged(&place.segment))
+        };
+        version == newest || (version + 1..=newest).any(|later| names(later) && is_there(later))
+    }
+
     /// A recovery has left out what is newer than `kept`. It may do that only if their files were lost.
     fn leave_out(&mut self, kept: u64, events: &mut Vec<Event>) -> Result<(), String> {
         let promised = self.acknowledged.max(self.floor());
@@ -172,7 +187,7 @@ impl Oracle {
         let newest = self.chain.len() as u64 - 1;
         for version in kept + 1..=newest {
             let is_whole = self.files_of(version as usize).iter().all(|segment| !self.is_damaged(segment));
-            if is_whole && self.chain[version as usize].transaction.is_some() {
+            if is_whole && self.is_named(version) && self.chain[version as usize].transaction.is_some() {
                 return Err(format!("a recovery left version {version} out, whose files are all there"));
             }
         }
