@@ -15,7 +15,7 @@ from . import _native
 _registered: set[str] = set()
 _registering = threading.Lock()
 _ends_in = 0
-"""The process that says when it ends. A child of multiprocessing has none of its parent's handlers."""
+"""The process that says when it ends."""
 # In a child, no thread that does not exist there may hold it.
 os.register_at_fork(
     before=_registering.acquire, after_in_parent=_registering.release, after_in_child=_registering.release
@@ -29,7 +29,6 @@ def register(module: ModuleType = sqlite3) -> None:
     Each has its own copy of SQLite and needs its own registration. Registering twice is not an error.
     """
     with _registering:
-        _say_when_it_ends()
         if module.__name__ not in _registered:
             _register(module)
             _registered.add(module.__name__)
@@ -50,9 +49,12 @@ def extension_path() -> str:
     return str(path)
 
 
-def _say_when_it_ends() -> None:
-    # Otherwise what a process commits in its last second would not be noted, and other processes would wait for the
-    # lease that it keeps for a moment.
+def say_when_it_ends() -> None:
+    """Have this process note what it has committed last, and give its leases back, when it ends.
+
+    Until it says that it will, it gives a lease back whenever a connection is closed. A child that was forked may end
+    by `os._exit()`, which calls nobody. So it says it only once it serves requests.
+    """
     global _ends_in
     if _ends_in != os.getpid():
         _ends_in = os.getpid()
@@ -104,4 +106,4 @@ def _verify(module: ModuleType) -> None:
     module.connect("file:?mode=memory&vfs=seawall", uri=True).close()
 
 
-_say_when_it_ends()
+say_when_it_ends()
