@@ -20,6 +20,9 @@ const OF_UPKEEP: [&str; 14] = ["12", "16", "17a", "17b", "28", "29", "46", "47",
 /// These change recoveries, or what others do during one.
 const OF_RECOVERY: [&str; 10] = ["19", "20a", "20b", "20c", "20d", "21", "55", "56", "57", "58"];
 
+/// These change moves, or what others see of one.
+const OF_MOVES: [&str; 4] = ["59", "60", "61", "62"];
+
 /// Whether a run of this plan executes the code that the mutation changes, and often has the circumstances that expose
 /// it.
 fn concerns(number: &str, plan: &Plan) -> bool {
@@ -30,6 +33,7 @@ fn concerns(number: &str, plan: &Plan) -> bool {
     is_concerned
         && (!OF_UPKEEP.contains(&number) || keeps_up(plan))
         && (!OF_RECOVERY.contains(&number) || plan.episodes >= 4)
+        && (!OF_MOVES.contains(&number) || plan.moves >= 3)
         && match number {
             "2" => overtakes(plan),
             "8" | "35" => leaves_unknown(plan),
@@ -46,6 +50,8 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "21" => plan.setting == Setting::Dynamo && marks_late(plan),
             "57" => plan.setting == Setting::Network && plan.processes >= 3,
             "58" => plan.upkeep >= 0.1,
+            "60" => plan.loses_power(),
+            "61" => !plan.detaches,
             "52" => plan.clocks_differ && plan.blows.is_some(),
             _ => true,
         }

@@ -6,6 +6,7 @@
 
 mod adopted;
 mod history;
+mod moving;
 mod recovered;
 mod recovery;
 
@@ -86,6 +87,8 @@ pub(crate) struct Oracle {
     pub(crate) recovery: Recovery,
     /// What recoveries have done.
     recoveries: recovered::Recoveries,
+    /// What moves have done.
+    moves: moving::Moves,
     /// The epoch of the newest head.
     epoch: Epoch,
     /// The commits that recoveries have left out, and the transactions in them.

@@ -98,6 +98,10 @@ mutations! {
     NamesFromAbove "51" "Old names are taken out of the folder of versions from above (fs)."
     CollectorTrustsClock "52" "Garbage collection judges ages by its own machine's clock."
     MilestoneAtOnce "53" "A milestone counts at once, as if it were older than history."
+    MovesWithoutFence "59" "A move does not commit the state moved before it puts the head with the other coordinator."
+    FenceNotDurable "60" "A move goes on over another one's fence, or head, before its name is durable (fs)."
+    UndoKeepsDrafts "61" "A recovery that undoes a move leaves the drafts of id."
+    HintEndsAtMoved "62" "A hint is believed that leads to the name with which the database left (fs)."
     NoMarkAfterFailedSwap "44" "A commit whose swap was refused, or was certainly not carried out, gets no refused mark."
 }
 

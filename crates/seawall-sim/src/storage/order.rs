@@ -5,6 +5,7 @@ use crate::calls::{Kind, call, stale};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::{COMMITS, inside, record_path};
+use crate::place::At;
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::format::head::Head;
@@ -307,6 +308,11 @@ fn sleeps(world: &World, sleeper: Sleeper) {
 /// A head was put in place by naming its version. A garbage-collected number that is named again is not a head.
 fn published(world: &World, disk: &Disk, head: Head, process: ProcessId) {
     let mut oracle = world.oracle();
+    if oracle.at() == At::Table {
+        let put = oracle.put_elsewhere(At::Files, &head);
+        drop(oracle);
+        return world.put_elsewhere(put);
+    }
     if oracle.newest().is_some_and(|newest| head.version <= newest) {
         world.met(Event::SleeperRecreated);
         return;

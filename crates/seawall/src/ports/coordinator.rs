@@ -191,6 +191,15 @@ pub trait Coordinator: Send + Sync {
     /// epoch, as a database leaves it that was moved elsewhere. If another one is there (of another adopter or mover, or
     /// ours: a lost reply), that one is the answer.
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError>;
+    /// Puts `head` in the place of `seen`, a head that nobody uses, if nothing has changed since it was seen. The answer is
+    /// the head that is there. By default a head that is newer than `seen` counts as soon as it is put.
+    fn replace(&self, _seen: &Head, head: &Head) -> Result<Head, CoordinatorError> {
+        self.create(head)
+    }
+    /// Makes durable what was put here and is seen already. By default that is durable before it can be seen.
+    fn make_durable(&self) -> Result<(), CoordinatorError> {
+        Ok(())
+    }
     /// Whether this process has all rights that a database needs here. It changes nothing. By default it has.
     fn may_create(&self) -> Result<(), CoordinatorError> {
         Ok(())

@@ -135,17 +135,14 @@ impl FsCoordinator {
         published
     }
 
-    /// Puts the head of a database that comes from another coordinator. What the database left here when it went there,
-    /// a head that is not open, stays below it: names of earlier numbers can be made as late as they like. Only where
-    /// that has a later number (a recovery has gone back since) the names are taken away first.
+    /// Puts the head of a database that comes from another coordinator, as the name with the highest number. What is here
+    /// stays below it: what the database left here when it went there, and what a move that was undone has put. Names of
+    /// earlier numbers can be made as late as they like.
     fn arrive(&self, head: &Head) -> Result<Head, CoordinatorError> {
         match self.names.newest_listed().map_err(LookFailed::before_anything_was_sent) {
-            Ok(there) if there.state == State::Open || there.epoch >= head.epoch => return Ok(there),
-            Ok(there) if there.version >= head.version => {
-                let token = Token(head.commit.id.0[..8].try_into().expect("an id has 16 bytes"));
-                self.storage.retire(token).map_err(retiring)?;
-                // Another mover may have been quicker.
-                self.storage.reinstate(token, &[(head.version, record_of(head))]).map_err(retiring)?;
+            // Another move's, which may not be durable yet; or one that this head does not come after.
+            Ok(there) if there.epoch >= head.epoch || there.version >= head.version => {
+                return self.make_durable().map(|()| there);
             }
             Ok(_) | Err(CoordinatorError::Lost(_)) => drop(self.publish(self.storage.folder(), head)?),
             Err(error) => return Err(error),
@@ -223,6 +220,11 @@ impl Coordinator for FsCoordinator {
         })
     }
 
+    fn make_durable(&self) -> Result<(), CoordinatorError> {
+        mistake!(FenceNotDurable, return Ok(()));
+        self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(error.to_string()))
+    }
+
     fn may_create(&self) -> Result<(), CoordinatorError> {
         self.storage.try_order().map_err(|error| CoordinatorError::Unusable(error.to_string()))
     }
@@ -234,8 +236,12 @@ impl Coordinator for FsCoordinator {
         let loaded = match known {
             Known::Head(head) => self.names.newest_since(head),
             Known::Nothing => self.names.newest_listed(),
-            Known::Hint(high) => (self.names.newest_hinted(high))
-                .and_then(|hinted| hinted.map_or_else(|| self.names.newest_listed(), Ok)),
+            // Behind the name with which the database left there is a gap, and behind that may be those since it came back.
+            Known::Hint(high) => (self.names.newest_hinted(high)).and_then(|hinted| {
+                mistake!(HintEndsAtMoved, return hinted.map_or_else(|| self.names.newest_listed(), Ok));
+                let hinted = hinted.filter(|head| head.state == State::Open);
+                hinted.map_or_else(|| self.names.newest_listed(), Ok)
+            }),
         };
         let head = loaded.map_err(LookFailed::before_anything_was_sent)?;
         if let Some(heir) = &mut *whole(self.heir.lock())
