@@ -7,7 +7,7 @@ mod retired;
 use crate::calls::{Kind, call};
 use crate::disk::Disk;
 use crate::event::Event;
-use crate::files::{SimAppend, SimBulk, SimScratch, append_failed, write_durably};
+use crate::files::{SimAppend, SimBulk, append_failed, write_durably};
 use crate::paths::{BASES, FOLDER, FOLDERS, SEGMENTS, folder_of, path_of};
 use crate::recovery::id_is_back;
 use crate::service::adopted;
@@ -17,7 +17,7 @@ pub(crate) use order::{Sleeper, versions_on};
 use seawall::Moment;
 use seawall::format::ids::{CommitId, Token};
 use seawall::ports::counters::{Counters, Operation};
-use seawall::ports::storage::{Append, Begun, Bulk, File, FsOrder, Listed, Scratch, Span, Stamp, Storage};
+use seawall::ports::storage::{Append, Begun, Bulk, File, FsOrder, Listed, Span, Stamp, Storage};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -420,11 +420,6 @@ impl Storage for SimStorage {
 
     fn label(&self) -> String {
         format!("process {} on machine {}", self.world.my_process(), self.machine())
-    }
-
-    fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
-        self.world.met(Event::Spilled);
-        Ok(Box::new(SimScratch::new(&self.world)))
     }
 
     fn order(self: Arc<Self>) -> Arc<dyn FsOrder> {

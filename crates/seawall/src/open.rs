@@ -87,7 +87,7 @@ fn storage_of(name: &Path, options: &Options) -> Result<Arc<dyn Storage>> {
     if let Some(storage) = crate::ports::storage::chosen::chosen(name) {
         return Ok(storage);
     }
-    match OsStorage::new(name, &options.scratch) {
+    match OsStorage::new(name) {
         Ok(storage) => Ok(Arc::new(storage)),
         Err(error) => Err(Error::CannotOpen(format!("{}: {error}", name.display()))),
     }

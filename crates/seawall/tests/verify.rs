@@ -590,7 +590,7 @@ fn what_a_recovery_has_made_is_whole_and_what_it_gave_up_is_named() {
         fs::remove_file(path).unwrap();
     }
     fs::remove_dir_all(folder.inside("commits")).unwrap();
-    let storage = seawall::ports::storage::os::OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap();
+    let storage = seawall::ports::storage::os::OsStorage::new(&folder.name()).unwrap();
     let recovered = seawall::recover_on(Arc::new(storage), &seawall::Recovery::default()).unwrap();
     assert!(recovered.rebuilt, "{recovered:?}");
     assert_eq!(verify_folder(&folder, PLAIN).findings, []);

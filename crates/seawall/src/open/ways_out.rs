@@ -163,7 +163,7 @@ pub fn adopt(name: &Path, new_id: bool, options: &Options, plain: &dyn PlainSqli
         (false, _) => None,
     };
     let options = Options { adopts_copy: true, ..options.clone() };
-    let storage: Arc<dyn Storage> = Arc::new(OsStorage::new(&name, &options.scratch).map_err(looking)?);
+    let storage: Arc<dyn Storage> = Arc::new(OsStorage::new(&name).map_err(looking)?);
     Database::on(storage, &name, Access::ReadWrite, &options, plain)?;
     Ok(moved)
 }

@@ -237,12 +237,7 @@ impl<'a> CommitEncoder<'a> {
     }
 
     /// Adds the group of `pages`, whose images are at hand.
-    fn encode_group(
-        &mut self,
-        compressor: &mut Encoder,
-        pages: &[PageNo],
-        frames: &mut Frames,
-    ) -> Result<NewGroup> {
+    fn encode_group(&mut self, compressor: &mut Encoder, pages: &[PageNo], frames: &mut Frames) -> Result<NewGroup> {
         let Change { snapshot, page_size, .. } = *self.draft.change;
         let head = &snapshot.head;
         let owner = Owner { database: head.database, version: head.version.next(), commit: self.draft.commit };

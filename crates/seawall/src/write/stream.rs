@@ -36,12 +36,7 @@ pub(crate) struct Stream {
 impl Stream {
     /// Makes the segment of a transaction over `snapshot`, whose lease was granted under `sweep`. From now on the
     /// transaction's commit has its id.
-    pub(crate) fn begin(
-        committer: &Committer,
-        snapshot: &Snapshot,
-        sweep: u64,
-        page_size: PageSize,
-    ) -> Result<Stream> {
+    pub(crate) fn begin(committer: &Committer, snapshot: &Snapshot, sweep: u64, page_size: PageSize) -> Result<Stream> {
         let (tip, chores) = (committer.tip.clone(), committer.chores.clone());
         let head = &snapshot.head;
         let commit = CommitId(tip.random()?);

@@ -94,7 +94,7 @@ impl Folder {
     }
 
     pub fn try_machine_with(&self, options: &Options) -> Result<Arc<Database>> {
-        let storage = Arc::new(OsStorage::new(&self.name(), &std::env::temp_dir()).unwrap());
+        let storage = Arc::new(OsStorage::new(&self.name()).unwrap());
         Database::on(storage, &self.name(), Access::Create, options, &PlainFile)
     }
 
