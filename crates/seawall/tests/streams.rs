@@ -86,6 +86,7 @@ fn a_large_transaction_has_a_segment_of_its_own_and_reads_what_it_wrote() {
     transaction.truncate(PAGES - 50);
     write(&mut transaction, PAGES - 10, 7).unwrap();
     transaction.commit(PAGES - 10).unwrap();
+    drop(transaction);
     let expected = |page: u32| match page {
         page if page == PAGES - 10 => 7,
         page if page > PAGES - 50 => 0,
@@ -139,7 +140,7 @@ fn after_any_failure_there_is_no_file_and_the_next_transaction_succeeds() {
         let error = match filled.and_then(|()| commits(transaction)) {
             Err(error) => error,
             Ok(_) => {
-                assert!(call == Call::Append && nth > 4, "{call:?} {nth} does not fail");
+                assert!(call == Call::Append && nth > 3, "{call:?} {nth} does not fail");
                 continue;
             }
         };
@@ -196,6 +197,7 @@ fn a_refused_commit_leaves_no_file() {
     let mut transaction = b.begin(PATIENCE).unwrap();
     write(&mut transaction, 1, 1).unwrap();
     transaction.commit(1).unwrap();
+    drop(transaction);
     // Its lease is not renewed, and is taken over.
     a.stop_background();
     let mut frozen = a.begin(PATIENCE).unwrap();
@@ -203,6 +205,7 @@ fn a_refused_commit_leaves_no_file() {
     let mut transaction = b.begin(PATIENCE).unwrap();
     write(&mut transaction, 1, 2).unwrap();
     transaction.commit(1).unwrap();
+    drop(transaction);
     assert_eq!(segments(&folder).len(), 2);
     assert_eq!(frozen.commit(PAGES).err().unwrap().kind(), ErrorKind::Superseded);
     let left: Vec<(String, u64)> = segments(&folder).into_iter().filter(|(_, size)| *size > 10_000).collect();
@@ -234,12 +237,13 @@ fn an_outcome_that_is_unknown_keeps_the_file_until_it_is_known() {
 fn a_collection_takes_what_a_crash_left_and_nothing_of_a_transaction_at_work() {
     let folder = Folder::new();
     let a = folder.folding();
-    commit(&a, &[(1, 1)]).unwrap();
+    commit(&a, &[(2, 1)]).unwrap();
     let policy = Policy { history: Duration::ZERO, ..Policy::default() };
     fs::write(folder.inside("policy"), policy.to_string()).unwrap();
     let at_once = Collecting { dry_run: false, max_duration: None, shortest_history: Duration::ZERO };
     let fill = |transaction: &mut Transaction| {
-        (1..=PAGES * 16).try_for_each(|page| transaction.write_page(page_size(), PageNo(page), &[page as u8; 4096]))
+        transaction.write_page(page_size(), PageNo(1), &common::header())?;
+        (2..=PAGES * 16).try_for_each(|page| transaction.write_page(page_size(), PageNo(page), &[page as u8; 4096]))
     };
     let mut transaction = a.begin(PATIENCE).unwrap();
     fill(&mut transaction).unwrap();
@@ -257,7 +261,7 @@ fn a_collection_takes_what_a_crash_left_and_nothing_of_a_transaction_at_work() {
     collects.join().unwrap();
     let b = folder.folding();
     let snapshot = newest(&b);
-    (1..=PAGES * 16).for_each(|page| assert_eq!(common::byte(&b, &snapshot, page), page as u8));
+    (2..=PAGES * 16).for_each(|page| assert_eq!(common::byte(&b, &snapshot, page), page as u8));
     assert!(crashed.exists());
     b.checkpoint(&mut |_, _| Ok(())).unwrap();
     commit(&b, &[(2, 2)]).unwrap();

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::vec;
 
 /// A transaction is encoded, and appended, in pieces of this size. The commit frame comes last.
-const PIECE: usize = bound(8 << 20, 8 << 10);
+pub(crate) const PIECE: usize = bound(4 << 20, 8 << 10);
 
 /// The most pages that a commit may have. This many fit in its frame, and in the index of it, at 18 bytes a page.
 const MOST_PAGES: usize = (MAX_PAYLOAD - (64 << 10)) / 18;
@@ -83,8 +83,15 @@ pub(crate) struct Frames {
 
 impl Frames {
     /// None yet; the first will lie at `position` of `segment`. The append begins at `begin`.
-    pub(crate) fn at(segment: SegmentName, position: u64, begin: u64) -> Frames {
-        Frames { segment, position, begin, bytes: Vec::new() }
+    /// They are put together in `memory`, whatever that has.
+    pub(crate) fn at(segment: SegmentName, position: u64, begin: u64, mut memory: Vec<u8>) -> Frames {
+        memory.clear();
+        Frames { segment, position, begin, bytes: memory }
+    }
+
+    /// The memory, to be used again.
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        self.bytes
     }
 
     fn end(&self) -> u64 {

@@ -47,9 +47,19 @@ pub(crate) struct Open {
     position: u64,
     /// The sweep that it was made under. Garbage collection may remove it once another sweep began.
     sweep: u64,
+    /// What the next append is put together in, …
+    memory: Vec<u8>,
+    /// … if many follow at once.
+    keeps_memory: bool,
 }
 
 impl Open {
+    /// Keeps the memory of one append for the next one: `bytes` of it.
+    pub(crate) fn keep_memory(&mut self, bytes: usize) {
+        self.memory = Vec::with_capacity(bytes);
+        self.keeps_memory = true;
+    }
+
     /// Appends what `encode` adds, piece by piece, behind the marks that are owed. As far as a reader of its last frame
     /// is concerned the append begins at `begin`, or behind the marks.
     pub(crate) fn append<T>(
@@ -58,7 +68,7 @@ impl Open {
         owed: &mut Vec<Mark>,
         mut encode: impl FnMut(&mut Frames) -> Result<Piece<T>>,
     ) -> Result<T> {
-        let mut frames = Frames::at(self.name, self.position, begin);
+        let mut frames = Frames::at(self.name, self.position, begin, std::mem::take(&mut self.memory));
         frames.put_marks(owed)?;
         loop {
             let encoded = match encode(&mut frames)? {
@@ -76,6 +86,7 @@ impl Open {
                 frames.next_piece();
             }
             if let Some(encoded) = encoded {
+                self.memory = if self.keeps_memory { frames.into_memory() } else { Vec::new() };
                 return Ok(encoded);
             }
         }
@@ -188,7 +199,7 @@ impl SegmentWriter {
         self.made += 1;
         let failed = |error| Error::io(format!("making {}", File::Segment(name)), error);
         let file = storage.create(File::Segment(name)).map_err(failed)?;
-        Ok(Open { name, file, position: 0, sweep })
+        Ok(Open { name, file, position: 0, sweep, memory: Vec::new(), keeps_memory: false })
     }
 
     /// This process's writer, made at its first append: a copy of its memory that was taken before is another writer.

@@ -6,7 +6,7 @@
 //! when it returns, so all that was streamed is durable before the commit frame is appended.
 
 use super::committer::Committer;
-use super::encode::{Frames, Piece, put_group};
+use super::encode::{Frames, PIECE, Piece, put_group};
 use super::segment::Open;
 use crate::bounds::bound;
 use crate::chores::Chores;
@@ -41,7 +41,9 @@ impl Stream {
         let head = &snapshot.head;
         let commit = CommitId(tip.random()?);
         let owner = Owner { database: head.database, version: head.version.next(), commit };
-        let open = whole(committer.segment.lock()).make(&*tip.storage, sweep)?;
+        let mut open = whole(committer.segment.lock()).make(&*tip.storage, sweep)?;
+        // A thread for each batch would else leave as much behind in its own part of the heap.
+        open.keep_memory(PIECE + 2 * GROUP_BYTES);
         let segment = tip.pages.segments.number(open.name);
         let tools = Some(Tools { open, compressor: Encoder::default() });
         let writer = StreamWriter { tip, chores, owner, page_size, tools, batch: None, failed: None };
