@@ -379,8 +379,9 @@ impl Storage for SimStorage {
     fn remove(&self, file: File) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         let world = self.world.clone();
+        let collects = world.with_process(world.my_process(), |process| process.collecting > 0);
         self.rename("remove", Kind::Write, path_of(file), move |disk, path| {
-            removed(&world, disk, file);
+            removed(&world, disk, file, collects);
             disk.unlink(path);
             Ok(())
         })
@@ -428,13 +429,14 @@ impl Storage for SimStorage {
 }
 
 /// A file is about to be removed.
-fn removed(world: &World, disk: &Disk, file: File) {
+fn removed(world: &World, disk: &Disk, file: File, collects: bool) {
     let lost = disk.find(&path_of(file)).filter(|_| matches!(file, File::Segment(_)));
     if lost.is_some_and(|inode| world.has_segment(inode)) {
         world.met(Event::SegmentLost);
     }
     let checked = world.oracle().removes(file, disk, world.now(), world.history());
     match checked {
+        Ok(_) if !collects && matches!(file, File::Segment(_)) => world.met(Event::StreamRemoved),
         Ok(events) => events.into_iter().for_each(|event| world.met(event)),
         Err(what) => world.violation(|| what),
     }
