@@ -5,16 +5,19 @@
 
 use seawall::Version;
 use seawall::format::commit_frame::CommitFrame;
+use seawall::format::delta;
 use seawall::format::entry::Segments;
 use seawall::format::frame::Kind;
 use seawall::format::group::{self, Encoder, pages_per_group};
-use seawall::format::ids::{SegmentName, WriterId};
+use seawall::format::head::{CommitRef, Head, Place};
+use seawall::format::ids::{Digest, SegmentName, WriterId};
 use seawall::format::index::{Entries, IndexFrame, merge};
 use seawall::format::mark::Mark;
+use seawall::format::window::Window;
 use seawall::read::page_map::PageMap;
 
 /// The kinds of frames, as the first byte of an input names them.
-pub const KINDS: [Kind; 4] = [Kind::Pages, Kind::Commit, Kind::Index, Kind::Mark];
+pub const KINDS: [Kind; 5] = [Kind::Pages, Kind::Commit, Kind::Index, Kind::Mark, Kind::Head];
 /// An entry takes no fewer bytes than this in a frame, and a page of a commit's own no fewer than that.
 const ENTRY_BYTES: usize = 6;
 const NEW_PAGE_BYTES: usize = 9;
@@ -37,6 +40,12 @@ pub fn check_payload(kind: Kind, payload: &[u8]) {
                 assert_eq!(mark.encode(), payload, "a mark has one spelling");
             }
         }
+        Kind::Head => {
+            if let Ok(head) = Head::of_frame(payload) {
+                assert_eq!(head.to_string().as_bytes(), payload, "a head has one spelling");
+                check_window(&head.window, &head.fold.digest);
+            }
+        }
     }
 }
 
@@ -54,10 +63,11 @@ fn check_group(payload: &[u8]) {
 fn check_commit(payload: &[u8]) {
     let segments = Segments::default();
     let Ok(frame) = CommitFrame::decode(payload, &segments) else { return };
-    let own_pages: usize = frame.pages.iter().map(|group| group.pages.len()).sum();
+    let own_pages: usize = frame.groups().map(|group| group.pages.len()).sum();
+    check_window(&frame.window, &frame.fold.digest);
     assert!(frame.recent.len() * ENTRY_BYTES + own_pages * NEW_PAGE_BYTES <= payload.len());
     assert_eq!(CommitFrame::decode(&frame.encode(&segments), &segments).as_ref(), Ok(&frame));
-    check_entries(&frame.recent, frame.runs_end(), frame.version);
+    check_entries(&frame.recent, frame.runs_end(), frame.folded.next());
     comes_back_under_other_numbers(&frame, payload);
 
     let own = frame.own_entries(segment(0), &segments);
@@ -71,9 +81,38 @@ fn check_commit(payload: &[u8]) {
     assert_eq!(map.iter().collect::<Entries>(), recent, "a page has one place");
     if frame.version < Version::MAX {
         let version = frame.version.next();
-        let next =
-            CommitFrame { version, settled: frame.settled, group: (version, version), pages: vec![], recent, ..frame };
+        let place = Place { segment: segment(0), at: 0, length: 0, lead: 0 };
+        let next = CommitFrame {
+            version,
+            group: (version, version),
+            ordinal: frame.ordinal + 1,
+            fold: CommitRef { id: frame.commit, digest: Digest([0; 32]), place: Some(place) },
+            folded: frame.version,
+            fold_time: frame.time,
+            window: Window::default(),
+            jumps: frame.next_jumps(),
+            pages: vec![],
+            carried: vec![],
+            recent,
+            ..frame
+        };
         assert_eq!(CommitFrame::decode(&next.encode(&segments), &segments), Ok(next), "the next commit can be read");
+    }
+}
+
+/// A window that was read comes back, and each of its beginnings is one.
+fn check_window(window: &Window, fold: &Digest) {
+    assert_eq!(Window::decode(window.bytes(), fold).as_ref(), Ok(window), "a window comes back");
+    for count in 0..=window.entries().len() {
+        let first = window.first(count, fold);
+        assert_eq!(first.entries(), &window.entries()[..count]);
+        assert!(window.bytes().starts_with(first.bytes()));
+    }
+    for (entry, _) in window.entries() {
+        let length = entry.pages.len() * 512;
+        if let Ok(images) = delta::apply(&[7; 4096], &entry.delta, length) {
+            assert_eq!(images.len(), length);
+        }
     }
 }
 

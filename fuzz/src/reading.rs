@@ -197,7 +197,7 @@ fn lay_out(folder: &Folder, database: DatabaseId, base: Option<(BaseRef, &[u8], 
     for inside in ["", "bases", "segments", "commits"] {
         fs::create_dir(folder.inside(inside)).expect("a folder");
     }
-    let identity = Identity::new(database, "fs:".into());
+    let identity = Identity::new(database, "fs:".into(), 4080);
     fs::write(folder.inside("id"), identity.to_string()).expect("a file");
     // Of NAME only the mark is looked at.
     let mut name = vec![0; 100];

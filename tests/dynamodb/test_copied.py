@@ -30,8 +30,8 @@ def test_a_copied_folder_is_read_as_far_as_it_has_the_files(shared: Shared, tmp_
     with pytest.raises(seawall.CannotOpen, match="attempt to write a readonly database: this folder is a copy"):
         reader.execute("INSERT INTO t VALUES (1)")
     assert shared.head() == head, "a copy takes no lease"
-    # What the original commits now is not in the copies.
-    original.execute("INSERT INTO t VALUES ('later')")
+    # What the original commits now is not in the copies, once it does not fit into the head.
+    original.execute("INSERT INTO t VALUES (randomblob(300000))")
     for read in (
         lambda: reader.execute("SELECT x FROM t").fetchall(),
         lambda: seawall.copy(copies[2], tmp_path / "late.sqlite3", coordinator=shared.url),

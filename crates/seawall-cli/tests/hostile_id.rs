@@ -45,7 +45,7 @@ fn folder(name: &Path, coordinator: &str) {
     let folder = name.with_file_name("db.sqlite3-seawall");
     fs::create_dir_all(&folder).unwrap();
     fs::write(name, "").unwrap();
-    let id = Identity::new(DatabaseId([7; 16]), coordinator.to_owned());
+    let id = Identity::new(DatabaseId([7; 16]), coordinator.to_owned(), 4080);
     fs::write(folder.join("id"), id.to_string()).unwrap();
 }
 

@@ -236,6 +236,15 @@ impl Coordinator for DynamoCoordinator {
         }
     }
 
+    fn replace(&self, seen: &Head, head: &Head) -> Result<Head, CoordinatorError> {
+        let item = item_of(head, self.table.name());
+        let values = Values::from([("epoch", number(seen.epoch.0)), ("gen", number(seen.generation))]);
+        match self.send(&Request::Put { item, condition: IF_UNCHANGED, values }, PATIENCE, Repeats::Freely)? {
+            Answer::Done(_) => Ok(head.clone()),
+            Answer::Refused(item) => self.head(item.as_ref()),
+        }
+    }
+
     fn may_create(&self) -> Result<(), CoordinatorError> {
         let (key, condition, values) = (key_of(self.database), NEVER, Values::new());
         let change = Change { name: "try", condition, effect: changes::RELEASE.effect, returns_item: false };

@@ -2,7 +2,10 @@
 
 use crate::event::Event;
 use crate::locked_name::SimSqlite;
+use crate::moving::{asks_next, check_says_elsewhere, says_elsewhere};
 use crate::paths::path_of;
+use crate::place::At;
+use crate::plan::Setting;
 use crate::storage::SimStorage;
 use crate::transaction::Actor;
 use crate::world::World;
@@ -49,6 +52,10 @@ fn act(world: &World, database: &Arc<Database>) {
     let mut actor = Actor::new(world, database);
     while !world.is_calm() {
         actor.transact();
+        // Sometimes a process goes on for a while with the coordinator that the database has left.
+        if actor.is_left_behind() && world.by_chance(0.2) {
+            return end_left_behind(world);
+        }
         if world.by_chance(0.05) {
             database.connection_closed();
         }
@@ -64,6 +71,9 @@ fn act(world: &World, database: &Arc<Database>) {
         if actor.write() && actor.read() {
             break;
         }
+        if actor.is_left_behind() {
+            return end_left_behind(world);
+        }
         if n == TRIES {
             world.violation(|| {
                 format!("without faults, {TRIES} tries were not enough to write: {}", actor.last_error())
@@ -75,10 +85,18 @@ fn act(world: &World, database: &Arc<Database>) {
     world.met(Event::Settled);
 }
 
+/// The database is not where this process has opened it. Another process takes its place.
+fn end_left_behind(world: &World) {
+    world.met(Event::LeftBehind);
+    world.with_process(world.my_process(), |process| process.was_left_behind = true);
+}
+
 /// Opens the database, with as many tries as that takes. After a disaster it may be impossible: `None`.
 pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
-    let options = Options {
-        coordinator: if world.is_on_table() { "dynamodb:".into() } else { "fs:".into() },
+    // Some have not heard yet where the database is.
+    let mut asks = if world.oracle().has_commits() && world.by_chance(0.3) { first_at(world) } else { world.at() };
+    let options = |asks: At| Options {
+        coordinator: asks.url().into(),
         lease: world.plan().lease,
         page_cache: world.plan().page_cache,
         // The actors do that.
@@ -93,17 +111,29 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
         let adopts = world.disk().find(&path_of(File::Id)).is_none();
         world.opens(process, adopts);
         let storage = Arc::new(SimStorage::new(world));
-        let opened = Database::on(storage, Path::new("NAME"), Access::Create, &options, &SimSqlite(world.clone()));
+        let opened =
+            Database::on(storage, Path::new("NAME"), Access::Create, &options(asks), &SimSqlite(world.clone()));
         world.opens(process, false);
         match opened {
             Ok(database) => {
                 world.tell(|| format!("opened at version {}", database.newest_known().version().0));
-                world.with_process(process, |process| process.shared_chance = None);
+                world.with_process(process, |process| {
+                    process.shared_chance = None;
+                    process.opened_at = asks;
+                });
                 return Some(database);
             }
             Err(error) => {
                 world.tell(|| format!("cannot open: {error}"));
                 let is_in_danger = || needs_recovery(&error) && world.was_in_danger(began);
+                if says_elsewhere(&error) {
+                    check_says_elsewhere(world, &error, began);
+                    let next = asks_next(&error, asks);
+                    world.met(if next == asks { Event::WhileMoved } else { Event::OldCoordinator });
+                    asks = next;
+                    world.sleep(world.between(Duration::from_millis(1), Duration::from_secs(2)));
+                    continue;
+                }
                 let may_be = world.oracle().is_detached() || may_fail_to_open(world, &error) || is_in_danger();
                 if !may_be {
                     world.violation(|| format!("it cannot be opened: {error}"));
@@ -121,6 +151,11 @@ pub(crate) fn open(world: &World) -> Option<Arc<Database>> {
     None
 }
 
+/// The coordinator that the database began with.
+fn first_at(world: &World) -> At {
+    if world.plan().setting == Setting::Dynamo { At::Table } else { At::Files }
+}
+
 /// Whether an error says that the head is lost, or that something is not what the head says.
 pub(crate) fn needs_recovery(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::CannotOpen | ErrorKind::NeedsRecovery | ErrorKind::Corrupt | ErrorKind::Io)
@@ -132,7 +167,7 @@ pub(crate) fn may_fail_to_open(world: &World, error: &Error) -> bool {
         ErrorKind::Full => world.plan().has_file_faults(),
         // Or a file server forgot an adoption's lock.
         ErrorKind::Io => world.plan().has_file_faults() || world.is_remote(),
-        ErrorKind::Unreachable => world.plan().has_file_faults() || world.is_on_table(),
+        ErrorKind::Unreachable => world.plan().has_file_faults() || world.plan().uses_table(),
         // A client's cached names can be stale. An adoption that another one overtook, or that met an error, reports
         // that.
         ErrorKind::CannotOpen | ErrorKind::NeedsRecovery | ErrorKind::NoDatabase => {

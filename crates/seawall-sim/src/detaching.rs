@@ -17,7 +17,7 @@ const TRIES: u32 = 100;
 /// Detaches until that succeeds, or another process has done it.
 pub(crate) fn detach(world: &World) {
     let options = Options {
-        coordinator: if world.is_on_table() { "dynamodb:".into() } else { "fs:".into() },
+        coordinator: world.at().url().into(),
         lease: world.plan().lease,
         upkeep: false,
         ..Options::default()
@@ -59,7 +59,7 @@ fn may_fail(world: &World, error: &Error) -> bool {
         // Another one has finished meanwhile, and the folder is gone.
         _ if world.oracle().was_detached() => true,
         ErrorKind::OutcomeUnknown | ErrorKind::Superseded => true,
-        ErrorKind::Unreachable => world.plan().file_faults > 0.0 || world.is_on_table(),
+        ErrorKind::Unreachable => world.plan().file_faults > 0.0 || world.plan().uses_table(),
         // A garbage collection that slept took the draft for that of a dead process.
         _ if world.oracle().is_detached() && error.to_string().contains("entity not found") => true,
         // After the fence every error says so.

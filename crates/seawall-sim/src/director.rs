@@ -6,7 +6,9 @@
 mod detaching;
 mod disasters;
 mod episodes;
+mod moving;
 mod numbers;
+mod power;
 
 use crate::actor::{live, live_as_child};
 use crate::content::{PAGE, first_page, sums_of};
@@ -16,7 +18,6 @@ use crate::paths::path_of;
 use crate::plan::Disaster;
 use crate::process::{Clock, Process, ProcessId};
 use crate::stock::use_name;
-use crate::storage::versions_on;
 use crate::world::{Phase, World};
 use seawall::format::high::High;
 use seawall::ports::storage::File;
@@ -64,6 +65,10 @@ pub(crate) struct Director<'a> {
     /// … how many episodes there are still to be, how many processes are stopped until one is over, and whether no
     /// process may be started meanwhile.
     episodes: u32,
+    /// The processes that move the database, and how many moves are still to begin.
+    movers: Vec<ProcessId>,
+    moves: u32,
+    next_move: u64,
     held_back: usize,
     is_held: bool,
     /// Earlier notes of the newest commit. One can arrive once more, long after.
@@ -88,6 +93,9 @@ impl Director<'_> {
             older_files: None,
             recoverers: Vec::new(),
             episodes: plan.episodes,
+            movers: Vec::new(),
+            moves: plan.moves,
+            next_move: world.pick(0..=5000),
             held_back: 0,
             is_held: false,
             notes: VecDeque::new(),
@@ -101,6 +109,9 @@ impl Director<'_> {
         }
         director.trouble(steps);
         if plan.detaches {
+            world.enter(Phase::Quiet);
+            director.end_moves();
+            world.enter(Phase::Trouble);
             director.detach();
         }
         if world.oracle().was_detached() {
@@ -168,7 +179,11 @@ impl Director<'_> {
                 self.keep_a_copy();
             }
             self.keep_note();
+            if self.world.power_fails() {
+                self.lose_power();
+            }
             self.tend();
+            self.tend_moves();
             if self.world.plan().blows.is_some() {
                 self.blow();
             }
@@ -270,78 +285,10 @@ impl Director<'_> {
         met.into_iter().filter(|(_, is_so)| *is_so).for_each(|(event, _)| self.world.met(event));
         self.world.kill(process);
         self.recoverers.retain(|recoverer| *recoverer != process);
+        self.movers.retain(|mover| *mover != process);
         self.live.retain(|live| *live != process);
         self.stock.retain(|stock| *stock != process);
         self.world.open_databases().retain(|(of, _)| *of != process);
-    }
-
-    /// A machine stops, with all its processes. The file server notices only when its lease expires. On a local disk,
-    /// writes that were not synced are lost.
-    fn lose_power(&mut self) {
-        let Some(machine) = self.any().map(|process| self.machine_of(process)) else { return };
-        self.world.met(Event::PowerLoss);
-        let lives = self.on_machine(machine).len();
-        let on_it = |process: &ProcessId| self.machine_of(*process) == machine;
-        let all = self.live.iter().chain(&self.stock).chain(&self.recoverers);
-        let processes: Vec<ProcessId> = all.copied().filter(on_it).collect();
-        let stock = self.stock.iter().filter(|process| on_it(process)).count();
-        for process in &processes {
-            self.end_process(*process);
-        }
-        if self.world.is_remote() {
-            *self.world.names(machine) = Default::default();
-            let ended = processes.clone();
-            self.world
-                .after(SERVER_LEASE, move |world| ended.iter().for_each(|process| world.locks().forget(*process)));
-        } else {
-            for process in &processes {
-                self.world.with_process(*process, |process| process.is_gone = true);
-                self.world.locks().forget(*process);
-            }
-            self.lose_unsynced();
-        }
-        self.world.sleep(self.world.between(Duration::from_millis(10), Duration::from_secs(5)));
-        (0..lives).for_each(|_| self.start(machine));
-        (0..stock).for_each(|_| self.start_stock(machine));
-    }
-
-    fn lose_unsynced(&self) {
-        let world = self.world;
-        let (newest, is_adopted) = {
-            let mut disk = world.disk();
-            let loss = disk.lose_power(&mut || world.pick(0..=u64::MAX));
-            (0..loss.torn).for_each(|_| world.met(Event::Torn));
-            (0..loss.names).for_each(|_| world.met(Event::NameLost));
-            (versions_on(&disk).into_iter().max(), disk.find(&path_of(File::Id)).is_some())
-        };
-        // Until a recovery is done, there may be no names, or older ones, and what they named is in the segments.
-        let is_there = newest.is_some_and(|newest| world.oracle().has_acknowledged(newest));
-        if is_there || !world.was_in_danger(world.now()) {
-            let checked = world.oracle().power_lost(newest, is_adopted);
-            world.check(checked);
-        }
-        let intact = world.oracle().verify(&world.disk(), world.now(), world.history());
-        world.check(intact);
-        world.oracle().recovery.scan(&world.disk());
-        world.check_recovery();
-    }
-
-    /// A machine cannot reach the file server. After a while the server drops the machine's locks.
-    fn cut_off(&mut self) {
-        let Some(machine) = self.any().map(|process| self.machine_of(process)) else { return };
-        if !self.world.is_remote() {
-            return;
-        }
-        self.world.met(Event::Cut);
-        let time = self.world.between(Duration::from_millis(100), Duration::from_secs(300));
-        let until = self.world.now() + time;
-        self.world.tell(|| format!("machine {machine} is cut off for {time:?}"));
-        for process in self.on_machine(machine) {
-            self.world.with_process(process, |process| process.cut_until = until);
-            if time > SERVER_LEASE {
-                self.world.after(SERVER_LEASE, move |world| world.locks().forget(process));
-            }
-        }
     }
 
     fn cut_table_off(&mut self) {
@@ -432,9 +379,13 @@ impl Director<'_> {
         }
         world.enter(Phase::Calm);
         let steps = world.steps();
-        while !self.live.iter().all(|process| world.is_over(*process)) || !self.recoverers.is_empty() {
+        while !self.live.iter().all(|process| world.is_over(*process))
+            || !self.recoverers.is_empty()
+            || !self.movers.is_empty()
+        {
             world.sleep(Duration::from_secs(1));
             self.tend();
+            self.tend_moves();
             if world.chronicle().violation().is_some() {
                 return;
             }

@@ -9,10 +9,10 @@ use seawall_dynamodb::request::{Change, Values};
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-/// The holder of each generation's lease.
+/// The holder of each epoch's and generation's lease.
 #[derive(Default)]
 pub(crate) struct Leases {
-    owners: Mutex<HashMap<u64, (String, ProcessId)>>,
+    owners: Mutex<HashMap<(u64, u64), (String, ProcessId)>>,
 }
 
 /// The lease is advisory, but no request may take it from a holder before it expires, nor touch one that is not its
@@ -30,10 +30,11 @@ pub(crate) fn check_lease(
         Some(Value::Number(number)) => number.parse::<u64>().ok(),
         _ => None,
     };
-    let generation = |item: &Item| number(item.get(names::GEN)).unwrap_or_default();
+    let epoch = |item: &Item| number(item.get(names::EPOCH)).unwrap_or_default();
+    let generation = |item: &Item| (epoch(item), number(item.get(names::GEN)).unwrap_or_default());
     let mut owners = world.leases().owners.lock().expect("no panic while locked");
-    let meant =
-        number(values.get("gen")).and_then(|generation| owners.get(&generation)).map(|(token, _)| token.clone());
+    let meant = number(values.get("gen")).and_then(|generation| owners.get(&(epoch(before), generation)));
+    let meant = meant.map(|(token, _)| token.clone());
     let held = lease(before);
     let robbed = match change.name {
         "acquire" => {

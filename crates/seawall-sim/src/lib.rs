@@ -7,7 +7,8 @@
 //!   DynamoDB, on [`items`]. `locked_name.rs` is stock SQLite's part in an adoption.
 //! - The actors: `actor.rs` runs Seawall's transactions (`transaction.rs`), `stock.rs` those of stock SQLite, and
 //!   `director.rs` makes things happen to both.
-//! - `recovery.rs` recovers the database, `detaching.rs` detaches it.
+//! - `recovery.rs` recovers the database, `detaching.rs` detaches it, `moving.rs` moves it. `place.rs` says which
+//!   coordinator it is with.
 //! - The deliberate mistakes that a storage or a coordinator can make (`docs/mutations.md`): `mistakes.rs`.
 //! - The checks: `oracle.rs`, with `oracle/recovery.rs` for what a recovery would find, and `leases.rs`.
 //! - [`run`] takes one seed from its [`plan`] to its verdict. [`campaign`] runs many.
@@ -29,9 +30,11 @@ mod locked_name;
 mod locks;
 #[cfg(feature = "mutations")]
 mod mistakes;
+mod moving;
 mod names;
 mod oracle;
 mod paths;
+mod place;
 pub mod plan;
 mod process;
 mod recovery;

@@ -95,6 +95,12 @@ impl Coordinator for Mistaken {
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError> {
         self.coordinator.create(head)
     }
+    fn replace(&self, seen: &Head, head: &Head) -> Result<Head, CoordinatorError> {
+        self.coordinator.replace(seen, head)
+    }
+    fn make_durable(&self) -> Result<(), CoordinatorError> {
+        self.coordinator.make_durable()
+    }
     fn may_create(&self) -> Result<(), CoordinatorError> {
         self.coordinator.may_create()
     }

@@ -10,15 +10,18 @@ use std::time::Duration;
 /// How many seeds a mutation may survive.
 const SEEDS: usize = 1000;
 /// These change the coordinator in DynamoDB …
-const ON_TABLE: [&str; 7] = ["2", "3", "9a", "9b", "9c", "10", "22"];
+const ON_TABLE: [&str; 8] = ["2", "3", "9a", "9b", "9c", "10", "22", "79"];
 /// … and these that in the file system.
-const ON_FILES: [&str; 15] =
-    ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43", "48", "51", "55", "56", "57"];
+const ON_FILES: [&str; 16] =
+    ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43", "48", "51", "55", "56", "57", "77"];
 /// These change checkpoints and garbage collection.
 const OF_UPKEEP: [&str; 14] = ["12", "16", "17a", "17b", "28", "29", "46", "47", "48", "49", "50", "51", "52", "53"];
 
 /// These change recoveries, or what others do during one.
 const OF_RECOVERY: [&str; 10] = ["19", "20a", "20b", "20c", "20d", "21", "55", "56", "57", "58"];
+
+/// These change moves, or what others see of one.
+const OF_MOVES: [&str; 4] = ["59", "60", "61", "62"];
 
 /// Whether a run of this plan executes the code that the mutation changes, and often has the circumstances that expose
 /// it.
@@ -30,6 +33,7 @@ fn concerns(number: &str, plan: &Plan) -> bool {
     is_concerned
         && (!OF_UPKEEP.contains(&number) || keeps_up(plan))
         && (!OF_RECOVERY.contains(&number) || plan.episodes >= 4)
+        && (!OF_MOVES.contains(&number) || plan.moves >= 3)
         && match number {
             "2" => overtakes(plan),
             "8" | "35" => leaves_unknown(plan),
@@ -46,6 +50,8 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "21" => plan.setting == Setting::Dynamo && marks_late(plan),
             "57" => plan.setting == Setting::Network && plan.processes >= 3,
             "58" => plan.upkeep >= 0.1,
+            "60" => plan.loses_power(),
+            "61" => !plan.detaches,
             "52" => plan.clocks_differ && plan.blows.is_some(),
             _ => true,
         }

@@ -7,11 +7,13 @@
 mod adopted;
 mod content;
 mod history;
+mod moving;
 mod recovered;
 mod recovery;
 
 use crate::disk::Disk;
 use crate::event::Event;
+use crate::place::At;
 use crate::process::ProcessId;
 use seawall::Snapshot;
 use seawall::format::commit_frame::{Jump, RunRef};
@@ -99,6 +101,8 @@ pub(crate) struct Oracle {
     pub(crate) recovery: Recovery,
     /// What recoveries have done.
     recoveries: recovered::Recoveries,
+    /// What moves have done.
+    moves: moving::Moves,
     /// The epoch of the newest head.
     epoch: Epoch,
     /// The commits that recoveries have left out, and the transactions in them.
@@ -108,15 +112,14 @@ pub(crate) struct Oracle {
     is_over: bool,
     /// A detaching was reported as done.
     was_detached: bool,
-    /// The head is in a table, and not in names of the folder.
-    is_on_table: bool,
     /// What is left of the head, if it was lost or set back: the entries of others are lost with it, on `fs`.
     left: Option<Option<Head>>,
 }
 
 impl Oracle {
-    pub(crate) fn new(is_on_table: bool) -> Oracle {
-        Oracle { is_on_table, ..Oracle::default() }
+    /// The head is in a table, and not in names of the folder.
+    fn is_on_table(&self) -> bool {
+        self.at() == At::Table
     }
 
     pub(crate) fn newest(&self) -> Option<Version> {

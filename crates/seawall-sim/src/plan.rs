@@ -93,8 +93,12 @@ pub struct Plan {
     pub episodes: u32,
     /// Whether the database is detached at the end.
     pub detaches: bool,
+    /// Whether the folder of versions takes only short records, though its `id` says that it takes long ones.
+    pub short_records: bool,
     /// A listing of a folder misses a file, with this probability.
     pub listing_misses: f64,
+    /// How many moves to the other coordinator, or back, begin.
+    pub moves: u32,
 }
 
 impl Plan {
@@ -144,6 +148,8 @@ impl Plan {
             listing_misses: 0.0,
             episodes: 0,
             detaches: false,
+            short_records: false,
+            moves: 0,
         };
         // Drawn last, so that seeds keep the rest of their earlier plans.
         let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
@@ -154,12 +160,25 @@ impl Plan {
         plan.listing_misses = one_of(&[0.0, 0.05, 0.5]);
         plan.episodes = one_of(&[0.0, 0.0, 1.0, 2.0, 4.0]) as u32;
         plan.detaches = one_of(&[0.0, 0.0, 1.0]) == 1.0;
+        let moves = one_of(&[0.0, 1.0, 3.0, 10.0]) as u32;
+        plan.short_records = one_of(&[0.0, 0.0, 0.0, 1.0]) == 1.0;
         if plan.disaster.is_some() {
             plan.episodes = 0;
         }
         // A request of a recovery that was cut short may come late, and a database that was detached cannot be recovered.
         plan.detaches &= plan.disaster.is_none() && plan.episodes == 0;
+        plan.moves = if plan.disaster.is_some() { 0 } else { moves };
         plan
+    }
+
+    /// Whether the head is in a table at some time in this run.
+    pub fn uses_table(&self) -> bool {
+        self.setting == Setting::Dynamo || self.moves > 0
+    }
+
+    /// Whether a loss of power takes what was not synced.
+    pub fn loses_power(&self) -> bool {
+        self.setting == Setting::Local && self.blows.is_some()
     }
 
     /// Whether file operations fail at some time in this run.

@@ -1,5 +1,6 @@
 //! A process, and the clocks of the machine that it runs on.
 
+use crate::place::At;
 use seawall::{Moment, Version};
 use std::fmt;
 use std::time::Duration;
@@ -62,9 +63,16 @@ pub(crate) struct Process {
     /// How many checkpoints and how many garbage collections it is at.
     pub(crate) checkpointing: u32,
     pub(crate) collecting: u32,
-    /// It recovers the database, or detaches it.
+    /// It recovers the database, detaches it, or moves it.
     pub(crate) is_recovering: bool,
     pub(crate) is_detaching: bool,
+    pub(crate) is_moving: bool,
+    /// As an operator it has chosen the commit that it recovers to. If it slept since, it leaves out what came after.
+    pub(crate) has_chosen: bool,
+    /// The coordinator with which it has the database open.
+    pub(crate) opened_at: At,
+    /// It ended because the database that it had open has moved. Another process takes its place.
+    pub(crate) was_left_behind: bool,
     /// How many bases it has begun to write, and how often a pin of its own was not there.
     pub(crate) drafted: u32,
     pub(crate) unpinned: u32,
@@ -104,6 +112,10 @@ impl Process {
             collecting: 0,
             is_recovering: false,
             is_detaching: false,
+            is_moving: false,
+            has_chosen: false,
+            opened_at: At::Files,
+            was_left_behind: false,
             drafted: 0,
             unpinned: 0,
             segment: None,

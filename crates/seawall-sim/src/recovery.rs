@@ -3,6 +3,7 @@
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::{COMMITS, inside, path_of};
+use crate::place::At;
 use crate::process::ProcessId;
 use crate::storage::SimStorage;
 use crate::world::{Phase, World};
@@ -17,9 +18,13 @@ use std::time::Duration;
 const TRIES: u32 = 100;
 
 /// A recovery's request put a head in place. The disk is locked.
-pub(crate) fn recovered(world: &World, disk: &Disk, head: Head, process: ProcessId) {
+pub(crate) fn recovered(world: &World, disk: &Disk, at: At, head: Head, process: ProcessId) {
     let (version, now) = (head.version, world.now());
-    let observed = world.oracle().recovered(head, disk, now);
+    let has_chosen = world.with_process(process, |process| process.has_chosen);
+    let observed = world.oracle().recovered((at, has_chosen), head, disk, now);
+    world.binding_changed();
+    let floor = world.oracle().floor();
+    world.forgets_above(floor);
     world.observed(observed, version, process);
     if disk.find(&path_of(File::Id)).is_some() {
         world.head_is_back();
@@ -36,7 +41,7 @@ pub(crate) fn id_is_back(world: &World) {
 /// Whether the head can be found, and the database be opened by it.
 pub(crate) fn is_in_place(world: &World) -> bool {
     let disk = world.disk();
-    if disk.find(&path_of(File::Id)).is_none() {
+    if disk.find(&path_of(File::Id)).is_none() || world.oracle().fenced_for().is_some() {
         return false;
     }
     if !world.is_on_table() {
@@ -55,7 +60,10 @@ pub(crate) fn recover(world: &World) {
     let (mut tries, mut lost) = (0, 0);
     loop {
         let storage = Arc::new(SimStorage::new(world));
-        world.with_process(process, |process| process.is_recovering = true);
+        world.with_process(process, |process| {
+            process.is_recovering = true;
+            process.has_chosen = recovery.choose.is_some();
+        });
         let done = recover_on(storage, &recovery);
         world.with_process(process, |process| process.is_recovering = false);
         // What was chosen among candidates counts for them alone.
@@ -84,7 +92,10 @@ pub(crate) fn recover(world: &World) {
 }
 
 fn gave_way(error: &Error) -> bool {
-    error.to_string().contains("another recovery of this database began meanwhile")
+    let text = error.to_string();
+    ["another recovery of this database began meanwhile", "a move of this database was finished meanwhile"]
+        .iter()
+        .any(|known| text.contains(known))
 }
 
 /// Does what the error says, as an operator would who knows which commits the application saw succeed.
@@ -104,8 +115,7 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usiz
             world.oracle().was_damaged()
         }
         _ if text.contains("--coordinator") => {
-            let url = if world.is_on_table() { "dynamodb:" } else { "fs:" };
-            recovery.coordinator = Some(url.into());
+            recovery.coordinator = Some(world.at().url().into());
             true
         }
         _ if text.contains("--take-over-home") => {
@@ -116,13 +126,13 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usiz
         _ if text.contains("there is no commit") => true,
         // After the seal every error says so.
         ErrorKind::NeedsRecovery if text.contains("The head is sealed") => {
-            has_faults || world.is_remote() || text.contains("entity not found")
+            has_faults || world.is_remote() || world.plan().uses_table() || text.contains("entity not found")
         }
         // What it read was garbage-collected, because another recovery has succeeded.
         ErrorKind::Corrupt => !world.has_danger(),
         // Another recovery took away what this one was about to put in place.
         ErrorKind::Io => has_faults || world.is_remote() || text.contains("entity not found"),
-        ErrorKind::Unreachable => has_faults || world.is_on_table() || text.contains("entity not found"),
+        ErrorKind::Unreachable => has_faults || world.plan().uses_table() || text.contains("entity not found"),
         ErrorKind::Full => has_faults,
         _ => false,
     };
@@ -134,7 +144,8 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usiz
 /// What a recovery reports is what it did.
 fn check(world: &World, recovered: &Recovered) {
     world.tell(|| format!("recovered: {recovered:?}"));
-    if !recovered.lost.is_empty() && !world.oracle().was_damaged() {
+    let has_chosen = world.with_process(world.my_process(), |process| process.has_chosen);
+    if !recovered.lost.is_empty() && !has_chosen && !world.oracle().was_damaged() {
         world.violation(|| format!("a recovery says that it lost {:?}, and no file was lost", recovered.lost));
     }
 }

@@ -4,6 +4,7 @@ use crate::calls::on_the_way;
 use crate::event::Event;
 use crate::leases::check_lease;
 use crate::paths::path_of;
+use crate::place::At;
 use crate::process::ProcessId;
 use crate::recovery::recovered;
 use crate::world::{Reply, World};
@@ -12,7 +13,7 @@ use seawall::format::identity;
 use seawall::format::ids::DatabaseId;
 use seawall::ports::storage::File;
 use seawall_dynamodb::item::{Item, head_of, key_of, names, text_of};
-use seawall_dynamodb::request::{Answer, IF_SEALED, Request};
+use seawall_dynamodb::request::{Answer, IF_FREE, IF_SEALED, IF_UNCHANGED, Request};
 use seawall_dynamodb::table::{Failure, FailureKind, Table};
 use std::time::Duration;
 
@@ -236,12 +237,15 @@ fn check_effect(
         }
         (Request::Put { item, .. }, before, Some(_)) if is_sealed(item) => {
             world.met(if before.is_some_and(is_sealed) { Event::SealedAgain } else { Event::Sealed });
-            world.begin_danger();
+            // A recovery elsewhere takes away what a move has put here.
+            if world.oracle().at() == At::Table {
+                world.begin_danger();
+            }
         }
         (Request::Put { condition: IF_SEALED, item, .. }, Some(_), Some(_)) => {
             let database = database_of(item);
             match database.and_then(|database| head_of(item, database, NAME)) {
-                Ok(head) => recovered(world, &world.disk(), head, process),
+                Ok(head) => recovered(world, &world.disk(), At::Table, head, process),
                 Err(why) => world.violation(|| why),
             }
         }
@@ -249,6 +253,18 @@ fn check_effect(
             if database_in_id(world).is_some_and(|id| is_head_of(before, id)) =>
         {
             world.violation(|| "the head of the database was removed".into());
+        }
+        (Request::Put { condition: IF_FREE | IF_UNCHANGED, item, .. }, _, Some(_))
+            if world.oracle().at() == At::Files =>
+        {
+            let database = database_of(item);
+            match database.and_then(|database| head_of(item, database, NAME)) {
+                Ok(head) => {
+                    let put = world.oracle().put_elsewhere(At::Table, &head);
+                    world.put_elsewhere(put);
+                }
+                Err(why) => world.violation(|| why),
+            }
         }
         // An adopter that comes too late puts its own head, and removes it. A late copy of a put can still arrive; then
         // `high` shows it.
@@ -312,6 +328,10 @@ fn follow(world: &World, before: &Item, after: &Item, process: ProcessId) {
     };
     if after.generation <= before.generation {
         world.violation(|| format!("a swap left the generation at {}", after.generation));
+    }
+    if world.oracle().at() == At::Files {
+        let put = world.oracle().put_elsewhere(At::Table, &after);
+        return world.put_elsewhere(put);
     }
     let (version, now) = (after.version, world.now());
     let observed = world.oracle().observe(after, &world.disk(), now, world.history());

@@ -9,6 +9,7 @@ use crate::disk::Disk;
 use crate::event::Event;
 use crate::files::{SimAppend, SimBulk, append_failed, write_durably};
 use crate::paths::{BASES, FOLDER, FOLDERS, SEGMENTS, folder_of, path_of};
+use crate::place::replaced;
 use crate::recovery::id_is_back;
 use crate::service::adopted;
 use crate::world::{Phase, World};
@@ -22,6 +23,9 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+
+/// A process that moves the database is frozen between a new name and the sync of its folder, with this probability.
+const SLEEPS_BEFORE_SYNC: f64 = 0.3;
 
 /// A process's access to the database's files.
 pub(crate) struct SimStorage {
@@ -89,6 +93,11 @@ impl SimStorage {
         if self.is_remote() {
             return Ok(());
         }
+        // Others see the new name meanwhile, and build on it.
+        let is_moving = self.world.with_process(self.world.my_process(), |process| process.is_moving);
+        if is_moving && self.sleeps(SLEEPS_BEFORE_SYNC) {
+            self.world.met(Event::MoveFrozen);
+        }
         call(&self.world, "sync of a folder", Kind::Change, move |world| {
             world.disk().sync_folder(&folder);
             Ok(())
@@ -122,26 +131,6 @@ impl SimStorage {
         self.rename("rmdir", Kind::Write, folder.to_owned(), |disk, path| match disk.remove_folder(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
-        })
-    }
-
-    fn read_at(&self, span: Span) -> io::Result<Vec<u8>> {
-        let path = path_of(span.file);
-        if self.is_remote() && self.world.names(self.machine()).followed(&path, self.world.now()) == Some(None) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let machine = self.is_remote().then(|| self.machine());
-        call(&self.world, "read", Kind::Look, move |world| {
-            let disk = world.disk();
-            if let Some(machine) = machine {
-                world.names(machine).walk(&path, &disk, world.now());
-            }
-            let Some(bytes) = disk.content(&path) else {
-                world.tell(|| format!("{path} is not there"));
-                return Err(io::ErrorKind::NotFound.into());
-            };
-            let begin = (span.at as usize).min(bytes.len());
-            Ok(bytes[begin..(begin + span.length).min(bytes.len())].to_vec())
         })
     }
 }
@@ -298,7 +287,12 @@ impl Storage for SimStorage {
     fn put_id(&self, draft: CommitId) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         let draft = path_of(File::Draft(draft));
-        self.rename("rename", Kind::Write, path_of(File::Id), move |disk, path| disk.replace(&draft, path))?;
+        let world = self.world.clone();
+        self.rename("put id", Kind::Write, path_of(File::Id), move |disk, path| {
+            disk.replace(&draft, path)?;
+            replaced(&world, disk);
+            Ok(())
+        })?;
         self.sync_folder_of(File::Id)
     }
 

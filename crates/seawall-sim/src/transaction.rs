@@ -6,6 +6,8 @@ mod upkeep;
 use crate::actor::needs_recovery;
 use crate::content::{PAGE, image, sum_of};
 use crate::event::Event;
+use crate::moving::{check_says_elsewhere, says_elsewhere};
+use crate::place::At;
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::{Database, Error, ErrorKind, Freshness, Moment, PageNo, PageSize, PageSource, Snapshot, Transaction};
@@ -24,6 +26,8 @@ pub(crate) struct Actor<'a> {
     request: Option<(Moment, Duration)>,
     expects_refusal: bool,
     last_error: String,
+    /// The database was moved, or got a new id.
+    is_left_behind: bool,
     /// When its last transaction began.
     began: Duration,
 }
@@ -41,12 +45,26 @@ impl<'a> Actor<'a> {
     pub(crate) fn new(world: &'a World, database: &'a Arc<Database>) -> Actor<'a> {
         let process = world.my_process();
         let (began, last_error) = (world.now(), String::new());
-        Actor { world, database, process, request: None, expects_refusal: false, last_error, began }
+        Actor {
+            world,
+            database,
+            process,
+            request: None,
+            expects_refusal: false,
+            last_error,
+            is_left_behind: false,
+            began,
+        }
     }
 
     /// It has another process's database. Its write must be refused.
     pub(crate) fn expects_refusal(&mut self) {
         self.expects_refusal = true;
+    }
+
+    /// Whether the database is not where it was opened.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.is_left_behind
     }
 
     pub(crate) fn last_error(&self) -> &str {
@@ -145,9 +163,11 @@ impl<'a> Actor<'a> {
         let settled = oracle.settled(self.process, begun.at, failed_appends);
         // What a recovery has left out can still be read by who is content with what is some seconds old.
         let is_dropped = oracle.is_dropped(&snapshot.head().commit());
+        // What was known before a recovery can be what that has left out.
+        let least = if oracle.was_recovered_since(begun.at) { 0 } else { begun.least.min(oracle.floor()) };
         let checked = match is_dropped && !(begun.why == "strict" && oracle.was_recovered_before(begun.at)) {
             true => Ok(()),
-            false => oracle.check_version(snapshot, begun.least.min(oracle.floor()), begun.why),
+            false => oracle.check_version(snapshot, least, begun.why),
         };
         drop(oracle);
         self.meets_epoch(snapshot);
@@ -268,8 +288,9 @@ impl<'a> Actor<'a> {
                 // Its reads are certain once it has committed, because its version then follows the one that it read.
                 // It may begin without a look only under a lease that an earlier commit made known. Otherwise it would
                 // often be refused after it was advised to try again.
-                let is_known =
-                    self.world.with_process(self.process, |process| process.is_lease_known) || self.world.is_on_table();
+                let is_known = self
+                    .world
+                    .with_process(self.process, |process| process.is_lease_known || process.opened_at == At::Table);
                 let is_kept = transaction.unconfirmed().is_some();
                 if is_kept && !is_known {
                     self.world.met(Event::KeptUnknown);
@@ -308,7 +329,7 @@ impl<'a> Actor<'a> {
             transaction.commit(transaction.page_count())
         });
         let cost = self.database.counts() - before;
-        let trips = if self.world.is_on_table() { 2 } else { 3 };
+        let trips = if self.world.is_on_table() { 2 } else { 3 + u64::from(self.world.plan().short_records) };
         // On `fs` a commit that rides in the head is one name, and nothing else.
         let is_fold = committed.as_ref().is_ok_and(|committed| committed.head().window.entries().is_empty());
         let appends = u32::from(is_fold || self.world.is_on_table());
@@ -367,6 +388,10 @@ impl<'a> Actor<'a> {
     fn failed(&mut self, error: &Error, what: &str) {
         let (world, plan) = (self.world, self.world.plan());
         self.last_error = error.to_string();
+        if says_elsewhere(error) {
+            self.is_left_behind = true;
+            return check_says_elsewhere(world, error, self.began);
+        }
         let (event, may_be) = match error.kind() {
             ErrorKind::Busy => (Some(Event::Busy), true),
             // Or its folder is gone already.
@@ -378,7 +403,7 @@ impl<'a> Actor<'a> {
             ),
             ErrorKind::OutcomeUnknown => (None, true),
             ErrorKind::Unreachable => {
-                let may_be = plan.file_faults > 0.0 || world.is_on_table() || world.was_in_danger(self.began);
+                let may_be = plan.file_faults > 0.0 || plan.uses_table() || world.was_in_danger(self.began);
                 (Some(Event::Unreachable), may_be)
             }
             ErrorKind::Full => (Some(Event::DiskFull), plan.file_faults > 0.0),

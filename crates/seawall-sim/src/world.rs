@@ -2,6 +2,7 @@
 //!
 //! `turns.rs` decides which thread runs next. `processes.rs` begins and ends processes.
 
+mod places;
 mod processes;
 mod turns;
 
@@ -13,6 +14,7 @@ use crate::leases::Leases;
 use crate::locks::Locks;
 use crate::names::Names;
 use crate::oracle::{Number, Oracle};
+use crate::place::{At, Binding};
 use crate::plan::{Plan, Setting};
 use crate::process::{EPOCH, ProcessId};
 use crate::storage::Sleeper;
@@ -78,7 +80,9 @@ struct Shared {
     names: Vec<Mutex<Names>>,
     phase: Mutex<Phase>,
     is_struck: AtomicBool,
+    power_fails: AtomicBool,
     danger: Mutex<Danger>,
+    binding: Mutex<Binding>,
     oracle: Mutex<Oracle>,
     chronicle: Chronicle,
 }
@@ -86,7 +90,7 @@ struct Shared {
 impl World {
     /// A new world. The calling thread directs it.
     pub(crate) fn new(seed: u64, plan: Plan, tells: bool) -> World {
-        let is_on_table = plan.setting == Setting::Dynamo;
+        let at = if plan.setting == Setting::Dynamo { At::Table } else { At::Files };
         let shared = Shared {
             core: Mutex::new(Core::new(seed)),
             names: (0..plan.machines).map(|_| Mutex::default()).collect(),
@@ -100,11 +104,14 @@ impl World {
             sleepers: Mutex::default(),
             phase: Mutex::new(Phase::Trouble),
             is_struck: AtomicBool::new(false),
+            power_fails: AtomicBool::new(false),
             danger: Mutex::default(),
-            oracle: Mutex::new(Oracle::new(is_on_table)),
+            binding: Mutex::new(Binding { at, switched: Duration::ZERO, changed: None }),
+            oracle: Mutex::default(),
             chronicle: Chronicle::new(tells),
         };
         let world = World(Arc::new(shared));
+        world.oracle().begins_at(at);
         let me = world.add_thread(ProcessId(0), std::thread::current());
         assert_eq!(me, DIRECTOR, "the director is the first thread");
         ME.set(Some(me));
@@ -205,11 +212,6 @@ impl World {
         danger.is_now || danger.was && danger.ended + AFTERMATH > began
     }
 
-    /// Whether the head is in a table.
-    pub(crate) fn is_on_table(&self) -> bool {
-        self.plan().setting == Setting::Dynamo
-    }
-
     /// Whether files are behind a network.
     pub(crate) fn is_remote(&self) -> bool {
         self.plan().setting != Setting::Local
@@ -290,10 +292,25 @@ impl World {
         let what = what();
         self.tell(|| format!("VIOLATION: {what}"));
         if self.0.chronicle.violated(what) {
-            let mut core = self.core();
-            let ticket = core.threads[DIRECTOR].ticket;
-            core.schedule(Duration::ZERO, Due::Thread(DIRECTOR, ticket));
+            self.wake_director();
         }
+    }
+
+    fn wake_director(&self) {
+        let mut core = self.core();
+        let ticket = core.threads[DIRECTOR].ticket;
+        core.schedule(Duration::ZERO, Due::Thread(DIRECTOR, ticket));
+    }
+
+    /// A machine is to lose its power now.
+    pub(crate) fn lets_power_fail(&self) {
+        self.0.power_fails.store(true, Ordering::Relaxed);
+        self.wake_director();
+    }
+
+    /// Whether that was said since it was asked last.
+    pub(crate) fn power_fails(&self) -> bool {
+        self.0.power_fails.swap(false, Ordering::Relaxed)
     }
 
     /// Reports the oracle's verdict on a new head, which a request of `process` put in place.
@@ -303,8 +320,13 @@ impl World {
             Ok(events) => events.into_iter().for_each(|event| self.met(event)),
             Err(what) => self.violation(|| what),
         }
-        if self.oracle().is_broken() {
+        let is_broken = self.oracle().is_broken();
+        let is_fenced = self.oracle().fenced_for().is_some();
+        if is_broken {
             self.begin_danger();
+        }
+        if is_fenced {
+            self.binding_changed();
         }
     }
 

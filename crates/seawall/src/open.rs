@@ -225,6 +225,7 @@ fn open_existing(
     let identity = identity::parse(id.map_err(|error| Error::io("reading id", error))?).map_err(Error::damaged_id)?;
     let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;
     check_coordinator(&identity.coordinator, &coordinator.name())?;
+    coordinator.keep_to(identity.longest_record as usize);
     let header = or_nothing(header).map_err(|error| Error::io("reading NAME", error))?;
     if !options.finishes
         && let Err(error) = check_name(&header)
@@ -242,6 +243,7 @@ fn open_existing(
     let known = high.map_or(Known::Nothing, Known::Hint);
     let mut head = coordinator.load(&known, PATIENCE).map_err(Error::nothing_written)?;
     check_database(&head, identity.database)?;
+    let home = if head.home == home { home } else { home_now(&*storage, &coordinator.name())?.unwrap_or(home) };
     if !options.finishes || head.is_undecided() {
         check_moved(&head, home)?;
         check_detached(&head, &header)?;
@@ -251,8 +253,10 @@ fn open_existing(
     if access != Access::ReadOnly {
         check_home(&head, home)?;
     }
-    // This is not checked in a copy, whose files are of another time than the head.
-    if let Some(high) = high.filter(|high| !is_copy && (high.epoch, high.version) > head.order()) {
+    // This is not checked in a copy, whose files are of another time than the head. And where a loss of power has taken the
+    // `id` of a move away again, the files are newer than the head that says where the database went.
+    let may_be_older = is_copy || matches!(head.state, State::Moved(_));
+    if let Some(high) = high.filter(|high| !may_be_older && (high.epoch, high.version) > head.order()) {
         return Err(Error::NeedsRecovery(format!(
             "the head is older than the files: it names version {}, and version {} was acknowledged. Nothing was written. Stop all writers. \
              If a backup of the head was restored, bring back the newest; or run {}. {SAYS_FIRST}",
@@ -282,6 +286,14 @@ fn open_existing(
     };
     let tip = Tip::new((&identity, home), storage, coordinator, pages, (first, sent));
     Ok(Database::new(name.to_owned(), options.clone(), tip))
+}
+
+/// The home of the `id` that is there now: a move can have replaced it since it was looked for, and an NFS client remembers
+/// the file that was there before. To open `id` makes the client ask, therefore it is read first.
+fn home_now(storage: &dyn Storage, asked: &str) -> Result<Option<u64>> {
+    let bound = bound_to(storage)?;
+    bound.map_or(Ok(()), |bound| check_coordinator(&bound, asked))?;
+    storage.home(File::Id).map_err(|error| Error::io("looking for id", error))
 }
 
 /// How the database at NAME is reached: by `coordinator`, or else as its folder says.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Folder, NOTHING, PATIENCE, byte, commit, cost, newest, page_size};
+use common::{Folder, NOTHING, PATIENCE, byte, commit, cost, folds, newest, page_size};
 use seawall::{At, Counts, Database, Freshness, PageNo, Version};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn rest() {
 #[test]
 fn a_cached_read_on_a_snapshot_that_is_fresh_enough_costs_nothing() {
     let folder = Folder::new();
-    let a = folder.machine();
+    let a = folder.folding();
     commit(&a, &[(1, 1), (2, 2)]).unwrap();
     let (cost, _) = cost(&a, || {
         let snapshot = a.snapshot(Freshness::Seconds(Duration::from_secs(60))).unwrap();
@@ -27,7 +27,7 @@ fn a_cached_read_on_a_snapshot_that_is_fresh_enough_costs_nothing() {
 #[test]
 fn a_refresh_costs_one_trip() {
     let folder = Folder::new();
-    let a = folder.machine();
+    let a = folder.folding();
     commit(&a, &[(1, 1)]).unwrap();
     newest(&a);
     let (cost, snapshot) = cost(&a, || newest(&a));
@@ -38,7 +38,7 @@ fn a_refresh_costs_one_trip() {
 #[test]
 fn a_refresh_with_news_costs_one_read_more_and_on_fs_the_look_up() {
     let folder = Folder::new();
-    let (a, b) = (folder.machine(), folder.machine());
+    let (a, b) = (folder.folding(), folder.folding());
     commit(&a, &[(1, 1), (2, 1)]).unwrap();
     newest(&b);
     commit(&a, &[(1, 2)]).unwrap();
@@ -61,9 +61,68 @@ fn a_refresh_with_news_costs_one_read_more_and_on_fs_the_look_up() {
 }
 
 #[test]
-fn a_request_with_any_number_of_reads_costs_one_trip() {
+fn a_refresh_with_news_that_ride_in_the_head_reads_no_file() {
+    let folder = Folder::new();
+    let (a, b) = (folder.machine(), folder.machine());
+    commit(&a, &[(1, 1), (2, 1)]).unwrap();
+    let snapshot = newest(&b);
+    (byte(&b, &snapshot, 1), byte(&b, &snapshot, 2));
+    commit(&a, &[(2, 2)]).unwrap();
+    let (one, snapshot) = cost(&b, || newest(&b));
+    assert_eq!(one, Counts { coordinator: 1, metadata: 1, ..NOTHING });
+    let (pages, read) = cost(&b, || byte(&b, &snapshot, 2));
+    assert_eq!((pages, read), (NOTHING, 2), "the old image was cached");
+    // Several: the steps to find the newest, and a look whether what was known is still there.
+    (4..8).for_each(|byte| drop(commit(&a, &[(2, byte)]).unwrap()));
+    let (four, snapshot) = cost(&b, || newest(&b));
+    assert_eq!((snapshot.version(), snapshot.head().folded()), (Version(6), Version(1)));
+    assert_eq!(four, Counts { coordinator: 1, metadata: 3, ..NOTHING });
+    let (pages, read) = cost(&b, || byte(&b, &snapshot, 2));
+    assert_eq!((pages, read), (NOTHING, 7));
+    // Whoever opens reads the fold's frame as before, and what a page of the window is made of when it is asked for.
+    let c = folder.machine();
+    let snapshot = newest(&c);
+    let (pages, read) = cost(&c, || byte(&c, &snapshot, 2));
+    assert_eq!((pages.coordinator, pages.metadata, read), (0, 0, 7));
+    assert!(pages.reads <= 1, "{pages:?}");
+}
+
+#[test]
+fn a_write_that_rides_in_the_head_costs_lock_head_publication_and_the_check() {
     let folder = Folder::new();
     let a = folder.machine();
+    commit(&a, &[(1, 1), (2, 1)]).unwrap();
+    rest();
+    let (first, committed) = cost(&a, || commit(&a, &[(2, 2)]).unwrap());
+    assert_eq!((committed.version(), committed.head().folded()), (Version(2), Version(1)));
+    assert_eq!(first, Counts { coordinator: 3, metadata: 1, ..NOTHING });
+    // The next one of a turn.
+    commit(&a, &[(2, 3)]).unwrap();
+    let (next, _) = cost(&a, || commit(&a, &[(2, 4)]).unwrap());
+    assert_eq!(next, Counts { coordinator: 1, metadata: 1, ..NOTHING });
+}
+
+#[test]
+fn a_refused_write_that_rides_in_the_head_reads_and_appends_nothing() {
+    let folder = Folder::new();
+    let (a, b) = (folder.machine(), folder.machine());
+    commit(&a, &[(1, 1), (2, 1)]).unwrap();
+    newest(&b);
+    a.stop_background();
+    let mut frozen = a.begin(PATIENCE).unwrap();
+    commit(&b, &[(2, 2)]).unwrap();
+    frozen.write_page(page_size(), PageNo(2), &[9; 4096]).unwrap();
+    let (refused, result) = cost(&a, || frozen.commit(2));
+    assert!(result.is_err());
+    // The publication; the look that it brings, and whose record is there; the look before it is reported.
+    assert_eq!((refused.coordinator, refused.reads, refused.appends), (3, 0, 0), "{refused:?}");
+    assert!(refused.metadata <= 3, "{refused:?}");
+}
+
+#[test]
+fn a_request_with_any_number_of_reads_costs_one_trip() {
+    let folder = Folder::new();
+    let a = folder.folding();
     commit(&a, &[(1, 1)]).unwrap();
     let request = newest_moment(&a);
     let (cost, ()) = cost(&a, || {
@@ -83,7 +142,7 @@ fn newest_moment(database: &Arc<Database>) -> seawall::Moment {
 #[test]
 fn a_write_costs_lock_head_append_publication_and_the_check() {
     let folder = Folder::new();
-    let a = folder.machine();
+    let a = folder.folding();
     commit(&a, &[(1, 1)]).unwrap();
     rest();
     let (first, _) = cost(&a, || commit(&a, &[(1, 2)]).unwrap());
@@ -94,7 +153,7 @@ fn a_write_costs_lock_head_append_publication_and_the_check() {
 #[test]
 fn the_next_write_of_a_turn_costs_append_publication_and_the_check() {
     let folder = Folder::new();
-    let a = folder.machine();
+    let a = folder.folding();
     // A writer that writes again and again keeps the lease for a bounded turn.
     for _ in 0..3 {
         commit(&a, &[(1, 1)]).unwrap();
@@ -106,7 +165,7 @@ fn the_next_write_of_a_turn_costs_append_publication_and_the_check() {
 #[test]
 fn a_refused_write_costs_one_publication_and_its_conclusion() {
     let folder = Folder::new();
-    let (a, b) = (folder.machine(), folder.machine());
+    let (a, b) = (folder.folding(), folder.folding());
     commit(&a, &[(1, 1)]).unwrap();
     a.stop_background();
     let mut frozen = a.begin(PATIENCE).unwrap();
@@ -123,14 +182,14 @@ fn a_refused_write_costs_one_publication_and_its_conclusion() {
 fn opening_cold_costs_the_same_after_any_history() {
     let cost_after = |commits: u32| {
         let folder = Folder::new();
-        let a = folder.machine();
+        let a = folder.folding();
         commit(&a, &(1..=4000).map(|page| (page, 1)).collect::<Vec<_>>()).unwrap();
         for n in 0..commits {
             commit(&a, &[(n * 7919 % 4000 + 1, n as u8), ((n * 31) % 4000 + 1, n as u8)]).unwrap();
         }
         // The note of the newest commit is written after a second.
         std::thread::sleep(Duration::from_millis(1300));
-        let b = folder.machine();
+        let b = folder.folding();
         let snapshot = b.newest_known();
         assert_eq!(snapshot.version().0, u64::from(commits) + 1);
         (b.counts(), commits)
@@ -147,7 +206,7 @@ fn a_cold_scan_of_a_base_reads_four_megabytes_at_a_time() {
     let folder = Folder::new();
     const PAGES: u32 = 8192;
     common::write_plain(&folder.name(), PAGES);
-    let a = folder.machine();
+    let a = folder.folding();
     let snapshot = newest(&a);
     assert_eq!(snapshot.page_count(), PAGES);
     let (cost, ()) = cost(&a, || {
@@ -165,9 +224,9 @@ fn a_cold_scan_of_a_base_reads_four_megabytes_at_a_time() {
 fn an_old_version_costs_two_trips_and_a_logarithm_of_reads() {
     let folder = Folder::new();
     common::write_plain(&folder.name(), 60);
-    let a = folder.machine();
+    let a = folder.folding();
     (0..1024).for_each(|n| drop(commit(&a, &[(2 + n % 50, n as u8)]).unwrap()));
-    let b = folder.machine();
+    let b = folder.folding();
     newest(&b);
     // The newest, 1024, jumps to 512, which no other version is nearer to; and this one's page map has runs to be read, at once.
     let half = cost(&b, || b.version_at(At::Version(Version(512))).unwrap());
@@ -194,10 +253,10 @@ fn a_cold_scan_of_the_log_reads_four_megabytes_at_a_time_and_point_reads_one_gro
     const PAGES: u32 = 8192;
     for image in [noise as fn(u32) -> Vec<u8>, |page| vec![page as u8; 4096]] {
         let folder = Folder::new();
-        let mut transaction = folder.machine().begin(PATIENCE).unwrap();
+        let mut transaction = folder.folding().begin(PATIENCE).unwrap();
         (1..=PAGES).for_each(|page| transaction.write_page(page_size(), PageNo(page), &image(page)).unwrap());
         transaction.commit(PAGES).unwrap();
-        let a = folder.machine();
+        let a = folder.folding();
         let snapshot = newest(&a);
         let (scan, ()) = cost(&a, || {
             for page in 1..=PAGES {
@@ -207,7 +266,7 @@ fn a_cold_scan_of_the_log_reads_four_megabytes_at_a_time_and_point_reads_one_gro
         // A group, eight groups, and then waves of four megabytes.
         assert!(scan.reads <= 12 && scan.coordinator == 0, "{scan:?}");
         // Here and there: one read each.
-        let b = folder.machine();
+        let b = folder.folding();
         let snapshot = newest(&b);
         let (points, ()) = cost(&b, || {
             for n in 0..64 {
@@ -218,7 +277,7 @@ fn a_cold_scan_of_the_log_reads_four_megabytes_at_a_time_and_point_reads_one_gro
         // A scan reads no more than a small cache can keep. Which pages the cache gives up is partly random, so these
         // bounds are loose: 13 and 32 pages for each read.
         for (page_cache, most) in [(1 << 20, 600), (16 << 20, 256)] {
-            let options = seawall::Options { page_cache, ..seawall::Options::default() };
+            let options = seawall::Options { page_cache, ..folds() };
             let small = folder.try_machine_with(&options).unwrap();
             let snapshot = newest(&small);
             let read = |page| drop(small.read_page(&snapshot, PageNo(page)).unwrap());
@@ -231,9 +290,9 @@ fn a_cold_scan_of_the_log_reads_four_megabytes_at_a_time_and_point_reads_one_gro
 #[test]
 fn a_cold_scan_over_many_small_commits_is_read_ahead_as_well() {
     let folder = Folder::new();
-    let a = folder.machine();
+    let a = folder.folding();
     (1..=2000).for_each(|page| drop(commit(&a, &[(page, page as u8)]).unwrap()));
-    let b = folder.machine();
+    let b = folder.folding();
     let snapshot = newest(&b);
     let (scan, ()) = cost(&b, || (1..=2000).for_each(|page| assert_eq!(byte(&b, &snapshot, page), page as u8)));
     assert!(scan.reads <= 40, "{scan:?}");

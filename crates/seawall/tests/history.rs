@@ -5,7 +5,7 @@ mod common;
 use common::faulty::{Call, Fault, Faulty};
 use common::{Folder, PlainFile, byte, commit, cost, folds, newest, write_plain};
 use seawall::format::policy::Policy;
-use seawall::{Access, At, Collecting, Database, Error, ErrorKind, Options, PageNo, Snapshot, Version};
+use seawall::{Access, At, Collecting, Database, Error, ErrorKind, PageNo, Snapshot, Version};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;

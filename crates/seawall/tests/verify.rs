@@ -11,7 +11,7 @@ use seawall::format::head::Head;
 use seawall::format::ids::Digest;
 use seawall::format::policy::Policy;
 use seawall::{
-    Access, At, Collecting, Damage, Database, ErrorKind, Finding, Options, PageNo, Part, Verified, Verifying, Version,
+    Access, At, Collecting, Damage, Database, ErrorKind, Finding, PageNo, Part, Verified, Verifying, Version,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::fs;

@@ -18,6 +18,10 @@ impl Director<'_> {
     /// A backup.
     pub(super) fn keep_a_copy(&mut self) {
         let Some(database) = self.world.oracle().head().map(|head| head.database) else { return };
+        // One of an earlier stay there is the head of another `id`.
+        if !self.world.is_on_table() {
+            return self.older = None;
+        }
         let key = seawall_dynamodb::item::key_of(database);
         self.older = self.world.items().0.get(&key).map(|item| (key, item.clone()));
         if self.world.plan().disaster == Some(Disaster::FilesSetBack) {
@@ -88,7 +92,7 @@ impl Director<'_> {
         let world = self.world;
         self.end_all();
         let Some(head) = world.oracle().head().cloned() else { return };
-        let Some(place) = head.commit().place else { return };
+        let Some(place) = head.fold.place else { return };
         world.met(Event::Forged);
         world.strike();
         let at = (u64::from(place.at) * UNIT) as usize;

@@ -8,7 +8,7 @@ use crate::paths::{COMMITS, inside, path_of, record_path};
 use crate::process::ProcessId;
 use crate::recovery::{is_in_place, recover};
 use crate::service::NAME;
-use crate::world::Phase;
+use crate::world::{Phase, World};
 use seawall::format::frame::UNIT;
 use seawall::format::ids::Version;
 use seawall::ports::storage::File;
@@ -67,7 +67,7 @@ impl Director<'_> {
     }
 
     /// The processes that recover and are not frozen. Those that are wake up later, when others have recovered.
-    fn awake_recoverers(&self) -> Vec<ProcessId> {
+    pub(super) fn awake_recoverers(&self) -> Vec<ProcessId> {
         let (world, now) = (self.world, self.world.now());
         let is_awake = |process: &ProcessId| world.with_process(*process, |process| process.frozen_until <= now);
         self.recoverers.iter().copied().filter(is_awake).collect()
@@ -211,7 +211,9 @@ impl Director<'_> {
         let path = path_of(File::Segment(place.segment));
         let Some(inode) = world.disk().find(&path) else { return };
         // Something must be left that a recovery can go back to.
-        if !world.oracle().survives_without(place.segment, &world.disk()) {
+        if !world.oracle().survives_without(place.segment, &world.disk())
+            || !world.oracle().knows_epoch_without(place.segment)
+        {
             return;
         }
         world.met(if is_torn { Event::SegmentTorn } else { Event::SegmentMissing });
@@ -270,11 +272,17 @@ impl Director<'_> {
         let world = self.world;
         let count = if world.phase() == Phase::Trouble && world.by_chance(0.4) { 2 } else { 1 };
         for _ in 0..count {
-            let machine = world.pick(0..=world.plan().machines as u64 - 1) as usize;
-            let of = world.clone();
-            let process = world.start(self.process_on(machine), move || recover(&of));
+            let process = self.start_operator(recover);
             self.recoverers.push(process);
         }
+    }
+
+    /// A process on some machine that does an operator's work.
+    pub(super) fn start_operator(&self, work: impl FnOnce(&World) + Send + 'static) -> ProcessId {
+        let world = self.world;
+        let machine = world.pick(0..=world.plan().machines as u64 - 1) as usize;
+        let of = world.clone();
+        world.start(self.process_on(machine), move || work(&of))
     }
 
     /// A process that recovers is killed or frozen.
@@ -298,6 +306,7 @@ impl Director<'_> {
         let asleep: Vec<ProcessId> = self.recoverers.iter().copied().filter(|one| !awake.contains(one)).collect();
         asleep.into_iter().for_each(|process| self.end_recoverer(process));
         loop {
+            self.end_moves();
             self.recoverers.retain(|process| !world.is_over(*process));
             if self.recoverers.is_empty() && !world.has_danger() && is_in_place(world) {
                 break;

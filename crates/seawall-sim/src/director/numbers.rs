@@ -3,7 +3,7 @@
 use super::Director;
 use crate::event::Event;
 use crate::paths::{inside, path_of, record_path};
-use crate::storage::Sleeper;
+use crate::storage::{Sleeper, versions_on};
 use seawall::format::high::High;
 use seawall::format::ids::Version;
 use seawall::ports::storage::File;
@@ -51,7 +51,10 @@ impl Director<'_> {
     /// remembers or the hint names, it is that one. Often the one before it arrives as well.
     pub(super) fn wake_sleeper(&mut self) {
         let world = self.world;
-        let Some(newest) = world.oracle().newest().filter(|_| !world.is_on_table()) else { return };
+        // Where the database has left the folder, nothing newer than its last version there was ever sent.
+        let newest =
+            if world.is_on_table() { versions_on(&world.disk()).into_iter().max() } else { world.oracle().newest() };
+        let Some(newest) = newest else { return };
         // A folder that a recovery has moved away, and that is not gone yet, has sleepers of its own.
         let is_collected = |sleeper: &&Sleeper| {
             let disk = world.disk();

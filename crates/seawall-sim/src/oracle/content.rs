@@ -97,7 +97,7 @@ impl Oracle {
         if upkeep(head) != upkeep(last) {
             return Err(format!("version {version} is an entry, and changes more of the head"));
         }
-        if self.is_on_table && !self.recovery.has_durable_entry(&head.commit().digest, disk) {
+        if self.is_on_table() && !self.recovery.has_durable_entry(&head.commit().digest, disk) {
             return Err(format!("version {version} is in the order before it is durable in a segment"));
         }
         Ok(())

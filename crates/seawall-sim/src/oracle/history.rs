@@ -46,17 +46,19 @@ impl Oracle {
         let is_checkpoint = head.base != last.base;
         let is_collection = head.sweep != last.sweep;
         if last.state != State::Open {
-            return Err(format!("version {version} was committed after the database was detached"));
+            return Err(format!("version {version} was committed after the state was {}", last.state));
         }
-        let is_detaching = head.state == State::Detached;
-        if head.home != last.home
-            || !(is_detaching || head.state == State::Open)
-            || (head.floor != last.floor && !is_collection)
-        {
+        let is_end = head.state != State::Open;
+        if is_end {
+            self.check_end(&head.state)?;
+        }
+        if head.home != last.home || (head.floor != last.floor && !is_collection) {
             return Err(format!("the swap to version {version} changed more than the commit"));
         }
-        let kinds = [is_checkpoint, is_collection, is_detaching].into_iter().filter(|is_so| *is_so).count();
-        if has_no_pages != (kinds == 1) || kinds > 1 {
+        let kinds = [is_checkpoint, is_collection, is_end].into_iter().filter(|is_so| *is_so).count();
+        // A move to where higher numbers are goes past them.
+        let may_be_nothing = self.may_pass_numbers();
+        if has_no_pages != (kinds == 1) && !(has_no_pages && may_be_nothing) || kinds > 1 {
             return Err(format!("version {version} is neither a transaction nor a checkpoint nor a collection"));
         }
         let order = |base: Option<BaseRef>| base.map(|base| base.name.order());
@@ -73,7 +75,7 @@ impl Oracle {
             }
             return Ok(vec![Event::FloorRaised]);
         }
-        Ok(Vec::new())
+        Ok(matches!(head.state, State::Moved(_)).then_some(Event::MoveFenced).into_iter().collect())
     }
 
     /// A base has exactly what its version has, protected, with its checksums, and all of it is durable.

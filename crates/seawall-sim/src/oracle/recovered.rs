@@ -6,6 +6,7 @@ use super::{Number, Oracle};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::path_of;
+use crate::place::{At, bound};
 use seawall::format::commit_frame::CommitFrame;
 use seawall::format::head::{CommitRef, Floor, Head, Place, State};
 use seawall::format::ids::{CommitId, Digest, SegmentName, Version};
@@ -80,9 +81,24 @@ impl Oracle {
         self.recoveries.last.is_some_and(|last| last < time)
     }
 
+    /// Whether a recovery was done at `time`, or later.
+    pub(crate) fn was_recovered_since(&self, time: Duration) -> bool {
+        self.recoveries.last.is_some_and(|last| last >= time)
+    }
+
     /// A recovery put its head in place. (Invariants 1, 2, 5, 6, 7; P5.)
-    pub(crate) fn recovered(&mut self, head: Head, disk: &Disk, now: Duration) -> Result<Vec<Event>, String> {
+    pub(crate) fn recovered(
+        &mut self,
+        (at, was_chosen): (At, bool),
+        head: Head,
+        disk: &Disk,
+        now: Duration,
+    ) -> Result<Vec<Event>, String> {
         let mut events = vec![Event::Recovered];
+        if self.fenced_for().is_some() {
+            events.push(Event::MoveUndone);
+        }
+        self.check_recovered_at(at, bound(disk), &head)?;
         let version = head.version.0;
         if head.epoch <= self.epoch {
             return Err(format!("a recovery's epoch is {}, and there is epoch {} already", head.epoch.0, self.epoch.0));
@@ -122,7 +138,7 @@ impl Oracle {
             candidates.push(head_of(&frame, fold));
             below -= 1;
         }
-        self.leave_out(below, &mut events)?;
+        self.leave_out(below, was_chosen, &mut events)?;
         let mut with_pages = 0;
         for candidate in candidates.into_iter().rev() {
             let floor = self.chain.last().map(|link| link.head.floor).unwrap_or_default();
@@ -176,8 +192,9 @@ impl Oracle {
         CommitFrame::decode(payload, &self.segments).map(|frame| (frame, place)).map_err(|why| why.to_string())
     }
 
-    /// A recovery has left out what is newer than `kept`. It may do that only if their files were lost.
-    fn leave_out(&mut self, kept: u64, events: &mut Vec<Event>) -> Result<(), String> {
+    /// A recovery has left out what is newer than `kept`. It may do that only if their files were lost, or if its operator
+    /// had chosen the commit before others went on.
+    fn leave_out(&mut self, kept: u64, was_chosen: bool, events: &mut Vec<Event>) -> Result<(), String> {
         let promised = self.acknowledged.max(self.floor());
         if promised > kept {
             events.push(Event::RecoveredLossy);
@@ -186,7 +203,7 @@ impl Oracle {
         for version in kept + 1..=newest {
             let is_whole = self.files_of(version as usize).iter().all(|segment| !self.is_damaged(segment))
                 && self.has_entries_of(version as usize);
-            if is_whole && self.chain[version as usize].transaction.is_some() {
+            if is_whole && !was_chosen && self.chain[version as usize].transaction.is_some() {
                 return Err(format!("a recovery left version {version} out, whose files are all there"));
             }
         }

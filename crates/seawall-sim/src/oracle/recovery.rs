@@ -285,7 +285,7 @@ impl Oracle {
         let taken = version.0 + u64::from(is_on_tip);
         // On `fs` the names have the newest entries, and a copy of them comes later.
         let folded = self.chain.last().map_or(0, |link| link.head.folded().0);
-        let in_files = if self.is_on_table { self.acknowledged } else { self.acknowledged.min(folded) };
+        let in_files = if self.is_on_table() { self.acknowledged } else { self.acknowledged.min(folded) };
         if in_files > taken {
             return Err(format!("a recovery would lose version {in_files}, which was acknowledged"));
         }

@@ -4,14 +4,34 @@ use super::SimStorage;
 use crate::calls::{EIO, Kind, call, stale};
 use crate::disk::Disk;
 use crate::event::Event;
-use crate::paths::{COMMITS, FOLDER, folder_in, inside, record_path};
+use crate::paths::{COMMITS, FOLDER, folder_in, inside, path_of, record_path};
 use crate::world::Phase;
 use seawall::format::ids::Version;
-use seawall::ports::storage::{Record, Stamp};
+use seawall::ports::storage::{Record, Span, Stamp};
 use std::io;
 use std::time::Duration;
 
 impl SimStorage {
+    pub(super) fn read_at(&self, span: Span) -> io::Result<Vec<u8>> {
+        let path = path_of(span.file);
+        if self.is_remote() && self.world.names(self.machine()).followed(&path, self.world.now()) == Some(None) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let machine = self.is_remote().then(|| self.machine());
+        call(&self.world, "read", Kind::Look, move |world| {
+            let disk = world.disk();
+            if let Some(machine) = machine {
+                world.names(machine).walk(&path, &disk, world.now());
+            }
+            let Some(bytes) = disk.content(&path) else {
+                world.tell(|| format!("{path} is not there"));
+                return Err(io::ErrorKind::NotFound.into());
+            };
+            let begin = (span.at as usize).min(bytes.len());
+            Ok(bytes[begin..(begin + span.length).min(bytes.len())].to_vec())
+        })
+    }
+
     /// What `path` means. On NFS the answer may come from the client's cache.
     pub(super) fn find(&self, path: &str) -> io::Result<Option<usize>> {
         self.find_all(vec![path.to_owned()]).map(|found| found[0])

@@ -5,9 +5,10 @@ use crate::calls::{Kind, call, stale};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::{COMMITS, inside, record_path};
+use crate::place::At;
 use crate::process::ProcessId;
 use crate::world::World;
-use seawall::format::head::Head;
+use seawall::format::head::{Head, MAX_TEXT, SHORT_TEXT};
 use seawall::format::ids::{Token, Version};
 use seawall::ports::counters::Operation;
 use seawall::ports::storage::{FsOrder, Lock, Look, Record, Stamp};
@@ -98,6 +99,11 @@ impl SimStorage {
 }
 
 impl FsOrder for SimStorage {
+    /// What a real folder takes is the operating system's.
+    fn try_longest_record(&self) -> io::Result<usize> {
+        Ok(MAX_TEXT)
+    }
+
     fn look(&self, known: Version) -> io::Result<Look> {
         self.ask(|folder| {
             self.counters.count(Operation::Coordinator);
@@ -163,6 +169,10 @@ impl FsOrder for SimStorage {
         let published = self.rename("publish", Kind::Name(folder, version), record_path(folder, version), {
             let world = world.clone();
             move |disk, path| {
+                if world.plan().short_records && text.len() > SHORT_TEXT {
+                    world.met(Event::TooLong);
+                    return Err(io::ErrorKind::InvalidFilename.into());
+                }
                 sleeps(&world, Sleeper { folder, version, record: text.clone() });
                 if !disk.has_folder(folder) {
                     world.met(Event::PublishedNowhere);
@@ -301,6 +311,11 @@ fn sleeps(world: &World, sleeper: Sleeper) {
 /// A head was put in place by naming its version. A garbage-collected number that is named again is not a head.
 fn published(world: &World, disk: &Disk, head: Head, process: ProcessId) {
     let mut oracle = world.oracle();
+    if oracle.at() == At::Table {
+        let put = oracle.put_elsewhere(At::Files, &head);
+        drop(oracle);
+        return world.put_elsewhere(put);
+    }
     if oracle.newest().is_some_and(|newest| head.version <= newest) {
         world.met(Event::SleeperRecreated);
         return;

@@ -4,6 +4,7 @@ use super::SimStorage;
 use crate::calls::{Kind, call};
 use crate::event::Event;
 use crate::paths::{COMMITS, FOLDER, RETIRED, inside, record_path};
+use crate::place::At;
 use seawall::format::head::Head;
 use seawall::format::ids::{Token, Version};
 use seawall::ports::storage::{File, Listed, Span, Storage};
@@ -111,7 +112,10 @@ impl SimStorage {
             |world, disk, [from, to]| {
                 disk.move_folder(from, to)?;
                 world.met(Event::Retired);
-                world.begin_danger();
+                // A recovery elsewhere takes away what a move has put here.
+                if world.oracle().at() == At::Files {
+                    world.begin_danger();
+                }
                 Ok(())
             }
         });
@@ -213,7 +217,7 @@ impl SimStorage {
                 if from != to {
                     disk.move_folder(from, to)?;
                 }
-                crate::recovery::recovered(world, disk, head, process);
+                crate::recovery::recovered(world, disk, At::Files, head, process);
                 Ok(())
             });
         let named = match moved {

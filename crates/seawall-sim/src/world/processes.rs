@@ -113,6 +113,11 @@ impl World {
         }
     }
 
+    /// A recovery left out what is newer than `floor`: no process needs to see it again.
+    pub(crate) fn forgets_above(&self, floor: u64) {
+        self.core().processes.iter_mut().for_each(|process| process.seen = process.seen.min(floor));
+    }
+
     /// Whether an append or a swap is in flight.
     pub(crate) fn any_writer_is_at_work(&self) -> bool {
         self.core().processes.iter().any(|process| !process.is_dead && process.appending + process.swapping > 0)

@@ -9,6 +9,7 @@ use crate::format::ids::{
     BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, SegmentName, Token, Version, parse_number,
 };
 use crate::format::window::{Entry, Window};
+use crate::mutation::mistake;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use std::fmt::{self, Write as _};
@@ -195,6 +196,10 @@ impl Head {
 
     /// The head that a commit makes which rides in it as `entry`.
     pub fn with_entry(&self, entry: Entry, generation: u64, lease_slot: u32) -> Head {
+        mistake!(HeadDropsEntry, {
+            let (version, window) = (self.version.next(), Window::default().with(entry, &self.fold.digest));
+            return Head { version, window, generation: generation + 1, lease_slot, ..self.clone() };
+        });
         let (version, window) = (self.version.next(), self.window.with(entry, &self.fold.digest));
         Head { version, window, generation: generation + 1, lease_slot, ..self.clone() }
     }

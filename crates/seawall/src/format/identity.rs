@@ -3,7 +3,7 @@
 
 use crate::format::codec::Malformed;
 use crate::format::head::checksum;
-use crate::format::ids::DatabaseId;
+use crate::format::ids::{DatabaseId, parse_number};
 use std::fmt;
 use std::str::FromStr;
 
@@ -32,6 +32,9 @@ pub const NEWER: &str = "use a newer Seawall";
 
 /// The word for the protocol by which garbage is collected in a folder (`docs/design.md`, Garbage collection).
 const COLLECTION: &str = "marks-1";
+
+/// The word for commits that ride in the head.
+const WINDOW: &str = "window-1";
 
 /// What a program must know to do something with a folder: words, each of which stands for a part of the format or of
 /// the protocol. A program that does not know one of them must not do it.
@@ -68,7 +71,9 @@ pub struct Identity {
     pub database: DatabaseId,
     /// The coordinator's URL: another coordinator would be another history.
     pub coordinator: String,
-    /// What a program must know to open the database. None yet.
+    /// The longest record that the folder's `commits/` takes, as it was tried out when the folder was made.
+    pub longest_record: u32,
+    /// What a program must know to open the database.
     pub opens: Features,
     /// What a program must know to collect its garbage.
     pub collects: Features,
@@ -76,9 +81,9 @@ pub struct Identity {
 
 impl Identity {
     /// What this program makes.
-    pub fn new(database: DatabaseId, coordinator: String) -> Identity {
-        let collects = Features(vec![COLLECTION.to_owned()]);
-        Identity { database, coordinator, opens: Features::default(), collects }
+    pub fn new(database: DatabaseId, coordinator: String, longest_record: usize) -> Identity {
+        let (opens, collects) = (Features(vec![WINDOW.to_owned()]), Features(vec![COLLECTION.to_owned()]));
+        Identity { database, coordinator, longest_record: longest_record as u32, opens, collects }
     }
 
     /// The word for a protocol of collecting garbage that this program does not know. Then it must not collect.
@@ -89,9 +94,9 @@ impl Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Identity { database, coordinator, opens, collects } = self;
+        let Identity { database, coordinator, longest_record, opens, collects } = self;
         let text = format!(
-            "seawall 1\ndatabase {database}\ncoordinator {coordinator}\nto open{opens}\nto collect{collects}\n"
+            "seawall 1\ndatabase {database}\ncoordinator {coordinator}\nrecords {longest_record}\nto open{opens}\nto collect{collects}\n"
         );
         writeln!(f, "{text}sum {}", checksum(&text))
     }
@@ -114,10 +119,12 @@ impl FromStr for Identity {
             |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).ok_or(Malformed("a line is missing"));
         let database = line("database ")?.parse().map_err(|_| Malformed("its database id is malformed"))?;
         let coordinator = line("coordinator ")?.to_owned();
+        let longest_record =
+            parse_number(line("records ")?).ok_or(Malformed("the length of its records is malformed"))?;
         let features = |text| Features::parse(text).ok_or(Malformed("a feature's name is malformed"));
         let (opens, collects) = (features(line("to open")?)?, features(line("to collect")?)?);
-        let identity = Identity { database, coordinator, opens, collects };
-        if identity.opens.unknown(&[]).is_some() {
+        let identity = Identity { database, coordinator, longest_record, opens, collects };
+        if identity.opens.unknown(&[WINDOW]).is_some() {
             return Err(Malformed("it was made with a feature that this program does not know: use a newer Seawall"));
         }
         if !is_canonical(&identity.coordinator) {
@@ -146,7 +153,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn identity() -> Identity {
-        Identity::new(DatabaseId([3; 16]), "fs:".into())
+        Identity::new(DatabaseId([3; 16]), "fs:".into(), 4080)
     }
 
     proptest! {

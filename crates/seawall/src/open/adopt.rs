@@ -194,7 +194,8 @@ impl Adoption<'_> {
     fn draft(&self, database: DatabaseId, coordinator: &dyn Coordinator, held: &mut dyn HeldFile) -> Result<Head> {
         let commit = CommitId(self.random()?);
         let base = self.copy_base(held, commit)?;
-        let identity = Identity::new(database, coordinator.name());
+        let longest = coordinator.try_longest_record().map_err(Error::nothing_written)?;
+        let identity = Identity::new(database, coordinator.name(), longest);
         self.write_new(File::IdDraft(database), identity.to_string().as_bytes())?;
         let home = self
             .home(File::IdDraft(database))?

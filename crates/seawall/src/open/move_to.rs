@@ -17,6 +17,7 @@ use crate::format::head::{Head, State, Upkeep};
 use crate::format::high::High;
 use crate::format::identity::{self, Identity};
 use crate::format::ids::{CommitId, DatabaseId, Epoch, Token};
+use crate::mutation::mistake;
 use crate::open::adopt::{legacy_names, must_be_canonical};
 use crate::open::epoch::{Beginning, begin_epoch};
 use crate::open::list::forget;
@@ -101,6 +102,7 @@ pub(super) fn stop_moves(
 ) -> Result<()> {
     let drafts = drafts_of_id(&**storage, database)?;
     for (draft, _) in &drafts {
+        mistake!(UndoKeepsDrafts, break);
         let file = File::Draft(*draft);
         storage.remove(file).map_err(|error| Error::io(format!("removing {file}"), error))?;
     }
@@ -115,11 +117,20 @@ pub(super) fn stop_moves(
     }
     let Some(State::Moved(url)) = known.1.map(|head| &head.state) else { return Ok(()) };
     let Ok(target) = coordinator_of(url, database, storage) else { return Ok(()) };
-    match target.load(&Known::Nothing, PATIENCE) {
-        // Another folder's, which has nothing to do with this.
-        Ok(head) if head.state == State::Open && !drafts.iter().any(|(_, home)| *home == head.home) => {}
-        // Without its draft nobody will look at the head there. That it is out of the way lets the database go there later.
-        _ => drop(target.seal(token, epoch)),
+    // On `fs` what a move has put is below the names of the next one, which it does not hinder.
+    if target.lease_ends_with_process() {
+        return Ok(());
+    }
+    // Without its draft nobody will look at the head there. Closed, it does not hinder the next move, even when nothing shows
+    // any more whose it was. If this process sleeps, the database may have come there before it goes on: the request names
+    // what it has seen. A request of the move that comes later still is left for the next move, which looks whose it is.
+    if let Ok(seen) = target.load(&Known::Nothing, PATIENCE)
+        && seen.state == State::Open
+        && drafts.iter().any(|(_, home)| *home == seen.home)
+    {
+        let (epoch, generation) = (epoch.max(seen.epoch), seen.generation + 1);
+        let closed = Head { epoch, generation, state: State::Recovering(token), ..seen.clone() };
+        let _ = target.replace(&seen, &closed);
     }
     Ok(())
 }
@@ -159,7 +170,11 @@ impl Run<'_> {
         self.target.may_create().map_err(|error| self.cannot_have(&error))?;
         if let Some(there) = self.there().map_err(|error| self.cannot_have(&error))? {
             check_database(&there, self.identity.database)?;
-            if there.state == State::Open && !self.is_arrival(&there, self.source.newest_known().head()) {
+            let last = self.source.newest_known();
+            if there.state == State::Open
+                && !self.is_arrival(&there, last.head())
+                && !self.is_left_over(&there, last.head())
+            {
                 return Err(self.is_taken(&there));
             }
         }
@@ -193,6 +208,15 @@ impl Run<'_> {
         last.state != State::Open && there.state == State::Open && there.epoch > last.epoch
     }
 
+    /// Whether `there` is what a move of this folder has put there before a recovery undid it: its request came late, or the
+    /// recovery was cut short. Nobody uses it, and this move puts its own head in its place. Another folder's head names a
+    /// commit that is in that folder; but `fs` is in this very folder.
+    fn is_left_over(&self, there: &Head, last: &Head) -> bool {
+        let commit = || self.source.tip.pages.read_commit(&there.commit(), there.version);
+        let is_here = || commit().is_ok_and(|frame| frame.home == there.home);
+        there.state == State::Open && there.epoch <= last.epoch && (self.target.lease_ends_with_process() || is_here())
+    }
+
     /// Steps 2 to 5. Answers the version that the database has there.
     fn run(&self) -> Result<u64> {
         self.storage.create_folders().map_err(|error| Error::io("making the database's folders", error))?;
@@ -202,6 +226,7 @@ impl Run<'_> {
                 return Err(Error::Busy { holder, waited: Duration::ZERO });
             }
         }
+        self.pass_numbers()?;
         let (mut draft, mut home) = self.draft()?;
         // One that is left goes with a garbage collection.
         let discard = |draft| drop(self.storage.remove(File::Draft(draft)));
@@ -225,12 +250,29 @@ impl Run<'_> {
         Ok(there.version.0)
     }
 
+    /// On `fs` the head is the name with the highest number. Where numbers are there that the history has not reached,
+    /// because a recovery has gone back since the database left, commits without pages go past them first. Nothing is taken
+    /// away there: a move that slept could take away what another one has put, and others have built on.
+    fn pass_numbers(&self) -> Result<()> {
+        if !self.target.lease_ends_with_process() {
+            return Ok(());
+        }
+        let Some(there) = self.there().map_err(|error| self.cannot_have(&error))? else { return Ok(()) };
+        let is_below = |head: &Head| head.state == State::Open && head.version < there.version;
+        while is_below(self.source.newest_known().head()) {
+            let next = |head: &Head| Ok(is_below(head).then_some(Upkeep::None));
+            self.source.committer.commit_upkeep(PATIENCE_FOR_LEASE, next)?;
+        }
+        Ok(())
+    }
+
     /// Step 2: the new `id`, and the home that it will be.
     fn draft(&self) -> Result<(CommitId, u64)> {
         let draft = CommitId(random(&**self.storage)?);
         let file = File::Draft(draft);
         let failed = |error| Error::io(format!("writing {file}"), error);
-        let identity = Identity { coordinator: self.target.name(), ..self.identity.clone() };
+        let longest_record = self.target.try_longest_record().map_err(Error::nothing_written)? as u32;
+        let identity = Identity { coordinator: self.target.name(), longest_record, ..self.identity.clone() };
         let written = self.storage.create(file).and_then(|mut made| made.append(identity.to_string().as_bytes()));
         let home = written.and_then(|()| self.storage.home(file)).map_err(failed)?;
         home.map(|home| (draft, home)).ok_or_else(|| Error::corrupt(file, "it vanished"))
@@ -241,18 +283,27 @@ impl Run<'_> {
     fn fence(&self) -> Result<Head> {
         let head = self.last()?;
         if head.state != State::Open {
-            return Ok(head);
+            return self.made_durable(head);
         }
+        mistake!(MovesWithoutFence, return Ok(Head { state: State::Moved(self.target.name()), ..head }));
         let state = Upkeep::State(State::Moved(self.target.name()));
         match self.source.committer.commit_upkeep(PATIENCE_FOR_LEASE, |_| Ok(Some(state.clone()))) {
             Ok(committed) => Ok(committed.expect("there was something to do").head.clone()),
             // Another move may have done it, or this very one, and its answer was lost.
             Err(error) => match self.last() {
-                Ok(head) if head.state != State::Open => Ok(head),
+                Ok(head) if head.state != State::Open => self.made_durable(head),
                 _ if error.kind() == ErrorKind::OutcomeUnknown => Err(self.cut_short(&error)),
                 _ => Err(error),
             },
         }
+    }
+
+    /// `head`, which another move has put here. Its name may not be durable yet. If a loss of power took it away after `id`
+    /// was replaced, the database could be used here again.
+    fn made_durable(&self, head: Head) -> Result<Head> {
+        mistake!(FenceNotDurable, return Ok(head));
+        self.source.tip.coordinator.make_durable().map_err(|error| self.cut_short(&Error::nothing_written(error)))?;
+        Ok(head)
     }
 
     /// The newest head here.
@@ -264,9 +315,11 @@ impl Run<'_> {
     /// Step 4. Answers the head there: this move's, or that of another one which was first.
     fn arrive(&self, last: &Head, home: u64) -> Result<Head> {
         let there = self.there().map_err(Error::nothing_written)?;
-        if let Some(there) = there.filter(|there| self.is_arrival(there, last)) {
-            return Ok(there);
+        if there.as_ref().is_some_and(|there| self.is_arrival(there, last)) {
+            self.target.make_durable().map_err(Error::nothing_written)?;
+            return Ok(there.expect("it was just looked at"));
         }
+        let left_over = there.filter(|there| self.is_left_over(there, last));
         let pages = &self.source.tip.pages;
         let snapshot = pages.snapshot_of(last.clone(), None, self.storage.now())?;
         // On `fs` the generation is the version.
@@ -274,7 +327,11 @@ impl Run<'_> {
         let epoch = Epoch(last.epoch.0 + 1);
         let begin = Beginning { epoch, home, sweep: last.sweep, generation, floor: last.floor };
         let (_, head) = begin_epoch(&**self.storage, pages, snapshot, begin)?;
-        let there = self.target.create(&head).map_err(Error::nothing_written)?;
+        let put = match &left_over {
+            Some(left_over) => self.target.replace(left_over, &head),
+            None => self.target.create(&head),
+        };
+        let there = put.map_err(Error::nothing_written)?;
         check_database(&there, self.identity.database)?;
         if self.is_arrival(&there, last) { Ok(there) } else { Err(self.is_taken(&there)) }
     }
@@ -311,7 +368,9 @@ impl Run<'_> {
     fn cannot_have(&self, error: &CoordinatorError) -> Error {
         let to = self.target.name();
         match error {
-            CoordinatorError::Unreachable(_) => Error::Unreachable { cause: format!("{to}: {error}") },
+            CoordinatorError::Unreachable(_) | CoordinatorError::Unclear(_) => {
+                Error::Unreachable { cause: format!("{to}: {error}") }
+            }
             CoordinatorError::Permission(_) => Error::Permission(format!("{to}: {error}")),
             _ => Error::CannotOpen(format!("{to} cannot have this database: {error}. Nothing was changed")),
         }

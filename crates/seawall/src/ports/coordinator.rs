@@ -11,7 +11,7 @@ pub mod fs;
 pub mod kinds;
 
 use crate::error::Error;
-use crate::format::head::Head;
+use crate::format::head::{Head, MAX_TEXT};
 use crate::format::high::{High, Named};
 use crate::format::identity::NEWER;
 use crate::format::ids::{Epoch, Token};
@@ -180,6 +180,15 @@ pub trait Coordinator: Send + Sync {
     /// epoch, as a database leaves it that was moved elsewhere. If another one is there (of another adopter or mover, or
     /// ours: a lost reply), that one is the answer.
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError>;
+    /// Puts `head` in the place of `seen`, a head that nobody uses, if nothing has changed since it was seen. The answer is
+    /// the head that is there. By default a head that is newer than `seen` counts as soon as it is put.
+    fn replace(&self, _seen: &Head, head: &Head) -> Result<Head, CoordinatorError> {
+        self.create(head)
+    }
+    /// Makes durable what was put here and is seen already. By default that is durable before it can be seen.
+    fn make_durable(&self) -> Result<(), CoordinatorError> {
+        Ok(())
+    }
     /// Whether this process has all rights that a database needs here. It changes nothing. By default it has.
     fn may_create(&self) -> Result<(), CoordinatorError> {
         Ok(())
@@ -226,6 +235,12 @@ pub trait Coordinator: Send + Sync {
         keep: bool,
         patience: Duration,
     ) -> Result<Swapped, CoordinatorError>;
+    /// Tries out how long a record may be there, when a database's folder is made.
+    fn try_longest_record(&self) -> Result<usize, CoordinatorError> {
+        Ok(MAX_TEXT)
+    }
+    /// From now on no record is longer than `id` says that the folder's may be. By default the folder has none.
+    fn keep_to(&self, _longest_record: usize) {}
     /// Whether what the head is kept in has room for `head`, with all entries of its window. A head without entries
     /// always has room.
     fn carries(&self, head: &Head) -> bool;

@@ -33,7 +33,7 @@ fn is_named(digest: Digest, named: Digest) -> bool {
 }
 
 fn head_is_wrong(head: &Head, why: Malformed) -> Error {
-    let segment = head.commit().place.map_or_else(String::new, |place| format!(" in {}", File::Segment(place.segment)));
+    let segment = head.fold.place.map_or_else(String::new, |place| format!(" in {}", File::Segment(place.segment)));
     Error::NeedsRecovery(format!(
         "the head is damaged: it says that version {} is the newest, and names a commit frame{segment} that is whole and does not fit: {why}. \
          Nothing was changed, and the data is in the files: run {}. {SAYS_FIRST}",

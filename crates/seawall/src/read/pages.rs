@@ -140,6 +140,15 @@ impl Pages {
         wanted.ok_or(malformed("it does not have the page"))
     }
 
+    /// By mistake: what it was at the fold.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn read_older(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
+        match snapshot.source_before(page, 0) {
+            Some(place) => Ok(self.read_at(snapshot, page, place)?),
+            None => self.read(snapshot, page),
+        }
+    }
+
     /// The image of `page` in `snapshot`, if it is at hand: nothing is read for it.
     pub(crate) fn at_hand(&self, snapshot: &Snapshot, page: PageNo) -> Option<Page> {
         match snapshot.source_of(page)? {
@@ -357,6 +366,7 @@ impl Pages {
 pub(crate) fn push_as_delta(images: &mut Vec<u8>, page: PageNo, image: &[u8]) {
     let begin = images.len();
     images.extend_from_slice(image);
+    mistake!(PageOneAsIs, return);
     if page == PageNo(1) {
         sqlite_header::as_delta(&mut images[begin..]);
     }

@@ -223,7 +223,7 @@ impl Tip {
     fn accept_last(&self, head: Head, known: &Snapshot) -> Result<Head> {
         self.check_head(&head)?;
         if head.is_undecided() {
-            check_state(&head)?;
+            self.check_open(&head)?;
         }
         self.has_ended.store(head.state != State::Open, Ordering::Relaxed);
         let forked = head.order() == known.head.order() && !head.commit().is(&known.head.commit());
@@ -245,7 +245,9 @@ impl Tip {
     pub(crate) fn check_open(&self, head: &Head) -> Result<()> {
         match &head.state {
             State::Moved(url) => Err(self.where_now().unwrap_or_else(|| moved_to(url))),
-            _ => check_state(head),
+            // A recovery that slept while the database was moved elsewhere has sealed what is left here.
+            State::Recovering(_) => Err(self.where_now().map_or_else(|| check_state(head), Err).unwrap_err()),
+            State::Open | State::Detached => check_state(head),
         }
     }
 
@@ -330,7 +332,8 @@ impl Tip {
             let again = self.storage.now();
             match was_read(&error).then(|| self.load(&known, PATIENCE)) {
                 Some(Ok(newer)) if newer.order() > order => (order, head, sent) = (newer.order(), newer, again),
-                Some(Err(unreachable @ Error::Unreachable { .. })) => return Err(unreachable),
+                // It was moved, for example, or cannot be reached.
+                Some(Err(of_the_head)) => return Err(of_the_head),
                 _ => return Err(self.in_copy(error)),
             }
         };

@@ -116,6 +116,11 @@ impl Committer {
         let pending = self.pend((next, form), streamed, turn, change, lease);
         let until = self.until(PATIENCE);
         let answer = caught(|| self.swap(&pending, until));
+        mistake!(TwoForms, {
+            if matches!((&pending.form, &answer), (Form::Entry { .. }, Ok(Err(CoordinatorError::Unclear(_))))) {
+                return self.commit(turn, change);
+            }
+        });
         if let Ok(Err(CoordinatorError::TooLong(_))) = &answer {
             // Its first attempt was certainly refused, and the coordinator knows now how much it can take: the fold that
             // is made instead is another commit.
@@ -157,7 +162,11 @@ impl Committer {
     /// are appended, so that no commit is in memory whole. After an error no part of the commit counts.
     fn append_fold(&self, draft: Draft<'_>, lease: &Lease) -> Result<(Head, Form)> {
         let change = draft.change;
-        let draft = Draft { carried: carried(change, |page| self.tip.read_page(change.snapshot, page))?, ..draft };
+        let read = |page| {
+            mistake!(FoldTakesOlder, return self.tip.pages.read_older(change.snapshot, page));
+            self.tip.read_page(change.snapshot, page)
+        };
+        let draft = Draft { carried: carried(change, read)?, ..draft };
         let mut compressor = whole(self.compressor.lock());
         let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments)?;
         let Encoded { commit, frame } =
@@ -198,6 +207,7 @@ impl Committer {
     /// head goes to this process's segment as well. So all that was acknowledged is in files.
     fn append_entry(&self, next: Head, sweep: u64) -> Result<(Head, Form)> {
         let is_appended = !self.tip.coordinator.is_in_files();
+        mistake!(EntryNotAppended, return Ok((next, Form::Entry { is_appended })));
         if is_appended {
             self.append(sweep, |frames| frames.put_head(&next))?;
         }
@@ -453,6 +463,10 @@ impl Committer {
         let Some(mut segment) = try_lock(&self.segment) else { return Ok(false) };
         // The head's entries, whoever committed them, are in no file if its record is none.
         let copied = (!head.window.entries().is_empty()).then_some(head);
+        mistake!(ConfirmedNotCopied, {
+            let appended = segment.append_mark(&*self.tip.storage, head.sweep, None, &Mark::of(head, Fate::Confirmed));
+            return appended.map(|()| true).map_err(|failed| failed.error);
+        });
         let appended = segment.append_mark(&*self.tip.storage, head.sweep, copied, &Mark::of(head, Fate::Confirmed));
         drop(segment);
         match appended {

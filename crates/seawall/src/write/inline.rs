@@ -8,6 +8,7 @@ use crate::format::delta::delta;
 use crate::format::head::Head;
 use crate::format::ids::{PageNo, Version};
 use crate::format::window::{Entry, EntryPage, MOST_ENTRIES, MOST_PAGES, MOST_WINDOW_PAGES, Window};
+use crate::mutation::mistake;
 use crate::ports::coordinator::Lease;
 use crate::read::pages::{Page, push_as_delta};
 use std::collections::HashSet;
@@ -35,8 +36,11 @@ impl Committer {
         }
         let (mut old, mut new, mut changed) = (Vec::new(), Vec::new(), Vec::with_capacity(pages.len()));
         for page in pages {
-            let was_there = page.0 <= snapshot.page_count();
-            let before = if was_there { self.tip.pages.at_hand(snapshot, *page) } else { None };
+            let was_there = || {
+                mistake!(CutOffPageIsOld, return true);
+                page.0 <= snapshot.page_count()
+            };
+            let before = if was_there() { self.tip.pages.at_hand(snapshot, *page) } else { None };
             let (old_end, new_end) = (old.len(), new.len());
             push_as_delta(&mut new, *page, &(draft.change.read)(*page)?);
             if let Some(before) = &before {
@@ -72,6 +76,7 @@ pub(crate) fn carried(change: &Change<'_>, read: impl Fn(PageNo) -> Result<Page>
     let is_written = |page: &PageNo| pages.binary_search(page).is_ok() || streamed.contains(page);
     let is_carried = |page: &PageNo| page.0 <= page_count && !is_written(page);
     let carried = snapshot.head.window.pages().into_iter().filter(is_carried);
+    mistake!(FoldLeavesOut, return carried.skip(1).map(|page| Ok((page, read(page)?))).collect());
     carried.map(|page| Ok((page, read(page)?))).collect()
 }
 

@@ -244,7 +244,11 @@ impl Committer {
             }
             match self.tip.pages.read_commit(&at.fold, at.version) {
                 Ok(frame) => {
-                    if let Some(commit) = of_window(&frame.window, frame.folded) {
+                    let of_window = || {
+                        mistake!(FoldedUnread, return None);
+                        of_window(&frame.window, frame.folded)
+                    };
+                    if let Some(commit) = of_window() {
                         return Ok(Ok(commit));
                     }
                     at = Walked { version: frame.folded, fold: frame.fold, ..at };

@@ -12,6 +12,7 @@ use seawall::ports::storage::{
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -145,6 +146,7 @@ pub struct Faulty {
     plan: Arc<Mutex<Plan>>,
     clock: Arc<Clock>,
     server: Option<Arc<Server>>,
+    longest_record: AtomicUsize,
 }
 
 impl Faulty {
@@ -154,7 +156,7 @@ impl Faulty {
 
     pub fn with_clock(name: &Path, clock: Arc<Clock>) -> Faulty {
         let inner = OsStorage::new(name).unwrap();
-        Faulty { inner, plan: Arc::default(), clock, server: None }
+        Faulty { inner, plan: Arc::default(), clock, server: None, longest_record: AtomicUsize::new(usize::MAX) }
     }
 
     /// As if the files were on a network file system.
@@ -175,6 +177,11 @@ impl Faulty {
     /// Whether a call that was to hang later waits now, until [`Faulty::heal`].
     pub fn hangs(&self) -> bool {
         self.plan.lock().unwrap().faults.values().any(|(fault, _)| matches!(fault, Fault::Hangs))
+    }
+
+    /// From now on names have records of at most so many bytes.
+    pub fn limit_records(&self, longest: usize) {
+        self.longest_record.store(longest, Ordering::Relaxed);
     }
 
     pub fn heal(&self) {
@@ -405,10 +412,16 @@ impl FsOrder for Faulty {
     fn is_in_place(&self) -> io::Result<bool> {
         self.inner.is_in_place()
     }
+    fn try_longest_record(&self) -> io::Result<usize> {
+        self.inner.try_longest_record()
+    }
     fn folder(&self) -> u64 {
         self.inner.folder()
     }
     fn publish(&self, folder: u64, version: Version, record: &str) -> io::Result<()> {
+        if record.len() > self.longest_record.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(36));
+        }
         self.call(Call::Publish, || {
             self.inner.publish(folder, version, record)?;
             if let Some(server) = &self.server {

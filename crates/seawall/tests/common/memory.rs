@@ -102,6 +102,12 @@ impl Coordinator for Memory {
             _ => Ok(entry.insert((head.clone(), None)).0.clone()),
         })
     }
+    fn replace(&self, seen: &Head, head: &Head) -> Result<Head, CoordinatorError> {
+        self.call(|entry| match entry {
+            Some((there, _)) if (there.epoch, there.generation) != (seen.epoch, seen.generation) => Ok(there.clone()),
+            _ => Ok(entry.insert((head.clone(), None)).0.clone()),
+        })
+    }
     fn load(&self, _: &Known<'_>, _: Duration) -> Result<Head, CoordinatorError> {
         self.call(|entry| entry.as_ref().map(|(head, _)| head.clone()).ok_or_else(lost))
     }

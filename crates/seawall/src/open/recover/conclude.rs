@@ -93,7 +93,8 @@ impl Run<'_> {
     fn draft_id(&self) -> Result<(u64, File)> {
         let file = File::Draft(CommitId(random(&**self.storage)?));
         let failed = |error| Error::io(format!("writing {file}"), error);
-        let identity = Identity::new(self.database, self.coordinator.name());
+        let longest = self.coordinator.try_longest_record().map_err(Error::nothing_written)?;
+        let identity = Identity::new(self.database, self.coordinator.name(), longest);
         self.storage
             .create(file)
             .and_then(|mut draft| draft.append(identity.to_string().as_bytes()))

@@ -45,6 +45,8 @@ pub struct FsCoordinator {
     moved_on: Mutex<(u64, u32)>,
     /// The longest record that the folder takes, as far as it is known here.
     longest: AtomicUsize,
+    /// The folder takes shorter ones than it was known to.
+    is_shorter: AtomicBool,
     names: Names,
 }
 
@@ -53,7 +55,8 @@ impl FsCoordinator {
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
         let names = Names::new(storage.clone());
         let longest = AtomicUsize::new(MAX_TEXT);
-        FsCoordinator { storage, is_first_waiter: AtomicBool::new(false), moved_on: Mutex::default(), longest, names }
+        let [is_first_waiter, is_shorter] = [const { AtomicBool::new(false) }; 2];
+        FsCoordinator { storage, is_first_waiter, moved_on: Mutex::default(), longest, is_shorter, names }
     }
 
     /// Whether this process is the first waiter now.
@@ -73,6 +76,7 @@ impl FsCoordinator {
             // The answer is the server's: there is no name.
             Err(error) if error.kind() == io::ErrorKind::InvalidFilename && !head.window.entries().is_empty() => {
                 self.longest.store(SHORT_TEXT, Ordering::Relaxed);
+                self.is_shorter.store(true, Ordering::Relaxed);
                 Err(CoordinatorError::TooLong(error.to_string()))
             }
             Err(error) => Err(writing(error)),
@@ -85,17 +89,14 @@ impl FsCoordinator {
         published
     }
 
-    /// Puts the head of a database that comes from another coordinator. What the database left here when it went there,
-    /// a head that is not open, stays below it: names of earlier numbers can be made as late as they like. Only where
-    /// that has a later number (a recovery has gone back since) the names are taken away first.
+    /// Puts the head of a database that comes from another coordinator, as the name with the highest number. What is here
+    /// stays below it: what the database left here when it went there, and what a move that was undone has put. Names of
+    /// earlier numbers can be made as late as they like.
     fn arrive(&self, head: &Head) -> Result<Head, CoordinatorError> {
         match self.names.newest_listed().map_err(LookFailed::before_anything_was_sent) {
-            Ok(there) if there.state == State::Open || there.epoch >= head.epoch => return Ok(there),
-            Ok(there) if there.version >= head.version => {
-                let token = Token(head.commit().id.0[..8].try_into().expect("an id has 16 bytes"));
-                self.storage.retire(token).map_err(retiring)?;
-                // Another mover may have been quicker.
-                self.storage.reinstate(token, &[(head.version, record_of(head))]).map_err(retiring)?;
+            // Another move's, which may not be durable yet; or one that this head does not come after.
+            Ok(there) if there.epoch >= head.epoch || there.version >= head.version => {
+                return self.make_durable().map(|()| there);
             }
             Ok(_) | Err(CoordinatorError::Lost(_)) => drop(self.publish(self.storage.folder(), head)?),
             Err(error) => return Err(error),
@@ -174,6 +175,11 @@ impl Coordinator for FsCoordinator {
         })
     }
 
+    fn make_durable(&self) -> Result<(), CoordinatorError> {
+        mistake!(FenceNotDurable, return Ok(()));
+        self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(error.to_string()))
+    }
+
     fn may_create(&self) -> Result<(), CoordinatorError> {
         self.storage.try_order().map_err(|error| CoordinatorError::Unusable(error.to_string()))
     }
@@ -182,8 +188,12 @@ impl Coordinator for FsCoordinator {
         let loaded = match known {
             Known::Head(head) => self.names.newest_since(head),
             Known::Nothing => self.names.newest_listed(),
-            Known::Hint(high) => (self.names.newest_hinted(high))
-                .and_then(|hinted| hinted.map_or_else(|| self.names.newest_listed(), Ok)),
+            // Behind the name with which the database left there is a gap, and behind that may be those since it came back.
+            Known::Hint(high) => (self.names.newest_hinted(high)).and_then(|hinted| {
+                mistake!(HintEndsAtMoved, return hinted.map_or_else(|| self.names.newest_listed(), Ok));
+                let hinted = hinted.filter(|head| head.state == State::Open);
+                hinted.map_or_else(|| self.names.newest_listed(), Ok)
+            }),
         };
         loaded.map_err(LookFailed::before_anything_was_sent)
     }
@@ -258,6 +268,14 @@ impl Coordinator for FsCoordinator {
         Ok(if newest.commit().is(&next.commit()) { Swapped::Done } else { refused(newest) })
     }
 
+    fn try_longest_record(&self) -> Result<usize, CoordinatorError> {
+        self.storage.try_longest_record().map_err(asking)
+    }
+
+    fn keep_to(&self, longest_record: usize) {
+        self.longest.store(longest_record.clamp(SHORT_TEXT, MAX_TEXT), Ordering::Relaxed);
+    }
+
     fn carries(&self, head: &Head) -> bool {
         head.to_string().len() <= self.longest.load(Ordering::Relaxed)
     }
@@ -303,12 +321,12 @@ impl Coordinator for FsCoordinator {
     }
 
     fn trouble(&self) -> Option<String> {
-        let short = self.longest.load(Ordering::Relaxed) < MAX_TEXT;
+        let short = self.is_shorter.load(Ordering::Relaxed);
         self.names.trouble().or_else(|| {
             short.then(|| {
                 format!(
-                    "the file system takes symlinks of no more than about {SHORT_TEXT} bytes, so fewer commits fit into one: \
-                     some take a write more than elsewhere"
+                    "a symlink that id says would fit was too long for the file system: this process keeps to {SHORT_TEXT} bytes, so \
+                     fewer commits ride in one, and some take a write more. Nothing was lost"
                 )
             })
         })

@@ -292,6 +292,10 @@ impl FsOrder for OsStorage {
         })
     }
 
+    fn try_longest_record(&self) -> io::Result<usize> {
+        self.try_out_records()
+    }
+
     fn is_in_place(&self) -> io::Result<bool> {
         self.counters.count(Operation::Metadata);
         self.commits_are_in_place()

@@ -56,6 +56,8 @@ pub trait FsOrder: Storage {
     fn is_in_place(&self) -> io::Result<bool>;
     /// Which folder `commits/` is to this process: a number that rises whenever it is opened by its name again.
     fn folder(&self) -> u64;
+    /// How long a record may be, tried out in the database's folder, which exists.
+    fn try_longest_record(&self) -> io::Result<usize>;
     /// Makes the name of `version`, with `record`, in one atomic step, which is durable on a network file system.
     /// `AlreadyExists` if that name exists: another process made it, or this very call did and its reply was lost.
     /// `folder` is the one in which the caller has seen the predecessor. If another one is open by now, nothing is made,

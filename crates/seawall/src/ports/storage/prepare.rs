@@ -8,6 +8,7 @@ use super::safely::{Folder, Use, unusable};
 use super::trials::{Needed, TRIALS, Trial, says_nothing};
 use super::{Begun, File, Storage};
 use crate::error::{Error, Result};
+use crate::format::head::{MAX_TEXT, SHORT_TEXT};
 use crate::ports::counters::Operation;
 use crate::way_out::WayOut;
 use rustix::fs::{Access, FileType};
@@ -62,6 +63,28 @@ impl OsStorage {
     pub(super) fn try_order_out(&self) -> Result<()> {
         let parent = self.parent(Use::Pass);
         self.try_out(&parent.map_err(|error| Error::io(format!("opening {}", File::Folder), error))?, true)
+    }
+
+    /// See [`FsOrder::try_longest_record`](super::FsOrder::try_longest_record). XFS, for one, takes 1,023 bytes.
+    pub(super) fn try_out_records(&self) -> io::Result<usize> {
+        let folder = self.folder_at_path(Use::Pass)?;
+        let mut place = OsString::from(TRIAL);
+        place.push(self.random_id()?.to_string());
+        folder.make_folder(&place, None)?;
+        let link = folder.path().join(&place).join("record");
+        let record = "r".repeat(MAX_TEXT);
+        for _ in 0..3 {
+            self.counters().count(Operation::Metadata);
+        }
+        let tried = std::os::unix::fs::symlink(&record, &link).and_then(|()| fs::read_link(&link));
+        remove_trial(&folder, &place)?;
+        match tried {
+            Ok(there) if there.as_os_str() == record.as_str() => Ok(MAX_TEXT),
+            // Cut off, or refused: every file system takes short ones.
+            Ok(_) => Ok(SHORT_TEXT),
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Ok(SHORT_TEXT),
+            Err(error) => Err(error),
+        }
     }
 
     /// See [`Storage::begun`].

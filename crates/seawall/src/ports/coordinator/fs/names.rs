@@ -163,7 +163,7 @@ impl Names {
         let Some((hinted, stamp)) = parse(look.next, version)? else { return Ok(None) };
         let is_good = || {
             mistake!(HintUnchecked, return true);
-            mistake!(HintByNeighbour, return look.known.is_some() && hinted.commit.id == hint.commit);
+            mistake!(HintByNeighbour, return look.known.is_some() && hinted.commit().id == hint.commit);
             hinted.commit().id == hint.commit && hint.named.is_some() && named(stamp) == hint.named
         };
         if !is_good() {

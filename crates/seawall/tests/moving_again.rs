@@ -1,0 +1,183 @@
+//! Moves that were cut short, undone, or slept: what they have left hinders nobody, and takes nothing away.
+
+mod common;
+
+use common::faulty::{Call, EIO, Fault, Faulty};
+use common::memory::{self, table};
+use common::{Folder, byte, commit, newest};
+use seawall::ports::storage::os::OsStorage;
+use seawall::{Access, Database, ErrorKind, Moved, Options, Recovery, Result, move_on, reached_by, recover_on};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn by(coordinator: &str) -> Options {
+    Options { coordinator: coordinator.into(), lease: Duration::from_millis(300), ..Options::default() }
+}
+
+fn machine(folder: &Folder, coordinator: &str) -> Result<Arc<Database>> {
+    folder.try_machine_with(&by(coordinator))
+}
+
+fn storage(folder: &Folder) -> Arc<OsStorage> {
+    Arc::new(OsStorage::new(&folder.name()).unwrap())
+}
+
+fn move_folder(folder: &Folder, to: &str) -> Result<Moved> {
+    let options = Options { lease: Duration::from_millis(300), ..reached_by(&folder.name(), None)? };
+    move_on(storage(folder), &folder.name(), to, false, &options)
+}
+
+fn recover(folder: &Folder) {
+    recover_on(storage(folder), &Recovery::default()).unwrap();
+}
+
+/// A database of `versions` on this coordinator: page 2 has the number of the version.
+fn history(folder: &Folder, coordinator: &str, versions: u8) -> Arc<Database> {
+    common::write_plain(&folder.name(), 4);
+    let database = machine(folder, coordinator).unwrap();
+    (1..=versions).for_each(|version| drop(commit(&database, &[(2, version)]).unwrap()));
+    database
+}
+
+/// What a newcomer reads in page 2.
+fn read(folder: &Folder, coordinator: &str) -> u8 {
+    let database = machine(folder, coordinator).unwrap();
+    byte(&database, &newest(&database), 2)
+}
+
+/// What is in a folder, by its path.
+fn entries(folder: &Folder, inside: &str) -> Vec<PathBuf> {
+    fs::read_dir(folder.inside(inside)).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn what_an_undone_move_has_left_there_does_not_hinder_the_next_one() {
+    for to_fs in [false, true] {
+        let folder = Folder::new();
+        let (from, to) = if to_fs { (table(), "fs:".to_owned()) } else { ("fs:".to_owned(), table()) };
+        drop(history(&folder, &from, 4));
+        let failing = Arc::new(Faulty::new(&folder.name()));
+        failing.fail(Call::PutId, Fault::Before(EIO), 1);
+        move_on(failing, &folder.name(), &to, false, &by(&from)).unwrap_err();
+        // A recovery came so far, and was killed before it closed the head there.
+        let drafts = entries(&folder, "").into_iter().filter(|path| path.to_string_lossy().contains("/draft."));
+        drafts.for_each(|path| fs::remove_file(path).unwrap());
+        recover(&folder);
+        commit(&machine(&folder, &from).unwrap(), &[(2, 5)]).unwrap();
+        let moved = move_folder(&folder, &to).map(|moved| moved.to);
+        assert_eq!(moved.as_ref().ok(), Some(&to), "{moved:?}");
+        assert_eq!(read(&folder, &to), 5);
+        commit(&machine(&folder, &to).unwrap(), &[(2, 6)]).unwrap();
+        assert_eq!(read(&folder, &to), 6);
+        assert!(machine(&folder, &from).is_err());
+    }
+}
+
+#[test]
+fn an_old_note_does_not_lead_to_the_name_with_which_the_database_left() {
+    let folder = Folder::new();
+    let to = table();
+    let before = history(&folder, "fs:", 4);
+    let note = (0..500).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        fs::read(folder.inside("high")).ok().filter(|note| String::from_utf8_lossy(note).contains(" version=4 "))
+    });
+    drop(before);
+    move_folder(&folder, &to).unwrap();
+    move_folder(&folder, "fs:").unwrap();
+    // A process that had it open notes its last commit late; or the mover was killed before its own note.
+    fs::write(folder.inside("high"), note.expect("the background notes the newest commit")).unwrap();
+    assert_eq!(read(&folder, "fs:"), 4);
+}
+
+#[test]
+fn a_move_whose_new_id_a_loss_of_power_took_away_is_made_again() {
+    let folder = Folder::new();
+    let to = table();
+    drop(history(&folder, "fs:", 4));
+    let kept = folder.name().with_extension("kept");
+    fs::hard_link(folder.inside("id"), &kept).unwrap();
+    move_folder(&folder, &to).unwrap();
+    commit(&machine(&folder, &to).unwrap(), &[(2, 5)]).unwrap();
+    // The rename is taken back. What was committed since is there, and `high` tells of the move.
+    fs::rename(folder.inside("id"), folder.inside(&format!("draft.{}", "ab".repeat(16)))).unwrap();
+    fs::rename(kept, folder.inside("id")).unwrap();
+    let error = machine(&folder, "fs:").err().unwrap().to_string();
+    assert!(error.contains(&format!("seawall move NAME --to {to}")), "{error}");
+    move_folder(&folder, &to).unwrap();
+    assert_eq!(read(&folder, &to), 5);
+}
+
+#[test]
+fn a_move_goes_on_only_once_the_fence_is_durable() {
+    let folder = Folder::new();
+    let to = table();
+    drop(history(&folder, "fs:", 4));
+    let failing = Arc::new(Faulty::new(&folder.name()));
+    failing.fail(Call::SyncPublished, Fault::Before(EIO), u32::MAX);
+    // This one makes the name, and the next one finds it.
+    for _ in 0..2 {
+        let error = move_on(failing.clone(), &folder.name(), &to, false, &by("fs:")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NeedsRecovery, "{error}");
+        assert_eq!(memory::head(&to), None, "a loss of power could take the fence away");
+    }
+    failing.heal();
+    move_folder(&folder, &to).unwrap();
+    assert_eq!(read(&folder, &to), 4);
+}
+
+#[test]
+fn an_opener_that_slept_while_id_was_replaced_does_not_take_the_folder_for_a_copy() {
+    let folder = Folder::new();
+    let to = table();
+    drop(history(&folder, "fs:", 4));
+    let sleeping = Arc::new(Faulty::new(&folder.name()));
+    // It has looked for `id`, and reads it after the move.
+    sleeping.fail(Call::Read, Fault::Hangs, 1);
+    std::thread::scope(|scope| {
+        let open = || Database::on(sleeping.clone(), &folder.name(), Access::ReadWrite, &by(&to), &common::PlainFile);
+        let opener = scope.spawn(open);
+        std::thread::sleep(Duration::from_millis(50));
+        move_folder(&folder, &to).unwrap();
+        sleeping.heal();
+        let database = opener.join().unwrap().unwrap();
+        commit(&database, &[(2, 5)]).unwrap();
+    });
+    assert_eq!(read(&folder, &to), 5);
+}
+
+/// A database with a table whose history was set back below the numbers that it left in `commits/`.
+fn set_back_elsewhere(folder: &Folder) {
+    let to = table();
+    drop(history(folder, "fs:", 4));
+    let kept = entries(folder, "segments");
+    let other = machine(folder, "fs:").unwrap();
+    (5..=9).for_each(|version| drop(commit(&other, &[(2, version)]).unwrap()));
+    drop(other);
+    move_folder(folder, &to).unwrap();
+    let lost = entries(folder, "segments").into_iter().filter(|path| !kept.contains(path));
+    lost.for_each(|path| fs::remove_file(path).unwrap());
+    recover(folder);
+    assert_eq!(read(folder, &to), 4);
+}
+
+#[test]
+fn a_mover_that_slept_takes_nothing_away_from_the_database_that_has_come_back() {
+    let folder = Folder::new();
+    set_back_elsewhere(&folder);
+    let options = reached_by(&folder.name(), None).unwrap();
+    let sleeping = Arc::new(Faulty::new(&folder.name()));
+    sleeping.fail(Call::Retire, Fault::Hangs, 1);
+    std::thread::scope(|scope| {
+        let mover = scope.spawn(|| move_on(sleeping.clone(), &folder.name(), "fs:", false, &options));
+        std::thread::sleep(Duration::from_millis(300));
+        move_folder(&folder, "fs:").unwrap();
+        commit(&machine(&folder, "fs:").unwrap(), &[(2, 5)]).unwrap();
+        sleeping.heal();
+        let _ = mover.join().unwrap();
+    });
+    assert_eq!(read(&folder, "fs:"), 5);
+    assert_eq!(entries(&folder, "").iter().filter(|path| path.to_string_lossy().contains("commits.")).count(), 0);
+}
