@@ -502,7 +502,7 @@ fn what_commits_say_of_one_another_must_fit() {
         }),
         ("a page is not the one that its commit frame has the checksum of", |frame| {
             if frame.version == Version(20) {
-                frame.pages[0].pages[0].checksum = [7; 8];
+                frame.pages[0].pages[0].as_mut().unwrap().checksum = [7; 8];
             }
         }),
     ];
