@@ -122,7 +122,7 @@ fn the_commit_of_version_2_says_what_the_page_says() {
     let group = group::decode(frames[2].payload).unwrap();
     let pages = &commit.pages[0].pages;
     let checksums: Vec<_> = group.images.chunks_exact(512).map(page_checksum).collect();
-    assert_eq!(pages.iter().map(|new| new.checksum).collect::<Vec<_>>(), checksums);
+    assert_eq!(pages.iter().flatten().map(|new| new.checksum).collect::<Vec<_>>(), checksums);
     let number = segments.number(segment());
     let before = |slot| Entry::new(Version(1), number, 0, 13, slot);
     let expected = CommitFrame {
@@ -230,7 +230,7 @@ fn name_heads(folder: &Folder) {
 }
 
 fn open(folder: &Folder, access: Access) -> seawall::Result<Arc<Database>> {
-    let storage = Arc::new(OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap());
+    let storage = Arc::new(OsStorage::new(&folder.name()).unwrap());
     Database::on(storage, &folder.name(), access, &Options::default(), &PlainFile)
 }
 
