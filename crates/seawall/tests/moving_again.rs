@@ -151,7 +151,10 @@ fn an_opener_that_slept_while_id_was_replaced_does_not_take_the_folder_for_a_cop
 /// A database with a table whose history was set back below the numbers that it left in `commits/`.
 fn set_back_elsewhere(folder: &Folder) {
     let to = table();
-    drop(history(folder, "fs:", 4));
+    common::write_plain(&folder.name(), 4);
+    let first = folder.folding();
+    (1..=4).for_each(|version| drop(commit(&first, &[(2, version)]).unwrap()));
+    drop(first);
     let kept = entries(folder, "segments");
     let other = machine(folder, "fs:").unwrap();
     (5..=9).for_each(|version| drop(commit(&other, &[(2, version)]).unwrap()));
