@@ -105,7 +105,11 @@ impl Oracle {
             return Err(format!("a move's epoch is {}, and there is epoch {} already", there.epoch.0, self.epoch.0));
         }
         let content = self.read(&there, disk)?;
-        if !content.pages.is_empty() || there.base != last.base || there.floor != last.floor || there.sweep != last.sweep {
+        if !content.pages.is_empty()
+            || there.base != last.base
+            || there.floor != last.floor
+            || there.sweep != last.sweep
+        {
             return Err("a move changed more than the epoch and the home".into());
         }
         let mut events = vec![Event::Moved];
