@@ -11,7 +11,7 @@ use seawall::format::identity::{self, Identity};
 use seawall::format::ids::{BaseName, DatabaseId, SegmentName, Version};
 use seawall::ports::coordinator::CoordinatorError;
 use seawall_dynamodb::address::Address;
-use seawall_dynamodb::item::{Item, Value, first_waiter, head_of, holder_of, item_of, names};
+use seawall_dynamodb::item::{Item, Value, head_of, holder_of, item_of, line_of, names};
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
@@ -100,7 +100,9 @@ fn check_item(text: &str) {
     let item: Item = text.lines().filter_map(attribute).collect();
     let holder = holder_of(&item, 1);
     assert_eq!((holder.generation, holder.term == 0), (1, is_free(&item)));
-    assert_eq!(first_waiter(&item).is_some(), item.contains_key(names::WAITING));
+    assert!(
+        line_of(&item).is_waited_in() || !item.contains_key(names::LINE_END) || item.contains_key(names::LINE_FRONT)
+    );
     let head = head_of(&item, DATABASE, TABLE).map_err(|why| CoordinatorError::Malformed(why).to_string());
     check_shown(&holder.label);
     let head = match head {

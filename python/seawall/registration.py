@@ -14,8 +14,8 @@ from . import _native
 
 _registered: set[str] = set()
 _registering = threading.Lock()
-# What a process commits in its last second would otherwise not be noted.
-atexit.register(_native.end_process)
+_ends_in = 0
+"""The process that says when it ends."""
 # In a child, no thread that does not exist there may hold it.
 os.register_at_fork(
     before=_registering.acquire, after_in_parent=_registering.release, after_in_child=_registering.release
@@ -47,6 +47,20 @@ def extension_path() -> str:
             "with `cargo build --locked --release -p seawall-sqlite` and put it there"
         )
     return str(path)
+
+
+def say_when_it_ends() -> None:
+    """Have this process note what it has committed last, and give its leases back, when it ends.
+
+    Until it says that it will, it gives a lease back whenever a connection is closed. A child that was forked may end
+    by `os._exit()`, which calls nobody. So it says it only once it serves requests.
+    """
+    global _ends_in
+    if _ends_in != os.getpid():
+        _ends_in = os.getpid()
+        atexit.unregister(_native.end_process)
+        atexit.register(_native.end_process)
+        _native.will_end_process()
 
 
 def _register(module: ModuleType) -> None:
@@ -90,3 +104,6 @@ def _as_an_extension(module: ModuleType) -> None:
 def _verify(module: ModuleType) -> None:
     """Check that this SQLite has the VFS now, because the library may have led to another copy."""
     module.connect("file:?mode=memory&vfs=seawall", uri=True).close()
+
+
+say_when_it_ends()

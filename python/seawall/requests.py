@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import _native
+from .registration import say_when_it_ends
 
 
 def begin_request() -> None:
@@ -11,6 +12,7 @@ def begin_request() -> None:
     Its connections with freshness `"request"` see all commits up to now, and their own. When this returns, the load of
     the head is in flight.
     """
+    say_when_it_ends()
     _native.begin_request()
 
 

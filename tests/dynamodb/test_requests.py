@@ -73,6 +73,41 @@ def test_the_next_write_of_a_turn_is_one_update_item(shared: Shared, counter: se
     assert shared.requests(loop) == {"UpdateItem": 2 + 2 + 8 + 1}
 
 
+def test_a_connection_for_each_write_costs_no_more_than_one_that_is_kept(
+    shared: Shared, counter: seawall.Connection
+) -> None:
+    def loop() -> None:
+        for _ in range(10):
+            connection = shared.connect()
+            connection.execute("UPDATE counter SET value = value + 1")
+            connection.close()
+        time.sleep(QUIET)
+
+    # Now and then a machine that is busy keeps a writer from coming back in time. Then the lease was given back.
+    for _ in range(5):
+        requests = shared.requests(loop)["UpdateItem"]
+        assert "lease" not in shared.head()
+        if requests <= 2 + 2 + 8 + 1:
+            return
+    raise AssertionError(f"ten writes took {requests} requests")
+
+
+LEAVES = """
+import sys, seawall
+for _ in range(3):
+    connection = seawall.connect(sys.argv[1], coordinator=sys.argv[2], isolation_level=None, lease=20)
+    connection.execute("UPDATE counter SET value = value + 1")
+    connection.close()
+"""
+
+
+def test_a_process_that_ends_leaves_no_lease_behind(shared: Shared, counter: seawall.Connection) -> None:
+    direct = f"dynamodb://{shared.table}?endpoint={shared.endpoint}"
+    subprocess.run([sys.executable, "-c", LEAVES, str(shared.name), direct], check=True)
+    assert "lease" not in shared.head()
+    assert counter.execute("SELECT value FROM counter").fetchone() == (3,)
+
+
 def test_a_rollback_gives_the_lease_back(shared: Shared, counter: seawall.Connection) -> None:
     def nothing() -> None:
         counter.execute("BEGIN IMMEDIATE")

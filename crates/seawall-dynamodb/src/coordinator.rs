@@ -1,7 +1,7 @@
 //! The coordinator: the engine's questions, as requests to a table.
 
 use crate::item::{
-    Item, NO_TERM, Value, first_waiter, head_of, holder_of, item_of, key_of, names, number, place_of, text, text_of,
+    Item, Line, NO_TERM, Value, head_of, holder_of, item_of, key_of, line_of, names, number, place_of, text, text_of,
 };
 use crate::legacy;
 use crate::request::{
@@ -11,7 +11,9 @@ use crate::retry::{Repeats, send, with_jitter};
 use crate::table::Table;
 use seawall::format::head::{Head, State};
 use seawall::format::ids::{CommitId, DatabaseId, Epoch, Token};
-use seawall::ports::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
+use seawall::ports::coordinator::{
+    Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped, Waiters,
+};
 use seawall::ports::storage::Storage;
 use seawall::{Moment, Shown};
 use std::collections::VecDeque;
@@ -26,18 +28,24 @@ const WINDOW_BYTES: usize = 2400;
 const SLACK_MILLIS: u64 = 1000;
 /// How long a request is repeated that no transaction waits for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The first waiter asks again after this time. Each refusal costs a write unit, and the lease is free after some
-/// milliseconds.
-const FIRST_WAITER_WAIT: Duration = Duration::from_millis(8);
-/// The other waiters' first wait. It doubles after each refusal …
-const FIRST_WAIT: Duration = Duration::from_millis(16);
-/// … this often.
-const DOUBLINGS: u32 = 3;
-/// A waiter that has waited this much longer than the first waiter, in milliseconds, takes the waiting place: two
-/// turns.
-const MUCH_LONGER_MILLIS: u64 = 200;
-/// A first waiter that does not take a free lease for this long is passed over. A live one asks every few milliseconds.
-const WAITER_TIMEOUT: Duration = Duration::from_millis(40);
+/// The waiter in front of the line asks again after this time. Each refusal costs a write unit, and the lease is free
+/// after some milliseconds.
+const FRONT_ASKS_AGAIN: Duration = Duration::from_millis(2);
+/// After it has waited for so long, the holder has more to do than a usual transaction, and it asks less often.
+const LONG: Duration = Duration::from_millis(1000);
+const FRONT_ASKS_LATER: Duration = Duration::from_millis(8);
+/// Those behind it wait so long for each waiter that is in front of them …
+const FOR_EACH_IN_FRONT: Duration = Duration::from_millis(20);
+/// … but not longer than for so many …
+const MOST_IN_FRONT: u64 = 6;
+/// … and only this long while they see that the lease is free, and that nobody takes it.
+const WATCHES_FREE_LEASE: Duration = Duration::from_millis(8);
+/// A waiter in front that does not take a free lease for this long, or for so many round trips, is passed by. A live one
+/// asks every few milliseconds.
+const NOT_TAKEN: Duration = Duration::from_millis(40);
+const NOT_TAKEN_TRIPS: u32 = 4;
+/// While nobody waits, the answer to a swap says so again after this time.
+const LOOKS_AGAIN: Duration = Duration::from_millis(15);
 /// How many of this process's attempts are remembered. A late copy of one must not make other writers wait.
 const REMEMBERED_TOKENS: usize = 16;
 
@@ -46,24 +54,33 @@ pub struct DynamoCoordinator {
     table: Arc<dyn Table>,
     storage: Arc<dyn Storage>,
     database: DatabaseId,
-    waiting: Mutex<WaitingPlace>,
+    stand: Mutex<Stand>,
     /// The attempts that this process made. A lease that belongs to an earlier one has no holder.
     attempts: Mutex<VecDeque<Token>>,
 }
 
-/// What this process knows about the waiting place. Only one of its threads asks for the lease at a time.
+/// What this process knows about the line of waiters. Only one of its threads asks for the lease at a time. Times are
+/// monotonic.
 #[derive(Default)]
-struct WaitingPlace {
-    /// The attempt of this process that has the waiting place.
-    mine: Option<(Epoch, Token)>,
-    /// The first waiter that did not take a free lease, and since when (monotonic).
-    asleep: Option<(String, Duration)>,
+struct Stand {
+    /// The ticket of this process, and the epoch in which it was drawn.
+    ticket: Option<(Epoch, u64)>,
+    /// The ticket of the waiter in front that does not take a free lease, and since when that is seen.
+    asleep: Option<(u64, Duration)>,
+    /// How often this process has passed sleepers by, one time after the other.
+    passed: u32,
+    /// The lease was granted, and the ticket is to be given back.
+    leaves: bool,
+    /// How many others waited when an answer last said so, and when that was.
+    waiters: Option<(Waiters, Duration)>,
+    /// How long the last request for the lease took.
+    trip: Duration,
 }
 
 impl DynamoCoordinator {
     /// The coordinator of `database`, whose head is in `table`. `storage` has the clocks, and counts.
     pub fn new(table: Arc<dyn Table>, database: DatabaseId, storage: Arc<dyn Storage>) -> DynamoCoordinator {
-        DynamoCoordinator { table, storage, database, waiting: Mutex::default(), attempts: Mutex::default() }
+        DynamoCoordinator { table, storage, database, stand: Mutex::default(), attempts: Mutex::default() }
     }
 
     fn send(&self, request: &Request, patience: Duration, repeats: Repeats) -> Result<Answer, CoordinatorError> {
@@ -132,8 +149,13 @@ impl DynamoCoordinator {
                 values.extend([("gen", number(holder.generation)), ("seen_until", number(holder.term))]);
                 if holder.term == NO_TERM { changes::PASS_OVER_TIMELESS } else { changes::PASS_OVER }
             }
-            None if self.first_waiter_sleeps() => changes::ACQUIRE_PAST_WAITER,
-            None => changes::ACQUIRE,
+            None => match self.stand().ticket {
+                Some((_, ticket)) => {
+                    values.insert("ticket", number(ticket));
+                    changes::ACQUIRE_IN_TURN
+                }
+                None => changes::ACQUIRE,
+            },
         };
         self.update(change, values, claim.patience, Repeats::Freely)
     }
@@ -156,54 +178,104 @@ impl DynamoCoordinator {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, WaitingPlace> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stand(&self) -> MutexGuard<'_, Stand> {
+        self.stand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the first waiter does not take a free lease.
-    fn first_waiter_sleeps(&self) -> bool {
-        let now = self.storage.now().monotonic;
-        self.waiting().asleep.as_ref().is_some_and(|(_, since)| now.saturating_sub(*since) >= WAITER_TIMEOUT)
-    }
-
-    /// After a refusal: when to ask again. An attempt that is refused twice takes the waiting place if that is free, or
-    /// if the first waiter has waited much less.
+    /// After a refusal: when to ask again. This process joins the line, unless it is there or does not wait at all. If
+    /// those in front do not take a free lease, it passes them by.
     fn wait(&self, claim: &Claim, known: &Head, item: &Item, holder: &Holder) -> Duration {
-        let first = first_waiter(item);
-        let is_mine = first.is_some_and(|(first, _)| first == claim.token.to_string());
         let is_free = holder.term < self.now().saturating_sub(SLACK_MILLIS);
-        let waited = claim.waited.as_millis() as u64;
-        let less = waited.saturating_sub(MUCH_LONGER_MILLIS);
-        let has_place = if !is_mine && !is_free && claim.refusals > 0 && first.is_none_or(|(_, waited)| waited < less) {
-            let values = Values::from([
-                ("epoch", number(known.epoch.0)),
-                ("token", text(claim.token)),
-                ("waited", number(waited)),
-                ("less", number(less)),
-            ]);
-            // An attempt that cannot take the waiting place waits all the same.
-            let taken = self.update(changes::TAKE_WAITING_PLACE, values, Duration::ZERO, Repeats::Freely);
-            matches!(taken, Ok(Answer::Done(_)))
-        } else {
-            is_mine
-        };
-        let mut waiting = self.waiting();
-        waiting.mine = has_place.then_some((known.epoch, claim.token));
-        match first {
-            Some((first, _)) if is_free && !is_mine => {
-                let seen_before = waiting.asleep.take().filter(|(asleep, _)| asleep == first);
-                waiting.asleep = seen_before.or_else(|| Some((first.to_owned(), self.storage.now().monotonic)));
+        let mut line = line_of(item);
+        let epoch = ("epoch", number(known.epoch.0));
+        let now = ("now", number(self.now().saturating_sub(SLACK_MILLIS)));
+        // Where a request of these fails, this process waits all the same.
+        let update = |change, values: Values| self.update(change, values, Duration::ZERO, Repeats::Freely);
+        if line == Line::Nonsense && is_free {
+            let cleared = update(changes::CLEAR_LINE, Values::from([epoch.clone(), now.clone()]));
+            return if cleared.is_ok() { Duration::ZERO } else { WATCHES_FREE_LEASE };
+        }
+        let valid = |ticket| matches!(line, Line::Tickets(front, end) if front <= ticket && ticket < end);
+        let ticket = self.stand().ticket.filter(|(of, ticket)| *of == known.epoch && valid(*ticket));
+        self.stand().ticket = ticket;
+        if ticket.is_none() && line != Line::Nonsense && !claim.patience.is_zero() {
+            let values = Values::from([epoch.clone(), ("one", number(1)), ("zero", number(0))]);
+            match update(changes::JOIN_LINE, values) {
+                Ok(Answer::Done(Some(item))) => {
+                    line = line_of(&item);
+                    if let Line::Tickets(front, end) = line {
+                        self.stand().ticket = end.checked_sub(1).map(|ticket| (known.epoch, ticket));
+                        if !item.contains_key(names::LEASE) && front + 1 == end {
+                            return Duration::ZERO;
+                        }
+                    }
+                }
+                // Meanwhile the lease was given back, and nobody waits.
+                Ok(Answer::Refused(_)) => return FRONT_ASKS_AGAIN,
+                _ => {}
             }
-            _ => waiting.asleep = None,
         }
-        if has_place || is_free {
-            return FIRST_WAITER_WAIT;
+        let mine = self.stand().ticket.map(|(_, ticket)| ticket);
+        let Line::Tickets(front, end) = line else { return FOR_EACH_IN_FRONT };
+        if mine == Some(front) {
+            self.stand().asleep = None;
+            return if claim.waited < LONG { FRONT_ASKS_AGAIN } else { FRONT_ASKS_LATER };
         }
-        with_jitter(&*self.storage, FIRST_WAIT * (1 << claim.refusals.min(DOUBLINGS)))
+        if !is_free || front == end {
+            self.stand().asleep = None;
+            let in_front = mine.map_or(MOST_IN_FRONT, |mine| (mine - front).min(MOST_IN_FRONT));
+            return with_jitter(&*self.storage, FOR_EACH_IN_FRONT * in_front.max(1) as u32);
+        }
+        if self.sleeps(front) {
+            let mut stand = self.stand();
+            let passes = 1_u64.checked_shl(stand.passed).unwrap_or(u64::MAX);
+            let to = front.saturating_add(passes).min(mine.unwrap_or(end));
+            (stand.passed, stand.asleep) = (stand.passed + 1, None);
+            drop(stand);
+            let values = Values::from([epoch, now, ("ticket", number(front)), ("front", number(to))]);
+            let passed = update(changes::PASS_SLEEPERS, values);
+            return if passed.is_ok() { Duration::ZERO } else { WATCHES_FREE_LEASE };
+        }
+        WATCHES_FREE_LEASE.max(self.stand().trip)
+    }
+
+    /// Whether the waiter in front, which has this ticket, has not taken a free lease for long enough.
+    fn sleeps(&self, front: u64) -> bool {
+        let now = self.storage.now().monotonic;
+        let mut stand = self.stand();
+        let seen_before = stand.asleep.filter(|(asleep, _)| *asleep == front);
+        let (_, since) = *stand.asleep.insert(seen_before.unwrap_or((front, now)));
+        now.saturating_sub(since) >= NOT_TAKEN.max(stand.trip * NOT_TAKEN_TRIPS)
+    }
+
+    /// Whether the answer to the next request is to say who waits: nobody did, some time ago. Such an answer is longer.
+    fn is_to_look(&self) -> bool {
+        let now = self.storage.now().monotonic;
+        match self.stand().waiters {
+            Some((Waiters::Exactly(0), heard)) => now.saturating_sub(heard) >= LOOKS_AGAIN,
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    /// The item says whether others wait.
+    fn learn_who_waits(&self, item: Option<&Item>) {
+        let Some(item) = item else { return };
+        let waiters = match line_of(item) {
+            Line::Tickets(front, end) => Waiters::Exactly(end - front),
+            Line::Nonsense => Waiters::Some,
+        };
+        self.stand().waiters = Some((waiters, self.storage.now().monotonic));
     }
 
     fn granted(&self, claim: &Claim, item: Option<&Item>, since: Moment) -> Result<Acquired, CoordinatorError> {
-        *self.waiting() = WaitingPlace::default();
+        {
+            // A process that passed over a holder did not come to its turn, and still stands in the line.
+            let mut stand = self.stand();
+            let ticket = stand.ticket.filter(|_| claim.pass_over.is_some());
+            *stand = Stand { ticket, trip: stand.trip, leaves: ticket.is_some(), ..Stand::default() };
+        }
+        self.learn_who_waits(item);
         let head = self.head(item)?;
         let lease = Lease {
             epoch: head.epoch,
@@ -282,13 +354,23 @@ impl Coordinator for DynamoCoordinator {
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
         let since = self.storage.now();
         self.remember(claim.token);
-        let item = match self.ask(claim, known)? {
+        let answer = self.ask(claim, known)?;
+        self.stand().trip = self.storage.now().monotonic.saturating_sub(since.monotonic);
+        let item = match answer {
             Answer::Done(item) => return self.granted(claim, item.as_ref(), since),
             Answer::Refused(item) => item,
         };
         let head = self.head(item.as_ref())?;
         let item = item.expect("a head was read from it");
         let holder = self.seen(&item, &head);
+        // This request was granted the lease before, and its answer was lost.
+        let is_granted = text_of(&item, names::LEASE).is_some_and(|lease| lease == claim.token.to_string());
+        if is_granted {
+            self.stand().ticket = None;
+            if let Ok(Answer::Done(item)) = self.ask(claim, &head) {
+                return self.granted(claim, item.as_ref(), since);
+            }
+        }
         if self.is_late_copy(&item, claim) {
             let claim = Claim { pass_over: Some(holder.clone()), ..claim.clone() };
             if let Ok(Answer::Done(item)) = self.ask(&claim, &head) {
@@ -296,13 +378,25 @@ impl Coordinator for DynamoCoordinator {
             }
         }
         let again_in = self.wait(claim, known, &item, &holder);
-        Ok(Acquired::Refused { again_in, seen: Some((Box::new(head), holder)) })
+        Ok(Acquired::Refused { again_in, seen: Some((Box::new(head), holder)), comes_soon: false })
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {
-        let Some((epoch, token)) = self.waiting().mine.take() else { return Ok(()) };
-        let values = Values::from([("epoch", number(epoch.0)), ("token", text(token))]);
-        self.update(changes::LEAVE_WAITING_PLACE, values, Duration::ZERO, Repeats::Freely).map(drop)
+        let mut stand = self.stand();
+        stand.leaves = false;
+        let Some((epoch, ticket)) = stand.ticket.take() else { return Ok(()) };
+        drop(stand);
+        // Refused: others are in front. They are served first, and the next one passes this ticket by.
+        let values = Values::from([("epoch", number(epoch.0)), ("ticket", number(ticket)), ("one", number(1))]);
+        self.update(changes::LEAVE_LINE, values, Duration::ZERO, Repeats::OnlyIfNotDone).map(drop)
+    }
+
+    fn leaves_line(&self) -> bool {
+        self.stand().leaves
+    }
+
+    fn others_wait(&self) -> Option<(Waiters, Duration)> {
+        self.stand().waiters
     }
 
     fn holder(&self, _known: &Head) -> Result<Holder, CoordinatorError> {
@@ -353,9 +447,15 @@ impl Coordinator for DynamoCoordinator {
         values.extend(next.base.map(|base| ("base", text(base))));
         #[cfg(feature = "mutations")]
         let values = crate::mutation::with_token(values, lease);
-        let change = change_of(previous, next, keep);
+        let change = match change_of(previous, next, keep) {
+            changes::SWAP_AND_KEEP if self.is_to_look() => changes::SWAP_KEEP_AND_LOOK,
+            change => change,
+        };
         match self.update(change, values, patience, Repeats::OnlyIfNotDone)? {
-            Answer::Done(_) => Ok(Swapped::Done),
+            Answer::Done(item) => {
+                self.learn_who_waits(item.as_ref());
+                Ok(Swapped::Done)
+            }
             Answer::Refused(item) => self.head(item.as_ref()).map(|head| Swapped::Refused(Box::new(head))),
         }
     }

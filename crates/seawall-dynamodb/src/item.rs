@@ -67,10 +67,10 @@ pub mod names {
     pub const LEASE_LABEL: &str = "lease_label";
     /// When the lease expires, in milliseconds since 1970.
     pub const LEASE_UNTIL: &str = "lease_until";
-    /// The first waiter: the token of its attempt.
-    pub const WAITING: &str = "waiting";
-    /// How long the first waiter had waited when it took the waiting place, in milliseconds.
-    pub const WAITED: &str = "waited";
+    /// The line of waiters: the ticket that the next one to come will have.
+    pub const LINE_END: &str = "line_end";
+    /// The ticket of the waiter in front. Nobody waits while it is the end of the line.
+    pub const LINE_FRONT: &str = "line_front";
     /// The holder of django-sqlite-efs's lock.
     pub const LOCK_ID: &str = "lock_id";
     /// When django-sqlite-efs's lock expires, in seconds since 1970.
@@ -97,8 +97,8 @@ pub mod names {
         LEASE,
         LEASE_LABEL,
         LEASE_UNTIL,
-        WAITING,
-        WAITED,
+        LINE_END,
+        LINE_FRONT,
         LOCK_ID,
         EXPIRES_AT,
     ];
@@ -226,14 +226,31 @@ pub fn holder_of(item: &Item, generation: u64) -> Holder {
     Holder { generation, term: read_optional(item, LEASE_UNTIL).ok().flatten().unwrap_or(NO_TERM), label }
 }
 
-/// The first waiter: its token, and how long it had waited, in milliseconds. Any value has the waiting place, even one
-/// that is not a token.
-pub fn first_waiter(item: &Item) -> Option<(&str, u64)> {
-    let token = match item.get(WAITING)? {
-        Value::Text(token) | Value::Number(token) => token,
-        Value::Binary(_) | Value::Other => "",
-    };
-    Some((token, read_optional(item, WAITED).ok().flatten().unwrap_or_default()))
+/// The line of waiters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// The tickets of those who wait, from the front to the end, which is nobody's yet.
+    Tickets(u64, u64),
+    /// Another program wrote there. The lease is advisory. Therefore that is no error.
+    Nonsense,
+}
+
+impl Line {
+    /// Whether somebody may wait.
+    pub fn is_waited_in(self) -> bool {
+        !matches!(self, Line::Tickets(front, end) if front == end)
+    }
+}
+
+/// The line of waiters, according to an item.
+pub fn line_of(item: &Item) -> Line {
+    if !item.contains_key(LINE_END) && !item.contains_key(LINE_FRONT) {
+        return Line::Tickets(0, 0);
+    }
+    match (read(item, LINE_FRONT), read(item, LINE_END)) {
+        (Ok(front), Ok(end)) if front <= end && end < COUNTER_LIMIT => Line::Tickets(front, end),
+        _ => Line::Nonsense,
+    }
 }
 
 /// A text attribute, if it is there.
@@ -358,8 +375,8 @@ mod tests {
         item.insert(LEASE.into(), text("0".repeat(16)));
         item.insert(LEASE_LABEL.into(), text("x".repeat(crate::coordinator::LABEL_BYTES)));
         item.insert(LEASE_UNTIL.into(), number(u64::MAX));
-        item.insert(WAITING.into(), text("0".repeat(16)));
-        item.insert(WAITED.into(), number(u64::MAX));
+        item.insert(LINE_END.into(), number(COUNTER_LIMIT));
+        item.insert(LINE_FRONT.into(), number(COUNTER_LIMIT));
         let length = |value: &Value| match value {
             Value::Text(text) | Value::Number(text) => text.len(),
             Value::Binary(bytes) => bytes.len(),

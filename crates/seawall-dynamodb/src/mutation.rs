@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(changed(Mutation::ReleaseUnconditional), BTreeSet::from(["release"]));
         assert_eq!(changed(Mutation::RenewTakesAny), BTreeSet::from(["renew"]));
         assert_eq!(changed(Mutation::AcquireTakesAny), BTreeSet::from(["acquire"]));
-        assert_eq!(changed(Mutation::NoEpoch).len(), 6);
+        assert_eq!(changed(Mutation::NoEpoch).len(), 8);
         assert!(changed(Mutation::TimeoutIsFailure).is_empty());
     }
 }

@@ -24,22 +24,23 @@ pub struct Change {
 pub mod changes {
     use super::Change;
 
-    /// The lease is free, has expired, or belongs to this very attempt, and no other waiter has the waiting place.
+    /// The lease is free or has expired, and nobody waits; or it belongs to this very attempt.
     pub const ACQUIRE: Change = Change {
         name: "acquire",
-        condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token) \
-                    AND (attribute_not_exists(#waiting) OR #waiting = :token)",
+        condition: "#epoch = :epoch AND ((attribute_not_exists(#lease) OR #lease_until < :now) \
+                    AND (attribute_not_exists(#line_end) OR #line_front = #line_end) OR #lease = :token)",
         effect: GRANT,
         returns_item: true,
     };
-    /// The same, past a first waiter that did not take a free lease.
-    pub const ACQUIRE_PAST_WAITER: Change = Change {
+    /// The lease is free or has expired, and this waiter is in front of the line, which it leaves.
+    pub const ACQUIRE_IN_TURN: Change = Change {
         name: "acquire",
-        condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token)",
-        effect: GRANT,
+        condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now) \
+                    AND #line_front = :ticket",
+        effect: "SET #lease = :token, #lease_label = :label, #lease_until = :until ADD #gen :one, #line_front :one",
         returns_item: true,
     };
-    /// The same, past a holder that did nothing for a whole lease: neither its generation nor its term changed.
+    /// The lease of a holder that did nothing for a whole lease: neither its generation nor its term changed.
     pub const PASS_OVER: Change = Change {
         name: "acquire",
         condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token \
@@ -56,21 +57,36 @@ pub mod changes {
         effect: GRANT,
         returns_item: true,
     };
-    const GRANT: &str =
-        "SET #lease = :token, #lease_label = :label, #lease_until = :until REMOVE #waiting, #waited ADD #gen :one";
+    const GRANT: &str = "SET #lease = :token, #lease_label = :label, #lease_until = :until ADD #gen :one";
 
-    /// The waiting place is free, or its waiter had waited much less.
-    pub const TAKE_WAITING_PLACE: Change = Change {
-        name: "take the waiting place",
-        condition: "#epoch = :epoch AND attribute_exists(#lease) AND (attribute_not_exists(#waiting) OR #waited < :less)",
-        effect: "SET #waiting = :token, #waited = :waited",
+    /// The end of the line is this waiter's ticket. The first waiter makes the line. A request that comes late, when
+    /// nobody writes any more, leaves nothing behind.
+    pub const JOIN_LINE: Change = Change {
+        name: "join the line",
+        condition: "#epoch = :epoch AND (attribute_exists(#lease) OR #line_front < #line_end)",
+        effect: "ADD #line_end :one, #line_front :zero",
+        returns_item: true,
+    };
+    /// The waiter in front leaves the line.
+    pub const LEAVE_LINE: Change = Change {
+        name: "leave the line",
+        condition: "#epoch = :epoch AND #line_front = :ticket",
+        effect: "ADD #line_front :one",
         returns_item: false,
     };
-    /// The first waiter leaves the waiting place.
-    pub const LEAVE_WAITING_PLACE: Change = Change {
-        name: "leave the waiting place",
-        condition: "#epoch = :epoch AND #waiting = :token",
-        effect: "REMOVE #waiting, #waited",
+    /// Those in front do not take a free lease. They are passed by.
+    pub const PASS_SLEEPERS: Change = Change {
+        name: "pass sleepers",
+        condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now) \
+                    AND #line_front = :ticket",
+        effect: "SET #line_front = :front",
+        returns_item: false,
+    };
+    /// What is there is no line. The next waiter makes another one.
+    pub const CLEAR_LINE: Change = Change {
+        name: "clear the line",
+        condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now)",
+        effect: "REMOVE #line_end, #line_front",
         returns_item: false,
     };
     /// A renewal only ever makes a lease longer.
@@ -98,6 +114,8 @@ pub mod changes {
                  ADD #gen :one",
         returns_item: false,
     };
+    /// The same, and the answer says whether others wait.
+    pub const SWAP_KEEP_AND_LOOK: Change = Change { returns_item: true, ..SWAP_AND_KEEP };
     /// The commit of a checkpoint replaces its predecessor, with a newer base. The lease ends.
     pub const SWAP_BASE: Change = Change {
         name: "swap",
@@ -138,16 +156,19 @@ pub mod changes {
     };
 
     /// All of them.
-    pub const EVERY: [Change; 13] = [
+    pub const EVERY: [Change; 16] = [
         ACQUIRE,
-        ACQUIRE_PAST_WAITER,
+        ACQUIRE_IN_TURN,
         PASS_OVER,
         PASS_OVER_TIMELESS,
-        TAKE_WAITING_PLACE,
-        LEAVE_WAITING_PLACE,
+        JOIN_LINE,
+        LEAVE_LINE,
+        PASS_SLEEPERS,
+        CLEAR_LINE,
         RENEW,
         SWAP,
         SWAP_AND_KEEP,
+        SWAP_KEEP_AND_LOOK,
         SWAP_BASE,
         SWAP_FLOOR,
         SWAP_STATE,
@@ -275,6 +296,7 @@ mod tests {
     #[test]
     fn names_and_values_are_found_whole() {
         assert_eq!(attributes(&[PASS_OVER.condition]), ["epoch", "gen", "lease", "lease_until"]);
+        assert_eq!(attributes(&[JOIN_LINE.effect]), ["line_end", "line_front"]);
         let value = |n: u64| Value::Number(n.to_string());
         let values = Values::from([("epoch", value(0)), ("gen", value(1)), ("unused", value(2))]);
         assert_eq!(used(&values, &[RELEASE.condition]), [("epoch", value(0)), ("gen", value(1))]);

@@ -77,6 +77,12 @@ mod _native {
         py.detach(seawall_sqlite::end_request);
     }
 
+    /// This process will say when it ends.
+    #[pyfunction]
+    fn will_end_process() {
+        seawall_sqlite::will_end_process();
+    }
+
     /// This process ends.
     #[pyfunction]
     fn end_process(py: Python<'_>) {

@@ -117,8 +117,11 @@ impl<'a> Expression<'a> {
                     "<" => Ordering::Less,
                     other => self.is_unknown(other),
                 };
-                let value = self.value();
-                attribute.and_then(|attribute| compared(attribute, value)) == Some(wanted)
+                let value = match self.next() {
+                    other if other.starts_with('#') => item.get(self.named(other)),
+                    value => Some(self.valued(value)),
+                };
+                attribute.zip(value).and_then(|(attribute, value)| compared(attribute, value)) == Some(wanted)
             }
         }
     }
@@ -173,6 +176,11 @@ impl<'a> Expression<'a> {
 
     fn value(&mut self) -> &'a Value {
         let token = self.next();
+        self.valued(token)
+    }
+
+    /// The value that a token names.
+    fn valued(&self, token: &'a str) -> &'a Value {
         let value = token.strip_prefix(':').and_then(|name| self.values.get(name));
         value.unwrap_or_else(|| self.is_unknown(token))
     }

@@ -38,8 +38,8 @@ pub(crate) enum NameMode {
 
 impl Locks {
     pub(crate) fn take(&mut self, world: &World, lock: Lock, process: ProcessId) -> bool {
+        let is_free = !self.is_another_s(lock, process);
         let holder = |wanted: Lock| self.held.iter().find(|(held, _)| *held == wanted).map(|(_, holder)| *holder);
-        let is_free = holder(lock).is_none_or(|holder| holder == process);
         if let Lock::Lease(slot) = lock
             && let Some(passed_over) = slot.checked_sub(1).and_then(|before| holder(Lock::Lease(before)))
             && is_free
@@ -49,7 +49,7 @@ impl Locks {
         }
         // A dead process gets no more locks: its machine closes its files, which gives its locks back.
         if is_free && !world.with_process(process, |process| process.is_dead) {
-            self.held.retain(|(held, _)| *held != lock);
+            self.give_back(lock, process);
             self.held.push((lock, process));
         }
         world.tell(|| format!("{lock:?} asked for by {process}; held: {:?}", self.held));
@@ -57,7 +57,18 @@ impl Locks {
     }
 
     pub(crate) fn give_back(&mut self, lock: Lock, process: ProcessId) {
-        self.held.retain(|held| *held != (lock, process));
+        let left = |(held, holder): &(Lock, ProcessId)| {
+            let (held, holder) = (*held, *holder);
+            let given = (holder == process).then_some(lock);
+            let parts: Vec<_> = given.map_or_else(|| vec![held], |given| held.without(given).collect());
+            parts.into_iter().map(move |part| (part, holder))
+        };
+        self.held = self.held.iter().flat_map(left).collect();
+    }
+
+    /// Whether another process has a lock, or a part of it.
+    pub(crate) fn is_another_s(&self, lock: Lock, process: ProcessId) -> bool {
+        self.held.iter().any(|(held, holder)| held.overlaps(lock) && *holder != process)
     }
 
     /// Takes NAME's lock, if its holders' modes allow that.

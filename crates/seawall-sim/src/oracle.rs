@@ -38,6 +38,8 @@ type Written = (PageNo, Number, Sum, Arc<[u8]>);
 /// What a commit says of itself, as far as the oracle needs it.
 struct Content {
     previous: CommitRef,
+    /// The versions that it names.
+    names: Vec<u64>,
     jumps: Vec<Jump>,
     page_size: PageSize,
     page_count: u32,
@@ -60,6 +62,8 @@ struct Link {
     since: Duration,
     /// The segments with its index frames that are not in its base.
     runs: Vec<SegmentName>,
+    /// The earlier versions that its commit names.
+    names: Vec<u64>,
 }
 
 /// A transaction whose outcome its process does not know.
@@ -252,7 +256,8 @@ impl Oracle {
         let (page_count, page_size) = (frame.page_count, Some(frame.page_size));
         let base = head.base.map(|base| base.name.version);
         let runs = frame.runs.iter().filter(|run| Some(run.up_to) > base).map(|run| run.place.segment).collect();
-        self.chain.push(Link { head, page_count, page_size, transaction, since: now, runs });
+        let names = content.names;
+        self.chain.push(Link { head, page_count, page_size, transaction, since: now, runs, names });
         Ok(events)
     }
 

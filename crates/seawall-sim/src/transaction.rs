@@ -164,7 +164,10 @@ impl<'a> Actor<'a> {
         // What a recovery has left out can still be read by who is content with what is some seconds old.
         let is_dropped = oracle.is_dropped(&snapshot.head().commit());
         // What was known before a recovery can be what that has left out.
-        let least = if oracle.was_recovered_since(begun.at) { 0 } else { begun.least.min(oracle.floor()) };
+        // Others may have committed since, so that its number says nothing; it is in no floor of the time after.
+        let recovered = oracle.was_recovered_before(Duration::MAX);
+        let floor = if recovered { oracle.floor_at(begun.at) } else { oracle.floor() };
+        let least = if oracle.was_recovered_since(begun.at) { 0 } else { begun.least.min(floor) };
         let checked = match is_dropped && !(begun.why == "strict" && oracle.was_recovered_before(begun.at)) {
             true => Ok(()),
             false => oracle.check_version(snapshot, least, begun.why),

@@ -1,5 +1,5 @@
-//! Items that another program wrote into. No writer waits for ever for a lease or a waiting place whose end is absent
-//! or nonsense. A counter that has reached its end is reported, and no label is endless. These run on the simulator's
+//! Items that another program wrote into. No writer waits for ever for a lease or in a line whose end is absent or
+//! nonsense. A counter that has reached its end is reported, and no label is endless. These run on the simulator's
 //! items and on Amazon's DynamoDB Local.
 
 #[path = "../../seawall-dynamodb/tests/common/mod.rs"]
@@ -110,7 +110,7 @@ fn digits(text: &str) -> Value {
 }
 
 #[test]
-fn no_lease_and_no_waiting_place_lasts_for_ever() {
+fn no_lease_and_no_line_lasts_for_ever() {
     let lease = |more: &[(&'static str, Value)]| [&[(names::LEASE, text("x"))], more].concat();
     let mut cases = vec![
         lease(&[]),
@@ -122,13 +122,17 @@ fn no_lease_and_no_waiting_place_lasts_for_ever() {
         lease(&[(names::LEASE_UNTIL, number(u64::MAX - 1)), (names::LEASE_LABEL, Value::Other)]),
         lease(&[(names::LEASE_LABEL, number(7))]),
         lease(&[(names::LEASE_LABEL, text("x".repeat(390_000)))]),
-        lease(&[(names::WAITING, Value::Other), (names::WAITED, number(u64::MAX))]),
+        lease(&[(names::LINE_END, Value::Other), (names::LINE_FRONT, number(u64::MAX))]),
+        lease(&[(names::LINE_END, number(9)), (names::LINE_FRONT, number(2))]),
         vec![(names::LEASE, Value::Other)],
         vec![(names::LEASE, number(1)), (names::LEASE_UNTIL, number(u64::MAX - 1))],
-        vec![(names::WAITING, Value::Other)],
-        vec![(names::WAITING, number(1))],
-        vec![(names::WAITING, text("x"))],
-        vec![(names::WAITING, text("x")), (names::WAITED, digits(&"9".repeat(38)))],
+        vec![(names::LINE_END, Value::Other)],
+        vec![(names::LINE_END, number(1))],
+        vec![(names::LINE_FRONT, text("x"))],
+        vec![(names::LINE_END, text("x")), (names::LINE_FRONT, digits(&"9".repeat(38)))],
+        vec![(names::LINE_END, number(7)), (names::LINE_FRONT, number(8))],
+        // A million million waiters, and none of them asks.
+        vec![(names::LINE_END, number(1_u64 << 40)), (names::LINE_FRONT, number(0))],
     ];
     for victim in Victim::all() {
         let database = victim.open().unwrap();

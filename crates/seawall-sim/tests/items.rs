@@ -74,18 +74,17 @@ const MAKES_AN_ITEM: Change = Change {
     condition: "attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token",
     ..ACQUIRE
 };
-const MAKES_AN_EMPTY_ITEM: Change = Change {
-    name: "leave the waiting place unasked",
-    condition: "attribute_not_exists(#waiting)",
-    ..LEAVE_WAITING_PLACE
-};
-const CHANGES: [Change; 12] = [
+const MAKES_AN_EMPTY_ITEM: Change =
+    Change { name: "clear the line unasked", condition: "attribute_not_exists(#line_front)", ..CLEAR_LINE };
+const CHANGES: [Change; 14] = [
     ACQUIRE,
-    ACQUIRE_PAST_WAITER,
+    ACQUIRE_IN_TURN,
     PASS_OVER,
     PASS_OVER_TIMELESS,
-    TAKE_WAITING_PLACE,
-    LEAVE_WAITING_PLACE,
+    JOIN_LINE,
+    LEAVE_LINE,
+    PASS_SLEEPERS,
+    CLEAR_LINE,
     RENEW,
     SWAP,
     SWAP_AND_KEEP,
@@ -99,7 +98,6 @@ const TEXTS: &[&str] = &[
     names::PLACE,
     names::LEASE,
     names::LEASE_LABEL,
-    names::WAITING,
     names::LOCK_ID,
     "label",
     "previous_commit",
@@ -113,17 +111,20 @@ const NUMBERS: &[&str] = &[
     names::GEN,
     names::SWEEP,
     names::LEASE_UNTIL,
-    names::WAITED,
+    names::LINE_END,
+    names::LINE_FRONT,
     names::EXPIRES_AT,
-    "less",
+    "front",
     "now",
     "one",
     "previous_version",
     "seen_until",
+    "ticket",
     "until",
+    "zero",
 ];
 /// Another type there makes a request invalid.
-const STRICT: &[&str] = &[names::GEN, "one", "seawall"];
+const STRICT: &[&str] = &[names::GEN, names::LINE_END, names::LINE_FRONT, "one", "seawall", "zero"];
 
 /// Mostly the same value, so that conditions hold often; sometimes of another type.
 fn a_value(name: &'static str) -> BoxedStrategy<Value> {

@@ -88,6 +88,6 @@ pub use failure::{Failure, code_of, take_failure};
 pub use register::register;
 pub use register::register_in;
 pub use request::{begin_request, end_request};
-pub use seawall::end_process;
+pub use seawall::{end_process, will_end_process};
 pub use tools::{adopt, copy, counts, detach, move_to, open, recover, refresh, remove, restore, status};
 pub use uri::uri;

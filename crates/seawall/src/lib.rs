@@ -99,7 +99,10 @@ pub use open::detach::{detach, detach_on};
 pub use open::move_to::{Moved, move_on, move_to};
 pub use open::recover::{FoundVersion, Recovered, Recovery, recover, recover_on};
 pub use open::ways_out::{adopt, refresh_name, restore_from};
-pub use open::{Status, begin_request, check, end_process, end_request, may_be_adopted, reached_by, remove, verify};
+pub use open::{
+    Status, begin_request, check, end_process, end_request, may_be_adopted, reached_by, remove, verify,
+    will_end_process,
+};
 pub use options::{Access, Freshness, Options};
 pub use ports::counters::Counts;
 pub use ports::moment::Moment;

@@ -53,7 +53,15 @@ impl Oracle {
             }
         }
         let page_size = head.base.map(|base| base.page_size);
-        self.chain.push(Link { head, page_count, page_size, transaction: None, since: now, runs: Vec::new() });
+        self.chain.push(Link {
+            head,
+            page_count,
+            page_size,
+            transaction: None,
+            since: now,
+            runs: Vec::new(),
+            names: Vec::new(),
+        });
         Ok(())
     }
 }

@@ -49,8 +49,10 @@ impl Oracle {
             return Err(format!("version {version} is a fold without page {} of its window", lost.0));
         }
         let previous = frame.previous();
+        let named = frame.named().map(|named| named.version.0);
+        let names = named.chain(frame.folded.0..head.version.0).collect();
         let CommitFrame { jumps, page_size, page_count, runs, .. } = frame;
-        Ok(Content { previous, jumps, page_size, page_count, runs, pages, carried })
+        Ok(Content { previous, names, jumps, page_size, page_count, runs, pages, carried })
     }
 
     fn read_entry(&self, head: &Head) -> Result<Content, String> {
@@ -83,7 +85,8 @@ impl Oracle {
         let before_it = head.window.entries().len().checked_sub(2).and_then(|at| head.window.commit(at));
         let previous = before_it.unwrap_or(head.fold);
         let (page_count, jumps, runs, carried) = (entry.page_count, Vec::new(), Vec::new(), Vec::new());
-        Ok(Content { previous, jumps, page_size, page_count, runs, pages, carried })
+        let names = (head.folded().0..version).collect();
+        Ok(Content { previous, names, jumps, page_size, page_count, runs, pages, carried })
     }
 
     /// The head's newest entry follows what was there, and is durable in the folder.

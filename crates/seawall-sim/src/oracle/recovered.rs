@@ -2,7 +2,7 @@
 //! epoch that is newer than all others.
 
 use super::content::frame_at;
-use super::{Number, Oracle};
+use super::{Link, Number, Oracle};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::path_of;
@@ -192,6 +192,18 @@ impl Oracle {
         CommitFrame::decode(payload, &self.segments).map(|frame| (frame, place)).map_err(|why| why.to_string())
     }
 
+    /// Whether a commit that can be read names this version: as its predecessor, or by a jump. A recovery that must go
+    /// back past a segment that was lost finds no other versions behind it.
+    fn is_named(&self, version: u64) -> bool {
+        let newest = self.chain.len() as u64 - 1;
+        let is_there = |link: &Link| match link.head.window.newest() {
+            Some((_, digest)) => self.recovery.has_entry(&digest),
+            None => link.head.fold.place.is_some_and(|place| !self.is_damaged(&place.segment)),
+        };
+        version == newest
+            || self.chain[version as usize + 1..].iter().any(|link| link.names.contains(&version) && is_there(link))
+    }
+
     /// A recovery has left out what is newer than `kept`. It may do that only if their files were lost, or if its operator
     /// had chosen the commit before others went on.
     fn leave_out(&mut self, kept: u64, was_chosen: bool, events: &mut Vec<Event>) -> Result<(), String> {
@@ -203,7 +215,7 @@ impl Oracle {
         for version in kept + 1..=newest {
             let is_whole = self.files_of(version as usize).iter().all(|segment| !self.is_damaged(segment))
                 && self.has_entries_of(version as usize);
-            if is_whole && !was_chosen && self.chain[version as usize].transaction.is_some() {
+            if is_whole && !was_chosen && self.is_named(version) && self.chain[version as usize].transaction.is_some() {
                 return Err(format!("a recovery left version {version} out, whose files are all there"));
             }
         }

@@ -289,6 +289,12 @@ impl FsOrder for SimStorage {
         taken
     }
 
+    fn is_locked(&self, lock: Lock) -> io::Result<Option<bool>> {
+        self.counters.count(Operation::Coordinator);
+        let process = self.world.my_process();
+        call(&self.world, "lock?", Kind::Look, move |world| Ok(Some(world.locks().is_another_s(lock, process))))
+    }
+
     fn unlock(&self, lock: Lock) -> io::Result<()> {
         self.counters.count(Operation::Coordinator);
         let process = self.world.my_process();

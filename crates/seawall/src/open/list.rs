@@ -21,6 +21,9 @@ use std::time::Duration;
 /// forked child has a list of its own.
 static DATABASES: PerProcess<Mutex<HashMap<PathBuf, Entry>>> = PerProcess::new();
 
+/// Whether this process calls [`end_process`] before it ends.
+static SAYS_WHEN_IT_ENDS: PerProcess<AtomicBool> = PerProcess::new();
+
 /// Where a path's database is, held while it is opened.
 #[derive(Default)]
 struct Slot {
@@ -82,7 +85,7 @@ impl Entry {
     }
 }
 
-/// Whether only the list has it, and nothing would be lost with it. A commit whose outcome is unknown would be, because
+/// Whether only the list has it, and nothing would be lost with it. Its lease would be, which is given back soon. A commit whose outcome is unknown would be, because
 /// this process must settle it before it reads again. So would a mark that is owed, because this process must write it
 /// before it appends again.
 fn may_be_forgotten(database: &Arc<Database>) -> bool {
@@ -90,7 +93,7 @@ fn may_be_forgotten(database: &Arc<Database>) -> bool {
     let owes_nothing = || sync::try_lock(&committer.segment).is_some_and(|segment| !segment.owes());
     // A transaction has the committer.
     let is_unused = Arc::strong_count(database) == 1 && Arc::strong_count(committer) == 1;
-    is_unused && !committer.unsettled.is_there() && owes_nothing()
+    is_unused && !committer.queue.keeps_lease() && !committer.unsettled.is_there() && owes_nothing()
 }
 
 /// At most this many databases that no connection has open are kept, because each has a few descriptors, …
@@ -160,13 +163,15 @@ impl Database {
         self.tip.pages.segments.count() > self.segments_at_first + FORGOTTEN_SEGMENTS
     }
 
-    /// A connection was closed, which may be the last thing that this process does. Gives back a lease that would
-    /// outlive the process.
+    /// A connection was closed. That may be the last thing that this process does: then a lease that would outlive the
+    /// process is given back. A program that says when it ends may open the next connection at once, as Django does for
+    /// each request. There the lease waits for the next writer, as it does where the connection stays open.
     pub fn connection_closed(&self) {
         if !self.is_current() {
             return;
         }
-        if !self.tip.coordinator.lease_ends_with_process() {
+        let waits = SAYS_WHEN_IT_ENDS.get().load(Ordering::Relaxed) && !sleeps_between_requests();
+        if !waits && !self.tip.coordinator.lease_ends_with_process() {
             self.committer.give_back_idle();
         }
         forget_idle();
@@ -188,15 +193,29 @@ pub fn begin_request() -> Moment {
 /// A request is over. The machine may sleep between requests (AWS Lambda). Gives back the lease, so that no other
 /// process must wait for it.
 pub fn end_request() {
-    let sleeps_between = std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some();
-    if sleeps_between {
+    if sleeps_between_requests() {
         known_databases().iter().for_each(|database| database.committer.give_back_idle());
     }
 }
 
-/// This process ends: notes what it has committed last, which the background had no time for.
+/// Whether the machine may sleep between requests (AWS Lambda).
+fn sleeps_between_requests() -> bool {
+    std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some()
+}
+
+/// This process will call [`end_process`] before it ends. A forked child must say so itself.
+pub fn will_end_process() {
+    SAYS_WHEN_IT_ENDS.get().store(true, Ordering::Relaxed);
+}
+
+/// This process ends: gives back its leases, and notes what it has committed last, which the background had no time for.
 pub fn end_process() {
-    known_databases().iter().for_each(|database| database.committer.note_now());
+    for database in known_databases() {
+        if !database.tip.coordinator.lease_ends_with_process() {
+            database.committer.give_back_idle();
+        }
+        database.committer.note_now();
+    }
 }
 
 /// This process's databases, but for those that are being opened right now.

@@ -98,8 +98,8 @@ pub struct Claim {
     pub patience: Duration,
     /// A holder that has done nothing for the whole lease for which the caller watched it. It is to be passed over.
     pub pass_over: Option<Holder>,
-    /// The caller has just had a turn, and lets waiters go first.
-    pub had_turn: bool,
+    /// Others wanted the lease a moment ago: the caller stands in line before it asks for the lease itself.
+    pub lines_up: bool,
 }
 
 /// A lease that was granted: a claim to be the next writer, which saves wasted work, and the generation that fences its
@@ -126,6 +126,18 @@ pub struct Lease {
     pub first_renewal: Duration,
 }
 
+/// Whether other processes wait for the lease that this one has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiters {
+    /// So many do.
+    Exactly(u64),
+    /// At least one does.
+    Some,
+    /// `fs`: at least one does, and the first of them has the lock after the lease's. The next commit can name that
+    /// lock. Then the lease is that process's.
+    Heir,
+}
+
 /// Who holds the lease, as far as can be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -148,6 +160,8 @@ pub enum Acquired {
         again_in: Duration,
         /// What the head was then, and who has the lease, if the refusal says so.
         seen: Option<(Box<Head>, Holder)>,
+        /// Few others are in front of this process, or none: it does well to know the newest head.
+        comes_soon: bool,
     },
 }
 
@@ -212,8 +226,21 @@ pub trait Coordinator: Send + Sync {
     fn load(&self, known: &Known<'_>, patience: Duration) -> Result<Head, CoordinatorError>;
     /// Asks for the lease, without waiting.
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError>;
-    /// Ends an attempt that was not granted: the waiter behind it becomes the first.
+    /// Leaves the line of waiters: the next one moves up.
     fn give_up(&self) -> Result<(), CoordinatorError>;
+    /// Whether this process was granted the lease, and has still to leave the line. By default a grant ends the waiting.
+    fn leaves_line(&self) -> bool {
+        false
+    }
+    /// Whether other processes wait for the lease that this one has, as the answer to an acquire or a swap said last,
+    /// and when that was (monotonic). `None`: no answer says that.
+    fn others_wait(&self) -> Option<(Waiters, Duration)> {
+        None
+    }
+    /// The same, by requests of its own. Only asked where no answer says it.
+    fn look_for_waiters(&self) -> Result<Waiters, CoordinatorError> {
+        Ok(Waiters::Some)
+    }
     /// Who holds the lease, as of the head `known`, which was just loaded.
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError>;
     /// Who is writing, for people; `None` if nobody has the lease.

@@ -9,7 +9,7 @@ use crate::format::head::Head;
 use crate::format::high::High;
 use crate::format::ids::Version;
 use crate::options::Freshness;
-use crate::ports::coordinator::Lease;
+use crate::ports::coordinator::{Lease, Waiters};
 use crate::ports::moment::Moment;
 use crate::ports::storage::File;
 use crate::ports::sync::{Mutex, whole};
@@ -24,7 +24,14 @@ const NOTE_AFTER: Duration = Duration::from_secs(1);
 /// The chores of a committer. The lease comes first, because other processes wait for it.
 pub(crate) fn chores_of(committer: &Weak<Committer>) -> Vec<Box<dyn Chore>> {
     let weak = || committer.clone();
-    vec![Box::new(Renew(weak())), Box::new(Release(weak())), Box::new(LoadAhead(weak())), Box::new(Note(weak()))]
+    vec![
+        Box::new(Renew(weak())),
+        Box::new(Release(weak())),
+        Box::new(LeaveLine(weak())),
+        Box::new(LookForWaiters(weak())),
+        Box::new(LoadAhead(weak())),
+        Box::new(Note(weak())),
+    ]
 }
 
 /// What the background has been asked to do, and has not done yet.
@@ -71,6 +78,39 @@ impl Chore for Release {
             Some((turn, lease)) => committer.give_back(turn, &lease),
             None => Ok(()),
         }
+    }
+}
+
+/// Gives back the place in the line of waiters, once this process has the lease.
+struct LeaveLine(Weak<Committer>);
+
+impl Chore for LeaveLine {
+    fn due(&self) -> Option<Duration> {
+        self.0.upgrade()?.tip.coordinator.leaves_line().then_some(Duration::ZERO)
+    }
+
+    fn run(&self) -> Result<(), String> {
+        let Some(committer) = self.0.upgrade() else { return Ok(()) };
+        let left = committer.tip.coordinator.give_up();
+        left.map_err(|error| format!("leaving the line of those who wait for the lease: {error}"))
+    }
+}
+
+/// Looks whether other processes wait for the lease that this process has. If none does, the turn goes on.
+struct LookForWaiters(Weak<Committer>);
+
+impl Chore for LookForWaiters {
+    fn due(&self) -> Option<Duration> {
+        self.0.upgrade()?.queue.look_due()
+    }
+
+    fn run(&self) -> Result<(), String> {
+        let Some(committer) = self.0.upgrade() else { return Ok(()) };
+        committer.queue.looks();
+        // Without an answer the turn ends as if others waited.
+        let waiters = committer.tip.coordinator.look_for_waiters().unwrap_or(Waiters::Some);
+        committer.queue.saw(waiters, committer.now().monotonic);
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Beginning to write: this process's queue, the lease, and the newest head.
 
 use super::committer::Committer;
-use super::queue::{GRACE, HeldLease, Turn};
+use super::queue::{GRACE, HeldLease, LOOKS_AFTER, Turn};
 use super::transaction::Transaction;
 use crate::error::{Error, Result};
 use crate::format::head::Head;
@@ -14,9 +14,11 @@ use crate::read::tip::{FORKED, PATIENCE};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a process that had its turn lets the others go first. A waiter that does not take the lease within this
-/// time is frozen.
-const YIELD: Duration = Duration::from_millis(100);
+/// For how long a process that will soon have the lease watches the head while it waits. After that the holder has more
+/// to do than a usual transaction.
+const WATCHES_HEAD: Duration = Duration::from_millis(500);
+/// How long it looks at the head, before it asks for the lease again.
+const LOOKS_FOR: Duration = Duration::from_millis(2);
 /// How soon a lease is asked for again that was granted on a head which is not the newest any more.
 const AGAIN_AFTER_STALE_GRANT: Duration = Duration::from_millis(1);
 
@@ -66,27 +68,26 @@ impl Committer {
 
     /// The lease is in `turn`, and this is the newest version.
     fn with_lease(self: &Arc<Self>, turn: &mut Turn, began: Duration, timeout: Duration) -> Result<Arc<Snapshot>> {
-        let mut had_turn = false;
-        if let Some(held) = turn.take_lease() {
-            let now = self.tip.storage.now();
+        let now = self.tip.storage.now();
+        if let Some((held, goes_on)) = turn.take_lease(now.monotonic) {
             // No lease holder can have committed since: a takeover requires a full lease of silence, and ours is
             // younger than half of one.
             let newest = self.tip.known();
-            let in_turn = now.monotonic < held.ends && held.lease.since.age(now) < self.lease / 2;
+            let in_turn = goes_on && held.lease.since.age(now) < self.lease / 2;
             if in_turn && held.on == newest.head.order() && (held.is_seen() || self.is_newest(&newest)) {
                 self.work_begins(turn, held);
                 return Ok(newest);
             }
             self.tip.coordinator.release(&held.lease).map_err(Error::nothing_written)?;
-            had_turn = true;
+            self.queue.contended(now.monotonic);
         }
-        let acquired = self.acquire(began, timeout, had_turn);
+        let acquired = self.acquire(began, timeout);
         if acquired.is_err() {
-            // Only the first error is reported. A waiting place that cannot be given back ends with its process.
+            // Only the first error is reported. A place in the line that cannot be given back ends with its process.
             let _ = self.tip.coordinator.give_up();
         }
         let (held, snapshot) = acquired?;
-        self.work_begins(turn, held);
+        self.turn_begins(turn, held);
         Ok(snapshot)
     }
 
@@ -98,13 +99,32 @@ impl Committer {
     }
 
     fn work_begins(self: &Arc<Self>, turn: &mut Turn, held: HeldLease) {
-        let renew_at = self.tip.storage.now().monotonic + held.lease.first_renewal;
+        let now = self.tip.storage.now().monotonic;
+        self.hear_of_waiters();
+        let renew_at = now + held.lease.first_renewal;
         turn.put_lease(held, renew_at);
         self.chores.ring_at(renew_at);
     }
 
+    /// The lease was granted.
+    fn turn_begins(self: &Arc<Self>, turn: &mut Turn, held: HeldLease) {
+        let now = self.tip.storage.now().monotonic;
+        let (renew_at, look_at) = (now + held.lease.first_renewal, now + LOOKS_AFTER);
+        let is_told = self.tip.coordinator.others_wait().is_some();
+        turn.put_new_lease(held, renew_at, (!is_told).then_some(look_at));
+        self.hear_of_waiters();
+        self.chores.ring_at(if is_told { renew_at } else { renew_at.min(look_at) });
+    }
+
+    /// Some coordinators say in their answers whether others wait. Elsewhere the background looks.
+    fn hear_of_waiters(&self) {
+        if let Some((waiters, at)) = self.tip.coordinator.others_wait() {
+            self.queue.heard(waiters, at);
+        }
+    }
+
     /// Asks for the lease until it is granted. The answer has the head.
-    fn acquire(&self, began: Duration, timeout: Duration, had_turn: bool) -> Result<(HeldLease, Arc<Snapshot>)> {
+    fn acquire(self: &Arc<Self>, began: Duration, timeout: Duration) -> Result<(HeldLease, Arc<Snapshot>)> {
         let mut claim = Claim {
             token: Token(self.tip.random()?),
             label: format!("{}, since {}", self.tip.storage.label(), self.tip.storage.now().clock()),
@@ -113,36 +133,44 @@ impl Committer {
             waited: Duration::ZERO,
             patience: PATIENCE.min(timeout),
             pass_over: None,
-            had_turn,
+            lines_up: self.queue.is_contended(self.tip.storage.now().monotonic),
         };
-        let mut watch = Watch::default();
+        let mut watch = Watch::of(self.lease);
         loop {
             let known = self.tip.known();
             let sent = self.tip.storage.now();
             let acquired = self.tip.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)?;
-            let (again_in, seen) = match acquired {
+            let (again_in, seen, comes_soon) = match acquired {
                 Acquired::Granted(lease, head) => {
+                    // The head may be from a look before this request, and is as old as that.
+                    let sent = lease.since;
                     let held = HeldLease::new(lease, head.order(), self.tip.coordinator.takeover_is_visible());
                     let caught_up = self.tip.accept(*head, &known).and_then(|head| self.tip.catch_up(head, sent));
                     match caught_up {
-                        Ok(snapshot) if snapshot.head.order() == held.on => return Ok((held, snapshot)),
+                        Ok(snapshot) if snapshot.head.order() == held.on => {
+                            if claim.refusals > 0 {
+                                self.queue.contended(self.tip.storage.now().monotonic);
+                            }
+                            self.leave_the_line();
+                            return Ok((held, snapshot));
+                        }
                         // Another process took the lease over and committed while the answer was in flight, and another
                         // thread of this process knows of it: this lease is for an older head.
                         caught_up => {
                             // Only the first error is reported. A lease that cannot be given back runs out.
                             let _ = self.tip.coordinator.release(&held.lease);
                             caught_up?;
-                            (AGAIN_AFTER_STALE_GRANT, None)
+                            (AGAIN_AFTER_STALE_GRANT, None, false)
                         }
                     }
                 }
-                Acquired::Refused { again_in, seen } => (again_in, seen),
+                Acquired::Refused { again_in, seen, comes_soon } => (again_in, seen, comes_soon),
             };
             let waited = self.tip.storage.now().monotonic.saturating_sub(began);
             claim.refusals += 1;
             claim.waited = waited;
-            claim.had_turn &= waited < YIELD;
             claim.patience = PATIENCE.min(timeout.saturating_sub(waited));
+            let seen_nothing = seen.is_none();
             if waited >= timeout || watch.is_due(waited) {
                 let holder = self.look_at_holder(sent, seen, &known)?;
                 if waited >= timeout {
@@ -152,7 +180,39 @@ impl Committer {
                 }
                 claim.pass_over = watch.see(holder, waited, self.lease);
             }
-            self.tip.storage.sleep(again_in.min(timeout - waited));
+            let again_in = again_in.min(timeout - waited);
+            if comes_soon && seen_nothing && waited < WATCHES_HEAD {
+                self.wait_for_a_commit(again_in)?;
+            } else {
+                self.tip.storage.sleep(again_in);
+            }
+        }
+    }
+
+    /// This process will soon have the lease. The holder gives it back after a commit. Therefore this waits for one, but
+    /// not long, and reads it, so that nothing is left to be read when the lease is granted. Each look takes `pace`.
+    fn wait_for_a_commit(&self, pace: Duration) -> Result<()> {
+        let known = self.tip.known();
+        let began = self.tip.storage.now().monotonic;
+        loop {
+            let sent = self.tip.storage.now();
+            let head = self.tip.load(&known, PATIENCE)?;
+            if head.order() != known.head.order() {
+                return self.tip.catch_up(head, sent).map(drop);
+            }
+            let now = self.tip.storage.now().monotonic;
+            self.tip.storage.sleep(pace.saturating_sub(now.saturating_sub(sent.monotonic)));
+            if now.saturating_sub(began) + pace >= LOOKS_FOR {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The place in the line of waiters is given back in the background, if there is one: nobody is waited for then.
+    fn leave_the_line(self: &Arc<Self>) {
+        if self.tip.coordinator.leaves_line() && !self.chores.ring_at(Duration::ZERO) {
+            // Only the first error is reported. A place that cannot be given back ends with its process.
+            let _ = self.tip.coordinator.give_up();
         }
     }
 
@@ -184,20 +244,26 @@ impl Committer {
 }
 
 /// Watches who holds the lease. Times are since the watcher began to wait.
-#[derive(Default)]
 struct Watch {
     seen: Option<(Holder, Duration)>,
     next: Duration,
+    every: Duration,
 }
 
 impl Watch {
+    fn of(lease: Duration) -> Watch {
+        let every = (lease / 16).clamp(Duration::from_millis(10), Duration::from_millis(500));
+        // Most holders have gone before anybody needs to watch them.
+        Watch { seen: None, next: every, every }
+    }
+
     fn is_due(&self, now: Duration) -> bool {
         now >= self.next
     }
 
     /// The holder, if it has shown no sign of life for a whole lease: neither a commit nor a renewal.
     fn see(&mut self, holder: Holder, now: Duration, lease: Duration) -> Option<Holder> {
-        self.next = now + (lease / 16).clamp(Duration::from_millis(10), Duration::from_millis(500));
+        self.next = now + self.every;
         match &self.seen {
             Some((seen, since)) if *seen == holder => (now - *since >= lease).then_some(holder),
             _ => {

@@ -175,6 +175,8 @@ impl Committer {
     /// What the swap is to say.
     fn pend(&self, (next, form): (Head, Form), turn: &Turn, change: &Change<'_>, lease: Lease) -> Pending {
         let sent = self.tip.storage.now();
+        let slot = turn.slot_after(sent.monotonic).unwrap_or(lease.slot);
+        let next = Head { lease_slot: slot, ..next };
         // A checkpoint's or a collection's commit ends the lease.
         let keep = turn.goes_on(sent.monotonic) && change.upkeep.is_none();
         let (previous, is_ambiguous, walked) = (change.snapshot.clone(), AtomicBool::new(false), Mutex::default());
@@ -266,6 +268,10 @@ impl Committer {
                 self.remember(&committed, change);
                 if pending.keep || self.tip.coordinator.lease_survives_swap() {
                     turn.carry_on(committed.head.order(), committed.head.generation, pending.sent);
+                    if committed.head.lease_slot != pending.lease.slot {
+                        // It was handed over to the process that waits with the next lock.
+                        turn.lease_is_over();
+                    }
                 } else {
                     turn.lease_ended();
                 }

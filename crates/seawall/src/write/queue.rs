@@ -5,7 +5,7 @@
 
 use crate::format::ids::{Epoch, Version};
 use crate::mutation::mistake;
-use crate::ports::coordinator::Lease;
+use crate::ports::coordinator::{Lease, Waiters};
 use crate::ports::moment::Moment;
 use crate::ports::process::Process;
 use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
@@ -13,10 +13,25 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long one process serves its own queue before it lets others have the lease.
-pub(crate) const TURN: Duration = Duration::from_millis(100);
+/// How long one process serves its own queue before it lets other processes that wait have the lease. Where a commit
+/// takes longer, the turn has a few commits all the same ([`LEAST_COMMITS`]).
+const TURN: Duration = Duration::from_millis(15);
+/// So long after it was granted the lease a process looks whether others wait.
+pub(crate) const LOOKS_AFTER: Duration = Duration::from_millis(8);
+/// So long after that it looks again whether the first of them can be handed the lease.
+const LOOKS_AGAIN: Duration = Duration::from_millis(3);
+/// A turn has as many commits as there were writers here when it began, and this many at least, because each handover
+/// costs about as much as a commit …
+const LEAST_COMMITS: usize = 3;
+/// … but it never begins a commit later than this.
+const LONGEST_TURN: Duration = Duration::from_millis(100);
+/// For how long it counts that no other process was waiting.
+const NOBODY_WAITS: Duration = Duration::from_millis(40);
+/// For how long this process remembers that its last turn ended because others waited. A writer that comes back within
+/// this time stands in line, and does not take the lease from those who wait.
+const REMEMBERS: Duration = Duration::from_millis(1000);
 /// How long a lease stays for a writer that writes again and again.
-const LINGER: Duration = Duration::from_millis(5);
+const LINGER: Duration = Duration::from_millis(8);
 /// A writer that comes back within this is one that writes again and again.
 const COMES_BACK: Duration = Duration::from_millis(20);
 /// How long a lease waits for a stale writer's second attempt: twice SQLite's longest busy sleep.
@@ -30,8 +45,14 @@ pub(crate) struct HeldLease {
     pub(crate) on: (Epoch, Version),
     /// Whether every process can see who has it: by the coordinator, or by a commit that was made under it.
     is_known: bool,
-    /// When this process must let others have it.
-    pub(crate) ends: Duration,
+    /// When this process lets others have it that wait.
+    ends: Duration,
+    /// How many commits were made under it.
+    commits: usize,
+    /// How many commits its turn has.
+    quota: usize,
+    /// No writer here uses it any more.
+    is_over: bool,
     /// When it goes back if no writer of this process wants it.
     release_at: Duration,
 }
@@ -45,7 +66,14 @@ impl HeldLease {
 
     pub(crate) fn new(lease: Lease, on: (Epoch, Version), is_known: bool) -> HeldLease {
         let ends = lease.since.monotonic + TURN;
-        HeldLease { lease, on, is_known, ends, release_at: ends }
+        HeldLease { lease, on, is_known, ends, commits: 0, quota: LEAST_COMMITS, is_over: false, release_at: ends }
+    }
+
+    /// Whether its turn goes on at `now` after so many commits, as far as this process knows who waits.
+    fn goes_on(&self, now: Duration, commits: usize, state: &State) -> bool {
+        let is_served = commits >= self.quota.max(state.least_commits);
+        let is_due = now >= self.ends && is_served || now >= self.ends + LONGEST_TURN;
+        !self.is_over && (!is_due || now < state.nobody_waits)
     }
 }
 
@@ -61,9 +89,24 @@ struct State {
     last_end: Duration,
     /// Whether the writer whose turn it is came back soon after the last one ended.
     comes_back: bool,
+    /// No other process waits for the lease until this time, as far as this process knows.
+    nobody_waits: Duration,
+    /// When this process is to look whether others wait for the lease that it has.
+    look_at: Option<Duration>,
+    /// How many commits a turn has at least, with so many who wait.
+    least_commits: usize,
+    /// Whether the first of those who wait can be handed the lease by the next commit.
+    has_heir: bool,
+    /// When others wanted the lease last, as far as this process knows.
+    contended: Option<Duration>,
 }
 
 impl State {
+    /// Whether this process is in its turn, and has the lease.
+    fn has_lease(&self) -> bool {
+        self.held.is_some() || self.active.is_some()
+    }
+
     /// Whether a writer has the turn, or waits for it.
     fn is_wanted(&self) -> bool {
         self.taken || !self.waiting.is_empty()
@@ -123,6 +166,52 @@ impl Queue {
         Some(lease.clone())
     }
 
+    /// Whether others wanted the lease a moment ago. Then the next writer here stands in line.
+    pub(crate) fn is_contended(&self, now: Duration) -> bool {
+        self.lock().contended.is_some_and(|since| now.saturating_sub(since) < REMEMBERS)
+    }
+
+    /// Others want the lease.
+    pub(crate) fn contended(&self, now: Duration) {
+        self.lock().contended = Some(now);
+    }
+
+    /// When this process is to look whether others wait.
+    pub(crate) fn look_due(&self) -> Option<Duration> {
+        let state = self.lock();
+        state.look_at.filter(|_| state.has_lease())
+    }
+
+    /// This process looks at `now` whether others wait.
+    pub(crate) fn looks(&self) {
+        self.lock().look_at = None;
+    }
+
+    /// Whether others waited at `now`, as an answer of the coordinator said.
+    pub(crate) fn heard(&self, waiters: Waiters, now: Duration) {
+        let mut state = self.lock();
+        state.has_heir = waiters == Waiters::Heir;
+        // Where only one waits, one commit more spares handovers, and keeps nobody waiting for long.
+        state.least_commits = LEAST_COMMITS + usize::from(waiters == Waiters::Exactly(1));
+        if waiters == Waiters::Exactly(0) {
+            state.nobody_waits = now + NOBODY_WAITS;
+        } else {
+            (state.nobody_waits, state.contended) = (Duration::ZERO, Some(now));
+        }
+    }
+
+    /// Whether others waited at `now`, as this process saw when it looked. If none did, it looks again before that does
+    /// not count any more. Otherwise the turn ends soon.
+    pub(crate) fn saw(&self, waiters: Waiters, now: Duration) {
+        self.heard(waiters, now);
+        self.lock().look_at = match waiters {
+            Waiters::Exactly(0) => Some(now + NOBODY_WAITS - TURN / 2),
+            // The first of them will soon have the lock.
+            Waiters::Some => Some(now + LOOKS_AGAIN),
+            _ => None,
+        };
+    }
+
     /// When a lease that no writer here uses must be given back. `None` while a writer is about to take the turn,
     /// because the end of that turn rings the bell.
     pub(crate) fn release_due(&self) -> Option<Duration> {
@@ -140,6 +229,11 @@ impl Queue {
     /// The lease that waits for this process's next writer, if no writer here wants it now. It is to be given back.
     pub(crate) fn idle(self: &Arc<Self>) -> Option<(Turn, Lease)> {
         self.idle_lease(&mut self.lock())
+    }
+
+    /// Whether a lease waits for this process's next writer.
+    pub(crate) fn keeps_lease(&self) -> bool {
+        self.lock().held.is_some()
     }
 
     fn idle_lease(self: &Arc<Self>, state: &mut State) -> Option<(Turn, Lease)> {
@@ -166,12 +260,25 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// Takes the lease out of the turn, to give it back or to look at it.
-    pub(crate) fn take_lease(&mut self) -> Option<HeldLease> {
-        self.held.take()
+    /// Takes the lease out of the turn, to give it back or to look at it. Says whether its turn goes on.
+    pub(crate) fn take_lease(&mut self, now: Duration) -> Option<(HeldLease, bool)> {
+        let held = self.held.take()?;
+        let goes_on = held.goes_on(now, held.commits, &self.queue.lock());
+        Some((held, goes_on))
     }
 
-    /// Gives the turn a lease, whose writer is at work from `now` on.
+    /// Gives the turn a lease that was just granted. At `look_at` this process is to look whether others wait.
+    pub(crate) fn put_new_lease(&mut self, mut held: HeldLease, renew_at: Duration, look_at: Option<Duration>) {
+        {
+            let mut state = self.queue.lock();
+            (state.nobody_waits, state.has_heir) = (Duration::ZERO, false);
+            state.look_at = look_at;
+            held.quota = LEAST_COMMITS.max(1 + state.waiting.len());
+        }
+        self.put_lease(held, renew_at);
+    }
+
+    /// Gives the turn a lease, whose writer is at work from now on.
     pub(crate) fn put_lease(&mut self, held: HeldLease, renew_at: Duration) {
         self.queue.lock().active = Some((held.lease.clone(), renew_at));
         self.held = Some(held);
@@ -185,9 +292,23 @@ impl Turn {
     /// Whether the lease is to outlive the commit: a writer of this process wants it next, and this process's turn is
     /// not over.
     pub(crate) fn goes_on(&self, now: Duration) -> bool {
-        let state = self.queue.lock();
+        let mut state = self.queue.lock();
         let wanted = state.comes_back || !state.waiting.is_empty();
-        wanted && self.held.as_ref().is_some_and(|held| now < held.ends)
+        let Some(held) = &self.held else { return false };
+        let goes_on = held.goes_on(now, held.commits + 1, &state);
+        if !goes_on {
+            state.contended = Some(now);
+        }
+        wanted && goes_on
+    }
+
+    /// Which lock stands for the lease after the next commit, which ends the turn or not. It is the next one if the lease
+    /// is handed over.
+    pub(crate) fn slot_after(&self, now: Duration) -> Option<u32> {
+        let state = self.queue.lock();
+        let held = self.held.as_ref()?;
+        let goes_on = held.goes_on(now, held.commits + 1, &state);
+        Some(if !goes_on && state.has_heir { held.lease.slot.wrapping_add(1) } else { held.lease.slot })
     }
 
     /// The commit made the head `on`, and with it the next generation; the lease, renewed at `since`, goes on.
@@ -196,6 +317,7 @@ impl Turn {
         if let Some(held) = &mut self.held {
             held.on = on;
             held.is_known = true;
+            held.commits += 1;
             held.lease.generation = generation;
             held.lease.since = since;
         }
@@ -212,7 +334,7 @@ impl Turn {
     pub(crate) fn lease_is_over(&mut self) {
         self.queue.lock().active = None;
         if let Some(held) = &mut self.held {
-            held.ends = Duration::ZERO;
+            held.is_over = true;
         }
     }
 
@@ -232,7 +354,8 @@ impl Turn {
         let mut state = self.queue.lock();
         let linger = if state.comes_back { now + LINGER } else { now };
         if let Some(held) = &mut self.held {
-            held.release_at = if held.ends.is_zero() { now } else { self.stays.unwrap_or(linger) };
+            let goes_on = held.goes_on(now, held.commits, &state);
+            held.release_at = if goes_on { self.stays.unwrap_or(linger) } else { now };
         }
         state.last_end = now;
         drop(state);

@@ -468,6 +468,9 @@ impl FsOrder for Faulty {
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         self.call(Call::Lock, || self.inner.try_lock(lock))
     }
+    fn is_locked(&self, lock: Lock) -> io::Result<Option<bool>> {
+        self.call(Call::Lock, || self.inner.is_locked(lock))
+    }
     fn unlock(&self, lock: Lock) -> io::Result<()> {
         self.inner.unlock(lock)
     }

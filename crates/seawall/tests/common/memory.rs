@@ -116,7 +116,7 @@ impl Coordinator for Memory {
         self.call(|entry| {
             let (head, lease) = entry.as_mut().ok_or_else(lost)?;
             if lease.is_some_and(|token| token != claim.token) && claim.pass_over.is_none() {
-                return Ok(Acquired::Refused { again_in: Duration::from_millis(2), seen: None });
+                return Ok(Acquired::Refused { again_in: Duration::from_millis(2), seen: None, comes_soon: true });
             }
             head.generation += 1;
             *lease = Some(claim.token);

@@ -2,11 +2,11 @@
 //!
 //! It needs no files: its heads name commits that no file has.
 
-use super::{Acquired, Claim, Coordinator, CoordinatorError, Known, Lease, Swapped};
+use super::{Acquired, Claim, Coordinator, CoordinatorError, Known, Lease, Swapped, Waiters};
 use crate::format::head::{BaseRef, CommitRef, Floor, Head, State, Upkeep};
 use crate::format::high::{High, Named};
 use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, Token, Version};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -34,6 +34,9 @@ pub fn check(fresh: &dyn Fn() -> Box<dyn Setting>) {
     a_silent_holder_is_passed_over_and_a_live_one_is_not(&*fresh());
     a_lease_that_was_kept_outlives_the_swap(&*fresh());
     a_process_that_had_a_turn_lets_the_first_waiter_go_first(&*fresh());
+    the_process_that_has_waited_longest_is_next(&*fresh());
+    waiters_that_died_or_sleep_hold_nobody_up(&*fresh());
+    whoever_has_the_lease_can_learn_whether_others_wait(&*fresh());
     a_reader_that_is_behind_finds_the_newest(&*fresh());
     base_floor_and_sweep_change_with_a_version_and_stay(&*fresh());
     a_seal_ends_every_earlier_request_and_its_owner_alone_takes_it_away(&*fresh());
@@ -61,7 +64,7 @@ fn claim(token: u8) -> Claim {
         waited: Duration::ZERO,
         patience: PATIENCE,
         pass_over: None,
-        had_turn: false,
+        lines_up: false,
     }
 }
 
@@ -182,6 +185,7 @@ fn a_silent_holder_is_passed_over_and_a_live_one_is_not(setting: &dyn Setting) {
     let Acquired::Granted(lease, head) = b.acquire(&pass_over(seen), &head).expect("the lease can be asked for") else {
         panic!("a holder that did nothing is passed over");
     };
+    b.give_up().expect("the line can be left");
     let next = head.followed_by(commit_ref(2, 1), lease.generation, lease.slot);
     assert!(matches!(b.swap(&lease, &head, &next, false, PATIENCE), Ok(Swapped::Done)));
     let mine = head.followed_by(commit_ref(1, 1), silent.generation, silent.slot);
@@ -213,6 +217,94 @@ fn a_lease_that_was_kept_outlives_the_swap(setting: &dyn Setting) {
     acquire(&*b, 2);
 }
 
+/// Asks for the lease, which another process has, and stands in the line from then on.
+fn wait(coordinator: &dyn Coordinator, token: u8, head: &Head) {
+    let asked = coordinator.acquire(&claim(token), head).expect("the lease can be asked for");
+    assert!(matches!(asked, Acquired::Refused { .. }), "a lease that is held is not granted");
+}
+
+/// Asks once more, `refusals` times before.
+fn ask_again(coordinator: &dyn Coordinator, token: u8, refusals: u32, head: &Head) -> Acquired {
+    let claim = Claim { refusals, ..claim(token) };
+    coordinator.acquire(&claim, head).expect("the lease can be asked for")
+}
+
+fn the_process_that_has_waited_longest_is_next(setting: &dyn Setting) {
+    let machines: Vec<_> = (0..4).map(|_| setting.machine()).collect();
+    machines[0].create(&first_head(setting)).expect("the first head is taken");
+    let (lease, head) = acquire(&*machines[0], 1);
+    // They come in this order, and ask in the opposite one.
+    (1..4).for_each(|n| wait(&*machines[n as usize], n + 1, &head));
+    machines[0].release(&lease).expect("a lease can be given back");
+    for next in 1..4 {
+        for behind in (next + 1..4).rev() {
+            let asked = ask_again(&*machines[behind], behind as u8 + 1, 1, &head);
+            assert!(matches!(asked, Acquired::Refused { .. }), "{behind} came after {next}");
+        }
+        // Not even a process that comes now is quicker, if it has reason to think that others wait.
+        let late = Claim { lines_up: true, ..claim(9) };
+        let asked = machines[0].acquire(&late, &head).expect("the lease can be asked for");
+        assert!(matches!(asked, Acquired::Refused { .. }), "it came last");
+        let Acquired::Granted(lease, _) = granted_soon(&*machines[next], next as u8 + 1, &head) else {
+            panic!("{next} has waited longest")
+        };
+        machines[next].give_up().expect("the line can be left");
+        machines[next].release(&lease).expect("a lease can be given back");
+    }
+}
+
+/// The answer to an attempt that is repeated until it is granted, for a second at most.
+fn granted_soon(coordinator: &dyn Coordinator, token: u8, head: &Head) -> Acquired {
+    let began = Instant::now();
+    for refusals in 1.. {
+        match ask_again(coordinator, token, refusals, head) {
+            Acquired::Refused { again_in, .. } if began.elapsed() < Duration::from_secs(1) => {
+                std::thread::sleep(again_in);
+            }
+            answer => return answer,
+        }
+    }
+    unreachable!("it was granted, or a second passed")
+}
+
+fn waiters_that_died_or_sleep_hold_nobody_up(setting: &dyn Setting) {
+    let (a, sleeper, dies, waiter) = (setting.machine(), setting.machine(), setting.machine(), setting.machine());
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let (lease, head) = acquire(&*a, 1);
+    wait(&*sleeper, 2, &head);
+    wait(&*dies, 3, &head);
+    wait(&*waiter, 4, &head);
+    drop(dies);
+    a.release(&lease).expect("a lease can be given back");
+    let answer = granted_soon(&*waiter, 4, &head);
+    assert!(matches!(answer, Acquired::Granted(..)), "nobody who is awake is in front");
+}
+
+fn whoever_has_the_lease_can_learn_whether_others_wait(setting: &dyn Setting) {
+    let (a, b) = (setting.machine(), setting.machine());
+    a.create(&first_head(setting)).expect("the first head is taken");
+    let (mut lease, mut head) = acquire(&*a, 1);
+    let mut others_wait = |n| {
+        // Not every answer says it: only where the last one is some time ago.
+        std::thread::sleep(Duration::from_millis(20));
+        let next = head.followed_by(commit_ref(1, n), lease.generation, lease.slot);
+        assert!(matches!(a.swap(&lease, &head, &next, true, PATIENCE), Ok(Swapped::Done)));
+        lease.generation = next.generation;
+        head = next.clone();
+        let said = a.others_wait().map(|(waiters, _)| waiters);
+        let said = said.unwrap_or_else(|| a.look_for_waiters().expect("the line can be looked at"));
+        (said != Waiters::Exactly(0), next)
+    };
+    let (nobody, head) = others_wait(1);
+    assert!(!nobody, "nobody waits");
+    wait(&*b, 2, &head);
+    assert!(others_wait(2).0, "one waits");
+    b.give_up().expect("the line can be left");
+    // Where an answer has said that others wait, the turn ends soon, and no other answer needs to say it again.
+    let is_gone = !others_wait(3).0;
+    assert!(is_gone || a.others_wait().is_some(), "it has left");
+}
+
 fn a_process_that_had_a_turn_lets_the_first_waiter_go_first(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
     a.create(&first_head(setting)).expect("the first head is taken");
@@ -222,14 +314,15 @@ fn a_process_that_had_a_turn_lets_the_first_waiter_go_first(setting: &dyn Settin
         assert!(matches!(asked, Acquired::Refused { .. }));
     }
     a.release(&lease).expect("a lease can be given back");
-    let again = Claim { had_turn: true, ..claim(3) };
+    let again = Claim { lines_up: true, ..claim(3) };
     let asked = a.acquire(&again, &head).expect("the lease can be asked for");
     assert!(matches!(asked, Acquired::Refused { .. }), "another one waits");
     let Acquired::Granted(lease, _) = b.acquire(&claim(2), &head).expect("the lease can be asked for") else {
         panic!("the first waiter is granted a free lease");
     };
+    b.give_up().expect("the line can be left");
     b.release(&lease).expect("a lease can be given back");
-    let asked = a.acquire(&again, &head).expect("the lease can be asked for");
+    let asked = granted_soon(&*a, 3, &head);
     assert!(matches!(asked, Acquired::Granted(..)), "no other waiter is left");
 }
 

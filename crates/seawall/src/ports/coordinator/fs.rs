@@ -4,21 +4,24 @@
 //! itself. The lease is a lock on one byte of a file, requested without waiting. A waiter passes over a holder that did
 //! nothing for a whole lease by locking the next byte. The record of the next commit shows that to all.
 
+mod line;
 mod names;
 
-use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
+use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped, Waiters};
 use crate::bounds::bound;
 use crate::format::head::{Head, MAX_TEXT, SHORT_TEXT, State};
 use crate::format::high::Named;
 use crate::format::ids::{Epoch, Token, Version};
 use crate::mutation::mistake;
+use crate::ports::moment::Moment;
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{File, FsOrder, Lock, Span};
 use crate::ports::sync::whole;
 use crate::shown::Shown;
+use line::Line;
 use names::{LookFailed, Names};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,17 +32,32 @@ const LABEL_BYTES: usize = 512;
 /// … and each lock has its own, until the places are used again, so a holder that was passed over cannot overwrite its
 /// successor's.
 const LABELS: u32 = 8;
-/// The longest wait before the lease is requested again is this power of two, in milliseconds. A request for a lock
-/// costs nothing but the trip.
-const LONGEST_WAIT: u32 = 2;
 /// A holder that holds the lease this long writes down who it is. Until then its lock is enough.
 const FIRST_RENEWAL: Duration = Duration::from_millis(100);
+
+/// A process that has the lock which stands for the lease next.
+struct Heir {
+    slot: u32,
+    /// The head that names this lock, as this process has seen it since it has the lock: when that look was sent, which
+    /// head, and in which folder.
+    seen: Option<(Moment, (Epoch, Version), u64)>,
+}
+
+impl Heir {
+    fn is_seen(&self, known: &Head, folder: u64) -> bool {
+        self.seen.is_some_and(|(_, order, seen_in)| order == known.order() && seen_in == folder)
+    }
+}
 
 /// The `fs` coordinator of one database.
 pub struct FsCoordinator {
     storage: Arc<dyn FsOrder>,
-    /// Whether this process is the first waiter for the lease. Only one of its threads asks for the lease at a time.
-    is_first_waiter: AtomicBool,
+    /// Where this process stands while it waits for the lease. Only one of its threads asks for the lease at a time.
+    line: Line,
+    /// The lock that stands for the lease once the holder hands it over, if this process has that one already.
+    heir: Mutex<Option<Heir>>,
+    /// The lock that stands for the lease that was granted last.
+    granted: AtomicU32,
     /// The lock that this process moved on to, and the generation of the head at that time. No record may name that
     /// lock, because a process that took it earlier may have died before it committed.
     moved_on: Mutex<(u64, u32)>,
@@ -53,18 +71,57 @@ pub struct FsCoordinator {
 impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
-        let names = Names::new(storage.clone());
-        let longest = AtomicUsize::new(MAX_TEXT);
-        let [is_first_waiter, is_shorter] = [const { AtomicBool::new(false) }; 2];
-        FsCoordinator { storage, is_first_waiter, moved_on: Mutex::default(), longest, is_shorter, names }
+        let (names, line) = (Names::new(storage.clone()), Line::new(storage.clone()));
+        let (heir, granted) = (Mutex::default(), AtomicU32::new(0));
+        let (longest, is_shorter) = (AtomicUsize::new(MAX_TEXT), AtomicBool::new(false));
+        FsCoordinator { storage, line, heir, granted, moved_on: Mutex::default(), longest, is_shorter, names }
     }
 
-    /// Whether this process is the first waiter now.
-    fn become_first_waiter(&self) -> Result<bool, CoordinatorError> {
-        if !self.is_first_waiter.load(Ordering::Relaxed) {
-            self.is_first_waiter.store(self.storage.try_lock(Lock::Waiter).map_err(asking)?, Ordering::Relaxed);
+    /// This process is the first in the line, and takes the lock after `slot`. The holder looks at that one. It hands
+    /// the lease over by naming it in the record of its last commit. Then no lock needs to be given back and taken.
+    fn become_heir(&self, slot: u32) -> Result<(), CoordinatorError> {
+        let next = slot.wrapping_add(1);
+        if whole(self.heir.lock()).as_ref().is_some_and(|heir| heir.slot == next) {
+            return Ok(());
         }
-        Ok(self.is_first_waiter.load(Ordering::Relaxed))
+        self.disinherit()?;
+        if self.storage.try_lock(Lock::Lease(next)).map_err(asking)? {
+            *whole(self.heir.lock()) = Some(Heir { slot: next, seen: None });
+        }
+        Ok(())
+    }
+
+    /// Gives that lock back.
+    fn disinherit(&self) -> Result<(), CoordinatorError> {
+        let heir = whole(self.heir.lock()).take();
+        heir.map_or(Ok(()), |heir| self.storage.unlock(Lock::Lease(heir.slot)).map_err(asking))
+    }
+
+    /// The lease, if the holder has handed it over by the head `known`: its record names the lock that this process had
+    /// when it began to look for it.
+    fn inherit(&self, claim: &Claim, known: &Head, slot: u32) -> Option<Acquired> {
+        let folder = self.storage.folder();
+        let handed_over = |heir: &mut Heir| heir.slot == slot && heir.is_seen(known, folder);
+        let (sent, ..) = whole(self.heir.lock()).take_if(handed_over)?.seen?;
+        Some(self.grant(claim, known.clone(), slot, sent, folder))
+    }
+
+    fn grant(&self, claim: &Claim, head: Head, slot: u32, since: Moment, folder: u64) -> Acquired {
+        self.granted.store(slot, Ordering::Relaxed);
+        // It stands for the lease now, and is not given back with the place in the line.
+        let _ = whole(self.heir.lock()).take_if(|heir| heir.slot == slot);
+        let lease = Lease {
+            epoch: head.epoch,
+            generation: head.generation,
+            sweep: head.sweep,
+            token: claim.token,
+            slot,
+            folder,
+            since,
+            length: claim.length,
+            first_renewal: FIRST_RENEWAL.min(claim.length / 3),
+        };
+        Acquired::Granted(lease, Box::new(head))
     }
 
     /// Makes the name of the head's version, with its record, and makes that durable: on a local disk by an fsync of
@@ -112,6 +169,11 @@ impl FsCoordinator {
         }
     }
 
+    fn refused(&self, claim: &Claim) -> Acquired {
+        let (again_in, comes_soon) = self.line.again_in(claim.waited);
+        Acquired::Refused { again_in, seen: None, comes_soon }
+    }
+
     fn label(&self, slot: u32) -> Result<Shown, CoordinatorError> {
         match self.storage.read(Span { file: File::Lease, at: label_at(slot), length: LABEL_BYTES }) {
             Ok(bytes) => {
@@ -124,31 +186,25 @@ impl FsCoordinator {
     }
 
     /// Takes the lock `slot` and loads the head. Gives the lock back if another one stands for the lease of that head.
-    fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32) -> Result<Acquired, CoordinatorError> {
+    /// If `again`, it then tries that one.
+    fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32, again: bool) -> Result<Acquired, CoordinatorError> {
         let (since, folder) = (self.storage.now(), self.storage.folder());
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
-            return Ok(refused(claim));
+            return Ok(self.refused(claim));
         }
         match self.names.newest_since(known).map_err(LookFailed::before_anything_was_sent) {
             // If the holder that was passed over has committed, it is at work after all, and has the lease.
             // If a recovery has made another folder meanwhile, the lease is asked for again.
             Ok(head) if self.slot(&head) == slot && self.storage.folder() == folder => {
-                let lease = Lease {
-                    epoch: head.epoch,
-                    generation: head.generation,
-                    sweep: head.sweep,
-                    token: claim.token,
-                    slot,
-                    folder,
-                    since,
-                    length: claim.length,
-                    first_renewal: FIRST_RENEWAL.min(claim.length / 3),
-                };
-                Ok(Acquired::Granted(lease, Box::new(head)))
+                Ok(self.grant(claim, head, slot, since, folder))
             }
-            Ok(_) => {
+            Ok(head) => {
                 self.storage.unlock(Lock::Lease(slot)).map_err(asking)?;
-                Ok(refused(claim))
+                // This process did not know that the lease was handed on. Which lock stands for it now, it has just seen.
+                match self.slot(&head) {
+                    now if now != slot && again => self.acquire_slot(claim, &head, now, false),
+                    _ => Ok(self.refused(claim)),
+                }
             }
             Err(error) => {
                 // The load's error is the one that is reported. A lock that cannot be given back ends with its process.
@@ -185,6 +241,9 @@ impl Coordinator for FsCoordinator {
     }
 
     fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {
+        let (sent, folder) = (self.storage.now(), self.storage.folder());
+        // This process had that lock before it looks.
+        let heir_slot = whole(self.heir.lock()).as_ref().map(|heir| heir.slot);
         let loaded = match known {
             Known::Head(head) => self.names.newest_since(head),
             Known::Nothing => self.names.newest_listed(),
@@ -195,14 +254,16 @@ impl Coordinator for FsCoordinator {
                 hinted.map_or_else(|| self.names.newest_listed(), Ok)
             }),
         };
-        loaded.map_err(LookFailed::before_anything_was_sent)
+        let head = loaded.map_err(LookFailed::before_anything_was_sent)?;
+        if let Some(heir) = &mut *whole(self.heir.lock())
+            && Some(heir.slot) == Some(head.lease_slot).filter(|_| Some(heir.slot) == heir_slot)
+        {
+            heir.seen = Some((sent, head.order(), folder));
+        }
+        Ok(head)
     }
 
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
-        // A process that comes back from a turn must first find that no other one waits.
-        if claim.had_turn && !self.become_first_waiter()? {
-            return Ok(refused(claim));
-        }
         let slot = match &claim.pass_over {
             // The holder was watched until now. This is a last look, because it may have done something since.
             Some(holder) if self.holder(&self.load(&Known::Head(known), claim.patience)?)? == *holder => {
@@ -212,19 +273,47 @@ impl Coordinator for FsCoordinator {
             }
             _ => self.slot(known),
         };
-        let acquired = self.acquire_slot(claim, known, slot)?;
+        if let Some(granted) = self.inherit(claim, known, slot) {
+            self.line.is_served();
+            return Ok(granted);
+        }
+        // A process that does not wait, and knows of nobody who does, asks for the lease itself.
+        let waits = self.line.is_joined() || claim.lines_up;
+        if waits && claim.pass_over.is_none() && !self.line.advance(Lock::Lease(slot)).map_err(asking)? {
+            return Ok(self.refused(claim));
+        }
+        // The holder looks for an heir before its turn ends.
+        if claim.pass_over.is_none() && self.line.is_first() {
+            self.become_heir(slot)?;
+        }
+        let acquired = self.acquire_slot(claim, known, slot, claim.pass_over.is_none())?;
         match acquired {
-            Acquired::Granted(..) => self.give_up()?,
-            Acquired::Refused { .. } => drop(self.become_first_waiter()?),
+            Acquired::Granted(..) => self.line.is_served(),
+            Acquired::Refused { .. } if self.line.is_joined() => self.line.waits().map_err(asking)?,
+            // Whoever does not wait for the lease needs no place.
+            Acquired::Refused { .. } if claim.patience.is_zero() => {}
+            Acquired::Refused { .. } => {
+                self.line.advance(Lock::Lease(slot)).and_then(|_| self.line.waits()).map_err(asking)?;
+                return Ok(self.refused(claim));
+            }
         }
         Ok(acquired)
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {
-        if self.is_first_waiter.swap(false, Ordering::Relaxed) {
-            self.storage.unlock(Lock::Waiter).map_err(asking)?;
+        self.disinherit().and(self.line.leave().map_err(asking))
+    }
+
+    fn leaves_line(&self) -> bool {
+        self.line.is_to_leave()
+    }
+
+    fn look_for_waiters(&self) -> Result<Waiters, CoordinatorError> {
+        let after = Lock::Lease(self.granted.load(Ordering::Relaxed).wrapping_add(1));
+        if self.storage.is_locked(after).map_err(asking)? == Some(true) {
+            return Ok(Waiters::Heir);
         }
-        Ok(())
+        Ok(if self.line.is_waited_in().map_err(asking)? { Waiters::Some } else { Waiters::Exactly(0) })
     }
 
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
@@ -343,10 +432,6 @@ impl Coordinator for FsCoordinator {
     fn lease_ends_with_process(&self) -> bool {
         true
     }
-}
-
-fn refused(claim: &Claim) -> Acquired {
-    Acquired::Refused { again_in: Duration::from_millis(1 << claim.refusals.min(LONGEST_WAIT)), seen: None }
 }
 
 fn label_at(slot: u32) -> u64 {

@@ -387,6 +387,9 @@ impl FsOrder for OsStorage {
 
     fn is_locked(&self, lock: Lock) -> io::Result<Option<bool>> {
         self.counters.count(Operation::Coordinator);
+        if let Some(asked) = self.lease.is_another_s(lock) {
+            return asked;
+        }
         self.counters.count(Operation::Metadata);
         match self.open_file(File::Lease, OFlags::RDONLY) {
             Ok((file, _)) => is_locked(&file, lock),

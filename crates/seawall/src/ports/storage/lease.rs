@@ -8,7 +8,7 @@ use super::entries::inside;
 use super::lease_file::LeaseFile;
 use super::rights::Rights;
 use super::safely::{Folder, is_unusable};
-use super::{File, Lock};
+use super::{File, Lock, PLACES};
 use crate::format::ids::CommitId;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -20,7 +20,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The locks are single bytes from here on. The lines of text are before it.
+/// The locks are bytes from here on: first the places of the line, then the slots of the lease. The lines of text are
+/// before it.
 const LOCKS_BEGIN: i64 = 4096;
 /// At most this many files that were replaced stay locked.
 const REPLACED: usize = 2;
@@ -85,7 +86,7 @@ impl Lease {
 
     pub(super) fn unlock(&self, lock: Lock) -> io::Result<()> {
         let mut kept = self.kept();
-        kept.held.retain(|held| *held != lock);
+        kept.held = kept.held.iter().flat_map(|held| held.without(lock)).collect();
         let Some((file, _)) = &kept.file else { return Ok(()) };
         match (self.set_lock)(file, lock, libc::F_UNLCK) {
             Ok(()) | Err(Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => Ok(()),
@@ -96,6 +97,15 @@ impl Lease {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether another process has a lock, or a part of it. `None`: this process has it itself, or has no file open: the
+    /// file must be opened to ask.
+    pub(super) fn is_another_s(&self, lock: Lock) -> Option<io::Result<Option<bool>>> {
+        let kept = self.kept();
+        let (file, _) = kept.file.as_ref()?;
+        let is_mine = kept.held.iter().any(|held| held.overlaps(lock));
+        (!is_mine && !kept.is_doubtful).then(|| is_locked(file, lock))
     }
 
     /// The file was just opened by its name, and has this inode number.
@@ -182,7 +192,7 @@ fn set_lock(file: &fs::File, lock: Lock, kind: i32) -> Result<(), Errno> {
     }
 }
 
-/// Whether any process has a lock, this one included: `file` is a new opening of the lease's file, which has no lock.
+/// Whether any opening of the lease's file but this one has a lock, or a part of it.
 pub(super) fn is_locked(file: &fs::File, lock: Lock) -> io::Result<Option<bool>> {
     let mut asked = byte_of(lock, libc::F_WRLCK);
     match fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked)) {
@@ -193,15 +203,15 @@ pub(super) fn is_locked(file: &fs::File, lock: Lock) -> io::Result<Option<bool>>
 }
 
 fn byte_of(lock: Lock, kind: i32) -> libc::flock {
-    let byte = match lock {
-        Lock::Waiter => 0,
-        Lock::Lease(slot) => i64::from(slot) + 1,
+    let (first, last) = match lock {
+        Lock::Places(first, last) => (i64::from(first) - 1, i64::from(last) - 1),
+        Lock::Lease(slot) => (i64::from(PLACES) + i64::from(slot), i64::from(PLACES) + i64::from(slot)),
     };
     libc::flock {
         l_type: kind as i16,
         l_whence: libc::SEEK_SET as i16,
-        l_start: LOCKS_BEGIN + byte,
-        l_len: 1,
+        l_start: LOCKS_BEGIN + first,
+        l_len: last - first + 1,
         l_pid: 0,
     }
 }

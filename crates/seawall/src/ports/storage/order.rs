@@ -13,8 +13,33 @@ pub const QUIESCED: i128 = 1_000_000_000;
 pub enum Lock {
     /// The lease. The head says which slot counts now.
     Lease(u32),
-    /// The place of the first waiter for the lease.
-    Waiter,
+    /// Places in the line of those who wait for the lease, from the first of these numbers to the last, taken or given
+    /// back together. Numbers begin with 1.
+    Places(u8, u8),
+}
+
+/// How many places the line has.
+pub const PLACES: u8 = 64;
+
+impl Lock {
+    /// What is left of this lock once `given` is given back.
+    pub fn without(self, given: Lock) -> impl Iterator<Item = Lock> {
+        let left = match (self, given) {
+            (Lock::Places(from, to), Lock::Places(first, last)) if first <= to && from <= last => {
+                [(from < first).then(|| Lock::Places(from, first - 1)), (last < to).then(|| Lock::Places(last + 1, to))]
+            }
+            _ => [(self != given).then_some(self), None],
+        };
+        left.into_iter().flatten()
+    }
+
+    /// Whether the two have something in common.
+    pub fn overlaps(self, other: Lock) -> bool {
+        match (self, other) {
+            (Lock::Places(from, to), Lock::Places(first, last)) => first <= to && from <= last,
+            _ => self == other,
+        }
+    }
 }
 
 /// What `commits/` has under a number. Garbage collection removes the lowest numbers, and a writer that slept can make
@@ -90,12 +115,12 @@ pub trait FsOrder: Storage {
     /// Makes `commits/` again, with these names in it, in one atomic step, durably. `false`: there is a folder of that
     /// name already, or another call of `retire` came after the one with this token.
     fn reinstate(&self, token: Token, records: &[(Version, String)]) -> io::Result<bool>;
-    /// Takes a lock without waiting. Returns `false` if another process has it.
+    /// Takes a lock without waiting. Returns `false` if another process has it, or a part of it.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;
-    /// Whether any process has a lock, without taking it; `None` where that cannot be asked.
+    /// Whether any process has a lock, or a part of it, without taking it; `None` where that cannot be asked.
     fn is_locked(&self, _lock: Lock) -> io::Result<Option<bool>> {
         Ok(None)
     }
-    /// Gives a lock back.
+    /// Gives a lock back, or a part of several places that were taken together.
     fn unlock(&self, lock: Lock) -> io::Result<()>;
 }
