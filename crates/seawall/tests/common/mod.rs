@@ -125,7 +125,7 @@ pub fn newest(database: &Arc<Database>) -> Arc<Snapshot> {
 pub fn byte(database: &Database, snapshot: &Snapshot, page: u32) -> u8 {
     let image = database.read_page(snapshot, PageNo(page)).unwrap();
     // Where a commit rides in the head, some bytes of page 1 are Seawall's own.
-    let is_own = |at: usize| page == 1 && (18..28).contains(&at) || page == 1 && (92..96).contains(&at);
+    let is_own = |at: usize| page == 1 && ((18..28).contains(&at) || (92..96).contains(&at));
     let is_right = |(at, byte): (usize, &u8)| *byte == image[0] || is_own(at);
     assert!(image.iter().enumerate().all(is_right), "page {page} is of one piece");
     image[0]
