@@ -119,7 +119,7 @@ fn group(frames: &mut Vec<(Kind, Vec<u8>)>, version: u64, pages: &[u32]) -> NewG
     let numbers: Vec<PageNo> = pages.iter().copied().map(PageNo).collect();
     let at = unit(frames);
     frames.push((Kind::Pages, Encoder::default().encode(&owner, page_size, &numbers, &images)));
-    let new_page = |(page, image)| NewPage { page, checksum: page_checksum(image) };
+    let new_page = |(page, image)| Some(NewPage { page, checksum: page_checksum(image) });
     let pages = numbers.into_iter().zip(images.chunks_exact(512)).map(new_page).collect();
     NewGroup { at, units: (unit(frames) - at) as u16, pages }
 }

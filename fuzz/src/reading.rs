@@ -217,6 +217,6 @@ fn open(folder: &Folder, head: &Head) -> Option<Arc<Database>> {
     let commits = folder.inside("commits");
     fs::remove_dir_all(&commits).and_then(|()| fs::create_dir(&commits)).expect("a folder");
     symlink(head.to_string(), commits.join(head.version.0.to_string())).expect("a link");
-    let storage = Arc::new(OsStorage::new(&folder.name(), &std::env::temp_dir()).expect("a storage"));
+    let storage = Arc::new(OsStorage::new(&folder.name()).expect("a storage"));
     Database::on(storage, &folder.name(), Access::ReadWrite, &Options::default(), &PlainFile).ok()
 }

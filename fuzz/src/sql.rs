@@ -19,7 +19,7 @@ use world::{Beside, World};
 /// An input is read no further.
 const STEPS: usize = 60;
 const BEGIN: [&str; 3] = ["BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"];
-const CALLS: [Call; 10] = [
+const CALLS: [Call; 9] = [
     Call::Look,
     Call::Records,
     Call::Publish,
@@ -29,7 +29,6 @@ const CALLS: [Call; 10] = [
     Call::Read,
     Call::Create,
     Call::Append,
-    Call::Scratch,
 ];
 
 /// The database that the machines find.
@@ -155,7 +154,7 @@ impl Wider {
                 world.write_beside(who, beside, BEGIN[usize::from(how % 3)], main, other);
             }
             Wider::FullDisk { machine } => {
-                for call in [Call::Create, Call::Append, Call::Scratch] {
+                for call in [Call::Create, Call::Append] {
                     world.fail(machine, call, Fault::Before(ENOSPC), u32::MAX);
                 }
             }

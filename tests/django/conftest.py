@@ -17,7 +17,7 @@ POLLS = Path(__file__).resolve().parents[2] / "examples" / "polls"
 _folder = tempfile.TemporaryDirectory(prefix="polls-")
 os.environ["POLLS_DATABASE"] = str(Path(_folder.name, "db.sqlite3"))
 os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
-for _name in ("SEAWALL_COORDINATOR", "SEAWALL_CACHE_DIR", "SQLITE_LOCK_DYNAMODB_TABLE"):
+for _name in ("SEAWALL_COORDINATOR", "SQLITE_LOCK_DYNAMODB_TABLE"):
     os.environ.pop(_name, None)
 sys.path.insert(0, str(POLLS))
 django.setup()

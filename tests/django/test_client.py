@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import seawall
 from django.core.management import CommandError
-from django.test import override_settings
 from seawall.django.base import DatabaseWrapper
 
 Open = Callable[..., DatabaseWrapper]
@@ -26,13 +25,6 @@ def test_the_shell_sees_the_newest_version_and_writes(open_database: Open) -> No
     assert (ended.stdout, ended.stderr) == ("x\nit's here\nand here\n", "")
     with database.cursor() as cursor:
         assert cursor.execute("SELECT count(*) FROM t").fetchall() == [(2,)]
-
-
-def test_its_environment(open_database: Open) -> None:
-    database = open_database()
-    with override_settings(SEAWALL_CACHE_DIR="/tmp/cache"):
-        _, environment = database.client.settings_to_cmd_args_env(database.settings_dict, [])
-    assert environment == {"SEAWALL_CACHE_DIR": "/tmp/cache"}
 
 
 def test_in_memory_it_is_the_stock_shell(open_database: Open) -> None:

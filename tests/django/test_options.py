@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
-from seawall.django.options import DEFAULT_LEASE, Options, cache_dir
+from seawall.django.options import DEFAULT_LEASE, Options
 
 NOTHING: dict[str, Any] = {"OPTIONS": {}}
 
@@ -102,12 +102,6 @@ def test_nothing_is_written_into_the_settings() -> None:
     before = copy.deepcopy(settings_dict)
     Options.of(settings_dict)
     assert settings_dict == before
-
-
-def test_the_folder_for_the_cache() -> None:
-    assert cache_dir() is None
-    with override_settings(SEAWALL_CACHE_DIR="/tmp/cache"):
-        assert cache_dir() == "/tmp/cache"
 
 
 @pytest.mark.parametrize("value", ["redis://user:sesame@host", "user:sesame@host", "dynamodb//:sesame@x"])

@@ -57,7 +57,7 @@ pub(crate) fn examine(name: &Path) -> Vec<Finding> {
 }
 
 fn is_adopted(name: &Path) -> bool {
-    OsStorage::new(name, &std::env::temp_dir()).is_ok_and(|storage| storage.home(File::Id).is_ok_and(|id| id.is_some()))
+    OsStorage::new(name).is_ok_and(|storage| storage.home(File::Id).is_ok_and(|id| id.is_some()))
 }
 
 fn cannot_be_used(check: &'static str, folder: &Path, error: &io::Error) -> Finding {
@@ -87,7 +87,7 @@ fn judge(trial: &Trial, result: io::Result<()>) -> Finding {
 
 fn kind(name: &Path, folder: &Path) -> Vec<Finding> {
     const CHECK: &str = "file system";
-    let storage = match OsStorage::new(name, &std::env::temp_dir()) {
+    let storage = match OsStorage::new(name) {
         Ok(storage) => storage,
         Err(error) => return vec![Finding::unknown(CHECK, error.to_string())],
     };
@@ -108,7 +108,7 @@ fn kind(name: &Path, folder: &Path) -> Vec<Finding> {
 /// On a file server readers set the modification time of `commits/`, which only its owner may do. This compares that
 /// owner with the owner of the trials' folder, and changes nothing.
 fn owner_of_commits(name: &Path, trial: &Path) -> Option<Finding> {
-    OsStorage::new(name, &std::env::temp_dir()).ok().filter(OsStorage::is_shared)?;
+    OsStorage::new(name).ok().filter(OsStorage::is_shared)?;
     let mut commits = name.as_os_str().to_owned();
     commits.push("-seawall/commits");
     // Under another coordinator this folder is empty.

@@ -91,7 +91,7 @@ fn absolute(name: &Path) -> PathBuf {
 
 /// Why opening NAME, which has no `id`, does not adopt it.
 fn not_adoptable(name: &Path) -> Option<String> {
-    let storage = OsStorage::new(name, &std::env::temp_dir()).ok()?;
+    let storage = OsStorage::new(name).ok()?;
     seawall::may_be_adopted(name, &storage).err().map(|error| error.to_string())
 }
 
@@ -114,7 +114,7 @@ fn beginning(path: &Path, length: usize) -> io::Result<Option<(Vec<u8>, u64)>> {
 
 /// The content of `id`, read as the engine reads it, which follows no link.
 fn id_of(name: &Path) -> io::Result<Option<Vec<u8>>> {
-    let storage = OsStorage::new(name, &std::env::temp_dir())?;
+    let storage = OsStorage::new(name)?;
     match storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         read => read.map(Some),

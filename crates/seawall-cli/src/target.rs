@@ -77,7 +77,7 @@ impl Target {
     pub(crate) fn must_be_a_database(&self, or: Option<Begun>) -> Result<(), Failure> {
         let path = self.path();
         let looking = |error| Error::io("looking into the folder", error);
-        let storage = OsStorage::new(&path, &std::env::temp_dir()).map_err(looking)?;
+        let storage = OsStorage::new(&path).map_err(looking)?;
         let has_folder = storage.inode(File::Folder).map_err(looking)?.is_some();
         if storage.home(File::Id).map_err(looking)?.is_some()
             || has_folder && or.is_some() && or == Some(storage.begun().map_err(looking)?)

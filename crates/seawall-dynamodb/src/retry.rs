@@ -110,7 +110,7 @@ mod tests {
 
     fn sent(failures: &[FailureKind], repeats: Repeats, patience: Duration) -> Result<Answer, CoordinatorError> {
         let folder = tempfile::tempdir().unwrap();
-        let storage = OsStorage::new(&folder.path().join("db.sqlite3"), folder.path()).unwrap();
+        let storage = OsStorage::new(&folder.path().join("db.sqlite3")).unwrap();
         let answer = send(
             &Scripted(Mutex::new(failures.to_vec())),
             &storage,

@@ -23,7 +23,7 @@ impl Setting for Item {
 
     fn machine(&self) -> Box<dyn Coordinator> {
         let table = sdk::table(&Address::parse(common::url().unwrap()).unwrap()).unwrap();
-        let storage = OsStorage::new(&self.folder.path().join("db.sqlite3"), &std::env::temp_dir()).unwrap();
+        let storage = OsStorage::new(&self.folder.path().join("db.sqlite3")).unwrap();
         Box::new(DynamoCoordinator::new(table, self.database, Arc::new(storage)))
     }
 }

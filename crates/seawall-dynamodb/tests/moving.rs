@@ -25,7 +25,7 @@ fn another(url: &str, name: &str) -> String {
 }
 
 fn storage(folder: &Folder) -> Arc<OsStorage> {
-    Arc::new(OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap())
+    Arc::new(OsStorage::new(&folder.name()).unwrap())
 }
 
 fn move_folder(folder: &Folder, from: &str, to: &str) -> Result<Moved> {

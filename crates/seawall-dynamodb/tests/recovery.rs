@@ -58,7 +58,7 @@ impl Scene {
     }
 
     fn recover(&self, recovery: &Recovery) -> Result<Recovered> {
-        let storage = Arc::new(OsStorage::new(&self.folder.name(), &std::env::temp_dir()).unwrap());
+        let storage = Arc::new(OsStorage::new(&self.folder.name()).unwrap());
         recover_on(storage, &Recovery { coordinator: Some(self.options.coordinator.clone()), ..recovery.clone() })
     }
 

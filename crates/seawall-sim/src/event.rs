@@ -18,7 +18,8 @@ macro_rules! events {
 events! {
     Acknowledged: "a commit was acknowledged",
     AcknowledgedWithinTurn: "… under a lease that an earlier commit had kept",
-    Spilled: "a transaction had more pages than its memory limit, and spilled to the local disk",
+    Streamed: "a transaction had more pages than its memory limit, and streamed to a segment of its own",
+    StreamRemoved: "… and nothing came of it: its segment was removed",
     Upgraded: "a transaction that had read went on to write",
     RolledBack: "a transaction was rolled back",
     Shrank: "a commit made the database smaller",

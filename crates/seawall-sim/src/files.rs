@@ -1,4 +1,4 @@
-//! Files that are written: segments front to back, small ones in place, scratch files on the local disk.
+//! Files that are written: segments front to back, small ones in place.
 
 use crate::calls::{Kind, call};
 use crate::event::Event;
@@ -6,9 +6,9 @@ use crate::paths::path_of;
 use crate::process::ProcessId;
 use crate::world::World;
 use seawall::ports::counters::{Counters, Operation};
-use seawall::ports::storage::{Append, Bulk, File, Scratch};
+use seawall::ports::storage::{Append, Bulk, File};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A write that is durable when it returns. On a local disk that takes two steps, and the power can fail between them.
 pub(crate) fn write_durably(
@@ -195,39 +195,5 @@ impl Bulk for SimBulk {
             disk.sync_folder(&folder);
             Ok(())
         })
-    }
-}
-
-/// A scratch file.
-pub(crate) struct SimScratch(World, Mutex<Vec<u8>>);
-
-impl SimScratch {
-    pub(crate) fn new(world: &World) -> SimScratch {
-        SimScratch(world.clone(), Mutex::default())
-    }
-
-    fn may_fail(&self) -> io::Result<()> {
-        if self.0.by_chance(self.0.file_faults() / 4.0) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
-    }
-}
-
-impl Scratch for SimScratch {
-    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.may_fail()?;
-        let mut content = self.1.lock().expect("no panic while locked");
-        let end = at as usize + bytes.len();
-        if content.len() < end {
-            content.resize(end, 0);
-        }
-        content[at as usize..end].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
-        self.may_fail()?;
-        let content = self.1.lock().expect("no panic while locked");
-        let from = content.get(at as usize..at as usize + into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        into.copy_from_slice(from);
-        Ok(())
     }
 }

@@ -118,6 +118,8 @@ pub(crate) struct Oracle {
     was_detached: bool,
     /// What is left of the head, if it was lost or set back: the entries of others are lost with it, on `fs`.
     left: Option<Option<Head>>,
+    /// The entries that were in no segment when the head was lost.
+    lost_with_head: HashSet<Digest>,
 }
 
 impl Oracle {

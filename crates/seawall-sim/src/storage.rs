@@ -7,7 +7,7 @@ mod retired;
 use crate::calls::{Kind, call};
 use crate::disk::Disk;
 use crate::event::Event;
-use crate::files::{SimAppend, SimBulk, SimScratch, append_failed, write_durably};
+use crate::files::{SimAppend, SimBulk, append_failed, write_durably};
 use crate::paths::{BASES, FOLDER, FOLDERS, SEGMENTS, folder_of, path_of};
 use crate::place::replaced;
 use crate::recovery::id_is_back;
@@ -18,7 +18,7 @@ pub(crate) use order::{Sleeper, versions_on};
 use seawall::Moment;
 use seawall::format::ids::{CommitId, Token};
 use seawall::ports::counters::{Counters, Operation};
-use seawall::ports::storage::{Append, Begun, Bulk, File, FsOrder, Listed, Scratch, Span, Stamp, Storage};
+use seawall::ports::storage::{Append, Begun, Bulk, File, FsOrder, Listed, Span, Stamp, Storage};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -373,8 +373,9 @@ impl Storage for SimStorage {
     fn remove(&self, file: File) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         let world = self.world.clone();
+        let collects = world.with_process(world.my_process(), |process| process.collecting > 0);
         self.rename("remove", Kind::Write, path_of(file), move |disk, path| {
-            removed(&world, disk, file);
+            removed(&world, disk, file, collects);
             disk.unlink(path);
             Ok(())
         })
@@ -416,24 +417,20 @@ impl Storage for SimStorage {
         format!("process {} on machine {}", self.world.my_process(), self.machine())
     }
 
-    fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
-        self.world.met(Event::Spilled);
-        Ok(Box::new(SimScratch::new(&self.world)))
-    }
-
     fn order(self: Arc<Self>) -> Arc<dyn FsOrder> {
         self
     }
 }
 
 /// A file is about to be removed.
-fn removed(world: &World, disk: &Disk, file: File) {
+fn removed(world: &World, disk: &Disk, file: File, collects: bool) {
     let lost = disk.find(&path_of(file)).filter(|_| matches!(file, File::Segment(_)));
     if lost.is_some_and(|inode| world.has_segment(inode)) {
         world.met(Event::SegmentLost);
     }
     let checked = world.oracle().removes(file, disk, world.now(), world.history());
     match checked {
+        Ok(_) if !collects && matches!(file, File::Segment(_)) => world.met(Event::StreamRemoved),
         Ok(events) => events.into_iter().for_each(|event| world.met(event)),
         Err(what) => world.violation(|| what),
     }

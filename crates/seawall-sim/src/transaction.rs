@@ -400,9 +400,10 @@ impl<'a> Actor<'a> {
             // Or its folder is gone already.
             _ if world.oracle().is_detached() => (Some(Event::DetachSeen), true),
             ErrorKind::StaleSnapshot => (Some(Event::Stale), matches!(what, "an upgrade" | "a confirmation")),
-            ErrorKind::Superseded => {
-                (Some(Event::Superseded), matches!(what, "a commit" | "a checkpoint" | "a garbage collection"))
-            }
+            ErrorKind::Superseded => (
+                Some(Event::Superseded),
+                matches!(what, "a commit" | "a checkpoint" | "a garbage collection" | "reading a page of its own"),
+            ),
             ErrorKind::OutcomeUnknown => (None, true),
             ErrorKind::Unreachable => {
                 let may_be = plan.file_faults > 0.0 || plan.uses_table() || world.was_in_danger(self.began);

@@ -57,7 +57,7 @@ impl Setting for OneItem {
     }
 
     fn machine(&self) -> Box<dyn Coordinator> {
-        let storage = OsStorage::new(&self.folder.path().join("db.sqlite3"), self.folder.path()).unwrap();
+        let storage = OsStorage::new(&self.folder.path().join("db.sqlite3")).unwrap();
         Box::new(DynamoCoordinator::new(Arc::new(self.table.clone()), self.database(), Arc::new(storage)))
     }
 }

@@ -154,7 +154,7 @@ fn main() -> Result<()> {
             let used = disk(&folder);
             peak = peak.max(used);
             let cold = Database::on(
-                Arc::new(seawall::ports::storage::os::OsStorage::new(&name, &std::env::temp_dir()).expect("a folder")),
+                Arc::new(seawall::ports::storage::os::OsStorage::new(&name).expect("a folder")),
                 &name,
                 Access::ReadWrite,
                 &options,

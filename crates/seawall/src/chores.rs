@@ -200,7 +200,7 @@ mod tests {
         does: [fn(&Recorded); 2],
     ) -> Arc<Chores> {
         let folder = std::env::temp_dir();
-        let storage = Arc::new(OsStorage::new(&folder.join("chores"), &folder).unwrap());
+        let storage = Arc::new(OsStorage::new(&folder.join("chores")).unwrap());
         let one = |(name, does)| -> Box<dyn Chore> {
             Box::new(Recorded { name, asked: asked.clone(), done: done.clone(), does })
         };

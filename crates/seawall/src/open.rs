@@ -78,16 +78,16 @@ impl Database {
 pub fn check(name: &Path, options: &Options) -> Result<()> {
     options.check()?;
     let no_database = DatabaseId([0; 16]);
-    coordinator_of(&options.coordinator, no_database, &storage_of(name, options)?).map(drop)
+    coordinator_of(&options.coordinator, no_database, &storage_of(name)?).map(drop)
 }
 
 /// Where the files of NAME are reached: on this machine, unless a test chose otherwise.
-fn storage_of(name: &Path, options: &Options) -> Result<Arc<dyn Storage>> {
+fn storage_of(name: &Path) -> Result<Arc<dyn Storage>> {
     #[cfg(feature = "testing")]
     if let Some(storage) = crate::ports::storage::chosen::chosen(name) {
         return Ok(storage);
     }
-    match OsStorage::new(name, &options.scratch) {
+    match OsStorage::new(name) {
         Ok(storage) => Ok(Arc::new(storage)),
         Err(error) => Err(Error::CannotOpen(format!("{}: {error}", name.display()))),
     }
@@ -302,7 +302,7 @@ pub fn reached_by(name: &Path, coordinator: Option<&str>) -> Result<Options> {
     match coordinator {
         Some(url) => options.coordinator = url.to_owned(),
         None => {
-            let bound = bound_to(&*storage_of(&beside(name)?, &options)?)?;
+            let bound = bound_to(&*storage_of(&beside(name)?)?)?;
             options.coordinator = bound.unwrap_or(options.coordinator);
         }
     }

@@ -3,7 +3,6 @@
 use crate::bounds;
 use crate::error::{Error, Result};
 use crate::ports::moment::Moment;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a database is opened; SQLite's `ro`, `rw` and `rwc`.
@@ -42,8 +41,6 @@ pub struct Options {
     /// Adopts the marked copy of some version as well, whose folder was lost.
     #[doc(hidden)]
     pub adopts_copy: bool,
-    /// Where scratch files of large transactions go: a folder on a local disk.
-    pub scratch: PathBuf,
 }
 
 impl Options {
@@ -75,7 +72,6 @@ impl Default for Options {
             inline: true,
             finishes: false,
             adopts_copy: false,
-            scratch: std::env::var_os("SEAWALL_CACHE_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
         }
     }
 }

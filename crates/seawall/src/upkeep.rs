@@ -51,7 +51,7 @@ impl Committer {
         let mut commit = || {
             let Some(upkeep) = decide(&snapshot.head)? else { return Ok(None) };
             let change = Change::without_pages(&snapshot, upkeep);
-            self.commit(&mut turn, &change).map(Some)
+            self.commit(&mut turn, &change, None).map(Some)
         };
         let committed = commit();
         self.end_turn(&mut turn);

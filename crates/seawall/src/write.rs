@@ -10,4 +10,5 @@ pub(crate) mod overlay;
 pub(crate) mod queue;
 pub(crate) mod segment;
 pub(crate) mod settle;
+pub(crate) mod stream;
 pub(crate) mod transaction;

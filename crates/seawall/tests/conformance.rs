@@ -15,7 +15,7 @@ struct Folder(tempfile::TempDir);
 impl Folder {
     fn storage(&self) -> OsStorage {
         let name: PathBuf = self.0.path().join("db.sqlite3");
-        OsStorage::new(&name, &std::env::temp_dir()).unwrap()
+        OsStorage::new(&name).unwrap()
     }
 }
 

@@ -277,7 +277,7 @@ fn a_commit_may_cut_the_database_into_pages_of_another_size() {
 }
 
 #[test]
-fn a_large_database_is_repaginated_from_the_scratch_file() {
+fn a_large_transaction_is_repaginated_from_what_it_streamed() {
     let folder = Folder::new();
     let a = folder.machine();
     let (old, new) = (PageSize::new(65_536).unwrap(), PageSize::new(32_768).unwrap());

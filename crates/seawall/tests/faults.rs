@@ -313,18 +313,6 @@ fn a_failure_that_is_over_is_no_answer() {
 }
 
 #[test]
-fn a_full_local_disk_fails_only_the_transaction_that_spills() {
-    let scene = scene();
-    scene.storage.fail(Call::Scratch, Fault::Before(ENOSPC), 1);
-    let mut transaction = scene.a.begin(PATIENCE).unwrap();
-    let mut write = |page| transaction.write_page(page_size(), PageNo(page), &[page as u8; 4096]);
-    let error = (1..=20_000).find_map(|page| write(page).err()).expect("the overlay spills");
-    assert_eq!(error.kind(), ErrorKind::Full);
-    drop(transaction);
-    scene.goes_on();
-}
-
-#[test]
 fn an_adoption_that_fails_gives_name_back_only_if_no_head_can_be_there() {
     for (call, fault) in [
         (Call::Publish, Fault::Before(EIO)),

@@ -210,7 +210,7 @@ fn the_commit_of_version_3_says_what_the_page_says() {
     let carried = &commit.carried[0];
     let [_, page] = pages_of_version_2();
     assert_eq!(
-        carried.pages.iter().map(|new| (new.page, new.checksum)).collect::<Vec<_>>(),
+        carried.new_pages().map(|(_, new)| (new.page, new.checksum)).collect::<Vec<_>>(),
         [(PageNo(2), page_checksum(&page))]
     );
     let before = |slot| Entry::new(Version(1), number, 0, (old.lead as usize / UNIT) as u16, slot);
@@ -348,7 +348,7 @@ fn note(folder: &Folder) {
 }
 
 fn open(folder: &Folder, access: Access) -> seawall::Result<Arc<Database>> {
-    let storage = Arc::new(OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap());
+    let storage = Arc::new(OsStorage::new(&folder.name()).unwrap());
     Database::on(storage, &folder.name(), access, &Options::default(), &PlainFile)
 }
 

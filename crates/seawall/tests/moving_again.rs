@@ -21,7 +21,7 @@ fn machine(folder: &Folder, coordinator: &str) -> Result<Arc<Database>> {
 }
 
 fn storage(folder: &Folder) -> Arc<OsStorage> {
-    Arc::new(OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap())
+    Arc::new(OsStorage::new(&folder.name()).unwrap())
 }
 
 fn move_folder(folder: &Folder, to: &str) -> Result<Moved> {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn recover_with(folder: &Folder, recovery: &Recovery) -> Result<Recovered> {
-    let storage = seawall::ports::storage::os::OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap();
+    let storage = seawall::ports::storage::os::OsStorage::new(&folder.name()).unwrap();
     recover_on(Arc::new(storage), recovery)
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
-use common::{Folder, PATIENCE, PlainFile, byte, commit, folds, newest, page_size};
+use common::{Folder, PATIENCE, PlainFile, byte, commit, folds, header, newest, page_size};
 use seawall::format::frame::{self, Kind};
 use seawall::format::mark::{Fate, Mark};
 use seawall::format::policy::Policy;
@@ -30,15 +30,6 @@ fn folder() -> Folder {
 fn forget_history(folder: &Folder) {
     let policy = Policy { history: Duration::ZERO, ..Policy::default() };
     fs::write(folder.inside("policy"), policy.to_string()).unwrap();
-}
-
-/// The first page of a SQLite file.
-fn header() -> [u8; 4096] {
-    let mut page = [0; 4096];
-    page[..16].copy_from_slice(b"SQLite format 3\0");
-    page[16..18].copy_from_slice(&4096_u16.to_be_bytes());
-    page[18..20].copy_from_slice(&[1, 1]);
-    page
 }
 
 fn begin(database: &Arc<Database>) {

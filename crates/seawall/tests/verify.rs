@@ -502,7 +502,7 @@ fn what_commits_say_of_one_another_must_fit() {
         }),
         ("a page is not the one that its commit frame has the checksum of", |frame| {
             if frame.version == Version(20) {
-                frame.pages[0].pages[0].checksum = [7; 8];
+                frame.pages[0].pages[0].as_mut().unwrap().checksum = [7; 8];
             }
         }),
     ];
@@ -590,7 +590,7 @@ fn what_a_recovery_has_made_is_whole_and_what_it_gave_up_is_named() {
         fs::remove_file(path).unwrap();
     }
     fs::remove_dir_all(folder.inside("commits")).unwrap();
-    let storage = seawall::ports::storage::os::OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap();
+    let storage = seawall::ports::storage::os::OsStorage::new(&folder.name()).unwrap();
     let recovered = seawall::recover_on(Arc::new(storage), &seawall::Recovery::default()).unwrap();
     assert!(recovered.rebuilt, "{recovered:?}");
     assert_eq!(verify_folder(&folder, PLAIN).findings, []);

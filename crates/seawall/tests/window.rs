@@ -165,7 +165,7 @@ fn what_rides_in_the_head_is_copied_to_a_segment_in_the_background_whoever_commi
     // All names are lost: nothing that was copied is.
     drop(a);
     fs::remove_dir_all(folder.inside("commits")).unwrap();
-    let storage = Arc::new(seawall::ports::storage::os::OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap());
+    let storage = Arc::new(seawall::ports::storage::os::OsStorage::new(&folder.name()).unwrap());
     let recovered = recover_on(storage, &Recovery::default()).unwrap();
     assert_eq!((recovered.proven, recovered.kept.version, recovered.version), (3, 3, Some(4)));
     let c = folder.machine();
@@ -178,7 +178,7 @@ fn what_rides_in_the_head_is_copied_to_a_segment_in_the_background_whoever_commi
 fn a_recovery_of_a_healthy_folder_keeps_what_rides_in_the_head() {
     let (folder, a) = scene(50);
     (2..6).for_each(|n| drop(commit(&a, &[(2, n)]).unwrap()));
-    let storage = Arc::new(seawall::ports::storage::os::OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap());
+    let storage = Arc::new(seawall::ports::storage::os::OsStorage::new(&folder.name()).unwrap());
     let recovered = recover_on(storage, &Recovery::default()).unwrap();
     assert_eq!((recovered.kept.version, recovered.version), (5, Some(6)));
     let b = folder.machine();

@@ -24,7 +24,7 @@ from .checks import check_settings, unknown_options, wrong_values
 from .client import DatabaseClient
 from .creation import DatabaseCreation
 from .features import DatabaseFeatures
-from .options import OWN, Options, cache_dir
+from .options import OWN, Options
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -75,8 +75,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Open the database through Seawall; the rest is as in the stock backend."""
-        if folder := cache_dir():
-            os.environ["SEAWALL_CACHE_DIR"] = folder
         seawall.register(self.Database)
         return super().get_new_connection(conn_params)
 

@@ -11,7 +11,7 @@ from django.db.backends.sqlite3 import client
 import seawall
 
 from .creation import DatabaseCreation
-from .options import Options, cache_dir
+from .options import Options
 
 
 class DatabaseClient(client.DatabaseClient):
@@ -46,8 +46,7 @@ class DatabaseClient(client.DatabaseClient):
         args = [cls.executable_name, ":memory:"]
         for command in commands:
             args += ["-cmd", command]
-        folder = cache_dir()
-        return [*args, *parameters], {"SEAWALL_CACHE_DIR": folder} if folder else None
+        return [*args, *parameters], None
 
 
 def _quoted(text: str) -> str:

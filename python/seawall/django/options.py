@@ -95,12 +95,6 @@ def _places(option: str, settings_dict: Mapping[str, Any]) -> Iterator[Found]:
             yield Found(option, f"the environment variable {name}", value, reader)
 
 
-def cache_dir() -> str | None:
-    """Return the folder on local disk that the settings give Seawall for its files, if any."""
-    folder: str | os.PathLike[str] | None = getattr(settings, "SEAWALL_CACHE_DIR", None)
-    return os.fspath(folder) if folder else None
-
-
 def _bounded(option: str) -> Callable[[Any], float]:
     """Read a number within the bounds that the engine has for `option`."""
     least, most, expected = _BOUNDS[option]
@@ -227,4 +221,4 @@ STOCK = frozenset(
 )
 
 # Settings that may also be environment variables.
-SETTINGS = frozenset({"SEAWALL_CACHE_DIR", "SQLITE_LOCK_MAX_ATTEMPTS"}.union(*_SETTINGS.values()))
+SETTINGS = frozenset({"SQLITE_LOCK_MAX_ATTEMPTS"}.union(*_SETTINGS.values()))

@@ -21,7 +21,7 @@ fn examine(url: &str, subject: &Subject<'_>) -> Vec<Finding> {
 /// Opens the database as a reader does, which loads its head and the newest commit. Creates nothing.
 fn opened(name: &Path) -> Finding {
     const CHECK: &str = "opening";
-    let opened = OsStorage::new(name, &std::env::temp_dir())
+    let opened = OsStorage::new(name)
         .map_err(|error| seawall::Error::io("looking at the folder", error))
         .and_then(|storage| Database::on(Arc::new(storage), name, Access::ReadOnly, &Options::default(), &NoAdoption));
     match opened {

@@ -134,9 +134,13 @@ fn pages_of(head: &Head, groups: &[NewGroup], bytes: &[u8]) -> Result<Vec<Writte
         let whole = frame::parse(bytes.get(at..).unwrap_or_default());
         let parsed = whole.map_err(|why| format!("pages of version {version}: {why}"))?;
         let group = group::decode(parsed.payload).map_err(|why| format!("pages of version {version}: {why}"))?;
-        for (page, image) in new.pages.iter().zip(group.images.chunks(group.page_size.bytes())) {
+        let images: Vec<&[u8]> = group.images.chunks(group.page_size.bytes()).collect();
+        for (slot, page) in new.new_pages() {
+            let slot = usize::from(slot);
+            let image = *images.get(slot).ok_or_else(|| format!("a group of version {version} lacks a page"))?;
             if parsed.kind != Kind::Pages
                 || page_checksum(image) != page.checksum
+                || group.pages[slot] != page.page
                 || group.owner.version != head.version
             {
                 return Err(format!("page {} of version {version} is not what its frame says", page.page.0));

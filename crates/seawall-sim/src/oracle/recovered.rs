@@ -235,6 +235,11 @@ impl Oracle {
 
     /// What is left of the head, after it was lost or set back.
     pub(crate) fn head_was_lost(&mut self, left: Option<Head>) {
+        // A process that has seen one of these may still copy it to a segment, perhaps too late for a recovery.
+        let entries = self.chain.last().map(|link| link.head.window.clone()).unwrap_or_default();
+        let digests = entries.entries().iter().map(|(_, digest)| *digest);
+        let is_lost = |digest: &Digest| !self.recovery.has_entry(digest) && !holds(left.as_ref(), digest);
+        self.lost_with_head.extend(digests.filter(is_lost));
         self.left = Some(left);
     }
 
@@ -242,16 +247,20 @@ impl Oracle {
     fn has_entries_of(&self, version: usize) -> bool {
         let newest = self.chain.last().map(|link| &link.head);
         let left = self.left.as_ref().map_or(newest, Option::as_ref);
-        let in_head: Vec<Digest> =
-            left.iter().flat_map(|head| head.window.entries()).map(|(_, digest)| *digest).collect();
-        let entries = self.chain[version].head.window.entries();
-        entries.iter().all(|(_, digest)| self.recovery.has_entry(digest) || in_head.contains(digest))
+        let is_there = |digest: &Digest| self.recovery.has_entry(digest) || holds(left, digest);
+        let mut entries = self.chain[version].head.window.entries().iter();
+        entries.all(|(_, digest)| is_there(digest) && !self.lost_with_head.contains(digest))
     }
 
     /// Whether a transaction was in the order, until a recovery left it out because its files were lost.
     pub(super) fn is_lost(&self, number: Number) -> bool {
         self.lost.contains(&number)
     }
+}
+
+/// Whether this entry is in the window of `head`.
+fn holds(head: Option<&Head>, digest: &Digest) -> bool {
+    head.is_some_and(|head| head.window.entries().iter().any(|(_, entry)| entry == digest))
 }
 
 /// The head that named `fold`, as far as its frame tells.

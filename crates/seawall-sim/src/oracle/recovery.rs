@@ -347,7 +347,7 @@ mod tests {
             home: 0,
             sweep: 0,
             log: 0,
-            pages: vec![NewGroup { at: 0, units: 4, pages: vec![NewPage { page: PageNo(1), checksum: [0; 8] }] }],
+            pages: vec![NewGroup { at: 0, units: 4, pages: vec![Some(NewPage { page: PageNo(1), checksum: [0; 8] })] }],
             carried: Vec::new(),
             runs_begin: Version(0),
             runs: Vec::new(),

@@ -34,6 +34,19 @@ impl Actor<'_> {
             }
             written.insert(page, sum_of(page, &image));
         }
+        if transaction.streams() {
+            world.met(Event::Streamed);
+            // A page that was streamed is read from its segment.
+            let page = *written.keys().nth(world.pick(0..=written.len() as u64 - 1) as usize).expect("it is one");
+            match transaction.read_page(PageNo(page)) {
+                Ok(image) if sum_of(page, &image) == written[&page] => {}
+                Ok(_) => world.violation(|| format!("transaction {number} does not read what it wrote to page {page}")),
+                Err(error) => {
+                    self.failed(&error, "reading a page of its own");
+                    return false;
+                }
+            }
+        }
         if world.by_chance(0.05) {
             // Sometimes for longer than its lease.
             world.sleep(world.between(Duration::from_millis(1), world.plan().lease * 3));
@@ -79,7 +92,7 @@ impl Actor<'_> {
         let mut bytes: Vec<u8> = match read() {
             Ok(bytes) => bytes,
             Err(error) => {
-                self.failed(&error, "reading a page");
+                self.failed(&error, "reading a page of its own");
                 return false;
             }
         };

@@ -3,7 +3,7 @@
 use crate::bounds::bound;
 use crate::format::codec::{Malformed, Reader, put_varint};
 use crate::format::entry::{Entry, Segments};
-use crate::format::group::{page_number, pages_per_group};
+use crate::format::group::pages_per_group;
 use crate::format::head::{BaseRef, CommitRef, Place};
 use crate::format::ids::{
     BaseName, CommitId, DatabaseId, Digest, Epoch, PageNo, PageSize, SegmentName, Version, WriterId,
@@ -39,8 +39,15 @@ pub struct NewGroup {
     pub at: u32,
     /// How long it is, in units.
     pub units: u16,
-    /// Its pages, by slot.
-    pub pages: Vec<NewPage>,
+    /// Its pages, by slot; `None` for one that the same transaction wrote again later, or cut off.
+    pub pages: Vec<Option<NewPage>>,
+}
+
+impl NewGroup {
+    /// Its pages that the commit has, each with its slot.
+    pub fn new_pages(&self) -> impl Iterator<Item = (u8, &NewPage)> {
+        (0..).zip(&self.pages).filter_map(|(slot, new)| new.as_ref().map(|new| (slot, new)))
+    }
 }
 
 /// A run of the page map, and the index frame that holds it.
@@ -343,8 +350,8 @@ impl CommitFrame {
         let segment = segments.number(segment);
         let mut entries: Entries = (self.groups())
             .flat_map(|group| {
-                (group.pages.iter().zip(0_u8..))
-                    .map(|(new, slot)| (new.page, Entry::new(self.version, segment, group.at, group.units, slot)))
+                let entry = |slot| Entry::new(self.version, segment, group.at, group.units, slot);
+                group.new_pages().map(move |(slot, new)| (new.page, entry(slot)))
             })
             .collect();
         entries.sort_by_key(|(page, _)| *page);
@@ -412,35 +419,48 @@ fn put_groups(out: &mut Vec<u8>, groups: &[NewGroup]) {
         put_varint(out, u64::from(group.at));
         put_varint(out, u64::from(group.units));
         put_varint(out, group.pages.len() as u64);
-        for new in &group.pages {
-            put_varint(out, u64::from(new.page.0));
-            out.extend_from_slice(&new.checksum);
+        for slot in &group.pages {
+            // There is no page 0.
+            put_varint(out, u64::from(slot.map_or(0, |new| new.page.0)));
+            slot.iter().for_each(|new| out.extend_from_slice(&new.checksum));
         }
     }
 }
 
 fn pages_of(groups: &[NewGroup]) -> impl Iterator<Item = &NewPage> {
-    groups.iter().flat_map(|group| &group.pages)
+    groups.iter().flat_map(|group| group.pages.iter().flatten())
 }
 
 fn read_groups(reader: &mut Reader<'_>, page_size: PageSize) -> Result<Vec<NewGroup>, Malformed> {
     let count = reader.count(12)?;
     let most = pages_per_group(page_size);
     let groups = (0..count).map(|_| read_group(reader, most)).collect::<Result<Vec<_>, _>>()?;
-    if !pages_of(&groups).is_sorted_by(|one, next| one.page < next.page) {
-        return Err(Malformed("a commit's pages are out of order"));
+    if !groups.is_sorted_by(|one, next| u64::from(one.at) + u64::from(one.units) <= u64::from(next.at)) {
+        return Err(Malformed("a commit's groups are out of order"));
+    }
+    // A large transaction does not write its pages in their order.
+    let mut pages: Vec<PageNo> = pages_of(&groups).map(|new| new.page).collect();
+    if !pages.is_sorted() {
+        pages.sort_unstable();
+    }
+    if !pages.is_sorted_by(|one, next| one < next) {
+        return Err(Malformed("a commit has a page twice"));
     }
     Ok(groups)
 }
 
 fn read_group(reader: &mut Reader<'_>, most: usize) -> Result<NewGroup, Malformed> {
     let (at, units) = (reader.small()?, reader.small()?);
-    let count = reader.count(9)?;
-    if count == 0 || count > most {
+    let count = reader.count(1)?;
+    let slot = |_| match reader.small()? {
+        0 => Ok(None),
+        page => Ok(Some(NewPage { page: PageNo(page), checksum: reader.array()? })),
+    };
+    let pages = (0..count.min(most)).map(slot).collect::<Result<Vec<_>, Malformed>>()?;
+    if count > most || pages.iter().all(Option::is_none) {
         return Err(Malformed("a group has too many pages, or none"));
     }
-    let new_page = |_| Ok(NewPage { page: page_number(reader)?, checksum: reader.array()? });
-    Ok(NewGroup { at, units, pages: (0..count).map(new_page).collect::<Result<_, Malformed>>()? })
+    Ok(NewGroup { at, units, pages })
 }
 
 #[cfg(test)]
@@ -478,7 +498,7 @@ mod tests {
     }
 
     fn frame(recent: Entries) -> CommitFrame {
-        let new_page = |page| NewPage { page: PageNo(page), checksum: page_checksum(&[page as u8]) };
+        let new_page = |page| Some(NewPage { page: PageNo(page), checksum: page_checksum(&[page as u8]) });
         CommitFrame {
             database: DatabaseId([1; 16]),
             epoch: Epoch(2),
@@ -504,7 +524,10 @@ mod tests {
             home: u64::MAX,
             sweep: 12,
             log: 1 << 41,
-            pages: vec![NewGroup { at: 8, units: 9, pages: vec![new_page(7), new_page(70)] }],
+            pages: vec![
+                NewGroup { at: 8, units: 9, pages: vec![new_page(7), None, new_page(70)] },
+                NewGroup { at: 17, units: 3, pages: vec![None, new_page(9)] },
+            ],
             carried: vec![],
             runs_begin: Version(100),
             runs: vec![
@@ -576,11 +599,23 @@ mod tests {
         }
 
         #[test]
-        fn pages_out_of_order_are_refused(one in 1..100_u32, next in 1..100_u32) {
+        fn pages_that_come_twice_are_refused(one in 1..10_u32, next in 1..10_u32) {
             let segments = Segments::default();
             let mut commit = frame(vec![]);
-            commit.pages[0].pages = [one, next].map(|page| NewPage { page: PageNo(page), checksum: [0; 8] }).into();
-            prop_assert_eq!(CommitFrame::decode(&commit.encode(&segments), &segments).is_ok(), one < next);
+            let new = |page| Some(NewPage { page: PageNo(page), checksum: [0; 8] });
+            (commit.pages[0].pages, commit.pages[1].pages) = (vec![new(one)], vec![new(next)]);
+            prop_assert_eq!(CommitFrame::decode(&commit.encode(&segments), &segments).is_ok(), one != next);
+        }
+
+        #[test]
+        fn groups_that_overlap_or_have_no_page_are_refused(at in 0..40_u32, is_empty: bool) {
+            let segments = Segments::default();
+            let mut commit = frame(vec![]);
+            commit.pages[1].at = at;
+            if is_empty {
+                commit.pages[1].pages = vec![None; 2];
+            }
+            prop_assert_eq!(CommitFrame::decode(&commit.encode(&segments), &segments).is_ok(), at >= 17 && !is_empty);
         }
 
         #[test]

@@ -48,7 +48,7 @@ const ATTEMPTS: u32 = 4;
 pub fn detach(name: &Path, options: &Options) -> Result<Option<u64>> {
     let name = beside(name)?;
     forget(&name);
-    let storage = storage_of(&name, options)?;
+    let storage = storage_of(&name)?;
     let looking = |error| Error::io("looking for id", error);
     let is_left = || Ok(storage.inode(File::Folder)?.is_some() && storage.begun()? == Begun::Detaching);
     if storage.home(File::Id).map_err(looking)?.is_none() && is_left().map_err(looking)? {

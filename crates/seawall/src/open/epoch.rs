@@ -46,9 +46,9 @@ pub(super) fn begin_epoch(
     let draft =
         Draft { change: &change, commit: CommitId(random(storage)?), time: storage.now().unix_millis(), carried };
     let mut compressor = group::Encoder::default();
-    let mut encoder = CommitEncoder::new(&draft, &pages.segments, &mut compressor)?;
+    let mut encoder = CommitEncoder::new(&draft, &pages.segments)?;
     let mut segment = SegmentWriter::default();
-    let appended = segment.append(storage, begin.sweep, |frames| encoder.encode_piece(frames));
+    let appended = segment.append(storage, begin.sweep, |frames| encoder.encode_piece(&mut compressor, frames));
     let commit = appended.map_err(|failed| failed.error)?.commit;
     let head = snapshot.head.followed_by(commit, begin.generation, 0);
     Ok((snapshot.head.clone(), head))

@@ -120,7 +120,7 @@ impl Database {
     pub fn open_bound(name: &Path, access: Access, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
         let name = absolute(name)?;
         let mut options = Options::default();
-        if let Some(bound) = bound_to(&*storage_of(&name, &options)?)? {
+        if let Some(bound) = bound_to(&*storage_of(&name)?)? {
             let slot = databases().get(&name).map(|entry| entry.slot.clone());
             let known = slot.and_then(|slot| slot.try_hold()?.clone()).filter(|known| known.is_current());
             let reached = known.filter(|known| known.tip.coordinator.name() == bound);
@@ -153,7 +153,7 @@ impl Database {
             }
             return Ok(database.clone());
         }
-        let storage = storage_of(name, options)?;
+        let storage = storage_of(name)?;
         let database = open_or_adopt(name, storage, access, options, plain, began, &slot.adopts)?;
         *held = Some(database.clone());
         Ok(database)

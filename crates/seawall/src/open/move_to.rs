@@ -59,7 +59,7 @@ pub struct Moved {
 pub fn move_to(name: &Path, to: &str, dry_run: bool, options: &Options) -> Result<Moved> {
     let name = beside(name)?;
     forget(&name);
-    move_on(storage_of(&name, options)?, &name, to, dry_run, options)
+    move_on(storage_of(&name)?, &name, to, dry_run, options)
 }
 
 /// The same, on any storage.

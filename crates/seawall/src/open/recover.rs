@@ -33,7 +33,6 @@ use crate::mutation::mistake;
 use crate::open::list::forget;
 use crate::open::move_to::stop_moves;
 use crate::open::{beside, storage_of};
-use crate::options::Options;
 use crate::ports::coordinator::Coordinator;
 use crate::ports::coordinator::kinds::coordinator_of;
 use crate::ports::storage::{File, Listed, Span, Storage};
@@ -104,7 +103,7 @@ pub struct Recovered {
 pub fn recover(name: &Path, recovery: &Recovery) -> Result<Recovered> {
     let name = beside(name)?;
     forget(&name);
-    let storage = storage_of(&name, &Options::default())?;
+    let storage = storage_of(&name)?;
     recover_on(storage, recovery)
 }
 

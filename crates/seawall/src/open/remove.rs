@@ -59,7 +59,7 @@ pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
     may_clear(&parent, &folder).map_err(failed)?;
     forget(&name);
 
-    let storage = OsStorage::new(&name, &std::env::temp_dir());
+    let storage = OsStorage::new(&name);
     let storage: Arc<dyn Storage> = Arc::new(storage.map_err(failed)?);
     let opened = or_none(parent.folder(&folder, Use::List)).map_err(failed)?;
     let leaving = match &opened {

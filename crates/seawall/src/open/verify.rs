@@ -37,14 +37,14 @@ pub fn verify(
             };
             let verified = database.verify(&snapshot, what, progress)?;
             let whole = at.is_none() && what.deep && what.part.is_last() && !database.is_copy();
-            return Ok(match whole.then(|| set_back(&storage_of(name, options).ok()?, options)).flatten() {
+            return Ok(match whole.then(|| set_back(&storage_of(name).ok()?, options)).flatten() {
                 Some(error) => verified.cannot_be_opened(&error),
                 None => verified,
             });
         }
         Err(error) => error,
     };
-    let storage = storage_of(name, options)?;
+    let storage = storage_of(name)?;
     let id = or_nothing(storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }));
     let Some(identity) = id.ok().and_then(|id| identity::parse(id).ok()) else { return Err(error) };
     let coordinator = coordinator_of(&options.coordinator, identity.database, &storage)?;

@@ -148,7 +148,7 @@ pub fn restore_from(name: &Path, from: &Path, options: &Options) -> Result<u64> 
 pub fn adopt(name: &Path, new_id: bool, options: &Options, plain: &dyn PlainSqlite) -> Result<Option<PathBuf>> {
     let name = beside(name)?;
     forget(&name);
-    let storage = storage_of(&name, options)?;
+    let storage = storage_of(&name)?;
     let looking = |error| Error::io("looking at NAME and its folder", error);
     let has_id = storage.home(File::Id).map_err(looking)?.is_some();
     let moved = match (has_id, new_id) {
@@ -163,7 +163,7 @@ pub fn adopt(name: &Path, new_id: bool, options: &Options, plain: &dyn PlainSqli
         (false, _) => None,
     };
     let options = Options { adopts_copy: true, ..options.clone() };
-    let storage: Arc<dyn Storage> = Arc::new(OsStorage::new(&name, &options.scratch).map_err(looking)?);
+    let storage: Arc<dyn Storage> = Arc::new(OsStorage::new(&name).map_err(looking)?);
     Database::on(storage, &name, Access::ReadWrite, &options, plain)?;
     Ok(moved)
 }
@@ -198,7 +198,7 @@ fn end_copy(name: &Path, storage: &Arc<dyn Storage>, options: &Options) -> Resul
 fn open_whatever_name_is(name: &Path, options: &Options, access: Access) -> Result<(PathBuf, Arc<Database>)> {
     let name = beside(name)?;
     forget(&name);
-    let storage = storage_of(&name, options)?;
+    let storage = storage_of(&name)?;
     let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
     let home = home.ok_or_else(|| {
         Error::NoDatabase(format!("{} is not a Seawall database. Nothing was changed", name.display()))

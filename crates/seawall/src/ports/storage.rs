@@ -268,14 +268,6 @@ pub trait Bulk: Send {
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
-/// A file on the local disk for what does not fit in memory. It is removed when this is dropped.
-pub trait Scratch: Send + Sync {
-    /// Writes at `at`.
-    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Fills `into` from `at`.
-    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()>;
-}
-
 /// One database's files, and this machine's clocks and randomness. Every call that may cross the network counts.
 pub trait Storage: Send + Sync {
     /// Where operations are counted.
@@ -359,8 +351,6 @@ pub trait Storage: Send + Sync {
     fn process(&self) -> u32;
     /// This process and machine, for people.
     fn label(&self) -> String;
-    /// A scratch file on the local disk.
-    fn scratch(&self) -> io::Result<Box<dyn Scratch>>;
     /// The same files, for the `fs` coordinator.
     fn order(self: Arc<Self>) -> Arc<dyn FsOrder>;
 }

@@ -97,6 +97,15 @@ impl Pages {
         }
     }
 
+    /// The image of `page`, which a transaction has streamed to the place that `entry` names.
+    pub(crate) fn read_streamed(&self, entry: Entry, page: PageNo, page_size: PageSize) -> Result<Page> {
+        self.read_from_segment(entry, page, Some(page_size)).map_err(|error| match error {
+            // Only a garbage collection removes it, and that has fenced the transaction before.
+            ReadError::Missing(_) => Error::Superseded { version: entry.version() },
+            error => error.into(),
+        })
+    }
+
     /// The image that the entry `at` of the window makes of `page`. All images that this entry makes go into the cache.
     /// What they are made of is read in the same way, one entry after the other down to the fold.
     fn read_from_window(&self, snapshot: &Snapshot, page: PageNo, at: usize) -> Result<Page, ReadError> {

@@ -1,9 +1,10 @@
 //! The tip: what this process knows of the newest version, and how it asks for a newer one.
 
 use crate::error::{Error, Result};
+use crate::format::entry::Entry;
 use crate::format::head::{Head, State};
 use crate::format::identity::{self, Identity};
-use crate::format::ids::{DatabaseId, PageNo};
+use crate::format::ids::{DatabaseId, PageNo, PageSize};
 use crate::mutation::mistake;
 use crate::options::Freshness;
 use crate::ports::coordinator::{Coordinator, Known};
@@ -364,6 +365,12 @@ impl Tip {
     pub(crate) fn read_page(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
         self.must_be_ours(FORKED_INSIDE)?;
         self.pages.read(snapshot, page).map_err(|error| self.in_copy(self.too_old(error, snapshot)))
+    }
+
+    /// A page that a transaction of this process has streamed, and not committed yet.
+    pub(crate) fn read_streamed(&self, entry: Entry, page: PageNo, page_size: PageSize) -> Result<Page> {
+        self.must_be_ours(FORKED_INSIDE)?;
+        self.pages.read_streamed(entry, page, page_size)
     }
 
     /// Bytes that no other process has.

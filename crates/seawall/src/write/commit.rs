@@ -19,8 +19,9 @@ use super::committer::Committer;
 use super::encode::{Change, CommitEncoder, Draft, Encoded, Frames, Piece};
 use super::inline::carried;
 use super::queue::Turn;
-use super::segment::AppendFailed;
-use super::settle::{Verdict, Walked};
+use super::segment::{AppendFailed, Open};
+use super::settle::{PATIENCE_LATER, Verdict, Walked};
+use super::stream::StreamWriter;
 use crate::error::{Error, Result};
 use crate::format::commit_frame::CommitFrame;
 use crate::format::head::Head;
@@ -57,6 +58,8 @@ pub(crate) struct Pending {
     pub(crate) previous: Arc<Snapshot>,
     pub(crate) next: Head,
     pub(crate) form: Form,
+    /// The segment that only this commit is in, if it was a large transaction.
+    streamed: Mutex<Option<Open>>,
     /// An attempt of its swap got no answer, or none that says whether it took place: no later error can mean that
     /// nothing was carried out, and only the head can show it.
     pub(crate) is_ambiguous: AtomicBool,
@@ -67,6 +70,12 @@ pub(crate) struct Pending {
     /// When its swap was first sent. If it took place, this process knows the head as of that moment, because others
     /// may have committed since.
     pub(crate) sent: Moment,
+}
+
+impl Pending {
+    fn is_streamed(&self) -> bool {
+        whole(self.streamed.lock()).is_some()
+    }
 }
 
 /// What became of a swap.
@@ -81,21 +90,32 @@ pub(crate) enum Outcome {
 }
 
 impl Committer {
-    /// Commits `change` as the next version.
-    pub(crate) fn commit(&self, turn: &mut Turn, change: &Change<'_>) -> Result<Arc<Snapshot>> {
+    /// Commits `change` as the next version. A large transaction has a `stream`, which has a part of it already.
+    pub(crate) fn commit(
+        &self,
+        turn: &mut Turn,
+        change: &Change<'_>,
+        stream: Option<StreamWriter>,
+    ) -> Result<Arc<Snapshot>> {
         let lease = turn.lease().expect("a writer has the lease").clone();
         self.check_that_a_commit_can_follow(change.snapshot, &lease)?;
 
         // 1. and 2. Encode and append. When this returns, what is not in the head is durable.
-        let draft = self.draft(change)?;
-        let (next, form) = match self.head_with_entry(&draft, &lease)? {
-            Some(next) => self.append_entry(next, lease.sweep)?,
-            None => self.append_fold(draft, &lease)?,
+        let (next, form, streamed) = match stream {
+            Some(stream) => self.append_streamed(change, &lease, stream)?,
+            None => {
+                let draft = self.draft(change)?;
+                let (next, form) = match self.head_with_entry(&draft, &lease)? {
+                    Some(next) => self.append_entry(next, lease.sweep)?,
+                    None => self.append_fold(draft, &lease)?,
+                };
+                (next, form, None)
+            }
         };
 
         // 3. Swap. One request: if the coordinator puts the head in the place of its predecessor, this is the next
         //    version.
-        let pending = self.pend((next, form), turn, change, lease);
+        let pending = self.pend((next, form), streamed, turn, change, lease);
         let until = self.until(PATIENCE);
         let answer = caught(|| self.swap(&pending, until));
         mistake!(TwoForms, {
@@ -106,7 +126,7 @@ impl Committer {
         if let Ok(Err(CoordinatorError::TooLong(_))) = &answer {
             // Its first attempt was certainly refused, and the coordinator knows now how much it can take: the fold that
             // is made instead is another commit.
-            return self.commit(turn, change);
+            return self.commit(turn, change, None);
         }
 
         // 4. Conclude what became of the commit, and then install it, or mark it as refused and report that. After a
@@ -150,10 +170,39 @@ impl Committer {
         };
         let draft = Draft { carried: carried(change, read)?, ..draft };
         let mut compressor = whole(self.compressor.lock());
-        let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments, &mut compressor)?;
-        let Encoded { commit, frame } = self.append(lease.sweep, |frames| encoder.encode_piece(frames))?;
+        let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments)?;
+        let Encoded { commit, frame } =
+            self.append(lease.sweep, |frames| encoder.encode_piece(&mut compressor, frames))?;
         let next = change.snapshot.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
         Ok((next, Form::Fold(Box::new(frame))))
+    }
+
+    /// The same of a large transaction: what is left of it, behind what its own segment has. After an error that segment
+    /// is removed.
+    fn append_streamed(
+        &self,
+        change: &Change<'_>,
+        lease: &Lease,
+        mut stream: StreamWriter,
+    ) -> Result<(Head, Form, Option<Open>)> {
+        let commit = stream.owner.commit;
+        let carried = carried(change, |page| self.tip.read_page(change.snapshot, page))?;
+        let draft = Draft { change, commit, time: self.tip.storage.now().unix_millis(), carried };
+        let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments)?;
+        let mut lost = Vec::new();
+        let appended = stream.append_end(&mut lost, |compressor, frames| encoder.encode_piece(compressor, frames));
+        let Encoded { commit, frame } = match appended {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                // The segment goes before its mark, as the end of any segment goes whose append failed.
+                drop(stream);
+                lost.into_iter().for_each(|mark| whole(self.segment.lock()).owe(mark));
+                self.mark_owed(lease.sweep);
+                return Err(error);
+            }
+        };
+        let next = change.snapshot.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
+        Ok((next, Form::Fold(Box::new(frame)), Some(stream.into_open())))
     }
 
     /// Step 2 of a commit that rides in the head `next`: where the coordinator's record is no file of the folder, the
@@ -175,14 +224,22 @@ impl Committer {
     }
 
     /// What the swap is to say.
-    fn pend(&self, (next, form): (Head, Form), turn: &Turn, change: &Change<'_>, lease: Lease) -> Pending {
+    fn pend(
+        &self,
+        (next, form): (Head, Form),
+        streamed: Option<Open>,
+        turn: &Turn,
+        change: &Change<'_>,
+        lease: Lease,
+    ) -> Pending {
         let sent = self.tip.storage.now();
         let slot = turn.slot_after(sent.monotonic).unwrap_or(lease.slot);
         let next = Head { lease_slot: slot, ..next };
         // A checkpoint's or a collection's commit ends the lease.
         let keep = turn.goes_on(sent.monotonic) && change.upkeep.is_none();
         let (previous, is_ambiguous, walked) = (change.snapshot.clone(), AtomicBool::new(false), Mutex::default());
-        Pending { lease, previous, next, form, is_ambiguous, keep, sent, walked }
+        let streamed = Mutex::new(streamed);
+        Pending { lease, previous, next, form, streamed, is_ambiguous, keep, sent, walked }
     }
 
     /// Step 3: asks the coordinator once to put the commit's head in the place of its predecessor. A repeated request
@@ -286,6 +343,11 @@ impl Committer {
             // Its frame is in the segment, and no head will ever name it.
             Outcome::Failed(error) => {
                 self.mark_refused(&pending);
+                // A recovery may have found the frame before the mark was there, and may have taken it.
+                let look = || self.look(&pending, self.until(PATIENCE_LATER));
+                if pending.is_streamed() && look().is_ok_and(|head| head.epoch == pending.next.epoch) {
+                    self.discard_streamed(&pending);
+                }
                 Err(Error::nothing_written(error))
             }
             Outcome::Unknown(cause) => Err(self.leave_unsettled(pending, cause)),
@@ -314,7 +376,7 @@ impl Committer {
     }
 
     /// Puts what was just committed into the page cache. The commit stays if this fails: a page that cannot be read
-    /// back (it may be in a scratch file) will be read from the segment.
+    /// back will be read from the segment.
     fn remember(&self, committed: &Snapshot, change: &Change<'_>) {
         if change.pages.len() > REMEMBERED_PAGES {
             return;
@@ -354,7 +416,18 @@ impl Committer {
                 }
             }
         };
-        look().map_err(|error| error.to_string())
+        let settled = look().map_err(|error| error.to_string())?;
+        if settled.is_err() {
+            self.discard_streamed(pending);
+        }
+        Ok(settled)
+    }
+
+    /// No head will ever name the commit: its own segment goes, if it has one.
+    fn discard_streamed(&self, pending: &Pending) {
+        if let Some(open) = whole(pending.streamed.lock()).take() {
+            self.chores.report(open.discard(&*self.tip.storage));
+        }
     }
 
     /// An append failed, and its segment is not used any more. Its bytes may arrive all the same. Therefore, if the

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::vec;
 
 /// A transaction is encoded, and appended, in pieces of this size. The commit frame comes last.
-const PIECE: usize = bound(8 << 20, 8 << 10);
+pub(crate) const PIECE: usize = bound(4 << 20, 8 << 10);
 
 /// The most pages that a commit may have. This many fit in its frame, and in the index of it, at 18 bytes a page.
 const MOST_PAGES: usize = (MAX_PAYLOAD - (64 << 10)) / 18;
@@ -39,6 +39,8 @@ pub(crate) struct Change<'a> {
     pub(crate) pages: &'a [PageNo],
     /// The image of one of them.
     pub(crate) read: &'a dyn Fn(PageNo) -> Result<Page>,
+    /// Other pages that it writes, which are in the segment already that the commit frame will be in.
+    pub(crate) streamed: &'a [NewGroup],
     /// What the commit changes of the head beside its version.
     pub(crate) upkeep: Upkeep,
 }
@@ -49,7 +51,7 @@ impl<'a> Change<'a> {
         // An empty database has none yet, and a commit names one.
         let page_size = snapshot.page_size().or(PageSize::new(4096)).expect("4,096 is a page size");
         let read = &|_| Err(Error::corrupt("a commit without pages", "a page of it was asked for"));
-        Change { snapshot, page_size, page_count: snapshot.page_count(), pages: &[], read, upkeep }
+        Change { snapshot, page_size, page_count: snapshot.page_count(), pages: &[], read, streamed: &[], upkeep }
     }
 }
 
@@ -80,9 +82,16 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// None yet; the first will lie at `position` of `segment`.
-    pub(crate) fn at(segment: SegmentName, position: u64) -> Frames {
-        Frames { segment, position, begin: position, bytes: Vec::new() }
+    /// None yet; the first will lie at `position` of `segment`. The append begins at `begin`.
+    /// They are put together in `memory`, whatever that has.
+    pub(crate) fn at(segment: SegmentName, position: u64, begin: u64, mut memory: Vec<u8>) -> Frames {
+        memory.clear();
+        Frames { segment, position, begin, bytes: memory }
+    }
+
+    /// The memory, to be used again.
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        self.bytes
     }
 
     fn end(&self) -> u64 {
@@ -91,8 +100,10 @@ impl Frames {
 
     /// Adds marks. What comes behind them begins there, as far as its reader is concerned.
     pub(crate) fn put_marks(&mut self, marks: &[Mark]) -> Result<()> {
-        marks.iter().try_for_each(|mark| self.put(Kind::Mark, &mark.encode()).map(drop))?;
-        self.begin = self.end();
+        for mark in marks {
+            self.put(Kind::Mark, &mark.encode())?;
+            self.begin = self.end();
+        }
         Ok(())
     }
 
@@ -151,7 +162,6 @@ pub(crate) enum Piece<T> {
 pub(crate) struct CommitEncoder<'a> {
     draft: &'a Draft<'a>,
     segments: &'a Segments,
-    compressor: &'a mut Encoder,
     /// The pages that are not encoded yet.
     pages: &'a [PageNo],
     carried: &'a [(PageNo, Page)],
@@ -164,29 +174,26 @@ pub(crate) struct CommitEncoder<'a> {
 
 impl<'a> CommitEncoder<'a> {
     /// An encoder of `draft`; an error if no commit can be so large.
-    pub(crate) fn new(
-        draft: &'a Draft<'a>,
-        segments: &'a Segments,
-        compressor: &'a mut Encoder,
-    ) -> Result<CommitEncoder<'a>> {
+    pub(crate) fn new(draft: &'a Draft<'a>, segments: &'a Segments) -> Result<CommitEncoder<'a>> {
         let (pages, carried) = (draft.change.pages, &draft.carried[..]);
-        check_size(pages.len() + carried.len(), MOST_PAGES)?;
-        let groups = Vec::with_capacity(pages.len().div_ceil(group::pages_per_group(draft.change.page_size)));
+        let streamed: usize = draft.change.streamed.iter().map(|group| group.new_pages().count()).sum();
+        check_size(pages.len() + carried.len() + streamed)?;
+        let groups = draft.change.streamed.to_vec();
         let (carried_groups, images) = (Vec::new(), Vec::with_capacity(GROUP_BYTES));
-        Ok(CommitEncoder { draft, segments, compressor, pages, carried, groups, carried_groups, images, ending: None })
+        Ok(CommitEncoder { draft, segments, pages, carried, groups, carried_groups, images, ending: None })
     }
 
     /// Adds the next piece of the commit to `frames`.
-    pub(crate) fn encode_piece(&mut self, frames: &mut Frames) -> Result<Piece<Encoded>> {
+    pub(crate) fn encode_piece(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<Piece<Encoded>> {
         while !self.pages.is_empty() {
-            self.encode_own(frames)?;
+            self.encode_own(compressor, frames)?;
             if frames.is_a_piece() {
                 return Ok(Piece::More);
             }
         }
         // A window has few pages: all of them belong to this piece.
         while !self.carried.is_empty() {
-            self.encode_carried(frames)?;
+            self.encode_carried(compressor, frames)?;
         }
         let mut ending = match self.ending.take() {
             Some(ending) => ending,
@@ -210,43 +217,38 @@ impl<'a> CommitEncoder<'a> {
     }
 
     /// Adds the next group of the commit's own pages.
-    fn encode_own(&mut self, frames: &mut Frames) -> Result<()> {
+    fn encode_own(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<()> {
         let Change { page_size, read, .. } = *self.draft.change;
         let (pages, rest) = self.pages.split_at(group::pages_per_group(page_size).min(self.pages.len()));
         self.images.clear();
         for page in pages {
             self.images.extend_from_slice(&read(*page)?);
         }
-        let group = self.encode_group(pages, frames)?;
+        let group = self.encode_group(compressor, pages, frames)?;
         self.groups.push(group);
         self.pages = rest;
         Ok(())
     }
 
     /// Adds the next group of the pages that are carried over from the window.
-    fn encode_carried(&mut self, frames: &mut Frames) -> Result<()> {
+    fn encode_carried(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<()> {
         let at_most = group::pages_per_group(self.draft.change.page_size).min(self.carried.len());
         let (carried, rest) = self.carried.split_at(at_most);
         self.images.clear();
         carried.iter().for_each(|(_, image)| self.images.extend_from_slice(image));
         let pages: Vec<PageNo> = carried.iter().map(|(page, _)| *page).collect();
-        let group = self.encode_group(&pages, frames)?;
+        let group = self.encode_group(compressor, &pages, frames)?;
         self.carried_groups.push(group);
         self.carried = rest;
         Ok(())
     }
 
     /// Adds the group of `pages`, whose images are at hand.
-    fn encode_group(&mut self, pages: &[PageNo], frames: &mut Frames) -> Result<NewGroup> {
+    fn encode_group(&mut self, compressor: &mut Encoder, pages: &[PageNo], frames: &mut Frames) -> Result<NewGroup> {
         let Change { snapshot, page_size, .. } = *self.draft.change;
         let head = &snapshot.head;
         let owner = Owner { database: head.database, version: head.version.next(), commit: self.draft.commit };
-        let payload = self.compressor.encode(&owner, page_size, pages, &self.images);
-        let (_, place) = frames.put(Kind::Pages, &payload)?;
-        let units = u16::try_from(u64::from(place.length) / UNIT).expect("a group is at most 64 KiB and a little");
-        let images = self.images.chunks_exact(page_size.bytes());
-        let new = |(page, image): (&PageNo, &[u8])| NewPage { page: *page, checksum: page_checksum(image) };
-        Ok(NewGroup { at: place.at, units, pages: pages.iter().zip(images).map(new).collect() })
+        put_group(frames, compressor, &owner, page_size, pages, &self.images)
     }
 
     /// The commit frame, and the index frames that come before it when `recent` would grow too long.
@@ -295,6 +297,23 @@ impl<'a> CommitEncoder<'a> {
     }
 }
 
+/// Adds the group of `pages`, whose images follow one another.
+pub(crate) fn put_group(
+    frames: &mut Frames,
+    compressor: &mut Encoder,
+    owner: &Owner,
+    page_size: PageSize,
+    pages: &[PageNo],
+    images: &[u8],
+) -> Result<NewGroup> {
+    let payload = compressor.encode(owner, page_size, pages, images);
+    let (_, place) = frames.put(Kind::Pages, &payload)?;
+    let units = u16::try_from(u64::from(place.length) / UNIT).expect("a group is at most 64 KiB and a little");
+    let images = images.chunks_exact(page_size.bytes());
+    let new = |(page, image): (&PageNo, &[u8])| Some(NewPage { page: *page, checksum: page_checksum(image) });
+    Ok(NewGroup { at: place.at, units, pages: pages.iter().zip(images).map(new).collect() })
+}
+
 /// By mistake a commit jumps to what was encoded last as that version, whatever became of it.
 #[cfg(feature = "mutations")]
 mod siblings {
@@ -338,13 +357,13 @@ fn refused_if_lost(head: &Head) -> Option<Mark> {
     Some(Mark::of(head, Fate::Refused))
 }
 
-/// Whether a commit of so many pages is possible. The error comes before anything of it is written.
-fn check_size(pages: usize, most: usize) -> Result<()> {
-    if pages <= most {
+/// Whether a commit of so many pages is possible. The error comes before its commit frame is written.
+pub(crate) fn check_size(pages: usize) -> Result<()> {
+    if pages <= MOST_PAGES {
         return Ok(());
     }
     Err(Error::Full(format!(
-        "the transaction changes {pages} pages, and {most} are the most for one: write it in several transactions"
+        "the transaction changes more than {MOST_PAGES} pages, the most for one: write it in several transactions"
     )))
 }
 
@@ -424,10 +443,10 @@ mod tests {
     const DATABASE: DatabaseId = DatabaseId([1; 16]);
 
     #[test]
-    fn a_commit_that_is_too_large_is_refused_before_anything_is_written() {
-        assert!(check_size(10, 10).is_ok());
-        let error = check_size(11, 10).unwrap_err().to_string();
-        assert!(error.contains("11 pages") && error.contains("several transactions"), "{error}");
+    fn a_commit_that_is_too_large_is_refused() {
+        assert!(check_size(MOST_PAGES).is_ok());
+        let error = check_size(MOST_PAGES + 1).unwrap_err().to_string();
+        assert!(error.contains("pages") && error.contains("several transactions"), "{error}");
         // The largest commit that is allowed fits: its frame, and an index of it with entries of the greatest length.
         let segments = Segments::default();
         let segment = segments.number(SegmentName { writer: WriterId([1; 8]), n: u32::MAX });

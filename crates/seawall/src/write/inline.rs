@@ -3,7 +3,7 @@
 use super::committer::Committer;
 use super::encode::{Change, Draft};
 use crate::error::Result;
-use crate::format::commit_frame::{NewPage, page_checksum};
+use crate::format::commit_frame::{NewGroup, NewPage, page_checksum};
 use crate::format::delta::delta;
 use crate::format::head::Head;
 use crate::format::ids::{PageNo, Version};
@@ -11,6 +11,7 @@ use crate::format::window::{Entry, EntryPage, MOST_ENTRIES, MOST_PAGES, MOST_WIN
 use crate::mutation::mistake;
 use crate::ports::coordinator::Lease;
 use crate::read::pages::{Page, push_as_delta};
+use std::collections::HashSet;
 
 /// What a commit frame takes beside its pages, about.
 const FRAME_BYTES: usize = 1 << 10;
@@ -65,11 +66,15 @@ impl Committer {
 /// The pages that a fold carries: those that the window has changed and `change` has not. A fold takes no page beyond
 /// its own page count, and takes nothing over to another page size. `read` reads a page of the snapshot.
 pub(crate) fn carried(change: &Change<'_>, read: impl Fn(PageNo) -> Result<Page>) -> Result<Vec<(PageNo, Page)>> {
-    let Change { snapshot, page_size, page_count, pages, .. } = *change;
+    let Change { snapshot, page_size, page_count, pages, streamed, .. } = *change;
     if snapshot.page_size() != Some(page_size) {
         return Ok(Vec::new());
     }
-    let is_carried = |page: &PageNo| page.0 <= page_count && pages.binary_search(page).is_err();
+    let of_window = |page: &PageNo| snapshot.head.window.has(*page);
+    let streamed: HashSet<PageNo> =
+        streamed.iter().flat_map(NewGroup::new_pages).map(|(_, new)| new.page).filter(of_window).collect();
+    let is_written = |page: &PageNo| pages.binary_search(page).is_ok() || streamed.contains(page);
+    let is_carried = |page: &PageNo| page.0 <= page_count && !is_written(page);
     let carried = snapshot.head.window.pages().into_iter().filter(is_carried);
     mistake!(FoldLeavesOut, return carried.skip(1).map(|page| Ok((page, read(page)?))).collect());
     carried.map(|page| Ok((page, read(page)?))).collect()

@@ -1,31 +1,23 @@
-//! What a transaction has written, and no other one can see yet.
-//!
-//! Up to a budget it is in memory; what goes beyond lies in a scratch file on the local disk.
+//! What a transaction has written last, in memory. No other one can see it yet.
 
+use super::stream::BATCH;
 use crate::bounds::bound;
-use crate::error::{Error, Result};
 use crate::format::ids::{PageNo, PageSize};
-use crate::ports::storage::{Scratch, Storage};
 use crate::read::pages::Page;
 use std::collections::HashMap;
 
-/// An overlay keeps this much in memory.
-pub(crate) const IN_MEMORY: usize = bound(64 << 20, 8 << 10);
-
-enum Slot {
-    Memory(Page),
-    /// The index of the page in the scratch file.
-    Spilled(u64),
-}
+/// A transaction that has more than this in memory streams what it has not written for longest …
+const MUCH: usize = bound(12 << 20, 6 << 10);
+/// … and waits for that while it has more than this.
+const MOST: usize = bound(16 << 20, 8 << 10);
 
 /// Pages that were written, all of one size.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    pages: HashMap<PageNo, Slot>,
+    /// Each with the number of the write that it comes from.
+    pages: HashMap<PageNo, (u64, Page)>,
     page_size: Option<PageSize>,
-    in_memory: usize,
-    scratch: Option<Box<dyn Scratch>>,
-    spilled: u64,
+    writes: u64,
 }
 
 impl Overlay {
@@ -33,61 +25,57 @@ impl Overlay {
         self.page_size
     }
 
-    pub(crate) fn write(&mut self, storage: &dyn Storage, size: PageSize, page: PageNo, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, size: PageSize, page: PageNo, bytes: &[u8]) {
         assert_eq!(bytes.len(), size.bytes(), "pages are written whole");
         assert!(self.page_size.is_none_or(|known| known == size), "a transaction has one page size");
         self.page_size = Some(size);
-        let fits = self.in_memory + size.bytes() <= IN_MEMORY;
-        match self.pages.get_mut(&page) {
-            Some(Slot::Memory(image)) => *image = Page(bytes.into()),
-            Some(Slot::Spilled(n)) => {
-                let scratch = self.scratch.as_ref().expect("what was spilled has a file");
-                write_scratch(&**scratch, *n, size, bytes)?;
-            }
-            None if fits => {
-                self.in_memory += size.bytes();
-                self.pages.insert(page, Slot::Memory(Page(bytes.into())));
-            }
-            None => {
-                if self.scratch.is_none() {
-                    self.scratch = Some(storage.scratch().map_err(|error| Error::io("making a scratch file", error))?);
-                }
-                let scratch = self.scratch.as_ref().expect("it was just made");
-                write_scratch(&**scratch, self.spilled, size, bytes)?;
-                self.pages.insert(page, Slot::Spilled(self.spilled));
-                self.spilled += 1;
-            }
-        }
-        Ok(())
+        self.writes += 1;
+        self.pages.insert(page, (self.writes, Page(bytes.into())));
     }
 
-    pub(crate) fn read(&self, page: PageNo) -> Result<Option<Page>> {
-        match self.pages.get(&page) {
-            None => Ok(None),
-            Some(Slot::Memory(image)) => Ok(Some(image.clone())),
-            Some(Slot::Spilled(n)) => {
-                let size = self.page_size.expect("something was written");
-                let mut image = vec![0; size.bytes()];
-                let scratch = self.scratch.as_ref().expect("what was spilled has a file");
-                scratch
-                    .read(n * size.bytes() as u64, &mut image)
-                    .map_err(|error| Error::io("reading the scratch file", error))?;
-                Ok(Some(Page(image.into())))
-            }
+    pub(crate) fn read(&self, page: PageNo) -> Option<Page> {
+        self.pages.get(&page).map(|(_, image)| image.clone())
+    }
+
+    pub(crate) fn has(&self, page: PageNo) -> bool {
+        self.pages.contains_key(&page)
+    }
+
+    /// How many pages there are.
+    pub(crate) fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.pages.len() * self.page_size.map_or(0, PageSize::bytes)
+    }
+
+    /// Whether a part is to be streamed.
+    pub(crate) fn has_much(&self) -> bool {
+        self.bytes() > MUCH
+    }
+
+    /// Whether that cannot wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes() > MOST
+    }
+
+    /// Takes out a batch of what was not written for longest, by page number.
+    pub(crate) fn take_batch(&mut self) -> Vec<(PageNo, Page)> {
+        let count = (BATCH / self.page_size.map_or(1, PageSize::bytes)).max(1);
+        let mut oldest: Vec<(u64, PageNo)> = self.pages.iter().map(|(page, (write, _))| (*write, *page)).collect();
+        if count < oldest.len() {
+            oldest.select_nth_unstable(count);
+            oldest.truncate(count);
         }
+        oldest.sort_unstable_by_key(|(_, page)| *page);
+        let take = |(_, page)| self.pages.remove(&page).map(|(_, image)| (page, image));
+        oldest.into_iter().filter_map(take).collect()
     }
 
     /// Forgets every page after `last`.
     pub(crate) fn truncate(&mut self, last: u32) {
-        let size = self.page_size.map_or(0, PageSize::bytes);
-        let in_memory = &mut self.in_memory;
-        self.pages.retain(|page, slot| {
-            let stays = page.0 <= last;
-            if !stays && matches!(slot, Slot::Memory(_)) {
-                *in_memory -= size;
-            }
-            stays
-        });
+        self.pages.retain(|page, _| page.0 <= last);
     }
 
     /// The pages' numbers, rising.
@@ -96,8 +84,4 @@ impl Overlay {
         pages.sort_unstable();
         pages
     }
-}
-
-fn write_scratch(scratch: &dyn Scratch, n: u64, size: PageSize, bytes: &[u8]) -> Result<()> {
-    scratch.write(n * size.bytes() as u64, bytes).map_err(|error| Error::io("writing the scratch file", error))
 }

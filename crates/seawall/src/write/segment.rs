@@ -40,12 +40,66 @@ impl From<Error> for AppendFailed {
     }
 }
 
-struct Open {
-    name: SegmentName,
+/// A segment that this process appends to.
+pub(crate) struct Open {
+    pub(crate) name: SegmentName,
     file: Box<dyn Append>,
     position: u64,
     /// The sweep that it was made under. Garbage collection may remove it once another sweep began.
     sweep: u64,
+    /// What the next append is put together in, …
+    memory: Vec<u8>,
+    /// … if many follow at once.
+    keeps_memory: bool,
+}
+
+impl Open {
+    /// Keeps the memory of one append for the next one: `bytes` of it.
+    pub(crate) fn keep_memory(&mut self, bytes: usize) {
+        self.memory = Vec::with_capacity(bytes);
+        self.keeps_memory = true;
+    }
+
+    /// Appends what `encode` adds, piece by piece, behind the marks that are owed. As far as a reader of its last frame
+    /// is concerned the append begins at `begin`, or behind the marks.
+    pub(crate) fn append<T>(
+        &mut self,
+        begin: u64,
+        owed: &mut Vec<Mark>,
+        mut encode: impl FnMut(&mut Frames) -> Result<Piece<T>>,
+    ) -> Result<T> {
+        let mut frames = Frames::at(self.name, self.position, begin, std::mem::take(&mut self.memory));
+        frames.put_marks(owed)?;
+        loop {
+            let encoded = match encode(&mut frames)? {
+                Piece::More => None,
+                Piece::Last { encoded, if_lost } => {
+                    // From here on its bytes are on their way, and a failure does not stop them all.
+                    owed.extend(if_lost);
+                    Some(encoded)
+                }
+            };
+            if !frames.bytes().is_empty() {
+                let appended = self.file.append(frames.bytes());
+                appended.map_err(|error| Error::io(format!("appending to {}", File::Segment(self.name)), error))?;
+                self.position += frames.bytes().len() as u64;
+                frames.next_piece();
+            }
+            if let Some(encoded) = encoded {
+                self.memory = if self.keeps_memory { frames.into_memory() } else { Vec::new() };
+                return Ok(encoded);
+            }
+        }
+    }
+
+    /// Gives back all the space that the segment takes, and removes it. Nothing in it will ever be committed.
+    pub(crate) fn discard(mut self, storage: &dyn Storage) -> Result<(), String> {
+        let file = File::Segment(self.name);
+        // Whoever has it open for reading would keep its space from others.
+        let cut = self.file.truncate(0).map_err(|why| format!("giving back the space of {file}: {why}"));
+        let removed = storage.remove(file).map_err(|why| format!("removing {file}: {why}"));
+        removed.and(cut)
+    }
 }
 
 impl SegmentWriter {
@@ -61,7 +115,7 @@ impl SegmentWriter {
     ) -> Result<T, AppendFailed> {
         let mut open = self.open_under(storage, sweep)?;
         let begin = open.position;
-        match self.append_pieces(&mut open, encode) {
+        match open.append(begin, &mut self.owed, encode) {
             Ok(encoded) => {
                 self.open = Some(open);
                 self.owed.clear();
@@ -80,34 +134,6 @@ impl SegmentWriter {
                     .err()
                     .map(|why| format!("giving back what a failed append took of {}: {why}", File::Segment(open.name)));
                 Err(AppendFailed { error, not_given_back })
-            }
-        }
-    }
-
-    fn append_pieces<T>(
-        &mut self,
-        open: &mut Open,
-        mut encode: impl FnMut(&mut Frames) -> Result<Piece<T>>,
-    ) -> Result<T> {
-        let mut frames = Frames::at(open.name, open.position);
-        frames.put_marks(&self.owed)?;
-        loop {
-            let encoded = match encode(&mut frames)? {
-                Piece::More => None,
-                Piece::Last { encoded, if_lost } => {
-                    // From here on its bytes are on their way, and a failure does not stop them all.
-                    self.owed.extend(if_lost);
-                    Some(encoded)
-                }
-            };
-            if !frames.bytes().is_empty() {
-                let appended = open.file.append(frames.bytes());
-                appended.map_err(|error| Error::io(format!("appending to {}", File::Segment(open.name)), error))?;
-                open.position += frames.bytes().len() as u64;
-                frames.next_piece();
-            }
-            if let Some(encoded) = encoded {
-                return Ok(encoded);
             }
         }
     }
@@ -164,11 +190,16 @@ impl SegmentWriter {
         if let Some(open) = self.open.take().filter(|open| open.sweep == sweep && open.position <= ROTATE_AFTER) {
             return Ok(open);
         }
+        self.make(storage, sweep)
+    }
+
+    /// Makes a segment of this writer.
+    pub(crate) fn make(&mut self, storage: &dyn Storage, sweep: u64) -> Result<Open> {
         let name = SegmentName { writer: self.writer(storage)?, n: self.made };
         self.made += 1;
         let failed = |error| Error::io(format!("making {}", File::Segment(name)), error);
         let file = storage.create(File::Segment(name)).map_err(failed)?;
-        Ok(Open { name, file, position: 0, sweep })
+        Ok(Open { name, file, position: 0, sweep, memory: Vec::new(), keeps_memory: false })
     }
 
     /// This process's writer, made at its first append: a copy of its memory that was taken before is another writer.

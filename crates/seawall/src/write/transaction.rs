@@ -9,18 +9,23 @@ use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::{FORKED, Tip};
 use crate::write::committer::Committer;
-use crate::write::encode::Change;
+use crate::write::encode::{Change, check_size};
 use crate::write::overlay::Overlay;
 use crate::write::queue::Turn;
+use crate::write::stream::{Stream, Streamed, must_be_current};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// A write transaction. It holds the turn to write; dropping it rolls back, never blocks and never fails.
+/// A write transaction. It holds the turn to write; dropping it rolls back and never fails. If it was so large that a
+/// part of it went to a segment, that is removed.
 pub struct Transaction {
     committer: Arc<Committer>,
     snapshot: Arc<Snapshot>,
     turn: Turn,
+    /// What it has written last.
     overlay: Overlay,
+    /// What did not fit into the overlay. No page is in both.
+    stream: Option<Stream>,
     page_count: u32,
     /// When it began, if the coordinator was not asked since.
     unconfirmed: Option<Moment>,
@@ -36,7 +41,8 @@ impl Transaction {
         unconfirmed: Option<Moment>,
     ) -> Transaction {
         let page_count = snapshot.page_count();
-        Transaction { committer, snapshot, turn, overlay: Overlay::default(), page_count, unconfirmed, is_over: false }
+        let (overlay, stream) = (Overlay::default(), None);
+        Transaction { committer, snapshot, turn, overlay, stream, page_count, unconfirmed, is_over: false }
     }
 
     /// When it began, if it began under a lease that its process had kept, without asking the coordinator: then what it
@@ -67,14 +73,40 @@ impl Transaction {
             let why = std::io::Error::other(format!("the page size cannot become {} bytes", size.bytes()));
             return Err(Error::io("writing a page", why));
         }
-        self.overlay.write(&*self.committer.tip.storage, size, page, bytes)?;
+        self.overlay.write(size, page, bytes);
+        self.stream.iter_mut().for_each(|stream| stream.streamed.forget(page));
         self.page_count = self.page_count.max(page.0);
-        Ok(())
+        if self.overlay.has_much() { self.relieve(size) } else { Ok(()) }
+    }
+
+    /// Streams a part of the overlay. Waits only if that has to be.
+    fn relieve(&mut self, size: PageSize) -> Result<()> {
+        let tip = &self.committer.tip;
+        must_be_current(tip)?;
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            None => {
+                let lease = self.turn.lease().expect("a writer has the lease");
+                self.stream.insert(Stream::begin(&self.committer, &self.snapshot, lease.sweep, size)?)
+            }
+        };
+        if stream.is_busy() && !self.overlay.is_full() {
+            return Ok(());
+        }
+        stream.wait()?;
+        check_size(self.overlay.len() + stream.streamed.len())?;
+        stream.put(self.overlay.take_batch())
+    }
+
+    /// Whether a part of it went to a segment already, because it is large.
+    pub fn streams(&self) -> bool {
+        self.stream.is_some()
     }
 
     /// A page as this transaction sees it. What lies between the old end and what was written is zero.
     pub fn read_page(&self, page: PageNo) -> Result<Page> {
-        read_through(&self.overlay, &self.committer.tip, &self.snapshot, page)
+        let streamed = self.stream.as_ref().map(|stream| &stream.streamed);
+        read_through(&self.overlay, streamed, &self.committer.tip, &self.snapshot, page)
     }
 
     /// A page as it was when the transaction began; empty where there was none.
@@ -85,12 +117,14 @@ impl Transaction {
 
     /// Whether nothing but `page` was written.
     pub fn has_written_only(&self, page: PageNo) -> bool {
-        self.overlay.page_numbers() == [page] && self.page_count == self.snapshot.page_count()
+        let is_alone = self.overlay.page_numbers() == [page] && self.stream.is_none();
+        is_alone && self.page_count == self.snapshot.page_count()
     }
 
     /// Makes the database `pages` pages long; what follows is forgotten.
     pub fn truncate(&mut self, pages: u32) {
         self.overlay.truncate(pages);
+        self.stream.iter_mut().for_each(|stream| stream.streamed.truncate(pages));
         self.page_count = pages;
     }
 
@@ -114,19 +148,26 @@ impl Transaction {
             return self.commit_repaginated(page_size, page_count);
         }
         self.truncate(page_count);
-        let pages = self.pages_to_commit();
+        let stream = self.stream.take().map(Stream::end).transpose()?;
+        let (writer, streamed) = stream.unzip();
+        let pages = self.pages_to_commit(streamed.as_ref());
+        let groups = streamed.as_ref().map_or_else(Vec::new, Streamed::groups);
         let Transaction { committer, snapshot, turn, overlay, .. } = self;
-        let read = |page| read_through(overlay, &committer.tip, snapshot, page);
-        let change = Change { snapshot, page_size, page_count, pages: &pages, read: &read, upkeep: Upkeep::default() };
-        committer.commit(turn, &change)
+        let read = |page| read_through(overlay, streamed.as_ref(), &committer.tip, snapshot, page);
+        let (upkeep, streamed) = (Upkeep::default(), &groups[..]);
+        let change = Change { snapshot, page_size, page_count, pages: &pages, read: &read, streamed, upkeep };
+        committer.commit(turn, &change, writer)
     }
 
     /// Commits every page, because no place that the page map has so far holds a page of the new size.
     fn commit_repaginated(&mut self, page_size: PageSize, page_count: u32) -> Result<Arc<Snapshot>> {
         #[cfg_attr(not(feature = "mutations"), expect(unused_mut, reason = "a mistake changes it"))]
         let mut pages: Vec<PageNo> = (1..=page_count).map(PageNo).collect();
+        // What was streamed is only read: no commit frame says where its pages are.
+        let (writer, streamed) = self.stream.take().map(Stream::end).transpose()?.unzip();
+        let streamed = streamed.as_ref();
         let Transaction { committer, snapshot, turn, overlay, page_count: written, .. } = self;
-        mistake!(RepaginatedInPart, pages.retain(|page| matches!(overlay.read(*page), Ok(Some(_)))));
+        mistake!(RepaginatedInPart, pages.retain(|page| overlay.has(*page)));
         let old = overlay.page_size().or(snapshot.page_size()).expect("it is another size");
         // An old page that becomes several new ones is read once.
         let last: RefCell<Option<(PageNo, Page)>> = RefCell::default();
@@ -135,7 +176,7 @@ impl Transaction {
                 Some((known, image)) if *known == page => return Ok(image.clone()),
                 _ => {}
             }
-            let image = read_through(overlay, &committer.tip, snapshot, page)?;
+            let image = read_through(overlay, streamed, &committer.tip, snapshot, page)?;
             *last.borrow_mut() = Some((page, image.clone()));
             Ok(image)
         };
@@ -151,24 +192,36 @@ impl Transaction {
             }
             Ok(Page(image.into()))
         };
-        let change = Change { snapshot, page_size, page_count, pages: &pages, read: &read, upkeep: Upkeep::default() };
-        committer.commit(turn, &change)
+        let (pages, read, streamed) = (&pages[..], &read, &[][..]);
+        let change = Change { snapshot, page_size, page_count, pages, read, streamed, upkeep: Upkeep::default() };
+        committer.commit(turn, &change, writer)
     }
 
-    /// The pages that a commit of this transaction has, rising. What the database grew by is written whole, so that a
-    /// page never shows what lay there before it was cut off.
-    fn pages_to_commit(&self) -> Vec<PageNo> {
+    /// The pages that a commit of this transaction has, rising, without those that were streamed. What the database grew
+    /// by is written whole, so that a page never shows what lay there before it was cut off.
+    fn pages_to_commit(&self, streamed: Option<&Streamed>) -> Vec<PageNo> {
         let mut pages = self.overlay.page_numbers();
         mistake!(RegrownNotWritten, return pages);
+        let is_written =
+            |page: &PageNo| self.overlay.has(*page) || streamed.is_some_and(|streamed| streamed.has(*page));
         let grown = (self.snapshot.page_count() + 1..=self.page_count).map(PageNo);
-        pages.extend(grown.filter(|page| matches!(self.overlay.read(*page), Ok(None))).collect::<Vec<_>>());
+        pages.extend(grown.filter(|page| !is_written(page)));
         pages.sort_unstable();
         pages
     }
 }
 
-fn read_through(overlay: &Overlay, tip: &Tip, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
-    if let Some(image) = overlay.read(page)? {
+fn read_through(
+    overlay: &Overlay,
+    streamed: Option<&Streamed>,
+    tip: &Tip,
+    snapshot: &Snapshot,
+    page: PageNo,
+) -> Result<Page> {
+    if let Some(image) = overlay.read(page) {
+        return Ok(image);
+    }
+    if let Some(image) = streamed.map_or(Ok(None), |streamed| streamed.read(tip, page))? {
         return Ok(image);
     }
     if page.0 <= snapshot.page_count() {
@@ -181,6 +234,8 @@ fn read_through(overlay: &Overlay, tip: &Tip, snapshot: &Snapshot, page: PageNo)
 
 impl Drop for Transaction {
     fn drop(&mut self) {
+        // Others need not wait until what was streamed is removed.
         self.committer.end_turn(&mut self.turn);
+        self.stream = None;
     }
 }

@@ -7,7 +7,7 @@ use seawall::format::ids;
 use seawall::ports::counters::{Counters, Operation};
 use seawall::ports::storage::os::OsStorage;
 use seawall::ports::storage::{
-    Append, Begun, Bulk, File, FsOrder, Listed, Lock, Look, QUIESCED, Record, Scratch, Span, Stamp, Storage,
+    Append, Begun, Bulk, File, FsOrder, Listed, Lock, Look, QUIESCED, Record, Span, Stamp, Storage,
 };
 use std::collections::HashMap;
 use std::io;
@@ -32,7 +32,6 @@ pub enum Call {
     Create,
     Append,
     Truncate,
-    Scratch,
     CreateLong,
     WriteLong,
     FinishLong,
@@ -156,7 +155,7 @@ impl Faulty {
     }
 
     pub fn with_clock(name: &Path, clock: Arc<Clock>) -> Faulty {
-        let inner = OsStorage::new(name, &std::env::temp_dir()).unwrap();
+        let inner = OsStorage::new(name).unwrap();
         Faulty { inner, plan: Arc::default(), clock, server: None, longest_record: AtomicUsize::new(usize::MAX) }
     }
 
@@ -312,9 +311,6 @@ impl Storage for Faulty {
     fn create(&self, file: File) -> io::Result<Box<dyn Append>> {
         let inner = self.call(Call::Create, || self.inner.create(file))?;
         Ok(Box::new(FaultyAppend { inner, plan: self.plan.clone() }))
-    }
-    fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
-        self.call(Call::Scratch, || self.inner.scratch())
     }
     fn now(&self) -> Moment {
         self.clock.now(self.inner.now())

@@ -55,6 +55,15 @@ pub fn page_size() -> PageSize {
     PageSize::new(4096).unwrap()
 }
 
+/// The first page of a SQLite file.
+pub fn header() -> [u8; 4096] {
+    let mut page = [0; 4096];
+    page[..16].copy_from_slice(b"SQLite format 3\0");
+    page[16..18].copy_from_slice(&4096_u16.to_be_bytes());
+    page[18..20].copy_from_slice(&[1, 1]);
+    page
+}
+
 /// Every commit is a frame in a segment, and none rides in the head.
 pub fn folds() -> Options {
     Options { inline: false, ..Options::default() }
@@ -94,7 +103,7 @@ impl Folder {
     }
 
     pub fn try_machine_with(&self, options: &Options) -> Result<Arc<Database>> {
-        let storage = Arc::new(OsStorage::new(&self.name(), &std::env::temp_dir()).unwrap());
+        let storage = Arc::new(OsStorage::new(&self.name()).unwrap());
         Database::on(storage, &self.name(), Access::Create, options, &PlainFile)
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub fn storage(folder: &Folder) -> OsStorage {
-    OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap()
+    OsStorage::new(&folder.name()).unwrap()
 }
 
 /// The database as this process's other parts open it.

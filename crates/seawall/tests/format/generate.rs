@@ -32,7 +32,7 @@ fn made() -> (Folder, Arc<Database>) {
     let plain = folder.name().with_file_name("plain");
     let python = Command::new("python3").args(["-c", STATEMENTS]).arg(&plain).output().unwrap();
     let images = String::from_utf8(python.stdout).unwrap();
-    let storage = Arc::new(OsStorage::new(&folder.name(), &std::env::temp_dir()).unwrap());
+    let storage = Arc::new(OsStorage::new(&folder.name()).unwrap());
     let options = Options { upkeep: false, ..Options::default() };
     let database = Database::on(storage, &folder.name(), Access::Create, &options, &PlainFile).unwrap();
     let mut count = 0;

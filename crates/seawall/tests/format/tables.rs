@@ -166,8 +166,10 @@ impl<'a> Walk<'a> {
                 self.varint(&format!("{what} {n}: units"), plain);
                 let pages = self.varint(&format!("{what} {n}: pages"), plain);
                 for _ in 0..pages {
-                    self.varint(&format!("{what} {n}: page"), plain);
-                    self.row(8, &format!("{what} {n}: its checksum"), "");
+                    // An empty slot has no checksum.
+                    if self.varint(&format!("{what} {n}: page"), plain) > 0 {
+                        self.row(8, &format!("{what} {n}: its checksum"), "");
+                    }
                 }
             }
         }

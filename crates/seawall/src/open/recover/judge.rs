@@ -86,7 +86,7 @@ impl FoundCommit {
     /// How many pages it has changed itself.
     pub(super) fn pages(&self) -> u64 {
         match &self.form {
-            Form::Fold(frame) => frame.pages.iter().map(|group| group.pages.len() as u64).sum(),
+            Form::Fold(frame) => frame.pages.iter().map(|group| group.new_pages().count() as u64).sum(),
             Form::Entry(head) => head.window.newest().map_or(0, |(entry, _)| entry.pages.len() as u64),
         }
     }

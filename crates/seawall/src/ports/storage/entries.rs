@@ -223,7 +223,7 @@ mod tests {
     fn on_a_network(folder: &Path) -> OsStorage {
         let name = folder.join("db.sqlite3");
         fs::write(&name, "").unwrap();
-        let mut storage = OsStorage::new(&name, folder).unwrap();
+        let mut storage = OsStorage::new(&name).unwrap();
         storage.network = true;
         storage.create_folders().unwrap();
         storage

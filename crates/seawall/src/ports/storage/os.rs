@@ -5,14 +5,14 @@
 
 use super::at_once::at_once;
 use super::commits::nanoseconds;
-use super::descriptors::{Kept, with_room};
+use super::descriptors::Kept;
 use super::entries::inside;
 use super::home::Home;
 use super::lease::Lease;
 use super::remains::{self, Clear, FOLDERS, or_none};
 use super::rights::{self, Rights};
 use super::safely::{Folder, Use, is_unusable};
-use super::{Append, Begun, Bulk, File, FsOrder, Listed, Scratch, Span, Stamp, Storage, home_of};
+use super::{Append, Begun, Bulk, File, FsOrder, Listed, Span, Stamp, Storage, home_of};
 use crate::error::Result;
 use crate::format::ids::{CommitId, Token};
 use crate::ports::counters::{Counters, Operation};
@@ -54,7 +54,6 @@ const REMOTE: [(u64, &str); 5] =
 pub struct OsStorage {
     pub(super) name: PathBuf,
     pub(super) folder: PathBuf,
-    scratch: PathBuf,
     pub(super) kind: String,
     pub(super) network: bool,
     /// Cleared when the file system turns out not to know O_DIRECT.
@@ -68,8 +67,8 @@ pub struct OsStorage {
 }
 
 impl OsStorage {
-    /// The storage of the database NAME, with its scratch files in `scratch`. The folder that NAME lies in must exist.
-    pub fn new(name: &Path, scratch: &Path) -> io::Result<OsStorage> {
+    /// The storage of the database NAME. The folder that NAME lies in must exist.
+    pub fn new(name: &Path) -> io::Result<OsStorage> {
         let kind = rustix::fs::statfs(parent_of(name))?.f_type as u64 & 0xffff_ffff;
         let known = |list: &[(u64, &'static str)]| list.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name);
         let mut folder = name.as_os_str().to_owned();
@@ -77,7 +76,6 @@ impl OsStorage {
         Ok(OsStorage {
             name: name.to_owned(),
             folder: folder.into(),
-            scratch: scratch.to_owned(),
             kind: known(&LOCAL).or(known(&REMOTE)).map_or_else(|| format!("unknown ({kind:#x})"), str::to_owned),
             network: known(&LOCAL).is_none(),
             direct: AtomicBool::new(true),
@@ -401,10 +399,6 @@ impl Storage for OsStorage {
         format!("process {} on {}", self.process(), machine.nodename().to_string_lossy())
     }
 
-    fn scratch(&self) -> io::Result<Box<dyn Scratch>> {
-        with_room(|| tempfile::tempfile_in(&self.scratch)).map(|file| Box::new(OsScratch(file)) as Box<dyn Scratch>)
-    }
-
     fn order(self: Arc<Self>) -> Arc<dyn FsOrder> {
         self
     }
@@ -452,18 +446,6 @@ impl Bulk for OsBulk {
         // A server may report only now that it could not write.
         self.file.sync_all()?;
         self.folder.sync()
-    }
-}
-
-struct OsScratch(fs::File);
-
-impl Scratch for OsScratch {
-    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, at)
-    }
-
-    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(into, at)
     }
 }
 

@@ -350,12 +350,13 @@ impl<'a> Verifier<'a> {
         let is_right = group.owner == owner
             && group.page_size == frame.page_size
             && parsed.length == bytes.len()
-            && group.pages.iter().eq(new.pages.iter().map(|new| &new.page));
+            && group.pages.len() == new.pages.len()
+            && new.new_pages().all(|(slot, new)| group.pages[usize::from(slot)] == new.page);
         if !is_right {
             return Err(damaged(Malformed("it holds other pages than its commit frame says")));
         }
-        let mut images = group.images.chunks_exact(group.page_size.bytes()).zip(&new.pages);
-        if !images.all(|(image, new)| page_checksum(image) == new.checksum) {
+        let images: Vec<&[u8]> = group.images.chunks_exact(group.page_size.bytes()).collect();
+        if !new.new_pages().all(|(slot, new)| page_checksum(images[usize::from(slot)]) == new.checksum) {
             return Err(damaged(Malformed("a page is not the one that its commit frame has the checksum of")));
         }
         Ok(())
@@ -363,9 +364,9 @@ impl<'a> Verifier<'a> {
 
     fn is_checked(&mut self, chain: &Chain<'a>, group: &NewGroup, checked: Result<(), ReadError>, version: Version) {
         match checked {
-            Ok(()) => self.report.pages += group.pages.len() as u64,
+            Ok(()) => self.report.pages += group.new_pages().count() as u64,
             Err(error) => {
-                let pages: Vec<PageNo> = group.pages.iter().map(|new| new.page).collect();
+                let pages: Vec<PageNo> = group.new_pages().map(|(_, new)| new.page).collect();
                 // Up to the version before the one that has written the last of these pages again.
                 let until = |page: &PageNo| match chain.written.get(page) {
                     Some(again) => again.previous().unwrap_or(version),
@@ -423,9 +424,9 @@ impl<'a> Verifier<'a> {
 /// Whether a fold carries what the entries before it have changed, but for its own pages and those beyond its end: each
 /// page as the newest entry says that it is.
 fn carries_window(frame: &CommitFrame) -> bool {
-    let own: HashSet<PageNo> = frame.pages.iter().flat_map(|group| &group.pages).map(|new| new.page).collect();
+    let own: HashSet<PageNo> = frame.pages.iter().flat_map(NewGroup::new_pages).map(|(_, new)| new.page).collect();
     let carried: HashMap<PageNo, [u8; 8]> =
-        frame.carried.iter().flat_map(|group| &group.pages).map(|new| (new.page, new.checksum)).collect();
+        frame.carried.iter().flat_map(NewGroup::new_pages).map(|(_, new)| (new.page, new.checksum)).collect();
     let is_right = |page: PageNo| {
         let newest = frame.window.entries().iter().rev().find_map(|(entry, _)| entry.find(page));
         let claimed = newest.map(|(_, changed)| changed.page.checksum);

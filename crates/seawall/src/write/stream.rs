@@ -1,0 +1,310 @@
+//! A large transaction *streams*: what does not fit into its overlay goes to a segment while the transaction goes on, and
+//! its commit appends only what is left, the index and the commit frame.
+//!
+//! The segment is the transaction's own, so that it can be removed whole if nothing comes of the transaction. The pages
+//! go there in batches, one at a time, each by a thread that compresses and appends it and ends. Each append is durable
+//! when it returns, so all that was streamed is durable before the commit frame is appended.
+
+use super::committer::Committer;
+use super::encode::{Frames, PIECE, Piece, put_group};
+use super::segment::Open;
+use crate::bounds::bound;
+use crate::chores::Chores;
+use crate::error::{Error, Result};
+use crate::format::commit_frame::NewGroup;
+use crate::format::entry::{Entry, SegmentNo};
+use crate::format::group::{Encoder, GROUP_BYTES, Owner, pages_per_group};
+use crate::format::ids::{CommitId, PageNo, PageSize};
+use crate::format::mark::Mark;
+use crate::ports::counters::this_thread_runs_in_background;
+use crate::ports::sync::{Condvar, Mutex, caught, spawn, whole};
+use crate::read::pages::Page;
+use crate::read::snapshot::Snapshot;
+use crate::read::tip::{FORKED, Tip};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// So much is written in one go: the bytes of the pages, before compression.
+pub(crate) const BATCH: usize = bound(4 << 20, 2 << 10);
+
+/// A transaction's segment, and what is in it.
+pub(crate) struct Stream {
+    pub(crate) writer: StreamWriter,
+    pub(crate) streamed: Streamed,
+}
+
+impl Stream {
+    /// Makes the segment of a transaction over `snapshot`, whose lease was granted under `sweep`. From now on the
+    /// transaction's commit has its id.
+    pub(crate) fn begin(committer: &Committer, snapshot: &Snapshot, sweep: u64, page_size: PageSize) -> Result<Stream> {
+        let (tip, chores) = (committer.tip.clone(), committer.chores.clone());
+        let head = &snapshot.head;
+        let commit = CommitId(tip.random()?);
+        let owner = Owner { database: head.database, version: head.version.next(), commit };
+        let mut open = whole(committer.segment.lock()).make(&*tip.storage, sweep)?;
+        // A thread for each batch would else leave as much behind in its own part of the heap.
+        open.keep_memory(PIECE + 2 * GROUP_BYTES);
+        let segment = tip.pages.segments.number(open.name);
+        let tools = Some(Tools { open, compressor: Encoder::default() });
+        let writer = StreamWriter { tip, chores, owner, page_size, tools, batch: None, failed: None };
+        Ok(Stream { writer, streamed: Streamed::new(segment, owner, page_size) })
+    }
+
+    /// Whether a batch is on its way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.writer.batch.as_ref().is_some_and(|batch| !batch.is_done())
+    }
+
+    /// Writes `pages` in the background, once the batch before them is written.
+    pub(crate) fn put(&mut self, pages: Vec<(PageNo, Page)>) -> Result<()> {
+        self.wait()?;
+        self.streamed.in_flight.extend(pages.iter().cloned());
+        self.writer.put(pages);
+        Ok(())
+    }
+
+    /// Nothing more is put: the writer for the end of the commit, and what was streamed.
+    pub(crate) fn end(mut self) -> Result<(StreamWriter, Streamed)> {
+        self.wait()?;
+        Ok((self.writer, self.streamed))
+    }
+
+    /// Waits until all is written that was put.
+    pub(crate) fn wait(&mut self) -> Result<()> {
+        let groups = self.writer.wait()?;
+        self.streamed.arrived(groups);
+        Ok(())
+    }
+}
+
+/// What a transaction has streamed, and has not written again since.
+pub(crate) struct Streamed {
+    segment: SegmentNo,
+    owner: Owner,
+    page_size: PageSize,
+    /// What the segment has. A group none of whose pages counts any more has none.
+    groups: Vec<NewGroup>,
+    /// Which group has a page, and at which slot.
+    places: HashMap<PageNo, (u32, u8)>,
+    /// The pages of the batch that is on its way.
+    in_flight: HashMap<PageNo, Page>,
+}
+
+impl Streamed {
+    fn new(segment: SegmentNo, owner: Owner, page_size: PageSize) -> Streamed {
+        let (groups, places, in_flight) = (Vec::new(), HashMap::new(), HashMap::new());
+        Streamed { segment, owner, page_size, groups, places, in_flight }
+    }
+
+    /// How many pages there are.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len() + self.in_flight.len()
+    }
+
+    pub(crate) fn has(&self, page: PageNo) -> bool {
+        self.places.contains_key(&page) || self.in_flight.contains_key(&page)
+    }
+
+    pub(crate) fn read(&self, tip: &Tip, page: PageNo) -> Result<Option<Page>> {
+        if let Some(image) = self.in_flight.get(&page) {
+            return Ok(Some(image.clone()));
+        }
+        let Some((group, slot)) = self.places.get(&page) else { return Ok(None) };
+        let NewGroup { at, units, .. } = self.groups[*group as usize];
+        let entry = Entry::new(self.owner.version, self.segment, at, units, *slot);
+        tip.read_streamed(entry, page, self.page_size).map(Some)
+    }
+
+    /// The page was written again, or cut off.
+    pub(crate) fn forget(&mut self, page: PageNo) {
+        self.in_flight.remove(&page);
+        let Some((group, slot)) = self.places.remove(&page) else { return };
+        let pages = &mut self.groups[group as usize].pages;
+        pages[usize::from(slot)] = None;
+        if pages.iter().all(Option::is_none) {
+            *pages = Vec::new();
+        }
+    }
+
+    /// Forgets every page after `last`.
+    pub(crate) fn truncate(&mut self, last: u32) {
+        let behind: Vec<PageNo> =
+            self.places.keys().chain(self.in_flight.keys()).copied().filter(|page| page.0 > last).collect();
+        behind.into_iter().for_each(|page| self.forget(page));
+    }
+
+    /// A batch was written.
+    fn arrived(&mut self, groups: Vec<NewGroup>) {
+        for mut group in groups {
+            let number = u32::try_from(self.groups.len()).expect("fewer groups than units in a segment");
+            for (slot, new) in (0..).zip(&mut group.pages) {
+                match new {
+                    Some(new) if self.in_flight.contains_key(&new.page) => {
+                        self.places.insert(new.page, (number, slot));
+                    }
+                    _ => *new = None,
+                }
+            }
+            if group.pages.iter().any(Option::is_some) {
+                self.groups.push(group);
+            }
+        }
+        self.in_flight.clear();
+    }
+
+    /// What the commit frame is to say of them.
+    pub(crate) fn groups(&self) -> Vec<NewGroup> {
+        self.groups.iter().filter(|group| !group.pages.is_empty()).cloned().collect()
+    }
+}
+
+/// Writes a transaction's own segment. When it is dropped, the segment is cut off and removed.
+pub(crate) struct StreamWriter {
+    tip: Arc<Tip>,
+    chores: Arc<Chores>,
+    pub(crate) owner: Owner,
+    page_size: PageSize,
+    /// `None` while a batch is on its way.
+    tools: Option<Tools>,
+    batch: Option<Arc<Batch>>,
+    /// Nothing more is appended after a failure.
+    failed: Option<Error>,
+}
+
+/// What a batch is written with.
+struct Tools {
+    open: Open,
+    compressor: Encoder,
+}
+
+/// Pages on their way to the segment.
+struct Batch {
+    owner: Owner,
+    page_size: PageSize,
+    /// Rising.
+    pages: Vec<(PageNo, Page)>,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    tools: Option<Tools>,
+    written: Option<Result<Vec<NewGroup>>>,
+}
+
+impl Batch {
+    fn is_done(&self) -> bool {
+        whole(self.state.lock()).written.is_some()
+    }
+
+    /// Writes the batch. The tools are given back, unless this panics.
+    fn run(&self) {
+        let tools = whole(self.state.lock()).tools.take();
+        let mut tools = tools.expect("a batch is written once");
+        let written = caught(|| self.write(&mut tools)).unwrap_or_else(|panic| {
+            Err(Error::io("streaming a transaction", std::io::Error::other(format!("a thread failed: {panic}"))))
+        });
+        let mut state = whole(self.state.lock());
+        (state.tools, state.written) = (Some(tools), Some(written));
+        drop(state);
+        self.ended.notify_all();
+    }
+
+    fn write(&self, tools: &mut Tools) -> Result<Vec<NewGroup>> {
+        let Tools { open, compressor } = tools;
+        let (mut rest, mut groups) = (&self.pages[..], Vec::new());
+        let (mut numbers, mut images) = (Vec::new(), Vec::with_capacity(GROUP_BYTES));
+        open.append(0, &mut Vec::new(), |frames: &mut Frames| {
+            while !rest.is_empty() {
+                let (pages, behind) = rest.split_at(pages_per_group(self.page_size).min(rest.len()));
+                numbers.clear();
+                images.clear();
+                for (page, image) in pages {
+                    numbers.push(*page);
+                    images.extend_from_slice(image);
+                }
+                groups.push(put_group(frames, compressor, &self.owner, self.page_size, &numbers, &images)?);
+                rest = behind;
+            }
+            Ok(Piece::Last { encoded: (), if_lost: None })
+        })?;
+        Ok(groups)
+    }
+}
+
+impl StreamWriter {
+    fn put(&mut self, pages: Vec<(PageNo, Page)>) {
+        let state = Mutex::new(State { tools: self.tools.take(), written: None });
+        let (owner, page_size) = (self.owner, self.page_size);
+        let batch = Arc::new(Batch { owner, page_size, pages, state, ended: Condvar::default() });
+        self.batch = Some(batch.clone());
+        let started = {
+            let batch = batch.clone();
+            spawn("seawall-stream", move || {
+                this_thread_runs_in_background();
+                batch.run();
+            })
+        };
+        if started.is_err() {
+            // No thread can be had: then the transaction waits.
+            batch.run();
+        }
+    }
+
+    fn wait(&mut self) -> Result<Vec<NewGroup>> {
+        let mut written = Ok(Vec::new());
+        if let Some(batch) = self.batch.take() {
+            let mut state = whole(batch.state.lock());
+            while state.written.is_none() {
+                state = whole(batch.ended.wait(state));
+            }
+            self.tools = state.tools.take();
+            written = state.written.take().expect("it was waited for");
+        }
+        match (&self.failed, written) {
+            (Some(error), _) => Err(error.clone()),
+            (None, Err(error)) => {
+                self.failed = Some(error.clone());
+                Err(error)
+            }
+            (None, written) => written,
+        }
+    }
+
+    /// Appends the end of the commit: what is left of its pages, the index and the commit frame. All that was put before
+    /// is written. If this fails, `lost` has the mark that is owed.
+    pub(crate) fn append_end<T>(
+        &mut self,
+        lost: &mut Vec<Mark>,
+        encode: impl FnMut(&mut Encoder, &mut Frames) -> Result<Piece<T>>,
+    ) -> Result<T> {
+        let mut encode = encode;
+        let Tools { open, compressor } = self.tools.as_mut().expect("no batch is on its way");
+        open.append(0, lost, |frames| encode(compressor, frames))
+    }
+
+    /// The commit frame is appended: from now on its outcome says what becomes of the segment.
+    pub(crate) fn into_open(mut self) -> Open {
+        self.tools.take().expect("no batch is on its way").open
+    }
+}
+
+impl Drop for StreamWriter {
+    fn drop(&mut self) {
+        // After a fork the segment is the parent's. A process that panics leaves it to a garbage collection.
+        if !self.tip.is_current() || std::thread::panicking() {
+            return;
+        }
+        // A failure was reported, or it does not matter any more.
+        let _ = self.wait();
+        if let Some(Tools { open, .. }) = self.tools.take() {
+            self.chores.report(open.discard(&*self.tip.storage));
+        }
+    }
+}
+
+/// The process in which a transaction streams is the one that began it.
+pub(crate) fn must_be_current(tip: &Tip) -> Result<()> {
+    if tip.is_current() { Ok(()) } else { Err(Error::CannotOpen(FORKED.into())) }
+}
