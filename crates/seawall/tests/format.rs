@@ -1,18 +1,26 @@
 //! The worked example of docs/format.md, read back from that page: the format is what the page says.
 
 mod common;
+#[path = "format/generate.rs"]
+mod generate;
+#[path = "format/tables.rs"]
+mod tables;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use common::{Folder, PlainFile};
 use seawall::format::commit_frame::{CommitFrame, NewGroup, page_checksum};
+use seawall::format::delta;
 use seawall::format::entry::{Entry, Segments};
 use seawall::format::frame::{self, Frame, Kind};
 use seawall::format::group::{self, Encoder};
-use seawall::format::head::{CommitRef, Head, Place};
+use seawall::format::head::{CommitRef, Head, Upkeep};
 use seawall::format::high::{High, Named};
-use seawall::format::ids::{DatabaseId, Epoch, SegmentName};
+use seawall::format::identity::Identity;
+use seawall::format::ids::Epoch;
 use seawall::format::index::IndexFrame;
 use seawall::format::mark::{Fate, Mark};
-use seawall::format::window::Window;
+use seawall::format::window::{Window, digest_of};
 use seawall::ports::storage::os::OsStorage;
 use seawall::{Access, Database, Options, PageNo, PageSize, Version};
 use std::fs;
@@ -20,19 +28,35 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::Arc;
 
 const PAGE: &str = include_str!("../../../docs/format.md");
-const SEGMENT: &str = "075755192b55b9dd-0";
+const UNIT: usize = 16;
 
-/// The content of the block ```` ```name ````.
-fn block(name: &str) -> &'static str {
+/// The content of the block ```` ```name ```` of `page`.
+fn block_of<'a>(page: &'a str, name: &str) -> &'a str {
     let begin = format!("\n```{name}\n");
-    let from = PAGE.find(&begin).unwrap_or_else(|| panic!("docs/format.md has no block {name}")) + begin.len();
-    &PAGE[from..from + PAGE[from..].find("```").unwrap()]
+    let from = page.find(&begin).unwrap_or_else(|| panic!("docs/format.md has no block {name}")) + begin.len();
+    &page[from..from + page[from..].find("```").unwrap()]
 }
 
 /// The bytes of a hex dump as xxd prints it.
+fn dump_of(page: &str, name: &str) -> Vec<u8> {
+    let digits = |line: &str| line.split_once(": ").unwrap().1.split("  ").next().unwrap().replace(' ', "");
+    block_of(page, name).lines().flat_map(|line| hex::decode(digits(line)).unwrap()).collect()
+}
+
+fn heads_in(page: &str) -> Vec<Head> {
+    block_of(page, "heads").lines().map(|line| line.parse().unwrap()).collect()
+}
+
+fn block(name: &str) -> &'static str {
+    block_of(PAGE, name)
+}
+
 fn dump(name: &str) -> Vec<u8> {
-    let digits = |line: &'static str| line.split_once(": ").unwrap().1.split("  ").next().unwrap().replace(' ', "");
-    block(name).lines().flat_map(|line| hex::decode(digits(line)).unwrap()).collect()
+    dump_of(PAGE, name)
+}
+
+fn heads() -> [Head; 4] {
+    heads_in(PAGE).try_into().unwrap()
 }
 
 /// The frames of the segment, one after the other.
@@ -46,52 +70,103 @@ fn frames(mut bytes: &[u8]) -> Vec<Frame<'_>> {
     frames
 }
 
-fn heads() -> Vec<Head> {
-    block("heads").lines().map(|line| line.parse().unwrap()).collect()
-}
-
-fn database() -> DatabaseId {
-    "ab86767b9a416e9979f584dfe0f533a2".parse().unwrap()
-}
-
-fn segment() -> SegmentName {
-    SEGMENT.parse().unwrap()
-}
-
 fn page_size() -> PageSize {
     PageSize::new(512).unwrap()
 }
 
-#[test]
-fn the_tables_are_the_dump_without_a_gap() {
+/// The pages of version 2: page 1 of version 1, and page 2 as the entry makes it.
+fn pages_of_version_2() -> [Vec<u8>; 2] {
     let bytes = dump("segment");
+    let before = group::decode(frames(&bytes)[0].payload).unwrap();
+    let (one, two) = before.images.split_at(512);
+    let [_, _, head, _] = heads();
+    let (entry, _) = head.window.newest().unwrap();
+    [one.to_vec(), delta::apply(two, &entry.delta, 512).unwrap()]
+}
+
+/// The base of version 2: page 1 has the header of a copy.
+fn base() -> Vec<u8> {
+    let [mut one, two] = pages_of_version_2();
+    one[18] = 3;
+    for counter in [24..28, 92..96] {
+        one[counter].copy_from_slice(&(1 << 31 | 2_u32).to_be_bytes());
+    }
+    [one, two].concat()
+}
+
+/// Makes the example again: see CONTRIBUTING.md.
+#[test]
+#[ignore = "it writes docs/format.md"]
+fn write_the_example() {
+    generate::write();
+}
+
+#[test]
+fn the_tables_are_the_dumps_without_a_gap() {
+    for (heading, table) in generate::tables(PAGE) {
+        let place = generate::place_of_table(PAGE, heading);
+        assert_eq!(PAGE[place], table, "{heading}");
+    }
+    // All bytes behind version 1, and all of the entry, in order.
+    let (segment, entry) = (dump("segment"), dump("entry"));
     let rows = PAGE.lines().filter(|line| line.starts_with("| 0x"));
-    let mut next = 0x1b0;
+    let (mut next, mut bytes) = (0, &entry);
     for row in rows {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let at = usize::from_str_radix(cells[1].trim_start_matches("0x"), 16).unwrap();
         let field = hex::decode(cells[2].trim_matches('`')).unwrap();
+        if next == entry.len() && at != next {
+            let place = heads()[1].fold.place.unwrap();
+            (next, bytes) = (place.at as usize * UNIT + place.length as usize, &segment);
+        }
         assert_eq!(at, next, "{row}");
         assert_eq!(bytes[at..at + field.len()], field, "{row}");
         next = at + field.len();
     }
-    assert_eq!(next, bytes.len(), "the tables end where the segment ends");
+    assert_eq!(next, segment.len(), "the tables end where the segment ends");
+}
+
+#[test]
+fn the_identity_is_what_the_page_says() {
+    let identity: Identity = block("id").parse().unwrap();
+    assert_eq!(identity.to_string(), block("id"));
+    assert_eq!(identity, Identity::new(heads()[0].database, "fs:".into(), identity.longest_record as usize));
 }
 
 #[test]
 fn the_heads_are_what_the_page_says() {
-    let [zero, one, two] = <[Head; 3]>::try_from(heads()).unwrap();
-    assert_eq!(zero, Head::first(database(), zero.commit().id, None, 43_453_485_518_839_975));
-    let place = |at, length, lead| Some(Place { segment: segment(), at, length, lead });
-    assert_eq!(one.commit().place, place(13, 224, 208));
-    assert_eq!(two.commit().place, place(41, 272, 224));
+    let [zero, one, two, three] = heads();
+    assert_eq!(zero, Head::first(zero.database, zero.fold.id, None, zero.home));
     // Each is its predecessor but for what a commit changes.
-    assert_eq!(one, zero.followed_by(one.commit(), 0, 0));
-    assert_eq!(two, one.followed_by(two.commit(), 1, 0));
-    assert_eq!((two.epoch, two.version, two.generation, two.sweep), (Epoch(0), Version(2), 2, 0));
+    assert_eq!(one, zero.followed_by(one.fold, 0, 0));
+    let (entry, digest) = two.window.newest().unwrap();
+    assert_eq!(two, one.with_entry(entry.clone(), 1, 0));
+    assert_eq!(two.commit(), CommitRef { id: entry.commit, digest, place: None });
+    assert_eq!(digest, digest_of(&one.fold.digest, &dump("entry")));
+    let base = three.base.unwrap();
+    assert_eq!(three, two.followed_by(three.fold, 2, 0).with(&Upkeep::Base(base)));
+    assert_eq!((base.name.version, base.page_size, base.page_count), (Version(2), page_size(), 2));
+    assert_eq!((three.epoch, three.version, three.generation, three.sweep), (Epoch(0), Version(3), 3, 0));
     for (head, line) in heads().iter().zip(block("heads").lines()) {
         assert_eq!(head.to_string(), line);
     }
+    let line = block("heads").lines().nth(2).unwrap();
+    let window = line.split_once(" window=").unwrap().1.split(' ').next().unwrap();
+    assert_eq!(BASE64_URL_SAFE_NO_PAD.decode(window).unwrap(), dump("entry"));
+}
+
+#[test]
+fn the_entry_says_what_the_page_says() {
+    let [_, one, two, _] = heads();
+    let bytes = dump("entry");
+    let window = Window::decode(&bytes, &one.fold.digest).unwrap();
+    assert_eq!(window, two.window);
+    let (entry, _) = window.newest().unwrap();
+    assert_eq!(entry.encode(), bytes);
+    let [_, page] = pages_of_version_2();
+    let pages: Vec<_> = entry.pages.iter().map(|page| (page.page.page, page.page.checksum, page.has_old)).collect();
+    assert_eq!(pages, [(PageNo(2), page_checksum(&page), true)]);
+    assert!(page.ends_with(b"hello"));
 }
 
 #[test]
@@ -99,128 +174,171 @@ fn the_frames_come_back_and_encode_to_the_same_bytes() {
     let bytes = dump("segment");
     let frames = frames(&bytes);
     let kinds: Vec<Kind> = frames.iter().map(|frame| frame.kind).collect();
-    assert_eq!(kinds, [Kind::Pages, Kind::Commit, Kind::Pages, Kind::Commit, Kind::Mark]);
+    assert_eq!(
+        kinds,
+        [Kind::Pages, Kind::Commit, Kind::Head, Kind::Mark, Kind::Pages, Kind::Commit, Kind::Mark],
+        "as the page says"
+    );
     let mut again = Vec::new();
     for frame in &frames {
         let digest = frame::put(&mut again, frame.kind, frame.payload);
         assert_eq!(digest, frame.digest);
     }
     assert_eq!(again, bytes);
+    assert_eq!(Head::of_frame(frames[2].payload), Ok(heads()[2].clone()));
 }
 
 #[test]
-fn the_commit_of_version_2_says_what_the_page_says() {
+fn the_commit_of_version_3_says_what_the_page_says() {
     let bytes = dump("segment");
     let frames = frames(&bytes);
-    let [zero, one, two] = <[Head; 3]>::try_from(heads()).unwrap();
+    let [zero, one, two, three] = heads();
     let segments = Segments::default();
     let first = CommitFrame::decode(frames[1].payload, &segments).unwrap();
-    let commit = CommitFrame::decode(frames[3].payload, &segments).unwrap();
-    assert_eq!((frames[1].digest, frames[3].digest), (one.commit().digest, two.commit().digest));
-    assert_eq!((first.previous(), commit.previous()), (zero.commit(), one.commit()));
+    let commit = CommitFrame::decode(frames[5].payload, &segments).unwrap();
+    assert_eq!((frames[1].digest, frames[5].digest), (one.fold.digest, three.fold.digest));
+    assert_eq!((first.previous(), commit.previous()), (zero.commit(), two.commit()));
+    for (head, frame) in [(&one, 1), (&three, 5)] {
+        let place = head.fold.place.unwrap();
+        let begin = place.at as usize * UNIT;
+        assert_eq!(bytes[begin..begin + place.length as usize], bytes[begin..][..frames[frame].length]);
+        assert_eq!(place.lead as usize, frames[frame - 1].length, "the frame before it");
+    }
 
-    let group = group::decode(frames[2].payload).unwrap();
-    let pages = &commit.pages[0].pages;
-    let checksums: Vec<_> = group.images.chunks_exact(512).map(page_checksum).collect();
-    assert_eq!(pages.iter().flatten().map(|new| new.checksum).collect::<Vec<_>>(), checksums);
-    let number = segments.number(segment());
-    let before = |slot| Entry::new(Version(1), number, 0, 13, slot);
+    let [place, old] = [&three, &one].map(|head| head.fold.place.unwrap());
+    let number = segments.number(place.segment);
+    let carried = &commit.carried[0];
+    let [_, page] = pages_of_version_2();
+    assert_eq!(
+        carried.new_pages().map(|(_, new)| (new.page, new.checksum)).collect::<Vec<_>>(),
+        [(PageNo(2), page_checksum(&page))]
+    );
+    let before = |slot| Entry::new(Version(1), number, 0, (old.lead as usize / UNIT) as u16, slot);
     let expected = CommitFrame {
-        database: database(),
+        database: three.database,
         epoch: Epoch(0),
-        version: Version(2),
-        commit: two.commit().id,
+        version: Version(3),
+        commit: three.fold.id,
         page_size: page_size(),
         page_count: 2,
         ordinal: 2,
-        fold: one.commit(),
+        fold: one.fold,
         folded: Version(1),
         fold_time: first.time,
-        window: Window::default(),
+        window: two.window.clone(),
         jumps: vec![],
-        settled: (Version(1), one.commit().digest),
-        group: (Version(2), Version(2)),
-        time: 1_795_655_610_057,
-        base: None,
-        home: one.home,
+        settled: (Version(2), two.commit().digest),
+        group: (Version(3), Version(3)),
+        time: commit.time,
+        base: three.base,
+        home: three.home,
         sweep: 0,
-        log: 432,
-        pages: vec![NewGroup { at: 27, units: 14, pages: pages.clone() }],
-        carried: vec![],
+        log: u64::from(old.lead + old.length),
+        pages: vec![],
+        carried: vec![NewGroup {
+            at: place.at - place.lead / UNIT as u32,
+            units: (place.lead as usize / UNIT) as u16,
+            pages: carried.pages.clone(),
+        }],
         runs_begin: Version(0),
         runs: vec![],
         recent: vec![(PageNo(1), before(0)), (PageNo(2), before(1))],
     };
     assert_eq!(commit, expected);
-    assert_eq!(commit.encode(&segments), frames[3].payload);
+    assert_eq!(commit.encode(&segments), frames[5].payload);
     assert_eq!(first.encode(&segments), frames[1].payload);
-    let own = |slot| Entry::new(Version(2), number, 27, 14, slot);
-    assert_eq!(commit.own_entries(segment(), &segments), [(PageNo(1), own(0)), (PageNo(2), own(1))]);
+    let own = Entry::new(Version(3), number, carried.at, carried.units, 0);
+    assert_eq!(commit.own_entries(place.segment, &segments), [(PageNo(2), own)]);
 }
 
 #[test]
-fn the_pages_of_version_2_are_those_of_a_sqlite_database() {
+fn the_pages_are_those_of_a_sqlite_database() {
     let bytes = dump("segment");
-    let payload = frames(&bytes)[2].payload;
-    let group = group::decode(payload).unwrap();
-    let two = &heads()[2];
-    assert_eq!(
-        (group.owner.database, group.owner.version, group.owner.commit),
-        (database(), Version(2), two.commit().id)
-    );
-    assert_eq!((group.page_size, &group.pages[..]), (page_size(), &[PageNo(1), PageNo(2)][..]));
-    assert_eq!(&group.images[..16], b"SQLite format 3\0");
-    assert!(group.images[512..].ends_with(b"hello"));
-    // What another zstd makes of the images may differ: all before them may not.
-    let again = Encoder::default().encode(&group.owner, group.page_size, &group.pages, &group.images);
-    assert_eq!(again[..0x1f0 - 0x1c0], payload[..0x1f0 - 0x1c0]);
-    assert_eq!(group::decode(&again).unwrap().images, group.images);
+    let [_, one, _, three] = heads();
+    let frames = frames(&bytes);
+    for (frame, head, pages) in [(0, one, &[PageNo(1), PageNo(2)][..]), (4, three, &[PageNo(2)])] {
+        let payload = frames[frame].payload;
+        let group = group::decode(payload).unwrap();
+        assert_eq!(
+            (group.owner.database, group.owner.version, group.owner.commit),
+            (head.database, head.version, head.fold.id)
+        );
+        assert_eq!((group.page_size, &group.pages[..]), (page_size(), pages));
+        // What another zstd makes of the images may differ: all before them may not.
+        let again = Encoder::default().encode(&group.owner, group.page_size, &group.pages, &group.images);
+        let images = 16 + 8 + 16 + 4 + 1 + pages.len() + 1;
+        assert_eq!(again[..images], payload[..images]);
+        assert_eq!(group::decode(&again).unwrap().images, group.images);
+    }
+    assert!(base().starts_with(b"SQLite format 3\0"));
+    assert_eq!(group::decode(frames[4].payload).unwrap().images, pages_of_version_2()[1]);
 }
 
 #[test]
-fn the_mark_confirms_version_2() {
+fn the_base_has_the_sums_that_the_page_says() {
+    let sums: Vec<u8> = base().chunks_exact(512).flat_map(page_checksum).collect();
+    assert_eq!(sums, dump("sums"));
+}
+
+#[test]
+fn the_marks_confirm_versions_2_and_3() {
     let bytes = dump("segment");
-    let payload = frames(&bytes)[4].payload;
-    let CommitRef { id: commit, digest, .. } = heads()[2].commit();
-    let expected =
-        Mark { fate: Fate::Confirmed, database: database(), epoch: Epoch(0), version: Version(2), commit, digest };
-    assert_eq!(Mark::decode(payload), Ok(expected));
-    assert_eq!(expected.encode(), payload);
+    for (frame, version) in [(3, 2), (6, 3)] {
+        let payload = frames(&bytes)[frame].payload;
+        let head = &heads()[version];
+        let CommitRef { id: commit, digest, .. } = head.commit();
+        let expected = Mark {
+            fate: Fate::Confirmed,
+            database: head.database,
+            epoch: Epoch(0),
+            version: head.version,
+            commit,
+            digest,
+        };
+        assert_eq!(Mark::decode(payload), Ok(expected));
+        assert_eq!(expected.encode(), payload);
+    }
 }
 
 #[test]
-fn the_index_frame_holds_both_commits() {
+fn the_index_frame_holds_what_version_3_carries() {
     let bytes = dump("index");
     let frame = frame::parse(&bytes).unwrap();
     assert_eq!((frame.kind, frame.length), (Kind::Index, bytes.len()));
     let segments = Segments::default();
-    let entry = |slot| Entry::new(Version(2), segments.number(segment()), 27, 14, slot);
-    let entries = vec![(PageNo(1), entry(0)), (PageNo(2), entry(1))];
-    let expected = IndexFrame { database: database(), after: Version(0), up_to: Version(2), entries };
+    let [.., three] = heads();
+    let place = three.fold.place.unwrap();
+    let units = place.lead / UNIT as u32;
+    let entry = Entry::new(Version(3), segments.number(place.segment), place.at - units, units as u16, 0);
+    let entries = vec![(PageNo(2), entry)];
+    let expected = IndexFrame { database: three.database, after: Version(0), up_to: Version(3), entries };
     assert_eq!(IndexFrame::decode(frame.payload, &segments), Ok(expected.clone()));
     let mut again = Vec::new();
     frame::put(&mut again, Kind::Index, &expected.encode(&segments));
     assert_eq!(again, bytes);
 }
 
-/// The example's files in a folder, where `id` has another inode: what a copy of the folder is.
-fn lay_out(folder: &Folder) {
+/// The example's files in a folder, where `id` has another inode: what a copy of the folder is. Its newest version is
+/// `newest`.
+fn lay_out(folder: &Folder, newest: usize) {
     for inside in ["", "bases", "segments", "commits"] {
         fs::create_dir(folder.inside(inside)).unwrap();
     }
     fs::write(folder.inside("id"), block("id")).unwrap();
-    fs::write(folder.inside(&format!("segments/{SEGMENT}.seg")), dump("segment")).unwrap();
-    let mut name = vec![0; 4096];
-    name[..16].copy_from_slice(b"SQLite format 3\0");
-    name[18] = 3;
-    fs::write(folder.name(), name).unwrap();
-}
-
-fn name_heads(folder: &Folder) {
-    for head in heads() {
+    let [.., three] = heads();
+    let segment = three.fold.place.unwrap().segment;
+    fs::write(folder.inside(&format!("segments/{segment}.seg")), dump("segment")).unwrap();
+    let name = three.base.unwrap().name;
+    fs::write(folder.inside(&format!("bases/{name}.sqlite3")), base()).unwrap();
+    fs::write(folder.inside(&format!("bases/{name}.sums")), dump("sums")).unwrap();
+    fs::write(folder.name(), base()).unwrap();
+    for head in &heads()[..=newest] {
         symlink(head.to_string(), folder.inside(&format!("commits/{}", head.version.0))).unwrap();
     }
-    // The note says which file the newest name is, and here that is another one.
+}
+
+/// The note says which file the newest name is, and here that is another one.
+fn note(folder: &Folder) {
     let high: High = format!("{:<255}\n", block("high").trim_end()).parse().unwrap();
     let name = fs::symlink_metadata(folder.inside(&format!("commits/{}", high.version.0))).unwrap();
     let changed = name.ctime() as u64 * 1_000_000_000 + name.ctime_nsec() as u64;
@@ -237,12 +355,23 @@ fn open(folder: &Folder, access: Access) -> seawall::Result<Arc<Database>> {
 #[test]
 fn the_example_opens_as_a_database() {
     let folder = Folder::new();
-    lay_out(&folder);
-    name_heads(&folder);
+    lay_out(&folder, 3);
+    note(&folder);
     // It is a copy, because its `id` has another inode number: it can be read, and not written.
     let database = open(&folder, Access::ReadOnly).unwrap();
     // `id` and `high` were understood: the hint made listing commits/ superfluous.
     assert_eq!(database.counts().coordinator, 1);
+    let snapshot = database.newest_known();
+    assert_eq!((snapshot.version(), snapshot.page_count()), (Version(3), 2));
+    assert!(database.read_page(&snapshot, PageNo(1)).unwrap().starts_with(b"SQLite format 3\0"));
+    assert!(database.read_page(&snapshot, PageNo(2)).unwrap().ends_with(b"hello"));
+}
+
+#[test]
+fn version_2_of_the_example_is_read_from_its_head() {
+    let folder = Folder::new();
+    lay_out(&folder, 2);
+    let database = open(&folder, Access::ReadOnly).unwrap();
     let snapshot = database.newest_known();
     assert_eq!((snapshot.version(), snapshot.page_count()), (Version(2), 2));
     assert!(database.read_page(&snapshot, PageNo(2)).unwrap().ends_with(b"hello"));
@@ -251,8 +380,8 @@ fn the_example_opens_as_a_database() {
 #[test]
 fn a_copy_of_the_example_is_refused() {
     let folder = Folder::new();
-    lay_out(&folder);
-    name_heads(&folder);
+    lay_out(&folder, 3);
+    note(&folder);
     let refused = open(&folder, Access::ReadWrite).err().unwrap().to_string();
     assert!(refused.contains("this folder is a copy"), "{refused}");
 }

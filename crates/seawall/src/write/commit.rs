@@ -1,9 +1,11 @@
 //! A commit, from top to bottom:
 //!
-//! 1. *Encode*: a [`Draft`] becomes pages, and a commit frame behind them (`encode.rs`). Nothing is written yet.
+//! 1. *Encode*: a [`Draft`] becomes an entry of the head (`inline.rs`), if it is small. Otherwise it is a fold: pages,
+//!    and a commit frame behind them (`encode.rs`). Nothing is written yet.
 //! 2. *Append*: these bytes are appended to this process's segment, and are durable when that returns. This is the
-//!    first fsync of a commit (`segment.rs`, [`Append::append`](crate::ports::storage::Append::append)); the real file
-//!    is open with O_DSYNC, so the write itself waits until the bytes are synced. No reader knows of them yet.
+//!    first fsync of a fold (`segment.rs`, [`Append::append`](crate::ports::storage::Append::append)); the real file
+//!    is open with O_DSYNC, so the write itself waits until the bytes are synced. No reader knows of them yet. An entry
+//!    skips this step where the coordinator's record is a file of the folder (`fs`); otherwise the head is appended.
 //! 3. *Swap*: one compare-and-swap of the head, by the coordinator, decides whether these bytes are the next version.
 //!    With the coordinator `fs` this makes a name in `commits/`. On a local disk the second fsync of a commit follows,
 //!    of the folder `commits/` ([`FsOrder::sync_published`](crate::ports::storage::FsOrder::sync_published)), and only
