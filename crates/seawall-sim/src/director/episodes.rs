@@ -120,7 +120,9 @@ impl Director<'_> {
         self.start_recoverers();
     }
 
-    fn remove_head(&self) {
+    fn remove_head(&mut self) {
+        // A mover that sleeps would put its head again, which is an older one by now: the operator stops it first.
+        self.movers.clone().into_iter().for_each(|mover| self.end_mover(mover));
         let world = self.world;
         world.begin_danger();
         world.oracle().head_was_lost(None);

@@ -89,7 +89,7 @@ impl Director<'_> {
         may_be
     }
 
-    fn end_mover(&mut self, process: ProcessId) {
+    pub(super) fn end_mover(&mut self, process: ProcessId) {
         if self.world.with_process(process, |process| process.is_moving) {
             self.world.met(Event::MoveKilled);
         }
