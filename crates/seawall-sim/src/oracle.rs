@@ -32,8 +32,11 @@ pub(crate) type Number = u64;
 /// A page's content, as far as the model knows it.
 pub(crate) type Sum = [u8; 8];
 
+/// A page's image.
+type Image = Arc<[u8]>;
+
 /// A page that a commit wrote, the transaction that wrote it, and its content.
-type Written = (PageNo, Number, Sum, Arc<[u8]>);
+type Written = (PageNo, Number, Sum, Image);
 
 /// What a commit says of itself, as far as the oracle needs it.
 struct Content {
@@ -82,7 +85,7 @@ pub(crate) struct Oracle {
     /// Each page's contents, and since which version it has each.
     pages: BTreeMap<u32, Vec<(u64, Sum)>>,
     /// The same as images, for entries are differences from them.
-    images: BTreeMap<u32, Vec<(u64, Arc<[u8]>)>>,
+    images: BTreeMap<u32, Vec<(u64, Image)>>,
     /// Where each page lies, and since which fold it lies there.
     places: BTreeMap<u32, Vec<(u64, SegmentName)>>,
     committed: HashMap<Number, u64>,

@@ -66,7 +66,9 @@ fn a_refresh_with_news_that_ride_in_the_head_reads_no_file() {
     let (a, b) = (folder.machine(), folder.machine());
     commit(&a, &[(1, 1), (2, 1)]).unwrap();
     let snapshot = newest(&b);
-    (byte(&b, &snapshot, 1), byte(&b, &snapshot, 2));
+    for page in [1, 2] {
+        byte(&b, &snapshot, page);
+    }
     commit(&a, &[(2, 2)]).unwrap();
     let (one, snapshot) = cost(&b, || newest(&b));
     assert_eq!(one, Counts { coordinator: 1, metadata: 1, ..NOTHING });

@@ -120,7 +120,7 @@ impl Committer {
         let answer = caught(|| self.swap(&pending, until));
         mistake!(TwoForms, {
             if matches!((&pending.form, &answer), (Form::Entry { .. }, Ok(Err(CoordinatorError::Unclear(_))))) {
-                return self.commit(turn, change);
+                return self.commit(turn, change, None);
             }
         });
         if let Ok(Err(CoordinatorError::TooLong(_))) = &answer {
