@@ -23,7 +23,6 @@ fn a_short_campaign_finds_nothing() {
         Event::LateSwapTookPlace,
         Event::StaleNegative,
         Event::Torn,
-        Event::OutcomeUnknown,
         Event::Entry,
         Event::Fold,
         Event::Moved,
