@@ -9,6 +9,7 @@
 //!   SQLite increments the counter in each of its own commits, which distinguishes a commit from a rollback
 //!   ([`Synced`]).
 
+use seawall::format::ids::Epoch;
 use seawall::{PageSize, Version};
 
 /// The size of a header in bytes.
@@ -34,8 +35,8 @@ pub(crate) struct OurFields {
 
 impl OurFields {
     /// The fields as they are committed, and read, in `version`.
-    pub(crate) fn at(version: Version) -> OurFields {
-        let counter = counter_of(version).to_be_bytes();
+    pub(crate) fn at(epoch: Epoch, version: Version) -> OurFields {
+        let counter = counter_of(epoch, version).to_be_bytes();
         OurFields { file_versions: [1, 1], change_counter: counter, valid_for: counter }
     }
 
@@ -90,10 +91,10 @@ pub(crate) enum Synced {
 
 impl Synced {
     /// The meaning of a sync in a transaction on `version`, which has `pages` pages.
-    pub(crate) fn after(written: Option<Written>, version: Version, pages: u32) -> Synced {
+    pub(crate) fn after(written: Option<Written>, (epoch, version): (Epoch, Version), pages: u32) -> Synced {
         let Some(written) = written else { return Synced::Rollback };
         // SQLite reads no counter from an empty file, whatever the version.
-        let shown = if pages == 0 { 0 } else { counter_of(version) };
+        let shown = if pages == 0 { 0 } else { counter_of(epoch, version) };
         match written.change_counter.wrapping_sub(shown) {
             0 => Synced::Rollback,
             1 => Synced::Commit(written),
@@ -118,9 +119,11 @@ pub(crate) fn only_switches(old: &[u8], new: &[u8]) -> bool {
         && old[HEADER..] == new[HEADER..]
 }
 
-/// The low 32 bits of the version. That is enough, because SQLite only compares for equality and adds one.
-fn counter_of(version: Version) -> u32 {
-    version.0 as u32
+/// The low 32 bits of the version, which is enough, because SQLite only compares for equality and adds one. A recovery
+/// begins an epoch, and may give a version's number to another commit: then SQLite must not keep its page cache.
+fn counter_of(epoch: Epoch, version: Version) -> u32 {
+    const FAR_APART: u32 = 0x9e37_79b9;
+    (version.0 as u32).wrapping_add((epoch.0 as u32).wrapping_mul(FAR_APART))
 }
 
 fn field<const N: usize>(page_one: &[u8], at: usize) -> [u8; N] {
@@ -154,7 +157,7 @@ mod tests {
     #[test]
     fn every_partial_read_agrees_with_the_whole_page() {
         let raw = page_one();
-        let ours = OurFields::at(Version(0x1_0203_0405));
+        let ours = OurFields::at(Epoch(0), Version(0x1_0203_0405));
         let mut whole = raw.clone();
         ours.put(&mut whole, 0);
         assert_eq!(
@@ -178,13 +181,13 @@ mod tests {
             Some(Written::of(&page))
         };
         let far = Version(0x7_ffff_ffff);
-        assert_eq!(Synced::after(None, Version(9), 5), Synced::Rollback);
-        assert_eq!(Synced::after(written(9), Version(9), 5), Synced::Rollback);
-        assert_eq!(Synced::after(written(10), Version(9), 5), Synced::Commit(written(10).unwrap()));
-        assert_eq!(Synced::after(written(0), far, 5), Synced::Commit(written(0).unwrap()));
-        assert_eq!(Synced::after(written(1), Version(9), 0), Synced::Commit(written(1).unwrap()));
-        assert_eq!(Synced::after(written(11), Version(9), 5), Synced::Neither { shown: 9, written: 11 });
-        assert_eq!(Synced::after(written(8), Version(9), 5), Synced::Neither { shown: 9, written: 8 });
+        assert_eq!(Synced::after(None, (Epoch(0), Version(9)), 5), Synced::Rollback);
+        assert_eq!(Synced::after(written(9), (Epoch(0), Version(9)), 5), Synced::Rollback);
+        assert_eq!(Synced::after(written(10), (Epoch(0), Version(9)), 5), Synced::Commit(written(10).unwrap()));
+        assert_eq!(Synced::after(written(0), (Epoch(0), far), 5), Synced::Commit(written(0).unwrap()));
+        assert_eq!(Synced::after(written(1), (Epoch(0), Version(9)), 0), Synced::Commit(written(1).unwrap()));
+        assert_eq!(Synced::after(written(11), (Epoch(0), Version(9)), 5), Synced::Neither { shown: 9, written: 11 });
+        assert_eq!(Synced::after(written(8), (Epoch(0), Version(9)), 5), Synced::Neither { shown: 9, written: 8 });
     }
 
     #[test]
@@ -194,7 +197,7 @@ mod tests {
         let page_size = PageSize::new(65_536);
         let expected = Written { rollback_journal: false, page_size, page_count: Some(77), change_counter: 9 };
         assert_eq!(Written::of(&page), expected);
-        OurFields::at(Version(1)).put(&mut page, 0);
+        OurFields::at(Epoch(0), Version(1)).put(&mut page, 0);
         assert!(Written::of(&page).rollback_journal);
         page[95] ^= 1;
         assert_eq!(Written::of(&page).page_count, None);

@@ -95,9 +95,9 @@ impl Writing {
         };
         // SQLite truncates a shrinking database only after the sync. The header has the new size already.
         let page_count = self.header.and_then(|header| header.page_count).unwrap_or(self.transaction.page_count());
-        let version = self.transaction.snapshot().version().next();
+        let (epoch, version) = self.transaction.snapshot().head().order();
         let mut page_one = self.transaction.read_page(PageNo(1))?.to_vec();
-        OurFields::at(version).put(&mut page_one, 0);
+        OurFields::at(epoch, version.next()).put(&mut page_one, 0);
         self.transaction.write_page(written_size, PageNo(1), &page_one)?;
         // Where VACUUM or a backup changes the page size, SQLite writes pages of the old size, and the header has the
         // new size.

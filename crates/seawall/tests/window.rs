@@ -248,3 +248,60 @@ fn a_damaged_entry_is_reported_and_never_read_as_something_else() {
     let found = b.verify(&snapshot, Verifying::default(), &mut |_, _| Ok(())).unwrap();
     assert!(found.findings.iter().any(|finding| finding.file.contains("the entries in the head")), "{found:#?}");
 }
+
+#[test]
+fn a_window_that_lacks_what_this_process_has_seen_is_refused() {
+    let (folder, a) = scene(50);
+    a.stop_background();
+    (2..5).for_each(|n| drop(commit(&a, &[(2, n)]).unwrap()));
+    // Its newest name is lost, and others go on from the one before.
+    fs::remove_file(folder.inside("commits/4")).unwrap();
+    let b = folder.machine();
+    (7..9).for_each(|n| drop(commit(&b, &[(3, n)]).unwrap()));
+    assert_eq!(newest(&b).version(), Version(5));
+    let error = a.snapshot(seawall::Freshness::Transaction).map(drop).unwrap_err();
+    assert!(error.to_string().contains("set back") || error.to_string().contains("does not follow"), "{error}");
+    assert!(commit(&a, &[(2, 9)]).is_err());
+}
+
+#[test]
+fn without_a_page_cache_each_entry_is_applied_once() {
+    let (folder, a) = scene(50);
+    for n in 2..14_u8 {
+        commit(&a, &[(2, n), (3, n), (4, n), (5, n)]).unwrap();
+    }
+    let b = folder.try_machine_with(&Options { page_cache: 0, ..Options::default() }).unwrap();
+    let snapshot = newest(&b);
+    assert!(snapshot.head().window.entries().len() >= 5);
+    let (cost, read) = common::cost(&b, || byte(&b, &snapshot, 2));
+    assert_eq!(read, 13);
+    assert!(cost.reads <= 8, "{cost:?}");
+}
+
+#[test]
+fn an_entry_that_claims_more_pages_than_it_has_is_refused_before_anything_is_made_of_it() {
+    let (folder, a) = scene(50);
+    commit(&a, &[(2, 2)]).unwrap();
+    drop(a);
+    let path = folder.inside("commits/2");
+    let head: Head = fs::read_link(&path).unwrap().to_str().unwrap().parse().unwrap();
+    for page_count in [51, u32::MAX] {
+        let entry = seawall::format::window::Entry { page_count, ..head.window.entries()[0].0.clone() };
+        let forged = head.at_fold().with_entry(entry, head.generation - 1, head.lease_slot);
+        fs::remove_file(&path).unwrap();
+        symlink(forged.to_string(), &path).unwrap();
+        let error = folder.try_machine().map(drop).unwrap_err();
+        assert!(error.to_string().contains("another number of pages"), "{error}");
+    }
+}
+
+#[test]
+fn a_checkpoint_after_the_first_commit_of_an_adopted_database_has_that_commit() {
+    let folder = Folder::new();
+    common::write_plain(&folder.name(), 60);
+    let a = folder.machine();
+    commit(&a, &[(2, 99)]).unwrap();
+    let made = a.checkpoint(&mut |_, _| Ok(())).unwrap().expect("there was a commit");
+    assert_eq!(made.version, 1);
+    assert_eq!(a.checkpoint(&mut |_, _| Ok(())).unwrap(), None, "nothing was committed since");
+}

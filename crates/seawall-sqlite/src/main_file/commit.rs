@@ -19,7 +19,7 @@ impl MainFile {
     /// SQLite is making a call on `file`, which is this file.
     pub(crate) unsafe fn sync(&mut self, file: *mut abi::File) -> Result<(), Failure> {
         let snapshot = self.snapshot()?;
-        let synced = |header| Synced::after(header, snapshot.version(), snapshot.page_count());
+        let synced = |header| Synced::after(header, snapshot.head().order(), snapshot.page_count());
         match std::mem::replace(&mut self.state, State::Reading(snapshot.clone())) {
             State::Writing(writing) => {
                 let committed = match synced(writing.header()) {

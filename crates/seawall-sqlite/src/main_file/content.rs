@@ -59,7 +59,8 @@ impl MainFile {
             done += length;
         }
         into[done..].fill(0);
-        OurFields::at(snapshot.version()).put(&mut into[..done], offset);
+        let (epoch, version) = snapshot.head().order();
+        OurFields::at(epoch, version).put(&mut into[..done], offset);
         if (offset, into.len()) == CHANGE_CHECK && std::mem::take(&mut self.must_reread) {
             into.iter_mut().for_each(|byte| *byte = !*byte);
         }

@@ -228,6 +228,11 @@ fn known_databases() -> Vec<Arc<Database>> {
 /// Drops this process's database for NAME from the list, if it is there.
 pub(crate) fn forget(name: &Path) {
     let known = databases().remove(name);
+    // Some connection may still have it. What it has committed is in a segment only once it is noted, and nobody that
+    // comes later knows of this database.
+    if let Some(database) = known.as_ref().and_then(|entry| entry.slot.try_hold()?.clone()) {
+        database.committer.note_now();
+    }
     drop(known);
 }
 

@@ -50,6 +50,15 @@ impl Pages {
                 .map_err(|why| Error::corrupt(format!("the head of version {}", head.version.0), why))
         };
         if let Some(known) = known.filter(|known| known.head.epoch == head.epoch && known.head.fold.is(&head.fold)) {
+            // What this process has seen in the window is in it. (Invariant 2.)
+            let seen = known.head.window.entries().len().checked_sub(1);
+            let is_there = |at| head.window.commit(at).is_some_and(|commit| commit.is(&known.head.commit()));
+            if head.version > known.head.version && !seen.is_none_or(is_there) {
+                return Err(Error::corrupt(
+                    format!("the history at version {}", head.version.0),
+                    "it does not follow what this process has seen",
+                ));
+            }
             return at_fold(known);
         }
         let fold = head.at_fold();

@@ -16,6 +16,7 @@ use crate::read::ahead::{RUN, Scans};
 use crate::read::snapshot::{PageSource, Snapshot};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use std::collections::HashMap;
 use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -93,7 +94,7 @@ impl Pages {
         match place {
             PageSource::Segment(entry) => self.read_from_segment(entry, page, snapshot.page_size()),
             PageSource::Base(base) => self.read_from_base(base, page),
-            PageSource::Window(at) => self.read_from_window(snapshot, page, at),
+            PageSource::Window(at) => self.read_from_window(snapshot, page, at, &mut HashMap::new()),
         }
     }
 
@@ -108,8 +109,18 @@ impl Pages {
 
     /// The image that the entry `at` of the window makes of `page`. All images that this entry makes go into the cache.
     /// What they are made of is read in the same way, one entry after the other down to the fold.
-    fn read_from_window(&self, snapshot: &Snapshot, page: PageNo, at: usize) -> Result<Page, ReadError> {
+    /// `made` has what was made for this read already, however small the cache is: no entry is applied twice.
+    fn read_from_window(
+        &self,
+        snapshot: &Snapshot,
+        page: PageNo,
+        at: usize,
+        made: &mut HashMap<(usize, PageNo), Page>,
+    ) -> Result<Page, ReadError> {
         let (entry, digest) = &snapshot.head.window.entries()[at];
+        if let Some(image) = made.get(&(at, page)) {
+            return Ok(image.clone());
+        }
         if let Some(cached) = self.cache.get(&Key::Window { entry: *digest, page }) {
             return Ok(cached);
         }
@@ -119,7 +130,10 @@ impl Pages {
         for changed in entry.pages.iter().filter(|changed| changed.has_old) {
             let page = changed.page.page;
             let place = snapshot.source_before(page, at).ok_or(malformed("it changes a page that was not there"))?;
-            let image = self.read_at(snapshot, page, place)?;
+            let image = match place {
+                PageSource::Window(at) => self.read_from_window(snapshot, page, at, made)?,
+                place => self.read_at(snapshot, page, place)?,
+            };
             if image.len() != size {
                 return Err(malformed("it changes a page of another size"));
             }
@@ -133,6 +147,7 @@ impl Pages {
             }
             let image = Page(image.into());
             self.cache.insert(Key::Window { entry: *digest, page: changed.page.page }, image.clone());
+            made.insert((at, changed.page.page), image.clone());
             if changed.page.page == page {
                 wanted = Some(image);
             }

@@ -108,6 +108,15 @@ impl Snapshot {
         changed.sort_unstable_by_key(|(page, at)| (*page, usize::MAX - at));
         changed.dedup_by_key(|(page, _)| *page);
         let Folded { page_count, time } = self.folded;
+        // A page by which the database grew is written.
+        let mut before = page_count;
+        for (entry, _) in head.window.entries() {
+            let grown = entry.pages.iter().filter(|changed| changed.page.page.0 > before).count();
+            if entry.page_count == 0 || grown as u64 != u64::from(entry.page_count.saturating_sub(before)) {
+                return Err(Malformed("an entry has another number of pages than it can have"));
+            }
+            before = entry.page_count;
+        }
         let (page_count, time) =
             head.window.newest().map_or((page_count, time), |(entry, _)| (entry.page_count, entry.time));
         if time < self.folded.time {

@@ -16,7 +16,7 @@ use super::copy::{For, copy};
 use super::held::PinHeld;
 use crate::error::{Error, Result};
 use crate::format::head::{BaseRef, Upkeep};
-use crate::format::ids::{BaseName, PinName, Token};
+use crate::format::ids::{BaseName, PinName, Token, Version};
 use crate::format::keep::Keeper;
 use crate::format::sqlite_header::{self, HEADER, NameState};
 use crate::mutation::mistake;
@@ -97,7 +97,8 @@ fn base_of(snapshot: &Snapshot, token: Token) -> Option<BaseRef> {
     let head = &snapshot.head;
     let page_size = snapshot.page_size()?;
     // Only the commit that raised it has come since the base: it carries pages which the base has.
-    if head.base.is_some_and(|base| base.name.version.next() == head.version) {
+    let is_raised = |base: BaseRef| base.name.version > Version(0) && base.name.version.next() == head.version;
+    if head.base.is_some_and(is_raised) {
         return None;
     }
     let changed = snapshot.map.iter().any(|(_, entry)| Some(entry.version()) > head.base.map(|base| base.name.version));

@@ -42,10 +42,11 @@ pub(crate) fn copy(
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Vec<u8>> {
     let Some(page_size) = snapshot.page_size() else { return Ok(Vec::new()) };
-    let sums = vec![0; snapshot.page_count() as usize * SUM_BYTES];
-    let mut copy =
-        Copy { pages, snapshot, page_size, targets, sums, copied: 0, progress, waiting: Vec::new(), waiting_at: 0 };
+    let (sums, waiting) = (Vec::new(), Vec::new());
+    let mut copy = Copy { pages, snapshot, page_size, targets, sums, copied: 0, progress, waiting, waiting_at: 0 };
+    // A number of pages can be forged: this finds that they are nowhere.
     let in_log = copy.what_is_in_the_log()?;
+    copy.sums = vec![0; snapshot.page_count() as usize * SUM_BYTES];
     if let Some(base) = snapshot.head.base.filter(|base| base.page_size == page_size) {
         copy.copy_base(&base)?;
     }

@@ -204,7 +204,7 @@ impl Transaction {
         mistake!(RegrownNotWritten, return pages);
         let is_written =
             |page: &PageNo| self.overlay.has(*page) || streamed.is_some_and(|streamed| streamed.has(*page));
-        let grown = (self.snapshot.page_count() + 1..=self.page_count).map(PageNo);
+        let grown = (self.snapshot.page_count().saturating_add(1)..=self.page_count).map(PageNo);
         pages.extend(grown.filter(|page| !is_written(page)));
         pages.sort_unstable();
         pages
