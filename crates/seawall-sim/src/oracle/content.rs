@@ -82,8 +82,7 @@ impl Oracle {
             }
             pages.push(written(page, image));
         }
-        let before_it = head.window.entries().len().checked_sub(2).and_then(|at| head.window.commit(at));
-        let previous = before_it.unwrap_or(head.fold);
+        let previous = head.window.newest_commit_but_one().unwrap_or(head.fold);
         let (page_count, jumps, runs, carried) = (entry.page_count, Vec::new(), Vec::new(), Vec::new());
         let names = (head.folded().0..version).collect();
         Ok(Content { previous, names, jumps, page_size, page_count, runs, pages, carried })

@@ -161,7 +161,7 @@ impl CommitFrame {
 
     /// The predecessor: its digest chains the history. It has no place if it is an entry.
     pub fn previous(&self) -> CommitRef {
-        self.window.entries().len().checked_sub(1).and_then(|last| self.window.commit(last)).unwrap_or(self.fold)
+        self.window.newest_commit().unwrap_or(self.fold)
     }
 
     /// The predecessor's time; 0 for version 0.

@@ -175,7 +175,7 @@ impl Head {
 
     /// The newest commit: that of the last entry, or the fold.
     pub fn commit(&self) -> CommitRef {
-        self.window.entries().len().checked_sub(1).and_then(|last| self.window.commit(last)).unwrap_or(self.fold)
+        self.window.newest_commit().unwrap_or(self.fold)
     }
 
     /// The version of the fold.

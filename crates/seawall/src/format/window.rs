@@ -164,6 +164,16 @@ impl Window {
         Some(CommitRef { id: entry.commit, digest: *digest, place: None })
     }
 
+    /// The commit of the newest entry.
+    pub fn newest_commit(&self) -> Option<CommitRef> {
+        self.commit(self.entries.len().checked_sub(1)?)
+    }
+
+    /// The commit of the entry before the newest one.
+    pub fn newest_commit_but_one(&self) -> Option<CommitRef> {
+        self.commit(self.entries.len().checked_sub(2)?)
+    }
+
     /// The pages that its entries change, rising.
     pub fn pages(&self) -> Vec<PageNo> {
         let mut pages: Vec<PageNo> =

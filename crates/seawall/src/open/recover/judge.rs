@@ -60,10 +60,7 @@ impl FoundCommit {
     pub(super) fn previous(&self) -> CommitRef {
         match &self.form {
             Form::Fold(frame) => frame.previous(),
-            Form::Entry(head) => {
-                let before = head.window.entries().len().checked_sub(2);
-                before.and_then(|before| head.window.commit(before)).unwrap_or(head.fold)
-            }
+            Form::Entry(head) => head.window.newest_commit_but_one().unwrap_or(head.fold),
         }
     }
 
