@@ -94,6 +94,7 @@ const CHANGES: [Change; 14] = [
 ];
 const TEXTS: &[&str] = &[
     names::COMMIT,
+    names::FOLD,
     names::DIGEST,
     names::PLACE,
     names::LEASE,
@@ -123,6 +124,7 @@ const NUMBERS: &[&str] = &[
     "until",
     "zero",
 ];
+const BYTES: &[&str] = &[names::WINDOW];
 /// Another type there makes a request invalid.
 const STRICT: &[&str] = &[names::GEN, names::LINE_END, names::LINE_FRONT, "one", "seawall", "zero"];
 
@@ -130,23 +132,25 @@ const STRICT: &[&str] = &[names::GEN, names::LINE_END, names::LINE_FRONT, "one",
 fn a_value(name: &'static str) -> BoxedStrategy<Value> {
     let texts = prop_oneof![8 => Just("seawall:a"), 2 => Just("seawall"), 1 => Just("é"), 1 => Just("")].prop_map(text);
     let numbers = prop_oneof![8 => Just(0), 2 => Just(1), 1 => Just(9), 1 => Just(10)].prop_map(number);
-    let (usual, other) = match TEXTS.contains(&name) {
-        true => (texts.boxed(), numbers.boxed()),
-        false => (numbers.boxed(), texts.boxed()),
+    let bytes = prop_oneof![3 => Just(vec![]), 1 => Just(vec![0, 255])].prop_map(Value::Binary);
+    let (usual, other) = match (TEXTS.contains(&name), BYTES.contains(&name)) {
+        (true, _) => (texts.boxed(), numbers.boxed()),
+        (_, true) => (bytes.boxed(), texts.boxed()),
+        _ => (numbers.boxed(), texts.boxed()),
     };
     let stray = if STRICT.contains(&name) { usual.clone() } else { other };
     prop_oneof![19 => usual, 1 => stray].boxed()
 }
 
 fn values() -> impl Strategy<Value = Values> {
-    let named: Vec<_> = TEXTS.iter().chain(NUMBERS).map(|name| (Just(*name), a_value(name))).collect();
+    let named: Vec<_> = TEXTS.iter().chain(NUMBERS).chain(BYTES).map(|name| (Just(*name), a_value(name))).collect();
     named.prop_map(Values::from_iter)
 }
 
 fn items(key: String) -> impl Strategy<Value = Item> {
     let has = |name: &&str| names::ALL.contains(name);
     let named =
-        TEXTS.iter().chain(NUMBERS).filter(|name| has(name)).map(
+        TEXTS.iter().chain(NUMBERS).chain(BYTES).filter(|name| has(name)).map(
             |name| prop_oneof![3 => a_value(name).prop_map(|value| Some((name.to_string(), value))), 1 => Just(None)],
         );
     named.collect::<Vec<_>>().prop_map(move |attributes| {
