@@ -4,7 +4,7 @@
 mod common;
 
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
-use common::{Folder, NOTHING, PATIENCE, PlainFile, byte, commit, cost, folds, frames, marks, newest, page_size};
+use common::{Folder, NOTHING, PATIENCE, PlainFile, byte, commit, cost, frames, marks, newest, page_size};
 use seawall::format::frame::Kind;
 use seawall::format::mark::{Fate, Mark};
 use seawall::{Access, Counts, Database, ErrorKind, Options, PageNo, Version};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// One machine, on a storage whose calls the test makes fail. Version 1 is committed.
 fn scene(options: &Options) -> (Folder, Arc<Faulty>, Arc<Database>) {
     let folder = Folder::new();
-    folder.folding();
+    folder.machine();
     let storage = Arc::new(Faulty::new(&folder.name()));
     let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, options, &PlainFile).unwrap();
     commit(&database, &[(1, 1)]).unwrap();
@@ -32,15 +32,16 @@ fn bytes_of_segments(folder: &Folder) -> u64 {
 
 /// The newest version and the byte of page 1, as another machine sees them.
 fn seen(folder: &Folder) -> (Version, u8) {
-    let other = folder.folding();
+    let other = folder.machine();
     let snapshot = newest(&other);
     (snapshot.version(), byte(&other, &snapshot, 1))
 }
 
 #[test]
 fn a_commit_whose_append_failed_is_marked_before_that_is_reported() {
+    let _folds = common::only_folds();
     for fault in [Fault::Before(EIO), Fault::Before(ENOSPC), Fault::Torn(ENOSPC), Fault::After(EIO)] {
-        let (folder, storage, database) = scene(&folds());
+        let (folder, storage, database) = scene(&common::options());
         // Its space cannot be given back, so its frame stays in the segment, as it does when a write arrives late.
         storage.fail(Call::Truncate, Fault::Before(EIO), 1);
         storage.fail(Call::Append, fault, 1);
@@ -62,7 +63,8 @@ fn a_commit_whose_append_failed_is_marked_before_that_is_reported() {
 
 #[test]
 fn a_mark_that_cannot_be_written_goes_in_front_of_the_next_append() {
-    let (folder, storage, database) = scene(&folds());
+    let _folds = common::only_folds();
+    let (folder, storage, database) = scene(&common::options());
     storage.fail(Call::Append, Fault::After(EIO), u32::MAX);
     let error = commit(&database, &[(1, 2)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "the failure of the commit is what is reported");
@@ -80,7 +82,8 @@ fn a_mark_that_cannot_be_written_goes_in_front_of_the_next_append() {
 
 #[test]
 fn a_mark_is_owed_by_a_segment_that_cannot_be_made_too() {
-    let (folder, storage, database) = scene(&folds());
+    let _folds = common::only_folds();
+    let (folder, storage, database) = scene(&common::options());
     storage.fail(Call::Append, Fault::Before(EIO), 1);
     storage.fail(Call::Create, Fault::Before(ENOSPC), 2);
     commit(&database, &[(1, 2)]).unwrap_err();
@@ -91,9 +94,10 @@ fn a_mark_is_owed_by_a_segment_that_cannot_be_made_too() {
 
 #[test]
 fn a_mark_that_fails_is_tried_once_more_in_a_new_segment() {
+    let _folds = common::only_folds();
     // The commit's own append fails, and then the first try at its mark: its append, or the making of its segment.
     for (appends, creates) in [(2, 0), (1, 1)] {
-        let (folder, storage, database) = scene(&folds());
+        let (folder, storage, database) = scene(&common::options());
         storage.fail(Call::Append, Fault::Before(EIO), appends);
         if creates > 0 {
             storage.fail(Call::Create, Fault::Before(ENOSPC), creates);
@@ -105,7 +109,7 @@ fn a_mark_that_fails_is_tried_once_more_in_a_new_segment() {
 
 #[test]
 fn where_no_frame_was_encoded_no_mark_is_written() {
-    let (folder, storage, database) = scene(&folds());
+    let (folder, storage, database) = scene(&common::options());
     // The first of several pieces: what cannot be compressed takes its space.
     storage.fail(Call::Append, Fault::After(ENOSPC), 1);
     write_much(&database).unwrap_err();
@@ -115,7 +119,7 @@ fn where_no_frame_was_encoded_no_mark_is_written() {
 #[test]
 fn what_a_failed_append_took_is_given_back() {
     for appended in [0, 1, 2] {
-        let (folder, storage, database) = scene(&folds());
+        let (folder, storage, database) = scene(&common::options());
         let before = bytes_of_segments(&folder);
         storage.fail_later(Call::Append, Fault::Torn(ENOSPC), appended);
         assert_eq!(write_much(&database).unwrap_err().kind(), ErrorKind::Full);
@@ -143,8 +147,9 @@ fn write_much(database: &Arc<Database>) -> seawall::Result<Arc<seawall::Snapshot
 
 #[test]
 fn a_lease_is_renewed_while_a_mark_is_pending_and_an_append_takes_long() {
+    let _folds = common::only_folds();
     let lease = Duration::from_millis(600);
-    let (folder, storage, database) = scene(&Options { lease, ..folds() });
+    let (folder, storage, database) = scene(&Options { lease, ..common::options() });
     // The small commit's mark is due a second after it; the large one holds the segment by then, for several leases.
     let writer = std::thread::spawn({
         let (storage, database) = (storage.clone(), database.clone());
@@ -156,7 +161,7 @@ fn a_lease_is_renewed_while_a_mark_is_pending_and_an_append_takes_long() {
         }
     });
     std::thread::sleep(Duration::from_millis(1200));
-    let other = folder.try_machine_with(&Options { lease, ..folds() }).unwrap();
+    let other = folder.try_machine_with(&Options { lease, ..common::options() }).unwrap();
     let error = other.begin(Duration::from_millis(1800)).err().expect("the lease of a writer at work is renewed");
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
     storage.heal();
@@ -172,7 +177,8 @@ fn a_lease_is_renewed_while_a_mark_is_pending_and_an_append_takes_long() {
 
 #[test]
 fn a_panic_in_an_append_ends_neither_writing_nor_the_background() {
-    let (folder, storage, database) = scene(&folds());
+    let _folds = common::only_folds();
+    let (folder, storage, database) = scene(&common::options());
     storage.fail(Call::Append, Fault::Panics, 1);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commit(&database, &[(1, 2)])));
     panicked.map(drop).expect_err("it panics");
@@ -195,7 +201,8 @@ fn a_panic_in_an_append_ends_neither_writing_nor_the_background() {
 
 #[test]
 fn what_an_append_that_fails_costs() {
-    let (_folder, storage, database) = scene(&folds());
+    let _folds = common::only_folds();
+    let (_folder, storage, database) = scene(&common::options());
     database.stop_background();
     let mut transaction = database.begin(PATIENCE).unwrap();
     transaction.write_page(page_size(), PageNo(1), &[2; 4096]).unwrap();

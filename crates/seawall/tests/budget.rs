@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Folder, NOTHING, PATIENCE, byte, commit, cost, folds, newest, page_size};
+use common::{Folder, NOTHING, PATIENCE, byte, commit, cost, newest, page_size};
 use seawall::{At, Counts, Database, Freshness, PageNo, Version};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn rest() {
 #[test]
 fn a_cached_read_on_a_snapshot_that_is_fresh_enough_costs_nothing() {
     let folder = Folder::new();
-    let a = folder.folding();
+    let a = folder.machine();
     commit(&a, &[(1, 1), (2, 2)]).unwrap();
     let (cost, _) = cost(&a, || {
         let snapshot = a.snapshot(Freshness::Seconds(Duration::from_secs(60))).unwrap();
@@ -27,7 +27,7 @@ fn a_cached_read_on_a_snapshot_that_is_fresh_enough_costs_nothing() {
 #[test]
 fn a_refresh_costs_one_trip() {
     let folder = Folder::new();
-    let a = folder.folding();
+    let a = folder.machine();
     commit(&a, &[(1, 1)]).unwrap();
     newest(&a);
     let (cost, snapshot) = cost(&a, || newest(&a));
@@ -37,8 +37,9 @@ fn a_refresh_costs_one_trip() {
 
 #[test]
 fn a_refresh_with_news_costs_one_read_more_and_on_fs_the_look_up() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
-    let (a, b) = (folder.folding(), folder.folding());
+    let (a, b) = (folder.machine(), folder.machine());
     commit(&a, &[(1, 1), (2, 1)]).unwrap();
     newest(&b);
     commit(&a, &[(1, 2)]).unwrap();
@@ -124,7 +125,7 @@ fn a_refused_write_that_rides_in_the_head_reads_and_appends_nothing() {
 #[test]
 fn a_request_with_any_number_of_reads_costs_one_trip() {
     let folder = Folder::new();
-    let a = folder.folding();
+    let a = folder.machine();
     commit(&a, &[(1, 1)]).unwrap();
     let request = newest_moment(&a);
     let (cost, ()) = cost(&a, || {
@@ -143,8 +144,9 @@ fn newest_moment(database: &Arc<Database>) -> seawall::Moment {
 
 #[test]
 fn a_write_costs_lock_head_append_publication_and_the_check() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
-    let a = folder.folding();
+    let a = folder.machine();
     commit(&a, &[(1, 1)]).unwrap();
     rest();
     let (first, _) = cost(&a, || commit(&a, &[(1, 2)]).unwrap());
@@ -154,8 +156,9 @@ fn a_write_costs_lock_head_append_publication_and_the_check() {
 
 #[test]
 fn the_next_write_of_a_turn_costs_append_publication_and_the_check() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
-    let a = folder.folding();
+    let a = folder.machine();
     // A writer that writes again and again keeps the lease for a bounded turn.
     for _ in 0..3 {
         commit(&a, &[(1, 1)]).unwrap();
@@ -166,8 +169,9 @@ fn the_next_write_of_a_turn_costs_append_publication_and_the_check() {
 
 #[test]
 fn a_refused_write_costs_one_publication_and_its_conclusion() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
-    let (a, b) = (folder.folding(), folder.folding());
+    let (a, b) = (folder.machine(), folder.machine());
     commit(&a, &[(1, 1)]).unwrap();
     a.stop_background();
     let mut frozen = a.begin(PATIENCE).unwrap();
@@ -182,16 +186,17 @@ fn a_refused_write_costs_one_publication_and_its_conclusion() {
 
 #[test]
 fn opening_cold_costs_the_same_after_any_history() {
+    let _folds = common::only_folds();
     let cost_after = |commits: u32| {
         let folder = Folder::new();
-        let a = folder.folding();
+        let a = folder.machine();
         commit(&a, &(1..=4000).map(|page| (page, 1)).collect::<Vec<_>>()).unwrap();
         for n in 0..commits {
             commit(&a, &[(n * 7919 % 4000 + 1, n as u8), ((n * 31) % 4000 + 1, n as u8)]).unwrap();
         }
         // The note of the newest commit is written after a second.
         std::thread::sleep(Duration::from_millis(1300));
-        let b = folder.folding();
+        let b = folder.machine();
         let snapshot = b.newest_known();
         assert_eq!(snapshot.version().0, u64::from(commits) + 1);
         (b.counts(), commits)
@@ -204,11 +209,39 @@ fn opening_cold_costs_the_same_after_any_history() {
 }
 
 #[test]
+fn opening_cold_over_commits_that_ride_in_the_head_costs_no_more() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    commit(&a, &(1..=400).map(|page| (page, 1)).collect::<Vec<_>>()).unwrap();
+    for commits in [3, 7, 500] {
+        (0..commits).for_each(|n| drop(commit(&a, &[(n * 79 % 400 + 1, n as u8)]).unwrap()));
+        std::thread::sleep(Duration::from_millis(1300));
+        let Counts { coordinator, reads, appends, metadata, .. } = folder.machine().counts();
+        assert!((coordinator, appends) == (1, 0) && reads <= 3 && metadata <= 5, "{:?}", (reads, metadata));
+    }
+}
+
+#[test]
+fn an_old_version_between_folds_costs_two_trips_and_a_logarithm_of_reads() {
+    let folder = Folder::new();
+    common::write_plain(&folder.name(), 60);
+    let a = folder.machine();
+    (0..1024).for_each(|n| drop(commit(&a, &[(2 + n % 50, n as u8)]).unwrap()));
+    let b = folder.machine();
+    newest(&b);
+    for version in [0, 1, 2, 3, 511, 512, 513, 682, 1000, 1022, 1023] {
+        let (cost, snapshot) = cost(&b, || b.version_at(At::Version(Version(version))).unwrap());
+        assert_eq!((snapshot.version().0, cost.coordinator, cost.metadata), (version, 2, 0));
+        assert!(cost.reads <= 10 + 2, "version {version}: {cost:?}");
+    }
+}
+
+#[test]
 fn a_cold_scan_of_a_base_reads_four_megabytes_at_a_time() {
     let folder = Folder::new();
     const PAGES: u32 = 8192;
     common::write_plain(&folder.name(), PAGES);
-    let a = folder.folding();
+    let a = folder.machine();
     let snapshot = newest(&a);
     assert_eq!(snapshot.page_count(), PAGES);
     let (cost, ()) = cost(&a, || {
@@ -224,11 +257,12 @@ fn a_cold_scan_of_a_base_reads_four_megabytes_at_a_time() {
 
 #[test]
 fn an_old_version_costs_two_trips_and_a_logarithm_of_reads() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
     common::write_plain(&folder.name(), 60);
-    let a = folder.folding();
+    let a = folder.machine();
     (0..1024).for_each(|n| drop(commit(&a, &[(2 + n % 50, n as u8)]).unwrap()));
-    let b = folder.folding();
+    let b = folder.machine();
     newest(&b);
     // The newest, 1024, jumps to 512, which no other version is nearer to; and this one's page map has runs to be read, at once.
     let half = cost(&b, || b.version_at(At::Version(Version(512))).unwrap());
@@ -255,10 +289,10 @@ fn a_cold_scan_of_the_log_reads_four_megabytes_at_a_time_and_point_reads_one_gro
     const PAGES: u32 = 8192;
     for image in [noise as fn(u32) -> Vec<u8>, |page| vec![page as u8; 4096]] {
         let folder = Folder::new();
-        let mut transaction = folder.folding().begin(PATIENCE).unwrap();
+        let mut transaction = folder.machine().begin(PATIENCE).unwrap();
         (1..=PAGES).for_each(|page| transaction.write_page(page_size(), PageNo(page), &image(page)).unwrap());
         transaction.commit(PAGES).unwrap();
-        let a = folder.folding();
+        let a = folder.machine();
         let snapshot = newest(&a);
         let (scan, ()) = cost(&a, || {
             for page in 1..=PAGES {
@@ -268,7 +302,7 @@ fn a_cold_scan_of_the_log_reads_four_megabytes_at_a_time_and_point_reads_one_gro
         // A group, eight groups, and then waves of four megabytes.
         assert!(scan.reads <= 12 && scan.coordinator == 0, "{scan:?}");
         // Here and there: one read each.
-        let b = folder.folding();
+        let b = folder.machine();
         let snapshot = newest(&b);
         let (points, ()) = cost(&b, || {
             for n in 0..64 {
@@ -279,7 +313,7 @@ fn a_cold_scan_of_the_log_reads_four_megabytes_at_a_time_and_point_reads_one_gro
         // A scan reads no more than a small cache can keep. Which pages the cache gives up is partly random, so these
         // bounds are loose: 13 and 32 pages for each read.
         for (page_cache, most) in [(1 << 20, 600), (16 << 20, 256)] {
-            let options = seawall::Options { page_cache, ..folds() };
+            let options = seawall::Options { page_cache, ..common::options() };
             let small = folder.try_machine_with(&options).unwrap();
             let snapshot = newest(&small);
             let read = |page| drop(small.read_page(&snapshot, PageNo(page)).unwrap());
@@ -291,10 +325,11 @@ fn a_cold_scan_of_the_log_reads_four_megabytes_at_a_time_and_point_reads_one_gro
 
 #[test]
 fn a_cold_scan_over_many_small_commits_is_read_ahead_as_well() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
-    let a = folder.folding();
+    let a = folder.machine();
     (1..=2000).for_each(|page| drop(commit(&a, &[(page, page as u8)]).unwrap()));
-    let b = folder.folding();
+    let b = folder.machine();
     let snapshot = newest(&b);
     let (scan, ()) = cost(&b, || (1..=2000).for_each(|page| assert_eq!(byte(&b, &snapshot, page), page as u8)));
     assert!(scan.reads <= 40, "{scan:?}");

@@ -4,7 +4,7 @@
 mod common;
 
 use common::faulty::{Call, Clock, EACCES, EEXIST, EIO, ENOSPC, ESTALE, Fault, Faulty};
-use common::{Folder, PATIENCE, PlainFile, byte, commit, folds, marks, newest, page_size, write_plain};
+use common::{Folder, PATIENCE, PlainFile, byte, commit, marks, newest, page_size, write_plain};
 use seawall::format::mark::Fate;
 use seawall::{Access, Database, Error, ErrorKind, Freshness, Options, PageNo, PageSize, Version};
 use std::sync::Arc;
@@ -20,9 +20,9 @@ struct Scene {
 
 fn scene() -> Scene {
     let folder = Folder::new();
-    let b = folder.folding();
+    let b = folder.machine();
     let storage = Arc::new(Faulty::new(&folder.name()));
-    let a = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &folds(), &PlainFile).unwrap();
+    let a = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &common::options(), &PlainFile).unwrap();
     commit(&a, &[(1, 1)]).unwrap();
     Scene { _folder: folder, storage, a, b }
 }
@@ -95,6 +95,7 @@ fn a_publication_that_is_not_durable_does_not_count_until_it_is() {
 
 #[test]
 fn a_publication_that_is_refused_for_want_of_space_wrote_nothing() {
+    let _folds = common::only_folds();
     let scene = scene();
     scene.storage.fail(Call::Publish, Fault::Before(ENOSPC), u32::MAX);
     scene.fails_with(ErrorKind::Full);
@@ -171,11 +172,11 @@ fn unknown(scene: &Scene, fault: Fault) -> seawall::Transaction {
 
 /// Two machines without a background. Their clock moves only while one of them waits.
 fn machines_with_a_standing_clock(folder: &Folder) -> (Arc<Database>, Arc<Database>) {
-    folder.folding();
+    folder.machine();
     let clock = Arc::new(Clock::standing());
     let machine = || {
         let storage = Arc::new(Faulty::with_clock(&folder.name(), clock.clone()));
-        let options = Options { lease: Duration::from_millis(300), ..folds() };
+        let options = Options { lease: Duration::from_millis(300), ..common::options() };
         let machine = Database::on(storage, &folder.name(), Access::ReadWrite, &options, &PlainFile).unwrap();
         machine.stop_background();
         machine
@@ -241,6 +242,7 @@ fn a_lease_that_was_taken_over_is_not_kept_before_a_commit_shows_it() {
 
 #[test]
 fn an_append_that_fails_leaves_nothing_and_its_segment_is_left() {
+    let _folds = common::only_folds();
     for (fault, kind) in [
         (Fault::Before(ENOSPC), ErrorKind::Full),
         (Fault::Torn(ENOSPC), ErrorKind::Full),
@@ -280,9 +282,9 @@ fn what_fails_before_the_swap_wrote_nothing() {
 #[test]
 fn a_segment_that_cannot_be_made_is_reported() {
     let folder = Folder::new();
-    folder.folding();
+    folder.machine();
     let storage = Arc::new(Faulty::new(&folder.name()));
-    let a = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &folds(), &PlainFile).unwrap();
+    let a = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &common::options(), &PlainFile).unwrap();
     storage.fail(Call::Create, Fault::Before(EACCES), 1);
     let error = commit(&a, &[(1, 1)]).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
@@ -291,6 +293,7 @@ fn a_segment_that_cannot_be_made_is_reported() {
 
 #[test]
 fn a_failed_refresh_is_an_error_never_an_old_read() {
+    let _folds = common::only_folds();
     let scene = scene();
     scene.storage.fail(Call::Look, Fault::Before(EIO), 1);
     assert_eq!(scene.a.snapshot(Freshness::Transaction).err().unwrap().kind(), ErrorKind::Unreachable);
@@ -327,7 +330,7 @@ fn an_adoption_that_fails_gives_name_back_only_if_no_head_can_be_there() {
         write_plain(&folder.name(), 3);
         let storage = Arc::new(Faulty::new(&folder.name()));
         storage.fail(call, fault, 1);
-        let open = || Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &folds(), &PlainFile);
+        let open = || Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &common::options(), &PlainFile);
         let counter = || u32::from_be_bytes(std::fs::read(folder.name()).unwrap()[24..28].try_into().unwrap());
         let before = counter();
         open().err().expect("the adoption fails");
@@ -355,7 +358,7 @@ fn after_a_panic_in_an_opening_the_next_one_opens_it() {
     }
     let folder = Folder::new();
     write_plain(&folder.name(), 3);
-    let options = folds();
+    let options = common::options();
     let panics = || Database::open(&folder.name(), Access::ReadWrite, &options, &Panics).map(drop);
     std::panic::catch_unwind(panics).expect_err("it panics");
     let database = Database::open(&folder.name(), Access::ReadWrite, &options, &PlainFile).unwrap();
@@ -369,7 +372,7 @@ fn nothing_is_committed_before_the_name_of_id_is_durable() {
     write_plain(&folder.name(), 3);
     let storage = Arc::new(Faulty::new(&folder.name()));
     storage.fail(Call::SyncNames, Fault::Before(EIO), u32::MAX);
-    let options = folds();
+    let options = common::options();
     let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &options, &PlainFile).unwrap();
     let error = commit(&database, &[(1, 1)]).expect_err("the first commit fails");
     assert!(error.to_string().contains("NAME-seawall/id durable"), "{error}");
@@ -380,7 +383,7 @@ fn nothing_is_committed_before_the_name_of_id_is_durable() {
     // From now on it costs nothing.
     storage.fail(Call::SyncNames, Fault::Before(EIO), u32::MAX);
     commit(&database, &[(1, 3)]).unwrap();
-    assert_eq!(newest(&folder.folding()).version(), Version(2));
+    assert_eq!(newest(&folder.machine()).version(), Version(2));
 }
 
 #[test]
@@ -392,7 +395,7 @@ fn the_draft_of_id_stays_until_its_other_name_is_durable() {
         if is_kept {
             storage.fail(Call::SyncNames, Fault::Before(EIO), 1);
         }
-        Database::on(storage.clone(), &folder.name(), Access::Create, &folds(), &PlainFile).unwrap();
+        Database::on(storage.clone(), &folder.name(), Access::Create, &common::options(), &PlainFile).unwrap();
         let names = std::fs::read_dir(folder.inside("")).unwrap().map(|entry| entry.unwrap().file_name());
         let drafts = names.filter(|name| name.to_string_lossy().starts_with("id.")).count();
         assert_eq!(drafts, usize::from(is_kept), "an empty database has no base, so its only link is that of id");

@@ -3,7 +3,7 @@
 mod common;
 
 use common::faulty::{Call, Fault, Faulty};
-use common::{Folder, PlainFile, byte, commit, cost, folds, newest, write_plain};
+use common::{Folder, PlainFile, byte, commit, cost, newest, write_plain};
 use seawall::format::policy::Policy;
 use seawall::{Access, At, Collecting, Database, Error, ErrorKind, PageNo, Snapshot, Version};
 use std::fs;
@@ -37,8 +37,8 @@ fn any_version_is_reached_in_a_logarithm_of_reads() {
     const VERSIONS: u64 = 4500;
     let folder = Folder::new();
     write_plain(&folder.name(), 60);
-    commit_up_to(&folder.folding(), VERSIONS);
-    let a = folder.folding();
+    commit_up_to(&folder.machine(), VERSIONS);
+    let a = folder.machine();
     newest(&a);
     let most = |versions: &mut dyn Iterator<Item = u64>| {
         let mut reads = Vec::new();
@@ -60,7 +60,7 @@ fn any_version_is_reached_in_a_logarithm_of_reads() {
 fn a_time_names_the_newest_version_that_is_not_later() {
     let folder = Folder::new();
     write_plain(&folder.name(), 60);
-    let a = folder.folding();
+    let a = folder.machine();
     let mut times = vec![(0, 0)];
     for version in 1..=300 {
         if version % 3 == 0 {
@@ -69,7 +69,7 @@ fn a_time_names_the_newest_version_that_is_not_later() {
         commit_up_to(&a, version);
         times.push((version, newest(&a).time()));
     }
-    let b = folder.folding();
+    let b = folder.machine();
     for (_, time) in &times[1..] {
         for asked in [time - 1, *time, time + 1] {
             let expected = times.iter().rfind(|(_, time)| *time <= asked).unwrap().0;
@@ -90,14 +90,14 @@ fn a_time_names_the_newest_version_that_is_not_later() {
 fn history_ends_at_the_floor_and_a_pin_keeps_what_is_below() {
     let folder = Folder::new();
     write_plain(&folder.name(), 60);
-    let a = folder.folding();
+    let a = folder.machine();
     commit_up_to(&a, 20);
     let kept = a.pin_at("kept".parse().unwrap(), At::Version(Version(7)), Duration::from_secs(3600)).unwrap();
     assert_eq!((kept.pin.head.version, kept.pin.time), (Version(7), at(&a, 7).time()));
     let old = at(&a, 12);
     let policy = Policy { history: Duration::ZERO, ..Policy::default() };
     fs::write(folder.inside("policy"), policy.to_string()).unwrap();
-    let b = folder.folding();
+    let b = folder.machine();
     b.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
     commit_up_to(&b, 30);
     b.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
@@ -114,7 +114,7 @@ fn history_ends_at_the_floor_and_a_pin_keeps_what_is_below() {
     assert!(matches!(fails(&a, At::Time(floor.time - 1)), Error::BeforeHistory { .. }));
     assert_eq!(at(&a, 33).version(), Version(33));
     // The pin has the base of version 0, and all of the log.
-    for database in [&a, &folder.folding()] {
+    for database in [&a, &folder.machine()] {
         let pinned = database.at_pin("kept".parse().unwrap()).unwrap();
         assert_eq!((pinned.version(), byte(database, &pinned, 2)), (Version(7), written_by(7)));
     }
@@ -122,28 +122,29 @@ fn history_ends_at_the_floor_and_a_pin_keeps_what_is_below() {
     assert!(matches!(error, Error::BeforeHistory { .. }), "{error}");
     a.unpin("kept".parse().unwrap()).unwrap();
     assert!(b.collect(AT_ONCE).unwrap().deleted.files > 0);
-    let error = folder.folding().at_pin("kept".parse().unwrap()).map(drop).unwrap_err();
+    let error = folder.machine().at_pin("kept".parse().unwrap()).map(drop).unwrap_err();
     assert!(error.to_string().contains("there is no pin \"kept\""), "{error}");
-    let late = folder.folding();
+    let late = folder.machine();
     let error = late.read_page(&old, PageNo(40)).map(drop).unwrap_err();
     assert!(matches!(error, Error::SnapshotTooOld { version: Version(12), .. }), "{error}");
 }
 
 #[test]
 fn what_is_given_up_while_a_version_is_being_reached_is_not_shown() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
     write_plain(&folder.name(), 60);
-    commit_up_to(&folder.folding(), 20);
+    commit_up_to(&folder.machine(), 20);
     let policy = Policy { history: Duration::ZERO, ..Policy::default() };
     fs::write(folder.inside("policy"), policy.to_string()).unwrap();
     let storage = Arc::new(Faulty::new(&folder.name()));
-    let a = Database::on(storage.clone(), &folder.name(), Access::ReadOnly, &folds(), &PlainFile).unwrap();
+    let a = Database::on(storage.clone(), &folder.name(), Access::ReadOnly, &common::options(), &PlainFile).unwrap();
     storage.fail(Call::Read, Fault::Hangs, 1);
     let error = std::thread::scope(|scope| {
         let reached = scope.spawn(|| fails(&a, At::Version(Version(12))));
         // It has asked for the head, and waits for a frame on its way.
         std::thread::sleep(Duration::from_millis(100));
-        let b = folder.folding();
+        let b = folder.machine();
         for last in [30, 33] {
             b.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
             commit_up_to(&b, last);
@@ -157,9 +158,10 @@ fn what_is_given_up_while_a_version_is_being_reached_is_not_shown() {
 
 #[test]
 fn a_damaged_frame_on_the_way_is_reported_and_stands_in_nobody_elses_way() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
     write_plain(&folder.name(), 60);
-    let a = folder.folding();
+    let a = folder.machine();
     commit_up_to(&a, 200);
     let place = at(&a, 128).head().commit().place.unwrap();
     let segment = fs::OpenOptions::new().write(true).open(folder.segment()).unwrap();

@@ -4,7 +4,7 @@
 mod common;
 
 use common::faulty::{Call, EIO, Fault, Faulty};
-use common::{Folder, PlainFile, byte, commit, folds, newest};
+use common::{Folder, PlainFile, byte, commit, newest};
 use seawall::format::mark::{Fate, Mark};
 use seawall::{
     Access, Collecting, Database, Error, Options, PageNo, Recovered, Recovery, Result, Verifying, Version, recover_on,
@@ -27,7 +27,7 @@ fn recover(folder: &Folder) -> Recovered {
 
 /// Versions 1 to `versions`, in one segment: page 2 has the number of the version.
 fn history(folder: &Folder, versions: u8) -> Arc<Database> {
-    let database = folder.folding();
+    let database = folder.machine();
     (1..=versions).for_each(|version| drop(commit(&database, &[(1, 7), (2, version)]).unwrap()));
     database
 }
@@ -38,7 +38,7 @@ fn lose_head(folder: &Folder) {
 
 /// What a newcomer reads in page 2, and at which version.
 fn read(folder: &Folder) -> (u64, u8) {
-    let database = folder.folding();
+    let database = folder.machine();
     let snapshot = newest(&database);
     (snapshot.version().0, byte(&database, &snapshot, 2))
 }
@@ -70,6 +70,7 @@ fn tree(folder: &Folder) -> Vec<(String, String)> {
 
 #[test]
 fn a_lost_head_is_made_again_and_nothing_acknowledged_is_lost() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
     let sleeper = history(&folder, 9);
     lose_head(&folder);
@@ -93,6 +94,7 @@ fn a_lost_head_is_made_again_and_nothing_acknowledged_is_lost() {
 
 #[test]
 fn a_confirmed_version_is_proven_and_a_refused_one_does_not_come_back() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
     let a = history(&folder, 3);
     std::thread::sleep(Duration::from_millis(1500));
@@ -113,13 +115,14 @@ fn a_confirmed_version_is_proven_and_a_refused_one_does_not_come_back() {
 
 fn faulty(folder: &Folder) -> (Arc<Faulty>, Arc<Database>) {
     let storage = Arc::new(Faulty::new(&folder.name()));
-    let options = Options { lease: Duration::from_millis(300), ..folds() };
+    let options = Options { lease: Duration::from_millis(300), ..common::options() };
     let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &options, &PlainFile);
     (storage, database.unwrap())
 }
 
 #[test]
 fn two_commits_on_one_version_are_the_operators_choice() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
     history(&folder, 3);
     // Two appends over version 3, and no trace of what became of their swaps.
@@ -144,6 +147,7 @@ fn two_commits_on_one_version_are_the_operators_choice() {
 
 #[test]
 fn a_torn_or_missing_segment_costs_only_what_was_in_it() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
     history(&folder, 9);
     let segment = folder.segment();
@@ -157,9 +161,9 @@ fn a_torn_or_missing_segment_costs_only_what_was_in_it() {
     // The head is there, and the files are older: what it names is missing.
     let folder = Folder::new();
     history(&folder, 5);
-    let b = folder.folding();
+    let b = folder.machine();
     commit(&b, &[(2, 6)]).unwrap();
-    commit(&folder.folding(), &[(3, 7)]).unwrap();
+    commit(&folder.machine(), &[(3, 7)]).unwrap();
     let mut segments: Vec<_> =
         fs::read_dir(folder.inside("segments")).unwrap().map(|entry| entry.unwrap().path()).collect();
     segments.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
@@ -174,7 +178,7 @@ fn a_torn_or_missing_segment_costs_only_what_was_in_it() {
 fn with_base() -> (Folder, Arc<Database>) {
     let folder = Folder::new();
     common::write_plain(&folder.name(), 5);
-    let database = folder.folding();
+    let database = folder.machine();
     (1..=3).for_each(|version| drop(commit(&database, &[(2, version), (4, version)]).unwrap()));
     database.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
     (5..=6).for_each(|version| drop(commit(&database, &[(2, version)]).unwrap()));
@@ -190,6 +194,7 @@ fn newest_base(folder: &Folder, suffix: &str) -> std::path::PathBuf {
 
 #[test]
 fn a_damaged_base_is_rebuilt_from_an_older_one_and_the_log() {
+    let _folds = common::only_folds();
     type Damage = fn(&Folder);
     let damages: [(&str, Damage); 3] = [
         ("a page of the base", |folder| {
@@ -207,13 +212,13 @@ fn a_damaged_base_is_rebuilt_from_an_older_one_and_the_log() {
         let recovered = recover(&folder);
         assert!(recovered.rebuilt && recovered.lost.is_empty(), "{what}: {recovered:?}");
         assert_eq!(recovered.kept.version, before.0, "{what}");
-        let database = folder.folding();
+        let database = folder.machine();
         let snapshot = newest(&database);
         let bytes: Vec<u8> = (2..=5).map(|page| byte(&database, &snapshot, page)).collect();
         assert_eq!(bytes, [6, 3, 3, 5], "{what}");
         // And a checkpoint makes it whole again.
         database.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
-        let late = folder.folding();
+        let late = folder.machine();
         assert_eq!(byte(&late, &newest(&late), 4), 3);
     }
 }
@@ -265,6 +270,7 @@ fn a_copy_does_not_take_the_database_over_by_itself() {
 
 #[test]
 fn a_recovery_that_is_cut_short_anywhere_is_finished_by_the_next_one() {
+    let _folds = common::only_folds();
     for call in
         [Call::Retire, Call::Reinstate, Call::Create, Call::Append, Call::Link, Call::Replace, Call::Read, Call::List]
     {
@@ -329,12 +335,13 @@ fn dies_before_its_swap(folder: &Folder, byte: u8) {
 
 #[test]
 fn the_head_decides_which_of_two_commits_counts_and_what_it_names_is_not_lost_in_silence() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
     drop(history(&folder, 3));
     dies_before_its_swap(&folder, 41);
     let would = recover_with(&folder, &Recovery { dry_run: true, ..Recovery::default() }).unwrap();
     assert!(would.keeps_head && would.never_learned && would.lost.is_empty(), "{would:?}");
-    let other = folder.folding();
+    let other = folder.machine();
     commit(&other, &[(2, 42)]).unwrap();
     let segment = newest(&other).head().commit().place.unwrap().segment;
     drop(other);
@@ -343,7 +350,7 @@ fn the_head_decides_which_of_two_commits_counts_and_what_it_names_is_not_lost_in
             recover_with(&folder, &Recovery { dry_run: true, coordinator: Some("fs:".into()), ..Recovery::default() })
                 .unwrap();
         assert_eq!((would.kept.version, would.candidates.len(), would.keeps_head), (4, 1, true), "{would:?}");
-        assert_eq!(would.kept.commit, folder.folding().newest_known().head().commit().id);
+        assert_eq!(would.kept.commit, folder.machine().newest_known().head().commit().id);
         if take_id {
             let id = fs::read(folder.inside("id")).unwrap();
             fs::write(folder.inside("id"), &id[..30]).unwrap();
@@ -356,7 +363,7 @@ fn the_head_decides_which_of_two_commits_counts_and_what_it_names_is_not_lost_in
     let folder = Folder::new();
     drop(history(&folder, 3));
     dies_before_its_swap(&folder, 41);
-    let other = folder.folding();
+    let other = folder.machine();
     commit(&other, &[(2, 42)]).unwrap();
     assert_ne!(newest(&other).head().commit().place.unwrap().segment, segment);
     let lost = folder.inside(&format!("segments/{}.seg", newest(&other).head().commit().place.unwrap().segment));
@@ -370,17 +377,18 @@ fn the_head_decides_which_of_two_commits_counts_and_what_it_names_is_not_lost_in
 
 #[test]
 fn verify_finds_a_head_that_was_set_back_before_it_was_noted() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
     common::write_plain(&folder.name(), 4);
-    (1..=3).for_each(|byte| drop(commit(&folder.folding(), &[(2, byte)]).unwrap()));
+    (1..=3).for_each(|byte| drop(commit(&folder.machine(), &[(2, byte)]).unwrap()));
     let verify = || {
         let deep = Verifying { deep: true, ..Verifying::default() };
         let name = folder.name();
-        seawall::verify(&name, &folds(), None, deep, &mut |_, _| Ok(())).unwrap().findings
+        seawall::verify(&name, &common::options(), None, deep, &mut |_, _| Ok(())).unwrap().findings
     };
     assert_eq!(verify(), []);
     let high = fs::read(folder.inside("high")).ok();
-    (4..=6).for_each(|byte| drop(commit(&folder.folding(), &[(2, byte)]).unwrap()));
+    (4..=6).for_each(|byte| drop(commit(&folder.machine(), &[(2, byte)]).unwrap()));
     (4..=6).for_each(|version| fs::remove_file(folder.inside(&format!("commits/{version}"))).unwrap());
     match high {
         Some(high) => fs::write(folder.inside("high"), high).unwrap(),
@@ -393,6 +401,7 @@ fn verify_finds_a_head_that_was_set_back_before_it_was_noted() {
 
 #[test]
 fn what_the_operators_choice_leaves_out_is_said() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
     drop(history(&folder, 9));
     let candidates = recover_with(&folder, &Recovery { dry_run: true, ..Recovery::default() }).unwrap().candidates;
@@ -410,8 +419,8 @@ fn an_id_of_another_database_and_segments_that_are_gone_are_told_apart() {
     let (one, other) = (Folder::new(), Folder::new());
     drop(history(&other, 4));
     common::write_plain(&one.name(), 4);
-    (1..=3).for_each(|byte| drop(commit(&one.folding(), &[(2, byte)]).unwrap()));
-    one.folding().checkpoint(&mut |_, _| Ok(())).unwrap();
+    (1..=3).for_each(|byte| drop(commit(&one.machine(), &[(2, byte)]).unwrap()));
+    one.machine().checkpoint(&mut |_, _| Ok(())).unwrap();
     let id = fs::read(one.inside("id")).unwrap();
     fs::copy(other.inside("id"), one.inside("id")).unwrap();
     let error = recover_with(&one, &Recovery::default()).unwrap_err().to_string();
@@ -440,7 +449,7 @@ fn what_a_recovery_saved_goes_once_it_is_older_than_history_by_the_servers_clock
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     let policy = |history| seawall::format::policy::Policy { history, ..Default::default() }.to_string();
     fs::write(folder.inside("policy"), policy(Duration::from_secs(1))).unwrap();
-    let database = folder.folding();
+    let database = folder.machine();
     let collect = |dry_run| {
         database.collect(Collecting { dry_run, max_duration: None, shortest_history: Duration::ZERO }).unwrap()
     };
@@ -462,6 +471,7 @@ fn what_a_recovery_saved_goes_once_it_is_older_than_history_by_the_servers_clock
 
 #[test]
 fn of_two_recoveries_at_once_one_wins_and_the_other_says_so() {
+    let _folds = common::only_folds();
     for _ in 0..20 {
         let folder = Folder::new();
         history(&folder, 6);
@@ -474,13 +484,14 @@ fn of_two_recoveries_at_once_one_wins_and_the_other_says_so() {
             recover(&folder);
         }
         assert_eq!(read(&folder).1, 6, "{outcomes:?}");
-        commit(&folder.folding(), &[(2, 77)]).unwrap();
+        commit(&folder.machine(), &[(2, 77)]).unwrap();
         assert_eq!(read(&folder).1, 77);
     }
 }
 
 #[test]
 fn a_recovery_that_slept_over_another_one_commits_nothing() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
     history(&folder, 6);
     lose_head(&folder);
@@ -499,7 +510,7 @@ fn a_recovery_that_slept_over_another_one_commits_nothing() {
         std::thread::sleep(Duration::from_millis(2));
     }
     assert_eq!(recover(&folder).version, Some(7));
-    commit(&folder.folding(), &[(2, 77)]).unwrap();
+    commit(&folder.machine(), &[(2, 77)]).unwrap();
     storage.heal();
     let gave_way = sleeper.join().unwrap().unwrap_err().to_string();
     assert!(gave_way.contains("another recovery"), "{gave_way}");
@@ -513,7 +524,7 @@ fn a_recovery_that_slept_over_another_one_commits_nothing() {
 fn writers_at_work_during_a_recovery_lose_nothing_that_was_acknowledged_afterwards() {
     for round in 0..5 {
         let folder = Folder::new();
-        let machines = [history(&folder, 3), folder.folding()];
+        let machines = [history(&folder, 3), folder.machine()];
         let acknowledged = std::thread::scope(|scope| {
             let writers: Vec<_> = (machines.iter().enumerate())
                 .map(|(n, database)| {
@@ -537,7 +548,7 @@ fn writers_at_work_during_a_recovery_lose_nothing_that_was_acknowledged_afterwar
             }
             writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<u8>>()
         });
-        let late = folder.folding();
+        let late = folder.machine();
         let snapshot = newest(&late);
         for (n, last) in acknowledged.into_iter().enumerate() {
             let page = PageNo(10 + n as u32);

@@ -3,7 +3,7 @@
 mod common;
 
 use common::faulty::{Call, Clock, EIO, Fault, Faulty};
-use common::{Folder, PATIENCE, PlainFile, byte, commit, folds, marks, newest, page_size, write_plain};
+use common::{Folder, PATIENCE, PlainFile, byte, commit, marks, newest, page_size, write_plain};
 use seawall::format::frame::{self, Kind};
 use seawall::format::head::Head;
 use seawall::format::ids::{DatabaseId, Epoch, Token};
@@ -146,7 +146,7 @@ fn scene(coordinator: &str, clock: Clock) -> Scene {
     kinds::add("newest", newest_only);
     kinds::add("fenced", newest_only);
     let folder = Folder::new();
-    let options = Options { coordinator: coordinator.into(), ..folds() };
+    let options = Options { coordinator: coordinator.into(), ..common::options() };
     let b = folder.try_machine_with(&options).unwrap();
     let storage = Arc::new(Faulty::with_clock(&folder.name(), Arc::new(clock)));
     let a = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &options, &PlainFile).unwrap();
@@ -239,6 +239,7 @@ fn readers_share_one_answer_within_their_timeouts() {
 
 #[test]
 fn on_fs_the_number_itself_answers() {
+    let _folds = common::only_folds();
     let scene = scene("fs:", Clock::running());
     scene.sends_a_lost_commit();
     scene.others_go_on();
@@ -265,6 +266,7 @@ fn a_number_that_was_named_again_answers_nothing() {
 
 #[test]
 fn a_long_way_back_is_gone_in_several_steps() {
+    let _folds = common::only_folds();
     let scene = scene("newest:", Clock::running());
     scene.sends_a_lost_commit();
     scene.others_go_on();
@@ -294,6 +296,7 @@ fn a_long_way_back_is_gone_in_several_steps() {
 
 #[test]
 fn an_outcome_that_stays_unknown_is_reported_once_and_the_process_goes_on() {
+    let _folds = common::only_folds();
     let scene = scene("newest:", Clock::running());
     scene.sends_a_lost_commit();
     scene.others_go_on();
@@ -321,10 +324,10 @@ fn after_a_refusal_the_next_writer_here_asks_for_a_lease_of_its_own() {
 fn with_a_base() -> (Folder, Arc<Clock>, Arc<Database>) {
     let folder = Folder::new();
     write_plain(&folder.name(), 3);
-    folder.folding();
+    folder.machine();
     let clock = Arc::new(Clock::standing());
     let storage = Arc::new(Faulty::with_clock(&folder.name(), clock.clone()));
-    let database = Database::on(storage, &folder.name(), Access::ReadWrite, &folds(), &PlainFile).unwrap();
+    let database = Database::on(storage, &folder.name(), Access::ReadWrite, &common::options(), &PlainFile).unwrap();
     (folder, clock, database)
 }
 
@@ -340,7 +343,7 @@ fn damage_is_reported_as_damage_however_long_the_database_was_quiet() {
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     // The same for a reader whose version is no longer the newest, because what it needs cannot have been
     // garbage-collected yet.
-    commit(&folder.folding(), &[(1, 9)]).unwrap();
+    commit(&folder.machine(), &[(1, 9)]).unwrap();
     assert_eq!(newest(&database).version(), Version(1));
     let error = database.read_page(&snapshot, PageNo(2)).expect_err("its file is gone");
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
@@ -355,7 +358,7 @@ fn a_long_request_reads_nothing_that_could_be_garbage_collected_under_it() {
     let request = database.now();
     let read = || database.snapshot(Freshness::Since(request)).unwrap().version();
     assert_eq!(read(), Version(0));
-    commit(&folder.folding(), &[(1, 9)]).unwrap();
+    commit(&folder.machine(), &[(1, 9)]).unwrap();
     assert_eq!(read(), Version(0), "the request has its answer");
     clock.pass(Duration::from_secs(8 * 60));
     assert_eq!(read(), Version(1));
@@ -386,14 +389,14 @@ fn a_coordinator_that_id_cannot_name_adopts_nothing() {
     write_plain(&folder.name(), 3);
     let before = std::fs::read(folder.name()).unwrap();
     for url in ["newest:of all", "newest://table", "newest://table?region=here&endpoint=http://192.0.2.1"] {
-        let options = Options { coordinator: url.into(), ..folds() };
+        let options = Options { coordinator: url.into(), ..common::options() };
         let refused = folder.try_machine_with(&options).map(drop).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::CannotOpen);
         assert!(refused.to_string().contains("NAME was not touched"), "{refused}");
         assert_eq!(std::fs::read(folder.name()).unwrap(), before);
         assert!(!folder.inside("").exists());
     }
-    let named = Options { coordinator: "newest://table?region=here".into(), ..folds() };
+    let named = Options { coordinator: "newest://table?region=here".into(), ..common::options() };
     commit(&folder.try_machine_with(&named).unwrap(), &[(1, 1)]).unwrap();
     assert_eq!(newest(&folder.try_machine_with(&named).unwrap()).version(), Version(1));
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
-use common::{Folder, PATIENCE, PlainFile, commit, folds, marks, newest, page_size};
+use common::{Folder, PATIENCE, PlainFile, commit, marks, newest, page_size};
 use seawall::format::mark::Fate;
 use seawall::format::policy::Policy;
 use seawall::{Access, Collecting, Database, ErrorKind, PageNo, PageSize, Part, Transaction, Verifying, Version};
@@ -60,7 +60,8 @@ fn segments(folder: &Folder) -> Vec<(String, u64)> {
 fn scene() -> (Folder, Arc<Faulty>, Arc<Database>) {
     let folder = Folder::new();
     let storage = Arc::new(Faulty::new(&folder.name()));
-    let database = Database::on(storage.clone(), &folder.name(), Access::Create, &folds(), &PlainFile).unwrap();
+    let database =
+        Database::on(storage.clone(), &folder.name(), Access::Create, &common::options(), &PlainFile).unwrap();
     let mut transaction = database.begin(PATIENCE).unwrap();
     write(&mut transaction, 1, 1).unwrap();
     transaction.commit(1).unwrap();
@@ -69,6 +70,7 @@ fn scene() -> (Folder, Arc<Faulty>, Arc<Database>) {
 
 #[test]
 fn a_large_transaction_has_a_segment_of_its_own_and_reads_what_it_wrote() {
+    let _folds = common::only_folds();
     let (folder, _storage, a) = scene();
     let before = segments(&folder);
     let mut transaction = a.begin(PATIENCE).unwrap();

@@ -41,8 +41,9 @@ fn write_for_long(database: &Arc<Database>, threads: usize) -> (u64, Counts) {
 
 #[test]
 fn a_turn_goes_on_while_nobody_else_waits() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
-    let a = folder.folding();
+    let a = folder.machine();
     (0..3).for_each(|n| drop(commit(&a, &[(1, n)]).unwrap()));
     let is_cheap = |_: usize| {
         write(&a, 1);
@@ -56,8 +57,9 @@ fn a_turn_goes_on_while_nobody_else_waits() {
 
 #[test]
 fn the_writers_of_a_process_hand_the_turn_on_without_a_request() {
+    let _folds = common::only_folds();
     let folder = Folder::new();
-    let a = folder.folding();
+    let a = folder.machine();
     let is_cheap = |_: usize| {
         write(&a, 1);
         let (commits, cost) = write_for_long(&a, 8);
@@ -71,7 +73,7 @@ fn the_writers_of_a_process_hand_the_turn_on_without_a_request() {
 fn processes_take_turns_in_the_order_in_which_they_came() {
     const MACHINES: usize = 8;
     let folder = Folder::new();
-    let machines: Vec<_> = (0..MACHINES).map(|_| folder.folding()).collect();
+    let machines: Vec<_> = (0..MACHINES).map(|_| folder.machine()).collect();
     write(&machines[0], 1);
     let commits = Mutex::new(Vec::new());
     let began = Instant::now();
@@ -105,7 +107,7 @@ fn processes_take_turns_in_the_order_in_which_they_came() {
 #[test]
 fn a_waiter_that_gave_up_holds_nobody_up() {
     let folder = Folder::new();
-    let machines: Vec<_> = (0..3).map(|_| folder.folding()).collect();
+    let machines: Vec<_> = (0..3).map(|_| folder.machine()).collect();
     write(&machines[0], 1);
     let holder = machines[0].begin(PATIENCE).unwrap();
     std::thread::scope(|scope| {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
-use common::{Folder, PATIENCE, PlainFile, byte, commit, folds, header, newest, page_size};
+use common::{Folder, PATIENCE, PlainFile, byte, commit, header, newest, page_size};
 use seawall::format::frame::{self, Kind};
 use seawall::format::mark::{Fate, Mark};
 use seawall::format::policy::Policy;
@@ -22,7 +22,7 @@ const AT_ONCE: Collecting = Collecting { dry_run: false, max_duration: None, sho
 /// A folder whose policy keeps no history.
 fn folder() -> Folder {
     let folder = Folder::new();
-    begin(&folder.folding());
+    begin(&folder.machine());
     forget_history(&folder);
     folder
 }
@@ -63,7 +63,7 @@ fn content(database: &Database, snapshot: &Snapshot) -> Vec<u8> {
 #[test]
 fn a_checkpoint_makes_a_base_and_renews_name_and_everything_reads_the_same() {
     let folder = folder();
-    let (a, quiet) = (folder.folding(), folder.folding());
+    let (a, quiet) = (folder.machine(), folder.machine());
     let old = newest(&quiet);
     for byte in 1..40 {
         commit(&a, &[(2 + u32::from(byte) % 7, byte), (9 + u32::from(byte), byte)]).unwrap();
@@ -81,7 +81,7 @@ fn a_checkpoint_makes_a_base_and_renews_name_and_everything_reads_the_same() {
     assert_eq!((made.bytes, seen.last()), (48 * 4096, Some(&(48, 48))));
     assert_eq!(checkpoint(&a), None, "nothing was committed since");
     // The base is named by a version of its own, and what was quiet learns it as it learns any version.
-    for database in [&a, &quiet, &folder.folding()] {
+    for database in [&a, &quiet, &folder.machine()] {
         let snapshot = newest(database);
         assert_eq!((snapshot.version(), snapshot.head().base.unwrap().name.version), (Version(41), Version(40)));
         assert_eq!(content(database, &snapshot), before);
@@ -99,13 +99,14 @@ fn a_checkpoint_makes_a_base_and_renews_name_and_everything_reads_the_same() {
 
 #[test]
 fn what_no_version_needs_is_collected_and_the_rest_reads_as_before() {
+    let _folds = common::only_folds();
     let folder = folder();
-    let a = folder.folding();
+    let a = folder.machine();
     for byte in 1..=100 {
         commit(&a, &[(2, byte), (3 + u32::from(byte % 5), byte)]).unwrap();
     }
     // The checkpoint's own commit is in the segment of the process that makes it.
-    let b = folder.folding();
+    let b = folder.machine();
     checkpoint(&b).unwrap();
     commit(&b, &[(2, 200)]).unwrap();
     let before = content(&b, &newest(&b));
@@ -118,22 +119,23 @@ fn what_no_version_needs_is_collected_and_the_rest_reads_as_before() {
     assert_eq!(collected.deleted.files, 2);
     assert_eq!(files(&folder, "segments").len(), 1);
     assert_eq!(collected.names, 40, "of 104 versions after the first, the last 64 keep their names");
-    for database in [&a, &b, &folder.folding()] {
+    for database in [&a, &b, &folder.machine()] {
         assert_eq!(content(database, &newest(database)), before);
     }
     assert!(newest(&a).head().sweep == 1 && newest(&a).head().floor.version == Version(103));
     // The first writer has lost its segment, and begins another.
     commit(&a, &[(2, 201)]).unwrap();
-    assert_eq!(byte(&folder.folding(), &newest(&folder.folding()), 2), 201);
+    assert_eq!(byte(&folder.machine(), &newest(&folder.machine()), 2), 201);
     assert_eq!(files(&folder, "segments").len(), 2);
 }
 
 #[test]
 fn a_collection_without_time_left_deletes_nothing_more_and_the_next_one_goes_on() {
+    let _folds = common::only_folds();
     let folder = folder();
-    let a = folder.folding();
+    let a = folder.machine();
     commit(&a, &[(2, 1)]).unwrap();
-    let b = folder.folding();
+    let b = folder.machine();
     checkpoint(&b).unwrap();
     let collected = b.collect(Collecting { max_duration: Some(Duration::ZERO), ..AT_ONCE }).unwrap();
     // The segments of the process that made the database, and of `a`.
@@ -147,7 +149,7 @@ fn a_collection_without_time_left_deletes_nothing_more_and_the_next_one_goes_on(
 #[test]
 fn history_is_kept_as_long_as_the_policy_says() {
     let folder = folder();
-    let a = folder.folding();
+    let a = folder.machine();
     a.set_policy(&Policy::default()).unwrap();
     let inside = newest(&a);
     (1..20).for_each(|byte| drop(commit(&a, &[(2, byte)]).unwrap()));
@@ -164,12 +166,13 @@ fn history_is_kept_as_long_as_the_policy_says() {
 
 #[test]
 fn a_snapshot_below_the_floor_is_too_old_and_one_above_it_is_never_harmed() {
+    let _folds = common::only_folds();
     let folder = folder();
-    commit(&folder.folding(), &[(2, 1)]).unwrap();
-    commit(&folder.folding(), &[(3, 1)]).unwrap();
-    let reader = folder.folding();
+    commit(&folder.machine(), &[(2, 1)]).unwrap();
+    commit(&folder.machine(), &[(3, 1)]).unwrap();
+    let reader = folder.machine();
     let old = newest(&reader);
-    let b = folder.folding();
+    let b = folder.machine();
     commit(&b, &[(2, 2)]).unwrap();
     checkpoint(&b).unwrap();
     commit(&b, &[(2, 3)]).unwrap();
@@ -183,12 +186,12 @@ fn a_snapshot_below_the_floor_is_too_old_and_one_above_it_is_never_harmed() {
 #[test]
 fn a_pin_keeps_what_it_names_until_it_is_given_up() {
     let folder = folder();
-    let a = folder.folding();
+    let a = folder.machine();
     commit(&a, &[(2, 1)]).unwrap();
     let (pinned, pin) = (newest(&a), a.pin("release-1".parse().unwrap(), Duration::from_secs(3600)).unwrap());
     assert_eq!(pin.pin.head, *pinned.head());
     checkpoint(&a).unwrap();
-    let b = folder.folding();
+    let b = folder.machine();
     commit(&b, &[(2, 2)]).unwrap();
     checkpoint(&b).unwrap();
     let collected = collect(&b);
@@ -204,7 +207,7 @@ fn a_pin_keeps_what_it_names_until_it_is_given_up() {
 #[test]
 fn a_checkpoint_whose_pin_was_taken_away_publishes_nothing() {
     let folder = folder();
-    let a = folder.folding();
+    let a = folder.machine();
     commit(&a, &[(2, 1)]).unwrap();
     let version = newest(&a).version();
     let outcome = a.checkpoint(&mut |_, _| {
@@ -220,7 +223,7 @@ fn a_checkpoint_whose_pin_was_taken_away_publishes_nothing() {
 #[test]
 fn checkpoints_at_once_with_commits_and_collections_leave_one_history() {
     let folder = folder();
-    let machines = [folder.folding(), folder.folding(), folder.folding()];
+    let machines = [folder.machine(), folder.machine(), folder.machine()];
     std::thread::scope(|scope| {
         for (n, database) in machines.iter().enumerate() {
             scope.spawn(move || {
@@ -238,7 +241,7 @@ fn checkpoints_at_once_with_commits_and_collections_leave_one_history() {
             });
         }
     });
-    let late = folder.folding();
+    let late = folder.machine();
     let snapshot = newest(&late);
     assert_eq!([2, 3, 4].map(|page| byte(&late, &snapshot, page)), [39, 39, 39]);
     let transactions = 1 + 3 * 40;
@@ -251,7 +254,7 @@ fn checkpoints_at_once_with_commits_and_collections_leave_one_history() {
 
 fn faulty(folder: &Folder) -> (Arc<Faulty>, Arc<Database>) {
     let storage = Arc::new(Faulty::new(&folder.name()));
-    let options = Options { lease: Duration::from_millis(300), ..folds() };
+    let options = Options { lease: Duration::from_millis(300), ..common::options() };
     let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &options, &PlainFile);
     (storage, database.unwrap())
 }
@@ -299,12 +302,12 @@ fn whatever_fails_nothing_is_lost_and_the_next_run_goes_through() {
                     *failed.entry(format!("{call:?}")).or_insert(0) += 1;
                 }
                 storage.heal();
-                let late = folder.folding();
+                let late = folder.machine();
                 assert_eq!(content(&late, &newest(&late)), before, "{call:?} {fault:?} after {passed}: {first:?}");
                 assert_eq!(content(&a, &newest(&a)), before, "{call:?} {fault:?} after {passed}");
                 run(&a).unwrap_or_else(|error| panic!("{call:?} {fault:?} after {passed}, again: {error}"));
                 commit(&a, &[(2, 99)]).unwrap();
-                let late = folder.folding();
+                let late = folder.machine();
                 assert_eq!(byte(&late, &newest(&late), 2), 99);
             }
         }
@@ -332,10 +335,10 @@ fn whatever_fails_nothing_is_lost_and_the_next_run_goes_through() {
 fn what_is_not_understood_ends_a_collection_before_it_deletes_anything() {
     for (name, text) in [("policy", "history=1"), ("pin.x", "seawall1 pin"), ("milestone.0-1", "seawall1 milestone")] {
         let folder = folder();
-        let a = folder.folding();
+        let a = folder.machine();
         (1..=70).for_each(|byte| drop(commit(&a, &[(2, byte)]).unwrap()));
         checkpoint(&a).unwrap();
-        commit(&folder.folding(), &[(2, 100)]).unwrap();
+        commit(&folder.machine(), &[(2, 100)]).unwrap();
         fs::write(folder.inside(name), text).unwrap();
         let before = (files(&folder, "segments"), files(&folder, "commits"), newest(&a).version());
         let error = a.collect(AT_ONCE).unwrap_err();
@@ -347,7 +350,7 @@ fn what_is_not_understood_ends_a_collection_before_it_deletes_anything() {
 #[test]
 fn files_that_are_not_seawalls_are_reported_and_stay() {
     let folder = folder();
-    let a = folder.folding();
+    let a = folder.machine();
     fs::write(folder.inside("notes.txt"), "mine").unwrap();
     fs::write(folder.inside("segments/x.seg"), "mine").unwrap();
     let collected = a.collect(AT_ONCE).unwrap();
@@ -362,14 +365,14 @@ fn with_history(folder: &Folder, policy: &Policy) -> Vec<Collected> {
     let mut collected = Vec::new();
     for round in 1..=3 {
         // Each writer has a segment of its own.
-        let a = folder.folding();
+        let a = folder.machine();
         for page in 2..40 {
             commit(&a, &[(page, round)]).unwrap();
         }
-        checkpoint(&folder.folding()).unwrap();
+        checkpoint(&folder.machine()).unwrap();
         // Milestones are so far apart, at least.
         std::thread::sleep(policy.history / 200);
-        collected.push(collect(&folder.folding()));
+        collected.push(collect(&folder.machine()));
     }
     collected
 }
@@ -394,27 +397,27 @@ fn the_oldest_history_goes_first_where_all_of_it_takes_more_than_the_policys_byt
     let cut = with_history(&limited, &Policy { history_bytes: Some(limit), ..policy });
     assert!(cut[2].is_cut && cut[2].deleted.files > 0, "{cut:?}");
     assert!(cut[2].history_bytes <= limit && cut[2].history_bytes > all[0].history_bytes, "{cut:?}");
-    assert!(cut[2].floor.version > Version(0) && cut[2].floor.version < newest(&limited.folding()).version());
-    let late = limited.folding();
-    assert_eq!(content(&late, &newest(&late)), content(&unlimited.folding(), &newest(&unlimited.folding())));
+    assert!(cut[2].floor.version > Version(0) && cut[2].floor.version < newest(&limited.machine()).version());
+    let late = limited.machine();
+    assert_eq!(content(&late, &newest(&late)), content(&unlimited.machine(), &newest(&unlimited.machine())));
 
     // Not even a limit of nothing takes what is younger than the shortest history.
     let young = folder();
     with_history(&young, &Policy { history_bytes: Some(2 * history), ..policy });
     fs::write(young.inside("policy"), Policy { history_bytes: Some(0), ..policy }.to_string()).unwrap();
     let collecting = Collecting { dry_run: false, max_duration: None, shortest_history: Duration::from_secs(30) };
-    let kept = young.folding().collect(collecting).unwrap();
+    let kept = young.machine().collect(collecting).unwrap();
     assert_eq!((kept.deleted.files, kept.is_cut, kept.floor.version), (0, false, Version(0)));
     assert!(kept.history_bytes > 0, "doctor says that it takes more than it may");
     // Without that bound, all of it goes.
-    let gone = young.folding().collect(AT_ONCE).unwrap();
+    let gone = young.machine().collect(AT_ONCE).unwrap();
     assert!(gone.is_cut && gone.deleted.files > 0, "{gone:?}");
 }
 
 #[test]
 fn an_overview_says_who_writes_what_is_kept_and_when_garbage_was_collected_last() {
     let folder = folder();
-    let a = folder.folding();
+    let a = folder.machine();
     a.set_policy(&Policy::default()).unwrap();
     let before = a.overview().unwrap();
     assert_eq!((before.collected, before.is_late), (None, false), "the database is young");
@@ -432,16 +435,16 @@ fn an_overview_says_who_writes_what_is_kept_and_when_garbage_was_collected_last(
         panic!("{writer:?}");
     };
     waits_for(&|writer| writer.is_none());
-    let transaction = folder.folding().begin(PATIENCE).unwrap();
+    let transaction = folder.machine().begin(PATIENCE).unwrap();
     waits_for(&|writer| writer.is_some_and(|label| label.contains("process")));
     drop(transaction);
     waits_for(&|writer| writer.is_none());
     (1..=70).for_each(|byte| drop(commit(&a, &[(2, byte)]).unwrap()));
     checkpoint(&a).unwrap();
-    commit(&folder.folding(), &[(2, 100)]).unwrap();
+    commit(&folder.machine(), &[(2, 100)]).unwrap();
     a.pin("release".parse().unwrap(), Duration::from_secs(60)).unwrap();
     let collected = collect(&a);
-    let after = folder.folding().overview().unwrap();
+    let after = folder.machine().overview().unwrap();
     let last = after.collected.unwrap();
     assert_eq!(last.deleted, collected.deleted);
     assert!(a.now().unix_millis().abs_diff(last.time) < 60_000, "{last:?}");
@@ -454,13 +457,13 @@ fn an_overview_says_who_writes_what_is_kept_and_when_garbage_was_collected_last(
     fs::write(folder.inside("pin.bad"), "seawall1 pin").unwrap();
     a.collect(AT_ONCE).unwrap_err();
     fs::remove_file(folder.inside("pin.bad")).unwrap();
-    assert_eq!(folder.folding().overview().unwrap().collected, Some(last));
+    assert_eq!(folder.machine().overview().unwrap().collected, Some(last));
 }
 
 #[test]
 fn what_a_shorter_history_would_make_unreachable_is_known_beforehand() {
     let folder = folder();
-    let a = folder.folding();
+    let a = folder.machine();
     a.set_policy(&Policy::default()).unwrap();
     commit(&a, &[(2, 1)]).unwrap();
     collect(&a);
@@ -475,7 +478,7 @@ fn what_a_shorter_history_would_make_unreachable_is_known_beforehand() {
 #[test]
 fn a_process_that_slept_over_a_new_page_size_and_a_checkpoint_goes_on() {
     let folder = folder();
-    let (a, quiet) = (folder.folding(), folder.folding());
+    let (a, quiet) = (folder.machine(), folder.machine());
     commit(&a, &[(2, 1)]).unwrap();
     assert_eq!(newest(&quiet).version(), Version(2));
     let mut transaction = a.begin(PATIENCE).unwrap();
@@ -495,7 +498,7 @@ fn a_process_that_slept_over_a_new_page_size_and_a_checkpoint_goes_on() {
 #[test]
 fn a_draft_of_a_dead_process_is_collected_in_a_database_without_pages_too() {
     let folder = Folder::new();
-    let a = folder.folding();
+    let a = folder.machine();
     let draft = folder.inside("draft.00112233445566778899aabbccddeeff");
     fs::write(&draft, "half a pin").unwrap();
     assert_eq!(collect(&a).deleted.files, 1);
@@ -513,7 +516,7 @@ fn a_draft_of_a_dead_process_is_collected_in_a_database_without_pages_too() {
 #[test]
 fn a_segment_is_as_new_as_its_newest_commit_whatever_mark_lies_behind_it() {
     let folder = folder();
-    let (a, b, c) = (folder.folding(), folder.folding(), folder.folding());
+    let (a, b, c) = (folder.machine(), folder.machine(), folder.machine());
     commit(&a, &[(2, 1)]).unwrap();
     checkpoint(&b).unwrap();
     // Its frame is longer than what is read of a segment's end at first.

@@ -3,7 +3,7 @@
 mod common;
 
 use common::faulty::{Call, Clock, EACCES, EIO, ENOSPC, Fault, Faulty};
-use common::{Folder, PATIENCE, PlainFile, commit, folds, newest, page_size, write_plain};
+use common::{Folder, PATIENCE, PlainFile, commit, newest, page_size, write_plain};
 use seawall::format::commit_frame::{CommitFrame, Jump};
 use seawall::format::entry::Segments;
 use seawall::format::frame::{self, Kind};
@@ -35,7 +35,7 @@ fn newest_of(database: &Database) -> Arc<seawall::Snapshot> {
 fn verify_folder(folder: &Folder, what: Verifying) -> Verified {
     match folder.try_machine() {
         Ok(database) => verify(&database, what),
-        Err(_) => seawall::verify(&folder.name(), &folds(), None, what, &mut |_, _| Ok(())).unwrap(),
+        Err(_) => seawall::verify(&folder.name(), &common::options(), None, what, &mut |_, _| Ok(())).unwrap(),
     }
 }
 
@@ -54,7 +54,7 @@ fn only(verified: &Verified) -> &Finding {
 fn scene(commits: u8) -> Folder {
     let folder = Folder::new();
     write_plain(&folder.name(), 20);
-    let machines = [folder.folding(), folder.folding()];
+    let machines = [folder.machine(), folder.machine()];
     for n in 1..=commits {
         commit(&machines[usize::from(n / 3 % 2)], &[(2 + u32::from(n % 9), n), (12, n)]).unwrap();
     }
@@ -70,8 +70,9 @@ fn files(folder: &Folder, inside: &str) -> Vec<PathBuf> {
 
 #[test]
 fn nothing_is_found_in_a_whole_database() {
+    let _folds = common::only_folds();
     let folder = scene(40);
-    let a = folder.folding();
+    let a = folder.machine();
     // So many that index frames are written, and are merged.
     commit(&a, &(2..=3000).map(|page| (page, 7)).collect::<Vec<_>>()).unwrap();
     for n in 0..400_u32 {
@@ -81,7 +82,7 @@ fn nothing_is_found_in_a_whole_database() {
     assert_eq!((before.findings.len(), before.version, before.commits, before.oldest), (0, 441, 441, 1));
     assert!(before.pages > 20 + 80 + 2999 + 3200 - 10 && before.time > 0 && before.base.is_some());
     a.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
-    (0..50_u8).for_each(|n| drop(commit(&folder.folding(), &[(2, n), (u32::from(n) + 2, n)]).unwrap()));
+    (0..50_u8).for_each(|n| drop(commit(&folder.machine(), &[(2, n), (u32::from(n) + 2, n)]).unwrap()));
     let plain = verify(&a, PLAIN);
     assert_eq!((plain.findings.len(), plain.commits, plain.oldest), (0, 51, 442));
     let mut seen = (0, 0);
@@ -97,14 +98,14 @@ fn nothing_is_found_in_a_whole_database() {
         let old = a.version_at(At::Version(Version(version))).unwrap();
         assert_eq!(a.verify(&old, PLAIN, &mut |_, _| Ok(())).unwrap().findings, [], "version {version}");
     }
-    assert_eq!(verify(&Folder::new().folding(), DEEP).findings, []);
+    assert_eq!(verify(&Folder::new().machine(), DEEP).findings, []);
     assert!(!files(&folder, ".").iter().any(|file| file.to_str().unwrap().contains("pin.")), "its pin is given up");
 }
 
 #[test]
 fn parts_together_do_what_the_whole_does() {
     let folder = scene(30);
-    let a = folder.folding();
+    let a = folder.machine();
     a.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
     (0..30_u8).for_each(|n| drop(commit(&a, &[(2, n), (u32::from(n) % 15 + 2, n)]).unwrap()));
     for what in [PLAIN, DEEP] {
@@ -170,6 +171,7 @@ fn meaningful(bytes: &[u8]) -> Vec<u64> {
 
 #[test]
 fn a_flipped_bit_anywhere_is_found() {
+    let _folds = common::only_folds();
     let folder = scene(12);
     let mut kinds = BTreeSet::new();
     let mut flips = 0;
@@ -204,8 +206,9 @@ fn a_flipped_bit_anywhere_is_found() {
 
 #[test]
 fn a_damaged_index_frame_is_found_whether_the_database_can_be_opened_or_not() {
+    let _folds = common::only_folds();
     let folder = scene(3);
-    let a = folder.folding();
+    let a = folder.machine();
     commit(&a, &(2..=3000).map(|page| (page, 7)).collect::<Vec<_>>()).unwrap();
     commit(&a, &[(2, 8)]).unwrap();
     let mut index = None;
@@ -230,8 +233,9 @@ fn a_damaged_index_frame_is_found_whether_the_database_can_be_opened_or_not() {
 
 #[test]
 fn a_frame_that_is_damaged_is_gone_around_and_everything_below_it_is_looked_at() {
+    let _folds = common::only_folds();
     let folder = scene(60);
-    let a = folder.folding();
+    let a = folder.machine();
     let place_of = |version: u64| {
         let place = a.version_at(At::Version(Version(version))).unwrap().head().commit().place.unwrap();
         (folder.inside(&format!("segments/{}.seg", place.segment)), u64::from(place.at) * 16)
@@ -317,7 +321,7 @@ fn what_is_missing_too_short_or_too_long_is_found() {
 #[test]
 fn small_files_are_looked_at() {
     let folder = scene(3);
-    let a = folder.folding();
+    let a = folder.machine();
     a.set_policy(&Policy::default()).unwrap();
     a.collect(Collecting::default()).unwrap();
     a.pin("kept".parse().unwrap(), Duration::from_secs(60)).unwrap();
@@ -345,7 +349,7 @@ fn small_files_are_looked_at() {
 fn a_disk_that_cannot_read_is_a_finding_and_an_error_of_progress_ends_it() {
     let folder = scene(12);
     let storage = Arc::new(Faulty::new(&folder.name()));
-    let a = Database::on(storage.clone(), &folder.name(), Access::ReadOnly, &folds(), &PlainFile).unwrap();
+    let a = Database::on(storage.clone(), &folder.name(), Access::ReadOnly, &common::options(), &PlainFile).unwrap();
     let snapshot = newest(&a);
     storage.fail(Call::Read, Fault::Before(EIO), u32::MAX);
     let found = a.verify(&snapshot, DEEP, &mut |_, _| Ok(())).unwrap();
@@ -398,7 +402,7 @@ fn forge(folder: &Folder, mut alter: impl FnMut(&mut CommitFrame)) {
 /// A commit of version 12 that was refused, and its sibling that was not, with 28 more on it.
 fn siblings() -> (Folder, Jump) {
     let folder = scene(11);
-    let (a, b) = (folder.folding(), folder.folding());
+    let (a, b) = (folder.machine(), folder.machine());
     a.stop_background();
     let mut late = a.begin(PATIENCE).unwrap();
     late.write_page(page_size(), PageNo(2), &[0xee; 4096]).unwrap();
@@ -438,6 +442,7 @@ fn siblings() -> (Folder, Jump) {
 
 #[test]
 fn a_jump_to_a_sibling_is_found() {
+    let _folds = common::only_folds();
     let (folder, sibling) = siblings();
     is_whole(&folder);
     // Version 14 jumps to 12. It is the only one that names the sibling: its successors name the right one.
@@ -452,7 +457,7 @@ fn a_jump_to_a_sibling_is_found() {
     assert_eq!((finding.damage, finding.versions), (Damage::Chain, Some((14, 14))), "{finding:?}");
     assert!(finding.why.contains("jump to a commit of version 12 that is not in their history"), "{finding:?}");
     // The reader has read 16, which names the right one as well, before it comes to 14, which says otherwise.
-    let a = folder.folding();
+    let a = folder.machine();
     let at = |version| a.version_at(At::Version(Version(version)));
     assert_eq!(common::byte(&a, &at(12).unwrap(), 2), 12);
     for version in [13, 14] {
@@ -466,6 +471,7 @@ fn a_jump_to_a_sibling_is_found() {
 
 #[test]
 fn what_commits_say_of_one_another_must_fit() {
+    let _folds = common::only_folds();
     type Alter = fn(&mut CommitFrame);
     let cases: [(&str, Alter); 7] = [
         ("its time is not the one that later commits say", |frame| {
@@ -518,10 +524,11 @@ fn what_commits_say_of_one_another_must_fit() {
 
 #[test]
 fn a_page_map_that_lost_a_commit_is_found() {
+    let _folds = common::only_folds();
     // The newest commit's own page map says that page 12 is where version 28 wrote it.
     let folder = scene(30);
     let entry_of = |version: u64| {
-        let a = folder.folding();
+        let a = folder.machine();
         let old = a.version_at(At::Version(Version(version))).unwrap();
         let seawall::PageSource::Segment(entry) = old.source_of(PageNo(4)).unwrap() else { panic!() };
         entry.version().0
@@ -544,8 +551,9 @@ fn a_page_map_that_lost_a_commit_is_found() {
 
 #[test]
 fn deep_finds_what_only_older_versions_need() {
+    let _folds = common::only_folds();
     let folder = scene(30);
-    let a = folder.folding();
+    let a = folder.machine();
     let old_base = files(&folder, "bases").into_iter().find(|path| path.ends_with_str(".sqlite3")).unwrap();
     let place = newest(&a).head().commit().place.unwrap();
     a.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
@@ -563,7 +571,7 @@ fn deep_finds_what_only_older_versions_need() {
     // What is older than history and its pins is gone, and nobody misses it.
     let policy = Policy { history: Duration::ZERO, ..Policy::default() };
     fs::write(folder.inside("policy"), policy.to_string()).unwrap();
-    let b = folder.folding();
+    let b = folder.machine();
     b.pin("kept".parse().unwrap(), Duration::from_secs(600)).unwrap();
     for n in 0..4 {
         commit(&b, &[(3, n)]).unwrap();
@@ -574,15 +582,16 @@ fn deep_finds_what_only_older_versions_need() {
     assert_eq!(deep.findings, []);
     assert_eq!(deep.oldest, 31, "the base of the pinned version is of version 30");
     b.unpin("kept".parse().unwrap()).unwrap();
-    commit(&folder.folding(), &[(3, 9)]).unwrap();
+    commit(&folder.machine(), &[(3, 9)]).unwrap();
     b.collect(Collecting { dry_run: false, max_duration: None, shortest_history: Duration::ZERO }).unwrap();
     assert_eq!(verify(&b, DEEP).findings, []);
 }
 
 #[test]
 fn what_a_recovery_has_made_is_whole_and_what_it_gave_up_is_named() {
+    let _folds = common::only_folds();
     let folder = scene(12);
-    let a = folder.folding();
+    let a = folder.machine();
     a.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
     (0..5).for_each(|n| drop(commit(&a, &[(2 + n, 1)]).unwrap()));
     assert_eq!(a.status().unwrap().base_version, Some(12));
@@ -594,7 +603,7 @@ fn what_a_recovery_has_made_is_whole_and_what_it_gave_up_is_named() {
     let recovered = seawall::recover_on(Arc::new(storage), &seawall::Recovery::default()).unwrap();
     assert!(recovered.rebuilt, "{recovered:?}");
     assert_eq!(verify_folder(&folder, PLAIN).findings, []);
-    let b = folder.folding();
+    let b = folder.machine();
     commit(&b, &[(3, 3)]).unwrap();
     assert_eq!(verify(&b, PLAIN).findings, []);
     // The versions from before the recovery stand on the base that is gone.
@@ -617,7 +626,8 @@ fn a_verification_goes_on_where_its_pin_cannot_be_written() {
     for error in [ENOSPC, EACCES, EIO] {
         let clock = Arc::new(Clock::running());
         let storage = Arc::new(Faulty::with_clock(&folder.name(), clock.clone()));
-        let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &folds(), &PlainFile).unwrap();
+        let database =
+            Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &common::options(), &PlainFile).unwrap();
         storage.fail(Call::Replace, Fault::Before(error), 1);
         let verified = verify(&database, PLAIN);
         assert_eq!(verified.findings, []);

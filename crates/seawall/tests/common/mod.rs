@@ -13,6 +13,7 @@ use seawall::ports::storage::os::OsStorage;
 use seawall::{
     Access, Counts, Database, Error, Freshness, HeldFile, Options, PageNo, PageSize, PlainSqlite, Result, Snapshot,
 };
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -64,9 +65,28 @@ pub fn header() -> [u8; 4096] {
     page
 }
 
-/// Every commit is a frame in a segment, and none rides in the head.
-pub fn folds() -> Options {
-    Options { inline: false, ..Options::default() }
+thread_local! {
+    static ONLY_FOLDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it lives, each commit of the machines that this thread makes is a frame in a segment.
+pub struct OnlyFolds;
+
+/// For a test of frames: what it looks at would ride in the head otherwise.
+pub fn only_folds() -> OnlyFolds {
+    ONLY_FOLDS.set(true);
+    OnlyFolds
+}
+
+impl Drop for OnlyFolds {
+    fn drop(&mut self) {
+        ONLY_FOLDS.set(false);
+    }
+}
+
+/// The options of a test's machines.
+pub fn options() -> Options {
+    Options { inline: !ONLY_FOLDS.get(), ..Options::default() }
 }
 
 /// A folder of its own for each test, removed afterwards.
@@ -95,11 +115,11 @@ impl Folder {
 
     /// A machine each of whose commits is a frame in a segment.
     pub fn folding(&self) -> Arc<Database> {
-        self.try_machine_with(&Options { lease: Duration::from_millis(300), ..folds() }).unwrap()
+        self.try_machine_with(&Options { lease: Duration::from_millis(300), inline: false, ..options() }).unwrap()
     }
 
     pub fn try_machine(&self) -> Result<Arc<Database>> {
-        self.try_machine_with(&Options { lease: Duration::from_millis(300), ..Options::default() })
+        self.try_machine_with(&Options { lease: Duration::from_millis(300), ..options() })
     }
 
     pub fn try_machine_with(&self, options: &Options) -> Result<Arc<Database>> {
