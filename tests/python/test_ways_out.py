@@ -148,3 +148,53 @@ def test_a_head_that_was_set_back_is_noticed_although_its_last_writer_lived_for_
         seawall.connect(db).execute("SELECT 1 FROM t")
     seawall.recover(db, dry_run=False)
     assert seawall.connect(db).execute("SELECT count(*) FROM t").fetchone() == (8,)
+
+
+def in_another_process(name: Path, statement: str) -> None:
+    """A process that makes one statement, and ends hard."""
+    program = f"""
+import os, seawall, sys
+seawall.connect(sys.argv[1], isolation_level=None, upkeep=False).execute({statement!r})
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", program, str(name)], check=True)
+
+
+def test_a_connection_that_stays_open_over_a_recovery_does_not_go_on_with_what_that_left_out(tmp_path: Path) -> None:
+    name = tmp_path / "db.sqlite3"
+    connection = seawall.connect(name, isolation_level=None, upkeep=False)
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+    connection.execute("CREATE INDEX i ON t (v)")
+    connection.execute("INSERT INTO t VALUES (1, 'x')")
+    time.sleep(1.5)
+    in_another_process(name, "INSERT INTO t SELECT value, value % 3 FROM json_each('[2, 3, 4, 5, 6, 7, 8, 9]')")
+    assert connection.execute("SELECT count(*) FROM t NOT INDEXED").fetchone() == (9,)
+    # Its commit rode in a name that is lost now; the recovery's has its number.
+    commits = Path(f"{name}-seawall/commits")
+    max(commits.iterdir(), key=lambda path: int(path.name)).unlink()
+    seawall.recover(name, dry_run=False)
+    other = seawall.connect(name, isolation_level=None, upkeep=False)
+    rows = other.execute("SELECT count(*) FROM t").fetchone()
+    assert rows == (1,)
+    assert connection.execute("SELECT count(*) FROM t NOT INDEXED").fetchone() == rows
+    connection.execute("INSERT INTO t VALUES (5000, 'w')")
+    assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert other.execute("SELECT count(*) FROM t").fetchone() == (2,)
+
+
+def test_what_a_connection_commits_after_a_restore_is_in_a_segment_once_it_is_closed(tmp_path: Path) -> None:
+    name = tmp_path / "db.sqlite3"
+    connection = seawall.connect(name, isolation_level=None)
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    connection.execute("INSERT INTO t VALUES (1)")
+    seawall.copy(name, tmp_path / "plain")
+    seawall.restore(name, tmp_path / "plain")
+    for n in range(2, 6):
+        connection.execute(f"INSERT INTO t VALUES ({n})")
+    connection.close()
+    time.sleep(1.5)
+    shutil.rmtree(f"{name}-seawall/commits")
+    seawall.recover(name, dry_run=False)
+    with seawall.connect(name) as again:
+        assert again.execute("SELECT count(*) FROM t").fetchone() == (5,)
+    again.close()

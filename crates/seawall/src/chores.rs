@@ -86,6 +86,11 @@ impl Chores {
         self.bell.notify_all();
     }
 
+    /// Whether it does nothing any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state().closing
+    }
+
     /// Stops the thread for good: nothing is done any more, as in a frozen process.
     #[cfg(feature = "testing")]
     pub(crate) fn stop(&self) {

@@ -17,6 +17,8 @@ fn scene() -> Folder {
     let a = folder.machine();
     commit(&a, &[(2, 0xb2)]).unwrap();
     commit(&a, &[(3, 0xb3)]).unwrap();
+    // It is killed before it has noted that.
+    a.stop_background();
     folder
 }
 

@@ -149,7 +149,7 @@ fn two_commits_on_one_version_are_the_operators_choice() {
 fn a_torn_or_missing_segment_costs_only_what_was_in_it() {
     let _folds = common::only_folds();
     let folder = Folder::new();
-    history(&folder, 9);
+    history(&folder, 9).stop_background();
     let segment = folder.segment();
     let bytes = fs::read(&segment).unwrap();
     fs::write(&segment, &bytes[..bytes.len() - 40]).unwrap();
@@ -343,6 +343,7 @@ fn the_head_decides_which_of_two_commits_counts_and_what_it_names_is_not_lost_in
     assert!(would.keeps_head && would.never_learned && would.lost.is_empty(), "{would:?}");
     let other = folder.machine();
     commit(&other, &[(2, 42)]).unwrap();
+    other.stop_background();
     let segment = newest(&other).head().commit().place.unwrap().segment;
     drop(other);
     for take_id in [false, true] {
@@ -388,7 +389,11 @@ fn verify_finds_a_head_that_was_set_back_before_it_was_noted() {
     };
     assert_eq!(verify(), []);
     let high = fs::read(folder.inside("high")).ok();
-    (4..=6).for_each(|byte| drop(commit(&folder.machine(), &[(2, byte)]).unwrap()));
+    for byte in 4..=6 {
+        let killed = folder.machine();
+        commit(&killed, &[(2, byte)]).unwrap();
+        killed.stop_background();
+    }
     (4..=6).for_each(|version| fs::remove_file(folder.inside(&format!("commits/{version}"))).unwrap());
     match high {
         Some(high) => fs::write(folder.inside("high"), high).unwrap(),
@@ -403,7 +408,7 @@ fn verify_finds_a_head_that_was_set_back_before_it_was_noted() {
 fn what_the_operators_choice_leaves_out_is_said() {
     let _folds = common::only_folds();
     let folder = Folder::new();
-    drop(history(&folder, 9));
+    history(&folder, 9).stop_background();
     let candidates = recover_with(&folder, &Recovery { dry_run: true, ..Recovery::default() }).unwrap().candidates;
     let frames = common::frames(&folder);
     let fifth = frames.iter().filter(|(kind, ..)| *kind == seawall::format::frame::Kind::Commit).nth(4).unwrap();

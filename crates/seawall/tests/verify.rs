@@ -58,6 +58,8 @@ fn scene(commits: u8) -> Folder {
     for n in 1..=commits {
         commit(&machines[usize::from(n / 3 % 2)], &[(2 + u32::from(n % 9), n), (12, n)]).unwrap();
     }
+    // They are killed before they have noted that.
+    machines.iter().for_each(|machine| machine.stop_background());
     folder
 }
 

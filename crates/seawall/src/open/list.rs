@@ -228,11 +228,6 @@ fn known_databases() -> Vec<Arc<Database>> {
 /// Drops this process's database for NAME from the list, if it is there.
 pub(crate) fn forget(name: &Path) {
     let known = databases().remove(name);
-    // Some connection may still have it. What it has committed is in a segment only once it is noted, and nobody that
-    // comes later knows of this database.
-    if let Some(database) = known.as_ref().and_then(|entry| entry.slot.try_hold()?.clone()) {
-        database.committer.note_now();
-    }
     drop(known);
 }
 
@@ -257,11 +252,6 @@ pub(crate) fn forget_idle() {
         .collect();
     // Noting, and closing files, can take a while on a network.
     drop(databases);
-    for (_, entry) in &forgotten {
-        if let Some(database) = entry.slot.try_hold().and_then(|held| held.clone()) {
-            database.committer.note_now();
-        }
-    }
     drop(forgotten);
 }
 

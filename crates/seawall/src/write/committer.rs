@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::format::group;
 use crate::mutation::mistake;
 use crate::options::{Freshness, Options};
-use crate::ports::sync::Mutex;
+use crate::ports::sync::{Mutex, caught};
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::Tip;
 use std::sync::{Arc, Weak};
@@ -64,8 +64,14 @@ impl Committer {
 impl Drop for Committer {
     fn drop(&mut self) {
         // In a child after a fork there is no thread, and a lock may have been held at that moment.
-        if self.tip.is_current() {
-            self.chores.close();
+        if !self.tip.is_current() {
+            return;
         }
+        // Nothing will note what it has committed later, and on `fs` small commits are in a segment only once that is
+        // done. A frozen process does nothing more, and a panic on its way is no time for calls that can fail.
+        if !std::thread::panicking() && !self.chores.is_closed() {
+            let _ = caught(|| self.note_now());
+        }
+        self.chores.close();
     }
 }
