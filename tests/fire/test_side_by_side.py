@@ -112,17 +112,20 @@ def write(hand: Hand, word: str) -> tuple[dict[str, int], list[float]]:
 SEGMENT = 2
 
 
-def within_budget(cost: dict[str, int]) -> bool:
-    """A commit is at most an append, a lock, a look and a publication, and the check after it (the design's budget).
+def within_budget(cost: dict[str, int], coordinator: str) -> bool:
+    """A commit is one append, at most a lock, a look and a publication, and the check after it (the design's budget).
+
+    On `fs:` it is one append only if it is a fold, which about every fiftieth is here.
 
     On DynamoDB it is less, but for the few times that a kept lease, just gone back, is asked for twice.
     """
     most = {"coordinator": 3 * COMMITS, "reads": 0, "appends": COMMITS, "metadata": COMMITS + COUNTING + SEGMENT}
-    return all(cost[what] <= most[what] for what in most)
+    least = COMMITS if coordinator != "fs:" else 1
+    return cost["appends"] >= least and all(cost[what] <= most[what] for what in most)
 
 
 def test_readers_and_writers_do_not_wait_for_each_other(
-    name: Path, hand: Hand, capsys: pytest.CaptureFixture[str]
+    name: Path, coordinator: str, hand: Hand, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert hand.do("UPDATE entry SET text = 'first' WHERE id = 1") == []
     writing_alone, writing_times_alone = write(hand, "alone")
@@ -159,7 +162,7 @@ def test_readers_and_writers_do_not_wait_for_each_other(
     assert views == {view}, "the reader's view does not move"
     assert later[0] == view[0] + COMMITS and later[2] != view[2], "and the next one has all hundred"
     # A process that waits asks again and again. Neither makes one operation more than it does alone.
-    assert within_budget(writing_alone) and within_budget(writing), (writing_alone, writing)
+    assert within_budget(writing_alone, coordinator) and within_budget(writing, coordinator), (writing_alone, writing)
     nothing = (0, 0, COUNTING)
     assert (reading_alone.coordinator, reading_alone.reads, reading_alone.metadata) == nothing, reading_alone
     assert (reading.coordinator, reading.reads, reading.metadata) == nothing, reading

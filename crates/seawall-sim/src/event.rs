@@ -147,6 +147,7 @@ events! {
     MoveFinished: "a move was finished by another operator",
     MoveUndone: "a move was undone by a recovery",
     MoveKilled: "a process was killed while it moved the database",
+    LateArrival: "a head of a move that had been undone came late",
     MoveFrozen: "a process was frozen while it moved the database",
     MoveFailed: "a move failed, and was begun again",
     MoversAtOnce: "two processes moved the database at once",

@@ -23,6 +23,7 @@ fn a_short_campaign_finds_nothing() {
         Event::LateSwapTookPlace,
         Event::StaleNegative,
         Event::Torn,
+        Event::UnknownRefused,
         Event::Entry,
         Event::Fold,
         Event::Moved,

@@ -76,7 +76,7 @@ impl Oracle {
             )),
             Some(left) if head.epoch <= left.epoch => Ok(Event::SleeperRecreated),
             _ if head.epoch > self.epoch => Err(format!("a head of epoch {} is with {at:?}", head.epoch.0)),
-            _ => Ok(Event::SleeperRecreated),
+            _ => Ok(Event::LateArrival),
         }
     }
 
