@@ -46,7 +46,7 @@ class Place:
 
 
 class Voter:
-    """A process that votes when it is told to."""
+    """A process that votes on request."""
 
     def __init__(self, module: Path, settings: dict[str, Any]) -> None:
         command = [sys.executable, str(HERE / "turns_voter.py"), json.dumps(settings)]

@@ -1,4 +1,4 @@
-"""A process of turns.py: it votes when it is told to, and says how long each vote took."""
+"""A process of turns.py: it votes on request, and says how long each vote took."""
 
 from __future__ import annotations
 

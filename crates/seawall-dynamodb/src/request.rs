@@ -96,22 +96,29 @@ pub mod changes {
         effect: "SET #lease_until = :until, #lease_label = :label",
         returns_item: false,
     };
+    /// What each swap sets, and what it does besides.
+    macro_rules! next_head {
+        ($more:literal) => {
+            concat!(
+                "SET #version = :version, #commit = :commit, #fold = :fold, #digest = :digest, #place = :place, \
+                 #window = :window",
+                $more
+            )
+        };
+    }
+
     /// The next commit replaces its predecessor, and the lease ends. The swap of a transaction never changes the base.
     pub const SWAP: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
-        effect: "SET #version = :version, #commit = :commit, #fold = :fold, #digest = :digest, \
-                 #place = :place, #window = :window \
-                 REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
+        effect: next_head!(" REMOVE #lease, #lease_label, #lease_until ADD #gen :one"),
         returns_item: false,
     };
     /// The same, and the writer keeps the lease.
     pub const SWAP_AND_KEEP: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
-        effect: "SET #version = :version, #commit = :commit, #fold = :fold, #digest = :digest, \
-                 #place = :place, #window = :window, #lease_until = :until \
-                 ADD #gen :one",
+        effect: next_head!(", #lease_until = :until ADD #gen :one"),
         returns_item: false,
     };
     /// The same, and the answer says whether others wait.
@@ -120,9 +127,7 @@ pub mod changes {
     pub const SWAP_BASE: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
-        effect: "SET #version = :version, #commit = :commit, #fold = :fold, #digest = :digest, \
-                 #place = :place, #window = :window, #base = :base \
-                 REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
+        effect: next_head!(", #base = :base REMOVE #lease, #lease_label, #lease_until ADD #gen :one"),
         returns_item: false,
     };
     /// The commit of a garbage collection replaces its predecessor, with a newer floor and the next sweep. The lease
@@ -130,18 +135,16 @@ pub mod changes {
     pub const SWAP_FLOOR: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
-        effect: "SET #version = :version, #commit = :commit, #fold = :fold, #digest = :digest, \
-                 #place = :place, #window = :window, #floor = :floor, \
-                 #sweep = :next_sweep REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
+        effect: next_head!(
+            ", #floor = :floor, #sweep = :next_sweep REMOVE #lease, #lease_label, #lease_until ADD #gen :one"
+        ),
         returns_item: false,
     };
     /// The last commit here replaces its predecessor: the database is detached, or moved. The lease ends.
     pub const SWAP_STATE: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
-        effect: "SET #version = :version, #commit = :commit, #fold = :fold, #digest = :digest, \
-                 #place = :place, #window = :window, #state = :state \
-                 REMOVE #lease, #lease_label, #lease_until ADD #gen :one",
+        effect: next_head!(", #state = :state REMOVE #lease, #lease_label, #lease_until ADD #gen :one"),
         returns_item: false,
     };
     const SWAPPABLE: &str = "#epoch = :epoch AND #gen = :gen AND #version = :previous_version \

@@ -56,7 +56,7 @@ pub(crate) fn move_to(world: &World, to: At) {
         if text.contains("seawall recover") && !world.plan().detaches && world.by_chance(UNDOES) {
             return recover(world);
         }
-        // An operator who was told that nothing was changed may give up.
+        // An operator who read that nothing was changed may give up.
         if world.oracle().fenced_for().is_none() && world.by_chance(0.2) {
             return;
         }

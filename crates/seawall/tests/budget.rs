@@ -82,7 +82,7 @@ fn a_refresh_with_news_that_ride_in_the_head_reads_no_file() {
     assert_eq!(four, Counts { coordinator: 1, metadata: 3, ..NOTHING });
     let (pages, read) = cost(&b, || byte(&b, &snapshot, 2));
     assert_eq!((pages, read), (NOTHING, 7));
-    // Whoever opens reads the fold's frame as before, and what a page of the window is made of when it is asked for.
+    // A process that opens reads the fold's frame as before, and what a page of the window is made of when it is asked for.
     let c = folder.machine();
     let snapshot = newest(&c);
     let (pages, read) = cost(&c, || byte(&c, &snapshot, 2));

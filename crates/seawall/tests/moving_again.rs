@@ -4,48 +4,13 @@ mod common;
 
 use common::faulty::{Call, EIO, Fault, Faulty};
 use common::memory::{self, table};
-use common::{Folder, byte, commit, newest};
-use seawall::ports::storage::os::OsStorage;
-use seawall::{Access, Database, ErrorKind, Moved, Options, Recovery, Result, move_on, reached_by, recover_on};
+use common::moving::{by, history, machine, move_folder, read, recover};
+use common::{Folder, commit};
+use seawall::{Access, Database, ErrorKind, move_on, reached_by};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-fn by(coordinator: &str) -> Options {
-    Options { coordinator: coordinator.into(), lease: Duration::from_millis(300), ..Options::default() }
-}
-
-fn machine(folder: &Folder, coordinator: &str) -> Result<Arc<Database>> {
-    folder.try_machine_with(&by(coordinator))
-}
-
-fn storage(folder: &Folder) -> Arc<OsStorage> {
-    Arc::new(OsStorage::new(&folder.name()).unwrap())
-}
-
-fn move_folder(folder: &Folder, to: &str) -> Result<Moved> {
-    let options = Options { lease: Duration::from_millis(300), ..reached_by(&folder.name(), None)? };
-    move_on(storage(folder), &folder.name(), to, false, &options)
-}
-
-fn recover(folder: &Folder) {
-    recover_on(storage(folder), &Recovery::default()).unwrap();
-}
-
-/// A database of `versions` on this coordinator: page 2 has the number of the version.
-fn history(folder: &Folder, coordinator: &str, versions: u8) -> Arc<Database> {
-    common::write_plain(&folder.name(), 4);
-    let database = machine(folder, coordinator).unwrap();
-    (1..=versions).for_each(|version| drop(commit(&database, &[(2, version)]).unwrap()));
-    database
-}
-
-/// What a newcomer reads in page 2.
-fn read(folder: &Folder, coordinator: &str) -> u8 {
-    let database = machine(folder, coordinator).unwrap();
-    byte(&database, &newest(&database), 2)
-}
 
 /// What is in a folder, by its path.
 fn entries(folder: &Folder, inside: &str) -> Vec<PathBuf> {

@@ -146,7 +146,7 @@ fn checkpoints_and_collections_between_entries_change_nothing_that_is_read() {
 }
 
 #[test]
-fn what_rides_in_the_head_is_copied_to_a_segment_in_the_background_whoever_committed_it() {
+fn what_rides_in_the_head_is_copied_to_a_segment_in_the_background_also_what_others_committed() {
     let (folder, a) = scene(50);
     let b = folder.machine();
     a.stop_background();

@@ -41,7 +41,7 @@ impl Oracle {
         }
         let pages = pages_of(head, &frame.pages, bytes)?;
         let carried = pages_of(head, &frame.carried, bytes)?;
-        // A fold loses nothing of the window, but what is not in the database any more, or is written anew.
+        // A fold loses nothing of the window, but what is not in the database any more, or is written again.
         let there: BTreeSet<PageNo> = pages.iter().chain(&carried).map(|(page, ..)| *page).collect();
         let is_repaginated = pages.len() as u64 == u64::from(frame.page_count);
         let mut wanted = frame.window.pages().into_iter().filter(|page| page.0 <= frame.page_count);

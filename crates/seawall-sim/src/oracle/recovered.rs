@@ -8,9 +8,8 @@ use crate::event::Event;
 use crate::paths::path_of;
 use crate::place::{At, bound};
 use seawall::format::commit_frame::CommitFrame;
-use seawall::format::head::{CommitRef, Floor, Head, Place, State};
+use seawall::format::head::{CommitRef, Head, Place, State};
 use seawall::format::ids::{CommitId, Digest, SegmentName, Version};
-use seawall::format::window::Window;
 use seawall::ports::storage::File;
 use std::time::Duration;
 
@@ -117,7 +116,7 @@ impl Oracle {
             // The entries before a fold, and then the fold before them.
             let before = match self.chain.get(frame.folded.0 as usize) {
                 Some(link) if link.head.commit().is(&frame.fold) => link.head.clone(),
-                _ => head_of(&self.frame_of(frame.fold, disk)?.0, frame.fold),
+                _ => self.frame_of(frame.fold, disk)?.0.head(frame.fold),
             };
             for at in (0..frame.window.entries().len()).rev() {
                 if is_known(below, &frame.window.commit(at).expect("there are so many")) {
@@ -135,7 +134,7 @@ impl Oracle {
             }
             let fold = frame.fold;
             (frame, _) = self.frame_of(fold, disk)?;
-            candidates.push(head_of(&frame, fold));
+            candidates.push(frame.head(fold));
             below -= 1;
         }
         self.leave_out(below, was_chosen, &mut events)?;
@@ -261,22 +260,4 @@ impl Oracle {
 /// Whether this entry is in the window of `head`.
 fn holds(head: Option<&Head>, digest: &Digest) -> bool {
     head.is_some_and(|head| head.window.entries().iter().any(|(_, entry)| entry == digest))
-}
-
-/// The head that named `fold`, as far as its frame tells.
-fn head_of(frame: &CommitFrame, fold: CommitRef) -> Head {
-    Head {
-        database: frame.database,
-        epoch: frame.epoch,
-        version: frame.version,
-        fold,
-        window: Window::default(),
-        base: frame.base,
-        home: frame.home,
-        generation: 0,
-        sweep: frame.sweep,
-        lease_slot: 0,
-        floor: Floor::default(),
-        state: State::Open,
-    }
 }

@@ -4,7 +4,7 @@ use crate::bounds::bound;
 use crate::format::codec::{Malformed, Reader, put_varint};
 use crate::format::entry::{Entry, Segments};
 use crate::format::group::pages_per_group;
-use crate::format::head::{BaseRef, CommitRef, Place};
+use crate::format::head::{BaseRef, CommitRef, Floor, Head, Place, State};
 use crate::format::ids::{
     BaseName, CommitId, DatabaseId, Digest, Epoch, PageNo, PageSize, SegmentName, Version, WriterId,
 };
@@ -157,6 +157,24 @@ impl CommitFrame {
     /// The bytes of the log up to and with this commit, whose frame lies at `place`.
     pub fn log_with(&self, place: &Place) -> u64 {
         self.log.saturating_add(u64::from(place.lead)).saturating_add(u64::from(place.length))
+    }
+
+    /// The head that named this frame's commit, as far as the frame says: what only the newest head knows is not in it.
+    pub fn head(&self, commit: CommitRef) -> Head {
+        Head {
+            database: self.database,
+            epoch: self.epoch,
+            version: self.version,
+            fold: commit,
+            window: Window::default(),
+            base: self.base,
+            home: self.home,
+            generation: 0,
+            sweep: self.sweep,
+            lease_slot: 0,
+            floor: Floor::default(),
+            state: State::Open,
+        }
     }
 
     /// The predecessor: its digest chains the history. It has no place if it is an entry.

@@ -5,7 +5,7 @@ use crate::error::{Error, Result, time_of};
 use crate::format::codec::Malformed;
 use crate::format::commit_frame::{CommitFrame, Jump};
 use crate::format::frame::UNIT;
-use crate::format::head::{CommitRef, Floor, Head, State};
+use crate::format::head::{Floor, Head};
 use crate::format::ids::{DatabaseId, Epoch, Version};
 use crate::format::window::Window;
 use crate::ports::moment::Moment;
@@ -95,7 +95,7 @@ impl Pages {
             match way.next_to(at) {
                 Step::There(jump) => {
                     let frame = self.frame_of(&mut way, &jump)?;
-                    let head = head_of(&frame, jump.commit(frame.commit));
+                    let head = frame.head(jump.commit(frame.commit));
                     let fold = self.snapshot_of_frame(head, frame, None, sent)?;
                     if at == At::Version(jump.version) {
                         return Ok(fold);
@@ -216,24 +216,6 @@ impl Way {
             }
         }
         Ok(())
-    }
-}
-
-/// The head that named `commit`, as far as its frame says: what only the newest head knows is not in it.
-pub(crate) fn head_of(frame: &CommitFrame, commit: CommitRef) -> Head {
-    Head {
-        database: frame.database,
-        epoch: frame.epoch,
-        version: frame.version,
-        fold: commit,
-        window: Window::default(),
-        base: frame.base,
-        home: frame.home,
-        generation: 0,
-        sweep: frame.sweep,
-        lease_slot: 0,
-        floor: Floor::default(),
-        state: State::Open,
     }
 }
 

@@ -469,7 +469,7 @@ impl Committer {
     /// Marks the commit of `head` as confirmed. That can wait: `false` if another thread is appending right now.
     pub(crate) fn mark_confirmed(&self, head: &Head) -> Result<bool> {
         let Some(mut segment) = try_lock(&self.segment) else { return Ok(false) };
-        // The head's entries, whoever committed them, are in no file if its record is none.
+        // The head's entries, also those of other processes, are in no file if its record is none.
         let copied = (!head.window.entries().is_empty()).then_some(head);
         mistake!(ConfirmedNotCopied, {
             let appended = segment.append_mark(&*self.tip.storage, head.sweep, None, &Mark::of(head, Fate::Confirmed));

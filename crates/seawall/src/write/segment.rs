@@ -95,7 +95,7 @@ impl Open {
     /// Gives back all the space that the segment takes, and removes it. Nothing in it will ever be committed.
     pub(crate) fn discard(mut self, storage: &dyn Storage) -> Result<(), String> {
         let file = File::Segment(self.name);
-        // Whoever has it open for reading would keep its space from others.
+        // A process that has it open for reading would keep its space from others.
         let cut = self.file.truncate(0).map_err(|why| format!("giving back the space of {file}: {why}"));
         let removed = storage.remove(file).map_err(|why| format!("removing {file}: {why}"));
         removed.and(cut)

@@ -4,6 +4,7 @@
 
 pub mod faulty;
 pub mod memory;
+pub mod moving;
 pub mod places;
 
 use seawall::format::frame::{self, Kind};

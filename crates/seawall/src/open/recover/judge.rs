@@ -15,7 +15,6 @@ use crate::format::ids::{CommitId, Digest, Epoch, Version};
 use crate::format::mark::{Fate, Mark};
 use crate::format::window::Window;
 use crate::mutation::mistake;
-use crate::read::history::head_of;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A commit that was found.
@@ -130,7 +129,7 @@ impl Evidence {
         let jumps = below.map(|jump| Proven { epoch: frame.epoch, version: jump.version, digest: jump.digest });
         self.proven.extend(jumps);
         // So are the commits that it took over.
-        let before = Head { version: frame.folded, fold: frame.fold, ..head_of(&frame, commit) };
+        let before = Head { version: frame.folded, fold: frame.fold, ..frame.head(commit) };
         self.found_entries(&before, &frame.window);
         self.commits.insert(commit.digest, FoundCommit { commit, form: Form::Fold(Box::new(frame)) });
     }
@@ -147,12 +146,12 @@ impl Evidence {
     /// The head that named `found`, as far as the files say that. What a head says beside its window is that of its fold.
     pub(super) fn head_of(&self, found: &FoundCommit) -> Head {
         match &found.form {
-            Form::Fold(frame) => head_of(frame, found.commit),
+            Form::Fold(frame) => frame.head(found.commit),
             Form::Entry(head) => {
                 let fold = self.commits.get(&head.fold.digest).and_then(|fold| Some((fold.fold()?, fold.commit)));
-                let with_entries = |(frame, fold)| {
+                let with_entries = |(frame, fold): (&CommitFrame, CommitRef)| {
                     let (version, window) = (head.version, head.window.clone());
-                    Head { version, window, ..head_of(frame, fold) }
+                    Head { version, window, ..frame.head(fold) }
                 };
                 fold.map_or_else(|| (**head).clone(), with_entries)
             }

@@ -36,7 +36,7 @@ pub fn check(fresh: &dyn Fn() -> Box<dyn Setting>) {
     a_process_that_had_a_turn_lets_the_first_waiter_go_first(&*fresh());
     the_process_that_has_waited_longest_is_next(&*fresh());
     waiters_that_died_or_sleep_hold_nobody_up(&*fresh());
-    whoever_has_the_lease_can_learn_whether_others_wait(&*fresh());
+    the_holder_of_the_lease_can_learn_whether_others_wait(&*fresh());
     a_reader_that_is_behind_finds_the_newest(&*fresh());
     base_floor_and_sweep_change_with_a_version_and_stay(&*fresh());
     a_seal_ends_every_earlier_request_and_its_owner_alone_takes_it_away(&*fresh());
@@ -280,7 +280,7 @@ fn waiters_that_died_or_sleep_hold_nobody_up(setting: &dyn Setting) {
     assert!(matches!(answer, Acquired::Granted(..)), "nobody who is awake is in front");
 }
 
-fn whoever_has_the_lease_can_learn_whether_others_wait(setting: &dyn Setting) {
+fn the_holder_of_the_lease_can_learn_whether_others_wait(setting: &dyn Setting) {
     let (a, b) = (setting.machine(), setting.machine());
     a.create(&first_head(setting)).expect("the first head is taken");
     let (mut lease, mut head) = acquire(&*a, 1);

@@ -290,7 +290,7 @@ impl Coordinator for FsCoordinator {
         match acquired {
             Acquired::Granted(..) => self.line.is_served(),
             Acquired::Refused { .. } if self.line.is_joined() => self.line.waits().map_err(asking)?,
-            // Whoever does not wait for the lease needs no place.
+            // A process that does not wait for the lease needs no place.
             Acquired::Refused { .. } if claim.patience.is_zero() => {}
             Acquired::Refused { .. } => {
                 self.line.advance(Lock::Lease(slot)).and_then(|_| self.line.waits()).map_err(asking)?;

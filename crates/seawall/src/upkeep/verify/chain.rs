@@ -13,7 +13,7 @@ use crate::format::head::BaseRef;
 use crate::format::ids::{BaseName, PageNo, Version};
 use crate::format::index::merge;
 use crate::ports::storage::{File, Span};
-use crate::read::history::{first_head, head_of};
+use crate::read::history::first_head;
 use crate::read::pages::{ReadError, frame_of};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -396,7 +396,7 @@ impl<'a> Verifier<'a> {
             self.more_bases.push((base, frame.version));
         }
         if self.what.deep && (is_last_on_base || begins_part) {
-            let head = head_of(frame, jump.commit(frame.commit));
+            let head = frame.head(jump.commit(frame.commit));
             match self.pages.snapshot_of_frame(head, frame.clone(), None, self.began) {
                 Ok(snapshot) => chain.open_map(MapCheck::new(snapshot.into(), self.range)),
                 Err(error) => {
