@@ -5,7 +5,7 @@ use super::committer::Committer;
 use super::queue::Turn;
 use crate::chores::Chore;
 use crate::error::{Error, Result};
-use crate::format::head::Head;
+use crate::format::head::{Head, State};
 use crate::format::high::High;
 use crate::format::ids::Version;
 use crate::options::Freshness;
@@ -164,10 +164,15 @@ impl Committer {
         self.chores.ring_at(Duration::ZERO);
     }
 
-    /// A commit of this process was acknowledged: it will be noted, when there is time.
+    /// A commit of this process was acknowledged: it will be noted, when there is time. The last commit of a detached
+    /// database is not, because its folder is removed now, and a note would make a file there.
     pub(crate) fn acknowledged(&self, head: &Head) {
         let now = self.now().monotonic;
         let mut note = whole(self.asked.note.lock());
+        if head.state == State::Detached {
+            *note = None;
+            return;
+        }
         let due = note.as_ref().map_or(now + NOTE_AFTER, |(_, due)| *due);
         *note = Some((head.clone(), due));
         drop(note);
