@@ -53,18 +53,25 @@ impl MainFile {
         }
         if self.lock == Lock::None && wanted >= Lock::Shared {
             self.begin_reading()?;
-            self.lock = Lock::Shared;
+            self.set_lock(Lock::Shared);
         }
         if self.lock < Lock::Reserved && wanted >= Lock::Reserved {
             self.begin_writing()?;
-            self.lock = Lock::Reserved;
+            self.set_lock(Lock::Reserved);
         }
         if self.lock < Lock::Exclusive && wanted == Lock::Exclusive {
             // SAFETY: guaranteed by the caller.
             unsafe { self.check_participants(file, When::Locked) }?;
-            self.lock = Lock::Exclusive;
+            self.set_lock(Lock::Exclusive);
         }
         Ok(())
+    }
+
+    pub(super) fn set_lock(&mut self, lock: Lock) {
+        self.lock = lock;
+        if self.is_main {
+            self.connection.main_is_locked(lock > Lock::None);
+        }
     }
 
     /// Fails if the transaction has changed anything but this file.
@@ -211,7 +218,7 @@ impl MainFile {
         if self.lock >= Lock::Reserved && kept < Lock::Reserved {
             super_journal::transaction_ended();
         }
-        self.lock = self.lock.min(kept);
+        self.set_lock(self.lock.min(kept));
         let next = match kept {
             Lock::None => {
                 self.connection.file_was_unlocked();
