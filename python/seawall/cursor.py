@@ -15,7 +15,8 @@ from . import errors
 RETURNING = re.compile(r"\bRETURNING\b", re.IGNORECASE)
 RETURNS_NOTHING: set[str] = set()
 """Texts of statements without RETURNING, because programs execute the same ones again and again."""
-MANY = 1024
+MANY, LONG = 1024, 4096
+"""So many texts are remembered, and none with more letters than that."""
 FETCHING = ("__iter__", "__next__", "fetchone", "fetchmany", "fetchall")
 
 
@@ -107,9 +108,8 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
 
     def execute_again(self: Any) -> None:
         """Another statement is executed: forget the rows of the one before."""
-        watched = watch(self)
-        watched.returned = None
-        watched.executions += 1
+        self._watched.returned = None
+        self._watched.executions += 1
 
     @functools.wraps(base.close)
     def close(self: Any) -> None:
@@ -119,7 +119,8 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
     def forgetting(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def executes(self: Any, *arguments: Any) -> Any:
-            self._execute_again()
+            if self._watched is not None:
+                self._execute_again()
             return method(self, *arguments)
 
         return explained(executes)
@@ -173,9 +174,10 @@ def may_return(sql: str) -> bool:
     """Whether a statement may return rows that it has changed; `sql` is not in `RETURNS_NOTHING`."""
     if RETURNING.search(sql):
         return True
-    if len(RETURNS_NOTHING) >= MANY:
-        RETURNS_NOTHING.clear()
-    RETURNS_NOTHING.add(sql)
+    if len(sql) <= LONG:
+        if len(RETURNS_NOTHING) >= MANY:
+            RETURNS_NOTHING.clear()
+        RETURNS_NOTHING.add(sql)
     return False
 
 

@@ -94,9 +94,10 @@ impl MainFile {
             return Ok(());
         }
         self.early_lease = EarlyLease::None;
-        let began = database.now();
         let takes_lease = self.connection.takes_lease_early(self.is_main, self.refused_in.take());
+        let mut began = None;
         if takes_lease && !matches!(self.access, Access::ReadOnly) {
+            began = Some(database.now());
             match database.begin(self.connection.patience()) {
                 Ok(transaction) => {
                     self.connection.wait_ended();
@@ -195,14 +196,15 @@ impl MainFile {
         failure
     }
 
-    /// How fresh the snapshot of a transaction must be that began at `began`. If the lease was requested since and
-    /// refused, the reply had the head already.
-    fn freshness(&self, began: Moment) -> seawall::Freshness {
+    /// How fresh the snapshot of a transaction must be that begins now. If it has requested the lease at `began`, and
+    /// was refused, the reply had the head already.
+    fn freshness(&self, began: Option<Moment>) -> seawall::Freshness {
+        let of_transaction = || began.map_or(seawall::Freshness::Transaction, seawall::Freshness::Since);
         match self.parameters.freshness {
-            Freshness::Transaction => seawall::Freshness::Since(began),
+            Freshness::Transaction => of_transaction(),
             Freshness::Request => match request::began() {
                 Some(began) => seawall::Freshness::Request { began, age: self.parameters.request_age },
-                None => seawall::Freshness::Since(began),
+                None => of_transaction(),
             },
             Freshness::Seconds(age) => seawall::Freshness::Seconds(age),
         }
