@@ -146,6 +146,15 @@ def test_a_text_that_was_executed_before_is_judged_by_the_tables_of_now(
         connection.execute(end)
     connection.execute("DROP TABLE temp.attempts")
     assert cost(connection, db, insert) == once
+    # Another text of the same length.
+    connection.execute("CREATE TEMP TABLE scratch (x)")
+    other = "INSERT INTO scratch  SELECT max(x) FROM t"
+    assert len(other) == len(insert)
+    connection.execute(insert)
+    connection.execute("BEGIN")
+    connection.execute(other)
+    assert another_writes(db)
+    connection.execute("COMMIT")
     # While main is locked, no statement takes the lease together with a snapshot. The next one does again.
     deferred = cost(connection, db, "BEGIN", "SELECT * FROM t", insert, insert, "COMMIT")
     assert cost(connection, db, insert) == once < deferred
