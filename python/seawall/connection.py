@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, quote, urlencode
 
-from .cursor import cursor_class, explained
+from . import errors
+from .cursor import RETURNS_NOTHING, cursor_class, explained, may_return
 from .registration import register
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -23,17 +24,31 @@ _METHODS = ("__init__", "__exit__", "commit", "rollback", "backup", "blobopen", 
 def connection_class(module: ModuleType = sqlite3) -> type[sqlite3.Connection]:
     """The connection class for a module like `sqlite3`, for use as its `connect()`'s factory."""
     default, own_cursor = cursor_class(module.Cursor), module.Connection.cursor
+    own_execute = module.Cursor.execute
 
     def cursor(self: Any, factory: Any = default) -> Any:
         """Make a cursor of a class like `factory`, with Seawall's explanations in its errors."""
-        own = isinstance(factory, type) and issubclass(factory, module.Cursor)
-        cls = cursor_class(factory) if own else factory
-        return own_cursor(self, cls)
+        if not (isinstance(factory, type) and issubclass(factory, module.Cursor)):
+            return own_cursor(self, factory)
+        made = own_cursor(self, cursor_class(factory))
+        # CPython finds what an instance has itself in no time, and what its class has only by a search.
+        made._watched = None
+        return made
 
+    # The module's own makes a cursor of the module's own class. This one is as short as it can be, because every
+    # statement passes here: it is `cursor(self).execute(sql, parameters)`.
     @functools.wraps(module.Connection.execute)
-    def execute(self: Any, sql: str, *parameters: Any) -> Any:
-        # The module's own makes a cursor of the module's own class.
-        return own_cursor(self, default).execute(sql, *parameters)
+    def execute(self: Any, sql: str, parameters: Any = (), /) -> Any:
+        made: Any = own_cursor(self, default)
+        made._watched = None
+        try:
+            own_execute(made, sql, parameters)
+            if sql not in RETURNS_NOTHING and may_return(sql):
+                made._keep_returned()
+        except Exception as error:
+            errors.explain(error)
+            raise
+        return made
 
     members = {
         "cursor": cursor,

@@ -13,6 +13,10 @@ from typing import Any
 from . import errors
 
 RETURNING = re.compile(r"\bRETURNING\b", re.IGNORECASE)
+RETURNS_NOTHING: set[str] = set()
+"""Texts of statements without RETURNING, because programs execute the same ones again and again."""
+MANY, LONG = 1024, 4096
+"""So many texts are remembered, and none with more letters than that."""
 FETCHING = ("__iter__", "__next__", "fetchone", "fetchmany", "fetchall")
 
 
@@ -30,13 +34,24 @@ def explained(method: Callable[..., Any]) -> Callable[..., Any]:
     return explained
 
 
+class Watched:
+    """What is known of a cursor that needs more than Python's own does."""
+
+    __slots__ = ("executions", "returned")
+
+    def __init__(self) -> None:
+        self.executions = 0
+        """How many statements it has executed since it is watched."""
+        self.returned: Iterator[Any] | None = None
+        """The rows that `execute()` has read already."""
+
+
 @functools.cache
 def cursor_class(base: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
     """A cursor class like `base`, with Seawall's explanations in its errors."""
-    if hasattr(base, "_returned"):
+    if hasattr(base, "_watched"):
         return base
-    same = {"__module__": base.__module__, "__doc__": base.__doc__}
-    cls = type(base.__name__, (base,), {**same, "_returned": None, "_executions": 0, "_is_watched": False})
+    cls = type(base.__name__, (base,), {"__module__": base.__module__, "__doc__": base.__doc__, "_watched": None})
     for name, method in _methods(base).items():
         setattr(cls, name, method)
     return cls
@@ -48,47 +63,64 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
     SQLite commits `INSERT … RETURNING` outside of a transaction when it resets the statement, after the last row.
     Python's sqlite3 reports the error of that reset only to a program that reads all rows. A program that reads the
     first row only, or none, would not notice that the commit failed. Therefore `execute()` reads these rows, which
-    SQLite itself collects before it returns the first one, and keeps them in `_returned` for the fetch methods. A class
-    that fetches in its own way is left to do so.
+    SQLite itself collects before it returns the first one, and keeps them for the fetch methods. A class that fetches
+    in its own way is left to do so.
     """
     executes, own_fetchmany = base.execute, explained(base.fetchmany)
-    fetches_itself = {name for name in FETCHING if isinstance(getattr(base, name), types.FunctionType)}
+    fetches_itself = {name for name in FETCHING if _is_in_python(getattr(base, name))}
 
-    @functools.wraps(executes)
-    def execute(self: Any, sql: str, *parameters: Any) -> Any:
-        # Every statement passes here, therefore the rest is done only for a cursor that needs it.
-        if self._is_watched:
-            self._watch()
+    # Every statement passes here, therefore the rest is done only for a cursor that needs it.
+    def execute(self: Any, sql: str, parameters: Any = (), /) -> Any:
+        if self._watched is not None:
+            self._execute_again()
         try:
-            result = executes(self, sql, *parameters)
-            if (
-                _may_return(sql)
-                and self.description is not None
-                and not fetches_itself
-                and not self.connection.in_transaction
-            ):
-                self._returned = iter(base.fetchall(self))
-                self._is_watched = True
+            result = executes(self, sql, parameters)
+            if sql not in RETURNS_NOTHING and may_return(sql):
+                self._keep_returned()
         except Exception as error:
             errors.explain(error)
             raise
         return result
 
-    def watch(self: Any) -> None:
+    def execute_its_way(self: Any, sql: str, *parameters: Any) -> Any:
+        """For a class that executes in its own way, no parameters may not be the same as empty ones."""
+        if self._watched is not None:
+            self._execute_again()
+        try:
+            result = executes(self, sql, *parameters)
+            if sql not in RETURNS_NOTHING and may_return(sql):
+                self._keep_returned()
+        except Exception as error:
+            errors.explain(error)
+            raise
+        return result
+
+    def watch(self: Any) -> Watched:
+        if self._watched is None:
+            self._watched = Watched()
+        watched: Watched = self._watched
+        return watched
+
+    def keep_returned(self: Any) -> None:
+        """Read and keep the rows, if the statement has returned any and has committed them."""
+        if self.description is not None and not fetches_itself and not self.connection.in_transaction:
+            watch(self).returned = iter(base.fetchall(self))
+
+    def execute_again(self: Any) -> None:
         """Another statement is executed: forget the rows of the one before."""
-        self._returned = None
-        self._executions += 1
-        self._is_watched = True
+        self._watched.returned = None
+        self._watched.executions += 1
 
     @functools.wraps(base.close)
     def close(self: Any) -> None:
-        self._returned = None
+        self._watched = None
         base.close(self)
 
     def forgetting(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def executes(self: Any, *arguments: Any) -> Any:
-            self._watch()
+            if self._watched is not None:
+                self._execute_again()
             return method(self, *arguments)
 
         return explained(executes)
@@ -96,15 +128,15 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
     def rows(self: Any) -> Iterator[Any]:
         """Iterate without a Python call for each row. After another statement, go on with the rows of that one."""
         execution = None
-        self._is_watched = True
+        watched = watch(self)
         try:
-            while execution != self._executions:
-                execution = self._executions
+            while execution != watched.executions:
+                execution = watched.executions
                 # StopIteration from a step ends it. The second argument is a value that no row equals.
-                rows = self._returned or iter(functools.partial(base.__next__, self), _methods)
+                rows = watched.returned or iter(functools.partial(base.__next__, self), _methods)
                 for row in rows:
                     yield row
-                    if execution != self._executions:
+                    if execution != watched.executions:
                         break
         except Exception as error:
             errors.explain(error)
@@ -112,14 +144,16 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
 
     @functools.wraps(base.fetchmany)
     def fetchmany(self: Any, *size: Any, **named: Any) -> Any:
-        if self._returned is None:
+        if self._watched is None or self._watched.returned is None:
             return own_fetchmany(self, *size, **named)
         (many,) = size or named.values() or (self.arraysize,)
-        return list(self._returned if many < 0 else itertools.islice(self._returned, many))
+        returned = self._watched.returned
+        return list(returned if many < 0 else itertools.islice(returned, many))
 
     methods: dict[str, Callable[..., Any]] = {
-        "_watch": watch,
-        "execute": execute,
+        "_execute_again": execute_again,
+        "_keep_returned": keep_returned,
+        "execute": functools.wraps(executes)(execute_its_way if _is_in_python(executes) else execute),
         "executemany": forgetting(base.executemany),
         "executescript": forgetting(base.executescript),
         "close": close,
@@ -132,9 +166,19 @@ def _methods(base: Any) -> dict[str, Callable[..., Any]]:
     return {name: method for name, method in methods.items() if name not in fetches_itself}
 
 
-@functools.lru_cache(maxsize=1024)
-def _may_return(sql: str) -> bool:
-    return RETURNING.search(sql) is not None
+def _is_in_python(method: object) -> bool:
+    return isinstance(method, types.FunctionType)
+
+
+def may_return(sql: str) -> bool:
+    """Whether a statement may return rows that it has changed; `sql` is not in `RETURNS_NOTHING`."""
+    if RETURNING.search(sql):
+        return True
+    if len(sql) <= LONG:
+        if len(RETURNS_NOTHING) >= MANY:
+            RETURNS_NOTHING.clear()
+        RETURNS_NOTHING.add(sql)
+    return False
 
 
 def _fetching(method: Callable[[Any], Any], kept: Callable[[Iterator[Any]], Any]) -> Callable[[Any], Any]:
@@ -142,8 +186,8 @@ def _fetching(method: Callable[[Any], Any], kept: Callable[[Iterator[Any]], Any]
 
     @functools.wraps(method)
     def fetch(self: Any) -> Any:
-        if self._returned is not None:
-            return kept(self._returned)
+        if self._watched is not None and self._watched.returned is not None:
+            return kept(self._watched.returned)
         try:
             return method(self)
         except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from seawall.cursor import LONG, MANY, RETURNS_NOTHING
 
 from .conftest import Connect, one
 
@@ -106,3 +107,38 @@ def test_a_class_that_fetches_in_its_own_way(connection: sqlite3.Connection) -> 
     assert list(connection.cursor(Named).execute("SELECT 1 AS one")) == [{"one": 1}]
     assert next(iter(connection.cursor(Named).execute(INSERT))) == {"number": 1}
     assert connection.execute(INSERT).fetchmany(-1) == [(1,), (2,), (3,), (4,), (5,)]
+
+
+def test_a_class_that_executes_in_its_own_way(connection: sqlite3.Connection) -> None:
+    class Formats(sqlite3.Cursor):
+        def execute(self, sql: str, parameters: tuple[int, ...] | None = None) -> sqlite3.Cursor:  # type: ignore[override]
+            # As Django's cursors do: only what has parameters is formatted.
+            return super().execute(sql if parameters is None else sql % parameters)
+
+    assert connection.cursor(Formats).execute("SELECT '%d'").fetchall() == [("%d",)]
+    assert connection.cursor(Formats).execute("SELECT '%%', %d", (7,)).fetchall() == [("%", 7)]
+    assert connection.cursor(Formats).execute(INSERT).fetchone() == (1,)
+
+
+def test_a_cursor_that_no_connection_has_made(connection: sqlite3.Connection, connect: Connect) -> None:
+    cursor = type(connection.cursor())(connection)
+    assert (cursor.fetchone(), cursor.fetchmany(2), cursor.fetchall()) == (None, [], [])
+    assert cursor.execute(INSERT).fetchone() == (1,)
+    assert one(connect(), "SELECT count(*) FROM t") == 5
+    assert cursor.execute("SELECT ? + 1", (6,)).fetchall() == [(7,)]
+
+
+def test_texts_that_return_nothing_are_remembered_and_take_little_memory(
+    connection: sqlite3.Connection, connect: Connect
+) -> None:
+    for n in range(MANY + 10):
+        connection.execute(f"SELECT {n}")
+    long = f"SELECT 1{' ' * LONG}"
+    for _ in range(2):
+        assert connection.execute(long).fetchall() == [(1,)]
+    assert 0 < len(RETURNS_NOTHING) <= MANY
+    assert long not in RETURNS_NOTHING
+    for n in range(1, 3):
+        # The rows are read when it is executed, this time as well.
+        assert connection.execute(INSERT).fetchone() == (1,)
+        assert one(connect(), "SELECT count(*) FROM t") == 5 * n

@@ -104,15 +104,17 @@ def test_under_a_kept_lease_what_commits_nothing_asks(connection: sqlite3.Connec
     assert seawall.counts(db).coordinator > asked
 
 
-def test_certain_writers_ask_once(connection: sqlite3.Connection, db: Path) -> None:
-    def cost(*statements: str) -> int:
-        time.sleep(QUIET)
-        before = seawall.counts(db).coordinator
-        for statement in statements:
-            connection.execute(statement)
-        return seawall.counts(db).coordinator - before
+def cost(connection: sqlite3.Connection, db: Path, *statements: str) -> int:
+    """How often the coordinator is asked for them."""
+    time.sleep(QUIET)
+    before = seawall.counts(db).coordinator
+    for statement in statements:
+        connection.execute(statement)
+    return seawall.counts(db).coordinator - before
 
-    transaction = cost("BEGIN IMMEDIATE", "INSERT INTO t VALUES (1)", "COMMIT")
+
+def test_certain_writers_ask_once(connection: sqlite3.Connection, db: Path) -> None:
+    transaction = cost(connection, db, "BEGIN IMMEDIATE", "INSERT INTO t VALUES (1)", "COMMIT")
     for statement in (
         "INSERT INTO t VALUES (1)",
         "INSERT INTO main.t VALUES (1)",
@@ -123,8 +125,48 @@ def test_certain_writers_ask_once(connection: sqlite3.Connection, db: Path) -> N
         "WITH c AS (SELECT 5 AS x) INSERT INTO attempts SELECT x FROM c",
         "CREATE TABLE templates (x)",
     ):
-        assert cost(statement) <= transaction, statement
-    assert cost("BEGIN", "SELECT * FROM t", "INSERT INTO t VALUES (1)", "COMMIT") > transaction
+        assert cost(connection, db, statement) <= transaction, statement
+    assert cost(connection, db, "BEGIN", "SELECT * FROM t", "INSERT INTO t VALUES (1)", "COMMIT") > transaction
+
+
+@pytest.mark.parametrize("cached", [0, 128])
+def test_a_text_that_was_executed_before_is_judged_by_the_tables_of_now(
+    connect: Connect, db: Path, connection: sqlite3.Connection, cached: int
+) -> None:
+    # Without cached statements, SQLite prepares each one where the one before was.
+    connection = connect(cached_statements=cached)
+    insert = "INSERT INTO attempts SELECT max(x) FROM t"
+    once = cost(connection, db, insert)
+    assert cost(connection, db, insert) == once
+    connection.execute("CREATE TEMP TABLE attempts (x)")
+    for end in ("COMMIT", "ROLLBACK"):
+        connection.execute("BEGIN")
+        connection.execute(insert)
+        assert another_writes(db)
+        connection.execute(end)
+    connection.execute("DROP TABLE temp.attempts")
+    assert cost(connection, db, insert) == once
+    # Another text of the same length.
+    connection.execute("CREATE TEMP TABLE scratch (x)")
+    other = "INSERT INTO scratch  SELECT max(x) FROM t"
+    assert len(other) == len(insert)
+    reading = cost(connection, db, "SELECT max(x) FROM t")
+    connection.execute(insert)
+    assert cost(connection, db, other) == reading < once
+    # While main is locked, no statement takes the lease together with a snapshot. The next one does again.
+    deferred = cost(connection, db, "BEGIN", "SELECT * FROM t", insert, insert, "COMMIT")
+    assert cost(connection, db, insert) == once < deferred
+    # The same text with another number of letters, and one that is too long to be remembered.
+    for spaces in (1, 2, 5000, 5000):
+        assert cost(connection, db, f"INSERT INTO{' ' * spaces}attempts VALUES (1)") == once
+    connection.execute("CREATE TEMP VIEW attempts AS SELECT x FROM t")
+    connection.execute(
+        "CREATE TEMP TRIGGER nowhere INSTEAD OF INSERT ON attempts BEGIN SELECT max(x) FROM main.attempts; END"
+    )
+    connection.execute("BEGIN")
+    connection.execute(insert)
+    assert another_writes(db)
+    connection.execute("COMMIT")
 
 
 def test_a_waiter_gets_the_lease_with_the_newest_version(connect: Connect, db: Path) -> None:

@@ -23,7 +23,7 @@ use crate::host::Host;
 use crate::sync::locked;
 use seawall::Transaction;
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// A connection, shared by its files. SQLite makes one call at a time on a connection, therefore no lock in here is
@@ -34,11 +34,15 @@ pub(crate) struct Connection {
     db: AtomicPtr<Sqlite3>,
     /// The context of SQLite's callbacks. There is a ticket while main is Seawall's.
     ticket: Mutex<Option<Ticket<Connection>>>,
+    /// Whether there is a ticket. Every transaction asks for that.
+    main_is_ours: AtomicBool,
     settings: Settings,
     statements: Statements,
     busy: Busy,
     /// The leases that files took together with their snapshots, until SQLite asks to write.
     early: Mutex<Vec<(FileId, Transaction)>>,
+    /// There may be some. Every statement asks for that.
+    may_have_early: AtomicBool,
     last_failure: Mutex<Option<Failure>>,
     /// Why main may only be read, if the application did not ask for that.
     only_reads_main: OnceLock<Failure>,
@@ -63,10 +67,12 @@ impl Connection {
             host,
             db: AtomicPtr::default(),
             ticket: Mutex::default(),
+            main_is_ours: AtomicBool::default(),
             settings: Settings::default(),
             statements: Statements::default(),
             busy: Busy::default(),
             early: Mutex::default(),
+            may_have_early: AtomicBool::default(),
             last_failure: Mutex::default(),
             only_reads_main: OnceLock::new(),
         })
@@ -88,20 +94,25 @@ impl Connection {
     }
 
     fn main_is_ours(&self) -> bool {
-        locked(&self.ticket).is_some()
+        self.main_is_ours.load(Relaxed)
+    }
+
+    fn set_ticket(&self, ticket: Option<Ticket<Connection>>) {
+        self.main_is_ours.store(ticket.is_some(), Relaxed);
+        *locked(&self.ticket) = ticket;
     }
 
     /// Main's file is being closed: by close(), or by deserialize(), after which the connection goes on without
     /// Seawall.
     pub(crate) fn main_closes(&self) {
-        drop(locked(&self.ticket).take());
+        self.set_ticket(None);
         self.remove_busy_handler();
     }
 
     /// SQLite lets another connection use a file of this one. From now on the VFS cannot know which of them makes a
     /// call.
     pub(crate) fn forget_sqlite3(&self) {
-        drop(locked(&self.ticket).take());
+        self.set_ticket(None);
         let db = self.db.swap(std::ptr::null_mut(), Relaxed);
         list::remove(db, self);
     }
@@ -109,6 +120,7 @@ impl Connection {
     /// Keeps the lease that `file` took early, until SQLite asks to write, or the statement ends.
     pub(crate) fn keep_early(&self, file: FileId, transaction: Transaction) {
         locked(&self.early).push((file, transaction));
+        self.may_have_early.store(true, Relaxed);
     }
 
     /// The lease that `file` took early, if the statement has not ended.
@@ -120,7 +132,10 @@ impl Connection {
 
     /// Gives back every lease that was taken early and not used.
     fn drop_early(&self) {
-        drop(std::mem::take(&mut *locked(&self.early)));
+        if self.may_have_early.load(Relaxed) {
+            self.may_have_early.store(false, Relaxed);
+            drop(std::mem::take(&mut *locked(&self.early)));
+        }
     }
 
     /// Main may only be read, for this reason.

@@ -60,6 +60,8 @@ pub(crate) struct MainFile {
     /// The last statement in which the lease was refused. When SQLite repeats that statement, the lease is requested
     /// together with the snapshot.
     refused_in: Option<StatementNo>,
+    /// What SQLite has read when it last checked for changes.
+    last_check: Option<content::ChangeCheck>,
     /// A backup from a database in WAL mode has left a page 1 in SQLite's cache that says WAL mode, unlike the
     /// committed one. Therefore SQLite's next check for changes must find one, so that SQLite reads page 1 again.
     must_reread: bool,
@@ -166,6 +168,7 @@ impl MainFile {
             state: State::Idle,
             early_lease: EarlyLease::None,
             refused_in: None,
+            last_check: None,
             must_reread: false,
             unconfirmed: None,
         }

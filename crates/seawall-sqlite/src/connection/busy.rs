@@ -6,25 +6,44 @@ use crate::failure::guard;
 use crate::sync::locked;
 use std::ffi::{c_int, c_void};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-#[derive(Default)]
+/// Stands for a timeout that only SQLite's own busy handler knows.
+const NOT_KNOWN: u64 = u64::MAX;
+
 pub(super) struct Busy {
+    /// In nanoseconds. Every transaction reads it.
+    timeout: AtomicU64,
     patience: Mutex<Patience>,
     /// The busy handler of the `sqlite3` is Seawall's.
     handler_is_ours: AtomicBool,
 }
 
+impl Default for Busy {
+    fn default() -> Busy {
+        Busy { timeout: AtomicU64::new(NOT_KNOWN), patience: Mutex::default(), handler_is_ours: AtomicBool::default() }
+    }
+}
+
 impl Connection {
     /// The time to wait for the lease; `None` where SQLite's own busy handler decides.
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        locked(&self.busy.patience).timeout
+        match self.busy.timeout.load(Relaxed) {
+            NOT_KNOWN => None,
+            nanoseconds => Some(Duration::from_nanos(nanoseconds)),
+        }
+    }
+
+    /// The same; `None` as well if main is not Seawall's, because the busy handler is not Seawall's either then.
+    fn timeout_of_ours(&self) -> Option<Duration> {
+        self.timeout().filter(|_| self.main_is_ours())
     }
 
     /// From now on this connection waits so long.
     pub(crate) fn set_timeout(&self, timeout: Duration) {
-        locked(&self.busy.patience).timeout = Some(timeout);
+        let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(NOT_KNOWN).min(NOT_KNOWN - 1);
+        self.busy.timeout.store(nanoseconds, Relaxed);
     }
 
     /// Passes the timeout to SQLite, which is about to return it. SQLite's own busy handler, which knows the timeout,
@@ -41,14 +60,12 @@ impl Connection {
 
     /// How long the lock call that begins now may wait.
     pub(crate) fn patience(&self) -> Duration {
-        let main_is_ours = self.main_is_ours();
-        locked(&self.busy.patience).of_lock_call(main_is_ours)
+        locked(&self.busy.patience).of_lock_call(self.timeout_of_ours())
     }
 
     /// The same, for the first use of a database.
     pub(crate) fn patience_of_first_use(&self) -> Duration {
-        let main_is_ours = self.main_is_ours();
-        locked(&self.busy.patience).of_first_use(main_is_ours)
+        locked(&self.busy.patience).of_first_use(self.timeout_of_ours())
     }
 
     /// A lock call has got its lock, or has failed for good. The next wait is another one.
@@ -60,7 +77,7 @@ impl Connection {
     /// handler the application has installed since. (Python's `sqlite3` installs SQLite's at every open. That one
     /// sleeps up to 100 ms between attempts, and other writers take the lease meanwhile.)
     pub(crate) fn returns_busy(&self) {
-        if !locked(&self.busy.patience).returns_busy() {
+        if !locked(&self.busy.patience).returns_busy() || self.timeout().is_none() {
             return;
         }
         if let Some(ticket) = &*locked(&self.ticket) {
@@ -96,7 +113,7 @@ unsafe extern "C" fn on_busy(context: *mut c_void, count: c_int) -> c_int {
         let db = connection.db();
         // SAFETY: a connection with a ticket knows its `db`, which is open, and its mutex is this thread's.
         let is_preparing = !db.is_null() && unsafe { connection.host.api.busy_statements(db) }.is_empty();
-        let (again, sleep) = locked(&connection.busy.patience).on_busy(count, is_preparing);
+        let (again, sleep) = locked(&connection.busy.patience).on_busy(connection.timeout(), count, is_preparing);
         std::thread::sleep(sleep);
         c_int::from(again)
     })

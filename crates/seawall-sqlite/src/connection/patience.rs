@@ -14,8 +14,6 @@ const SLEEP: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, Default)]
 pub(super) struct Patience {
-    /// `None`: SQLite's own busy handler knows the timeout.
-    pub(super) timeout: Option<Duration>,
     /// When the lock call began in which this statement waits.
     since: Option<Instant>,
     /// When a lock call of Seawall's last returned BUSY, until the busy handler was called for it.
@@ -30,16 +28,15 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// How long the lock call that begins now may wait. If main is not Seawall's, the busy handler is not Seawall's
-    /// either.
-    pub(super) fn of_lock_call(&mut self, main_is_ours: bool) -> Duration {
+    /// How long the lock call that begins now may wait. `timeout` is `None` where SQLite's own busy handler decides.
+    pub(super) fn of_lock_call(&mut self, timeout: Option<Duration>) -> Duration {
         (self.gave_up, self.is_probe) = (false, false);
         let now = Instant::now();
         let since = match self.since {
             Some(since) if self.is_repeated => since,
             _ => *self.since.insert(now),
         };
-        match (self.timeout.filter(|_| main_is_ours), self.returned_busy) {
+        match (timeout, self.returned_busy) {
             (Some(timeout), _) => timeout.saturating_sub(now - since),
             (None, Some(returned)) if now - returned < REPEATED_WITHIN => REPEATED_WAIT,
             (None, _) => FIRST_WAIT,
@@ -50,9 +47,9 @@ impl Patience {
     /// prepares a statement. If that fails there, SQLite tries once more in the same call (for CREATE TABLE and its
     /// like), although the busy handler has said that it must not. Therefore this attempt does not wait after such an
     /// answer. If it is another call, SQLite asks the busy handler again, and the next attempt waits.
-    pub(super) fn of_first_use(&mut self, main_is_ours: bool) -> Duration {
-        let is_probe = self.gave_up && self.timeout.is_some() && main_is_ours;
-        let patience = self.of_lock_call(main_is_ours);
+    pub(super) fn of_first_use(&mut self, timeout: Option<Duration>) -> Duration {
+        let is_probe = self.gave_up && timeout.is_some();
+        let patience = self.of_lock_call(timeout);
         self.is_probe = is_probe;
         if is_probe { Duration::ZERO } else { patience }
     }
@@ -62,24 +59,24 @@ impl Patience {
         (self.is_repeated, self.gave_up, self.is_probe) = (false, false, false);
     }
 
-    /// A lock call is about to return BUSY. Returns whether Seawall's busy handler must be set. Setting it makes SQLite
-    /// forget that it must not ask again, and after an attempt that did not wait it is in place.
+    /// A lock call is about to return BUSY. Returns whether Seawall's busy handler must be set, if the timeout is known.
+    /// Setting it makes SQLite forget that it must not ask again, and after an attempt that did not wait it is in place.
     pub(super) fn returns_busy(&mut self) -> bool {
         self.returned_busy = Some(Instant::now());
-        self.timeout.is_some() && !std::mem::take(&mut self.is_probe)
+        !std::mem::take(&mut self.is_probe)
     }
 
     /// SQLite got its `count`th BUSY: whether it should try again, and how long to sleep before that. If a lock call of
     /// Seawall's returned it, that call has already waited. Then SQLite tries again immediately, or not at all. If an
     /// attached plain database is locked, only another attempt after a short sleep can show that it is free.
     /// `is_preparing`: no statement runs.
-    pub(super) fn on_busy(&mut self, count: i32, is_preparing: bool) -> (bool, Duration) {
+    pub(super) fn on_busy(&mut self, timeout: Option<Duration>, count: i32, is_preparing: bool) -> (bool, Duration) {
         let ours = self.returned_busy.take().is_some_and(|returned| returned.elapsed() < REPEATED_WITHIN);
         if !ours && count == 0 {
             self.since = Some(Instant::now());
         }
         let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
-        let again = self.timeout.is_some_and(|timeout| waited < timeout);
+        let again = timeout.is_some_and(|timeout| waited < timeout);
         self.is_repeated = ours && again;
         self.gave_up = ours && !again && is_preparing;
         (again, if again && !ours { SLEEP } else { Duration::ZERO })

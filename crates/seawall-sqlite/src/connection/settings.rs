@@ -114,9 +114,10 @@ impl Connection {
     /// # Safety
     /// It is called from SQLite's trace callback of this connection.
     pub(super) unsafe fn make_due_attached_settings(&self) {
-        if !self.settings.attached_are_due.swap(false, Relaxed) {
+        if !self.settings.attached_are_due.load(Relaxed) {
             return;
         }
+        self.settings.attached_are_due.store(false, Relaxed);
         let (api, db) = (&self.host.api, self.db());
         if db.is_null() {
             return;

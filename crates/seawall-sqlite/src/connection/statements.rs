@@ -5,11 +5,12 @@ use super::intent::{Intent, Target};
 use crate::abi::{self, Sqlite3};
 use crate::failure;
 use crate::sync::locked;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
-/// What is known of the connection's statements.
+/// What is known of the connection's statements. An application can run a million of them in a second, therefore most
+/// of this is read and written without a lock.
 #[derive(Default)]
 pub(super) struct Statements {
     /// A probe runs: a statement of Seawall's that shows whether the trace callback is in place.
@@ -18,37 +19,90 @@ pub(super) struct Statements {
     trace_was_replaced: AtomicBool,
     /// `cache_spill` may have been turned off.
     spill_may_be_off: AtomicBool,
-    traced: Mutex<Traced>,
+    /// Some database of the connection may have `journal_mode=OFF`.
+    journal_may_be_off: AtomicBool,
+    /// A temporary view may hide a table of main.
+    has_views: AtomicBool,
+    /// A transaction has main locked.
+    main_is_locked: AtomicBool,
+    /// How many statements the trace callback has seen.
+    number: AtomicU64,
+    /// What the statement that it has seen last will certainly write: a [`Writes`].
+    writes: AtomicU8,
+    last: Mutex<Last>,
 }
 
 /// The number of a statement, counted in those of its connection.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StatementNo(u64);
 
-/// What the trace callback has seen.
-#[derive(Default)]
-struct Traced {
-    number: StatementNo,
-    /// What the statement will certainly write.
-    writes: Writes,
-    /// Some database of the connection may have `journal_mode=OFF`.
-    journal_may_be_off: bool,
-    /// A temporary view may hide a table of main.
-    has_views: bool,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 enum Writes {
-    #[default]
     Unknown,
     Main,
     EveryDatabase,
 }
 
+/// The text that was judged last, and the judgement. Loops execute the same statement again and again. (Its address
+/// does not tell that it is the same, because SQLite gives the address to another one.)
+#[derive(Default)]
+struct Last {
+    text: Vec<u8>,
+    may_write: bool,
+    judgement: Judgement,
+}
+
+/// No longer text is remembered.
+const LONGEST_TEXT: usize = 4096;
+
+/// What a text says about the lease. Whether a table is main's is another question, because that changes.
+#[derive(Clone, Default)]
+enum Judgement {
+    #[default]
+    Nothing,
+    BeginsWriting,
+    ChangesMain,
+    /// If main has that table. `is_named`: the statement names main.
+    Changes {
+        table: CString,
+        is_named: bool,
+    },
+}
+
+impl Judgement {
+    fn of(intent: &Intent<'_>) -> Judgement {
+        let is_of_main = |target: &Target<'_>| target.schema.is_none_or(is_main);
+        match intent {
+            Intent::BeginsWriting => Judgement::BeginsWriting,
+            Intent::Creates(target) if is_of_main(target) => Judgement::ChangesMain,
+            Intent::Changes(target) if is_of_main(target) => match CString::new(target.table) {
+                Ok(table) => Judgement::Changes { table, is_named: target.schema.is_some() },
+                Err(_) => Judgement::Nothing,
+            },
+            _ => Judgement::Nothing,
+        }
+    }
+}
+
+impl Last {
+    fn is(&self, sql: &CStr, may_write: bool) -> bool {
+        self.may_write == may_write && self.text == sql.to_bytes() && !self.text.is_empty()
+    }
+
+    fn becomes(&mut self, sql: &CStr, may_write: bool, judgement: Judgement) {
+        self.text.clear();
+        if sql.count_bytes() <= LONGEST_TEXT {
+            self.text.extend_from_slice(sql.to_bytes());
+        }
+        (self.may_write, self.judgement) = (may_write, judgement);
+    }
+}
+
 impl Statements {
     /// Whether the statement that the trace callback was called for is the probe; then the probe is over.
     pub(super) fn is_probe(&self) -> bool {
-        self.is_probing.swap(false, Relaxed)
+        self.is_probing.load(Relaxed) && self.is_probing.swap(false, Relaxed)
     }
 }
 
@@ -57,54 +111,62 @@ impl Connection {
     ///
     /// # Safety
     /// It is called from SQLite's trace callback of this connection.
-    pub(super) unsafe fn statement_begins(&self, sql: &str, may_write: bool) {
+    pub(super) unsafe fn statement_begins(&self, sql: &CStr, may_write: bool) {
         self.drop_early();
-        // A statement that only reads may set `cache_spill`, because a setting is written to no file.
-        let intent =
-            Some(Intent::of(sql)).filter(|it| may_write || *it == Intent::SetsCacheSpill).unwrap_or(Intent::Other);
-        let writes = match &intent {
-            Intent::BeginsWriting => Writes::EveryDatabase,
-            // SAFETY: guaranteed by the caller.
-            Intent::Changes(target) if unsafe { self.is_certainly_of_main(target) } => Writes::Main,
-            Intent::Creates(target) if target.schema.is_none_or(is_main) => Writes::Main,
-            _ => Writes::Unknown,
+        // SQLite makes one call at a time on a connection.
+        self.statements.number.store(self.statements.number.load(Relaxed) + 1, Relaxed);
+        let mut last = locked(&self.statements.last);
+        if !last.is(sql, may_write) {
+            let judgement = self.judge(&sql.to_string_lossy(), may_write);
+            last.becomes(sql, may_write, judgement);
+        }
+        let writes = match &last.judgement {
+            Judgement::Nothing => Writes::Unknown,
+            Judgement::BeginsWriting => Writes::EveryDatabase,
+            Judgement::ChangesMain => Writes::Main,
+            Judgement::Changes { .. } if self.statements.main_is_locked.load(Relaxed) => Writes::Unknown,
+            Judgement::Changes { table, is_named } => {
+                let (table, is_named) = (table.clone(), *is_named);
+                // SQLite is asked about the table, and nothing is locked while SQLite works.
+                drop(last);
+                // SAFETY: guaranteed by the caller.
+                if unsafe { self.is_certainly_of_main(&table, is_named) } { Writes::Main } else { Writes::Unknown }
+            }
         };
-        let mut traced = locked(&self.statements.traced);
-        traced.number.0 += 1;
-        traced.writes = writes;
-        traced.journal_may_be_off |= intent == Intent::TurnsJournalOff;
-        traced.has_views |= intent == Intent::CreatesView;
-        drop(traced);
-        if let Some(why) = self.only_reads_main.get().filter(|_| may_write) {
+        self.statements.writes.store(writes as u8, Relaxed);
+        if may_write && let Some(why) = self.only_reads_main.get() {
             // SQLite itself refuses the write, without a call of the VFS. Therefore the reason is kept beforehand.
             failure::keep(why.clone());
         }
-        if intent == Intent::SetsCacheSpill {
-            self.cache_spill_was_set();
-        }
     }
 
-    /// Whether `target` is a table of main, and main is not locked yet.
+    /// Judges a text, and notes what it changes for the statements that follow it.
+    fn judge(&self, sql: &str, may_write: bool) -> Judgement {
+        let intent = Intent::of(sql);
+        match intent {
+            // A statement that only reads may set `cache_spill`, because a setting is written to no file.
+            Intent::SetsCacheSpill => self.cache_spill_was_set(),
+            Intent::TurnsJournalOff if may_write => self.statements.journal_may_be_off.store(true, Relaxed),
+            Intent::CreatesView if may_write => self.statements.has_views.store(true, Relaxed),
+            _ => {}
+        }
+        if may_write { Judgement::of(&intent) } else { Judgement::Nothing }
+    }
+
+    /// Whether `table` is a table of main, and main is not locked yet. `is_named`: the statement names main.
     ///
     /// # Safety
     /// It is called from SQLite's trace callback of this connection.
-    unsafe fn is_certainly_of_main(&self, target: &Target<'_>) -> bool {
-        let db = self.db();
-        let Ok(table) = CString::new(target.table) else { return false };
-        let api = &self.host.api;
+    unsafe fn is_certainly_of_main(&self, table: &CStr, is_named: bool) -> bool {
+        let (api, db) = (&self.host.api, self.db());
         // SAFETY: guaranteed by the caller: `db` is open, and its mutex is this thread's. All names end in NUL.
         unsafe {
             if db.is_null() || (api.txn_state)(db, c"main".as_ptr()) != abi::TXN_NONE {
                 return false;
             }
-            match target.schema {
-                Some(schema) => is_main(schema) && api.has_table(db, c"main", &table),
-                // SQLite searches temp first. It reports the tables of temp, but not the views.
-                None => {
-                    let hidden = || locked(&self.statements.traced).has_views || api.has_table(db, c"temp", &table);
-                    api.has_table(db, c"main", &table) && !(api.file(db, c"temp").is_some() && hidden())
-                }
-            }
+            // SQLite searches temp first. It reports the tables of temp, but not the views.
+            let hidden = || self.statements.has_views.load(Relaxed) || api.has_table(db, c"temp", table);
+            api.has_table(db, c"main", table) && (is_named || !(api.file(db, c"temp").is_some() && hidden()))
         }
     }
 
@@ -113,23 +175,26 @@ impl Connection {
         if !self.main_is_ours() {
             return false;
         }
-        let traced = locked(&self.statements.traced);
-        match traced.writes {
-            Writes::EveryDatabase => true,
-            Writes::Main if is_main => true,
-            _ => refused_in == Some(traced.number),
-        }
+        let writes = self.statements.writes.load(Relaxed);
+        writes == Writes::EveryDatabase as u8
+            || (writes == Writes::Main as u8 && is_main)
+            || refused_in == Some(self.statement())
     }
 
     /// A file was unlocked, therefore the statement that was traced is over. The next one may not be traced, if the
     /// application has set its own trace callback.
     pub(crate) fn file_was_unlocked(&self) {
-        locked(&self.statements.traced).writes = Writes::Unknown;
+        self.statements.writes.store(Writes::Unknown as u8, Relaxed);
+    }
+
+    /// A lock call on main has ended; whether main is locked now.
+    pub(crate) fn main_is_locked(&self, is_locked: bool) {
+        self.statements.main_is_locked.store(is_locked, Relaxed);
     }
 
     /// The number of the statement that runs.
     pub(crate) fn statement(&self) -> StatementNo {
-        locked(&self.statements.traced).number
+        StatementNo(self.statements.number.load(Relaxed))
     }
 
     /// A PRAGMA sets `cache_spill`. The new value does not matter, because inside a transaction SQLite keeps the old
@@ -162,7 +227,7 @@ impl Connection {
     /// # Safety
     /// `db` is this connection's, in the middle of a call on one of its files.
     pub(crate) unsafe fn journal_may_be_off(&self, db: *mut Sqlite3) -> bool {
-        let was_traced = locked(&self.statements.traced).journal_may_be_off;
+        let was_traced = self.statements.journal_may_be_off.load(Relaxed);
         // SAFETY: guaranteed by the caller.
         was_traced || !unsafe { self.every_statement_was_traced(db) }
     }

@@ -4,7 +4,6 @@ use super::{Connection, list};
 use crate::abi::{self, Sqlite3, Statement};
 use crate::failure::{self, guard};
 use crate::host::Host;
-use crate::sync::locked;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 impl Connection {
@@ -17,7 +16,7 @@ impl Connection {
         let Some(connection) = list::find(db) else { return };
         let Some(ticket) = list::issue_ticket(&connection) else { return };
         let context = ticket.context();
-        *locked(&connection.ticket) = Some(ticket);
+        connection.set_ticket(Some(ticket));
         // SAFETY: guaranteed by the caller. The context is a number, and SQLite does not follow it.
         unsafe {
             (host.api.trace_v2)(db, abi::TRACE_STMT, Some(on_statement), context);
@@ -50,7 +49,7 @@ unsafe extern "C" fn on_statement(
             }
             let may_write = (connection.host.api.stmt_readonly)(statement) == 0;
             connection.make_due_attached_settings();
-            connection.statement_begins(&CStr::from_ptr(sql).to_string_lossy(), may_write);
+            connection.statement_begins(CStr::from_ptr(sql), may_write);
         }
         abi::OK
     })

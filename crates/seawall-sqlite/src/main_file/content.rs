@@ -4,10 +4,25 @@ use super::{Backing, Lock, MainFile, State, not_locked};
 use crate::abi;
 use crate::failure::Failure;
 use crate::header::{HEADER, OurFields, Written};
-use seawall::{PageSize, Snapshot};
+use seawall::format::head::CommitRef;
+use seawall::format::ids::Epoch;
+use seawall::{PageSize, Snapshot, Version};
 
 /// The read by which SQLite checks for commits of other connections: the part of the header with the change counter.
 const CHANGE_CHECK: (u64, usize) = (24, 16);
+
+/// The answer to a check for changes. It is kept, because SQLite makes that check in every transaction.
+pub(super) struct ChangeCheck {
+    order: (Epoch, Version),
+    commit: CommitRef,
+    bytes: [u8; CHANGE_CHECK.1],
+}
+
+impl ChangeCheck {
+    fn is_of(&self, snapshot: &Snapshot) -> bool {
+        self.order == snapshot.head().order() && self.commit.is(&snapshot.head().commit())
+    }
+}
 
 impl MainFile {
     /// Fills `into` from `offset` of the file. The part beyond its end is zero, and then the result is `false`.
@@ -24,6 +39,13 @@ impl MainFile {
         }
         if (offset, into.len()) == CHANGE_CHECK {
             self.transaction_ended_without_unlock();
+            if let State::Reading(snapshot) = &self.state
+                && let Some(last) = self.last_check.as_ref().filter(|last| last.is_of(snapshot))
+                && !self.must_reread
+            {
+                into.copy_from_slice(&last.bytes);
+                return Ok(true);
+            }
         }
         if self.lock == Lock::Shared && (self.has_early_lease() || self.unconfirmed.is_some()) {
             let page_one = extent(&*self.snapshot()?).0.map_or(u64::MAX, |page_size| page_size.bytes() as u64);
@@ -61,8 +83,14 @@ impl MainFile {
         into[done..].fill(0);
         let (epoch, version) = snapshot.head().order();
         OurFields::at(epoch, version).put(&mut into[..done], offset);
-        if (offset, into.len()) == CHANGE_CHECK && std::mem::take(&mut self.must_reread) {
-            into.iter_mut().for_each(|byte| *byte = !*byte);
+        if let (true, Ok(bytes)) = (offset == CHANGE_CHECK.0, <[u8; CHANGE_CHECK.1]>::try_from(&into[..])) {
+            if done == into.len() && matches!(self.state, State::Reading(_)) {
+                let head = snapshot.head();
+                self.last_check = Some(ChangeCheck { order: head.order(), commit: head.commit(), bytes });
+            }
+            if std::mem::take(&mut self.must_reread) {
+                into.iter_mut().for_each(|byte| *byte = !*byte);
+            }
         }
         Ok(done == into.len())
     }

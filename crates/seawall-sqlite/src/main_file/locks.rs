@@ -53,18 +53,25 @@ impl MainFile {
         }
         if self.lock == Lock::None && wanted >= Lock::Shared {
             self.begin_reading()?;
-            self.lock = Lock::Shared;
+            self.set_lock(Lock::Shared);
         }
         if self.lock < Lock::Reserved && wanted >= Lock::Reserved {
             self.begin_writing()?;
-            self.lock = Lock::Reserved;
+            self.set_lock(Lock::Reserved);
         }
         if self.lock < Lock::Exclusive && wanted == Lock::Exclusive {
             // SAFETY: guaranteed by the caller.
             unsafe { self.check_participants(file, When::Locked) }?;
-            self.lock = Lock::Exclusive;
+            self.set_lock(Lock::Exclusive);
         }
         Ok(())
+    }
+
+    pub(super) fn set_lock(&mut self, lock: Lock) {
+        self.lock = lock;
+        if self.is_main {
+            self.connection.main_is_locked(lock > Lock::None);
+        }
     }
 
     /// Fails if the transaction has changed anything but this file.
@@ -87,9 +94,10 @@ impl MainFile {
             return Ok(());
         }
         self.early_lease = EarlyLease::None;
-        let began = database.now();
         let takes_lease = self.connection.takes_lease_early(self.is_main, self.refused_in.take());
+        let mut began = None;
         if takes_lease && !matches!(self.access, Access::ReadOnly) {
+            began = Some(database.now());
             match database.begin(self.connection.patience()) {
                 Ok(transaction) => {
                     self.connection.wait_ended();
@@ -188,14 +196,15 @@ impl MainFile {
         failure
     }
 
-    /// How fresh the snapshot of a transaction must be that began at `began`. If the lease was requested since and
-    /// refused, the reply had the head already.
-    fn freshness(&self, began: Moment) -> seawall::Freshness {
+    /// How fresh the snapshot of a transaction must be that begins now. If it has requested the lease at `began`, and
+    /// was refused, the reply had the head already.
+    fn freshness(&self, began: Option<Moment>) -> seawall::Freshness {
+        let of_transaction = || began.map_or(seawall::Freshness::Transaction, seawall::Freshness::Since);
         match self.parameters.freshness {
-            Freshness::Transaction => seawall::Freshness::Since(began),
+            Freshness::Transaction => of_transaction(),
             Freshness::Request => match request::began() {
                 Some(began) => seawall::Freshness::Request { began, age: self.parameters.request_age },
-                None => seawall::Freshness::Since(began),
+                None => of_transaction(),
             },
             Freshness::Seconds(age) => seawall::Freshness::Seconds(age),
         }
@@ -211,7 +220,7 @@ impl MainFile {
         if self.lock >= Lock::Reserved && kept < Lock::Reserved {
             super_journal::transaction_ended();
         }
-        self.lock = self.lock.min(kept);
+        self.set_lock(self.lock.min(kept));
         let next = match kept {
             Lock::None => {
                 self.connection.file_was_unlocked();

@@ -107,7 +107,7 @@ impl MainFile {
                 self.must_reread = true;
                 return Ok(false);
             }
-            self.lock = wanted;
+            self.set_lock(wanted);
         }
         Ok(true)
     }

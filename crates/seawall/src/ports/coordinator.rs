@@ -221,6 +221,11 @@ pub trait Coordinator: Send + Sync {
     }
     /// The head, linearizable: everything that was acknowledged before the call began is in it.
     fn load(&self, known: &Known<'_>, patience: Duration) -> Result<Head, CoordinatorError>;
+    /// The same, where `known` is a head that this process has seen; `None` if `known` is still the head. Every
+    /// transaction that reads asks this.
+    fn newer_than(&self, known: &Head, patience: Duration) -> Result<Option<Head>, CoordinatorError> {
+        self.load(&Known::Head(known), patience).map(Some)
+    }
     /// Asks for the lease, without waiting.
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError>;
     /// Leaves the line of waiters: the next one moves up.

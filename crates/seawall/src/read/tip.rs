@@ -153,12 +153,15 @@ impl Tip {
                 now
             }
         };
-        self.snapshot_since(since)
+        self.snapshot_since(since, now)
     }
 
-    /// A snapshot from the answer to a load that was sent at or after `since`. Threads share loads. A thread never
-    /// joins a load that was sent before; all threads that wait for it share the next one.
-    fn snapshot_since(&self, since: Moment) -> Result<Arc<Snapshot>> {
+    /// A snapshot from the answer to a load that was sent at or after `since`, which is not after `now`. Threads share
+    /// loads. A thread never joins a load that was sent before; all threads that wait for it share the next one.
+    fn snapshot_since(&self, since: Moment, now: Moment) -> Result<Arc<Snapshot>> {
+        // A load that this thread sends at once counts as sent now. Reading the clocks takes longer than finding that
+        // nothing is new.
+        let mut now = Some(now);
         let mut newest = self.newest();
         // A load that failed before this thread waited is no answer, because the coordinator may work again.
         let earlier = newest.failures;
@@ -171,6 +174,7 @@ impl Tip {
                     return Err(error.clone());
                 }
                 _ if newest.loading => {
+                    now = None;
                     newest.waiting += 1;
                     newest = whole(self.answered.wait(newest));
                     newest.waiting -= 1;
@@ -181,17 +185,22 @@ impl Tip {
                     let known = newest.snapshot.clone();
                     drop(newest);
                     let in_flight = InFlight(self);
-                    let sent = self.storage.now();
-                    let loaded = self.load(&known, PATIENCE);
+                    let sent = now.take().unwrap_or_else(|| self.storage.now());
+                    let loaded = self.newer_than(&known);
                     #[cfg(feature = "mutations")]
                     let sent = crate::mutation::age_from_answer(sent, || self.storage.now());
-                    if let Err(error) = loaded.and_then(|head| self.catch_up(head, sent)) {
-                        let mut newest = self.newest();
-                        newest.failures += 1;
-                        newest.failed = Some((sent, error));
+                    let is_known = matches!(loaded, Ok(None));
+                    let caught_up =
+                        loaded.and_then(|newer| newer.map_or(Ok(()), |head| self.catch_up(head, sent).map(drop)));
+                    newest = in_flight.ends();
+                    match caught_up {
+                        Ok(()) if is_known => newest.is_still(&known, sent),
+                        Ok(()) => {}
+                        Err(error) => {
+                            newest.failures += 1;
+                            newest.failed = Some((sent, error));
+                        }
                     }
-                    drop(in_flight);
-                    newest = self.newest();
                 }
             }
         }
@@ -209,6 +218,17 @@ impl Tip {
     pub(crate) fn load(&self, known: &Snapshot, patience: Duration) -> Result<Head> {
         let head = self.load_last(known, patience)?;
         self.check_open(&head).map(|()| head)
+    }
+
+    /// The same; `None` if the head is the one of `known`.
+    fn newer_than(&self, known: &Snapshot) -> Result<Option<Head>> {
+        match self.coordinator.newer_than(&known.head, PATIENCE).map_err(Error::nothing_written)? {
+            Some(head) => self.accept(head, known).map(Some),
+            None => {
+                self.check_last(&known.head, known)?;
+                self.check_open(&known.head).map(|()| None)
+            }
+        }
     }
 
     /// The same, where the last head of a database that was detached or moved will do.
@@ -230,9 +250,13 @@ impl Tip {
     }
 
     fn accept_last(&self, head: Head, known: &Snapshot) -> Result<Head> {
-        self.check_head(&head)?;
+        self.check_last(&head, known).map(|()| head)
+    }
+
+    fn check_last(&self, head: &Head, known: &Snapshot) -> Result<()> {
+        self.check_head(head)?;
         if head.is_undecided() {
-            self.check_open(&head)?;
+            self.check_open(head)?;
         }
         self.has_ended.store(head.state != State::Open, Ordering::Relaxed);
         let forked = head.order() == known.head.order() && !head.commit().is(&known.head.commit());
@@ -247,7 +271,7 @@ impl Tip {
                 WayOut::RECOVER
             )));
         }
-        Ok(head)
+        Ok(())
     }
 
     /// Whether the database can be used here.
@@ -378,6 +402,15 @@ impl Tip {
         whole(self.newest.lock())
     }
 
+    fn load_ends(&self) -> MutexGuard<'_, Newest> {
+        let mut newest = self.newest();
+        newest.loading = false;
+        if newest.waiting > 0 {
+            self.answered.notify_all();
+        }
+        newest
+    }
+
     /// The image of `page`, which `snapshot` has.
     pub(crate) fn read_page(&self, snapshot: &Snapshot, page: PageNo) -> Result<Page> {
         self.must_be_ours(FORKED_INSIDE)?;
@@ -401,12 +434,28 @@ impl Tip {
 /// A load in flight: over when this is dropped, even by a panic, so that no thread waits for ever.
 struct InFlight<'a>(&'a Tip);
 
+impl<'a> InFlight<'a> {
+    fn ends(self) -> MutexGuard<'a, Newest> {
+        let tip = self.0;
+        std::mem::forget(self);
+        tip.load_ends()
+    }
+}
+
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let mut newest = self.0.newest();
-        newest.loading = false;
-        if newest.waiting > 0 {
-            self.0.answered.notify_all();
+        drop(self.0.load_ends());
+    }
+}
+
+impl Newest {
+    /// A load that was sent at `sent` has shown that `known` was the newest version.
+    fn is_still(&mut self, known: &Arc<Snapshot>, sent: Moment) {
+        if sent.monotonic > self.sent.monotonic {
+            self.sent = sent;
+        }
+        if Arc::ptr_eq(known, &self.snapshot) {
+            known.was_shown(sent);
         }
     }
 }

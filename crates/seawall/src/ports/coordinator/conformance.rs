@@ -108,7 +108,7 @@ fn the_first_head_is_put_once(setting: &dyn Setting) {
 }
 
 fn a_swap_is_seen_by_all_at_once(setting: &dyn Setting) {
-    let (a, b) = (setting.machine(), setting.machine());
+    let (a, b, c) = (setting.machine(), setting.machine(), setting.machine());
     a.create(&first_head(setting)).expect("the first head is taken");
     let mut known = b.load(&Known::Nothing, PATIENCE).expect("the head can be loaded");
     for n in 1..=20 {
@@ -120,6 +120,12 @@ fn a_swap_is_seen_by_all_at_once(setting: &dyn Setting) {
         );
         assert_eq!(head.version, Version(u64::from(n)));
         assert!(head.generation > known.generation, "the generation rises");
+        for _ in 0..2 {
+            let newer = c.newer_than(&known, PATIENCE).expect("the head can be loaded");
+            assert_eq!(newer.as_ref(), Some(&head), "what is acknowledged is newer than what was known");
+            let newer = c.newer_than(&head, PATIENCE).expect("the head can be loaded");
+            assert!(newer.is_none_or(|newer| newer == head), "nothing is newer than the newest");
+        }
         known = head;
         assert_eq!(
             b.load(&Known::Head(&known), PATIENCE).expect("the head can be loaded"),

@@ -104,6 +104,22 @@ impl FsCoordinator {
         Some(self.grant(claim, known.clone(), slot, sent, folder))
     }
 
+    /// The lock that stands for the lease next, if this process has it before it looks; and when and where it looks.
+    fn before_look(&self) -> Option<(u32, Moment, u64)> {
+        let slot = whole(self.heir.lock()).as_ref()?.slot;
+        Some((slot, self.storage.now(), self.storage.folder()))
+    }
+
+    /// The look has found `head`, which may name that lock.
+    fn after_look(&self, before: Option<(u32, Moment, u64)>, head: &Head) {
+        if let Some((slot, sent, folder)) = before
+            && slot == head.lease_slot
+            && let Some(heir) = whole(self.heir.lock()).as_mut().filter(|heir| heir.slot == slot)
+        {
+            heir.seen = Some((sent, head.order(), folder));
+        }
+    }
+
     fn grant(&self, claim: &Claim, head: Head, slot: u32, since: Moment, folder: u64) -> Acquired {
         // It stands for the lease now, and is not given back with the place in the line.
         let _ = whole(self.heir.lock()).take_if(|heir| heir.slot == slot);
@@ -238,9 +254,7 @@ impl Coordinator for FsCoordinator {
     }
 
     fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {
-        let (sent, folder) = (self.storage.now(), self.storage.folder());
-        // This process had that lock before it looks.
-        let heir_slot = whole(self.heir.lock()).as_ref().map(|heir| heir.slot);
+        let before = self.before_look();
         let loaded = match known {
             Known::Head(head) => self.names.newest_since(head),
             Known::Nothing => self.names.newest_listed(),
@@ -252,12 +266,15 @@ impl Coordinator for FsCoordinator {
             }),
         };
         let head = loaded.map_err(LookFailed::before_anything_was_sent)?;
-        if let Some(heir) = &mut *whole(self.heir.lock())
-            && Some(heir.slot) == Some(head.lease_slot).filter(|_| Some(heir.slot) == heir_slot)
-        {
-            heir.seen = Some((sent, head.order(), folder));
-        }
+        self.after_look(before, &head);
         Ok(head)
+    }
+
+    fn newer_than(&self, known: &Head, _patience: Duration) -> Result<Option<Head>, CoordinatorError> {
+        let before = self.before_look();
+        let newer = self.names.newer_than(known).map_err(LookFailed::before_anything_was_sent)?;
+        self.after_look(before, newer.as_ref().unwrap_or(known));
+        Ok(newer)
     }
 
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {

@@ -11,6 +11,7 @@ use crate::ports::coordinator::fs::NAMES_KEPT;
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{FsOrder, Look, QUIESCED, Record, Stamp};
 use crate::ports::sync::whole;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -123,7 +124,21 @@ impl Names {
 
     /// The newest head, for a reader that knows one.
     pub(super) fn newest_since(&self, known: &Head) -> Result<Head, LookFailed> {
-        self.newest_after(known.clone(), false)?.map_or_else(|| self.newest_listed(), Ok)
+        Ok(self.newer_than(known)?.unwrap_or_else(|| known.clone()))
+    }
+
+    /// The same; `None` if the known one is the newest.
+    pub(super) fn newer_than(&self, known: &Head) -> Result<Option<Head>, LookFailed> {
+        let look = self.look(known)?;
+        // On a local disk that is all, most often.
+        if look.next.is_none() && look.changed.is_none() && self.is_still(known, look.known) {
+            return Ok(None);
+        }
+        match self.newest_after(Cow::Borrowed(known), look, false)? {
+            Some(Cow::Borrowed(_)) => Ok(None),
+            Some(Cow::Owned(newer)) => Ok(Some(newer)),
+            None => self.newest_listed().map(Some),
+        }
     }
 
     /// The newest head, from a list of the folder. For a reader that knows none, or only one that was garbage-collected
@@ -174,25 +189,32 @@ impl Names {
         }
         let hinted = self.seen_first((hinted, stamp));
         if look.after_next.is_some() {
-            return self.newest_after(hinted, false);
+            let look = self.look(&hinted)?;
+            return Ok(self.newest_after(Cow::Owned(hinted), look, false)?.map(Cow::into_owned));
         }
         if shows_all(look.changed, stamp) && can_be_distinguished(look.changed, stamp, look.known) {
             return Ok(Some(hinted));
         }
         self.quiesce(&hinted)?;
-        self.newest_after(hinted, true)
+        let look = self.look(&hinted)?;
+        Ok(self.newest_after(Cow::Owned(hinted), look, true)?.map(Cow::into_owned))
     }
 
-    /// The newest head from `known` on, which no reader can miss. `None` if `known` was garbage-collected.
-    /// `was_quiesced`: the folder was quiesced since the caller began.
-    fn newest_after(&self, mut known: Head, mut was_quiesced: bool) -> Result<Option<Head>, LookFailed> {
+    /// The newest head from `known` on, of which `look` is a look, which no reader can miss. `None` if `known` was
+    /// garbage-collected. `was_quiesced`: the folder was quiesced since the caller began.
+    fn newest_after<'a>(
+        &self,
+        mut known: Cow<'a, Head>,
+        mut look: Look,
+        mut was_quiesced: bool,
+    ) -> Result<Option<Cow<'a, Head>>, LookFailed> {
         // Whether no reader can miss `known`. At first that is so, because this process made sure when it learned of
         // it.
         let mut is_sure = true;
         loop {
-            let Some(found) = self.found_after(&known)? else { return Ok(None) };
+            let Some(found) = self.found_after(&known, look)? else { return Ok(None) };
             match found.newest {
-                Some(newest) => (known, is_sure) = (self.seen_first(newest), found.is_sure),
+                Some(newest) => (known, is_sure) = (Cow::Owned(self.seen_first(newest)), found.is_sure),
                 None => is_sure |= found.is_sure,
             }
             if is_sure && (found.is_all || was_quiesced) {
@@ -203,13 +225,18 @@ impl Names {
                 self.quiesce(&known)?;
                 (is_sure, was_quiesced) = (true, true);
             }
+            look = self.look(&known)?;
         }
     }
 
-    /// One search for what came after `known`. `None` if `known` was garbage-collected, because then a missing name
-    /// proves nothing.
-    fn found_after(&self, known: &Head) -> Result<Option<Found>, LookFailed> {
-        let Look { next, after_next, known: known_is, changed } = self.storage.look(known.version).map_err(reading)?;
+    fn look(&self, known: &Head) -> Result<Look, LookFailed> {
+        self.storage.look(known.version).map_err(reading)
+    }
+
+    /// One search for what came after `known`, which begins with `look`. `None` if `known` was garbage-collected,
+    /// because then a missing name proves nothing.
+    fn found_after(&self, known: &Head, look: Look) -> Result<Option<Found>, LookFailed> {
+        let Look { next, after_next, known: known_is, changed } = look;
         let was_collected = |stamp| {
             mistake!(GapIsEnd, return false);
             !self.is_still(known, stamp)
@@ -297,10 +324,13 @@ impl Names {
             return stamp.is_some() && same.map(|(_, stamp)| *stamp) == stamp;
         });
         let place = seen.iter().rposition(|(seen, _)| *seen == of);
-        let first = place.and_then(|place| seen.remove(place));
+        let first = place.map(|place| seen[place].1);
         // A version that is asked about is forgotten last, because it may be the one that an unsettled commit follows.
-        seen.extend(first);
-        let first = first.map(|(_, stamp)| stamp);
+        // Most often it is the last already.
+        if let Some(place) = place.filter(|place| place + 1 < seen.len()) {
+            let asked = seen.remove(place);
+            seen.extend(asked);
+        }
         mistake!(KnownByNumber, return stamp.is_some());
         stamp.is_some() && first == stamp
     }
