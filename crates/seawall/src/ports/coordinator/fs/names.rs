@@ -15,8 +15,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-/// How many numbers are looked up at once while a reader that is behind finds the newest.
+/// How many numbers are looked up at once while a reader that is behind finds the newest. On NFS each is a call or two.
 const PROBES: usize = 8;
+/// At first these, so far away: a reader that is up to five versions behind is done then.
+const NEAR: [u64; 5] = [1, 2, 3, 4, 8];
+/// If all of them are there, these.
+const FAR: [u64; PROBES] = [1, 4, 8, 16, 32, 64, 128, 256];
 /// This many names are remembered, which is more than the heads that a process may still ask about.
 const REMEMBERED: usize = 64;
 /// Two changes of the folder may look like one if no more than this lies between them, in nanoseconds of the server's
@@ -237,8 +241,10 @@ impl Names {
     /// caller checks afterwards that it has not reached `low`.
     fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), LookFailed> {
         let mut missing: Option<Version> = None;
+        let mut ahead: &[u64] = &NEAR;
         while missing != Some(low.0.version.next()) {
-            let asked = probes(low.0.version, missing);
+            let asked = probes(low.0.version, missing, ahead);
+            ahead = &FAR;
             for (version, named) in asked.iter().zip(self.all_named(&asked)?) {
                 match named {
                     Some(named) => low = named,
@@ -351,14 +357,9 @@ fn is_apart(newest: Stamp, before: Option<Stamp>) -> bool {
 }
 
 /// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be
-/// missing).
-fn probes(low: Version, missing: Option<Version>) -> Vec<Version> {
-    let Some(missing) = missing else {
-        // 1, 2, 3, 4, then 8, 16 …: a reader that is a few versions behind is done in one step.
-        return (0..PROBES as u32)
-            .map(|n| Version(low.0 + if n < 4 { u64::from(n) + 1 } else { 1 << (n - 1) }))
-            .collect();
-    };
+/// missing: then those that are so far `ahead`).
+fn probes(low: Version, missing: Option<Version>, ahead: &[u64]) -> Vec<Version> {
+    let Some(missing) = missing else { return ahead.iter().map(|step| Version(low.0 + step)).collect() };
     let room = missing.0 - low.0;
     let step = room.div_ceil(PROBES as u64 + 1);
     (1..).map(|n| Version(low.0 + n * step)).take_while(|version| *version < missing).collect()
@@ -383,4 +384,41 @@ fn reading(error: io::Error) -> LookFailed {
         _ if is_unusable(&error) => CoordinatorError::Unusable(error.to_string()),
         _ => CoordinatorError::Unreachable(error.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often a reader that knows version 0, and is shown 1 and 2, looks up several numbers at once until it has
+    /// found `newest`; and how many numbers these are. On NFS each is a call, and one more if the name is there.
+    fn search(newest: u64) -> (usize, usize) {
+        let (mut low, mut missing, mut ahead) = (Version(2), None, &NEAR[..]);
+        let (mut steps, mut numbers) = (0, 0);
+        while missing != Some(low.next()) {
+            let asked = probes(low, missing, ahead);
+            ahead = &FAR;
+            (steps, numbers) = (steps + 1, numbers + asked.len());
+            match asked.iter().position(|version| version.0 > newest) {
+                Some(first) => {
+                    missing = Some(asked[first]);
+                    low = if first > 0 { asked[first - 1] } else { low };
+                }
+                None => low = *asked.last().expect("some are asked for"),
+            }
+        }
+        assert_eq!(low, Version(newest));
+        (steps, numbers)
+    }
+
+    #[test]
+    fn a_reader_that_is_a_few_versions_behind_looks_up_few_names_and_one_far_behind_steps_ever_further() {
+        for newest in 2..=5 {
+            assert_eq!(search(newest), (1, 5), "{newest}");
+        }
+        assert!((6..=10).all(|newest| search(newest).0 == 2));
+        assert_eq!(search(100).0, 4);
+        let most = (2..=400).map(search).max().unwrap();
+        assert!(most.0 <= 6, "{most:?}");
+    }
 }
