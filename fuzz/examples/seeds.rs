@@ -2,11 +2,13 @@
 //!
 //! `cargo run --example seeds` in this folder; what is there already stays.
 
-use seawall::format::commit_frame::{CommitFrame, NewGroup, NewPage, RunRef, page_checksum};
+use seawall::format::commit_frame::{CommitFrame, RunRef};
+use seawall::format::new_pages::{NewGroup, NewPage, page_checksum};
 use seawall::format::entry::{Entry, Segments};
 use seawall::format::frame::{self, HEADER, Kind, UNIT};
 use seawall::format::group::{Encoder, Owner};
-use seawall::format::head::{BaseRef, CommitRef, Head, Place};
+use seawall::format::head::{BaseRef, CommitRef, Head};
+use seawall::format::place::Place;
 use seawall::format::high::High;
 use seawall::format::identity::Identity;
 use seawall::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch};
@@ -119,7 +121,7 @@ fn group(frames: &mut Vec<(Kind, Vec<u8>)>, version: u64, pages: &[u32]) -> NewG
     let numbers: Vec<PageNo> = pages.iter().copied().map(PageNo).collect();
     let at = unit(frames);
     frames.push((Kind::Pages, Encoder::default().encode(&owner, page_size, &numbers, &images)));
-    let new_page = |(page, image)| Some(NewPage { page, checksum: page_checksum(image) });
+    let new_page = |(page, image)| Some(NewPage { page, checksum: page_checksum(image), is_carried: false });
     let pages = numbers.into_iter().zip(images.chunks_exact(512)).map(new_page).collect();
     NewGroup { at, units: (unit(frames) - at) as u16, pages }
 }

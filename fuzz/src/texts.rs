@@ -4,11 +4,12 @@
 //! spelling only: it is the text that would be written.
 
 use seawall::Shown;
-use seawall::format::commit_frame::page_checksum;
-use seawall::format::head::{BaseRef, Head, Place};
+use seawall::format::head::{BaseRef, Head};
 use seawall::format::high::{self, High};
 use seawall::format::identity::{self, Identity};
 use seawall::format::ids::{BaseName, DatabaseId, SegmentName, Version};
+use seawall::format::new_pages::page_checksum;
+use seawall::format::place::Place;
 use seawall::ports::coordinator::CoordinatorError;
 use seawall_dynamodb::address::Address;
 use seawall_dynamodb::item::{Item, Value, head_of, holder_of, item_of, line_of, names};

@@ -8,8 +8,9 @@ use crate::event::Event;
 use crate::paths::path_of;
 use crate::place::{At, bound};
 use seawall::format::commit_frame::CommitFrame;
-use seawall::format::head::{CommitRef, Head, Place, State};
+use seawall::format::head::{CommitRef, Head, State};
 use seawall::format::ids::{CommitId, Digest, SegmentName, Version};
+use seawall::format::place::Place;
 use seawall::ports::storage::File;
 use std::time::Duration;
 

@@ -2,13 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::format::codec::Malformed;
-use crate::format::commit_frame::page_checksum;
 use crate::format::delta;
 use crate::format::entry::{Entry, SegmentNo, Segments};
 use crate::format::frame::{self, Frame, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
 use crate::format::ids::{BaseName, DatabaseId, Digest, PageNo, PageSize, Version};
+use crate::format::new_pages::page_checksum;
 use crate::format::sqlite_header;
 use crate::mutation::mistake;
 use crate::ports::storage::{File, Span, Storage};
@@ -128,7 +128,7 @@ impl Pages {
         let size = snapshot.page_size().map(PageSize::bytes).ok_or(malformed("it has no page size"))?;
         let mut old = Vec::new();
         for changed in entry.pages.iter().filter(|changed| changed.has_old) {
-            let page = changed.page.page;
+            let page = changed.page;
             let place = snapshot.source_before(page, at).ok_or(malformed("it changes a page that was not there"))?;
             let image = match place {
                 PageSource::Window(at) => self.read_from_window(snapshot, page, at, made)?,
@@ -142,13 +142,13 @@ impl Pages {
         let new = delta::apply(&old, &entry.delta, entry.pages.len() * size).map_err(|why| malformed(why.0))?;
         let mut wanted = None;
         for (changed, image) in entry.pages.iter().zip(new.chunks_exact(size)) {
-            if page_checksum(image) != changed.page.checksum {
+            if page_checksum(image) != changed.checksum {
                 return Err(malformed("its delta does not lead to the pages that it names"));
             }
             let image = Page(image.into());
-            self.cache.insert(Key::Window { entry: *digest, page: changed.page.page }, image.clone());
-            made.insert((at, changed.page.page), image.clone());
-            if changed.page.page == page {
+            self.cache.insert(Key::Window { entry: *digest, page: changed.page }, image.clone());
+            made.insert((at, changed.page), image.clone());
+            if changed.page == page {
                 wanted = Some(image);
             }
         }

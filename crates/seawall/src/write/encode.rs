@@ -3,14 +3,16 @@
 
 use crate::bounds::bound;
 use crate::error::{Error, Result};
-use crate::format::commit_frame::{CommitFrame, MAX_RUNS, NewGroup, NewPage, RECENT_BYTES, RunRef, page_checksum};
+use crate::format::commit_frame::{CommitFrame, MAX_RUNS, RECENT_BYTES, RunRef};
 use crate::format::entry::Segments;
 use crate::format::frame::{self, Kind, MAX_PAYLOAD, UNIT};
 use crate::format::group::{self, Encoder, GROUP_BYTES, Owner};
-use crate::format::head::{CommitRef, Head, Place, Upkeep};
+use crate::format::head::{CommitRef, Head, Upkeep};
 use crate::format::ids::{CommitId, Digest, PageNo, PageSize, SegmentName, Version};
 use crate::format::index::{self, IndexFrame};
 use crate::format::mark::{Fate, Mark};
+use crate::format::new_pages::{NewGroup, NewPage, page_checksum};
+use crate::format::place::Place;
 use crate::mutation::mistake;
 use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
@@ -162,11 +164,11 @@ pub(crate) enum Piece<T> {
 pub(crate) struct CommitEncoder<'a> {
     draft: &'a Draft<'a>,
     segments: &'a Segments,
-    /// The pages that are not encoded yet.
+    /// The pages that are not encoded yet: its own …
     pages: &'a [PageNo],
+    /// … and those that it carries.
     carried: &'a [(PageNo, Page)],
     groups: Vec<NewGroup>,
-    carried_groups: Vec<NewGroup>,
     images: Vec<u8>,
     /// Once all pages are encoded: the commit frame, and the index frames that are to lie before it.
     ending: Option<(CommitFrame, vec::IntoIter<IndexFrame>)>,
@@ -179,21 +181,17 @@ impl<'a> CommitEncoder<'a> {
         let streamed: usize = draft.change.streamed.iter().map(|group| group.new_pages().count()).sum();
         check_size(pages.len() + carried.len() + streamed)?;
         let groups = draft.change.streamed.to_vec();
-        let (carried_groups, images) = (Vec::new(), Vec::with_capacity(GROUP_BYTES));
-        Ok(CommitEncoder { draft, segments, pages, carried, groups, carried_groups, images, ending: None })
+        let images = Vec::with_capacity(GROUP_BYTES);
+        Ok(CommitEncoder { draft, segments, pages, carried, groups, images, ending: None })
     }
 
     /// Adds the next piece of the commit to `frames`.
     pub(crate) fn encode_piece(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<Piece<Encoded>> {
-        while !self.pages.is_empty() {
-            self.encode_own(compressor, frames)?;
+        while !(self.pages.is_empty() && self.carried.is_empty()) {
+            self.encode_group(compressor, frames)?;
             if frames.is_a_piece() {
                 return Ok(Piece::More);
             }
-        }
-        // A window has few pages: all of them belong to this piece.
-        while !self.carried.is_empty() {
-            self.encode_carried(compressor, frames)?;
         }
         let mut ending = match self.ending.take() {
             Some(ending) => ending,
@@ -216,39 +214,36 @@ impl<'a> CommitEncoder<'a> {
         Ok(Piece::Last { encoded: Encoded { commit, frame }, if_lost })
     }
 
-    /// Adds the next group of the commit's own pages.
-    fn encode_own(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<()> {
-        let Change { page_size, read, .. } = *self.draft.change;
-        let (pages, rest) = self.pages.split_at(group::pages_per_group(page_size).min(self.pages.len()));
+    /// Adds the next group: of the commit's own pages and of those that it carries the next ones, in their order. So a
+    /// scan finds neighbours one behind the other.
+    fn encode_group(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<()> {
+        let Change { snapshot, page_size, read, .. } = *self.draft.change;
+        let mut pages = Vec::with_capacity(group::pages_per_group(page_size));
         self.images.clear();
-        for page in pages {
-            self.images.extend_from_slice(&read(*page)?);
+        while pages.len() < group::pages_per_group(page_size) {
+            match (self.pages, self.carried) {
+                ([own, rest @ ..], carried) if carried.first().is_none_or(|(page, _)| own < page) => {
+                    pages.push(*own);
+                    self.images.extend_from_slice(&read(*own)?);
+                    self.pages = rest;
+                }
+                (_, [(page, image), rest @ ..]) => {
+                    pages.push(*page);
+                    self.images.extend_from_slice(image);
+                    self.carried = rest;
+                }
+                (_, []) => break,
+            }
         }
-        let group = self.encode_group(compressor, pages, frames)?;
-        self.groups.push(group);
-        self.pages = rest;
-        Ok(())
-    }
-
-    /// Adds the next group of the pages that are carried over from the window.
-    fn encode_carried(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<()> {
-        let at_most = group::pages_per_group(self.draft.change.page_size).min(self.carried.len());
-        let (carried, rest) = self.carried.split_at(at_most);
-        self.images.clear();
-        carried.iter().for_each(|(_, image)| self.images.extend_from_slice(image));
-        let pages: Vec<PageNo> = carried.iter().map(|(page, _)| *page).collect();
-        let group = self.encode_group(compressor, &pages, frames)?;
-        self.carried_groups.push(group);
-        self.carried = rest;
-        Ok(())
-    }
-
-    /// Adds the group of `pages`, whose images are at hand.
-    fn encode_group(&mut self, compressor: &mut Encoder, pages: &[PageNo], frames: &mut Frames) -> Result<NewGroup> {
-        let Change { snapshot, page_size, .. } = *self.draft.change;
         let head = &snapshot.head;
         let owner = Owner { database: head.database, version: head.version.next(), commit: self.draft.commit };
-        put_group(frames, compressor, &owner, page_size, pages, &self.images)
+        let mut group = put_group(frames, compressor, &owner, page_size, &pages, &self.images)?;
+        let carried = &self.draft.carried;
+        for new in group.pages.iter_mut().flatten() {
+            new.is_carried = carried.binary_search_by_key(&new.page, |(page, _)| *page).is_ok();
+        }
+        self.groups.push(group);
+        Ok(())
     }
 
     /// The commit frame, and the index frames that come before it when `recent` would grow too long.
@@ -279,7 +274,6 @@ impl<'a> CommitEncoder<'a> {
             sweep: next.sweep,
             log: snapshot.trail.log,
             pages: std::mem::take(&mut self.groups),
-            carried: std::mem::take(&mut self.carried_groups),
             runs_begin: snapshot.trail.runs_begin,
             runs: snapshot.trail.runs.clone(),
             recent: snapshot.trail.recent.clone(),
@@ -310,7 +304,9 @@ pub(crate) fn put_group(
     let (_, place) = frames.put(Kind::Pages, &payload)?;
     let units = u16::try_from(u64::from(place.length) / UNIT).expect("a group is at most 64 KiB and a little");
     let images = images.chunks_exact(page_size.bytes());
-    let new = |(page, image): (&PageNo, &[u8])| Some(NewPage { page: *page, checksum: page_checksum(image) });
+    let new = |(page, image): (&PageNo, &[u8])| {
+        Some(NewPage { page: *page, checksum: page_checksum(image), is_carried: false })
+    };
     Ok(NewGroup { at: place.at, units, pages: pages.iter().zip(images).map(new).collect() })
 }
 
@@ -318,8 +314,8 @@ pub(crate) fn put_group(
 #[cfg(feature = "mutations")]
 mod siblings {
     use super::*;
-    use crate::format::commit_frame::Jump;
     use crate::format::ids::DatabaseId;
+    use crate::format::jump::Jump;
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
@@ -522,7 +518,6 @@ mod tests {
             sweep: head.sweep,
             log: 0,
             pages: Vec::new(),
-            carried: Vec::new(),
             runs_begin: Version(0),
             runs,
             recent,
