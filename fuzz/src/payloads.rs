@@ -93,7 +93,6 @@ fn check_commit(payload: &[u8]) {
             window: Window::default(),
             jumps: frame.next_jumps(),
             pages: vec![],
-            carried: vec![],
             recent,
             ..frame
         };
