@@ -132,11 +132,17 @@ fn check_shown(text: &str) {
     assert_eq!(&*Shown::message(text), text, "what was shown changes when it is shown again");
 }
 
+fn of_hex(digits: &str) -> Option<Vec<u8>> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.as_bytes().chunks(2).map(byte).collect()
+}
+
 fn attribute(line: &str) -> Option<(String, Value)> {
     let (name, value) = line.split_once(' ')?;
     let value = match value.split_once(' ')? {
         ("N", number) => Value::Number(number.to_owned()),
         ("S", text) => Value::Text(text.to_owned()),
+        ("B", digits) => Value::Binary(of_hex(digits)?),
         ("M", _) => Value::Other,
         _ => return None,
     };
