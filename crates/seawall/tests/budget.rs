@@ -78,7 +78,7 @@ fn a_refresh_reads_once_more_if_more_pages_have_changed_than_a_frame_lists() {
         cost.reads
     };
     assert_eq!(after(100), 1, "the fold's frame");
-    assert_eq!(after(400), 2, "and then the index frames that were written since, all at once");
+    assert_eq!(after(300), 2, "and then the index frames that were written since, all at once");
     assert_eq!(after(10), 1);
 }
 

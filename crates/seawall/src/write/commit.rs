@@ -397,7 +397,7 @@ impl Committer {
         let of_frame = frame.own_entries(place.segment, &self.tip.pages.segments);
         for (page, image) in carried {
             if let Ok(at) = of_frame.binary_search_by_key(&page, |(page, _)| *page) {
-                self.tip.pages.remember(page, of_frame[at].1, image);
+                self.tip.pages.remember_carried(page, of_frame[at].1, image);
             }
         }
     }
