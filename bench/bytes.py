@@ -287,7 +287,7 @@ def costs(rows: int, commits: int) -> None:
 
 def wal(rows: int, commits: int) -> None:
     """UPDATEs of rows at random, with upkeep as it is by default, beside stock SQLite."""
-    print("| | written, MiB | bytes a commit | database and log at the end, MiB |")
+    print("| | written, MiB | bytes a commit | files at the end, MiB |")
     print("| --- | --- | --- | --- |")
     for what in ("stock SQLite, journal_mode=WAL", "Seawall"):
         answer = subprocess.run(
