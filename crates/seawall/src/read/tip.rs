@@ -15,6 +15,7 @@ use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
 use crate::read::pages::{Page, Pages};
 use crate::read::snapshot::Snapshot;
 use crate::way_out::{SAYS_FIRST, WayOut};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -252,33 +253,41 @@ impl Tip {
     /// Whether the database can be used here.
     pub(crate) fn check_open(&self, head: &Head) -> Result<()> {
         match &head.state {
-            State::Moved(url) => Err(self.where_now().unwrap_or_else(|| moved_to(url))),
+            State::Moved(url) => Err(self.where_now().ok().flatten().unwrap_or_else(|| moved_to(url))),
             // A recovery that slept while the database was moved elsewhere has sealed what is left here.
-            State::Recovering(_) => Err(self.where_now().map_or_else(|| check_state(head), Err).unwrap_err()),
+            State::Recovering(_) => self.where_now().ok().flatten().map_or_else(|| check_state(head), Err),
             State::Open | State::Detached => check_state(head),
         }
     }
 
-    /// If `id` is another one than when the database was opened: the error that says where the database is now.
-    fn where_now(&self) -> Option<Error> {
-        let id = self.storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH });
-        let now = identity::parse(id.ok()?).ok()?.coordinator;
+    /// If `id` is another one than when the database was opened: the error that says where the database is now. If `id`
+    /// cannot be read, that is the error.
+    fn where_now(&self) -> Result<Option<Error>> {
+        let looking = |error| Error::io("looking for id", error);
+        let id = match self.storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            id => id.map_err(looking)?,
+        };
+        let Ok(Identity { coordinator: now, .. }) = identity::parse(id) else { return Ok(None) };
         if now != self.coordinator.name() {
-            return Some(moved_to(&now));
+            return Ok(Some(moved_to(&now)));
         }
-        (self.storage.home(File::Id).ok()? != Some(self.home)).then(|| {
+        let is_new = self.storage.home(File::Id).map_err(looking)? != Some(self.home);
+        Ok(is_new.then(|| {
             Error::CannotOpen(
                 "the database got a new id since it was opened here: it was moved, or recovered. Nothing was written. Close this \
                  connection, and open the database again"
                     .into(),
             )
-        })
+        }))
     }
 
     /// Whether `head` is this database's.
     pub(crate) fn check_head(&self, head: &Head) -> Result<()> {
         check_database(head, self.id)?;
-        check_home(head, self.original).map_err(|error| self.where_now().unwrap_or(error))
+        // That the folder is a copy is said only where `id` shows it.
+        check_home(head, self.original)
+            .map_err(|error| self.where_now().map_or_else(|failed| failed, |now| now.unwrap_or(error)))
     }
 
     /// Whether this folder is a copy of the database's: it can be read, and is never written.
