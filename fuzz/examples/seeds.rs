@@ -2,16 +2,20 @@
 //!
 //! `cargo run --example seeds` in this folder; what is there already stays.
 
-use seawall::format::commit_frame::{CommitFrame, NewGroup, NewPage, RunRef, page_checksum};
-use seawall::format::entry::{Entry, Segments};
+use seawall::format::commit_frame::{CommitFrame, RunRef};
+use seawall::format::delta::delta;
+use seawall::format::entry::{self, Segments};
 use seawall::format::frame::{self, HEADER, Kind, UNIT};
 use seawall::format::group::{Encoder, Owner};
-use seawall::format::head::{BaseRef, CommitRef, Head, Place};
+use seawall::format::head::{BaseRef, CommitRef, Head};
 use seawall::format::high::High;
 use seawall::format::identity::Identity;
 use seawall::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch};
 use seawall::format::index::IndexFrame;
 use seawall::format::mark::{Fate, Mark};
+use seawall::format::new_pages::{NewGroup, NewPage, page_checksum};
+use seawall::format::place::Place;
+use seawall::format::window::{Entry, EntryPage, Window};
 use seawall::{PageNo, PageSize, Version};
 use seawall_dynamodb::item::{Value, item_of};
 use seawall_fuzz::reading::SEGMENT;
@@ -79,7 +83,7 @@ fn frames() -> Vec<(Kind, Vec<u8>)> {
     let segments = Segments::default();
     let number = segments.number(SEGMENT);
     let mut frames = Vec::new();
-    let entry = |version, at, units, slot| Entry::new(Version(version), number, at, units, slot);
+    let entry = |version, at, units, slot| entry::Entry::new(Version(version), number, at, units, slot);
     let index = IndexFrame {
         database: DATABASE,
         after: Version(0),
@@ -119,9 +123,19 @@ fn group(frames: &mut Vec<(Kind, Vec<u8>)>, version: u64, pages: &[u32]) -> NewG
     let numbers: Vec<PageNo> = pages.iter().copied().map(PageNo).collect();
     let at = unit(frames);
     frames.push((Kind::Pages, Encoder::default().encode(&owner, page_size, &numbers, &images)));
-    let new_page = |(page, image)| Some(NewPage { page, checksum: page_checksum(image) });
+    let new_page = |(page, image)| {
+        Some(NewPage { page, checksum: page_checksum(image), is_carried: version > 1 && page == PageNo(3) })
+    };
     let pages = numbers.into_iter().zip(images.chunks_exact(512)).map(new_page).collect();
     NewGroup { at, units: (unit(frames) - at) as u16, pages }
+}
+
+/// The entries after version 0 up to `newest`, each of which writes page 3.
+fn window_to(newest: u64) -> Window {
+    let page = EntryPage { page: PageNo(3), checksum: page_checksum(&[3; 512]), has_old: false };
+    let delta = delta(&[], &[3; 512]);
+    let entry = Entry { commit: COMMIT, time: 1_795_000_000_000, page_count: 7, pages: vec![page], delta };
+    (0..newest).fold(Window::default(), |window, _| window.with(entry.clone(), &DIGEST))
 }
 
 fn commit_of(version: u64, pages: NewGroup) -> CommitFrame {
@@ -133,10 +147,19 @@ fn commit_of(version: u64, pages: NewGroup) -> CommitFrame {
         commit: COMMIT,
         page_size: PageSize::new(512).expect("a page size"),
         page_count: 7,
-        previous: CommitRef { id: COMMIT, digest: DIGEST, place: None },
+        ordinal: 1,
+        fold: CommitRef { id: COMMIT, digest: DIGEST, place: None },
+        folded: Version(0),
+        fold_time: 0,
+        window: window_to(version.0 - 1),
+        jumps: vec![],
         settled: (Version(version.0 - 1), DIGEST),
         group: (version, version),
         time: 1_795_000_000_000,
+        base: None,
+        home: 5,
+        sweep: 0,
+        log: 0,
         pages: vec![pages],
         runs_begin: Version(0),
         runs: vec![],
@@ -170,16 +193,20 @@ fn texts() -> Vec<(&'static str, String)> {
     let page_size = PageSize::new(4096).expect("a page size");
     let base = BaseRef { name, page_size, page_count: 20, log: 0 };
     let commit = CommitRef { id: COMMIT, digest: DIGEST, place: Some(place) };
-    let head = Head { version: Version(2), commit, ..Head::first(DATABASE, COMMIT, Some(base), 5) };
+    let fold = Head { version: Version(2), fold: commit, ..Head::first(DATABASE, COMMIT, Some(base), 5) };
+    let head = Head { version: Version(4), window: window_to(2), ..fold };
     let first = Head::first(DATABASE, COMMIT, None, 5);
     let high = High::of(&head, None).to_string();
-    let identity = Identity { database: DATABASE, coordinator: "dynamodb://locks?region=eu-central-1".into() };
-    let identity = identity.to_string();
+    let identity = Identity::new(DATABASE, "dynamodb://locks?region=eu-central-1".into(), 4080).to_string();
     let body = |text: &str, sum: &str| text.rsplit_once(sum).expect("a checksum").0.to_owned();
     let item = |head: &Head| -> String {
         let line = |(name, value): (String, Value)| match value {
             Value::Number(number) => format!("{name} N {number}\n"),
             Value::Text(text) => format!("{name} S {text}\n"),
+            Value::Binary(bytes) => {
+                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("{name} B {digits}\n")
+            }
             Value::Other => format!("{name} M -\n"),
         };
         item_of(head, "locks").into_iter().map(line).collect()

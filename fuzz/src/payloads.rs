@@ -9,10 +9,11 @@ use seawall::format::delta;
 use seawall::format::entry::Segments;
 use seawall::format::frame::Kind;
 use seawall::format::group::{self, Encoder, pages_per_group};
-use seawall::format::head::{CommitRef, Head, Place};
+use seawall::format::head::{CommitRef, Head};
 use seawall::format::ids::{Digest, SegmentName, WriterId};
 use seawall::format::index::{Entries, IndexFrame, merge};
 use seawall::format::mark::Mark;
+use seawall::format::place::Place;
 use seawall::format::window::Window;
 use seawall::read::page_map::PageMap;
 
@@ -63,7 +64,7 @@ fn check_group(payload: &[u8]) {
 fn check_commit(payload: &[u8]) {
     let segments = Segments::default();
     let Ok(frame) = CommitFrame::decode(payload, &segments) else { return };
-    let own_pages: usize = frame.groups().map(|group| group.pages.len()).sum();
+    let own_pages = frame.own_pages().count() + frame.carried_pages().count();
     check_window(&frame.window, &frame.fold.digest);
     assert!(frame.recent.len() * ENTRY_BYTES + own_pages * NEW_PAGE_BYTES <= payload.len());
     assert_eq!(CommitFrame::decode(&frame.encode(&segments), &segments).as_ref(), Ok(&frame));
@@ -92,7 +93,6 @@ fn check_commit(payload: &[u8]) {
             window: Window::default(),
             jumps: frame.next_jumps(),
             pages: vec![],
-            carried: vec![],
             recent,
             ..frame
         };

@@ -6,11 +6,12 @@
 use super::common::{Folder, PlainFile};
 use super::payloads::KINDS;
 use arbitrary::{Result, Unstructured};
-use seawall::format::commit_frame::page_checksum;
 use seawall::format::frame::{self, Kind, UNIT};
-use seawall::format::head::{BaseRef, CommitRef, Head, Place};
+use seawall::format::head::{BaseRef, CommitRef, Head};
 use seawall::format::identity::Identity;
 use seawall::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, SegmentName, WriterId};
+use seawall::format::new_pages::page_checksum;
+use seawall::format::place::Place;
 use seawall::format::sqlite_header;
 use seawall::ports::storage::home_of;
 use seawall::ports::storage::os::OsStorage;

@@ -4,11 +4,12 @@
 //! spelling only: it is the text that would be written.
 
 use seawall::Shown;
-use seawall::format::commit_frame::page_checksum;
-use seawall::format::head::{BaseRef, Head, Place};
+use seawall::format::head::{BaseRef, Head};
 use seawall::format::high::{self, High};
 use seawall::format::identity::{self, Identity};
 use seawall::format::ids::{BaseName, DatabaseId, SegmentName, Version};
+use seawall::format::new_pages::page_checksum;
+use seawall::format::place::Place;
 use seawall::ports::coordinator::CoordinatorError;
 use seawall_dynamodb::address::Address;
 use seawall_dynamodb::item::{Item, Value, head_of, holder_of, item_of, line_of, names};
@@ -131,11 +132,17 @@ fn check_shown(text: &str) {
     assert_eq!(&*Shown::message(text), text, "what was shown changes when it is shown again");
 }
 
+fn of_hex(digits: &str) -> Option<Vec<u8>> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.as_bytes().chunks(2).map(byte).collect()
+}
+
 fn attribute(line: &str) -> Option<(String, Value)> {
     let (name, value) = line.split_once(' ')?;
     let value = match value.split_once(' ')? {
         ("N", number) => Value::Number(number.to_owned()),
         ("S", text) => Value::Text(text.to_owned()),
+        ("B", digits) => Value::Binary(of_hex(digits)?),
         ("M", _) => Value::Other,
         _ => return None,
     };

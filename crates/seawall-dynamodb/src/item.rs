@@ -2,9 +2,10 @@
 
 use names::*;
 use seawall::Shown;
-use seawall::format::head::{BaseRef, CommitRef, Floor, Head, Place, State};
+use seawall::format::head::{BaseRef, CommitRef, Floor, Head, State};
 use seawall::format::identity::NEWER;
 use seawall::format::ids::{CommitId, DatabaseId, Epoch, Version, parse_number};
+use seawall::format::place::Place;
 use seawall::format::window::Window;
 use seawall::ports::coordinator::Holder;
 use std::collections::BTreeMap;

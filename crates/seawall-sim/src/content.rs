@@ -3,8 +3,8 @@
 
 use crate::oracle::{Number, Sum};
 use crate::world::World;
-use seawall::format::commit_frame::page_checksum;
 use seawall::format::ids::PageSize;
+use seawall::format::new_pages::page_checksum;
 use seawall::format::sqlite_header::HEADER;
 use std::ops::Range;
 

@@ -9,6 +9,7 @@ pub(crate) mod encode;
 pub(crate) mod inline;
 pub(crate) mod overlay;
 pub(crate) mod queue;
+mod runs;
 pub(crate) mod segment;
 pub(crate) mod settle;
 pub(crate) mod stream;

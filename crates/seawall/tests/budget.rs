@@ -62,6 +62,27 @@ fn a_refresh_with_news_costs_one_read_more_and_on_fs_the_look_up() {
 }
 
 #[test]
+fn a_refresh_reads_once_more_if_more_pages_have_changed_than_a_frame_lists() {
+    let folder = Folder::new();
+    let (a, b) = (folder.folding(), folder.machine());
+    commit(&a, &[(1, 1)]).unwrap();
+    newest(&b);
+    let mut page = 1;
+    let mut after = |pages: u32| {
+        for _ in 0..pages {
+            page += 1;
+            commit(&a, &[(page, page as u8)]).unwrap();
+        }
+        let (cost, snapshot) = cost(&b, || newest(&b));
+        (2..=page).for_each(|page| assert_eq!(byte(&b, &snapshot, page), page as u8));
+        cost.reads
+    };
+    assert_eq!(after(100), 1, "the fold's frame");
+    assert_eq!(after(300), 2, "and then the index frames that were written since, all at once");
+    assert_eq!(after(10), 1);
+}
+
+#[test]
 fn a_refresh_with_news_that_ride_in_the_head_reads_no_file() {
     let folder = Folder::new();
     let (a, b) = (folder.machine(), folder.machine());
@@ -325,12 +346,13 @@ fn a_cold_scan_of_the_log_reads_four_megabytes_at_a_time_and_point_reads_one_gro
 
 #[test]
 fn a_cold_scan_over_many_small_commits_is_read_ahead_as_well() {
-    let _folds = common::only_folds();
-    let folder = Folder::new();
-    let a = folder.machine();
-    (1..=2000).for_each(|page| drop(commit(&a, &[(page, page as u8)]).unwrap()));
-    let b = folder.machine();
-    let snapshot = newest(&b);
-    let (scan, ()) = cost(&b, || (1..=2000).for_each(|page| assert_eq!(byte(&b, &snapshot, page), page as u8)));
-    assert!(scan.reads <= 40, "{scan:?}");
+    for inline in [true, false] {
+        let folder = Folder::new();
+        let a = if inline { folder.machine() } else { folder.folding() };
+        (1..=2000).for_each(|page| drop(commit(&a, &[(page, page as u8)]).unwrap()));
+        let b = folder.machine();
+        let snapshot = newest(&b);
+        let (scan, ()) = cost(&b, || (1..=2000).for_each(|page| assert_eq!(byte(&b, &snapshot, page), page as u8)));
+        assert!(scan.reads <= 40, "with a window: {inline}: {scan:?}");
+    }
 }

@@ -9,7 +9,7 @@ mod tables;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use common::{Folder, PlainFile};
-use seawall::format::commit_frame::{CommitFrame, NewGroup, page_checksum};
+use seawall::format::commit_frame::CommitFrame;
 use seawall::format::delta;
 use seawall::format::entry::{Entry, Segments};
 use seawall::format::frame::{self, Frame, Kind};
@@ -20,6 +20,7 @@ use seawall::format::identity::Identity;
 use seawall::format::ids::Epoch;
 use seawall::format::index::IndexFrame;
 use seawall::format::mark::{Fate, Mark};
+use seawall::format::new_pages::{NewGroup, NewPage, page_checksum};
 use seawall::format::window::{Window, digest_of};
 use seawall::ports::storage::os::OsStorage;
 use seawall::{Access, Database, Options, PageNo, PageSize, Version};
@@ -164,7 +165,7 @@ fn the_entry_says_what_the_page_says() {
     let (entry, _) = window.newest().unwrap();
     assert_eq!(entry.encode(), bytes);
     let [_, page] = pages_of_version_2();
-    let pages: Vec<_> = entry.pages.iter().map(|page| (page.page.page, page.page.checksum, page.has_old)).collect();
+    let pages: Vec<_> = entry.pages.iter().map(|page| (page.page, page.checksum, page.has_old)).collect();
     assert_eq!(pages, [(PageNo(2), page_checksum(&page), true)]);
     assert!(page.ends_with(b"hello"));
 }
@@ -207,11 +208,11 @@ fn the_commit_of_version_3_says_what_the_page_says() {
 
     let [place, old] = [&three, &one].map(|head| head.fold.place.unwrap());
     let number = segments.number(place.segment);
-    let carried = &commit.carried[0];
+    let carried = &commit.pages[0];
     let [_, page] = pages_of_version_2();
     assert_eq!(
-        carried.new_pages().map(|(_, new)| (new.page, new.checksum)).collect::<Vec<_>>(),
-        [(PageNo(2), page_checksum(&page))]
+        carried.new_pages().map(|(_, new)| *new).collect::<Vec<_>>(),
+        [NewPage { page: PageNo(2), checksum: page_checksum(&page), is_carried: true }]
     );
     let before = |slot| Entry::new(Version(1), number, 0, (old.lead as usize / UNIT) as u16, slot);
     let expected = CommitFrame {
@@ -234,8 +235,7 @@ fn the_commit_of_version_3_says_what_the_page_says() {
         home: three.home,
         sweep: 0,
         log: u64::from(old.lead + old.length),
-        pages: vec![],
-        carried: vec![NewGroup {
+        pages: vec![NewGroup {
             at: place.at - place.lead / UNIT as u32,
             units: (place.lead as usize / UNIT) as u16,
             pages: carried.pages.clone(),

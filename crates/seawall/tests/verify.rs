@@ -4,11 +4,12 @@ mod common;
 
 use common::faulty::{Call, Clock, EACCES, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, commit, newest, page_size, write_plain};
-use seawall::format::commit_frame::{CommitFrame, Jump};
+use seawall::format::commit_frame::CommitFrame;
 use seawall::format::entry::Segments;
 use seawall::format::frame::{self, Kind};
 use seawall::format::head::Head;
 use seawall::format::ids::Digest;
+use seawall::format::jump::Jump;
 use seawall::format::policy::Policy;
 use seawall::{
     Access, At, Collecting, Damage, Database, ErrorKind, Finding, PageNo, Part, Verified, Verifying, Version,
@@ -421,7 +422,7 @@ fn siblings() -> (Folder, Jump) {
                 let frame = CommitFrame::decode(parsed.payload, &segments).unwrap();
                 if frame.version == Version(12) {
                     let name = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-                    let place = seawall::format::head::Place {
+                    let place = seawall::format::place::Place {
                         segment: name,
                         at: (at / 16) as u32,
                         length: parsed.length as u32,

@@ -5,12 +5,14 @@ use super::{Content, Oracle, Written};
 use crate::content::{number_in, sum_of};
 use crate::disk::Disk;
 use crate::paths::path_of;
-use seawall::format::commit_frame::{CommitFrame, NewGroup, page_checksum};
+use seawall::format::commit_frame::CommitFrame;
 use seawall::format::delta;
 use seawall::format::frame::{self, Kind, UNIT};
 use seawall::format::group;
-use seawall::format::head::{Head, Place};
+use seawall::format::head::Head;
 use seawall::format::ids::{Digest, PageNo};
+use seawall::format::new_pages::{NewGroup, page_checksum};
+use seawall::format::place::Place;
 use seawall::format::sqlite_header::as_delta;
 use seawall::ports::storage::File;
 use std::collections::BTreeSet;
@@ -39,8 +41,10 @@ impl Oracle {
         if (frame.version, frame.commit, frame.database) != (head.version, head.fold.id, head.database) {
             return Err(format!("the frame of version {version} is of another commit"));
         }
-        let pages = pages_of(head, &frame.pages, bytes)?;
-        let carried = pages_of(head, &frame.carried, bytes)?;
+        let all = pages_of(head, &frame.pages, bytes)?;
+        let are_carried: BTreeSet<PageNo> = frame.carried_pages().map(|new| new.page).collect();
+        let (carried, pages): (Vec<Written>, Vec<Written>) =
+            all.into_iter().partition(|(page, ..)| are_carried.contains(page));
         // A fold loses nothing of the window, but what is not in the database any more, or is written again.
         let there: BTreeSet<PageNo> = pages.iter().chain(&carried).map(|(page, ..)| *page).collect();
         let is_repaginated = pages.len() as u64 == u64::from(frame.page_count);
@@ -67,7 +71,7 @@ impl Oracle {
         };
         let mut old = Vec::new();
         for changed in entry.pages.iter().filter(|changed| changed.has_old) {
-            let page = changed.page.page;
+            let page = changed.page;
             let image = old_image(page)
                 .ok_or_else(|| format!("version {version} changes page {}, which was not there", page.0))?;
             old.extend_from_slice(&as_entry_sees(page, image));
@@ -76,8 +80,8 @@ impl Oracle {
         let new = delta::apply(&old, &entry.delta, length).map_err(|why| format!("version {version}: {why}"))?;
         let mut pages = Vec::new();
         for (changed, image) in entry.pages.iter().zip(new.chunks(page_size.bytes())) {
-            let page = changed.page.page;
-            if page_checksum(image) != changed.page.checksum {
+            let page = changed.page;
+            if page_checksum(image) != changed.checksum {
                 return Err(format!("page {} of version {version} is not what its entry says", page.0));
             }
             pages.push(written(page, image));

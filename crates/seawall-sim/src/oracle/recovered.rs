@@ -8,8 +8,9 @@ use crate::event::Event;
 use crate::paths::path_of;
 use crate::place::{At, bound};
 use seawall::format::commit_frame::CommitFrame;
-use seawall::format::head::{CommitRef, Head, Place, State};
+use seawall::format::head::{CommitRef, Head, State};
 use seawall::format::ids::{CommitId, Digest, SegmentName, Version};
+use seawall::format::place::Place;
 use seawall::ports::storage::File;
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ impl Oracle {
             below -= 1;
         }
         self.leave_out(below, was_chosen, &mut events)?;
-        let mut with_pages = 0;
+        let mut with_pages = 0_u32;
         for candidate in candidates.into_iter().rev() {
             let floor = self.chain.last().map(|link| link.head.floor).unwrap_or_default();
             let candidate = Head { floor, ..candidate };
@@ -155,7 +156,9 @@ impl Oracle {
                     self.refused.remove(number);
                 }
                 events.push(Event::RecoveredCandidate);
-                with_pages += 1;
+                // One that took place, and that an earlier recovery left out because its files were lost, comes back if
+                // a process has copied it since and what that recovery wrote is lost in its turn.
+                with_pages += u32::from(!self.dropped.contains(&candidate.commit().digest));
             }
             events.extend(self.extend(candidate, content, now)?);
         }

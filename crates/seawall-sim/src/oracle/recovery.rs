@@ -318,9 +318,10 @@ impl Oracle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seawall::format::commit_frame::{NewGroup, NewPage};
-    use seawall::format::head::{CommitRef, Place};
+    use seawall::format::head::CommitRef;
     use seawall::format::ids::{CommitId, DatabaseId, PageNo, PageSize, SegmentName, WriterId};
+    use seawall::format::new_pages::{NewGroup, NewPage};
+    use seawall::format::place::Place;
 
     const SEGMENT: SegmentName = SegmentName { writer: WriterId([0; 8]), n: 0 };
     const PLACE: Place = Place { segment: SEGMENT, at: 0, length: 0, lead: 0 };
@@ -347,8 +348,11 @@ mod tests {
             home: 0,
             sweep: 0,
             log: 0,
-            pages: vec![NewGroup { at: 0, units: 4, pages: vec![Some(NewPage { page: PageNo(1), checksum: [0; 8] })] }],
-            carried: Vec::new(),
+            pages: vec![NewGroup {
+                at: 0,
+                units: 4,
+                pages: vec![Some(NewPage { page: PageNo(1), checksum: [0; 8], is_carried: false })],
+            }],
             runs_begin: Version(0),
             runs: Vec::new(),
             recent: Vec::new(),

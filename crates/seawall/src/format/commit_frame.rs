@@ -3,52 +3,20 @@
 use crate::bounds::bound;
 use crate::format::codec::{Malformed, Reader, put_varint};
 use crate::format::entry::{Entry, Segments};
-use crate::format::group::pages_per_group;
-use crate::format::head::{BaseRef, CommitRef, Floor, Head, Place, State};
-use crate::format::ids::{
-    BaseName, CommitId, DatabaseId, Digest, Epoch, PageNo, PageSize, SegmentName, Version, WriterId,
-};
+use crate::format::head::{BaseRef, CommitRef, Floor, Head, State};
+use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, SegmentName, Version};
 use crate::format::index::{Entries, put_entries, read_entries};
+use crate::format::jump::{Jump, jumps_of, put_jumps, read_jumps};
+use crate::format::new_pages::{NewGroup, NewPage, pages_of, put_groups, read_groups};
+use crate::format::place::Place;
 use crate::format::window::Window;
-use std::collections::HashSet;
 
 /// A committer whose `recent` would take more than this writes an index frame first.
-pub const RECENT_BYTES: usize = bound(16 << 10, 256);
+/// (docs/decisions/0007-runs-in-the-commit-frame.md has the measurements.)
+pub const RECENT_BYTES: usize = bound(2 << 10, 256);
 /// More runs than this never come about: each is at least twice as large as the next newer one, or so large that it is
 /// left as it is; and once there are half as many, all are merged.
 pub(crate) const MAX_RUNS: usize = 64;
-
-/// A page's new image: which page, and the first eight bytes of the BLAKE3 digest of the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewPage {
-    /// The page.
-    pub page: PageNo,
-    /// Its image's checksum.
-    pub checksum: [u8; 8],
-}
-
-/// The checksum of a page's image.
-pub fn page_checksum(image: &[u8]) -> [u8; 8] {
-    blake3::hash(image).as_bytes()[..8].try_into().expect("a digest has 32 bytes")
-}
-
-/// One `pages` frame of the commit, in the segment of the commit frame itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewGroup {
-    /// Where it begins, in units.
-    pub at: u32,
-    /// How long it is, in units.
-    pub units: u16,
-    /// Its pages, by slot; `None` for one that the same transaction wrote again later, or cut off.
-    pub pages: Vec<Option<NewPage>>,
-}
-
-impl NewGroup {
-    /// Its pages that the commit has, each with its slot.
-    pub fn new_pages(&self) -> impl Iterator<Item = (u8, &NewPage)> {
-        (0..).zip(&self.pages).filter_map(|(slot, new)| new.as_ref().map(|new| (slot, new)))
-    }
-}
 
 /// A run of the page map, and the index frame that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,38 +29,6 @@ pub struct RunRef {
     pub entries: u32,
     /// The index frame.
     pub place: Place,
-}
-
-/// One earlier fold that a commit frame names, so that any older version is found with a few reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Jump {
-    /// Which fold it is: the first commit frame of a database is fold 1, and version 0 is fold 0.
-    pub ordinal: u64,
-    /// Its version.
-    pub version: Version,
-    /// Its frame's digest.
-    pub digest: Digest,
-    /// Where its frame lies.
-    pub place: Place,
-    /// Its time, in milliseconds since 1970.
-    pub time: u64,
-}
-
-impl Jump {
-    /// The commit that it leads to, whose id is `id`.
-    pub fn commit(&self, id: CommitId) -> CommitRef {
-        CommitRef { id, digest: self.digest, place: Some(self.place) }
-    }
-}
-
-/// The folds that the fold `ordinal` jumps to, newest first: its predecessor's number with the lowest one bit cleared,
-/// then the next one, and so on. So each frame names at most 40, on average half as many as its number has binary
-/// digits, and any older fold is reached in a number of reads that is logarithmic in the distance. (Myers' stack, 1983,
-/// in the binary numbers of Fenwick's tree.)
-fn jumps_of(ordinal: u64) -> impl Iterator<Item = u64> {
-    let clear = |number: u64| number & number.wrapping_sub(1);
-    let first = clear(ordinal.saturating_sub(1));
-    std::iter::successors(Some(first), move |number| Some(clear(*number))).take_while(|number| *number > 0)
 }
 
 /// A commit frame's content.
@@ -136,10 +72,9 @@ pub struct CommitFrame {
     pub sweep: u64,
     /// The bytes that the log had before this commit's append.
     pub log: u64,
-    /// The commit's own pages.
+    /// The pages that lie in front of the frame: the commit's own, and the newest images of the others that `window`
+    /// has changed.
     pub pages: Vec<NewGroup>,
-    /// The newest images of the other pages that `window` has changed.
-    pub carried: Vec<NewGroup>,
     /// Everything at or below this version is in the base.
     pub runs_begin: Version,
     /// The index frames that hold what changed since then, oldest first.
@@ -206,9 +141,14 @@ impl CommitFrame {
         wanted.filter_map(|ordinal| known.iter().find(|jump| jump.ordinal == ordinal).copied()).collect()
     }
 
-    /// All pages that lie in front of the frame: its own, and those that it carries.
-    pub fn groups(&self) -> impl Iterator<Item = &NewGroup> {
-        self.pages.iter().chain(&self.carried)
+    /// The pages that the commit itself has written.
+    pub fn own_pages(&self) -> impl Iterator<Item = &NewPage> {
+        pages_of(&self.pages).filter(|new| !new.is_carried)
+    }
+
+    /// The pages that it carries.
+    pub fn carried_pages(&self) -> impl Iterator<Item = &NewPage> {
+        pages_of(&self.pages).filter(|new| new.is_carried)
     }
 
     /// The payload of the frame.
@@ -224,19 +164,13 @@ impl CommitFrame {
         out.extend_from_slice(&self.fold.id.0);
         out.extend_from_slice(&self.fold.digest.0);
         if let Some(place) = &self.fold.place {
-            put_place(&mut out, place);
+            place.put(&mut out);
         }
         put_varint(&mut out, self.folded.0);
         put_varint(&mut out, self.fold_time);
         put_varint(&mut out, self.window.bytes().len() as u64);
         out.extend_from_slice(self.window.bytes());
-        put_varint(&mut out, self.jumps.len() as u64);
-        for jump in &self.jumps {
-            put_varint(&mut out, jump.version.0);
-            out.extend_from_slice(&jump.digest.0);
-            put_place(&mut out, &jump.place);
-            put_varint(&mut out, jump.time);
-        }
+        put_jumps(&mut out, &self.jumps);
         put_varint(&mut out, self.settled.0.0);
         out.extend_from_slice(&self.settled.1.0);
         put_varint(&mut out, self.group.0.0);
@@ -250,13 +184,12 @@ impl CommitFrame {
         put_varint(&mut out, self.sweep);
         put_varint(&mut out, self.log);
         put_groups(&mut out, &self.pages);
-        put_groups(&mut out, &self.carried);
         put_varint(&mut out, self.runs_begin.0);
         put_varint(&mut out, self.runs.len() as u64);
         for run in &self.runs {
             put_varint(&mut out, run.up_to.0);
             put_varint(&mut out, u64::from(run.entries));
-            put_place(&mut out, &run.place);
+            run.place.put(&mut out);
         }
         put_entries(&mut out, &self.recent, segments);
         out
@@ -281,7 +214,7 @@ impl CommitFrame {
         let fold = CommitRef {
             id: CommitId(reader.array()?),
             digest: Digest(reader.array()?),
-            place: if ordinal > 1 { Some(read_place(&mut reader)?) } else { None },
+            place: if ordinal > 1 { Some(Place::read(&mut reader)?) } else { None },
         };
         let (folded, fold_time) = (Version(reader.varint()?), reader.varint()?);
         let length = reader.count(1)?;
@@ -310,9 +243,8 @@ impl CommitFrame {
             return Err(Malformed("a commit's base is not older than it"));
         }
         let (home, sweep, log) = (reader.u64()?, reader.varint()?, reader.varint()?);
-        let (pages, carried) = (read_groups(&mut reader, page_size)?, read_groups(&mut reader, page_size)?);
-        let own: HashSet<PageNo> = pages_of(&pages).map(|new| new.page).collect();
-        if pages_of(&carried).any(|new| own.contains(&new.page) || !window.has(new.page)) {
+        let pages = read_groups(&mut reader, page_size)?;
+        if pages_of(&pages).any(|new| new.is_carried && !window.has(new.page)) {
             return Err(Malformed("a commit carries a page that it must not"));
         }
         let runs_begin = Version(reader.varint()?);
@@ -330,7 +262,7 @@ impl CommitFrame {
             if up_to <= after || up_to > folded {
                 return Err(Malformed("a run's versions are impossible"));
             }
-            runs.push(RunRef { after, up_to, entries: reader.small()?, place: read_place(&mut reader)? });
+            runs.push(RunRef { after, up_to, entries: reader.small()?, place: Place::read(&mut reader)? });
             after = up_to;
         }
         let recent = read_entries(&mut reader, segments, after, folded.next())?;
@@ -356,7 +288,6 @@ impl CommitFrame {
             sweep,
             log,
             pages,
-            carried,
             runs_begin,
             runs,
             recent,
@@ -366,7 +297,7 @@ impl CommitFrame {
     /// The page map's entries for the pages that lie in front of the frame, by page number.
     pub fn own_entries(&self, segment: SegmentName, segments: &Segments) -> Entries {
         let segment = segments.number(segment);
-        let mut entries: Entries = (self.groups())
+        let mut entries: Entries = (self.pages.iter())
             .flat_map(|group| {
                 let entry = |slot| Entry::new(self.version, segment, group.at, group.units, slot);
                 group.new_pages().map(move |(slot, new)| (new.page, entry(slot)))
@@ -375,18 +306,6 @@ impl CommitFrame {
         entries.sort_by_key(|(page, _)| *page);
         entries
     }
-}
-
-fn put_place(out: &mut Vec<u8>, place: &Place) {
-    out.extend_from_slice(&place.segment.writer.0);
-    for number in [place.segment.n, place.at, place.length, place.lead] {
-        put_varint(out, u64::from(number));
-    }
-}
-
-fn read_place(reader: &mut Reader<'_>) -> Result<Place, Malformed> {
-    let segment = SegmentName { writer: WriterId(reader.array()?), n: reader.small()? };
-    Ok(Place { segment, at: reader.small()?, length: reader.small()?, lead: reader.small()? })
 }
 
 fn put_base(out: &mut Vec<u8>, base: &BaseRef) {
@@ -405,86 +324,12 @@ fn read_base(reader: &mut Reader<'_>) -> Result<BaseRef, Malformed> {
     Ok(BaseRef { name, page_size, page_count: reader.u32()?, log: reader.varint()? })
 }
 
-fn read_jumps(reader: &mut Reader<'_>, of: u64, folded: Version, fold_time: u64) -> Result<Vec<Jump>, Malformed> {
-    let count = reader.count(32 + 13)?;
-    let mut wanted = jumps_of(of);
-    let mut jumps = Vec::with_capacity(count);
-    let (mut latest, mut newest) = (fold_time, folded);
-    for _ in 0..count {
-        let ordinal = wanted.next().ok_or(Malformed("a commit jumps too often"))?;
-        let jump = Jump {
-            ordinal,
-            version: Version(reader.varint()?),
-            digest: Digest(reader.array()?),
-            place: read_place(reader)?,
-            time: reader.varint()?,
-        };
-        if jump.version >= newest || jump.version.0 < ordinal || jump.time > latest {
-            return Err(Malformed("a commit jumps to an impossible version"));
-        }
-        (latest, newest) = (jump.time, jump.version);
-        jumps.push(jump);
-    }
-    match wanted.next() {
-        None => Ok(jumps),
-        Some(_) => Err(Malformed("a commit's jumps are incomplete")),
-    }
-}
-
-fn put_groups(out: &mut Vec<u8>, groups: &[NewGroup]) {
-    put_varint(out, groups.len() as u64);
-    for group in groups {
-        put_varint(out, u64::from(group.at));
-        put_varint(out, u64::from(group.units));
-        put_varint(out, group.pages.len() as u64);
-        for slot in &group.pages {
-            // There is no page 0.
-            put_varint(out, u64::from(slot.map_or(0, |new| new.page.0)));
-            slot.iter().for_each(|new| out.extend_from_slice(&new.checksum));
-        }
-    }
-}
-
-fn pages_of(groups: &[NewGroup]) -> impl Iterator<Item = &NewPage> {
-    groups.iter().flat_map(|group| group.pages.iter().flatten())
-}
-
-fn read_groups(reader: &mut Reader<'_>, page_size: PageSize) -> Result<Vec<NewGroup>, Malformed> {
-    let count = reader.count(12)?;
-    let most = pages_per_group(page_size);
-    let groups = (0..count).map(|_| read_group(reader, most)).collect::<Result<Vec<_>, _>>()?;
-    if !groups.is_sorted_by(|one, next| u64::from(one.at) + u64::from(one.units) <= u64::from(next.at)) {
-        return Err(Malformed("a commit's groups are out of order"));
-    }
-    // A large transaction does not write its pages in their order.
-    let mut pages: Vec<PageNo> = pages_of(&groups).map(|new| new.page).collect();
-    if !pages.is_sorted() {
-        pages.sort_unstable();
-    }
-    if !pages.is_sorted_by(|one, next| one < next) {
-        return Err(Malformed("a commit has a page twice"));
-    }
-    Ok(groups)
-}
-
-fn read_group(reader: &mut Reader<'_>, most: usize) -> Result<NewGroup, Malformed> {
-    let (at, units) = (reader.small()?, reader.small()?);
-    let count = reader.count(1)?;
-    let slot = |_| match reader.small()? {
-        0 => Ok(None),
-        page => Ok(Some(NewPage { page: PageNo(page), checksum: reader.array()? })),
-    };
-    let pages = (0..count.min(most)).map(slot).collect::<Result<Vec<_>, Malformed>>()?;
-    if count > most || pages.iter().all(Option::is_none) {
-        return Err(Malformed("a group has too many pages, or none"));
-    }
-    Ok(NewGroup { at, units, pages })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::ids::{PageNo, WriterId};
     use crate::format::index::{IndexFrame, merge};
+    use crate::format::new_pages::page_checksum;
     use proptest::prelude::*;
 
     fn segment(n: u32) -> SegmentName {
@@ -516,7 +361,8 @@ mod tests {
     }
 
     fn frame(recent: Entries) -> CommitFrame {
-        let new_page = |page| Some(NewPage { page: PageNo(page), checksum: page_checksum(&[page as u8]) });
+        let new_page =
+            |page| Some(NewPage { page: PageNo(page), checksum: page_checksum(&[page as u8]), is_carried: false });
         CommitFrame {
             database: DatabaseId([1; 16]),
             epoch: Epoch(2),
@@ -546,7 +392,6 @@ mod tests {
                 NewGroup { at: 8, units: 9, pages: vec![new_page(7), None, new_page(70)] },
                 NewGroup { at: 17, units: 3, pages: vec![None, new_page(9)] },
             ],
-            carried: vec![],
             runs_begin: Version(100),
             runs: vec![
                 RunRef { after: Version(100), up_to: Version(400), entries: 50, place: place(7) },
@@ -620,7 +465,7 @@ mod tests {
         fn pages_that_come_twice_are_refused(one in 1..10_u32, next in 1..10_u32) {
             let segments = Segments::default();
             let mut commit = frame(vec![]);
-            let new = |page| Some(NewPage { page: PageNo(page), checksum: [0; 8] });
+            let new = |page| Some(NewPage { page: PageNo(page), checksum: [0; 8], is_carried: false });
             (commit.pages[0].pages, commit.pages[1].pages) = (vec![new(one)], vec![new(next)]);
             prop_assert_eq!(CommitFrame::decode(&commit.encode(&segments), &segments).is_ok(), one != next);
         }

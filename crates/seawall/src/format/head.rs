@@ -5,9 +5,8 @@
 
 use crate::format::codec::Malformed;
 use crate::format::identity::is_canonical;
-use crate::format::ids::{
-    BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, SegmentName, Token, Version, parse_number,
-};
+use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, Token, Version, parse_number};
+use crate::format::place::Place;
 use crate::format::window::{Entry, Window};
 use crate::mutation::mistake;
 use base64::Engine as _;
@@ -21,20 +20,6 @@ pub const MAX_TEXT: usize = 4080;
 /// Every file system allows a symlink so many bytes (XFS: 1,023).
 pub const SHORT_TEXT: usize = 1000;
 const MAGIC: &str = "seawall1";
-
-/// Where a frame lies, and how much of the same append lies before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// The segment.
-    pub segment: SegmentName,
-    /// Where the frame begins, in [`crate::format::frame::UNIT`]s.
-    pub at: u32,
-    /// The frame's length in bytes.
-    pub length: u32,
-    /// The bytes of the same append that come before the frame: the commit's pages, most often, so that one
-    /// read can bring both.
-    pub lead: u32,
-}
 
 /// Which commit: its identity, and where its frame lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,22 +239,6 @@ impl Head {
     }
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}:{}", self.segment, self.at, self.length, self.lead)
-    }
-}
-
-impl FromStr for Place {
-    type Err = Malformed;
-
-    fn from_str(text: &str) -> Result<Place, Malformed> {
-        let [segment, at, length, lead] = parts(text)?;
-        let segment = segment.parse().map_err(|_| Malformed("a segment's name is malformed"))?;
-        Ok(Place { segment, at: number(at)?, length: number(length)?, lead: number(lead)? })
-    }
-}
-
 impl fmt::Display for BaseRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}:{}", self.name, self.page_size.bytes(), self.page_count, self.log)
@@ -418,7 +387,7 @@ fn is_of_another_version(text: &str) -> bool {
     number.is_some_and(|number| parse_number::<u32>(number).is_some_and(|number| number > 1))
 }
 
-fn parts<const N: usize>(text: &str) -> Result<[&str; N], Malformed> {
+pub(crate) fn parts<const N: usize>(text: &str) -> Result<[&str; N], Malformed> {
     let parts: Vec<&str> = text.splitn(N + 1, ':').collect();
     parts.try_into().map_err(|_| Malformed("a field has the wrong number of parts"))
 }
@@ -427,7 +396,7 @@ fn optional<T>(text: &str, parse: impl Fn(&str) -> Result<T, Malformed>) -> Resu
     if text == "-" { Ok(None) } else { parse(text).map(Some) }
 }
 
-fn number<N: FromStr + fmt::Display>(text: &str) -> Result<N, Malformed> {
+pub(crate) fn number<N: FromStr + fmt::Display>(text: &str) -> Result<N, Malformed> {
     parse_number(text).ok_or(Malformed("a number is malformed"))
 }
 
@@ -439,7 +408,7 @@ pub(crate) fn checksum(text: &str) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::format::ids::WriterId;
+    use crate::format::ids::{SegmentName, WriterId};
     use proptest::prelude::*;
 
     pub(crate) fn a_head() -> Head {

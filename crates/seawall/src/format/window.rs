@@ -2,7 +2,6 @@
 //! its pages became as the difference from what they were.
 
 use crate::format::codec::{Malformed, Reader, put_varint};
-use crate::format::commit_frame::NewPage;
 use crate::format::head::CommitRef;
 use crate::format::ids::{CommitId, Digest, PageNo};
 use std::sync::Arc;
@@ -17,8 +16,10 @@ pub const MOST_ENTRIES: usize = 256;
 /// A page of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryPage {
-    /// Its number, and its new image's checksum.
-    pub page: NewPage,
+    /// Its number.
+    pub page: PageNo,
+    /// The checksum of its new image.
+    pub checksum: [u8; 8],
     /// Whether its old image is part of the dictionary.
     pub has_old: bool,
 }
@@ -47,10 +48,10 @@ impl Entry {
         put_varint(&mut out, u64::from(self.page_count));
         put_varint(&mut out, self.pages.len() as u64);
         let mut before = 0;
-        for EntryPage { page, has_old } in &self.pages {
-            put_varint(&mut out, u64::from(page.page.0 - before) << 1 | u64::from(*has_old));
-            before = page.page.0;
-            out.extend_from_slice(&page.checksum);
+        for EntryPage { page, checksum, has_old } in &self.pages {
+            put_varint(&mut out, u64::from(page.0 - before) << 1 | u64::from(*has_old));
+            before = page.0;
+            out.extend_from_slice(checksum);
         }
         put_varint(&mut out, self.delta.len() as u64);
         out.extend_from_slice(&self.delta);
@@ -70,8 +71,7 @@ impl Entry {
             let step = reader.varint()?;
             let page = u32::try_from(step >> 1).ok().filter(|step| *step > 0).and_then(|step| before.checked_add(step));
             before = page.ok_or(Malformed("a page number is impossible"))?;
-            let page = NewPage { page: PageNo(before), checksum: reader.array()? };
-            pages.push(EntryPage { page, has_old: step & 1 == 1 });
+            pages.push(EntryPage { page: PageNo(before), checksum: reader.array()?, has_old: step & 1 == 1 });
         }
         if before > page_count {
             return Err(Malformed("an entry has a page beyond the end of its database"));
@@ -83,7 +83,7 @@ impl Entry {
 
     /// What the entry says of `page`, and which of its pages that is.
     pub fn find(&self, page: PageNo) -> Option<(usize, &EntryPage)> {
-        let at = self.pages.binary_search_by_key(&page, |entry| entry.page.page).ok()?;
+        let at = self.pages.binary_search_by_key(&page, |entry| entry.page).ok()?;
         Some((at, &self.pages[at]))
     }
 }
@@ -176,10 +176,20 @@ impl Window {
 
     /// The pages that its entries change, rising.
     pub fn pages(&self) -> Vec<PageNo> {
-        let mut pages: Vec<PageNo> =
-            self.entries.iter().flat_map(|(entry, _)| &entry.pages).map(|p| p.page.page).collect();
-        pages.sort_unstable();
+        let mut pages = self.changes();
         pages.dedup();
+        pages
+    }
+
+    /// How many pages more than one of its entries changes.
+    pub fn pages_changed_again(&self) -> usize {
+        self.changes().chunk_by(|one, next| one == next).filter(|changes| changes.len() > 1).count()
+    }
+
+    /// The pages of all entries, rising; each as often as an entry has it.
+    fn changes(&self) -> Vec<PageNo> {
+        let mut pages: Vec<PageNo> = self.entries.iter().flat_map(|(entry, _)| &entry.pages).map(|p| p.page).collect();
+        pages.sort_unstable();
         pages
     }
 
@@ -202,7 +212,7 @@ mod tests {
     const FOLD: Digest = Digest([9; 32]);
 
     fn entry(n: u8) -> Entry {
-        let page = |page, has_old| EntryPage { page: NewPage { page: PageNo(page), checksum: [n; 8] }, has_old };
+        let page = |page, has_old| EntryPage { page: PageNo(page), checksum: [n; 8], has_old };
         Entry {
             commit: CommitId([n; 16]),
             time: 1_000 + u64::from(n),
@@ -240,7 +250,7 @@ mod tests {
         assert_eq!(refused(|entry| entry.pages.extend([entry.pages[2]; 1])), "a page number is impossible");
         let many = |n: u8| {
             let mut entry = entry(0);
-            let page = |page| EntryPage { page: NewPage { page: PageNo(page), checksum: [0; 8] }, has_old: false };
+            let page = |page| EntryPage { page: PageNo(page), checksum: [0; 8], has_old: false };
             entry.pages = (1..=32).map(|page| page + u32::from(n) * 32).map(page).collect();
             entry
         };

@@ -6,10 +6,10 @@
 //! head's put-if-absent chooses one; the others join it.
 
 use crate::error::{Error, Result};
-use crate::format::commit_frame::page_checksum;
 use crate::format::head::{BaseRef, Head};
 use crate::format::identity::{self, Identity};
 use crate::format::ids::{BaseName, CommitId, DatabaseId, Epoch, PageSize, Token, Version};
+use crate::format::new_pages::page_checksum;
 use crate::format::sqlite_header::{self, HEADER, NameState, PROTECTED};
 use crate::open::id_is_gone;
 use crate::options::Options;

@@ -37,6 +37,8 @@ use std::time::Duration;
 
 /// How long the last commit waits for the lease.
 const PATIENCE_FOR_LEASE: Duration = Duration::from_secs(60);
+/// How often a draft is made again that vanished while this process slept.
+const DRAFTS: u32 = 3;
 
 /// What a move found, and did or would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,14 +270,21 @@ impl Run<'_> {
 
     /// Step 2: the new `id`, and the home that it will be.
     fn draft(&self) -> Result<(CommitId, u64)> {
-        let draft = CommitId(random(&**self.storage)?);
-        let file = File::Draft(draft);
-        let failed = |error| Error::io(format!("writing {file}"), error);
         let longest_record = self.target.try_longest_record().map_err(Error::nothing_written)? as u32;
         let identity = Identity { coordinator: self.target.name(), longest_record, ..self.identity.clone() };
-        let written = self.storage.create(file).and_then(|mut made| made.append(identity.to_string().as_bytes()));
-        let home = written.and_then(|()| self.storage.home(file)).map_err(failed)?;
-        home.map(|home| (draft, home)).ok_or_else(|| Error::corrupt(file, "it vanished"))
+        let mut tries = 0;
+        loop {
+            let draft = CommitId(random(&**self.storage)?);
+            let file = File::Draft(draft);
+            let failed = |error| Error::io(format!("writing {file}"), error);
+            let written = self.storage.create(file).and_then(|mut made| made.append(identity.to_string().as_bytes()));
+            match written.and_then(|()| self.storage.home(file)).map_err(failed)? {
+                Some(home) => return Ok((draft, home)),
+                // A collection took it, because this process slept for as long as history is kept.
+                None if tries < DRAFTS => tries += 1,
+                None => return Err(Error::corrupt(file, "it vanished")),
+            }
+        }
     }
 
     /// Step 3. Answers the last head here. It is looked at after the draft was made: a recovery that undoes the move

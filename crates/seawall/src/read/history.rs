@@ -3,10 +3,11 @@
 
 use crate::error::{Error, Result, time_of};
 use crate::format::codec::Malformed;
-use crate::format::commit_frame::{CommitFrame, Jump};
+use crate::format::commit_frame::CommitFrame;
 use crate::format::frame::UNIT;
 use crate::format::head::{Floor, Head};
 use crate::format::ids::{DatabaseId, Epoch, Version};
+use crate::format::jump::Jump;
 use crate::format::window::Window;
 use crate::ports::moment::Moment;
 use crate::ports::storage::File;

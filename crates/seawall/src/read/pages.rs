@@ -2,13 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::format::codec::Malformed;
-use crate::format::commit_frame::page_checksum;
 use crate::format::delta;
 use crate::format::entry::{Entry, SegmentNo, Segments};
 use crate::format::frame::{self, Frame, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
 use crate::format::ids::{BaseName, DatabaseId, Digest, PageNo, PageSize, Version};
+use crate::format::new_pages::page_checksum;
 use crate::format::sqlite_header;
 use crate::mutation::mistake;
 use crate::ports::storage::{File, Span, Storage};
@@ -128,7 +128,7 @@ impl Pages {
         let size = snapshot.page_size().map(PageSize::bytes).ok_or(malformed("it has no page size"))?;
         let mut old = Vec::new();
         for changed in entry.pages.iter().filter(|changed| changed.has_old) {
-            let page = changed.page.page;
+            let page = changed.page;
             let place = snapshot.source_before(page, at).ok_or(malformed("it changes a page that was not there"))?;
             let image = match place {
                 PageSource::Window(at) => self.read_from_window(snapshot, page, at, made)?,
@@ -142,13 +142,13 @@ impl Pages {
         let new = delta::apply(&old, &entry.delta, entry.pages.len() * size).map_err(|why| malformed(why.0))?;
         let mut wanted = None;
         for (changed, image) in entry.pages.iter().zip(new.chunks_exact(size)) {
-            if page_checksum(image) != changed.page.checksum {
+            if page_checksum(image) != changed.checksum {
                 return Err(malformed("its delta does not lead to the pages that it names"));
             }
             let image = Page(image.into());
-            self.cache.insert(Key::Window { entry: *digest, page: changed.page.page }, image.clone());
-            made.insert((at, changed.page.page), image.clone());
-            if changed.page.page == page {
+            self.cache.insert(Key::Window { entry: *digest, page: changed.page }, image.clone());
+            made.insert((at, changed.page), image.clone());
+            if changed.page == page {
                 wanted = Some(image);
             }
         }
@@ -164,14 +164,15 @@ impl Pages {
         }
     }
 
-    /// The image of `page` in `snapshot`, if it is at hand: nothing is read for it.
+    /// The image of `page` in `snapshot`, if it is at hand: nothing is read for it. The caller is about to put a newer
+    /// one in its place, so this use says nothing for keeping it.
     pub(crate) fn at_hand(&self, snapshot: &Snapshot, page: PageNo) -> Option<Page> {
         match snapshot.source_of(page)? {
-            PageSource::Segment(entry) => self.cache.get(&self.key_of(page, entry)),
-            PageSource::Base(base) => self.cache.get(&Key::Base { base: base.name, page }),
+            PageSource::Segment(entry) => self.cache.peek(&self.key_of(page, entry)),
+            PageSource::Base(base) => self.cache.peek(&Key::Base { base: base.name, page }),
             PageSource::Window(at) => {
                 let (_, entry) = snapshot.head.window.entries()[at];
-                self.cache.get(&Key::Window { entry, page })
+                self.cache.peek(&Key::Window { entry, page })
             }
         }
     }
@@ -184,20 +185,33 @@ impl Pages {
     /// Remembers the image of `page` in `snapshot`, which this process has just committed.
     pub(crate) fn remember_in(&self, snapshot: &Snapshot, page: PageNo, image: Page) {
         match snapshot.source_of(page) {
-            Some(PageSource::Segment(entry)) => self.remember(page, entry, image),
+            Some(PageSource::Segment(entry)) => self.keep(self.key_of(page, entry), image),
             Some(PageSource::Window(at)) => {
                 let (_, entry) = snapshot.head.window.entries()[at];
                 let mut as_read = Vec::new();
                 push_as_delta(&mut as_read, page, &image);
                 let image = if as_read[..] == image[..] { image } else { Page(as_read.into()) };
-                self.cache.insert(Key::Window { entry, page }, image);
+                self.keep(Key::Window { entry, page }, image);
             }
             // A page that the commit did not change.
             _ => {}
         }
     }
 
-    /// Remembers a page that was just committed.
+    /// Remembers the image of a page that takes the place of an older one. Each commit gives its pages new keys. To a
+    /// cache these are keys that were never used, which it gives up first, before the old ones that nobody will ask for
+    /// any more. So this counts as a use.
+    fn keep(&self, key: Key, image: Page) {
+        self.cache.insert(key, image);
+        self.cache.get(&key);
+    }
+
+    /// Remembers a page that a fold carries, at its new place.
+    pub(crate) fn remember_carried(&self, page: PageNo, entry: Entry, image: Page) {
+        self.keep(self.key_of(page, entry), image);
+    }
+
+    /// Remembers a page that was read.
     pub(crate) fn remember(&self, page: PageNo, entry: Entry, image: Page) {
         self.cache.insert(self.key_of(page, entry), image);
     }

@@ -1,11 +1,12 @@
 //! A snapshot: one version of the database, whole, for as long as a reader holds it.
 
 use crate::format::codec::Malformed;
-use crate::format::commit_frame::{CommitFrame, Jump, RunRef};
+use crate::format::commit_frame::{CommitFrame, RunRef};
 use crate::format::entry::{Entry, Segments};
 use crate::format::head::{BaseRef, CommitRef, Head};
 use crate::format::ids::{PageNo, PageSize, Version};
 use crate::format::index::{Entries, IndexFrame, merge};
+use crate::format::jump::Jump;
 use crate::mutation::mistake;
 use crate::ports::moment::Moment;
 use crate::read::page_map::PageMap;
@@ -103,7 +104,7 @@ impl Snapshot {
         }
         let mut changed: Vec<(PageNo, usize)> = Vec::new();
         for (at, (entry, _)) in head.window.entries().iter().enumerate() {
-            changed.extend(entry.pages.iter().map(|page| (page.page.page, at)));
+            changed.extend(entry.pages.iter().map(|page| (page.page, at)));
         }
         changed.sort_unstable_by_key(|(page, at)| (*page, usize::MAX - at));
         changed.dedup_by_key(|(page, _)| *page);
@@ -111,7 +112,7 @@ impl Snapshot {
         // A page by which the database grew is written.
         let mut before = page_count;
         for (entry, _) in head.window.entries() {
-            let grown = entry.pages.iter().filter(|changed| changed.page.page.0 > before).count();
+            let grown = entry.pages.iter().filter(|changed| changed.page.0 > before).count();
             if entry.page_count == 0 || grown as u64 != u64::from(entry.page_count.saturating_sub(before)) {
                 return Err(Malformed("an entry has another number of pages than it can have"));
             }

@@ -2,12 +2,12 @@
 //! the log. So every byte is read about once, and memory does not grow with the database.
 
 use crate::error::{Error, Result};
-use crate::format::commit_frame::page_checksum;
 use crate::format::entry::Entry;
 use crate::format::frame::{self, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
 use crate::format::ids::{PageNo, PageSize, Version};
+use crate::format::new_pages::page_checksum;
 use crate::format::sqlite_header::{self, HEADER, NameState, PROTECTED};
 use crate::ports::storage::at_once::in_parallel;
 use crate::ports::storage::{Bulk, File, Span};

@@ -24,14 +24,15 @@ use super::settle::{PATIENCE_LATER, Verdict, Walked};
 use super::stream::StreamWriter;
 use crate::error::{Error, Result};
 use crate::format::commit_frame::CommitFrame;
-use crate::format::head::Head;
-use crate::format::ids::{CommitId, Version};
+use crate::format::head::{CommitRef, Head};
+use crate::format::ids::{CommitId, PageNo, Version};
 use crate::format::mark::{Fate, Mark};
 use crate::mutation::mistake;
 use crate::ports::coordinator::{CoordinatorError, Known, Lease, Swapped};
 use crate::ports::moment::Moment;
 use crate::ports::storage::File;
 use crate::ports::sync::{Mutex, caught, try_lock, whole};
+use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::PATIENCE;
 use crate::way_out::{SAYS_FIRST, WayOut};
@@ -173,6 +174,7 @@ impl Committer {
         let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments)?;
         let Encoded { commit, frame } =
             self.append(lease.sweep, |frames| encoder.encode_piece(&mut compressor, frames))?;
+        self.remember_carried(&commit, &frame, draft.carried);
         let next = change.snapshot.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
         Ok((next, Form::Fold(Box::new(frame))))
     }
@@ -201,6 +203,7 @@ impl Committer {
                 return Err(error);
             }
         };
+        self.remember_carried(&commit, &frame, draft.carried);
         let next = change.snapshot.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
         Ok((next, Form::Fold(Box::new(frame)), Some(stream.into_open())))
     }
@@ -385,6 +388,18 @@ impl Committer {
         for page in change.pages {
             let Ok(image) = (change.read)(*page) else { return };
             self.tip.pages.remember_in(committed, *page, image);
+        }
+    }
+
+    /// Puts the pages that a fold carries into the page cache, at their new places: the next entry that changes one has
+    /// its old image at hand. What lies there never changes, whatever becomes of the commit.
+    fn remember_carried(&self, commit: &CommitRef, frame: &CommitFrame, carried: Vec<(PageNo, Page)>) {
+        let Some(place) = commit.place.filter(|_| !carried.is_empty()) else { return };
+        let of_frame = frame.own_entries(place.segment, &self.tip.pages.segments);
+        for (page, image) in carried {
+            if let Ok(at) = of_frame.binary_search_by_key(&page, |(page, _)| *page) {
+                self.tip.pages.remember_carried(page, of_frame[at].1, image);
+            }
         }
     }
 

@@ -3,18 +3,20 @@
 
 use crate::bounds::bound;
 use crate::error::{Error, Result};
-use crate::format::commit_frame::{CommitFrame, MAX_RUNS, NewGroup, NewPage, RECENT_BYTES, RunRef, page_checksum};
+use crate::format::commit_frame::{CommitFrame, RECENT_BYTES, RunRef};
 use crate::format::entry::Segments;
 use crate::format::frame::{self, Kind, MAX_PAYLOAD, UNIT};
 use crate::format::group::{self, Encoder, GROUP_BYTES, Owner};
-use crate::format::head::{CommitRef, Head, Place, Upkeep};
-use crate::format::ids::{CommitId, Digest, PageNo, PageSize, SegmentName, Version};
+use crate::format::head::{CommitRef, Head, Upkeep};
+use crate::format::ids::{CommitId, Digest, PageNo, PageSize, SegmentName};
 use crate::format::index::{self, IndexFrame};
 use crate::format::mark::{Fate, Mark};
+use crate::format::new_pages::{NewGroup, NewPage, page_checksum};
+use crate::format::place::Place;
 use crate::mutation::mistake;
 use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
-use std::collections::BTreeMap;
+use crate::write::runs;
 use std::sync::Arc;
 use std::vec;
 
@@ -24,10 +26,7 @@ pub(crate) const PIECE: usize = bound(4 << 20, 8 << 10);
 /// The most pages that a commit may have. This many fit in its frame, and in the index of it, at 18 bytes a page.
 const MOST_PAGES: usize = (MAX_PAYLOAD - (64 << 10)) / 18;
 
-/// A run of the page map with this many entries, of 28 bytes at most, is not merged any more.
-const RUN_ENTRIES: usize = bound(MAX_PAYLOAD / 28, 48);
-
-const _: () = assert!(MOST_PAGES * 18 + (64 << 10) <= MAX_PAYLOAD && RUN_ENTRIES * 28 <= MAX_PAYLOAD);
+const _: () = assert!(MOST_PAGES * 18 + (64 << 10) <= MAX_PAYLOAD);
 
 /// What a transaction commits: pages over a snapshot.
 pub(crate) struct Change<'a> {
@@ -162,11 +161,11 @@ pub(crate) enum Piece<T> {
 pub(crate) struct CommitEncoder<'a> {
     draft: &'a Draft<'a>,
     segments: &'a Segments,
-    /// The pages that are not encoded yet.
+    /// The pages that are not encoded yet: its own …
     pages: &'a [PageNo],
+    /// … and those that it carries.
     carried: &'a [(PageNo, Page)],
     groups: Vec<NewGroup>,
-    carried_groups: Vec<NewGroup>,
     images: Vec<u8>,
     /// Once all pages are encoded: the commit frame, and the index frames that are to lie before it.
     ending: Option<(CommitFrame, vec::IntoIter<IndexFrame>)>,
@@ -179,21 +178,17 @@ impl<'a> CommitEncoder<'a> {
         let streamed: usize = draft.change.streamed.iter().map(|group| group.new_pages().count()).sum();
         check_size(pages.len() + carried.len() + streamed)?;
         let groups = draft.change.streamed.to_vec();
-        let (carried_groups, images) = (Vec::new(), Vec::with_capacity(GROUP_BYTES));
-        Ok(CommitEncoder { draft, segments, pages, carried, groups, carried_groups, images, ending: None })
+        let images = Vec::with_capacity(GROUP_BYTES);
+        Ok(CommitEncoder { draft, segments, pages, carried, groups, images, ending: None })
     }
 
     /// Adds the next piece of the commit to `frames`.
     pub(crate) fn encode_piece(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<Piece<Encoded>> {
-        while !self.pages.is_empty() {
-            self.encode_own(compressor, frames)?;
+        while !(self.pages.is_empty() && self.carried.is_empty()) {
+            self.encode_group(compressor, frames)?;
             if frames.is_a_piece() {
                 return Ok(Piece::More);
             }
-        }
-        // A window has few pages: all of them belong to this piece.
-        while !self.carried.is_empty() {
-            self.encode_carried(compressor, frames)?;
         }
         let mut ending = match self.ending.take() {
             Some(ending) => ending,
@@ -216,39 +211,36 @@ impl<'a> CommitEncoder<'a> {
         Ok(Piece::Last { encoded: Encoded { commit, frame }, if_lost })
     }
 
-    /// Adds the next group of the commit's own pages.
-    fn encode_own(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<()> {
-        let Change { page_size, read, .. } = *self.draft.change;
-        let (pages, rest) = self.pages.split_at(group::pages_per_group(page_size).min(self.pages.len()));
+    /// Adds the next group: of the commit's own pages and of those that it carries the next ones, in their order. So a
+    /// scan finds neighbours one behind the other.
+    fn encode_group(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<()> {
+        let Change { snapshot, page_size, read, .. } = *self.draft.change;
+        let mut pages = Vec::with_capacity(group::pages_per_group(page_size));
         self.images.clear();
-        for page in pages {
-            self.images.extend_from_slice(&read(*page)?);
+        while pages.len() < group::pages_per_group(page_size) {
+            match (self.pages, self.carried) {
+                ([own, rest @ ..], carried) if carried.first().is_none_or(|(page, _)| own < page) => {
+                    pages.push(*own);
+                    self.images.extend_from_slice(&read(*own)?);
+                    self.pages = rest;
+                }
+                (_, [(page, image), rest @ ..]) => {
+                    pages.push(*page);
+                    self.images.extend_from_slice(image);
+                    self.carried = rest;
+                }
+                (_, []) => break,
+            }
         }
-        let group = self.encode_group(compressor, pages, frames)?;
-        self.groups.push(group);
-        self.pages = rest;
-        Ok(())
-    }
-
-    /// Adds the next group of the pages that are carried over from the window.
-    fn encode_carried(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<()> {
-        let at_most = group::pages_per_group(self.draft.change.page_size).min(self.carried.len());
-        let (carried, rest) = self.carried.split_at(at_most);
-        self.images.clear();
-        carried.iter().for_each(|(_, image)| self.images.extend_from_slice(image));
-        let pages: Vec<PageNo> = carried.iter().map(|(page, _)| *page).collect();
-        let group = self.encode_group(compressor, &pages, frames)?;
-        self.carried_groups.push(group);
-        self.carried = rest;
-        Ok(())
-    }
-
-    /// Adds the group of `pages`, whose images are at hand.
-    fn encode_group(&mut self, compressor: &mut Encoder, pages: &[PageNo], frames: &mut Frames) -> Result<NewGroup> {
-        let Change { snapshot, page_size, .. } = *self.draft.change;
         let head = &snapshot.head;
         let owner = Owner { database: head.database, version: head.version.next(), commit: self.draft.commit };
-        put_group(frames, compressor, &owner, page_size, pages, &self.images)
+        let mut group = put_group(frames, compressor, &owner, page_size, &pages, &self.images)?;
+        let carried = &self.draft.carried;
+        for new in group.pages.iter_mut().flatten() {
+            new.is_carried = carried.binary_search_by_key(&new.page, |(page, _)| *page).is_ok();
+        }
+        self.groups.push(group);
+        Ok(())
     }
 
     /// The commit frame, and the index frames that come before it when `recent` would grow too long.
@@ -279,19 +271,13 @@ impl<'a> CommitEncoder<'a> {
             sweep: next.sweep,
             log: snapshot.trail.log,
             pages: std::mem::take(&mut self.groups),
-            carried: std::mem::take(&mut self.carried_groups),
             runs_begin: snapshot.trail.runs_begin,
             runs: snapshot.trail.runs.clone(),
             recent: snapshot.trail.recent.clone(),
         };
         let mut indexes = Vec::new();
         if index::encoded_length(&frame.recent, self.segments) > RECENT_BYTES {
-            indexes = next_runs(snapshot, &mut frame, RUN_ENTRIES);
-            let runs = frame.runs.len() + indexes.len();
-            if runs > MAX_RUNS {
-                return Err(Error::Full(format!("the page map needs {runs} runs, and {MAX_RUNS} are the most")));
-            }
-            frame.recent.clear();
+            indexes = runs::instead_of_recent(snapshot, &mut frame)?;
         }
         Ok((frame, indexes.into_iter()))
     }
@@ -310,7 +296,9 @@ pub(crate) fn put_group(
     let (_, place) = frames.put(Kind::Pages, &payload)?;
     let units = u16::try_from(u64::from(place.length) / UNIT).expect("a group is at most 64 KiB and a little");
     let images = images.chunks_exact(page_size.bytes());
-    let new = |(page, image): (&PageNo, &[u8])| Some(NewPage { page: *page, checksum: page_checksum(image) });
+    let new = |(page, image): (&PageNo, &[u8])| {
+        Some(NewPage { page: *page, checksum: page_checksum(image), is_carried: false })
+    };
     Ok(NewGroup { at: place.at, units, pages: pages.iter().zip(images).map(new).collect() })
 }
 
@@ -318,8 +306,8 @@ pub(crate) fn put_group(
 #[cfg(feature = "mutations")]
 mod siblings {
     use super::*;
-    use crate::format::commit_frame::Jump;
     use crate::format::ids::DatabaseId;
+    use crate::format::jump::Jump;
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
@@ -367,80 +355,11 @@ pub(crate) fn check_size(pages: usize) -> Result<()> {
     )))
 }
 
-/// The new runs: `recent`, merged with the newest runs, down to the first that is more than twice as large as what
-/// comes after it. So there are few runs, and every entry is written again only O(log n) times. Removes the runs that
-/// were merged from `frame`, and those that the base has made superfluous. A run of about `most` entries is large
-/// enough, and stays as it is until there are too many of them. What was merged is divided by version, into runs of
-/// about that size.
-fn next_runs(snapshot: &Snapshot, frame: &mut CommitFrame, most: usize) -> Vec<IndexFrame> {
-    let head = &snapshot.head;
-    let base = head.base.map_or(Version(0), |base| base.name.version);
-    while frame.runs.first().is_some_and(|run| run.up_to <= base) {
-        frame.runs_begin = frame.runs.remove(0).up_to;
-    }
-    let are_too_many = frame.runs.len() > MAX_RUNS / 2;
-    let mut after = frame.runs_end();
-    let mut count = frame.recent.len();
-    let mut merges = false;
-    let is_merged = |last: &RunRef, count: usize| {
-        let entries = last.entries as usize;
-        are_too_many || entries <= 2 * count && entries + count <= most
-    };
-    while let Some(last) = frame.runs.pop_if(|last| is_merged(last, count)) {
-        after = last.after;
-        count += last.entries as usize;
-        merges = true;
-    }
-    let entries = if merges {
-        snapshot.map.iter().filter(|(_, entry)| entry.version() > after).collect()
-    } else {
-        std::mem::take(&mut frame.recent)
-    };
-    divided(IndexFrame { database: head.database, after, up_to: head.folded(), entries }, most)
-}
-
-/// Divides a run by version, into runs of at most `most` entries. The entries of one version stay together.
-fn divided(run: IndexFrame, most: usize) -> Vec<IndexFrame> {
-    if run.entries.len() <= most {
-        return vec![run];
-    }
-    let mut of_version = BTreeMap::<Version, usize>::new();
-    run.entries.iter().for_each(|(_, entry)| *of_version.entry(entry.version()).or_default() += 1);
-    // Where each run ends, oldest first. The last one ends where the whole run did.
-    let (mut ends, mut count) = (Vec::new(), 0);
-    let mut last = run.after;
-    for (version, entries) in of_version {
-        if count > 0 && count + entries > most {
-            ends.push(last);
-            count = 0;
-        }
-        count += entries;
-        last = version;
-    }
-    ends.push(run.up_to);
-    let mut runs: Vec<IndexFrame> = Vec::with_capacity(ends.len());
-    for up_to in &ends {
-        let after = runs.last().map_or(run.after, |run| run.up_to);
-        runs.push(IndexFrame { database: run.database, after, up_to: *up_to, entries: Vec::new() });
-    }
-    for (page, entry) in run.entries {
-        let place = ends.partition_point(|end| *end < entry.version());
-        runs[place].entries.push((page, entry));
-    }
-    runs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::format::entry::Entry;
-    use crate::format::head::Head;
-    use crate::format::ids::{DatabaseId, WriterId};
-    use crate::ports::moment::Moment;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    const DATABASE: DatabaseId = DatabaseId([1; 16]);
+    use crate::format::ids::{Version, WriterId};
 
     #[test]
     fn a_commit_that_is_too_large_is_refused() {
@@ -453,79 +372,5 @@ mod tests {
         let long = |page| (PageNo(page), Entry::new(Version(1), segment, u32::MAX, u16::MAX, u8::MAX));
         let one = index::encoded_length(&[long(u32::MAX)], &segments);
         assert!(one <= 18 + 64, "{one} bytes for an entry and its segment's name");
-    }
-
-    proptest! {
-        /// Commits of a few pages each, with an index at each of them: what the runs say, oldest first, is what the map
-        /// says.
-        #[test]
-        fn divided_runs_say_what_the_map_says(commits in prop::collection::vec(prop::collection::btree_set(1..40_u32, 1..8), 1..90), most in 1..30_usize) {
-            let head = Head::first(DATABASE, CommitId([1; 16]), None, 5);
-            let mut snapshot = Snapshot::first(head, Moment::default());
-            let segments = Segments::default();
-            let segment = segments.number(SegmentName { writer: WriterId([1; 8]), n: 0 });
-            let mut written: Vec<IndexFrame> = Vec::new();
-            let mut runs: Vec<RunRef> = Vec::new();
-            for (commit, n) in commits.iter().zip(1..) {
-                let version = Version(n);
-                snapshot.head.version = version;
-                let entries = commit.iter().map(|page| (PageNo(*page), Entry::new(version, segment, n as u32, 1, 0)));
-                let recent: Vec<_> = entries.collect();
-                recent.iter().for_each(|(page, entry)| snapshot.map.insert(*page, *entry));
-                let mut frame = frame_with(&snapshot, runs.clone(), recent);
-                let new = next_runs(&snapshot, &mut frame, most);
-                written.retain(|index| frame.runs.iter().any(|run| (run.after, run.up_to) == (index.after, index.up_to)));
-                runs = frame.runs;
-                for index in new {
-                    let payload = index.encode(&segments);
-                    prop_assert_eq!(&IndexFrame::decode(&payload, &segments).unwrap(), &index);
-                    let one_version = index.entries.iter().all(|(_, entry)| entry.version() == index.entries[0].1.version());
-                    prop_assert!(index.entries.len() <= most || one_version, "{} entries", index.entries.len());
-                    let place = Place { segment: segments.name(segment), at: 0, length: 0, lead: 0 };
-                    runs.push(RunRef { after: index.after, up_to: index.up_to, entries: index.entries.len() as u32, place });
-                    written.push(index);
-                }
-                prop_assert!(runs.len() <= MAX_RUNS, "{} runs", runs.len());
-                // As a commit frame's reader demands.
-                let mut after = Version(0);
-                for run in &runs {
-                    prop_assert!(run.after == after && run.up_to > after && run.up_to <= version);
-                    after = run.up_to;
-                }
-                prop_assert_eq!(after, version);
-                let merged: BTreeMap<PageNo, Entry> = written.iter().flat_map(|index| index.entries.clone()).collect();
-                prop_assert_eq!(merged, snapshot.map.iter().collect::<BTreeMap<_, _>>());
-            }
-        }
-    }
-
-    fn frame_with(snapshot: &Snapshot, runs: Vec<RunRef>, recent: crate::format::index::Entries) -> CommitFrame {
-        let head = &snapshot.head;
-        CommitFrame {
-            database: head.database,
-            epoch: head.epoch,
-            version: head.version.next(),
-            commit: CommitId([2; 16]),
-            page_size: PageSize::new(4096).expect("it is one"),
-            page_count: 40,
-            ordinal: head.version.0 + 1,
-            fold: head.fold,
-            folded: head.folded(),
-            fold_time: 0,
-            window: head.window.clone(),
-            jumps: Vec::new(),
-            settled: (head.version, head.commit().digest),
-            group: (head.version.next(), head.version.next()),
-            time: 0,
-            base: head.base,
-            home: head.home,
-            sweep: head.sweep,
-            log: 0,
-            pages: Vec::new(),
-            carried: Vec::new(),
-            runs_begin: Version(0),
-            runs,
-            recent,
-        }
     }
 }

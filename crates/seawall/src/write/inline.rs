@@ -3,18 +3,18 @@
 use super::committer::Committer;
 use super::encode::{Change, Draft};
 use crate::error::Result;
-use crate::format::commit_frame::{NewGroup, NewPage, page_checksum};
 use crate::format::delta::delta;
 use crate::format::head::Head;
 use crate::format::ids::{PageNo, Version};
+use crate::format::new_pages::{NewGroup, page_checksum};
 use crate::format::window::{Entry, EntryPage, MOST_ENTRIES, MOST_PAGES, MOST_WINDOW_PAGES, Window};
 use crate::mutation::mistake;
 use crate::ports::coordinator::Lease;
 use crate::read::pages::{Page, push_as_delta};
 use std::collections::HashSet;
 
-/// What a commit frame takes beside its pages, about.
-const FRAME_BYTES: usize = 1 << 10;
+/// What a fold costs beside its pages: about 1 KiB, and as much once more, because it is one more append.
+const FOLD_BYTES: usize = 2 << 10;
 
 impl Committer {
     /// The head that `draft` makes if it rides in it; `None` if it is to be a fold.
@@ -51,8 +51,8 @@ impl Committer {
                     continue;
                 }
             }
-            let page = NewPage { page: *page, checksum: page_checksum(&new[new_end..]) };
-            changed.push(EntryPage { page, has_old: before.is_some() });
+            let (checksum, has_old) = (page_checksum(&new[new_end..]), before.is_some());
+            changed.push(EntryPage { page: *page, checksum, has_old });
         }
         let delta = delta(&old, &new);
         let time = draft.time.max(snapshot.time);
@@ -80,11 +80,12 @@ pub(crate) fn carried(change: &Change<'_>, read: impl Fn(PageNo) -> Result<Page>
     carried.map(|page| Ok((page, read(page)?))).collect()
 }
 
-/// Whether the window has cost as many bytes as a fold of it would: each head carries all of its entries once more, so
-/// this is where both together cost least. (As in the ski rental problem.)
+/// Whether the window has cost as many bytes as it has saved. Each head carries all of its entries once more. A page that
+/// one entry has changed costs an image in a fold, whenever that is made. What is saved by waiting is what surrounds the
+/// pages, and the images of pages that are changed again. (As in the ski rental problem.)
 fn is_due_for_fold(window: &Window, page_size: usize) -> bool {
     let entries = window.entries().len();
     let carried = window.bytes().len() * (entries + 1) / 2;
-    let fold = FRAME_BYTES + window.page_count() * page_size / 2;
-    entries == MOST_ENTRIES || carried * 4 / 3 > fold
+    let saved = FOLD_BYTES + window.pages_changed_again() * page_size / 2;
+    entries == MOST_ENTRIES || carried * 4 / 3 > saved
 }

@@ -159,17 +159,18 @@ impl<'a> Walk<'a> {
         self.number(8, "home", plain);
         self.varint("sweep", plain);
         self.varint("log", |n| format!("{n} bytes before this commit"));
-        for what in ["groups", "carried"] {
-            let groups = self.varint(what, plain);
-            for n in 1..=groups {
-                self.varint(&format!("{what} {n}: at"), unit);
-                self.varint(&format!("{what} {n}: units"), plain);
-                let pages = self.varint(&format!("{what} {n}: pages"), plain);
-                for _ in 0..pages {
-                    // An empty slot has no checksum.
-                    if self.varint(&format!("{what} {n}: page"), plain) > 0 {
-                        self.row(8, &format!("{what} {n}: its checksum"), "");
-                    }
+        let groups = self.varint("groups", plain);
+        for n in 1..=groups {
+            self.varint(&format!("group {n}: at"), unit);
+            self.varint(&format!("group {n}: units"), plain);
+            let pages = self.varint(&format!("group {n}: pages"), plain);
+            for _ in 0..pages {
+                let slot = |slot| match slot {
+                    0 => "an empty slot".to_owned(),
+                    slot => format!("page {}, {}", slot >> 1, ["its own", "carried"][slot as usize & 1]),
+                };
+                if self.varint(&format!("group {n}: page"), slot) > 0 {
+                    self.row(8, &format!("group {n}: its checksum"), "");
                 }
             }
         }

@@ -82,7 +82,7 @@ impl FoundCommit {
     /// How many pages it has changed itself.
     pub(super) fn pages(&self) -> u64 {
         match &self.form {
-            Form::Fold(frame) => frame.pages.iter().map(|group| group.new_pages().count() as u64).sum(),
+            Form::Fold(frame) => frame.own_pages().count() as u64,
             Form::Entry(head) => head.window.newest().map_or(0, |(entry, _)| entry.pages.len() as u64),
         }
     }
@@ -269,7 +269,7 @@ impl Evidence {
     pub(super) fn named_by(&self, frame: &CommitFrame, version: Version, segments: &Segments) -> Option<Digest> {
         let has = |found: &FoundCommit, entry: &Entry| {
             let (Some(place), Some(frame)) = (found.commit.place, found.fold()) else { return false };
-            segments.name(entry.segment()) == place.segment && frame.groups().any(|group| group.at == entry.at())
+            segments.name(entry.segment()) == place.segment && frame.pages.iter().any(|group| group.at == entry.at())
         };
         let earlier = frame.recent.iter().filter(|(_, entry)| entry.version() < version);
         let named = earlier.filter_map(|(_, entry)| {
@@ -318,8 +318,8 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::head::Place;
     use crate::format::ids::{DatabaseId, PageSize, SegmentName, WriterId};
+    use crate::format::place::Place;
 
     const FIRST: Digest = Digest([0; 32]);
 
@@ -354,7 +354,6 @@ mod tests {
             sweep: 0,
             log: 0,
             pages: Vec::new(),
-            carried: Vec::new(),
             runs_begin: Version(0),
             runs: Vec::new(),
             recent: Vec::new(),

@@ -3,13 +3,13 @@
 
 use super::judge::{Evidence, FoundCommit};
 use crate::error::Error;
-use crate::format::commit_frame::page_checksum;
 use crate::format::entry::Entry;
 use crate::format::frame::Kind;
 use crate::format::group;
 use crate::format::head::{BaseRef, Head};
 use crate::format::ids::{BaseName, PageNo, Version};
 use crate::format::index::Entries;
+use crate::format::new_pages::page_checksum;
 use crate::ports::moment::Moment;
 use crate::ports::storage::{File, Span};
 use crate::read::page_map::PageMap;

@@ -6,12 +6,14 @@ use super::window::{RUN, Window};
 use super::{Part, Verifier};
 use crate::error::Result;
 use crate::format::codec::Malformed;
-use crate::format::commit_frame::{CommitFrame, Jump, NewGroup, RunRef, page_checksum};
+use crate::format::commit_frame::{CommitFrame, RunRef};
 use crate::format::frame::{Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
 use crate::format::ids::{BaseName, PageNo, Version};
 use crate::format::index::merge;
+use crate::format::jump::Jump;
+use crate::format::new_pages::{NewGroup, page_checksum};
 use crate::ports::storage::{File, Span};
 use crate::read::history::first_head;
 use crate::read::pages::{ReadError, frame_of};
@@ -286,7 +288,7 @@ impl<'a> Verifier<'a> {
 
     /// The commit's own pages: each frame, and each page by its checksum in the commit frame.
     fn check_groups(&mut self, chain: &mut Chain<'a>, frame: &CommitFrame, jump: &Jump) -> Result<()> {
-        let groups: Vec<&NewGroup> = frame.groups().collect();
+        let groups: Vec<&NewGroup> = frame.pages.iter().collect();
         let (first, last) = (groups.first(), groups.last());
         let begin = first.map_or(0, |group| u64::from(group.at) * UNIT);
         let end = last.map_or(0, |group| u64::from(group.at) * UNIT + u64::from(group.units) * UNIT);
@@ -424,18 +426,17 @@ impl<'a> Verifier<'a> {
 /// Whether a fold carries what the entries before it have changed, but for its own pages and those beyond its end: each
 /// page as the newest entry says that it is.
 fn carries_window(frame: &CommitFrame) -> bool {
-    let own: HashSet<PageNo> = frame.pages.iter().flat_map(NewGroup::new_pages).map(|(_, new)| new.page).collect();
-    let carried: HashMap<PageNo, [u8; 8]> =
-        frame.carried.iter().flat_map(NewGroup::new_pages).map(|(_, new)| (new.page, new.checksum)).collect();
+    let own: HashSet<PageNo> = frame.own_pages().map(|new| new.page).collect();
+    let carried: HashMap<PageNo, [u8; 8]> = frame.carried_pages().map(|new| (new.page, new.checksum)).collect();
     let is_right = |page: PageNo| {
         let newest = frame.window.entries().iter().rev().find_map(|(entry, _)| entry.find(page));
-        let claimed = newest.map(|(_, changed)| changed.page.checksum);
+        let claimed = newest.map(|(_, changed)| changed.checksum);
         // An entry sees page 1 without what is Seawall's own in it.
         page == PageNo(1) || carried.get(&page).copied() == claimed
     };
     let wanted = frame.window.pages().into_iter().filter(|page| page.0 <= frame.page_count && !own.contains(page));
     // Where the page size was changed, all pages were written again.
-    frame.carried.is_empty() && !own.is_empty() && own.len() as u64 >= u64::from(frame.page_count)
+    carried.is_empty() && !own.is_empty() && own.len() as u64 >= u64::from(frame.page_count)
         || wanted.into_iter().all(is_right)
 }
 
@@ -459,7 +460,7 @@ fn against_successor(frame: &CommitFrame, jump: &Jump, successor: &CommitFrame) 
         if order(frame.base) >= order(successor.base) {
             wrong.push("its base is newer than the next commit's");
         }
-        if !successor.pages.is_empty() {
+        if successor.own_pages().next().is_some() {
             wrong.push("the next commit changes the base, and has pages");
         }
     }

@@ -418,3 +418,38 @@ fn reading(error: io::Error) -> LookFailed {
         _ => CoordinatorError::Unreachable(error.to_string()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often a reader that knows version 0, and is shown 1 and 2, looks up several numbers at once until it has
+    /// found `newest`; and how many numbers these are. On NFS each is a call, and one more if the name is there.
+    fn search(newest: u64) -> (usize, usize) {
+        let (mut low, mut missing) = (Version(2), None);
+        let (mut steps, mut numbers) = (0, 0);
+        while missing != Some(low.next()) {
+            let asked = probes(Version(2), low, missing);
+            (steps, numbers) = (steps + 1, numbers + asked.len());
+            match asked.iter().position(|version| version.0 > newest) {
+                Some(first) => {
+                    missing = Some(asked[first]);
+                    low = if first > 0 { asked[first - 1] } else { low };
+                }
+                None => low = *asked.last().expect("some are asked for"),
+            }
+        }
+        assert_eq!(low, Version(newest));
+        (steps, numbers)
+    }
+
+    #[test]
+    fn a_reader_that_is_a_few_versions_behind_looks_up_few_names_and_one_far_behind_steps_ever_further() {
+        for newest in 2..=5 {
+            assert_eq!(search(newest), (1, 4), "{newest}");
+        }
+        assert_eq!(search(100).0, 4);
+        let most = (2..=400).map(search).max().unwrap();
+        assert!(most.0 <= 5, "{most:?}");
+    }
+}
