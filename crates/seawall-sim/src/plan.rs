@@ -99,6 +99,9 @@ pub struct Plan {
     pub listing_misses: f64,
     /// How many moves to the other coordinator, or back, begin.
     pub moves: u32,
+    /// A swap that got no answer is the first of many requests of its process that get none, with this probability: its
+    /// looks at the head fail as well, so that it cannot conclude.
+    pub bursts: f64,
 }
 
 impl Plan {
@@ -150,6 +153,7 @@ impl Plan {
             detaches: false,
             short_records: false,
             moves: 0,
+            bursts: 0.0,
         };
         // Drawn last, so that seeds keep the rest of their earlier plans.
         let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
@@ -168,6 +172,7 @@ impl Plan {
         // A request of a recovery that was cut short may come late, and a database that was detached cannot be recovered.
         plan.detaches &= plan.disaster.is_none() && plan.episodes == 0;
         plan.moves = if plan.disaster.is_some() { 0 } else { moves };
+        plan.bursts = [0.0, 0.3, 1.0][chance.usize(..3)];
         plan
     }
 

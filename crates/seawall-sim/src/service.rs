@@ -84,6 +84,12 @@ impl Table for SimTable {
             world.tell(|| format!("{} is to fail: {fate:?}", name_of(request)));
         }
         let is_swap = name_of(request) == "swap";
+        if is_swap
+            && matches!(fate, Some(Fate::Lost | Fate::ReplyLost | Fate::Late | Fate::ServerErrorAfter))
+            && let Some(until) = world.begins_burst()
+        {
+            world.with_process(process, |process| process.table_cut_until = until);
+        }
         world.with_process(process, |process| process.swapping += u32::from(is_swap));
         let answer = world.ask(|reply| send(world, request, process, fate, reply));
         world.with_process(process, |process| {

@@ -233,7 +233,7 @@ impl Storage for SimStorage {
         }
         let inode = made?;
         if let File::Segment(name) = file {
-            self.world.with_process(self.world.my_process(), |process| process.segment = Some(inode));
+            self.world.with_process(self.world.my_process(), |process| process.segments.push(inode));
             if name.n > 0 {
                 self.world.met(Event::Rotated);
             }

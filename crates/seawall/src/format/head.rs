@@ -3,7 +3,7 @@
 //! The text is what the `fs` coordinator keeps in a symlink, so it stays under [`MAX_TEXT`] bytes; a person
 //! can read it with `readlink`. Other coordinators keep the same fields as they see fit.
 
-use crate::format::codec::Malformed;
+use crate::format::codec::{self, Malformed};
 use crate::format::identity::is_canonical;
 use crate::format::ids::{
     BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, SegmentName, Token, Version, parse_number,
@@ -298,7 +298,7 @@ impl FromStr for Floor {
 
     fn from_str(text: &str) -> Result<Floor, Malformed> {
         let [version, time] = parts(text)?;
-        Ok(Floor { version: Version(number(version)?), time: number(time)? })
+        Ok(Floor { version: Version(number(version)?), time: codec::time(number(time)?)? })
     }
 }
 
@@ -462,7 +462,7 @@ pub(crate) mod tests {
             generation: LAST_GENERATION,
             sweep: LAST_GENERATION,
             lease_slot: u32::MAX,
-            floor: Floor { version: LAST_VERSION, time: u64::MAX },
+            floor: Floor { version: LAST_VERSION, time: codec::LAST_TIME },
             state: State::Moved(format!("dynamodb://{}?region={}", "t".repeat(255), "r".repeat(63))),
         }
     }
@@ -491,6 +491,14 @@ pub(crate) mod tests {
         for generation in [u64::MAX, LAST_GENERATION + 1] {
             let last = Head { generation, ..a_head() };
             assert_eq!(last.to_string().parse::<Head>(), Err(Malformed("a head's generation is impossible")));
+        }
+    }
+
+    #[test]
+    fn a_time_after_the_year_9999_is_refused() {
+        for time in [codec::LAST_TIME + 1, u64::MAX] {
+            let head = Head { floor: Floor { version: LAST_VERSION, time }, ..a_head() };
+            assert_eq!(head.to_string().parse::<Head>(), Err(Malformed("a time is after the year 9999")));
         }
     }
 
