@@ -54,6 +54,7 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "58" => plan.upkeep >= 0.1,
             "60" => plan.loses_power(),
             "61" => !plan.detaches,
+            "62" => plan.moves >= 10 && plan.opens_by_old_notes(),
             "52" => plan.clocks_differ && plan.blows.is_some(),
             _ => true,
         }

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Two of the blows of [`Plan::blow_kinds`], as the director counts them: a process is killed, and a late write arrives.
+pub(crate) const KILL: u32 = 3;
+pub(crate) const WAKE_SLEEPER: u32 = 12;
+
 /// The database's file system and coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
@@ -179,6 +183,12 @@ impl Plan {
     /// Whether the head is in a table at some time in this run.
     pub fn uses_table(&self) -> bool {
         self.setting == Setting::Dynamo || self.moves > 0
+    }
+
+    /// Whether processes are often killed, so that others open the database, while late writes put old notes into `high`.
+    pub fn opens_by_old_notes(&self) -> bool {
+        let has = |blow: u32| self.blow_kinds >> blow & 1 == 1;
+        self.blows.is_some_and(|longest| longest <= Duration::from_millis(500)) && has(KILL) && has(WAKE_SLEEPER)
     }
 
     /// Whether a loss of power takes what was not synced.

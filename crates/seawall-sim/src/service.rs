@@ -243,8 +243,9 @@ fn check_effect(
         }
         (Request::Put { item, .. }, before, Some(_)) if is_sealed(item) => {
             world.met(if before.is_some_and(is_sealed) { Event::SealedAgain } else { Event::Sealed });
-            // A recovery elsewhere takes away what a move has put here.
-            if world.oracle().at() == At::Table {
+            // A recovery elsewhere takes away what a move has put here. A loss of power can have taken the `id` of a
+            // move away: then openers come here, though the newest head is elsewhere.
+            if world.oracle().at() == At::Table || world.at() == At::Table {
                 world.begin_danger();
             }
         }

@@ -120,7 +120,8 @@ fn a_detaching_that_is_cut_short_at_any_call_changed_nothing_or_says_how_it_is_f
                 forget(&folder.name());
                 if let Err(error) = first {
                     let says_where = error.to_string().contains("NAME");
-                    assert!(error.kind() != ErrorKind::Full || says_where, "{what}: {error}");
+                    let may_be_full = error.kind() == ErrorKind::Full && call != Call::Read;
+                    assert!(!may_be_full || says_where, "{what}: {error}");
                     // Either nothing was changed, or every opening says how to go on.
                     match folder.try_machine() {
                         Ok(machine) => {

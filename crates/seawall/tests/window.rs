@@ -333,7 +333,7 @@ fn commits_of_a_process_that_was_killed_are_in_names_only_until_another_process_
 fn a_copy_that_fails_is_made_again() {
     let folder = Folder::new();
     let storage = Arc::new(Faulty::new(&folder.name()));
-    let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &common::options(), &PlainFile);
+    let database = Database::on(storage.clone(), &folder.name(), Access::Create, &common::options(), &PlainFile);
     let database = database.unwrap();
     (1..=3).for_each(|byte| drop(commit(&database, &[(2, byte)]).unwrap()));
     storage.fail(Call::Append, Fault::Before(EIO), 1);

@@ -172,7 +172,7 @@ impl OsStorage {
         if self.network || home.synced == opened {
             return Ok(());
         }
-        let database = self.database_of(&mut home)?;
+        let database = self.database_of(&mut home)?.again(Use::List)?;
         drop(home);
         database.sync()?;
         lock(&self.home).synced = opened;
