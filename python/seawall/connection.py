@@ -67,6 +67,7 @@ def uri(
     coordinator: str | None = None,
     freshness: str | float | None = None,
     lease: float | None = None,
+    lease_ahead: bool | None = None,
     legacy_names: Sequence[Path] = (),
     page_cache: int | None = None,
     request_age: float | None = None,
@@ -84,6 +85,7 @@ def uri(
         "coordinator": coordinator,
         "freshness": freshness,
         "lease": lease,
+        "lease_ahead": None if lease_ahead is None else int(lease_ahead),
         "legacy_names": b"\n".join(map(os.fsencode, legacy_names)) or None,
         "page_cache": page_cache,
         "request_age": request_age,
@@ -110,6 +112,7 @@ def connect(
     timeout: float = 5.0,
     freshness: str | float = "transaction",
     lease: float | None = None,
+    lease_ahead: bool = True,
     legacy_names: Sequence[Path] = (),
     page_cache: int | None = None,
     request_age: float | None = None,
@@ -130,6 +133,8 @@ def connect(
       `request_age`. With a number it may miss commits of at most that many last seconds.
     - `request_age`: in a request, an answer of the coordinator serves for this many seconds (default 1).
     - `lease`: after how many seconds of silence a writer counts as dead, from 0.1 to 3600.
+    - `lease_ahead`: whether a commit makes later requests of the same route (`begin_request`) ask for the lease when
+      they begin.
     - `legacy_names`: other paths by which clients of django-sqlite-efs know the database. Once the database is adopted,
       their writes are refused.
     - `page_cache`: how many bytes of the database's pages this process keeps in memory.
@@ -148,6 +153,7 @@ def connect(
         coordinator=coordinator,
         freshness=freshness,
         lease=lease,
+        lease_ahead=None if lease_ahead else False,
         legacy_names=legacy_names,
         page_cache=page_cache,
         request_age=request_age,

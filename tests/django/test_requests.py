@@ -15,6 +15,7 @@ import seawall
 from django.core.asgi import get_asgi_application
 from django.core.signals import request_finished, request_started
 from django.test import Client
+from seawall.django import requests
 from seawall.django.base import DatabaseWrapper
 
 Open = Callable[..., DatabaseWrapper]
@@ -117,8 +118,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
     happened: list[tuple[str, int]] = []
 
-    def note(name: str) -> Callable[[], None]:
-        return lambda: happened.append((name, threading.get_ident()))
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: happened.append((name, threading.get_ident()))
 
     published = views.published
 
@@ -165,3 +166,20 @@ def test_asgi(calls: list[tuple[str, int]]) -> None:
     asyncio.run(get_asgi_application()(scope, receive, send))
     assert sent[0]["status"] == 200
     assert in_one_thread(calls) == ["begin", "query", "end"]
+
+
+def sent(method: str, path: str) -> list[str | None]:
+    """The routes that a request by WSGI, and one by ASGI, are begun with."""
+    wsgi = requests.route({"REQUEST_METHOD": method, "PATH_INFO": path}, None)
+    asgi = requests.route(None, {"type": "http", "method": method, "path": path})
+    return [wsgi, asgi]
+
+
+def test_requests_that_probably_write_have_a_route() -> None:
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        assert sent(method, "/polls/17/vote/") == [f"{method} /polls/#/vote/"] * 2
+    assert sent("POST", "/polls/3f2a-0b/") == sent("POST", "/polls/9/")
+    assert sent("POST", "/polls/") != sent("POST", "/ask/")
+    for method in ("GET", "HEAD", "OPTIONS"):
+        assert sent(method, "/polls/17/vote/") == [None, None]
+    assert requests.route(None, None) is None, "a signal that something else sends"

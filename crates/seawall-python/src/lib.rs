@@ -67,8 +67,8 @@ mod _native {
 
     /// A request begins on this thread.
     #[pyfunction]
-    fn begin_request(py: Python<'_>) {
-        py.detach(seawall_sqlite::begin_request);
+    fn begin_request(py: Python<'_>, route: Option<&str>) {
+        py.detach(|| seawall_sqlite::begin_request(route));
     }
 
     /// The request of this thread ends.

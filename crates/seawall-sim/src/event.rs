@@ -31,6 +31,7 @@ events! {
     TooLong: "a name was longer than its folder takes, and a fold was made instead",
     Rotated: "a process began another segment",
     KeptUnknown: "a write began under a lease that was kept from a transaction which had committed nothing",
+    AskedAhead: "a request asked for the lease before its transaction began, which committed",
     Busy: "a writer did not get the lease in time",
     Stale: "a transaction that had read could not write, because its snapshot was stale",
     Superseded: "a commit was refused, because another one came first",

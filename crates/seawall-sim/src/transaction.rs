@@ -10,7 +10,9 @@ use crate::moving::{check_says_elsewhere, says_elsewhere};
 use crate::place::At;
 use crate::process::ProcessId;
 use crate::world::World;
-use seawall::{Database, Error, ErrorKind, Freshness, Moment, PageNo, PageSize, PageSource, Snapshot, Transaction};
+use seawall::{
+    Database, Error, ErrorKind, Freshness, Moment, PageNo, PageSize, PageSource, Route, Snapshot, Transaction,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,12 +82,24 @@ impl<'a> Actor<'a> {
             0..=3 => drop(self.write()),
             4 => self.upgrade(),
             5 => self.read_for_long(),
-            6 => {
-                self.request = Some((self.database.request_begins(), self.world.now()));
-                self.read_as(Freshness::Transaction);
-            }
+            6 => self.request(),
             _ => drop(self.read()),
         }
+    }
+
+    /// A web request, which may ask for the lease before its transaction begins.
+    fn request(&mut self) {
+        let route = self.world.by_chance(0.5).then(|| Route::named("POST /"));
+        if let Some(route) = route {
+            self.database.route_wrote(route);
+        }
+        let (began, asks) = self.database.request_begins(route);
+        self.request = Some((began, self.world.now()));
+        self.read_as(Freshness::Transaction);
+        if asks && self.world.by_chance(0.7) && self.write() {
+            self.world.met(Event::AskedAhead);
+        }
+        self.database.request_ends();
     }
 
     fn begun(&mut self) -> Begun {

@@ -26,6 +26,8 @@ pub(crate) struct Parameters {
     pub(crate) freshness: Freshness,
     /// How old the head may be that a request uses.
     pub(crate) request_age: Duration,
+    /// Whether its commits make later requests of the same route ask for the lease when they begin.
+    pub(crate) lease_ahead: bool,
     /// How long to wait for the lease; `None` leaves that to SQLite's busy handler.
     pub(crate) timeout: Option<Duration>,
     /// Whether the URI names a VFS.
@@ -43,8 +45,18 @@ pub(crate) struct Parameters {
 const REQUEST_AGE: Duration = Duration::from_secs(1);
 
 /// Seawall's parameters.
-const OURS: [&str; 9] =
-    ["coordinator", "freshness", "lease", "legacy_names", "page_cache", "request_age", "timeout", "upkeep", "at"];
+const OURS: [&str; 10] = [
+    "coordinator",
+    "freshness",
+    "lease",
+    "lease_ahead",
+    "legacy_names",
+    "page_cache",
+    "request_age",
+    "timeout",
+    "upkeep",
+    "at",
+];
 
 impl Parameters {
     /// Reads the URI's keys and values. An unknown key and an invalid value are wrong, because an application must not
@@ -54,6 +66,7 @@ impl Parameters {
             options: Options::default(),
             freshness: Freshness::Transaction,
             request_age: REQUEST_AGE,
+            lease_ahead: true,
             timeout: None,
             names_vfs: false,
             has_ours: false,
@@ -89,13 +102,8 @@ impl Parameters {
                 self.timeout = Some(timeout);
                 self.options.adoption_timeout = timeout;
             }
-            "upkeep" => {
-                self.options.upkeep = match value {
-                    "1" => true,
-                    "0" => false,
-                    _ => return Err(wrong(key, value, "1 or 0")),
-                }
-            }
+            "upkeep" => self.options.upkeep = switch(key, value)?,
+            "lease_ahead" => self.lease_ahead = switch(key, value)?,
             // All names are in one parameter, because SQLite returns only the first value of a repeated one.
             "legacy_names" => self.options.legacy_names = value.lines().map(str::to_owned).collect(),
             "at" => {
@@ -112,8 +120,8 @@ impl Parameters {
             "mode" | "psow" | "modeof" => {}
             _ => {
                 return Err(refuse(format!(
-                    "unknown parameter {key}= in the URI. Seawall knows coordinator, freshness, lease, legacy_names, \
-                     page_cache, request_age, timeout and upkeep"
+                    "unknown parameter {key}= in the URI. Seawall knows coordinator, freshness, lease, lease_ahead, \
+                     legacy_names, page_cache, request_age, timeout and upkeep"
                 )));
             }
         }
@@ -128,6 +136,14 @@ fn freshness(value: &str) -> Result<Freshness, Failure> {
         _ => seconds(&bounds::FRESHNESS, value)
             .map(Freshness::Seconds)
             .map_err(|_| wrong("freshness", value, format!("\"transaction\", \"request\" or {}", bounds::FRESHNESS))),
+    }
+}
+
+fn switch(key: &str, value: &str) -> Result<bool, Failure> {
+    match value {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ => Err(wrong(key, value, "1 or 0")),
     }
 }
 
@@ -163,6 +179,7 @@ mod tests {
             ("request_age", "0.25"),
             ("timeout", "2.5"),
             ("upkeep", "0"),
+            ("lease_ahead", "0"),
             ("legacy_names", "/mnt/a/db.sqlite3\n/mnt/b/db.sqlite3"),
         ]);
         assert_eq!(parameters.wrong, None);
@@ -176,6 +193,7 @@ mod tests {
         assert_eq!(parameters.options.adoption_timeout, Duration::from_millis(2500));
         assert_eq!(parameters.options.legacy_names, ["/mnt/a/db.sqlite3", "/mnt/b/db.sqlite3"]);
         assert!(!parameters.options.upkeep && Parameters::parse([]).options.upkeep);
+        assert!(!parameters.lease_ahead && Parameters::parse([]).lease_ahead);
         assert!(parameters.names_vfs);
         assert!(!Parameters::parse([]).names_vfs);
         assert_eq!(Parameters::parse([("freshness", "request")]).freshness, Freshness::Request);
@@ -201,6 +219,7 @@ mod tests {
             ("page_cache", "18446744073709551615"),
             ("page_cache", "64M"),
             ("upkeep", "sometimes"),
+            ("lease_ahead", "true"),
             ("at", "7"),
             ("immutable", "1"),
             ("nolock", "1"),

@@ -26,6 +26,7 @@ const PATH: &AsciiSet = &VALUE.remove(b'/');
 /// | `request_age` | seconds after which a long request asks again | 1 |
 /// | `lease` | seconds that a writer's lease lasts without a renewal | 3 |
 /// | `page_cache` | bytes for cached pages, one cache for all connections to the database | 64 MiB |
+/// | `lease_ahead` | 0: a commit does not make later requests of its route ask for the lease when they begin | 1 |
 /// | `upkeep` | 0: this process makes no checkpoints and collects no garbage in the background | 1 |
 /// | `mode` | `ro`: read-only; no file is created | |
 pub fn uri(name: &Path, parameters: &[(&str, &str)]) -> String {

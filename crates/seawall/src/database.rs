@@ -16,6 +16,7 @@ use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::Tip;
 use crate::upkeep::background::Maintain;
+use crate::write::ahead::Route;
 use crate::write::committer::Committer;
 use crate::write::settle::PATIENCE_LATER;
 use crate::write::transaction::Transaction;
@@ -163,12 +164,22 @@ impl Database {
         self.committer.chores.stop();
     }
 
+    /// A request of `route` has written: its next one asks for the lease when it begins.
+    pub fn route_wrote(&self, route: Route) {
+        self.committer.writing_routes.wrote(route);
+    }
+
     /// A request begins, as [`crate::begin_request`] says it to the databases of the process's list. For the simulator,
-    /// whose databases are in none.
-    #[cfg(feature = "simulation")]
-    pub fn request_begins(&self) -> Moment {
+    /// whose databases are in none, and for tests. The answer is when, and whether the lease is asked for ahead.
+    #[cfg(any(feature = "simulation", feature = "testing"))]
+    pub fn request_begins(&self, route: Option<Route>) -> (Moment, bool) {
         let now = self.now();
-        self.committer.load_ahead(now);
-        now
+        (now, self.committer.request_begins(now, route))
+    }
+
+    /// A request ends that has asked for the lease ahead of a writer.
+    #[cfg(any(feature = "simulation", feature = "testing"))]
+    pub fn request_ends(&self) {
+        self.committer.end_ahead();
     }
 }

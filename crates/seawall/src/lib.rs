@@ -100,7 +100,7 @@ pub use open::move_to::{Moved, move_on, move_to};
 pub use open::recover::{FoundVersion, Recovered, Recovery, recover, recover_on};
 pub use open::ways_out::{adopt, refresh_name, restore_from};
 pub use open::{
-    Status, begin_request, check, end_process, end_request, may_be_adopted, reached_by, remove, verify,
+    Request, Status, begin_request, check, end_process, end_request, may_be_adopted, reached_by, remove, verify,
     will_end_process,
 };
 pub use options::{Access, Freshness, Options};
@@ -119,4 +119,5 @@ pub use upkeep::overview::Overview;
 pub use upkeep::pins::Pinned;
 pub use upkeep::verify::{Damage, Finding, Part, Verified, Verifying};
 pub use way_out::WayOut;
+pub use write::ahead::Route;
 pub use write::transaction::Transaction;

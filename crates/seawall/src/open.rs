@@ -14,7 +14,7 @@ mod verify;
 pub(crate) mod ways_out;
 
 use self::adopt::Adoption;
-pub use self::list::{begin_request, end_process, end_request, will_end_process};
+pub use self::list::{Request, begin_request, end_process, end_request, will_end_process};
 pub use self::remove::remove;
 pub use self::status::Status;
 pub use self::verify::verify;

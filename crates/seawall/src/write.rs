@@ -1,5 +1,6 @@
 //! Writing: from a transaction's first page to its version.
 
+pub(crate) mod ahead;
 pub(crate) mod background;
 pub(crate) mod begin;
 pub(crate) mod commit;

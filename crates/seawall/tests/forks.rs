@@ -40,7 +40,7 @@ fn a_child_uses_nothing_that_it_inherited() {
     refused(inherited.begin(common::PATIENCE).err().unwrap());
     refused(transaction.commit(1).err().unwrap());
     drop(transaction);
-    begin_request();
+    begin_request(None);
 
     let own = open();
     assert!(!std::sync::Arc::ptr_eq(&own, &inherited));

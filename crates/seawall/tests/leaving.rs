@@ -387,3 +387,14 @@ fn a_protected_copy_without_its_folder_and_a_copied_folder_become_databases_of_t
     let error = adopt(&folder.name(), true, &options(), &PlainFile).unwrap_err().to_string();
     assert!(error.contains("is no copy"), "{error}");
 }
+
+#[test]
+fn nobody_notes_the_last_commit_of_a_detached_database() {
+    let folder = Folder::new();
+    two_versions(&folder);
+    fs::remove_file(folder.inside("high")).unwrap();
+    let storage = Arc::new(OsStorage::new(&folder.name()).unwrap());
+    // Here the folder stays. Where it is being removed, a note would put a file into it.
+    assert_eq!(detach_on(storage, &folder.name(), &options()).unwrap(), 2);
+    assert!(!folder.inside("high").exists());
+}

@@ -63,6 +63,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             coordinator=options.coordinator,
             freshness=options.freshness,
             lease=options.lease,
+            lease_ahead=None if options.lease_ahead else False,
             # Clients of django-sqlite-efs lock it by this very name.
             legacy_names=[name, *options.legacy_names],
             page_cache=options.page_cache,

@@ -41,6 +41,7 @@ class Options:
     timeout: float = 5.0
     freshness: str | float = "request"
     lease: float | None = None
+    lease_ahead: bool = True
     legacy_names: tuple[str, ...] = ()
     page_cache: int | None = None
     request_age: float | None = None
@@ -185,6 +186,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "timeout": _bounded("timeout"),
     "freshness": _freshness,
     "lease": _bounded("lease"),
+    "lease_ahead": _switch,
     "legacy_names": _names,
     "page_cache": _bytes,
     "request_age": _bounded("request_age"),

@@ -5,11 +5,18 @@ Django sends both in the thread in which the request's queries run, under WSGI a
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.signals import request_finished, request_started
 
 import seawall
+
+WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+"""The methods whose requests probably write."""
+
+_NUMBERED = re.compile(r"[^/]*\d[^/]*")
 
 
 def watch() -> None:
@@ -18,8 +25,23 @@ def watch() -> None:
     request_finished.connect(_end, dispatch_uid="seawall.end_request")
 
 
-def _begin(**signal: Any) -> None:
-    seawall.begin_request()
+def route(environ: Mapping[str, Any] | None, scope: Mapping[str, Any] | None) -> str | None:
+    """Return the route of a request that probably writes: WSGI passes `environ`, and ASGI `scope`.
+
+    It is the method and the path, in which parts with digits count as one: they are keys. The URLconf would know
+    better, but asking it runs the application's converters.
+    """
+    if environ is not None:
+        method, path = environ.get("REQUEST_METHOD"), environ.get("PATH_INFO")
+    elif scope is not None:
+        method, path = scope.get("method"), scope.get("path")
+    else:
+        return None
+    return f"{method} {_NUMBERED.sub('#', str(path))}" if method in WRITING else None
+
+
+def _begin(environ: Mapping[str, Any] | None = None, scope: Mapping[str, Any] | None = None, **signal: Any) -> None:
+    seawall.begin_request(route(environ, scope))
 
 
 def _end(**signal: Any) -> None:

@@ -1,10 +1,11 @@
 //! The commit: the sync of the database file.
 
 use super::participants::When;
-use super::{MainFile, State, not_locked};
+use super::{Backing, MainFile, State, not_locked};
 use crate::abi;
 use crate::failure::Failure;
 use crate::header::{Synced, Written};
+use crate::request;
 use crate::writing::Writing;
 
 impl MainFile {
@@ -62,6 +63,11 @@ impl MainFile {
         let snapshot = writing.commit().map_err(|error| Failure::from(error).of_commit())?;
         self.unconfirmed = None;
         self.state = State::Reading(snapshot);
+        if let Backing::Database(database) = &self.backing
+            && self.parameters.lease_ahead
+        {
+            request::wrote(database);
+        }
         self.must_reread = !header.rollback_journal;
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::ports::process::PerProcess;
 use crate::ports::stock_sqlite::PlainSqlite;
 use crate::ports::storage::os;
 use crate::ports::sync::{self, whole};
+use crate::write::ahead::{Route, end_leases_ahead, was_asked_for};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -178,23 +179,38 @@ impl Database {
     }
 }
 
-/// A request begins: databases whose connections share one load for each request send it now, in the background.
-pub fn begin_request() -> Moment {
-    let began = os::now();
-    // A database that is being opened right now loads the head in any case.
-    for database in known_databases() {
-        if database.expects_requests() {
-            database.committer.load_ahead(began);
-        }
-    }
-    began
+/// A web request, since it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// When it began.
+    pub began: Moment,
+    /// Its route, if it is one that may write.
+    pub route: Option<Route>,
+    /// It has asked for a lease.
+    asked: bool,
 }
 
-/// A request is over. The machine may sleep between requests (AWS Lambda). Gives back the lease, so that no other
-/// process must wait for it.
-pub fn end_request() {
+/// A request begins: databases whose connections share one load for each request send it now, in the background. If the
+/// last request of its `route` wrote one of them, that one's lease is asked for as well.
+pub fn begin_request(route: Option<Route>) -> Request {
+    let mut request = Request { began: os::now(), route, asked: false };
+    // A database that is being opened right now loads the head in any case.
+    for database in known_databases() {
+        if database.expects_requests() && database.committer.request_begins(request.began, route) {
+            was_asked_for(&database.committer);
+            request.asked = true;
+        }
+    }
+    request
+}
+
+/// A request is over: a lease that it has asked for and not used goes back. The machine may sleep between requests (AWS
+/// Lambda). There every lease goes back before this returns, so that no other process must wait for it.
+pub fn end_request(request: Option<Request>) {
     if sleeps_between_requests() {
-        known_databases().iter().for_each(|database| database.committer.give_back_idle());
+        known_databases().iter().for_each(|database| database.committer.end_ahead_now());
+    } else if request.is_some_and(|request| request.asked) {
+        end_leases_ahead();
     }
 }
 
@@ -212,7 +228,7 @@ pub fn will_end_process() {
 pub fn end_process() {
     for database in known_databases() {
         if !database.tip.coordinator.lease_ends_with_process() {
-            database.committer.give_back_idle();
+            database.committer.end_ahead_now();
         }
         database.committer.note_now();
     }

@@ -14,7 +14,7 @@ use crate::ports::coordinator::Coordinator;
 use crate::ports::coordinator::kinds::coordinator_of;
 use crate::ports::storage::os::OsStorage;
 use crate::ports::storage::remains::{
-    Clear, DETACHED, LEFT_BY_STOCK, REMOVED, clear, gone, may_clear, may_remove, or_none, remove_former_id,
+    DETACHED, LEFT_BY_STOCK, REMOVED, clear_for_good, gone, may_clear, may_remove, or_none, remove_former_id,
 };
 use crate::ports::storage::rights::explain_removal;
 use crate::ports::storage::safely::{Folder, Use, called, is_unusable, type_of};
@@ -83,7 +83,7 @@ pub fn remove(name: &Path, url: Option<&str>) -> Result<()> {
         unlink(file).map_err(failed)?;
     }
     files.try_for_each(unlink).and_then(|()| parent.sync()).map_err(cut_short)?;
-    let left = clear(&parent, &folder, Clear::Removing).map_err(cut_short)?;
+    let left = clear_for_good(&parent, &folder).map_err(cut_short)?;
 
     if let Some((coordinator, home)) = leaving {
         let names = legacy_names(&name, &[]);
@@ -123,7 +123,7 @@ pub(crate) fn remove_folder_of(name: &Path) -> Result<()> {
     folder.push("-seawall");
     let Some(opened) = or_none(parent.folder(&folder, Use::List)).map_err(failed)? else { return Ok(()) };
     gone(opened.rename("id".as_ref(), DETACHED.as_ref())).and_then(|()| opened.sync()).map_err(failed)?;
-    let left = clear(&parent, &folder, Clear::Removing).map_err(failed)?;
+    let left = clear_for_good(&parent, &folder).map_err(failed)?;
     remove_former_id(&opened, &parent, &folder).map_err(failed)?;
     match left.first() {
         None => Ok(()),

@@ -196,6 +196,14 @@ impl Tip {
         }
     }
 
+    /// Does `ask`, whose answer has the head, and which ends with [`Tip::catch_up`]. Threads that need a load meanwhile
+    /// wait for it.
+    pub(crate) fn instead_of_a_load<T>(&self, ask: impl FnOnce() -> T) -> T {
+        let others_load = std::mem::replace(&mut self.newest().loading, true);
+        let _in_flight = (!others_load).then(|| InFlight(self));
+        ask()
+    }
+
     /// Asks for the head; refuses one that is older than what this process has seen.
     pub(crate) fn load(&self, known: &Snapshot, patience: Duration) -> Result<Head> {
         let head = self.load_last(known, patience)?;

@@ -1,19 +1,17 @@
-//! What a committer does in the background: it renews and releases its lease, loads the head when a request begins, and
-//! notes what was acknowledged.
+//! What a committer does in the background: it renews and releases its lease, and notes what was acknowledged.
 
+use super::ahead::LoadAhead;
 use super::committer::Committer;
 use super::queue::Turn;
 use crate::chores::Chore;
 use crate::error::{Error, Result};
-use crate::format::head::Head;
+use crate::format::head::{Head, State};
 use crate::format::high::High;
 use crate::format::ids::Version;
-use crate::options::Freshness;
 use crate::ports::coordinator::{Lease, Waiters};
 use crate::ports::moment::Moment;
 use crate::ports::storage::File;
 use crate::ports::sync::{Mutex, whole};
-use crate::write::settle::PATIENCE_LATER;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -40,7 +38,7 @@ pub(crate) fn chores_of(committer: &Weak<Committer>) -> Vec<Box<dyn Chore>> {
 #[derive(Default)]
 pub(crate) struct Asked {
     /// A request began at this moment, so the head is to be loaded.
-    load: Mutex<Option<Moment>>,
+    pub(super) load: Mutex<Option<Moment>>,
     /// The newest commit of this process that was acknowledged and not noted yet.
     note: Mutex<Option<ToNote>>,
     /// Something was committed since it was last looked whether upkeep is due.
@@ -125,25 +123,6 @@ impl Chore for LookForWaiters {
     }
 }
 
-/// Loads the head when a request begins, because its transactions need one that was requested since.
-struct LoadAhead(Weak<Committer>);
-
-impl Chore for LoadAhead {
-    fn due(&self) -> Option<Duration> {
-        whole(self.0.upgrade()?.asked.load.lock()).map(|_| Duration::ZERO)
-    }
-
-    fn run(&self) -> Result<(), String> {
-        let Some(committer) = self.0.upgrade() else { return Ok(()) };
-        let moment = whole(committer.asked.load.lock()).take();
-        if let Some(moment) = moment {
-            // A transaction that needs it meets the same failure, and reports it.
-            let _ = committer.snapshot(Freshness::Since(moment), PATIENCE_LATER);
-        }
-        Ok(())
-    }
-}
-
 /// Notes the newest acknowledged commit: by a mark in this process's segment, and in `high`.
 struct Note(Weak<Committer>);
 
@@ -179,16 +158,15 @@ impl Chore for Note {
 }
 
 impl Committer {
-    /// A request began at `moment`: loads the head in the background.
-    pub(crate) fn load_ahead(&self, moment: Moment) {
-        *whole(self.asked.load.lock()) = Some(moment);
-        self.chores.ring_at(Duration::ZERO);
-    }
-
-    /// A commit of this process was acknowledged: it will be noted, when there is time.
+    /// A commit of this process was acknowledged: it will be noted, when there is time. The last commit of a detached
+    /// database is not, because its folder is removed now, and a note would make a file there.
     pub(crate) fn acknowledged(&self, head: &Head) {
         let now = self.now().monotonic;
         let mut note = whole(self.asked.note.lock());
+        if head.state == State::Detached {
+            *note = None;
+            return;
+        }
         let due = note.as_ref().map_or(now + NOTE_AFTER, |earlier| earlier.due.min(now + NOTE_AFTER));
         *note = Some(ToNote { head: head.clone(), due, again: NOTE_AFTER });
         drop(note);

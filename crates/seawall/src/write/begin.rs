@@ -1,5 +1,6 @@
 //! Beginning to write: this process's queue, the lease, and the newest head.
 
+use super::ahead::end_leases_ahead;
 use super::committer::Committer;
 use super::queue::{GRACE, HeldLease, LOOKS_AFTER, Turn};
 use super::transaction::Transaction;
@@ -75,11 +76,16 @@ impl Committer {
             let newest = self.tip.known();
             let in_turn = goes_on && held.lease.since.age(now) < self.lease / 2;
             if in_turn && held.on == newest.head.order() && (held.is_seen() || self.is_newest(&newest)) {
-                self.work_begins(turn, held);
+                match held.is_ahead() {
+                    true => self.turn_begins(turn, held.used_from(now.monotonic)),
+                    false => self.work_begins(turn, held),
+                }
                 return Ok(newest);
             }
             self.tip.coordinator.release(&held.lease).map_err(Error::nothing_written)?;
-            self.queue.contended(now.monotonic);
+            if !held.is_ahead() {
+                self.queue.contended(now.monotonic);
+            }
         }
         let acquired = self.acquire(began, timeout);
         if acquired.is_err() {
@@ -164,7 +170,13 @@ impl Committer {
                         }
                     }
                 }
-                Acquired::Refused { again_in, seen, comes_soon } => (again_in, seen, comes_soon),
+                Acquired::Refused { again_in, seen, comes_soon } => {
+                    if claim.refusals == 0 {
+                        // Its holder may wait for one of those.
+                        end_leases_ahead();
+                    }
+                    (again_in, seen, comes_soon)
+                }
             };
             let waited = self.tip.storage.now().monotonic.saturating_sub(began);
             claim.refusals += 1;

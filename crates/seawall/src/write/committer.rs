@@ -1,5 +1,6 @@
 //! The committer: what this process writes a database with.
 
+use super::ahead::WritingRoutes;
 use super::background::{Asked, chores_of};
 use super::queue::Queue;
 use super::segment::SegmentWriter;
@@ -28,6 +29,7 @@ pub(crate) struct Committer {
     pub(crate) compressor: std::sync::Mutex<group::Encoder>,
     pub(crate) unsettled: Unsettled,
     pub(crate) asked: Asked,
+    pub(crate) writing_routes: WritingRoutes,
     pub(crate) chores: Arc<Chores>,
 }
 
@@ -48,6 +50,7 @@ impl Committer {
             compressor: std::sync::Mutex::default(),
             unsettled: Unsettled::default(),
             asked: Asked::default(),
+            writing_routes: WritingRoutes::default(),
         })
     }
 

@@ -53,6 +53,8 @@ pub(crate) struct HeldLease {
     quota: usize,
     /// No writer here uses it any more.
     is_over: bool,
+    /// It was asked for ahead of a writer, and none has used it yet.
+    is_ahead: bool,
     /// When it goes back if no writer of this process wants it.
     release_at: Duration,
 }
@@ -66,7 +68,28 @@ impl HeldLease {
 
     pub(crate) fn new(lease: Lease, on: (Epoch, Version), is_known: bool) -> HeldLease {
         let ends = lease.since.monotonic + TURN;
-        HeldLease { lease, on, is_known, ends, commits: 0, quota: LEAST_COMMITS, is_over: false, release_at: ends }
+        HeldLease {
+            lease,
+            on,
+            is_known,
+            ends,
+            commits: 0,
+            quota: LEAST_COMMITS,
+            is_over: false,
+            is_ahead: false,
+            release_at: ends,
+        }
+    }
+
+    /// Whether it was asked for ahead of a writer, and none has used it yet.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.is_ahead
+    }
+
+    /// Its first writer uses it from `now` on. How long it waited for that one is no part of the turn.
+    pub(crate) fn used_from(mut self, now: Duration) -> HeldLease {
+        (self.is_ahead, self.ends) = (false, now + TURN);
+        self
     }
 
     /// Whether its turn goes on at `now` after so many commits, as far as this process knows who waits.
@@ -99,6 +122,18 @@ struct State {
     has_heir: bool,
     /// When others wanted the lease last, as far as this process knows.
     contended: Option<Duration>,
+    ahead: Ahead,
+}
+
+/// Whether the lease is asked for ahead of a writer.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Ahead {
+    #[default]
+    Not,
+    /// The background is to ask.
+    Asked,
+    /// The request is under way. `wanted`: its lease is to wait for a writer.
+    UnderWay { wanted: bool },
 }
 
 impl State {
@@ -110,6 +145,15 @@ impl State {
     /// Whether a writer has the turn, or waits for it.
     fn is_wanted(&self) -> bool {
         self.taken || !self.waiting.is_empty()
+    }
+
+    /// Whether nobody, here or elsewhere, is known to want the lease.
+    fn may_ask_ahead(&self, now: Duration) -> bool {
+        !self.is_wanted() && !self.has_lease() && !self.is_contended(now)
+    }
+
+    fn is_contended(&self, now: Duration) -> bool {
+        self.contended.is_some_and(|since| now.saturating_sub(since) < REMEMBERS)
     }
 }
 
@@ -168,12 +212,55 @@ impl Queue {
 
     /// Whether others wanted the lease a moment ago. Then the next writer here stands in line.
     pub(crate) fn is_contended(&self, now: Duration) -> bool {
-        self.lock().contended.is_some_and(|since| now.saturating_sub(since) < REMEMBERS)
+        self.lock().is_contended(now)
     }
 
     /// Others want the lease.
     pub(crate) fn contended(&self, now: Duration) {
         self.lock().contended = Some(now);
+    }
+
+    /// The lease is to be asked for ahead of a writer. Returns `false` where a writer of this process is faster, or
+    /// others want the lease.
+    pub(crate) fn ask_ahead(&self, now: Duration) -> bool {
+        let mut state = self.lock();
+        let asks = state.ahead == Ahead::Not && state.may_ask_ahead(now);
+        if asks {
+            state.ahead = Ahead::Asked;
+        }
+        asks
+    }
+
+    /// Whether the lease is to be asked for ahead of a writer.
+    pub(crate) fn is_asked_ahead(&self) -> bool {
+        self.lock().ahead == Ahead::Asked
+    }
+
+    /// The turn in which the lease is asked for ahead of a writer, if it still is to be.
+    pub(crate) fn begin_ahead(self: &Arc<Self>, now: Duration) -> Option<Turn> {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.ahead) != Ahead::Asked || !state.may_ask_ahead(now) {
+            return None;
+        }
+        state.ahead = Ahead::UnderWay { wanted: true };
+        Some(self.take(&mut state))
+    }
+
+    /// A lease that no writer has used is not wanted any more. Returns whether the background must give one back.
+    pub(crate) fn end_ahead(&self) -> bool {
+        let mut state = self.lock();
+        state.ahead = match state.ahead {
+            Ahead::Not | Ahead::Asked => Ahead::Not,
+            Ahead::UnderWay { .. } => Ahead::UnderWay { wanted: false },
+        };
+        let held = state.held.as_mut().filter(|held| held.is_ahead);
+        held.map(|held| held.release_at = Duration::ZERO).is_some()
+    }
+
+    /// Waits for the answer to a request for the lease that is under way ahead of a writer, at most `patience`.
+    pub(crate) fn wait_for_ahead(&self, patience: Duration) {
+        let is_under_way = |state: &mut State| matches!(state.ahead, Ahead::UnderWay { .. });
+        drop(whole(self.changed.wait_timeout_while(self.lock(), patience, is_under_way)));
     }
 
     /// When this process is to look whether others wait.
@@ -197,6 +284,9 @@ impl Queue {
             state.nobody_waits = now + NOBODY_WAITS;
         } else {
             (state.nobody_waits, state.contended) = (Duration::ZERO, Some(now));
+            if let Some(held) = state.held.as_mut().filter(|held| held.is_ahead) {
+                held.release_at = Duration::ZERO;
+            }
         }
     }
 
@@ -276,6 +366,16 @@ impl Turn {
             held.quota = LEAST_COMMITS.max(1 + state.waiting.len());
         }
         self.put_lease(held, renew_at);
+    }
+
+    /// Gives the turn a lease that no writer uses yet. It waits for one until `release_at`; at `look_at` this process is
+    /// to look whether others wait.
+    pub(crate) fn put_lease_ahead(&mut self, held: HeldLease, release_at: Duration, look_at: Option<Duration>) {
+        let mut state = self.queue.lock();
+        let wanted = state.ahead == Ahead::UnderWay { wanted: true };
+        (state.nobody_waits, state.has_heir, state.look_at) = (Duration::ZERO, false, look_at);
+        let release_at = if wanted { release_at } else { Duration::ZERO };
+        self.held = Some(HeldLease { is_ahead: true, release_at, ..held });
     }
 
     /// Gives the turn a lease, whose writer is at work from now on.
@@ -372,6 +472,7 @@ impl Turn {
         state.taken = false;
         state.active = None;
         state.held = self.held.take();
+        state.ahead = Ahead::Not;
         drop(state);
         self.queue.changed.notify_all();
     }

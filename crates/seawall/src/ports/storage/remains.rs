@@ -24,6 +24,8 @@ pub(crate) const LEFT_BY_STOCK: [&str; 3] = ["-journal", "-wal", "-shm"];
 pub(super) const TRIAL: &str = "trial.";
 /// A trial is a folder in that folder, and has files only.
 const TRIAL_DEPTH: usize = 2;
+/// How often the folder of a removed database is cleared again, if something came meanwhile.
+const CLEARINGS: usize = 5;
 
 /// What is being done.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -172,6 +174,23 @@ fn is_ours_in(folder: &str, name: &str) -> bool {
 /// Whether an NFS client gives this name to a removed file that a process still has open. Such a file goes by itself.
 fn is_of_nfs(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".nfs")
+}
+
+/// Clears the folder of a removed database until nothing is left but what was `id`. A process that has not noticed the
+/// removal yet can still make a file there, with its note of the newest commit. Returns the names of what was left.
+pub(crate) fn clear_for_good(parent: &Folder, folder: &OsStr) -> io::Result<Vec<String>> {
+    let mut left = clear(parent, folder, Clear::Removing)?;
+    for _ in 0..CLEARINGS {
+        let Some(opened) = open(parent, folder)? else { break };
+        let stays = |name: &CString| {
+            name.to_str().is_ok_and(|name| FORMER_IDS.contains(&name)) || is_of_nfs(name_of(name.to_bytes()))
+        };
+        if !left.is_empty() || names(&opened)?.iter().all(stays) {
+            break;
+        }
+        left = clear(parent, folder, Clear::Removing)?;
+    }
+    Ok(left)
 }
 
 /// Removes what was `id`, and the folder with it.
