@@ -11,6 +11,7 @@ use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease
 use crate::bounds::bound;
 use crate::format::head::{Head, MAX_TEXT, SHORT_TEXT, State};
 use crate::format::high::Named;
+use crate::format::identity::{self, Identity};
 use crate::format::ids::{Epoch, Token, Version};
 use crate::mutation::mistake;
 use crate::ports::moment::Moment;
@@ -172,6 +173,22 @@ impl FsCoordinator {
         }
     }
 
+    /// Why a look failed of a process that has the database open. If there is no head, `id` may name another coordinator:
+    /// then the database was moved, and a recovery that gave way to that has taken the names away.
+    fn where_now(&self, failed: LookFailed) -> CoordinatorError {
+        let error = failed.before_anything_was_sent();
+        if !matches!(error, CoordinatorError::Lost(_)) {
+            return error;
+        }
+        let id = self.storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH });
+        match id.ok().and_then(|id| identity::parse(id).ok()) {
+            Some(Identity { coordinator: url, .. }) if url != self.name() => CoordinatorError::Unusable(format!(
+                "the database was moved: its coordinator is {url} now. Close this connection, and open the database with coordinator={url}"
+            )),
+            _ => error,
+        }
+    }
+
     fn refused(&self, claim: &Claim) -> Acquired {
         let (again_in, comes_soon) = self.line.again_in(claim.waited);
         Acquired::Refused { again_in, seen: None, comes_soon }
@@ -195,7 +212,7 @@ impl FsCoordinator {
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
             return Ok(self.refused(claim));
         }
-        match self.names.newest_since(known).map_err(LookFailed::before_anything_was_sent) {
+        match self.names.newest_since(known).map_err(|failed| self.where_now(failed)) {
             // If the holder that was passed over has committed, it is at work after all, and has the lease.
             // If a recovery has made another folder meanwhile, the lease is asked for again.
             Ok(head) if self.slot(&head) == slot && self.storage.folder() == folder => {
@@ -257,7 +274,9 @@ impl Coordinator for FsCoordinator {
                 hinted.map_or_else(|| self.names.newest_listed(), Ok)
             }),
         };
-        let head = loaded.map_err(LookFailed::before_anything_was_sent)?;
+        let has_it_open = matches!(known, Known::Head(_));
+        let head = loaded
+            .map_err(|failed| if has_it_open { self.where_now(failed) } else { failed.before_anything_was_sent() })?;
         if let Some(heir) = &mut *whole(self.heir.lock())
             && Some(heir.slot) == Some(head.lease_slot).filter(|_| Some(heir.slot) == heir_slot)
         {
