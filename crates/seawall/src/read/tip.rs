@@ -15,6 +15,7 @@ use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
 use crate::read::pages::{Page, Pages};
 use crate::read::snapshot::Snapshot;
 use crate::way_out::{SAYS_FIRST, WayOut};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -252,33 +253,44 @@ impl Tip {
     /// Whether the database can be used here.
     pub(crate) fn check_open(&self, head: &Head) -> Result<()> {
         match &head.state {
-            State::Moved(url) => Err(self.where_now().unwrap_or_else(|| moved_to(url))),
+            State::Moved(url) => Err(self.where_now().ok().flatten().unwrap_or_else(|| moved_to(url))),
             // A recovery that slept while the database was moved elsewhere has sealed what is left here.
-            State::Recovering(_) => Err(self.where_now().map_or_else(|| check_state(head), Err).unwrap_err()),
+            State::Recovering(_) => match self.where_now() {
+                Ok(Some(elsewhere)) => Err(elsewhere),
+                _ => check_state(head),
+            },
             State::Open | State::Detached => check_state(head),
         }
     }
 
     /// If `id` is another one than when the database was opened: the error that says where the database is now.
-    fn where_now(&self) -> Option<Error> {
-        let id = self.storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH });
-        let now = identity::parse(id.ok()?).ok()?.coordinator;
-        if now != self.coordinator.name() {
-            return Some(moved_to(&now));
+    fn where_now(&self) -> io::Result<Option<Error>> {
+        let id = match self.storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            id => id?,
+        };
+        let Ok(identity) = identity::parse(id) else { return Ok(None) };
+        if identity.coordinator != self.coordinator.name() {
+            return Ok(Some(moved_to(&identity.coordinator)));
         }
-        (self.storage.home(File::Id).ok()? != Some(self.home)).then(|| {
+        let home = self.storage.home(File::Id)?;
+        Ok((home.is_some() && home != Some(self.home)).then(|| {
             Error::CannotOpen(
                 "the database got a new id since it was opened here: it was moved, or recovered. Nothing was written. Close this \
                  connection, and open the database again"
                     .into(),
             )
-        })
+        }))
     }
 
     /// Whether `head` is this database's.
     pub(crate) fn check_head(&self, head: &Head) -> Result<()> {
         check_database(head, self.id)?;
-        check_home(head, self.original).map_err(|error| self.where_now().unwrap_or(error))
+        // While `id` cannot be read, it cannot be said either that this folder is a copy.
+        check_home(head, self.original).map_err(|error| match self.where_now() {
+            Ok(elsewhere) => elsewhere.unwrap_or(error),
+            Err(why) => Error::io("reading id", why),
+        })
     }
 
     /// Whether this folder is a copy of the database's: it can be read, and is never written.
