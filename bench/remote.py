@@ -97,7 +97,7 @@ class Bench:
 WORKLOADS: list[tuple[str, float | None, Handler, bool]] = [
     ("a request of 20 SELECTs", 40, read, False),
     ("a request of 20 SELECTs, after a vote on another machine", None, read, True),
-    ("a vote (SELECT and UPDATE in a transaction)", 4, vote, False),
+    ("a vote (SELECT and UPDATE in a transaction)", 7, vote, False),
     ("a vote, after a vote on another machine", None, vote, True),
 ]
 

@@ -59,12 +59,14 @@ IMMEDIATE. Seawall is opened as its Django backend opens it (`freshness="request
 The real django-sqlite-efs 0.1.0 from its registry, and Seawall on the `dynamodb` coordinator in the same table: a
 Django site with the same settings but for ENGINE (`timeout` 20, `SQLITE_LOCK_EXPIRATION` 30, the rest by default), in
 the same Python with the Django that django-sqlite-efs asks for. It opens a connection for each request, as it insists
-on; with Seawall they are kept (`CONN_MAX_AGE: None`). Requests go through Django's WSGI handler. What they keep in
+on; with Seawall they are kept (`CONN_MAX_AGE: None`), but in the rows that say otherwise, and some rows have Seawall
+on the `fs` coordinator, without the table. Requests go through Django's WSGI handler. What they keep in
 DynamoDB is in Amazon's DynamoDB Local, behind a proxy that adds 4 ms to each round trip and counts; the file system
 is the emulated one, mounted by four machines, with two processes each at most. After each figure: what one request,
 or one acknowledged vote, cost in file operations and requests to DynamoDB, with what they moved; that of the
 background counts, too. "Lost": votes that were acknowledged and not counted. "Longest wait": how long it ever took
-any process from one acknowledged vote to the next, failed ones in between.
+any process from one acknowledged vote to the next, failed ones in between. A *fair share* is a vote of each writer:
+their number times a vote of one that is alone.
 
 ![Seawall beside django-sqlite-efs](benchmarks-django-sqlite-efs.svg)
 """,

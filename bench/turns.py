@@ -13,17 +13,14 @@ With `--beside FOLDER` (the `python` folder of another build) both builds are me
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests"))
@@ -32,6 +29,7 @@ from dynamodb.fixtures import make_table  # noqa: E402
 from dynamodb.proxy import Proxy  # noqa: E402
 from figures import number  # noqa: E402
 from slowfs import SlowFolder, machines  # noqa: E402
+from voters import Voter  # noqa: E402
 
 LATENCY = 0.004
 
@@ -43,33 +41,6 @@ class Place:
     folders: list[Path]
     url: str
     operations: Callable[[], float]
-
-
-class Voter:
-    """A process that votes on request."""
-
-    def __init__(self, module: Path, settings: dict[str, Any]) -> None:
-        command = [sys.executable, str(HERE / "turns_voter.py"), json.dumps(settings)]
-        environment = {**os.environ, "PYTHONPATH": str(module), "PYTHONDONTWRITEBYTECODE": "1"}
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.answer()
-
-    def ask(self, what: str) -> None:
-        """Tell it to do something."""
-        assert self._process.stdin is not None
-        print(what, file=self._process.stdin, flush=True)
-
-    def answer(self) -> Any:
-        """What it says, once it has done that."""
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
-
-    def end(self) -> None:
-        """End it."""
-        self.ask("end")
-        self._process.wait()
 
 
 @dataclass

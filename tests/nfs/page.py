@@ -145,6 +145,29 @@ rows: those that were there before, and those of each client. The longest openin
 {table(["", "clients", "rounds"], rows)}"""
 
 
+def turns(results: Mapping[str, Any]) -> str:
+    """Many writers of one database."""
+    rows = [
+        [
+            row["title"],
+            f"{row['rate']:.0f}",
+            f"{row['alone']:.1f}",
+            f"{row['p50']:.0f} / {row['p99']:.0f} ({row['p99'] / row['fair']:.1f} fair shares)",
+            f"{row['longest']:.0f} ({row['longest'] / row['fair']:.1f} fair shares)",
+            f"{row['each'][0]} to {row['each'][1]}",
+        ]
+        for row in results["rows"]
+    ]
+    heads = ["", "votes a second", "a vote alone, ms", "p50 / p99, ms", "longest wait, ms", "votes of each process"]
+    return f"""## Turns
+
+{results["writers"]} processes on {results["clients"]} clients vote for one choice as fast as they can, for
+{results["seconds"]} s, in {results["rounds"]} rounds. A fair share is a vote of each: their number times a vote of one
+process that is alone. Each vote that was acknowledged was counted once.
+
+{table(heads, rows)}"""
+
+
 def bank(results: Mapping[str, Any]) -> str:
     """The bank, fault by fault."""
     rows = [
@@ -175,6 +198,7 @@ SECTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "early": early,
     "lost": lost,
     "adoption": adoption,
+    "turns": turns,
     "bank2": bank,
     "bank3": bank,
     "maintained": bank,

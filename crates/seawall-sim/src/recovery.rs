@@ -114,9 +114,11 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usiz
         }
         // What the operator chose is in none of the files that are left.
         _ if text.contains("is in no segment of this folder") => {
+            let oracle = world.oracle();
+            let is_lost = oracle.was_damaged() || oracle.rode_in_lost_head(*lost);
             *lost += 1;
-            recovery.choose = world.oracle().choice(*lost);
-            world.oracle().was_damaged()
+            recovery.choose = oracle.choice(*lost);
+            is_lost
         }
         _ if text.contains("--coordinator") => {
             recovery.coordinator = Some(world.at().url().into());

@@ -176,6 +176,6 @@ fn asking_costs_the_transaction_less_and_the_background_little() {
         a.counts() - before
     };
     assert_eq!(unused(None), Counts { background: 1, ..NOTHING }, "the head");
-    // Lock, head, the two looks whether others wait, and the unlock.
-    assert_eq!(unused(route()), Counts { background: 1 + 5, ..NOTHING });
+    // Lock, head, the look whether others wait, and the unlock.
+    assert_eq!(unused(route()), Counts { background: 1 + 4, ..NOTHING });
 }

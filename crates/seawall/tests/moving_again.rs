@@ -6,7 +6,7 @@ use common::faulty::{Call, EIO, Fault, Faulty};
 use common::memory::{self, table};
 use common::moving::{by, history, machine, move_folder, read, recover};
 use common::{Folder, commit};
-use seawall::{Access, Database, ErrorKind, move_on, reached_by};
+use seawall::{Access, Database, ErrorKind, Freshness, move_on, reached_by};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -148,4 +148,23 @@ fn a_mover_that_slept_takes_nothing_away_from_the_database_that_has_come_back() 
     });
     assert_eq!(read(&folder, "fs:"), 5);
     assert_eq!(entries(&folder, "").iter().filter(|path| path.to_string_lossy().contains("commits.")).count(), 0);
+}
+
+#[test]
+fn a_sleeper_that_cannot_read_id_says_so_and_does_not_take_the_folder_for_a_copy() {
+    let folder = Folder::new();
+    let home = table();
+    drop(history(&folder, &home, 3));
+    let storage = Arc::new(Faulty::new(&folder.name()));
+    let sleeper =
+        Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &by(&home), &common::PlainFile).unwrap();
+    move_folder(&folder, "fs:").unwrap();
+    move_folder(&folder, &home).unwrap();
+    // What the head names has another home now. Only `id` says whether that is because the folder is a copy.
+    storage.fail(Call::Read, Fault::Before(EIO), 1);
+    let error = sleeper.snapshot(Freshness::Transaction).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert!(error.to_string().contains("looking for id"), "{error}");
+    let error = sleeper.snapshot(Freshness::Transaction).map(drop).unwrap_err();
+    assert!(error.to_string().contains("got a new id"), "{error}");
 }

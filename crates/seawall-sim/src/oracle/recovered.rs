@@ -65,6 +65,12 @@ impl Oracle {
         link.filter(|link| link.head.version > Version(0)).map(|link| link.head.commit().id)
     }
 
+    /// Whether that commit rode in a head that was lost, and in no file.
+    pub(crate) fn rode_in_lost_head(&self, lost: usize) -> bool {
+        let link = self.chain.iter().rev().nth(lost);
+        link.is_some_and(|link| self.lost_with_head.contains(&link.head.commit().digest))
+    }
+
     /// Whether there is a commit.
     pub(crate) fn has_commits(&self) -> bool {
         self.choice(0).is_some()

@@ -133,9 +133,6 @@ pub enum Waiters {
     Exactly(u64),
     /// At least one does.
     Some,
-    /// `fs`: at least one does, and the first of them has the lock after the lease's. The next commit can name that
-    /// lock. Then the lease is that process's.
-    Heir,
 }
 
 /// Who holds the lease, as far as can be seen.

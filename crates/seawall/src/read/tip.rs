@@ -255,26 +255,25 @@ impl Tip {
         match &head.state {
             State::Moved(url) => Err(self.where_now().ok().flatten().unwrap_or_else(|| moved_to(url))),
             // A recovery that slept while the database was moved elsewhere has sealed what is left here.
-            State::Recovering(_) => match self.where_now() {
-                Ok(Some(elsewhere)) => Err(elsewhere),
-                _ => check_state(head),
-            },
+            State::Recovering(_) => self.where_now().ok().flatten().map_or_else(|| check_state(head), Err),
             State::Open | State::Detached => check_state(head),
         }
     }
 
-    /// If `id` is another one than when the database was opened: the error that says where the database is now.
-    fn where_now(&self) -> io::Result<Option<Error>> {
+    /// If `id` is another one than when the database was opened: the error that says where the database is now. If `id`
+    /// cannot be read, that is the error.
+    fn where_now(&self) -> Result<Option<Error>> {
+        let looking = |error| Error::io("looking for id", error);
         let id = match self.storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH }) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            id => id?,
+            id => id.map_err(looking)?,
         };
-        let Ok(identity) = identity::parse(id) else { return Ok(None) };
-        if identity.coordinator != self.coordinator.name() {
-            return Ok(Some(moved_to(&identity.coordinator)));
+        let Ok(Identity { coordinator: now, .. }) = identity::parse(id) else { return Ok(None) };
+        if now != self.coordinator.name() {
+            return Ok(Some(moved_to(&now)));
         }
-        let home = self.storage.home(File::Id)?;
-        Ok((home.is_some() && home != Some(self.home)).then(|| {
+        let is_new = self.storage.home(File::Id).map_err(looking)? != Some(self.home);
+        Ok(is_new.then(|| {
             Error::CannotOpen(
                 "the database got a new id since it was opened here: it was moved, or recovered. Nothing was written. Close this \
                  connection, and open the database again"
@@ -286,11 +285,9 @@ impl Tip {
     /// Whether `head` is this database's.
     pub(crate) fn check_head(&self, head: &Head) -> Result<()> {
         check_database(head, self.id)?;
-        // While `id` cannot be read, it cannot be said either that this folder is a copy.
-        check_home(head, self.original).map_err(|error| match self.where_now() {
-            Ok(elsewhere) => elsewhere.unwrap_or(error),
-            Err(why) => Error::io("reading id", why),
-        })
+        // That the folder is a copy is said only where `id` shows it.
+        check_home(head, self.original)
+            .map_err(|error| self.where_now().map_or_else(|failed| failed, |now| now.unwrap_or(error)))
     }
 
     /// Whether this folder is a copy of the database's: it can be read, and is never written.

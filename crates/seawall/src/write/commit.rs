@@ -231,15 +231,16 @@ impl Committer {
         &self,
         (next, form): (Head, Form),
         streamed: Option<Open>,
-        turn: &Turn,
+        turn: &mut Turn,
         change: &Change<'_>,
         lease: Lease,
     ) -> Pending {
         let sent = self.tip.storage.now();
-        let slot = turn.slot_after(sent.monotonic).unwrap_or(lease.slot);
+        let after = turn.after_commit(sent.monotonic, self.tip.coordinator.lease_survives_swap());
+        let (keep, slot) = after.unwrap_or((false, lease.slot));
         let next = Head { lease_slot: slot, ..next };
         // A checkpoint's or a collection's commit ends the lease.
-        let keep = turn.goes_on(sent.monotonic) && change.upkeep.is_none();
+        let keep = keep && change.upkeep.is_none();
         let (previous, is_ambiguous, walked) = (change.snapshot.clone(), AtomicBool::new(false), Mutex::default());
         let streamed = Mutex::new(streamed);
         Pending { lease, previous, next, form, streamed, is_ambiguous, keep, sent, walked }

@@ -18,8 +18,6 @@ use std::time::Duration;
 const TURN: Duration = Duration::from_millis(15);
 /// So long after it was granted the lease a process looks whether others wait.
 pub(crate) const LOOKS_AFTER: Duration = Duration::from_millis(8);
-/// So long after that it looks again whether the first of them can be handed the lease.
-const LOOKS_AGAIN: Duration = Duration::from_millis(3);
 /// A turn has as many commits as there were writers here when it began, and this many at least, because each handover
 /// costs about as much as a commit …
 const LEAST_COMMITS: usize = 3;
@@ -118,8 +116,6 @@ struct State {
     look_at: Option<Duration>,
     /// How many commits a turn has at least, with so many who wait.
     least_commits: usize,
-    /// Whether the first of those who wait can be handed the lease by the next commit.
-    has_heir: bool,
     /// When others wanted the lease last, as far as this process knows.
     contended: Option<Duration>,
     ahead: Ahead,
@@ -277,7 +273,6 @@ impl Queue {
     /// Whether others waited at `now`, as an answer of the coordinator said.
     pub(crate) fn heard(&self, waiters: Waiters, now: Duration) {
         let mut state = self.lock();
-        state.has_heir = waiters == Waiters::Heir;
         // Where only one waits, one commit more spares handovers, and keeps nobody waiting for long.
         state.least_commits = LEAST_COMMITS + usize::from(waiters == Waiters::Exactly(1));
         if waiters == Waiters::Exactly(0) {
@@ -294,12 +289,7 @@ impl Queue {
     /// not count any more. Otherwise the turn ends soon.
     pub(crate) fn saw(&self, waiters: Waiters, now: Duration) {
         self.heard(waiters, now);
-        self.lock().look_at = match waiters {
-            Waiters::Exactly(0) => Some(now + NOBODY_WAITS - TURN / 2),
-            // The first of them will soon have the lock.
-            Waiters::Some => Some(now + LOOKS_AGAIN),
-            _ => None,
-        };
+        self.lock().look_at = (waiters == Waiters::Exactly(0)).then(|| now + NOBODY_WAITS - TURN / 2);
     }
 
     /// When a lease that no writer here uses must be given back. `None` while a writer is about to take the turn,
@@ -361,8 +351,7 @@ impl Turn {
     pub(crate) fn put_new_lease(&mut self, mut held: HeldLease, renew_at: Duration, look_at: Option<Duration>) {
         {
             let mut state = self.queue.lock();
-            (state.nobody_waits, state.has_heir) = (Duration::ZERO, false);
-            state.look_at = look_at;
+            (state.nobody_waits, state.look_at) = (Duration::ZERO, look_at);
             held.quota = LEAST_COMMITS.max(1 + state.waiting.len());
         }
         self.put_lease(held, renew_at);
@@ -373,7 +362,7 @@ impl Turn {
     pub(crate) fn put_lease_ahead(&mut self, held: HeldLease, release_at: Duration, look_at: Option<Duration>) {
         let mut state = self.queue.lock();
         let wanted = state.ahead == Ahead::UnderWay { wanted: true };
-        (state.nobody_waits, state.has_heir, state.look_at) = (Duration::ZERO, false, look_at);
+        (state.nobody_waits, state.look_at) = (Duration::ZERO, look_at);
         let release_at = if wanted { release_at } else { Duration::ZERO };
         self.held = Some(HeldLease { is_ahead: true, release_at, ..held });
     }
@@ -389,26 +378,21 @@ impl Turn {
         self.held.as_ref().map(|held| &held.lease)
     }
 
-    /// Whether the lease is to outlive the commit: a writer of this process wants it next, and this process's turn is
-    /// not over.
-    pub(crate) fn goes_on(&self, now: Duration) -> bool {
+    /// What the commit that is made at `now` does with the lease: whether it is to outlive the commit, because a writer
+    /// of this process wants it next and the turn is not over; and which lock stands for it afterwards. Where the swap
+    /// does not end the lease (`survives`), the last commit of a turn hands it over: it names the next lock, which the
+    /// first of those who wait has already, most often.
+    pub(crate) fn after_commit(&mut self, now: Duration, survives: bool) -> Option<(bool, u32)> {
         let mut state = self.queue.lock();
         let wanted = state.comes_back || !state.waiting.is_empty();
-        let Some(held) = &self.held else { return false };
+        let held = self.held.as_mut()?;
         let goes_on = held.goes_on(now, held.commits + 1, &state);
         if !goes_on {
             state.contended = Some(now);
+            held.is_over = true;
         }
-        wanted && goes_on
-    }
-
-    /// Which lock stands for the lease after the next commit, which ends the turn or not. It is the next one if the lease
-    /// is handed over.
-    pub(crate) fn slot_after(&self, now: Duration) -> Option<u32> {
-        let state = self.queue.lock();
-        let held = self.held.as_ref()?;
-        let goes_on = held.goes_on(now, held.commits + 1, &state);
-        Some(if !goes_on && state.has_heir { held.lease.slot.wrapping_add(1) } else { held.lease.slot })
+        let handed_over = survives && !goes_on;
+        Some((wanted && goes_on, held.lease.slot.wrapping_add(handed_over.into())))
     }
 
     /// The commit made the head `on`, and with it the next generation; the lease, renewed at `since`, goes on.

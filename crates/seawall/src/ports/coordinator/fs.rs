@@ -23,7 +23,7 @@ use line::Line;
 use names::{LookFailed, Names};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,8 +60,6 @@ pub struct FsCoordinator {
     line: Line,
     /// The lock that stands for the lease once the holder hands it over, if this process has that one already.
     heir: Mutex<Option<Heir>>,
-    /// The lock that stands for the lease that was granted last.
-    granted: AtomicU32,
     /// The lock that this process moved on to, and the generation of the head at that time. No record may name that
     /// lock, because a process that took it earlier may have died before it committed.
     moved_on: Mutex<(u64, u32)>,
@@ -76,13 +74,13 @@ impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
         let (names, line) = (Names::new(storage.clone()), Line::new(storage.clone()));
-        let (heir, granted) = (Mutex::default(), AtomicU32::new(0));
+        let heir = Mutex::default();
         let (longest, is_shorter) = (AtomicUsize::new(MAX_TEXT), AtomicBool::new(false));
-        FsCoordinator { storage, line, heir, granted, moved_on: Mutex::default(), longest, is_shorter, names }
+        FsCoordinator { storage, line, heir, moved_on: Mutex::default(), longest, is_shorter, names }
     }
 
-    /// This process is the first in the line, and takes the lock after `slot`. The holder looks at that one. It hands
-    /// the lease over by naming it in the record of its last commit. Then no lock needs to be given back and taken.
+    /// This process is the first in the line, and takes the lock after `slot`. The holder hands the lease over by naming
+    /// that one in the record of its last commit. Then no lock needs to be given back and taken.
     fn become_heir(&self, slot: u32) -> Result<(), CoordinatorError> {
         let next = slot.wrapping_add(1);
         if whole(self.heir.lock()).as_ref().is_some_and(|heir| heir.slot == next) {
@@ -111,7 +109,6 @@ impl FsCoordinator {
     }
 
     fn grant(&self, claim: &Claim, head: Head, slot: u32, since: Moment, folder: u64) -> Acquired {
-        self.granted.store(slot, Ordering::Relaxed);
         // It stands for the lease now, and is not given back with the place in the line.
         let _ = whole(self.heir.lock()).take_if(|heir| heir.slot == slot);
         let lease = Lease {
@@ -331,10 +328,6 @@ impl Coordinator for FsCoordinator {
     }
 
     fn look_for_waiters(&self) -> Result<Waiters, CoordinatorError> {
-        let after = Lock::Lease(self.granted.load(Ordering::Relaxed).wrapping_add(1));
-        if self.storage.is_locked(after).map_err(asking)? == Some(true) {
-            return Ok(Waiters::Heir);
-        }
         Ok(if self.line.is_waited_in().map_err(asking)? { Waiters::Some } else { Waiters::Exactly(0) })
     }
 

@@ -15,8 +15,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-/// How many numbers are looked up at once while a reader that is behind finds the newest.
+/// How many numbers are looked up at once while a reader that is behind finds the newest; the first time only the next
+/// few. Most readers are no further behind, and where a folder's names are looked up one after the other, each costs a
+/// trip.
 const PROBES: usize = 8;
+const FIRST_PROBES: u64 = 4;
 /// This many names are remembered, which is more than the heads that a process may still ask about.
 const REMEMBERED: usize = 64;
 /// Two changes of the folder may look like one if no more than this lies between them, in nanoseconds of the server's
@@ -236,9 +239,9 @@ impl Names {
     /// ever closer together. Numbers above `low` have no gaps, because garbage collection removes the lowest first. The
     /// caller checks afterwards that it has not reached `low`.
     fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), LookFailed> {
-        let mut missing: Option<Version> = None;
+        let (mut missing, first) = (None, low.0.version);
         while missing != Some(low.0.version.next()) {
-            let asked = probes(low.0.version, missing);
+            let asked = probes(first, low.0.version, missing);
             for (version, named) in asked.iter().zip(self.all_named(&asked)?) {
                 match named {
                     Some(named) => low = named,
@@ -351,13 +354,14 @@ fn is_apart(newest: Stamp, before: Option<Stamp>) -> bool {
 }
 
 /// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be
-/// missing).
-fn probes(low: Version, missing: Option<Version>) -> Vec<Version> {
+/// missing). The first of them is `first`.
+fn probes(first: Version, low: Version, missing: Option<Version>) -> Vec<Version> {
     let Some(missing) = missing else {
-        // 1, 2, 3, 4, then 8, 16 …: a reader that is a few versions behind is done in one step.
-        return (0..PROBES as u32)
-            .map(|n| Version(low.0 + if n < 4 { u64::from(n) + 1 } else { 1 << (n - 1) }))
-            .collect();
+        if low == first {
+            return (1..=FIRST_PROBES).map(|n| Version(low.0 + n)).collect();
+        }
+        // As far again as this search has come, and then twice as far each time.
+        return (0..PROBES).map(|n| Version(low.0 + ((low.0 - first.0) << n))).collect();
     };
     let room = missing.0 - low.0;
     let step = room.div_ceil(PROBES as u64 + 1);
