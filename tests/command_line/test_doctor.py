@@ -78,6 +78,21 @@ def test_what_lies_at_name(doctor: Doctor, name: Path, tmp_path: Path) -> None:
     assert problems(doctor()) == {"NAME"}
 
 
+def test_a_file_that_a_detaching_has_put_at_name(doctor: Doctor, name: Path) -> None:
+    program = "import sys, seawall\nseawall.connect(sys.argv[1], isolation_level=None).execute('CREATE TABLE t (x)')"
+    subprocess.run([sys.executable, "-c", program, name], check=True)
+    folder = Path(f"{name}-seawall")
+    # The detaching is cut short before it renames `id`: a folder with a file in it is in the way.
+    (folder / "id.detached" / "x").mkdir(parents=True)
+    assert run("detach", name, "--yes").returncode != 0
+    with sqlite3.connect(name) as plain:
+        plain.execute("INSERT INTO t VALUES (1)")
+    plain.close()
+    found = doctor()
+    assert problems(found) == {"NAME"}, found
+    assert "being detached" in found["NAME"]["text"] and "seawall detach NAME --yes" in found["NAME"]["text"]
+
+
 def test_what_cannot_be_opened_is_no_good(doctor: Doctor, name: Path) -> None:
     folder = Path(f"{name}-seawall")
     # In a process of its own, which notes nothing in the folder later.

@@ -38,7 +38,7 @@ pub(crate) fn run(name: &Path, coordinator: Option<String>, measures: bool, json
 /// The folder, then what lies at NAME, then the coordinator.
 fn examine(name: &Path, asked: Option<String>) -> Vec<Finding> {
     let mut findings = file_system::examine(name);
-    let (identity, of_name) = name::examine(name);
+    let (identity, of_name) = name::examine(name, asked.as_deref());
     let is_whole = of_name.iter().all(|finding| finding.state != State::Problem);
     findings.extend(of_name);
     let bound = identity.as_ref().map(|identity| identity.coordinator.clone());

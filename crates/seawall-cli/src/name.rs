@@ -1,14 +1,15 @@
 //! What lies at NAME, and what its folder says about it.
 
 use crate::finding::Finding;
+use crate::{coordinators, target};
 use seawall::format::identity::{self, Identity};
 use seawall::format::sqlite_header::{HEADER, NameState, is_cut_short, state_of};
 use seawall::ports::storage::{File, Span, Storage, os::OsStorage};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// What lies at NAME, and what its folder says.
-pub(crate) fn examine(name: &Path) -> (Option<Identity>, Vec<Finding>) {
+/// What lies at NAME, and what its folder says. `coordinator` is the one that was asked for.
+pub(crate) fn examine(name: &Path, coordinator: Option<&str>) -> (Option<Identity>, Vec<Finding>) {
     const CHECK: &str = "NAME";
     let (header, size) = match beginning(name, HEADER) {
         Ok(header) => header.unwrap_or_default(),
@@ -53,15 +54,22 @@ pub(crate) fn examine(name: &Path) -> (Option<Identity>, Vec<Finding>) {
             ),
         },
         (_, Some(Err(error))) => Finding::refusal(CHECK, error),
-        (NameState::Empty | NameState::Plain | NameState::Other, Some(Ok(_))) => Finding::problem(
-            CHECK,
-            "another program removed or overwrote it; everything that was committed is in NAME-seawall",
-            format!(
-                "run seawall snapshot {name} --refresh, which writes it again; or seawall restore {name} --from FILE, to take a file as the \
-                 newest version; or call seawall.remove(NAME), to start afresh",
-                name = name.display()
-            ),
-        ),
+        (NameState::Empty | NameState::Plain | NameState::Other, Some(Ok(identity))) => {
+            // A detaching puts another file at NAME as well. Only the head says whether one was begun.
+            let url = coordinator.map_or_else(|| identity.coordinator.clone(), str::to_owned);
+            match target::open(name, coordinators::by_default(Some(url))) {
+                Err(error @ seawall::Error::NeedsRecovery(_)) => Finding::refusal(CHECK, error),
+                _ => Finding::problem(
+                    CHECK,
+                    "another program removed or overwrote it; everything that was committed is in NAME-seawall",
+                    format!(
+                        "run seawall snapshot {name} --refresh, which writes it again; or seawall restore {name} --from FILE, to take a \
+                         file as the newest version; or call seawall.remove(NAME), to start afresh",
+                        name = name.display()
+                    ),
+                ),
+            }
+        }
     };
     (id.and_then(Result::ok), vec![there])
 }

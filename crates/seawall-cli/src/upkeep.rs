@@ -4,17 +4,41 @@ use crate::finding::Finding;
 use crate::units;
 use seawall::{Overview, Status};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 const FILES: &str = "base and log";
 const COLLECTION: &str = "garbage collection";
 const CHECKPOINT: &str = "checkpoint";
 const HISTORY: &str = "history";
+const NAMES: &str = "small commits";
+/// A process that goes on copies what it has committed within a second.
+const COPIED_AFTER: Duration = Duration::from_secs(5);
 
 /// What is right or wrong with a database's upkeep.
 pub(crate) fn judge(name: &Path, status: &Status, overview: &Overview) -> Vec<Finding> {
     let mut findings = files(name, overview);
     findings.extend([collection(name, status, overview), checkpoint(name, status, overview), history(name, overview)]);
+    findings.extend(only_in_names(status.time, overview, SystemTime::now()));
     findings
+}
+
+/// What no process has copied to a segment, though the newest commit, of the time `committed`, is seconds old.
+fn only_in_names(committed: u64, overview: &Overview, now: SystemTime) -> Option<Finding> {
+    let committed = SystemTime::UNIX_EPOCH + Duration::from_millis(committed);
+    // A clock that differs makes this early, or late.
+    let is_late = now.duration_since(committed).is_ok_and(|age| age > COPIED_AFTER);
+    let of = match overview.only_in_names {
+        0 => return None,
+        _ if !is_late => return None,
+        1 => "the newest commit is".to_owned(),
+        n => format!("the newest {n} commits are"),
+    };
+    let text = format!(
+        "{of} in the symlinks of NAME-seawall/commits only, and in no segment yet: the process that made the last one ended at once, was \
+         frozen, or could not write. The next commit of any process copies them a second later. Until then copy this folder with its \
+         symlinks (cp -a)"
+    );
+    Some(Finding::note(NAMES, text))
 }
 
 /// Whether what the newest version stands on is there.
@@ -135,7 +159,7 @@ mod tests {
     use seawall::format::head::Floor;
     use seawall::format::policy::Policy;
     use seawall::{Collected, Version};
-    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     fn overview(history_bytes: u64, limit: Option<u64>) -> Overview {
         Overview {
@@ -148,7 +172,26 @@ mod tests {
             would: Ok(Collected { history_bytes, ..Collected::default() }),
             pins: Vec::new(),
             missing: Vec::new(),
+            only_in_names: 0,
         }
+    }
+
+    #[test]
+    fn commits_that_nobody_copies_are_noted_once_they_are_seconds_old() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let noted = |only_in_names, age: u64| {
+            let overview = Overview { only_in_names, ..overview(0, None) };
+            only_in_names_at(&overview, now, age)
+        };
+        assert!(noted(0, 60).is_none() && noted(3, 2).is_none());
+        let finding = noted(3, 60).unwrap();
+        assert_eq!(finding.state, State::Note);
+        assert!(finding.text.contains("the newest 3 commits are in the symlinks"), "{}", finding.text);
+        assert!(noted(1, 60).unwrap().text.contains("the newest commit is in"));
+    }
+
+    fn only_in_names_at(overview: &Overview, now: SystemTime, age: u64) -> Option<Finding> {
+        only_in_names((1_800_000_000 - age) * 1000, overview, now)
     }
 
     #[test]

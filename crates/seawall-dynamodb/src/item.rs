@@ -360,7 +360,7 @@ mod tests {
             generation: COUNTER_LIMIT - 1,
             sweep: COUNTER_LIMIT - 1,
             lease_slot: 0,
-            floor: Floor { version: Version(Version::MAX.0 - 2), time: u64::MAX },
+            floor: Floor { version: Version(Version::MAX.0 - 2), time: seawall::format::codec::LAST_TIME },
             state: State::Recovering(Token([3; 8])),
         }
     }

@@ -67,6 +67,11 @@ pub(crate) fn call<T: Send + 'static>(
     let fault = fault(world, kind);
     if let Some(fault) = fault {
         world.tell(|| format!("{what} is to fail: {fault:?}"));
+        if matches!((kind, fault), (Kind::Name(..), Fault::After(_) | Fault::Late))
+            && let Some(until) = world.begins_burst()
+        {
+            world.with_process(process, |process| process.looks_fail_until = until);
+        }
     }
     let there = on_the_way(world);
     world.ask(|reply: Reply<io::Result<T>>| match fault {
@@ -169,7 +174,16 @@ fn outcome<T>(done: &io::Result<T>) -> String {
     done.as_ref().map_or_else(|error| error.kind().to_string(), |_| "done".into())
 }
 
+/// Whether looks of this process fail now, because the answer to one of its swaps was lost.
+fn looks_fail(world: &World) -> bool {
+    let until = world.with_process(world.my_process(), |process| process.looks_fail_until);
+    world.phase() == Phase::Trouble && until > world.now()
+}
+
 fn fault(world: &World, kind: Kind) -> Option<Fault> {
+    if matches!(kind, Kind::Look | Kind::List | Kind::Name(..)) && looks_fail(world) {
+        return Some(Fault::Before(EIO));
+    }
     if !world.by_chance(world.file_faults()) {
         return None;
     }

@@ -1,10 +1,11 @@
 //! Files that are written: segments front to back, small ones in place.
 
-use crate::calls::{Kind, call};
+use crate::calls::{Kind as CallKind, call};
 use crate::event::Event;
 use crate::paths::path_of;
 use crate::process::ProcessId;
-use crate::world::World;
+use crate::world::{World, is_simulated};
+use seawall::format::frame::{self, Kind};
 use seawall::ports::counters::{Counters, Operation};
 use seawall::ports::storage::{Append, Bulk, File};
 use std::io;
@@ -21,7 +22,7 @@ pub(crate) fn write_durably(
     arrived: impl Fn(&World) + Send + 'static,
 ) -> io::Result<()> {
     let (is_remote, length) = (world.is_remote(), bytes.len());
-    call(world, what, Kind::Write, move |world| {
+    call(world, what, CallKind::Write, move |world| {
         check(world, &bytes);
         let mut disk = world.disk();
         disk.write(inode, at, &bytes);
@@ -35,7 +36,7 @@ pub(crate) fn write_durably(
     if is_remote {
         return Ok(());
     }
-    call(world, "sync", Kind::Change, move |world| {
+    call(world, "sync", CallKind::Change, move |world| {
         world.disk().sync_range(inode, at, length);
         Ok(())
     })
@@ -129,7 +130,7 @@ impl Append for SimAppend {
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         self.counters.count(Operation::Metadata);
         let (inode, is_segment) = (self.inode, self.is_segment());
-        call(&self.world, "truncate", Kind::Change, move |world| {
+        call(&self.world, "truncate", CallKind::Change, move |world| {
             world.disk().truncate(inode, length as usize);
             world.met(Event::SpaceGivenBack);
             if is_segment {
@@ -141,6 +142,41 @@ impl Append for SimAppend {
     }
 }
 
+impl Drop for SimAppend {
+    /// Its process closes it.
+    fn drop(&mut self) {
+        // A thread that the end of a run stops, or a process that was forked, closes nothing.
+        let is_over = std::thread::panicking() || !is_simulated();
+        if is_over || !self.is_segment() || self.world.my_process() != self.maker {
+            return;
+        }
+        let is_dead = self.world.with_process(self.maker, |process| {
+            process.segments.retain(|inode| *inode != self.inode);
+            process.is_dead
+        });
+        // A large transaction of which nothing came has left nothing behind.
+        let disk = self.world.disk();
+        let is_named = disk.find(&path_of(self.file)) == Some(self.inode);
+        let is_left = is_named && has_only_pages(&disk.inode(self.inode).bytes);
+        drop(disk);
+        if is_left && !is_dead && !self.world.plan().has_file_faults() {
+            self.world.violation(|| format!("{} is closed and left, and has no commit", self.file));
+        }
+    }
+}
+
+/// Whether these are pages that no commit frame names.
+fn has_only_pages(bytes: &[u8]) -> bool {
+    let mut at = 0;
+    while let Ok(frame) = frame::parse(&bytes[at..]) {
+        if frame.kind != Kind::Pages {
+            return false;
+        }
+        at += frame.length;
+    }
+    at > 0
+}
+
 impl SimAppend {
     /// Appends without making the bytes durable.
     #[cfg(feature = "mutations")]
@@ -148,7 +184,7 @@ impl SimAppend {
         let (inode, at, bytes) = (self.inode, self.position, bytes.to_vec());
         self.position += bytes.len();
         let arrived = self.arrived(bytes.clone());
-        call(&self.world, "append without sync", Kind::Write, move |world| {
+        call(&self.world, "append without sync", CallKind::Write, move |world| {
             world.disk().write(inode, at, &bytes);
             arrived(world);
             Ok(())
@@ -180,7 +216,7 @@ impl Bulk for SimBulk {
     fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.counters.count(Operation::Append);
         let (inode, bytes) = (self.inode, bytes.to_vec());
-        call(&self.world, "write of a long file", Kind::Write, move |world| {
+        call(&self.world, "write of a long file", CallKind::Write, move |world| {
             world.disk().write(inode, at as usize, &bytes);
             Ok(())
         })
@@ -189,7 +225,7 @@ impl Bulk for SimBulk {
     fn finish(self: Box<Self>) -> io::Result<()> {
         self.counters.count(Operation::Append);
         let SimBulk { world, folder, inode, .. } = *self;
-        call(&world, "sync of a long file", Kind::Change, move |world| {
+        call(&world, "sync of a long file", CallKind::Change, move |world| {
             let mut disk = world.disk();
             disk.sync(inode);
             disk.sync_folder(&folder);

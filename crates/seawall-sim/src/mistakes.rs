@@ -19,14 +19,20 @@ pub(crate) fn not_synced(bytes: &[u8]) -> usize {
     if is(Mutation::AppendNotDurable) {
         return bytes.len();
     }
+    let pages = pages_in_front(bytes);
+    // A large transaction streams pages alone.
+    let is_streamed = is(Mutation::StreamNotDurable) && pages == bytes.len();
+    if is(Mutation::PagesNotDurable) || is_streamed { pages } else { 0 }
+}
+
+/// How many of these bytes are pages, from the first on.
+fn pages_in_front(bytes: &[u8]) -> usize {
     let mut pages = 0;
-    if is(Mutation::PagesNotDurable) {
-        while let Ok(frame) = frame::parse(&bytes[pages..]) {
-            if frame.kind != Kind::Pages {
-                break;
-            }
-            pages += frame.length;
+    while let Ok(frame) = frame::parse(&bytes[pages..]) {
+        if frame.kind != Kind::Pages {
+            break;
         }
+        pages += frame.length;
     }
     pages
 }

@@ -18,7 +18,7 @@ const ON_FILES: [&str; 16] =
 const OF_UPKEEP: [&str; 14] = ["12", "16", "17a", "17b", "28", "29", "46", "47", "48", "49", "50", "51", "52", "53"];
 
 /// These change recoveries, or what others do during one.
-const OF_RECOVERY: [&str; 10] = ["19", "20a", "20b", "20c", "20d", "21", "55", "56", "57", "58"];
+const OF_RECOVERY: [&str; 11] = ["19", "20a", "20b", "20c", "20d", "20e", "21", "55", "56", "57", "58"];
 
 /// These change moves, or what others see of one.
 const OF_MOVES: [&str; 4] = ["59", "60", "61", "62"];
@@ -47,11 +47,14 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "48" => oversleeps(plan),
             "50" => plan.lister_sleeps >= 0.1,
             "51" => plan.lister_sleeps >= 0.1 && plan.retention <= Duration::from_secs(1),
+            "82" => !plan.has_file_faults(),
+            "83" => plan.bursts >= 0.3,
             "21" => plan.setting == Setting::Dynamo && marks_late(plan),
             "57" => plan.setting == Setting::Network && plan.processes >= 3,
             "58" => plan.upkeep >= 0.1,
             "60" => plan.loses_power(),
             "61" => !plan.detaches,
+            "62" => plan.moves >= 10 && plan.opens_by_old_notes(),
             "52" => plan.clocks_differ && plan.blows.is_some(),
             _ => true,
         }
@@ -100,6 +103,11 @@ fn shows_early(plan: &Plan) -> bool {
 pub(crate) fn asked(arguments: &Arguments) -> Option<ExitCode> {
     let wanted = |mutation: &Mutation| arguments.mutant.as_deref().is_none_or(|number| mutation.number() == number);
     if !arguments.mutants && arguments.mutant.is_none() {
+        return None;
+    }
+    // One run with its trace, and with the mistake.
+    if arguments.seed.is_some() {
+        mutation::set(Mutation::ALL.iter().copied().find(wanted));
         return None;
     }
     let mut escaped = Vec::new();

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Two of the blows of [`Plan::blow_kinds`], as the director counts them: a process is killed, and a late write arrives.
+pub(crate) const KILL: u32 = 3;
+pub(crate) const WAKE_SLEEPER: u32 = 12;
+
 /// The database's file system and coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
@@ -99,6 +103,9 @@ pub struct Plan {
     pub listing_misses: f64,
     /// How many moves to the other coordinator, or back, begin.
     pub moves: u32,
+    /// A swap that got no answer is the first of many requests of its process that get none, with this probability: its
+    /// looks at the head fail as well, so that it cannot conclude.
+    pub bursts: f64,
 }
 
 impl Plan {
@@ -150,6 +157,7 @@ impl Plan {
             detaches: false,
             short_records: false,
             moves: 0,
+            bursts: 0.0,
         };
         // Drawn last, so that seeds keep the rest of their earlier plans.
         let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
@@ -168,12 +176,19 @@ impl Plan {
         // A request of a recovery that was cut short may come late, and a database that was detached cannot be recovered.
         plan.detaches &= plan.disaster.is_none() && plan.episodes == 0;
         plan.moves = if plan.disaster.is_some() { 0 } else { moves };
+        plan.bursts = [0.0, 0.3, 1.0][chance.usize(..3)];
         plan
     }
 
     /// Whether the head is in a table at some time in this run.
     pub fn uses_table(&self) -> bool {
         self.setting == Setting::Dynamo || self.moves > 0
+    }
+
+    /// Whether processes are often killed, so that others open the database, while late writes put old notes into `high`.
+    pub fn opens_by_old_notes(&self) -> bool {
+        let has = |blow: u32| self.blow_kinds >> blow & 1 == 1;
+        self.blows.is_some_and(|longest| longest <= Duration::from_millis(500)) && has(KILL) && has(WAKE_SLEEPER)
     }
 
     /// Whether a loss of power takes what was not synced.

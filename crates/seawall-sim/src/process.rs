@@ -45,6 +45,8 @@ pub(crate) struct Process {
     pub(crate) cut_until: Duration,
     /// … nor the table.
     pub(crate) table_cut_until: Duration,
+    /// Its looks at files fail until then.
+    pub(crate) looks_fail_until: Duration,
     /// How many of its appends and swaps are in flight.
     pub(crate) appending: u32,
     pub(crate) swapping: u32,
@@ -76,8 +78,8 @@ pub(crate) struct Process {
     /// How many bases it has begun to write, and how often a pin of its own was not there.
     pub(crate) drafted: u32,
     pub(crate) unpinned: u32,
-    /// The inode of its newest segment.
-    pub(crate) segment: Option<usize>,
+    /// The inodes of the segments that it has open: its own, and that of a large transaction.
+    pub(crate) segments: Vec<usize>,
     /// Its last listing of a folder missed a file. The next one does not.
     pub(crate) has_missed: bool,
     /// The epoch that its last transaction saw.
@@ -100,6 +102,7 @@ impl Process {
             stood_still: Duration::ZERO,
             cut_until: Duration::ZERO,
             table_cut_until: Duration::ZERO,
+            looks_fail_until: Duration::ZERO,
             appending: 0,
             swapping: 0,
             misses_its_reply: false,
@@ -118,7 +121,7 @@ impl Process {
             was_left_behind: false,
             drafted: 0,
             unpinned: 0,
-            segment: None,
+            segments: Vec::new(),
             has_missed: false,
             epoch: None,
             seen: 0,

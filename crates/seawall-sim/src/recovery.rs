@@ -103,7 +103,11 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usiz
     let text = error.to_string();
     let has_faults = world.plan().has_file_faults();
     let may_be = match error.kind() {
-        _ if gave_way(error) => true,
+        // What the other one has kept is there.
+        _ if gave_way(error) => {
+            *lost = 0;
+            true
+        }
         _ if text.contains("--commit ID") => {
             recovery.choose = world.oracle().choice(*lost);
             recovery.choose.is_some()

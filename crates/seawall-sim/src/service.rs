@@ -84,6 +84,12 @@ impl Table for SimTable {
             world.tell(|| format!("{} is to fail: {fate:?}", name_of(request)));
         }
         let is_swap = name_of(request) == "swap";
+        if is_swap
+            && matches!(fate, Some(Fate::Lost | Fate::ReplyLost | Fate::Late | Fate::ServerErrorAfter))
+            && let Some(until) = world.begins_burst()
+        {
+            world.with_process(process, |process| process.table_cut_until = until);
+        }
         world.with_process(process, |process| process.swapping += u32::from(is_swap));
         let answer = world.ask(|reply| send(world, request, process, fate, reply));
         world.with_process(process, |process| {
@@ -237,8 +243,9 @@ fn check_effect(
         }
         (Request::Put { item, .. }, before, Some(_)) if is_sealed(item) => {
             world.met(if before.is_some_and(is_sealed) { Event::SealedAgain } else { Event::Sealed });
-            // A recovery elsewhere takes away what a move has put here.
-            if world.oracle().at() == At::Table {
+            // A recovery elsewhere takes away what a move has put here. A loss of power can have taken the `id` of a
+            // move away: then openers come here, though the newest head is elsewhere.
+            if world.oracle().at() == At::Table || world.at() == At::Table {
                 world.begin_danger();
             }
         }

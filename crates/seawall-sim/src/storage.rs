@@ -27,6 +27,9 @@ use std::time::Duration;
 /// A process that moves the database is frozen between a new name and the sync of its folder, with this probability.
 const SLEEPS_BEFORE_SYNC: f64 = 0.3;
 
+/// On a local disk the power fails soon after a move has put its `id` in its place, with this probability.
+const POWER_FAILS_AFTER_ID: f64 = 0.3;
+
 /// A process's access to the database's files.
 pub(crate) struct SimStorage {
     world: World,
@@ -233,7 +236,7 @@ impl Storage for SimStorage {
         }
         let inode = made?;
         if let File::Segment(name) = file {
-            self.world.with_process(self.world.my_process(), |process| process.segment = Some(inode));
+            self.world.with_process(self.world.my_process(), |process| process.segments.push(inode));
             if name.n > 0 {
                 self.world.met(Event::Rotated);
             }
@@ -293,6 +296,11 @@ impl Storage for SimStorage {
             replaced(&world, disk);
             Ok(())
         })?;
+        let world = &self.world;
+        if world.plan().loses_power() && world.phase() == Phase::Trouble && world.by_chance(POWER_FAILS_AFTER_ID) {
+            let soon = world.between(world.plan().call / 10, world.plan().call * 100);
+            world.after(soon, |world| world.lets_power_fail());
+        }
         self.sync_folder_of(File::Id)
     }
 

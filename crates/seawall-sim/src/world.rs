@@ -224,7 +224,7 @@ impl World {
 
     /// Whether a living process has this segment open.
     pub(crate) fn has_segment(&self, inode: usize) -> bool {
-        self.core().processes.iter().any(|process| !process.is_dead && process.segment == Some(inode))
+        self.core().processes.iter().any(|process| !process.is_dead && process.segments.contains(&inode))
     }
 
     /// How many checkpoints and how many garbage collections living processes are at.
@@ -247,6 +247,15 @@ impl World {
     /// How likely a request to the table is to meet a fault now.
     pub(crate) fn request_faults(&self) -> f64 {
         if self.phase() == Phase::Trouble { self.plan().request_faults } else { 0.0 }
+    }
+
+    /// A swap gets no answer. It may be the first of many such requests: then this says until when.
+    pub(crate) fn begins_burst(&self) -> Option<Duration> {
+        if self.phase() != Phase::Trouble || !self.by_chance(self.plan().bursts) {
+            return None;
+        }
+        self.met(Event::Burst);
+        Some(self.now() + self.between(Duration::from_secs(1), Duration::from_secs(30)))
     }
 
     pub(crate) fn oracle(&self) -> MutexGuard<'_, Oracle> {

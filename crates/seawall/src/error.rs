@@ -4,7 +4,7 @@
 //! translate kinds, never texts. A text can contain labels, names, and what servers and systems say. These are made
 //! safe where they are shown, which is here, by [`Shown`].
 
-use crate::format::codec::Malformed;
+use crate::format::codec::{LAST_TIME, Malformed};
 use crate::format::head::Floor;
 use crate::format::identity::NEWER;
 use crate::format::ids::{CommitId, Version};
@@ -259,8 +259,7 @@ impl Error {
 /// A commit's time, in milliseconds since 1970, for people.
 pub(crate) fn time_of(millis: u64) -> String {
     // humantime knows no year after 9999, and a forged frame may name one.
-    const LAST: u64 = 253_402_300_799_999;
-    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + Duration::from_millis(millis.min(LAST))).to_string()
+    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + Duration::from_millis(millis.min(LAST_TIME))).to_string()
 }
 
 #[cfg(test)]

@@ -122,7 +122,9 @@ fn what_a_failed_append_took_is_given_back() {
         let (folder, storage, database) = scene(&common::options());
         let before = bytes_of_segments(&folder);
         storage.fail_later(Call::Append, Fault::Torn(ENOSPC), appended);
-        assert_eq!(write_much(&database).unwrap_err().kind(), ErrorKind::Full);
+        let error = write_much(&database).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Full);
+        assert!(error.to_string().contains("NAME-seawall/segments/"), "{error}");
         let after = bytes_of_segments(&folder);
         assert!(after < before + 1024, "after {appended} pieces, {} bytes are left of it", after - before);
         commit(&database, &[(1, 3)]).unwrap();

@@ -46,6 +46,8 @@ impl Scene {
     fn fails_with(&self, kind: ErrorKind) -> Error {
         let error = commit(&self.a, &[(1, 2)]).expect_err("the commit fails");
         assert_eq!(error.kind(), kind, "{error}");
+        let says_where = error.to_string().contains("NAME-seawall/");
+        assert!(kind != ErrorKind::Full || says_where, "which file has no space left: {error}");
         error
     }
 

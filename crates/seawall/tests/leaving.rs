@@ -7,7 +7,10 @@ use common::{Folder, PlainFile, byte, commit, newest};
 use seawall::format::policy::Policy;
 use seawall::ports::storage::chosen::{choose, forget};
 use seawall::ports::storage::os::OsStorage;
-use seawall::{Access, Collecting, Database, ErrorKind, Options, adopt, detach, detach_on, refresh_name, restore_from};
+use seawall::{
+    Access, Collecting, Database, ErrorKind, Freshness, Options, Verifying, adopt, detach, detach_on, refresh_name,
+    restore_from, verify,
+};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +35,13 @@ fn a_detached_database_is_the_plain_file_of_its_newest_version() {
     assert_eq!((name.len(), name[18]), (5 * 4096, 1), "stock SQLite may write it");
     assert_eq!([1, 2, 3, 4].map(|page| name[page * 4096 + 200]), [5, 3, 4, 5]);
     assert!(!folder.inside("").exists());
-    // What was asleep learns what happened, and writes nothing.
-    let error = commit(&other, &[(2, 9)]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::CannotOpen, "{error}");
+    // What was asleep learns what happened, as often as it asks, and writes nothing.
+    for _ in 0..3 {
+        for error in [commit(&other, &[(2, 9)]).unwrap_err(), other.snapshot(Freshness::Transaction).unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::CannotOpen, "{error}");
+            assert!(error.to_string().contains("was removed while it was open here"), "{error}");
+        }
+    }
     assert_eq!(fs::read(folder.name()).unwrap(), name);
     drop((other, old));
     // It can come back at any time.
@@ -112,6 +119,9 @@ fn a_detaching_that_is_cut_short_at_any_call_changed_nothing_or_says_how_it_is_f
                 let first = detach(&folder.name(), &options());
                 forget(&folder.name());
                 if let Err(error) = first {
+                    let says_where = error.to_string().contains("NAME");
+                    let may_be_full = error.kind() == ErrorKind::Full && call != Call::Read;
+                    assert!(!may_be_full || says_where, "{what}: {error}");
                     // Either nothing was changed, or every opening says how to go on.
                     match folder.try_machine() {
                         Ok(machine) => {
@@ -136,6 +146,28 @@ fn a_detaching_that_is_cut_short_at_any_call_changed_nothing_or_says_how_it_is_f
         }
     }
     assert!(unchanged > 30 && unfinished > 5, "{unchanged} {unfinished}");
+}
+
+#[test]
+fn a_name_that_a_detaching_has_put_is_not_called_overwritten() {
+    let folder = Folder::new();
+    two_versions(&folder);
+    let storage = Arc::new(OsStorage::new(&folder.name()).unwrap());
+    detach_on(storage, &folder.name(), &options()).unwrap();
+    let detached = fs::read(folder.name()).unwrap();
+    for name in [detached.clone(), [&detached[..], &[0; 4096]].concat()] {
+        fs::write(folder.name(), name).unwrap();
+        let says_how = |error: String| {
+            assert!(error.contains("detached") && error.contains("seawall detach NAME --yes"), "{error}");
+            assert!(!error.contains("overw"), "{error}");
+        };
+        says_how(folder.try_machine().err().unwrap().to_string());
+        says_how(refresh_name(&folder.name(), &options()).unwrap_err().to_string());
+        let verified = verify(&folder.name(), &options(), None, Verifying::default(), &mut |_, _| Ok(())).unwrap();
+        let of_name: Vec<_> = verified.findings.into_iter().filter(|finding| finding.file == "NAME").collect();
+        assert_eq!(of_name.len(), 1, "{of_name:?}");
+        says_how(of_name[0].why.clone());
+    }
 }
 
 #[test]

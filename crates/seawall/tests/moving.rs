@@ -7,7 +7,7 @@ use common::memory::{self, table};
 use common::moving::{by, history, machine, move_folder, read, recover, storage};
 use common::{Folder, byte, commit, newest};
 use seawall::format::head::State;
-use seawall::{Access, Database, ErrorKind, Moved, Options, Result, move_on};
+use seawall::{Access, Database, ErrorKind, Freshness, Moved, Options, Result, move_on};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -77,6 +77,21 @@ fn a_commit_that_was_under_way_is_refused_and_says_where_the_database_is() {
         assert!(error.to_string().contains(&format!("its coordinator is {to} now")), "{error}");
         drop(transaction);
         assert_eq!(read(&folder, &to), 3);
+    }
+}
+
+#[test]
+fn a_process_with_the_old_coordinator_learns_where_the_database_is_though_all_names_are_gone() {
+    let (folder, to) = (Folder::new(), table());
+    let sleeper = history(&folder, "fs:", 3);
+    move_folder(&folder, &to).unwrap();
+    // A recovery that gave way to the move has taken the names away.
+    for name in fs::read_dir(folder.inside("commits")).unwrap() {
+        fs::remove_file(name.unwrap().path()).unwrap();
+    }
+    for error in [commit(&sleeper, &[(2, 99)]).unwrap_err(), sleeper.snapshot(Freshness::Transaction).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::CannotOpen, "{error}");
+        assert!(error.to_string().contains(&format!("its coordinator is {to} now")), "{error}");
     }
 }
 

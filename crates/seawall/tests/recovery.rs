@@ -525,6 +525,65 @@ fn a_recovery_that_slept_over_another_one_commits_nothing() {
     assert_eq!(read(&folder).1, 77);
 }
 
+/// The names of the epochs that were taken.
+fn epochs_in(folder: &Folder) -> Vec<String> {
+    let mut names: Vec<String> = names_in(folder).into_iter().filter(|name| name.starts_with("epoch.")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_epoch_all_of_whose_commits_are_lost_is_not_begun_again() {
+    let _folds = common::only_folds();
+    let folder = Folder::new();
+    drop(history(&folder, 3));
+    let (note, before) = (fs::read(folder.inside("high")).unwrap(), folder.segment());
+    lose_head(&folder);
+    recover(&folder);
+    let database = folder.machine();
+    let known = commit(&database, &[(2, 99)]).unwrap();
+    assert_eq!((known.version().0, known.head().epoch.0), (5, 1));
+    database.stop_background();
+    // A process from before the recovery was asleep, and notes now what it has committed then.
+    fs::write(folder.inside("high"), note).unwrap();
+    // All that was written since the recovery is lost, and so is the head.
+    for entry in fs::read_dir(folder.inside("segments")).unwrap() {
+        let path = entry.unwrap().path();
+        if path != before {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    lose_head(&folder);
+    let recovered = recover(&folder);
+    assert_eq!((recovered.kept.version, recovered.version), (3, Some(4)));
+    let after = newest(&folder.machine());
+    assert_eq!((after.version().0, after.head().epoch.0), (4, 2), "epoch 1 has another version 4");
+    // A process that knows the lost epoch goes on in the new one. What it knows is of a higher version.
+    assert_eq!(newest(&database).head().commit(), after.head().commit());
+    assert_eq!(read(&folder), (4, 3));
+    // A collection leaves the name of the newest epoch.
+    assert_eq!(epochs_in(&folder), ["epoch.1", "epoch.2"]);
+    let collecting = Collecting { dry_run: false, max_duration: None, shortest_history: Duration::ZERO };
+    folder.machine().collect(collecting).unwrap();
+    assert_eq!(epochs_in(&folder), ["epoch.2"]);
+}
+
+#[test]
+fn no_two_recoveries_have_one_epoch() {
+    let folder = Folder::new();
+    history(&folder, 3);
+    // Another recovery has taken this epoch, and has not put its head in place.
+    fs::write(folder.inside("epoch.1"), "").unwrap();
+    fs::write(folder.inside("epoch.2"), "").unwrap();
+    lose_head(&folder);
+    recover(&folder);
+    assert_eq!(newest(&folder.machine()).head().epoch.0, 3);
+    // Nobody makes this name: no epoch can follow it.
+    fs::write(folder.inside(&format!("epoch.{}", u64::MAX)), "").unwrap();
+    let error = recover_with(&folder, &Recovery::default()).unwrap_err().to_string();
+    assert!(error.contains(&format!("epoch.{}", u64::MAX)) && error.contains("remove it"), "{error}");
+}
+
 #[test]
 fn writers_at_work_during_a_recovery_lose_nothing_that_was_acknowledged_afterwards() {
     for round in 0..5 {

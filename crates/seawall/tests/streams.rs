@@ -150,6 +150,7 @@ fn after_any_failure_there_is_no_file_and_the_next_transaction_succeeds() {
         let is_full = matches!(fault, Fault::Before(ENOSPC) | Fault::Torn(_));
         let expected = if is_full { ErrorKind::Full } else { ErrorKind::Io };
         assert_eq!(error.kind(), expected, "{call:?} {fault:?} {nth}: {error}");
+        assert!(!is_full || error.to_string().contains("NAME-seawall/"), "{error}");
         storage.heal();
         let named: Vec<String> = segments(&folder).into_iter().map(|(name, _)| name).collect();
         assert_eq!(named, [before[0].0.clone()], "{call:?} {fault:?} {nth} leaves a file");

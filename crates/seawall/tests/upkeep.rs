@@ -299,6 +299,8 @@ fn whatever_fails_nothing_is_lost_and_the_next_run_goes_through() {
                 let first = run(&a);
                 if let Err(error) = &first {
                     assert_ne!(error.kind(), ErrorKind::Corrupt, "{call:?} {fault:?} after {passed}: {error}");
+                    let says_where = error.to_string().contains("NAME");
+                    assert!(error.kind() != ErrorKind::Full || says_where, "{call:?}: {error}");
                     *failed.entry(format!("{call:?}")).or_insert(0) += 1;
                 }
                 storage.heal();

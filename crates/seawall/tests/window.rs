@@ -305,3 +305,42 @@ fn a_checkpoint_after_the_first_commit_of_an_adopted_database_has_that_commit() 
     assert_eq!(made.version, 1);
     assert_eq!(a.checkpoint(&mut |_, _| Ok(())).unwrap(), None, "nothing was committed since");
 }
+
+/// The newest commit of each head that was copied to a segment.
+fn copied(folder: &Folder) -> Vec<u64> {
+    let heads = common::frames(folder).into_iter().filter(|(kind, ..)| *kind == Kind::Head);
+    heads.map(|(_, _, payload)| Head::of_frame(&payload).unwrap().version.0).collect()
+}
+
+#[test]
+fn commits_of_a_process_that_was_killed_are_in_names_only_until_another_process_commits() {
+    let folder = Folder::new();
+    let killed = folder.machine();
+    killed.stop_background();
+    (1..=4).for_each(|byte| drop(commit(&killed, &[(2, byte)]).unwrap()));
+    let reader = folder.machine();
+    assert_eq!(byte(&reader, &newest(&reader), 2), 4);
+    // Version 1 is a fold. A process that only reads copies nothing, and starts no thread for it.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!((copied(&folder), reader.overview().unwrap().only_in_names), (vec![], 3));
+    let writer = folder.machine();
+    commit(&writer, &[(3, 5)]).unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!((copied(&folder), reader.overview().unwrap().only_in_names), (vec![5], 0));
+}
+
+#[test]
+fn a_copy_that_fails_is_made_again() {
+    let folder = Folder::new();
+    let storage = Arc::new(Faulty::new(&folder.name()));
+    let database = Database::on(storage.clone(), &folder.name(), Access::Create, &common::options(), &PlainFile);
+    let database = database.unwrap();
+    (1..=3).for_each(|byte| drop(commit(&database, &[(2, byte)]).unwrap()));
+    storage.fail(Call::Append, Fault::Before(EIO), 1);
+    std::thread::sleep(Duration::from_millis(1500));
+    let overview = database.overview().unwrap();
+    assert_eq!((copied(&folder), overview.only_in_names), (vec![], 2), "high does not name what was not copied");
+    assert!(database.status().unwrap().trouble.is_some());
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!((copied(&folder), database.overview().unwrap().only_in_names), (vec![3], 0));
+}

@@ -98,6 +98,7 @@ fn fields(answer: &mut Answer, status: &seawall::Status, overview: &Overview, pr
     answer.field("page_size", status.page_size);
     answer.field("page_count", status.page_count);
     answer.field("writer", overview.writer.as_ref().map(|writer| Value::from(&*Shown::new(writer))));
+    answer.field("only_in_names", overview.only_in_names);
     answer.field("log_bytes", status.log_bytes);
     answer.field("base_version", status.base_version);
     answer.field("base_bytes", status.base_bytes);

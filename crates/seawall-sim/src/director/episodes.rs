@@ -213,16 +213,14 @@ impl Director<'_> {
         let path = path_of(File::Segment(place.segment));
         let Some(inode) = world.disk().find(&path) else { return };
         // Something must be left that a recovery can go back to.
-        if !world.oracle().survives_without(place.segment, &world.disk())
-            || !world.oracle().knows_epoch_without(place.segment)
-        {
+        if !world.oracle().survives_without(place.segment, &world.disk()) {
             return;
         }
         world.met(if is_torn { Event::SegmentTorn } else { Event::SegmentMissing });
         // Its writer would go on behind the end. A process that collects garbage may delete what is below the floor, and a
         // recovery may have to go back there: the operator stops it first.
         let writes = |process: &&ProcessId| {
-            world.with_process(**process, |process| process.segment == Some(inode) || process.collecting > 0)
+            world.with_process(**process, |process| process.segments.contains(&inode) || process.collecting > 0)
         };
         let writers: Vec<ProcessId> = self.live.iter().filter(writes).copied().collect();
         for writer in writers {

@@ -41,6 +41,14 @@ impl Oracle {
         if (frame.version, frame.commit, frame.database) != (head.version, head.fold.id, head.database) {
             return Err(format!("the frame of version {version} is of another commit"));
         }
+        // What a large transaction streamed is in appends before that of the frame.
+        let is_durable = |group: &NewGroup| {
+            let (at, length) = (u64::from(group.at) * UNIT, u64::from(group.units) * UNIT);
+            disk.are_bytes_durable(inode, at as usize, length as usize)
+        };
+        if !frame.pages.iter().all(is_durable) {
+            return Err(format!("pages of version {version} are in the order before they are durable in {segment}"));
+        }
         let all = pages_of(head, &frame.pages, bytes)?;
         let are_carried: BTreeSet<PageNo> = frame.carried_pages().map(|new| new.page).collect();
         let (carried, pages): (Vec<Written>, Vec<Written>) =

@@ -6,7 +6,6 @@ use crate::disk::Disk;
 use crate::event::Event;
 use crate::place::At;
 use seawall::format::head::{Head, State};
-use seawall::format::ids::SegmentName;
 use std::time::Duration;
 
 /// What moves have done in a run.
@@ -37,14 +36,6 @@ impl Oracle {
             State::Moved(url) => Some(At::of(url)),
             _ => None,
         }
-    }
-
-    /// Whether something tells of the epoch of a move without this segment. A process that has the old coordinator may have
-    /// set the note in `high` back.
-    pub(crate) fn knows_epoch_without(&self, segment: SegmentName) -> bool {
-        let is_elsewhere = |head: &Head| head.fold.place.is_some_and(|place| place.segment != segment);
-        let tells = |head: &Head| head.epoch == self.epoch && is_elsewhere(head);
-        self.moves.arrived == 0 || self.chain.iter().any(|link| tells(&link.head))
     }
 
     /// Whether a move may commit nothing, to go past the numbers that the folder of versions has.

@@ -4,7 +4,7 @@ use super::SimStorage;
 use crate::calls::{Kind, call, stale};
 use crate::disk::Disk;
 use crate::event::Event;
-use crate::paths::{COMMITS, inside, record_path};
+use crate::paths::{COMMITS, FOLDER, inside, record_path};
 use crate::place::At;
 use crate::process::ProcessId;
 use crate::world::World;
@@ -32,6 +32,8 @@ pub(super) struct Open {
     commits: Option<usize>,
     /// How often it was opened.
     opened: u64,
+    /// Which of these folders has a name that is known to be durable.
+    synced: u64,
 }
 
 impl SimStorage {
@@ -44,7 +46,7 @@ impl SimStorage {
         let folder = self.find_folder(COMMITS)?;
         let mut open = self.opened();
         if open.commits.is_none() {
-            *open = Open { commits: Some(folder), opened: open.opened + 1 };
+            *open = Open { commits: Some(folder), opened: open.opened + 1, ..*open };
         }
         Ok(open.commits.expect("it was just opened"))
     }
@@ -203,7 +205,13 @@ impl FsOrder for SimStorage {
     }
 
     fn sync_published(&self) -> io::Result<()> {
-        self.sync_folder(inside(self.commits()?))
+        let folder = self.commits()?;
+        let Open { opened, synced, .. } = *self.opened();
+        if !self.is_remote() && synced != opened {
+            self.sync_folder(FOLDER.to_owned())?;
+            self.opened().synced = opened;
+        }
+        self.sync_folder(inside(folder))
     }
 
     fn unname(&self, opened: u64, versions: &[Version]) -> io::Result<()> {

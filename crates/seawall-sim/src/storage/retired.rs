@@ -112,8 +112,9 @@ impl SimStorage {
             |world, disk, [from, to]| {
                 disk.move_folder(from, to)?;
                 world.met(Event::Retired);
-                // A recovery elsewhere takes away what a move has put here.
-                if world.oracle().at() == At::Files {
+                // A recovery elsewhere takes away what a move has put here. A loss of power can have taken the `id` of a
+                // move away: then openers come here, though the newest head is elsewhere.
+                if world.oracle().at() == At::Files || world.at() == At::Files {
                     world.begin_danger();
                 }
                 Ok(())

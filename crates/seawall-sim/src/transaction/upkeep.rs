@@ -157,9 +157,7 @@ impl Actor<'_> {
     fn upkeep_failed(&mut self, error: &Error, what: &str) {
         let text = error.to_string();
         // While this process slept, a garbage collection took the draft for that of a dead one.
-        let writes = ["writing NAME-seawall/", "naming NAME-seawall/", "noting the collection"]
-            .iter()
-            .any(|begin| text.starts_with(begin));
+        let writes = ["writing NAME-seawall/", "naming NAME-seawall/"].iter().any(|begin| text.starts_with(begin));
         let lost_its_draft = writes && text.contains("entity not found");
         if !lost_its_draft {
             self.failed(error, what);

@@ -7,6 +7,15 @@
 #[error("{0}")]
 pub struct Malformed(pub &'static str);
 
+/// The last time that a record can have, in milliseconds since 1970: the end of the year 9999. Times never fall along a
+/// chain, so a later one, which only a broken clock or a forger makes, would be that of all commits after it.
+pub const LAST_TIME: u64 = 253_402_300_799_999;
+
+/// `time`, if a record can have it.
+pub(crate) fn time(time: u64) -> Result<u64, Malformed> {
+    if time <= LAST_TIME { Ok(time) } else { Err(Malformed("a time is after the year 9999")) }
+}
+
 /// Reads fields from the front of a byte slice.
 pub(crate) struct Reader<'a>(&'a [u8]);
 

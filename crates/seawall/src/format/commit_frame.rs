@@ -1,7 +1,7 @@
 //! The commit frame: what a transaction appended, and how a reader gets from there to a whole page map.
 
 use crate::bounds::bound;
-use crate::format::codec::{Malformed, Reader, put_varint};
+use crate::format::codec::{self, Malformed, Reader, put_varint};
 use crate::format::entry::{Entry, Segments};
 use crate::format::head::{BaseRef, CommitRef, Floor, Head, State};
 use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, SegmentName, Version};
@@ -234,7 +234,7 @@ impl CommitFrame {
         if settled.0 >= version || group.0 > version || group.1 < version {
             return Err(Malformed("a commit's versions are impossible"));
         }
-        let time = reader.varint()?;
+        let time = codec::time(reader.varint()?)?;
         if time < window.newest().map_or(fold_time, |(entry, _)| entry.time) {
             return Err(Malformed("a commit's time is before its predecessor's"));
         }

@@ -2,7 +2,7 @@
 //! which version is kept though history is over. Each is a line of its own and the head of that version, so that
 //! nothing else is needed to open it.
 
-use crate::format::codec::Malformed;
+use crate::format::codec::{self, Malformed};
 use crate::format::head::{Head, MAX_TEXT, checksum};
 use crate::format::ids::parse_number;
 use std::fmt;
@@ -71,7 +71,7 @@ impl FromStr for Milestone {
         let parse = || {
             let (words, head) = read(text, "seawall1 milestone ")?;
             let [time] = words[..] else { return None };
-            Some(Milestone { time: parse_number(time.strip_prefix("time=")?)?, head })
+            Some(Milestone { time: codec::time(parse_number(time.strip_prefix("time=")?)?).ok()?, head })
         };
         parse().filter(|milestone| milestone.to_string() == text).ok_or(Malformed("the milestone is malformed"))
     }
@@ -103,7 +103,7 @@ impl FromStr for Pin {
                 _ => return None,
             };
             let length = Duration::from_secs(parse_number(length.strip_prefix("for=")?)?);
-            Some(Pin { keeper, length, time: parse_number(time.strip_prefix("time=")?)?, head })
+            Some(Pin { keeper, length, time: codec::time(parse_number(time.strip_prefix("time=")?)?).ok()?, head })
         };
         parse().filter(|pin| pin.to_string() == text).ok_or(Malformed("the pin is malformed"))
     }
@@ -117,7 +117,8 @@ mod tests {
     #[test]
     fn they_come_back_and_no_changed_byte_passes() {
         let milestone = Milestone { time: 7, head: a_head() };
-        let pin = Pin { keeper: Keeper::Person, length: Duration::from_secs(60), time: u64::MAX, head: a_head() };
+        let pin =
+            Pin { keeper: Keeper::Person, length: Duration::from_secs(60), time: codec::LAST_TIME, head: a_head() };
         let texts = [milestone.to_string(), pin.to_string()];
         assert_eq!((texts[0].parse(), texts[1].parse()), (Ok(milestone), Ok(pin)));
         for text in &texts {

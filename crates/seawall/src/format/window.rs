@@ -1,7 +1,7 @@
 //! The window: the newest commits, as entries in the head. An entry has no frame in a segment of its own: it says what
 //! its pages became as the difference from what they were.
 
-use crate::format::codec::{Malformed, Reader, put_varint};
+use crate::format::codec::{self, Malformed, Reader, put_varint};
 use crate::format::head::CommitRef;
 use crate::format::ids::{CommitId, Digest, PageNo};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl Entry {
 
     fn decode(reader: &mut Reader<'_>) -> Result<Entry, Malformed> {
         let commit = CommitId(reader.array()?);
-        let (time, page_count) = (reader.varint()?, reader.small()?);
+        let (time, page_count) = (codec::time(reader.varint()?)?, reader.small()?);
         let count = reader.count(9)?;
         if count > MOST_PAGES {
             return Err(Malformed("an entry has too many pages"));
@@ -246,6 +246,8 @@ mod tests {
             Window::decode(&bytes, &FOLD).unwrap_err().0
         };
         assert_eq!(refused(|entry| entry.time = 0), "an entry is older than the one before it");
+        assert_eq!(refused(|entry| entry.time = codec::LAST_TIME + 1), "a time is after the year 9999");
+        assert_eq!(refused(|entry| entry.time = u64::MAX), "a time is after the year 9999");
         assert_eq!(refused(|entry| entry.page_count = 301), "an entry has a page beyond the end of its database");
         assert_eq!(refused(|entry| entry.pages.extend([entry.pages[2]; 1])), "a page number is impossible");
         let many = |n: u8| {

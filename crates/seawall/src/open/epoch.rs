@@ -1,17 +1,66 @@
 //! The commit that begins an epoch: of a recovery, or of a move. It has no pages.
+//!
+//! An epoch is *taken* before that: by a file whose name has its number (`epoch.<n>`). A name cannot be written over, as
+//! the note in `high` can, and is not lost with a segment. So a recovery never begins an epoch again.
 
 use super::recover::random;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::group;
 use crate::format::head::{Floor, Head, State, Upkeep};
 use crate::format::ids::{CommitId, Epoch};
-use crate::ports::storage::Storage;
+use crate::mutation::mistake;
+use crate::ports::storage::{File, Listed, Storage};
 use crate::read::pages::Pages;
 use crate::read::snapshot::Snapshot;
+use crate::upkeep::listing::list;
 use crate::write::encode::{Change, CommitEncoder, Draft};
 use crate::write::inline::carried;
 use crate::write::segment::SegmentWriter;
+use std::io;
 use std::sync::Arc;
+
+/// The highest epoch that was taken.
+pub(super) fn highest_taken(storage: &dyn Storage) -> Result<Epoch> {
+    let files = list(storage, Listed::Folder)?.files.into_iter();
+    let taken = files.filter_map(|file| match file {
+        File::Epoch(epoch) => Some(epoch),
+        _ => None,
+    });
+    Ok(taken.max().unwrap_or_default())
+}
+
+/// Takes the first epoch from `first` on that nobody has taken, durably: two recoveries never have the same one.
+pub(super) fn take_epoch(storage: &dyn Storage, first: Epoch) -> Result<Epoch> {
+    let mut epoch = first.max(highest_taken(storage)?.next());
+    while !take(storage, epoch)? {
+        if epoch.next() == epoch {
+            let file = File::Epoch(epoch);
+            return Err(Error::corrupt(file, "no epoch comes after it. No recovery makes such a file: remove it"));
+        }
+        epoch = epoch.next();
+    }
+    Ok(epoch)
+}
+
+/// Takes this epoch for a move, durably. All movers that come from one fence have the same one.
+pub(super) fn share_epoch(storage: &dyn Storage, epoch: Epoch) -> Result<()> {
+    take(storage, epoch).and_then(|is_new| {
+        // The mover that took it may have failed before the name was durable.
+        let synced = if is_new { Ok(()) } else { storage.sync_names() };
+        synced.map_err(|error| Error::io(format!("making {} durable", File::Epoch(epoch)), error))
+    })
+}
+
+/// Whether it was not taken before.
+fn take(storage: &dyn Storage, epoch: Epoch) -> Result<bool> {
+    mistake!(EpochNotTaken, return Ok(true));
+    let file = File::Epoch(epoch);
+    match storage.create(file) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Error::io(format!("making {file}"), error)),
+    }
+}
 
 /// What an epoch begins with.
 pub(super) struct Beginning {

@@ -19,7 +19,7 @@ use crate::format::identity::{self, Identity};
 use crate::format::ids::{CommitId, DatabaseId, Epoch, Token};
 use crate::mutation::mistake;
 use crate::open::adopt::{legacy_names, must_be_canonical};
-use crate::open::epoch::{Beginning, begin_epoch};
+use crate::open::epoch::{Beginning, begin_epoch, share_epoch};
 use crate::open::list::forget;
 use crate::open::recover::{identity_of, random};
 use crate::open::{beside, open_existing, storage_of};
@@ -333,7 +333,8 @@ impl Run<'_> {
         let snapshot = pages.snapshot_of(last.clone(), None, self.storage.now())?;
         // On `fs` the generation is the version.
         let generation = if self.target.lease_ends_with_process() { last.version.0 } else { last.generation };
-        let epoch = Epoch(last.epoch.0 + 1);
+        let epoch = last.epoch.next();
+        share_epoch(&**self.storage, epoch)?;
         let begin = Beginning { epoch, home, sweep: last.sweep, generation, floor: last.floor };
         let (_, head) = begin_epoch(&**self.storage, pages, snapshot, begin)?;
         let put = match &left_over {

@@ -30,6 +30,7 @@ use crate::format::high::{self, High};
 use crate::format::identity::{self, Identity};
 use crate::format::ids::{BaseName, CommitId, DatabaseId, Epoch, Token, Version};
 use crate::mutation::mistake;
+use crate::open::epoch::take_epoch;
 use crate::open::list::forget;
 use crate::open::move_to::stop_moves;
 use crate::open::{beside, storage_of};
@@ -276,7 +277,7 @@ impl Run<'_> {
         // Nothing is sealed that cannot be recovered.
         let head = self.decide(&evidence)?.0.head;
         let token = Token(random(&**self.storage)?);
-        let epoch = Epoch(evidence.highest_epoch().0 + 1);
+        let epoch = evidence.highest_epoch().next();
         mistake!(RecoversWithoutSeal, {
             let (recovered, chosen) = self.decide(&evidence)?;
             return self.conclude(token, epoch, &evidence, recovered, chosen);
@@ -299,13 +300,16 @@ impl Run<'_> {
         stop_moves(self.storage, self.database, (self.identity, newest), token, epoch)?;
         // What arrived before the seal counts as well.
         evidence = self.look()?;
+        // From here on there is room. If it cannot be removed, a garbage collection does.
+        let _ = self.storage.remove(reserve);
+        // Of two recoveries the one that sealed the head last goes on. It takes its epoch after it has taken the seal of
+        // the other one away. The other one has taken its epoch before that, or finds that its seal is gone. So the last
+        // one's epoch is the newer one.
+        let epoch = self.new_epoch(&evidence, token, epoch)?;
         self.check_seal(token)?;
-        let epoch = self.new_epoch(&evidence, token, epoch);
         let (recovered, chosen) = self.decide(&evidence)?;
         // The seal is a head, too.
         let recovered = Recovered { head, ..recovered };
-        // From here on there is room. If it cannot be removed, a garbage collection does.
-        let _ = self.storage.remove(reserve);
         self.conclude(token, epoch, &evidence, recovered, chosen)
     }
 
@@ -315,7 +319,10 @@ impl Run<'_> {
         let taken = self.storage.create(file).and_then(|mut made| made.append(&[0; RESERVE]));
         taken.map(|()| file).map_err(|error| {
             let _ = self.storage.remove(file);
-            Error::io(format!("making sure that there are {RESERVE} bytes to work with. Nothing was changed"), error)
+            Error::io(
+                format!("making {file}, {RESERVE} bytes, so that there is room to work. Nothing was changed"),
+                error,
+            )
         })
     }
 
@@ -328,15 +335,15 @@ impl Run<'_> {
 
     /// The epoch of the recovery's commit: above all others, and not below that of its seal. Another recovery may have been
     /// done since `planned` was chosen.
-    fn new_epoch(&self, evidence: &Evidence, token: Token, planned: Epoch) -> Epoch {
-        mistake!(RecoversWithSameEpoch, return evidence.highest_epoch());
+    fn new_epoch(&self, evidence: &Evidence, token: Token, planned: Epoch) -> Result<Epoch> {
+        mistake!(RecoversWithSameEpoch, return Ok(evidence.highest_epoch()));
         let mine = State::Recovering(token);
         let heads = || evidence.heads.iter();
         let sealed = heads().filter(|head| head.state == mine).map(|head| head.epoch);
         let others = heads().filter(|head| head.state != mine).map(|head| head.epoch);
         let of_commits = evidence.commits.values().map(FoundCommit::epoch);
-        let above = others.chain(of_commits).chain([evidence.noted]).map(|epoch| Epoch(epoch.0 + 1));
-        sealed.chain(above).chain([planned]).max().unwrap_or(planned)
+        let above = others.chain(of_commits).chain([evidence.noted]).map(Epoch::next);
+        take_epoch(&**self.storage, sealed.chain(above).chain([planned]).max().unwrap_or(planned))
     }
 
     fn look(&self) -> Result<Evidence> {
@@ -358,11 +365,11 @@ impl Run<'_> {
         let high = text_of(&**self.storage, File::High, high::LENGTH)?.and_then(|text| text.parse::<High>().ok());
         let of_high = high.filter(|high| high.database == self.database).map(|high| high.epoch);
         let files = list(&**self.storage, Listed::Folder)?.files.into_iter();
-        let of_milestones = files.filter_map(|file| match file {
-            File::Milestone(epoch, _) => Some(epoch),
+        let of_names = files.filter_map(|file| match file {
+            File::Epoch(epoch) | File::Milestone(epoch, _) => Some(epoch),
             _ => None,
         });
-        Ok(of_milestones.chain(of_high).max().unwrap_or_default())
+        Ok(of_names.chain(of_high).max().unwrap_or_default())
     }
 
     /// This folder's home; `None` if there is no `id` that can be read.

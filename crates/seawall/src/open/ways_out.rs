@@ -3,11 +3,12 @@
 
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::format::head::State;
 use crate::format::ids::{PageNo, Token};
 use crate::format::sqlite_header::{self, HEADER, NameState};
 use crate::open::list::forget;
 use crate::open::name_draft::NameDraft;
-use crate::open::{beside, open_existing, storage_of};
+use crate::open::{beside, check_detached, open_existing, read, storage_of};
 use crate::options::{Access, Freshness, Options};
 use crate::ports::stock_sqlite::PlainSqlite;
 use crate::ports::storage::os::OsStorage;
@@ -205,6 +206,10 @@ fn open_whatever_name_is(name: &Path, options: &Options, access: Access) -> Resu
     })?;
     let options = Options { finishes: true, ..options.clone() };
     let database = open_existing(&name, storage, access, &options, home)?;
-    crate::read::tip::check_state(database.newest_known().head())?;
+    let known = database.newest_known();
+    if known.head().state == State::Detached {
+        check_detached(known.head(), &read(&*database.tip.storage, File::Name, HEADER)?)?;
+    }
+    crate::read::tip::check_state(known.head())?;
     Ok((name, database))
 }

@@ -1,5 +1,6 @@
 //! A reading of both clocks.
 
+use crate::format::codec::LAST_TIME;
 use std::time::Duration;
 
 /// When something happened, by the monotonic and by the wall clock. A frozen machine stops the one, and an operator can
@@ -20,9 +21,9 @@ impl Moment {
         monotonic.max(now.wall.saturating_sub(self.wall))
     }
 
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970, as a record can have them.
     pub fn unix_millis(&self) -> u64 {
-        u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.wall.as_millis()).map_or(LAST_TIME, |millis| millis.min(LAST_TIME))
     }
 
     /// The time of day, for people.

@@ -72,6 +72,8 @@ pub enum File {
     Collected,
     /// The head of a version, written when it was the newest: how long ago that was, the file's own time says.
     Milestone(Epoch, Version),
+    /// An epoch that a recovery or a move has taken. It is empty: its name says all.
+    Epoch(Epoch),
     /// The records of `commits/` that a recovery took away.
     Records(Token),
     /// A head whose version is kept although it is older than history.
@@ -98,6 +100,7 @@ impl fmt::Display for File {
             File::Policy => f.write_str("NAME-seawall/policy"),
             File::Collected => f.write_str("NAME-seawall/collected"),
             File::Milestone(epoch, version) => write!(f, "NAME-seawall/milestone.{}-{}", epoch.0, version.0),
+            File::Epoch(epoch) => write!(f, "NAME-seawall/epoch.{}", epoch.0),
             File::Records(token) => write!(f, "NAME-seawall/records.{token}"),
             File::Pin(name) => write!(f, "NAME-seawall/pin.{name}"),
         }
@@ -152,6 +155,7 @@ impl File {
                     "draft" => rest.parse().ok().map(File::Draft),
                     "pin" => rest.parse().ok().map(File::Pin),
                     "records" => rest.parse().ok().map(File::Records),
+                    "epoch" => parse_number(rest).map(|epoch| File::Epoch(Epoch(epoch))),
                     "name" => rest.strip_suffix(".draft")?.parse().ok().map(File::NameDraft),
                     "milestone" => {
                         let (epoch, version) = rest.split_once('-')?;
@@ -375,15 +379,21 @@ mod tests {
             File::Collected,
             File::Pin(pin),
             File::Records(token),
+            File::Epoch(Epoch(12)),
             File::Milestone(Epoch(0), Version(7)),
             File::Draft(CommitId([7; 16])),
         ];
         for file in files.into_iter().chain(more).chain(rest) {
             assert_eq!(file.to_string().parse(), Ok(file));
         }
-        for wrong in
-            ["", "NAME-seawall/", "NAME-seawall/milestone.00-7", "NAME-seawall/pin.", "NAME-seawall/bases/x.sqlite3"]
-        {
+        for wrong in [
+            "",
+            "NAME-seawall/",
+            "NAME-seawall/milestone.00-7",
+            "NAME-seawall/epoch.07",
+            "NAME-seawall/pin.",
+            "NAME-seawall/bases/x.sqlite3",
+        ] {
             assert!(wrong.parse::<File>().is_err(), "{wrong:?} was taken");
         }
     }

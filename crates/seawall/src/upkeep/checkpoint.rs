@@ -138,23 +138,27 @@ impl Drafts<'_> {
         let [base, sums, name] = self.files();
         let total = u64::from(snapshot.page_count());
         let size = total * snapshot.page_size().map_or(0, |size| size.bytes() as u64);
-        let failed = |error| match Error::io("writing a checkpoint", error) {
+        let failed = |file: File, error| Error::io(format!("writing {file}"), error);
+        let create = |file| tip.storage.create_long(file).map_err(|error| failed(file, error));
+        let mut write = || {
+            let mut targets: Vec<Box<dyn Bulk>> = vec![create(base)?, create(name)?];
+            let written = copy(&tip.pages, snapshot, For::Reading, &mut targets, &mut |copied| {
+                pin.renew()?;
+                progress(copied, total)
+            })?;
+            let mut long = create(sums)?;
+            long.write(0, &written).map_err(|error| failed(sums, error))?;
+            targets.push(long);
+            mistake!(BaseNotDurable, return Ok(()));
+            let mut targets = targets.into_iter().zip([base, name, sums]);
+            targets.try_for_each(|(target, file)| target.finish().map_err(|error| failed(file, error)))
+        };
+        write().map_err(|error| match error {
             Error::Full(why) => {
                 Error::Full(format!("{why}. It needs {size} bytes twice: for the base, and for the new NAME"))
             }
             error => error,
-        };
-        let create = |file| tip.storage.create_long(file).map_err(failed);
-        let mut targets: Vec<Box<dyn Bulk>> = vec![create(base)?, create(name)?];
-        let written = copy(&tip.pages, snapshot, For::Reading, &mut targets, &mut |copied| {
-            pin.renew()?;
-            progress(copied, total)
-        })?;
-        let mut long = create(sums)?;
-        long.write(0, &written).map_err(failed)?;
-        targets.push(long);
-        mistake!(BaseNotDurable, return Ok(()));
-        targets.into_iter().try_for_each(|target| target.finish()).map_err(failed)
+        })
     }
 
     /// Names the checksums first: where a base is, its checksums are. A name that exists is that of an earlier attempt

@@ -47,5 +47,5 @@ fn noted(storage: &dyn Storage) -> Result<Option<(u64, u64, u64)>> {
 
 fn write(storage: &dyn Storage, note: &Collection) -> Result<()> {
     let written = storage.replace(File::Collected, note.to_string().as_bytes());
-    written.map_err(|error| Error::io("noting the collection", error))
+    written.map_err(|error| Error::io(format!("writing {}", File::Collected), error))
 }

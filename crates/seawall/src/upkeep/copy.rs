@@ -269,7 +269,7 @@ impl Copy<'_> {
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
         let written = self.targets.iter_mut().try_for_each(|target| target.write(at, bytes));
-        written.map_err(|error| Error::io("writing a copy of the database", error))
+        written.map_err(|error| Error::io("writing a copy of the database in NAME-seawall", error))
     }
 }
 

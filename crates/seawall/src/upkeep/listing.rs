@@ -12,7 +12,8 @@ pub(crate) struct Listing {
 }
 
 pub(crate) fn list(storage: &dyn Storage, listed: Listed) -> Result<Listing> {
-    let failed = |error| Error::io(format!("listing {}", listed.name().unwrap_or("NAME-seawall")), error);
+    let name = listed.name().map_or_else(|| "NAME-seawall".to_owned(), |name| format!("NAME-seawall/{name}"));
+    let failed = |error| Error::io(format!("listing {name}"), error);
     let (mut files, others) = storage.list(listed).map_err(failed)?;
     let (again, more) = storage.list(listed).map_err(failed)?;
     let mut known: HashSet<File> = files.iter().copied().collect();

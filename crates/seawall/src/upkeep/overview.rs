@@ -7,8 +7,10 @@ use super::collected::{self, LastCollection};
 use super::listing::time_of;
 use super::pins::{Pinned, pins};
 use super::policy::policy;
+use super::text_of;
 use crate::error::{Error, Result};
 use crate::format::frame::UNIT;
+use crate::format::high::{self, High};
 use crate::format::policy::Policy;
 use crate::options::Freshness;
 use crate::ports::storage::File;
@@ -40,6 +42,9 @@ pub struct Overview {
     pub pins: Vec<Pinned>,
     /// What is wrong with the files that the newest version stands on, as far as their sizes show it.
     pub missing: Vec<String>,
+    /// How many of the newest commits are in the names of `commits/` only, and in no segment yet, as far as `high` says
+    /// that (`fs`).
+    pub only_in_names: u64,
 }
 
 impl Committer {
@@ -73,7 +78,21 @@ impl Committer {
             // One that cannot be read makes a collection fail, which `would` says.
             pins: pins(storage).unwrap_or_default(),
             missing: self.missing(&snapshot)?,
+            only_in_names: self.only_in_names(&snapshot)?,
         })
+    }
+
+    /// What rides in the head, and came after the newest copy of a head in a segment. Who writes `high` has copied what it
+    /// names before.
+    fn only_in_names(&self, snapshot: &Snapshot) -> Result<u64> {
+        if !self.tip.coordinator.is_in_files() {
+            return Ok(0);
+        }
+        let head = &snapshot.head;
+        let high = text_of(&*self.tip.storage, File::High, high::LENGTH)?.and_then(|text| text.parse::<High>().ok());
+        let copied = high.filter(|high| (high.database, high.epoch) == (head.database, head.epoch));
+        let copied = copied.map_or(head.folded(), |high| high.version.max(head.folded()));
+        Ok(head.version.0.saturating_sub(copied.0))
     }
 
     /// Which of the base, its checksums and the newest commit's segment are missing, or too short. Another process may

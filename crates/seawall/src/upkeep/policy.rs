@@ -33,5 +33,5 @@ pub(crate) fn set_policy(storage: &dyn Storage, policy: &Policy) -> Result<()> {
         )));
     }
     let written = storage.replace(File::Policy, policy.to_string().as_bytes());
-    written.map_err(|error| Error::io("writing the policy", error))
+    written.map_err(|error| Error::io(format!("writing {}", File::Policy), error))
 }

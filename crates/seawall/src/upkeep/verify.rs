@@ -28,7 +28,7 @@ use super::listing::list;
 use super::pins::PIN_REMEDY;
 use super::text_of;
 use crate::error::{Error, Result};
-use crate::format::head::{BaseRef, Head, MAX_TEXT};
+use crate::format::head::{BaseRef, Head, MAX_TEXT, State};
 use crate::format::high::{self, High};
 use crate::format::ids::{PageNo, Version, parse_number};
 use crate::format::jump::Jump;
@@ -227,6 +227,14 @@ impl Verifier<'_> {
                     self.findings.add_file(File::Name, format!("it was cut short: {why}. {remedy}"));
                 }
             }
+            Ok(_) if newest.state == State::Detached => self.findings.add_file(
+                File::Name,
+                format!(
+                    "it is not the older copy any more, because the database was detached. Its folder is still there. Run {}, which \
+                     finishes that",
+                    WayOut::DETACH
+                ),
+            ),
             Ok(_) => self.findings.add_file(
                 File::Name,
                 format!(

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// The newest acknowledged commit is noted this long after the first one that is not noted yet.
 const NOTE_AFTER: Duration = Duration::from_secs(1);
+/// A note that fails is tried again after as long as that, then twice as long, and so on, but at least once in this time.
+const NOTE_AGAIN: Duration = Duration::from_secs(600);
 
 /// The chores of a committer. The lease comes first, because other processes wait for it.
 pub(crate) fn chores_of(committer: &Weak<Committer>) -> Vec<Box<dyn Chore>> {
@@ -37,10 +39,19 @@ pub(crate) fn chores_of(committer: &Weak<Committer>) -> Vec<Box<dyn Chore>> {
 pub(crate) struct Asked {
     /// A request began at this moment, so the head is to be loaded.
     pub(super) load: Mutex<Option<Moment>>,
-    /// The newest commit of this process that was acknowledged and not noted yet, and when to note it.
-    note: Mutex<Option<(Head, Duration)>>,
+    /// The newest commit of this process that was acknowledged and not noted yet.
+    note: Mutex<Option<ToNote>>,
     /// Something was committed since it was last looked whether upkeep is due.
     pub(crate) upkeep: AtomicBool,
+}
+
+/// A commit that is to be noted.
+struct ToNote {
+    head: Head,
+    /// When.
+    due: Duration,
+    /// How much later it is tried again if that fails.
+    again: Duration,
 }
 
 /// Renews the lease of the writer at work.
@@ -117,21 +128,31 @@ struct Note(Weak<Committer>);
 
 impl Chore for Note {
     fn due(&self) -> Option<Duration> {
-        whole(self.0.upgrade()?.asked.note.lock()).as_ref().map(|(_, due)| *due)
+        whole(self.0.upgrade()?.asked.note.lock()).as_ref().map(|note| note.due)
     }
 
     fn run(&self) -> Result<(), String> {
         let Some(committer) = self.0.upgrade() else { return Ok(()) };
         let now = committer.now().monotonic;
-        let Some((head, _)) = whole(committer.asked.note.lock()).take_if(|(_, due)| *due <= now) else { return Ok(()) };
-        match committer.write_note(&head) {
+        let Some(note) = whole(committer.asked.note.lock()).take_if(|note| note.due <= now) else { return Ok(()) };
+        // If there is a newer one, that one is noted instead.
+        let later = |note: ToNote| {
+            whole(committer.asked.note.lock()).get_or_insert(note);
+        };
+        match committer.write_note(&note.head) {
             Ok(true) => Ok(()),
-            // A large commit is being appended. The note waits, unless there is a newer one.
+            // A large commit is being appended.
             Ok(false) => {
-                whole(committer.asked.note.lock()).get_or_insert((head, now + NOTE_AFTER));
+                later(ToNote { due: now + NOTE_AFTER, ..note });
                 Ok(())
             }
-            Err(error) => Err(error.to_string()),
+            // The database is not where it was.
+            Err(error @ Error::CannotOpen(_)) => Err(error.to_string()),
+            // What rides in the head may be in no segment until this succeeds.
+            Err(error) => {
+                later(ToNote { due: now + note.again, again: (note.again * 2).min(NOTE_AGAIN), ..note });
+                Err(error.to_string())
+            }
         }
     }
 }
@@ -146,8 +167,8 @@ impl Committer {
             *note = None;
             return;
         }
-        let due = note.as_ref().map_or(now + NOTE_AFTER, |(_, due)| *due);
-        *note = Some((head.clone(), due));
+        let due = note.as_ref().map_or(now + NOTE_AFTER, |earlier| earlier.due.min(now + NOTE_AFTER));
+        *note = Some(ToNote { head: head.clone(), due, again: NOTE_AFTER });
         drop(note);
         self.asked.upkeep.store(true, Ordering::Relaxed);
         self.chores.ring_at(due);
@@ -156,19 +177,19 @@ impl Committer {
     /// Notes the newest acknowledged commit now, if it is not noted yet, because nothing will do it later. Without its
     /// note a commit is as durable; but a head that is set back to before it would not be noticed.
     pub(crate) fn note_now(&self) {
-        let Some((head, _)) = whole(self.asked.note.lock()).take() else { return };
-        self.chores.report(self.write_note(&head).map(drop).map_err(|error| error.to_string()));
+        let Some(note) = whole(self.asked.note.lock()).take() else { return };
+        self.chores.report(self.write_note(&note.head).map(drop).map_err(|error| error.to_string()));
     }
 
-    /// Notes the newest acknowledged commit. Returns `false` if that must wait.
+    /// Notes the newest acknowledged commit. Returns `false` if that must wait. `high` comes last: what it names, with all
+    /// before it, is in a segment.
     fn write_note(&self, head: &Head) -> Result<bool> {
-        let marked = if head.version > Version(0) { self.mark_confirmed(head) } else { Ok(true) };
-        if let Ok(false) = marked {
+        if head.version > Version(0) && !self.mark_confirmed(head)? {
             return Ok(false);
         }
         let high = High::of(head, self.tip.coordinator.named(head));
         let written = self.tip.storage.write(File::High, 0, high.to_string().as_bytes());
-        written.map_err(|error| Error::io("noting the newest commit", error)).and(marked)
+        written.map_err(|error| Error::io(format!("noting the newest commit in {}", File::High), error)).map(|()| true)
     }
 
     /// Gives back a lease that no writer of this process wants. The turn is kept until that is done.

@@ -23,6 +23,7 @@ use super::segment::{AppendFailed, Open};
 use super::settle::{PATIENCE_LATER, Verdict, Walked};
 use super::stream::StreamWriter;
 use crate::error::{Error, Result};
+use crate::format::codec;
 use crate::format::commit_frame::CommitFrame;
 use crate::format::head::{CommitRef, Head};
 use crate::format::ids::{CommitId, PageNo, Version};
@@ -147,6 +148,8 @@ impl Committer {
         };
         let head = &snapshot.head;
         head.followed_by(head.commit(), lease.generation, lease.slot).check().map_err(last)?;
+        // No time along the chain is before this one.
+        codec::time(snapshot.time).map_err(last)?;
         if snapshot.version() == Version(0) {
             // Nothing may be acknowledged in a folder that a loss of power can take away: without `id` the next opener
             // would adopt NAME once more. The process that linked `id` may have failed before its name was durable.
@@ -354,7 +357,10 @@ impl Committer {
                 }
                 Err(Error::nothing_written(error))
             }
-            Outcome::Unknown(cause) => Err(self.leave_unsettled(pending, cause)),
+            Outcome::Unknown(cause) => {
+                mistake!(StreamGoesWhileUnknown, self.discard_streamed(&pending));
+                Err(self.leave_unsettled(pending, cause))
+            }
             Outcome::Unknowable(cause) => match self.go_on_without_outcome(&pending, PATIENCE) {
                 Ok(()) => Err(pending.unknowable(cause)),
                 Err(cause) => Err(self.leave_unsettled(pending, cause)),

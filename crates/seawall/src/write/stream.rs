@@ -16,6 +16,7 @@ use crate::format::group::{Encoder, GROUP_BYTES, Owner, pages_per_group};
 use crate::format::ids::{CommitId, PageNo, PageSize};
 use crate::format::mark::Mark;
 use crate::format::new_pages::NewGroup;
+use crate::mutation::mistake;
 use crate::ports::counters::this_thread_runs_in_background;
 use crate::ports::sync::{Condvar, Mutex, caught, spawn, whole};
 use crate::read::pages::Page;
@@ -118,6 +119,7 @@ impl Streamed {
     /// The page was written again, or cut off.
     pub(crate) fn forget(&mut self, page: PageNo) {
         self.in_flight.remove(&page);
+        mistake!(StreamedTwice, return);
         let Some((group, slot)) = self.places.remove(&page) else { return };
         let pages = &mut self.groups[group as usize].pages;
         pages[usize::from(slot)] = None;
@@ -298,6 +300,7 @@ impl Drop for StreamWriter {
         }
         // A failure was reported, or it does not matter any more.
         let _ = self.wait();
+        mistake!(StreamLeftBehind, return);
         if let Some(Tools { open, .. }) = self.tools.take() {
             self.chores.report(open.discard(&*self.tip.storage));
         }

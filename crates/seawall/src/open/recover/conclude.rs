@@ -58,7 +58,7 @@ impl Run<'_> {
             return Ok(None);
         }
         let noted = storage.write(File::High, 0, High::of(&head, None).to_string().as_bytes());
-        noted.map_err(|error| Error::io("noting the newest commit. The recovery is done", error))?;
+        noted.map_err(|error| Error::io(format!("writing {}. The recovery is done", File::High), error))?;
         Ok(Some(Recovered { version: Some(head.version.0), ..recovered }))
     }
 

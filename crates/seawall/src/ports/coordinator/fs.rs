@@ -11,6 +11,7 @@ use super::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease
 use crate::bounds::bound;
 use crate::format::head::{Head, MAX_TEXT, SHORT_TEXT, State};
 use crate::format::high::Named;
+use crate::format::identity::{self, Identity};
 use crate::format::ids::{Epoch, Token, Version};
 use crate::mutation::mistake;
 use crate::ports::moment::Moment;
@@ -20,11 +21,14 @@ use crate::ports::sync::whole;
 use crate::shown::Shown;
 use line::Line;
 use names::{LookFailed, Names};
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// The folder of names, for people.
+const COMMITS: &str = "NAME-seawall/commits";
 /// So many of the newest names stay when garbage is collected, whatever their age. Other processes remember them.
 pub(crate) const NAMES_KEPT: u64 = bound(64, 2) as u64;
 /// A label is no longer than this …
@@ -147,15 +151,15 @@ impl FsCoordinator {
             Err(error) if error.kind() == io::ErrorKind::InvalidFilename && !head.window.entries().is_empty() => {
                 self.longest.store(SHORT_TEXT, Ordering::Relaxed);
                 self.is_shorter.store(true, Ordering::Relaxed);
-                Err(CoordinatorError::TooLong(error.to_string()))
+                Err(CoordinatorError::TooLong(format!("{COMMITS}/{}: {error}", head.version.0)))
             }
-            Err(error) => Err(writing(error)),
+            Err(error) => Err(publishing(head.version, &error)),
         };
         if published.as_ref().is_err_and(CoordinatorError::is_certain) {
             return published;
         }
         // This is done after an unclear error, too, because a reader that finds the name takes it for durable.
-        self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(error.to_string()))?;
+        self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(format!("{COMMITS}: {error}")))?;
         published
     }
 
@@ -182,6 +186,22 @@ impl FsCoordinator {
         }
     }
 
+    /// Why a look failed of a process that has the database open. If there is no head, `id` may name another coordinator:
+    /// then the database was moved, and a recovery that gave way to that has taken the names away.
+    fn where_now(&self, failed: LookFailed) -> CoordinatorError {
+        let error = failed.before_anything_was_sent();
+        if !matches!(error, CoordinatorError::Lost(_)) {
+            return error;
+        }
+        let id = self.storage.read(Span { file: File::Id, at: 0, length: identity::MAX_LENGTH });
+        match id.ok().and_then(|id| identity::parse(id).ok()) {
+            Some(Identity { coordinator: url, .. }) if url != self.name() => CoordinatorError::Unusable(format!(
+                "the database was moved: its coordinator is {url} now. Close this connection, and open the database with coordinator={url}"
+            )),
+            _ => error,
+        }
+    }
+
     fn refused(&self, claim: &Claim) -> Acquired {
         let (again_in, comes_soon) = self.line.again_in(claim.waited);
         Acquired::Refused { again_in, seen: None, comes_soon }
@@ -205,7 +225,7 @@ impl FsCoordinator {
         if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
             return Ok(self.refused(claim));
         }
-        match self.names.newest_since(known).map_err(LookFailed::before_anything_was_sent) {
+        match self.names.newest_since(known).map_err(|failed| self.where_now(failed)) {
             // If the holder that was passed over has committed, it is at work after all, and has the lease.
             // If a recovery has made another folder meanwhile, the lease is asked for again.
             Ok(head) if self.slot(&head) == slot && self.storage.folder() == folder => {
@@ -246,7 +266,7 @@ impl Coordinator for FsCoordinator {
 
     fn make_durable(&self) -> Result<(), CoordinatorError> {
         mistake!(FenceNotDurable, return Ok(()));
-        self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(error.to_string()))
+        self.storage.sync_published().map_err(|error| CoordinatorError::Undurable(format!("{COMMITS}: {error}")))
     }
 
     fn may_create(&self) -> Result<(), CoordinatorError> {
@@ -265,14 +285,16 @@ impl Coordinator for FsCoordinator {
                 hinted.map_or_else(|| self.names.newest_listed(), Ok)
             }),
         };
-        let head = loaded.map_err(LookFailed::before_anything_was_sent)?;
+        let has_it_open = matches!(known, Known::Head(_));
+        let head = loaded
+            .map_err(|failed| if has_it_open { self.where_now(failed) } else { failed.before_anything_was_sent() })?;
         self.after_look(before, &head);
         Ok(head)
     }
 
     fn newer_than(&self, known: &Head, _patience: Duration) -> Result<Option<Head>, CoordinatorError> {
         let before = self.before_look();
-        let newer = self.names.newer_than(known).map_err(LookFailed::before_anything_was_sent)?;
+        let newer = self.names.newer_than(known).map_err(|failed| self.where_now(failed))?;
         self.after_look(before, newer.as_ref().unwrap_or(known));
         Ok(newer)
     }
@@ -341,7 +363,7 @@ impl Coordinator for FsCoordinator {
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
         let mut line = label.replace('\n', " ");
         line.truncate(line.floor_char_boundary(LABEL_BYTES - 1));
-        self.storage.write(File::Lease, label_at(lease.slot), format!("{line}\n").as_bytes()).map_err(writing)
+        self.storage.write(File::Lease, label_at(lease.slot), format!("{line}\n").as_bytes()).map_err(asking)
     }
 
     fn swap(
@@ -368,7 +390,7 @@ impl Coordinator for FsCoordinator {
     }
 
     fn try_longest_record(&self) -> Result<usize, CoordinatorError> {
-        self.storage.try_longest_record().map_err(asking)
+        self.storage.try_longest_record().map_err(|error| certain(File::Folder, &error))
     }
 
     fn keep_to(&self, longest_record: usize) {
@@ -455,41 +477,35 @@ fn record_of(head: &Head) -> String {
     record
 }
 
-/// An error of a lock. Locks are advisory, so nothing was committed.
+/// An error of a lock, or of the line that says whose it is. Locks are advisory, so nothing was committed.
 fn asking(error: io::Error) -> CoordinatorError {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            CoordinatorError::Permission(format!("the lease: {error}"))
-        }
-        _ if is_unusable(&error) => CoordinatorError::Unusable(error.to_string()),
-        _ => CoordinatorError::Unreachable(error.to_string()),
-    }
-}
-
-/// A publication may have reached the server before the error did, unless the answer itself says that it was refused.
-fn writing(error: io::Error) -> CoordinatorError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CoordinatorError::Full(error.to_string()),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            CoordinatorError::Permission(error.to_string())
-        }
-        io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
-        _ => unclear(error),
-    }
+    certain(File::Lease, &error)
 }
 
 /// A failure of moving the names away, or back. Whatever was done of it is done again by the next recovery.
 fn retiring(error: io::Error) -> CoordinatorError {
+    certain(COMMITS, &error)
+}
+
+/// A call that has made no name failed. `file` is what it was about.
+fn certain(file: impl fmt::Display, error: &io::Error) -> CoordinatorError {
+    let text = format!("{file}: {error}");
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CoordinatorError::Full(error.to_string()),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            CoordinatorError::Permission(format!("commits/: {error}"))
-        }
-        _ if is_unusable(&error) => CoordinatorError::Unusable(error.to_string()),
-        _ => CoordinatorError::Unreachable(error.to_string()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CoordinatorError::Full(text),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => CoordinatorError::Permission(text),
+        _ if is_unusable(error) => CoordinatorError::Unusable(error.to_string()),
+        _ => CoordinatorError::Unreachable(text),
     }
 }
 
-fn unclear(error: io::Error) -> CoordinatorError {
-    CoordinatorError::Unclear(error.to_string())
+/// A publication of `version` may have reached the server before the error did, unless the answer itself says that it was
+/// refused.
+fn publishing(version: Version, error: &io::Error) -> CoordinatorError {
+    let text = format!("{COMMITS}/{}: {error}", version.0);
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CoordinatorError::Full(text),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => CoordinatorError::Permission(text),
+        io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
+        _ => CoordinatorError::Unclear(text),
+    }
 }

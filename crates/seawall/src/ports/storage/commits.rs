@@ -332,7 +332,9 @@ impl FsOrder for OsStorage {
     }
 
     fn sync_published(&self) -> io::Result<()> {
-        self.commits()?.sync()
+        let commits = self.commits()?;
+        self.sync_name_of_commits()?;
+        commits.sync()
     }
 
     fn unname(&self, folder: u64, versions: &[Version]) -> io::Result<()> {

@@ -24,8 +24,10 @@ pub(super) struct Home {
     folder: Option<Arc<Folder>>,
     /// … and `commits/` in it.
     commits: Option<Arc<Commits>>,
-    /// How often `commits/` was opened.
+    /// How often `commits/` was opened, …
     opened: u64,
+    /// … and which of these folders has a name that is known to be durable.
+    synced: u64,
     /// The database's home, once `id` was seen in this folder. It never changes.
     number: Option<u64>,
 }
@@ -130,6 +132,8 @@ impl OsStorage {
         };
         let folder = match open(self.database_of(&mut home)?) {
             Err(error) if is_stale(&error) && home.lose() => open(self.database_of(&mut home)?),
+            // It is not the head alone that is gone.
+            Err(_) if self.database_of(&mut home).is_ok_and(|database| is_removed(database.fd())) => Err(was_removed()),
             opened => opened,
         }?;
         // Several overlays can show one folder, and each reports only the changes that were made through itself.
@@ -158,6 +162,21 @@ impl OsStorage {
             self.close_commits(&commits);
         }
         Ok(in_place)
+    }
+
+    /// Makes durable that `commits/` is called so, once for each folder. The recovery that gave it this name may have failed
+    /// before the name was durable; others can use the folder all the same.
+    pub(super) fn sync_name_of_commits(&self) -> io::Result<()> {
+        let mut home = lock(&self.home);
+        let opened = home.opened;
+        if self.network || home.synced == opened {
+            return Ok(());
+        }
+        let database = self.database_of(&mut home)?.again(Use::List)?;
+        drop(home);
+        database.sync()?;
+        lock(&self.home).synced = opened;
+        Ok(())
     }
 
     fn close_commits(&self, commits: &Arc<Commits>) {

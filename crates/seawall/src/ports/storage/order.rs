@@ -88,8 +88,9 @@ pub trait FsOrder: Storage {
     /// `folder` is the one in which the caller has seen the predecessor. If another one is open by now, nothing is made,
     /// and the error is `NotFound`.
     fn publish(&self, folder: u64, version: Version, record: &str) -> io::Result<()>;
-    /// The second fsync of a commit, of the folder `commits/`: makes what was published durable on a local disk. Costs
-    /// no call on a network file system, where the name is durable when it is made.
+    /// The second fsync of a commit, of the folder `commits/`: makes what was published durable on a local disk. The
+    /// first time also the name of that folder, which a recovery may have given it. Costs no call on a network file
+    /// system, where a name is durable when it is made.
     fn sync_published(&self) -> io::Result<()>;
     /// Takes the names of `versions` away, from the first to the last. One that is not there is fine. `folder` is the one
     /// in which the caller has found them. If another one is open by now, nothing is done, and the error is `NotFound`.

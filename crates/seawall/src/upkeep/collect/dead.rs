@@ -80,8 +80,13 @@ impl Committer {
                 _ => keep(*file, Kept::History)?,
             }
         }
+        let epochs =
+            found.folder.iter().filter_map(|file| if let File::Epoch(epoch) = file { Some(*epoch) } else { None });
+        let newest_epoch = epochs.max();
         for file in &found.folder {
             match file {
+                // The newest one tells of all before it.
+                File::Epoch(epoch) if Some(*epoch) < newest_epoch => dead.push(*file),
                 File::NameDraft(token) if !is_pinned(*token) => dead.push(*file),
                 File::Milestone(epoch, version)
                     if (*epoch, *version) < (found.snapshot.head.epoch, needs.floor.version) =>

@@ -7,7 +7,7 @@ use crate::format::high::{High, Named};
 use crate::format::ids::{CommitId, Epoch, Version};
 use crate::mutation::mistake;
 use crate::ports::coordinator::CoordinatorError;
-use crate::ports::coordinator::fs::NAMES_KEPT;
+use crate::ports::coordinator::fs::{COMMITS, NAMES_KEPT};
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{FsOrder, Look, QUIESCED, Record, Stamp};
 use crate::ports::sync::whole;
@@ -413,9 +413,9 @@ fn reading(error: io::Error) -> LookFailed {
     LookFailed(match error.kind() {
         io::ErrorKind::NotFound => CoordinatorError::Lost("commits/ is not there".into()),
         io::ErrorKind::InvalidData => CoordinatorError::Malformed(error.to_string()),
-        io::ErrorKind::PermissionDenied => CoordinatorError::Permission(format!("commits/: {error}")),
+        io::ErrorKind::PermissionDenied => CoordinatorError::Permission(format!("{COMMITS}: {error}")),
         _ if is_unusable(&error) => CoordinatorError::Unusable(error.to_string()),
-        _ => CoordinatorError::Unreachable(error.to_string()),
+        _ => CoordinatorError::Unreachable(format!("{COMMITS}: {error}")),
     })
 }
 
