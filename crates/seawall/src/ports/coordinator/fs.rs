@@ -45,7 +45,14 @@ struct Heir {
     /// The head that names this lock, as this process has seen it since it has the lock: when that look was sent, which
     /// head, and in which folder.
     seen: Option<(Moment, (Epoch, Version), u64)>,
+    /// How often it has asked for the lease since it has the lock.
+    asked: u32,
 }
+
+/// The holder hands the lease to its heir by a commit, which the heir looks for. Only the first times that the heir asks
+/// for the lease, and once in so many later, it asks for the holder's lock as well: the holder can have given that back
+/// without a commit.
+const HEIR_ASKS_FOR_LOCK: u32 = 4;
 
 impl Heir {
     fn is_seen(&self, known: &Head, folder: u64) -> bool {
@@ -88,9 +95,17 @@ impl FsCoordinator {
         }
         self.disinherit()?;
         if self.storage.try_lock(Lock::Lease(next)).map_err(asking)? {
-            *whole(self.heir.lock()) = Some(Heir { slot: next, seen: None });
+            *whole(self.heir.lock()) = Some(Heir { slot: next, seen: None, asked: 0 });
         }
         Ok(())
+    }
+
+    /// Whether this process asks for nothing now, and only looks for the commit that hands the lease over.
+    fn only_looks(&self, slot: u32) -> bool {
+        let mut heir = whole(self.heir.lock());
+        let Some(heir) = heir.as_mut().filter(|heir| heir.slot == slot.wrapping_add(1)) else { return false };
+        heir.asked += 1;
+        heir.asked > HEIR_ASKS_FOR_LOCK && !heir.asked.is_multiple_of(HEIR_ASKS_FOR_LOCK)
     }
 
     /// Gives that lock back.
@@ -321,6 +336,9 @@ impl Coordinator for FsCoordinator {
         // The holder looks for an heir before its turn ends.
         if claim.pass_over.is_none() && self.line.is_first() {
             self.become_heir(slot)?;
+            if self.only_looks(slot) {
+                return Ok(self.refused(claim));
+            }
         }
         let acquired = self.acquire_slot(claim, known, slot, claim.pass_over.is_none())?;
         match acquired {

@@ -24,10 +24,15 @@ const STUCK_FOR_EACH: Duration = Duration::from_millis(20);
 const NOT_TAKEN: Duration = Duration::from_millis(40);
 /// How soon the process that is next asks again. A request for a lock costs nothing but the trip.
 const NEXT_ASKS_AGAIN: Duration = Duration::from_millis(1);
-/// The one behind it asks this soon whether it moves up …
+/// The one behind it asks this soon whether it moves up, or so many times in a turn …
 const SECOND_ASKS_AGAIN: Duration = Duration::from_millis(2);
-/// … and all others this soon: they move up once in a turn.
+const SECOND_ASKS: u32 = 10;
+/// … and all others this soon, or so many times in a turn: they move up once in it. Where turns are long, because the
+/// server or its clients are busy, nobody asks more often than that.
 const OTHERS_ASK_AGAIN: Duration = Duration::from_millis(10);
+const OTHERS_ASK: u32 = 3;
+/// A turn is taken to be no longer than this.
+const LONGEST_TURN: Duration = Duration::from_millis(200);
 /// After a process has waited for so long, the holder has more to do than a usual transaction, …
 const LONG: Duration = Duration::from_millis(1000);
 /// … and everybody asks so many times less often.
@@ -54,6 +59,10 @@ struct Stand {
     asleep: u8,
     /// The lease was granted.
     is_served: bool,
+    /// When it joined the line, or moved up last, …
+    moved: Duration,
+    /// … and how long a turn takes, by its moves.
+    turn: Duration,
 }
 
 impl Line {
@@ -82,11 +91,13 @@ impl Line {
         }
         if stand.place == 0 {
             self.join(&mut stand)?;
-            stand.since = now();
+            (stand.since, stand.moved) = (now(), now());
         }
         while stand.place > 1 && self.storage.try_lock(Lock::Places(stand.place - 1, stand.place - 1))? {
             self.storage.unlock(Lock::Places(stand.place, stand.place))?;
             (stand.place, stand.since, stand.free_since, stand.asleep) = (stand.place - 1, now(), None, 0);
+            stand.turn = (stand.turn + now().saturating_sub(stand.moved).min(LONGEST_TURN)) / 2;
+            stand.moved = stand.since;
         }
         if stand.place == 1 || stand.place > 1 && stand.place - 1 <= stand.asleep {
             return Ok(true);
@@ -149,8 +160,8 @@ impl Line {
         let is_next = stand.place > 0 && stand.place - 1 <= stand.asleep;
         let wait = match stand.place {
             _ if is_next => NEXT_ASKS_AGAIN,
-            2 => SECOND_ASKS_AGAIN,
-            _ => OTHERS_ASK_AGAIN,
+            2 => SECOND_ASKS_AGAIN.max(stand.turn / SECOND_ASKS),
+            _ => OTHERS_ASK_AGAIN.max(stand.turn / OTHERS_ASK),
         };
         (if waited < LONG { wait } else { wait * LESS_OFTEN }, is_next || stand.place == 2)
     }
@@ -172,7 +183,7 @@ impl Line {
 
     fn leave_from(&self, stand: &mut Stand) -> io::Result<()> {
         let (place, is_last) = (stand.place, stand.is_last);
-        *stand = Stand { asleep: stand.asleep, ..Stand::default() };
+        *stand = Stand { asleep: stand.asleep, turn: stand.turn, ..Stand::default() };
         if place == 0 {
             return Ok(());
         }
