@@ -27,7 +27,7 @@ PARTS: dict[str, list[object]] = {
     "early": ["nfs.early", 90],
     "lost": ["nfs.lost"],
     "adoption": ["nfs.adoption", 120],
-    "turns": ["nfs.turns"],
+    "turns": ["nfs.turns", os.environ.get("SEAWALL_TURNS_BESIDE", "-")],
     "bank2": ["nfs.bank", 2, SEED, 0],
     "bank3": ["nfs.bank", 3, SEED, 0],
     "maintained": ["nfs.bank", 2, SEED, 120],

@@ -1,14 +1,14 @@
 """Several processes on two clients vote for one choice: how many votes, and how long each of them waits.
 
-    python3 -m nfs.turns RESULTS        in the guest, beside the server
+    python3 -m nfs.turns BESIDE RESULTS        in the guest, beside the server
 
-SEAWALL_TURNS_BESIDE is the `python` folder of another build, which is measured in turn in the same run.
+BESIDE is the folder of another build's module, which is measured in the same run, or `-`. `make nfs` takes it from
+SEAWALL_TURNS_BESIDE.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import time
@@ -75,10 +75,9 @@ def row(name: Path, title: str, module: Path, *, new: bool) -> dict[str, Any]:
     }
 
 
-def main(results: str) -> None:
+def main(beside: str, results: str) -> None:
     """Measure, and check."""
-    beside = os.environ.get("SEAWALL_TURNS_BESIDE")
-    builds = {"this build": ROOT / "python", **({"the other build": Path(beside)} if beside else {})}
+    builds = {"this build": ROOT / "python", **({"the other build": Path(beside)} if beside != "-" else {})}
     folder = guest.folder("turns")
     rows: list[dict[str, Any]] = []
     for build, module in builds.items():
