@@ -229,3 +229,36 @@ def test_while_others_have_the_lease_a_request_gets_its_head_from_the_refusal(
         assert shared.requests(lambda: look(counter)) == {"UpdateItem": 1}, "one attempt, and no place in the line"
         holder.kill()
     assert shared.head().get("line_end") == shared.head().get("line_front")
+
+
+MOMENTS = [0.0, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.006, 0.025, 0.0255, 0.026, 0.027, 0.028]
+"""Seconds after a request has begun: while it asks for the lease, and while an unused one goes back."""
+
+
+def test_a_writer_that_does_not_wait_is_not_refused_because_its_own_request_asks_for_the_lease(
+    shared: Shared, counter: seawall.Connection
+) -> None:
+    impatient = shared.connect(freshness="request", timeout=0)
+    for moment in MOMENTS:
+        vote(counter)
+        seawall.begin_request("POST /vote")
+        time.sleep(moment)
+        impatient.execute("BEGIN IMMEDIATE")
+        impatient.execute("ROLLBACK")
+        seawall.end_request()
+        time.sleep(QUIET)
+    impatient.close()
+
+
+def test_on_aws_lambda_no_lease_outlives_the_request_that_asked_for_it(
+    shared: Shared, counter: seawall.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for moment in MOMENTS:
+        vote(counter)
+        with monkeypatch.context() as on_lambda:
+            on_lambda.setenv("AWS_LAMBDA_FUNCTION_NAME", "web")
+            seawall.begin_request("POST /vote")
+            time.sleep(moment)
+            seawall.end_request()
+        assert "lease" not in shared.head(), f"after {moment} s: the process is frozen now"
+        time.sleep(QUIET)

@@ -177,6 +177,12 @@ impl Database {
         (now, self.committer.request_begins(now, route))
     }
 
+    /// The process is frozen now, as [`crate::end_request`] says it on AWS Lambda. For tests.
+    #[cfg(feature = "testing")]
+    pub fn is_frozen_now(&self) {
+        self.committer.end_ahead_now();
+    }
+
     /// A request ends that has asked for the lease ahead of a writer.
     #[cfg(any(feature = "simulation", feature = "testing"))]
     pub fn request_ends(&self) {

@@ -16,7 +16,7 @@ import seawall
 WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 """The methods whose requests probably write."""
 
-_NUMBERED = re.compile(r"[^/]*\d[^/]*")
+_DIGIT = re.compile(r"\d")
 
 
 def watch() -> None:
@@ -37,7 +37,11 @@ def route(environ: Mapping[str, Any] | None, scope: Mapping[str, Any] | None) ->
         method, path = scope.get("method"), scope.get("path")
     else:
         return None
-    return f"{method} {_NUMBERED.sub('#', str(path))}" if method in WRITING else None
+    if method not in WRITING:
+        return None
+    # Anybody can send a path of any length.
+    parts = ["#" if _DIGIT.search(part) else part for part in str(path).split("/")]
+    return f"{method} {'/'.join(parts)}"
 
 
 def _begin(environ: Mapping[str, Any] | None = None, scope: Mapping[str, Any] | None = None, **signal: Any) -> None:

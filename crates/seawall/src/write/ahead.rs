@@ -2,9 +2,9 @@
 //! lease if the last request of its route wrote.
 //!
 //! A lease that nobody uses keeps others waiting, so it is bounded. There is one attempt, which does not wait, and none
-//! while others want the lease. An unused lease goes back after [`UNUSED`], and at once when another process waits for
-//! it, when this process waits for another database's lease, or when the request ends. A route that did not write is
-//! not asked for again until it has written.
+//! while others want the lease. An unused lease goes back after [`UNUSED`]; and at once when others were waiting as it
+//! was granted, when this process waits for another database's lease, or when the request ends. A route that did not
+//! write is not asked for again until it has written.
 
 use super::committer::Committer;
 use super::queue::HeldLease;
@@ -24,8 +24,6 @@ use std::time::Duration;
 
 /// How long a lease that was asked for ahead waits for a writer.
 pub(crate) const UNUSED: Duration = Duration::from_millis(25);
-/// At the end of a request, or of the process, an attempt that is under way is waited for this long.
-const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// At most so many routes are remembered.
 const MOST_ROUTES: usize = 128;
 
@@ -137,7 +135,7 @@ impl Committer {
     /// The same, before this process is frozen, or ends: returns when it is done.
     pub(crate) fn end_ahead_now(&self) {
         self.queue.end_ahead();
-        self.queue.wait_for_ahead(ENDS_WITHIN);
+        self.queue.wait_for_background();
         self.give_back_idle();
     }
 

@@ -200,10 +200,11 @@ impl Committer {
     }
 
     /// Gives back the lease that waits for the next writer, if there is one. The background might do that too late,
-    /// because this process may be frozen before.
+    /// because this process may be frozen before. If the background is just giving it back, this waits for that.
     pub(crate) fn give_back_idle(&self) {
-        if let Some((turn, lease)) = self.queue.idle() {
-            self.chores.report(self.give_back(turn, &lease));
+        match self.queue.idle() {
+            Some((turn, lease)) => self.chores.report(self.give_back(turn, &lease)),
+            None => self.queue.wait_for_background(),
         }
     }
 

@@ -32,6 +32,8 @@ const REMEMBERS: Duration = Duration::from_millis(1000);
 const LINGER: Duration = Duration::from_millis(8);
 /// A writer that comes back within this is one that writes again and again.
 const COMES_BACK: Duration = Duration::from_millis(20);
+/// A request for a lease, or one that gives it back, is waited for this long.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 /// How long a lease waits for a stale writer's second attempt: twice SQLite's longest busy sleep.
 pub(crate) const GRACE: Duration = Duration::from_millis(200);
 
@@ -119,6 +121,8 @@ struct State {
     /// When others wanted the lease last, as far as this process knows.
     contended: Option<Duration>,
     ahead: Ahead,
+    /// The background, or the end of a request, gives a lease back. The turn is taken until that is done.
+    gives_back: bool,
 }
 
 /// Whether the lease is asked for ahead of a writer.
@@ -141,6 +145,11 @@ impl State {
     /// Whether a writer has the turn, or waits for it.
     fn is_wanted(&self) -> bool {
         self.taken || !self.waiting.is_empty()
+    }
+
+    /// Whether the turn is taken, and not by a writer: a lease is asked for ahead, or given back. That takes a trip.
+    fn is_under_way(&self) -> bool {
+        matches!(self.ahead, Ahead::UnderWay { .. }) || self.gives_back
     }
 
     /// Whether nobody, here or elsewhere, is known to want the lease.
@@ -168,16 +177,22 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// Waits for the turn, first come, first served, at most `patience`.
+    /// Waits for the turn, first come, first served, at most `patience`; but always for a request of this process that
+    /// asks for a lease ahead or gives one back, because nobody writes meanwhile.
     pub(crate) fn enter(self: &Arc<Self>, now: Duration, patience: Duration) -> Option<Turn> {
         let mut state = self.lock();
         let ticket = state.tickets;
         state.tickets += 1;
         state.waiting.push_back(ticket);
         let mine = |state: &mut State| state.taken || state.waiting.front() != Some(&ticket);
-        let (mut state, timeout) = whole(self.changed.wait_timeout_while(state, patience, mine));
+        let (mut state, _) = whole(self.changed.wait_timeout_while(state, patience, mine));
+        if state.waiting.front() == Some(&ticket) && state.is_under_way() {
+            let is_under_way = |state: &mut State| state.is_under_way();
+            state = whole(self.changed.wait_timeout_while(state, UNDER_WAY, is_under_way)).0;
+        }
+        let is_late = mine(&mut state);
         state.waiting.retain(|waiting| *waiting != ticket);
-        if timeout.timed_out() {
+        if is_late {
             drop(state);
             // The writer that waited behind this one may be first now.
             self.changed.notify_all();
@@ -253,10 +268,10 @@ impl Queue {
         held.map(|held| held.release_at = Duration::ZERO).is_some()
     }
 
-    /// Waits for the answer to a request for the lease that is under way ahead of a writer, at most `patience`.
-    pub(crate) fn wait_for_ahead(&self, patience: Duration) {
-        let is_under_way = |state: &mut State| matches!(state.ahead, Ahead::UnderWay { .. });
-        drop(whole(self.changed.wait_timeout_while(self.lock(), patience, is_under_way)));
+    /// Waits until no lease is asked for ahead of a writer, or given back.
+    pub(crate) fn wait_for_background(&self) {
+        let is_under_way = |state: &mut State| state.is_under_way();
+        drop(whole(self.changed.wait_timeout_while(self.lock(), UNDER_WAY, is_under_way)));
     }
 
     /// When this process is to look whether others wait.
@@ -321,6 +336,7 @@ impl Queue {
             return None;
         }
         let held = state.held.take()?;
+        state.gives_back = true;
         Some((self.take(state), held.lease))
     }
 
@@ -456,7 +472,7 @@ impl Turn {
         state.taken = false;
         state.active = None;
         state.held = self.held.take();
-        state.ahead = Ahead::Not;
+        (state.ahead, state.gives_back) = (Ahead::Not, false);
         drop(state);
         self.queue.changed.notify_all();
     }

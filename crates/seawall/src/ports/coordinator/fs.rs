@@ -247,6 +247,8 @@ impl FsCoordinator {
                 Ok(self.grant(claim, head, slot, since, folder))
             }
             Ok(head) => {
+                // This process may have had it as the heir.
+                let _ = whole(self.heir.lock()).take_if(|heir| heir.slot == slot);
                 self.storage.unlock(Lock::Lease(slot)).map_err(asking)?;
                 // This process did not know that the lease was handed on. Which lock stands for it now, it has just seen.
                 match self.slot(&head) {
