@@ -59,7 +59,7 @@ MACHINES, PROCESSES = 4, 8
 LATENCY = 0.004
 ROUNDS, REQUESTS = 5, 8
 STARTS = 7
-LONG_ROUNDS, WRITING, READING = 2, 10, 10
+LONG_ROUNDS, WRITING, READING = 2, 6, 6
 """How often the long ones are measured, and for how many seconds each time."""
 LONGEST_WAIT, FAIR_SHARES = 0.5, 4
 """Goals for the turns of several writers: seconds, and p99 in fair shares (writers times a vote alone)."""
