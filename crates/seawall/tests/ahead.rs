@@ -180,17 +180,22 @@ fn asking_costs_the_transaction_less_and_the_background_little() {
     assert_eq!(unused(route()), Counts { background: 1 + 4, ..NOTHING });
 }
 
+/// A request that asks for the lease began a moment ago, another one for each `n`: the attempt is under way, or was
+/// answered.
+fn asks_a_while_ago(database: &Arc<Database>, n: u8) {
+    commit(database, &[(1, n)]).unwrap();
+    database.is_frozen_now();
+    database.route_wrote(route().unwrap());
+    database.request_begins(route());
+    std::thread::sleep(Duration::from_micros(u64::from(n) * 20));
+}
+
 #[test]
 fn a_process_that_is_frozen_right_after_its_request_leaves_no_lease_behind() {
     let folder = Folder::new();
     let (a, b) = (folder.machine(), folder.machine());
     for n in 0..60 {
-        commit(&a, &[(1, n)]).unwrap();
-        a.is_frozen_now();
-        a.route_wrote(route().unwrap());
-        a.request_begins(route());
-        // At any moment of the attempt, and of the way back.
-        std::thread::sleep(Duration::from_micros(u64::from(n) * 20));
+        asks_a_while_ago(&a, n);
         a.is_frozen_now();
         newest(&b);
         drop(b.begin(Duration::ZERO).unwrap());
@@ -203,11 +208,7 @@ fn a_writer_that_does_not_wait_is_not_refused_because_its_request_asks_for_the_l
     let folder = Folder::new();
     let a = folder.machine();
     for n in 0..60 {
-        commit(&a, &[(1, n)]).unwrap();
-        a.is_frozen_now();
-        a.route_wrote(route().unwrap());
-        a.request_begins(route());
-        std::thread::sleep(Duration::from_micros(u64::from(n) * 20));
+        asks_a_while_ago(&a, n);
         drop(a.begin(Duration::ZERO).unwrap());
         std::thread::sleep(GRANTED);
     }

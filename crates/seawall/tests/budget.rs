@@ -242,14 +242,20 @@ fn opening_cold_over_commits_that_ride_in_the_head_costs_no_more() {
     }
 }
 
-#[test]
-fn an_old_version_between_folds_costs_two_trips_and_a_logarithm_of_reads() {
+/// A machine that knows the last of 1,024 versions.
+fn after_1024_commits() -> (Folder, Arc<Database>) {
     let folder = Folder::new();
     common::write_plain(&folder.name(), 60);
     let a = folder.machine();
     (0..1024).for_each(|n| drop(commit(&a, &[(2 + n % 50, n as u8)]).unwrap()));
     let b = folder.machine();
     newest(&b);
+    (folder, b)
+}
+
+#[test]
+fn an_old_version_between_folds_costs_two_trips_and_a_logarithm_of_reads() {
+    let (_folder, b) = after_1024_commits();
     for version in [0, 1, 2, 3, 511, 512, 513, 682, 1000, 1022, 1023] {
         let (cost, snapshot) = cost(&b, || b.version_at(At::Version(Version(version))).unwrap());
         assert_eq!((snapshot.version().0, cost.coordinator, cost.metadata), (version, 2, 0));
@@ -279,12 +285,7 @@ fn a_cold_scan_of_a_base_reads_four_megabytes_at_a_time() {
 #[test]
 fn an_old_version_costs_two_trips_and_a_logarithm_of_reads() {
     let _folds = common::only_folds();
-    let folder = Folder::new();
-    common::write_plain(&folder.name(), 60);
-    let a = folder.machine();
-    (0..1024).for_each(|n| drop(commit(&a, &[(2 + n % 50, n as u8)]).unwrap()));
-    let b = folder.machine();
-    newest(&b);
+    let (_folder, b) = after_1024_commits();
     // The newest, 1024, jumps to 512, which no other version is nearer to; and this one's page map has runs to be read, at once.
     let half = cost(&b, || b.version_at(At::Version(Version(512))).unwrap());
     assert_eq!((half.0, half.1.version()), (Counts { coordinator: 2, reads: 2, ..NOTHING }, Version(512)));

@@ -7,12 +7,10 @@
 //! write is not asked for again until it has written.
 
 use super::committer::Committer;
-use super::queue::HeldLease;
 use crate::chores::Chore;
 use crate::error::{Error, Result};
-use crate::format::ids::Token;
 use crate::options::Freshness;
-use crate::ports::coordinator::{Acquired, Claim};
+use crate::ports::coordinator::Acquired;
 use crate::ports::moment::Moment;
 use crate::ports::process::PerProcess;
 use crate::ports::sync::{Mutex, whole};
@@ -148,43 +146,24 @@ impl Committer {
         }
         let now = self.tip.storage.now();
         let Some(mut turn) = self.queue.begin_ahead(now.monotonic) else { return Ok(()) };
-        let claim = Claim {
-            token: Token(self.tip.random()?),
-            label: format!("{}, since {}", self.tip.storage.label(), now.clock()),
-            length: self.lease,
-            refusals: 0,
-            waited: Duration::ZERO,
-            // It does not wait, so it neither joins the line nor is repeated.
-            patience: Duration::ZERO,
-            pass_over: None,
-            lines_up: false,
-        };
+        // It does not wait, so it neither joins the line nor is repeated.
+        let claim = self.claim(Duration::ZERO)?;
         let known = self.tip.known();
         let acquired = self.tip.instead_of_a_load(|| {
-            let acquired = self.tip.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)?;
-            let (lease, head, sent) = match acquired {
-                Acquired::Granted(lease, head) => (Some(lease.clone()), head, lease.since),
-                Acquired::Refused { seen: Some((head, _)), .. } => (None, head, now),
-                Acquired::Refused { .. } => return Ok(None),
-            };
-            let on = head.order();
-            let caught_up = self.tip.accept(*head, &known).and_then(|head| self.tip.catch_up(head, sent));
-            let Some(lease) = lease else { return caught_up.map(|_| None) };
-            match caught_up {
-                Ok(snapshot) if snapshot.head.order() == on => Ok(Some((lease, on))),
-                // It is for an older head than this process knows.
-                caught_up => {
-                    let released = self.tip.coordinator.release(&lease).map_err(Error::nothing_written);
-                    caught_up.and(released.map(|()| None))
+            match self.tip.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)? {
+                Acquired::Granted(lease, head) => self.granted(lease, *head, &known),
+                Acquired::Refused { seen: Some((head, _)), .. } => {
+                    let head = self.tip.accept(*head, &known)?;
+                    self.tip.catch_up(head, now).map(|_| None)
                 }
+                Acquired::Refused { seen: None, .. } => Ok(None),
             }
         })?;
-        if let Some((lease, on)) = acquired {
+        if let Some((held, _)) = acquired {
             let now = self.tip.storage.now().monotonic;
             let release_at = now + UNUSED;
             // Where the answer did not say whether others wait, the background looks at once.
             let look_at = self.tip.coordinator.others_wait().is_none().then_some(now);
-            let held = HeldLease::new(lease, on, self.tip.coordinator.takeover_is_visible());
             turn.put_lease_ahead(held, release_at, look_at);
             drop(turn);
             self.chores.ring_at(look_at.unwrap_or(release_at));

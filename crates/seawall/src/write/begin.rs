@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::head::Head;
 use crate::format::ids::Token;
 use crate::mutation::mistake;
-use crate::ports::coordinator::{Acquired, Claim, Holder};
+use crate::ports::coordinator::{Acquired, Claim, Holder, Lease};
 use crate::ports::moment::Moment;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::{FORKED, PATIENCE};
@@ -131,45 +131,24 @@ impl Committer {
 
     /// Asks for the lease until it is granted. The answer has the head.
     fn acquire(self: &Arc<Self>, began: Duration, timeout: Duration) -> Result<(HeldLease, Arc<Snapshot>)> {
-        let mut claim = Claim {
-            token: Token(self.tip.random()?),
-            label: format!("{}, since {}", self.tip.storage.label(), self.tip.storage.now().clock()),
-            length: self.lease,
-            refusals: 0,
-            waited: Duration::ZERO,
-            patience: PATIENCE.min(timeout),
-            pass_over: None,
-            lines_up: self.queue.is_contended(self.tip.storage.now().monotonic),
-        };
+        let lines_up = self.queue.is_contended(self.tip.storage.now().monotonic);
+        let mut claim = Claim { lines_up, ..self.claim(PATIENCE.min(timeout))? };
         let mut watch = Watch::of(self.lease);
         loop {
             let known = self.tip.known();
             let sent = self.tip.storage.now();
             let acquired = self.tip.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)?;
             let (again_in, seen, comes_soon) = match acquired {
-                Acquired::Granted(lease, head) => {
-                    // The head may be from a look before this request, and is as old as that.
-                    let sent = lease.since;
-                    let held = HeldLease::new(lease, head.order(), self.tip.coordinator.takeover_is_visible());
-                    let caught_up = self.tip.accept(*head, &known).and_then(|head| self.tip.catch_up(head, sent));
-                    match caught_up {
-                        Ok(snapshot) if snapshot.head.order() == held.on => {
-                            if claim.refusals > 0 {
-                                self.queue.contended(self.tip.storage.now().monotonic);
-                            }
-                            self.leave_the_line();
-                            return Ok((held, snapshot));
+                Acquired::Granted(lease, head) => match self.granted(lease, *head, &known)? {
+                    Some(granted) => {
+                        if claim.refusals > 0 {
+                            self.queue.contended(self.tip.storage.now().monotonic);
                         }
-                        // Another process took the lease over and committed while the answer was in flight, and another
-                        // thread of this process knows of it: this lease is for an older head.
-                        caught_up => {
-                            // Only the first error is reported. A lease that cannot be given back runs out.
-                            let _ = self.tip.coordinator.release(&held.lease);
-                            caught_up?;
-                            (AGAIN_AFTER_STALE_GRANT, None, false)
-                        }
+                        self.leave_the_line();
+                        return Ok(granted);
                     }
-                }
+                    None => (AGAIN_AFTER_STALE_GRANT, None, false),
+                },
                 Acquired::Refused { again_in, seen, comes_soon } => {
                     if claim.refusals == 0 {
                         // Its holder may wait for one of those.
@@ -197,6 +176,42 @@ impl Committer {
                 self.wait_for_a_commit(again_in)?;
             } else {
                 self.tip.storage.sleep(again_in);
+            }
+        }
+    }
+
+    /// A first attempt for the lease, by a caller that waits so long for the coordinator.
+    pub(super) fn claim(&self, patience: Duration) -> Result<Claim> {
+        Ok(Claim {
+            token: Token(self.tip.random()?),
+            label: format!("{}, since {}", self.tip.storage.label(), self.tip.storage.now().clock()),
+            length: self.lease,
+            refusals: 0,
+            waited: Duration::ZERO,
+            patience,
+            pass_over: None,
+            lines_up: false,
+        })
+    }
+
+    /// The lease was granted on `head`, to a request that was sent when `known` was known. `None` if another process took
+    /// the lease over and committed while the answer was in flight, and another thread of this process knows of it: this
+    /// lease is for an older head, and goes back.
+    pub(super) fn granted(
+        &self,
+        lease: Lease,
+        head: Head,
+        known: &Snapshot,
+    ) -> Result<Option<(HeldLease, Arc<Snapshot>)>> {
+        // The head may be from a look before this request, and is as old as that.
+        let sent = lease.since;
+        let held = HeldLease::new(lease, head.order(), self.tip.coordinator.takeover_is_visible());
+        match self.tip.accept(head, known).and_then(|head| self.tip.catch_up(head, sent)) {
+            Ok(snapshot) if snapshot.head.order() == held.on => Ok(Some((held, snapshot))),
+            caught_up => {
+                // Only the first error is reported. A lease that cannot be given back runs out.
+                let _ = self.tip.coordinator.release(&held.lease);
+                caught_up.map(|_| None)
             }
         }
     }

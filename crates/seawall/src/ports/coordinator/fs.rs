@@ -4,6 +4,7 @@
 //! itself. The lease is a lock on one byte of a file, requested without waiting. A waiter passes over a holder that did
 //! nothing for a whole lease by locking the next byte. The record of the next commit shows that to all.
 
+mod heir;
 mod line;
 mod names;
 
@@ -19,6 +20,7 @@ use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{File, FsOrder, Lock, Span};
 use crate::ports::sync::whole;
 use crate::shown::Shown;
+use heir::Heir;
 use line::Line;
 use names::{LookFailed, Names};
 use std::fmt;
@@ -39,34 +41,12 @@ const LABELS: u32 = 8;
 /// A holder that holds the lease this long writes down who it is. Until then its lock is enough.
 const FIRST_RENEWAL: Duration = Duration::from_millis(100);
 
-/// A process that has the lock which stands for the lease next.
-struct Heir {
-    slot: u32,
-    /// The head that names this lock, as this process has seen it since it has the lock: when that look was sent, which
-    /// head, and in which folder.
-    seen: Option<(Moment, (Epoch, Version), u64)>,
-    /// How often it has asked for the lease since it has the lock.
-    asked: u32,
-}
-
-/// The holder hands the lease to its heir by a commit, which the heir looks for. Only the first times that the heir asks
-/// for the lease, and once in so many later, it asks for the holder's lock as well: the holder can have given that back
-/// without a commit.
-const HEIR_ASKS_FOR_LOCK: u32 = 4;
-
-impl Heir {
-    fn is_seen(&self, known: &Head, folder: u64) -> bool {
-        self.seen.is_some_and(|(_, order, seen_in)| order == known.order() && seen_in == folder)
-    }
-}
-
 /// The `fs` coordinator of one database.
 pub struct FsCoordinator {
     storage: Arc<dyn FsOrder>,
     /// Where this process stands while it waits for the lease. Only one of its threads asks for the lease at a time.
     line: Line,
-    /// The lock that stands for the lease once the holder hands it over, if this process has that one already.
-    heir: Mutex<Option<Heir>>,
+    heir: Heir,
     /// The lock that this process moved on to, and the generation of the head at that time. No record may name that
     /// lock, because a process that took it earlier may have died before it committed.
     moved_on: Mutex<(u64, u32)>,
@@ -81,67 +61,22 @@ impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
         let (names, line) = (Names::new(storage.clone()), Line::new(storage.clone()));
-        let heir = Mutex::default();
+        let heir = Heir::new(storage.clone());
         let (longest, is_shorter) = (AtomicUsize::new(MAX_TEXT), AtomicBool::new(false));
         FsCoordinator { storage, line, heir, moved_on: Mutex::default(), longest, is_shorter, names }
-    }
-
-    /// This process is the first in the line, and takes the lock after `slot`. The holder hands the lease over by naming
-    /// that one in the record of its last commit. Then no lock needs to be given back and taken.
-    fn become_heir(&self, slot: u32) -> Result<(), CoordinatorError> {
-        let next = slot.wrapping_add(1);
-        if whole(self.heir.lock()).as_ref().is_some_and(|heir| heir.slot == next) {
-            return Ok(());
-        }
-        self.disinherit()?;
-        if self.storage.try_lock(Lock::Lease(next)).map_err(asking)? {
-            *whole(self.heir.lock()) = Some(Heir { slot: next, seen: None, asked: 0 });
-        }
-        Ok(())
-    }
-
-    /// Whether this process asks for nothing now, and only looks for the commit that hands the lease over.
-    fn only_looks(&self, slot: u32) -> bool {
-        let mut heir = whole(self.heir.lock());
-        let Some(heir) = heir.as_mut().filter(|heir| heir.slot == slot.wrapping_add(1)) else { return false };
-        heir.asked += 1;
-        heir.asked > HEIR_ASKS_FOR_LOCK && !heir.asked.is_multiple_of(HEIR_ASKS_FOR_LOCK)
-    }
-
-    /// Gives that lock back.
-    fn disinherit(&self) -> Result<(), CoordinatorError> {
-        let heir = whole(self.heir.lock()).take();
-        heir.map_or(Ok(()), |heir| self.storage.unlock(Lock::Lease(heir.slot)).map_err(asking))
     }
 
     /// The lease, if the holder has handed it over by the head `known`: its record names the lock that this process had
     /// when it began to look for it.
     fn inherit(&self, claim: &Claim, known: &Head, slot: u32) -> Option<Acquired> {
         let folder = self.storage.folder();
-        let handed_over = |heir: &mut Heir| heir.slot == slot && heir.is_seen(known, folder);
-        let (sent, ..) = whole(self.heir.lock()).take_if(handed_over)?.seen?;
+        let sent = self.heir.is_handed(slot, known, folder)?;
         Some(self.grant(claim, known.clone(), slot, sent, folder))
-    }
-
-    /// The lock that stands for the lease next, if this process has it before it looks; and when and where it looks.
-    fn before_look(&self) -> Option<(u32, Moment, u64)> {
-        let slot = whole(self.heir.lock()).as_ref()?.slot;
-        Some((slot, self.storage.now(), self.storage.folder()))
-    }
-
-    /// The look has found `head`, which may name that lock.
-    fn after_look(&self, before: Option<(u32, Moment, u64)>, head: &Head) {
-        if let Some((slot, sent, folder)) = before
-            && slot == head.lease_slot
-            && let Some(heir) = whole(self.heir.lock()).as_mut().filter(|heir| heir.slot == slot)
-        {
-            heir.seen = Some((sent, head.order(), folder));
-        }
     }
 
     fn grant(&self, claim: &Claim, head: Head, slot: u32, since: Moment, folder: u64) -> Acquired {
         // It stands for the lease now, and is not given back with the place in the line.
-        let _ = whole(self.heir.lock()).take_if(|heir| heir.slot == slot);
+        self.heir.is_no_heir_by(slot);
         let lease = Lease {
             epoch: head.epoch,
             generation: head.generation,
@@ -248,7 +183,7 @@ impl FsCoordinator {
             }
             Ok(head) => {
                 // This process may have had it as the heir.
-                let _ = whole(self.heir.lock()).take_if(|heir| heir.slot == slot);
+                self.heir.is_no_heir_by(slot);
                 self.storage.unlock(Lock::Lease(slot)).map_err(asking)?;
                 // This process did not know that the lease was handed on. Which lock stands for it now, it has just seen.
                 match self.slot(&head) {
@@ -291,7 +226,7 @@ impl Coordinator for FsCoordinator {
     }
 
     fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {
-        let before = self.before_look();
+        let before = self.heir.before_look();
         let loaded = match known {
             Known::Head(head) => self.names.newest_since(head),
             Known::Nothing => self.names.newest_listed(),
@@ -305,14 +240,14 @@ impl Coordinator for FsCoordinator {
         let has_it_open = matches!(known, Known::Head(_));
         let head = loaded
             .map_err(|failed| if has_it_open { self.where_now(failed) } else { failed.before_anything_was_sent() })?;
-        self.after_look(before, &head);
+        self.heir.after_look(before, &head);
         Ok(head)
     }
 
     fn newer_than(&self, known: &Head, _patience: Duration) -> Result<Option<Head>, CoordinatorError> {
-        let before = self.before_look();
+        let before = self.heir.before_look();
         let newer = self.names.newer_than(known).map_err(|failed| self.where_now(failed))?;
-        self.after_look(before, newer.as_ref().unwrap_or(known));
+        self.heir.after_look(before, newer.as_ref().unwrap_or(known));
         Ok(newer)
     }
 
@@ -335,10 +270,10 @@ impl Coordinator for FsCoordinator {
         if waits && claim.pass_over.is_none() && !self.line.advance(Lock::Lease(slot)).map_err(asking)? {
             return Ok(self.refused(claim));
         }
-        // The holder looks for an heir before its turn ends.
+        // The holder's last commit names the next lock.
         if claim.pass_over.is_none() && self.line.is_first() {
-            self.become_heir(slot)?;
-            if self.only_looks(slot) {
+            self.heir.succeeds(slot).map_err(asking)?;
+            if self.heir.only_looks(slot) {
                 return Ok(self.refused(claim));
             }
         }
@@ -357,7 +292,7 @@ impl Coordinator for FsCoordinator {
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {
-        self.disinherit().and(self.line.leave().map_err(asking))
+        self.heir.give_up().map_err(asking).and(self.line.leave().map_err(asking))
     }
 
     fn leaves_line(&self) -> bool {
