@@ -162,15 +162,8 @@ pub mod simulated {
         }
     }
 
-    pub(crate) struct WaitTimeoutResult(bool);
-
-    impl WaitTimeoutResult {
-        pub(crate) fn timed_out(&self) -> bool {
-            self.0
-        }
-    }
-
-    type Waited<'a, T> = sync::LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)>;
+    /// What the wait came to is no part of the answer: callers look at what they waited for.
+    type Waited<'a, T> = sync::LockResult<(MutexGuard<'a, T>, ())>;
 
     #[derive(Default)]
     pub(crate) struct Condvar(sync::Condvar);
@@ -205,36 +198,36 @@ pub mod simulated {
             let Some(scheduler) = scheduler() else {
                 let inner = guard.guard.take().expect("it is held until it is dropped");
                 let waited = self.0.wait_timeout_while(inner, patience, condition);
-                let (inner, result) = waited.unwrap_or_else(PoisonError::into_inner);
+                let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
                 guard.guard = Some(inner);
-                return Ok((guard, WaitTimeoutResult(result.timed_out())));
+                return Ok((guard, ()));
             };
             let until = scheduler.now() + patience;
             while condition(&mut guard) {
                 let left = until.saturating_sub(scheduler.now());
                 if left.is_zero() {
-                    return Ok((guard, WaitTimeoutResult(true)));
+                    return Ok((guard, ()));
                 }
                 guard = self.wait_timeout(guard, left)?.0;
             }
-            Ok((guard, WaitTimeoutResult(false)))
+            Ok((guard, ()))
         }
 
         fn wait_for<'a, T>(&self, mut guard: MutexGuard<'a, T>, patience: Option<Duration>) -> Waited<'a, T> {
             let mutex = guard.mutex;
             if let Some(scheduler) = scheduler() {
                 drop(guard);
-                let woken = scheduler.wait(address_of(self), patience);
+                scheduler.wait(address_of(self), patience);
                 return mutex
                     .lock()
-                    .map(|guard| (guard, WaitTimeoutResult(!woken)))
-                    .map_err(|error| PoisonError::new((error.into_inner(), WaitTimeoutResult(!woken))));
+                    .map(|guard| (guard, ()))
+                    .map_err(|error| PoisonError::new((error.into_inner(), ())));
             }
             let inner = guard.guard.take().expect("it is held until it is dropped");
             let patience = patience.unwrap_or(Duration::MAX);
-            let (inner, result) = self.0.wait_timeout(inner, patience).unwrap_or_else(PoisonError::into_inner);
+            let (inner, _) = self.0.wait_timeout(inner, patience).unwrap_or_else(PoisonError::into_inner);
             guard.guard = Some(inner);
-            Ok((guard, WaitTimeoutResult(result.timed_out())))
+            Ok((guard, ()))
         }
     }
 }
