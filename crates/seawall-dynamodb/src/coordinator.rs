@@ -158,6 +158,7 @@ impl DynamoCoordinator {
             sweep: head.sweep,
             token: claim.token,
             slot: 0,
+            former: None,
             folder: 0,
             since,
             length: claim.length,
@@ -253,7 +254,7 @@ impl Coordinator for DynamoCoordinator {
             }
         }
         let again_in = self.wait(claim, known, &item, &holder);
-        Ok(Acquired::Refused { again_in, seen: Some((Box::new(head), holder)), comes_soon: false })
+        Ok(Acquired::Refused { again_in, seen: Some(Box::new(head)), holder: Some(holder) })
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {

@@ -3,12 +3,13 @@
 use crate::leases::took_over;
 use crate::process::ProcessId;
 use crate::world::World;
-use seawall::ports::storage::Lock;
+use std::ops::RangeInclusive;
 
 /// The locks and their holders.
 #[derive(Default)]
 pub(crate) struct Locks {
-    held: Vec<(Lock, ProcessId)>,
+    /// By the number of the lock.
+    held: Vec<(u32, ProcessId)>,
     /// Stock SQLite's locks on NAME.
     name: Vec<NameLock>,
     /// How many locks on NAME there have been.
@@ -37,11 +38,10 @@ pub(crate) enum NameMode {
 }
 
 impl Locks {
-    pub(crate) fn take(&mut self, world: &World, lock: Lock, process: ProcessId) -> bool {
-        let is_free = !self.is_another_s(lock, process);
-        let holder = |wanted: Lock| self.held.iter().find(|(held, _)| *held == wanted).map(|(_, holder)| *holder);
-        if let Lock::Lease(slot) = lock
-            && let Some(passed_over) = slot.checked_sub(1).and_then(|before| holder(Lock::Lease(before)))
+    pub(crate) fn take(&mut self, world: &World, slot: u32, process: ProcessId) -> bool {
+        let is_free = !self.is_another_s(&(slot..=slot), process);
+        let holder = |wanted: u32| self.held.iter().find(|(held, _)| *held == wanted).map(|(_, holder)| *holder);
+        if let Some(passed_over) = slot.checked_sub(1).and_then(holder)
             && is_free
             && passed_over != process
         {
@@ -49,26 +49,20 @@ impl Locks {
         }
         // A dead process gets no more locks: its machine closes its files, which gives its locks back.
         if is_free && !world.with_process(process, |process| process.is_dead) {
-            self.give_back(lock, process);
-            self.held.push((lock, process));
+            self.give_back(slot, process);
+            self.held.push((slot, process));
         }
-        world.tell(|| format!("{lock:?} asked for by {process}; held: {:?}", self.held));
+        world.tell(|| format!("lock {slot} asked for by {process}; held: {:?}", self.held));
         is_free
     }
 
-    pub(crate) fn give_back(&mut self, lock: Lock, process: ProcessId) {
-        let left = |(held, holder): &(Lock, ProcessId)| {
-            let (held, holder) = (*held, *holder);
-            let given = (holder == process).then_some(lock);
-            let parts: Vec<_> = given.map_or_else(|| vec![held], |given| held.without(given).collect());
-            parts.into_iter().map(move |part| (part, holder))
-        };
-        self.held = self.held.iter().flat_map(left).collect();
+    pub(crate) fn give_back(&mut self, slot: u32, process: ProcessId) {
+        self.held.retain(|held| *held != (slot, process));
     }
 
-    /// Whether another process has a lock, or a part of it.
-    pub(crate) fn is_another_s(&self, lock: Lock, process: ProcessId) -> bool {
-        self.held.iter().any(|(held, holder)| held.overlaps(lock) && *holder != process)
+    /// Whether another process has one of these locks.
+    pub(crate) fn is_another_s(&self, slots: &RangeInclusive<u32>, process: ProcessId) -> bool {
+        self.held.iter().any(|(held, holder)| slots.contains(held) && *holder != process)
     }
 
     /// Takes NAME's lock, if its holders' modes allow that.

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::paths::{COMMITS, FOLDER, folder_in, inside, path_of, record_path};
 use crate::world::Phase;
 use seawall::format::ids::Version;
-use seawall::ports::storage::{Record, Span, Stamp};
+use seawall::ports::storage::{News, Record, Span, Stamp};
 use std::io;
 use std::time::Duration;
 
@@ -109,15 +109,24 @@ impl SimStorage {
         Ok(self.find(&record_path(folder, version))?.map(|inode| stamp_of(&self.world.disk(), inode)))
     }
 
-    pub(super) fn record(&self, folder: usize, version: Version) -> io::Result<Option<Record>> {
-        self.records_of(folder, &[version]).map(|mut records| records.pop().flatten())
+    pub(super) fn news_after(&self, folder: usize, next: Version) -> io::Result<News> {
+        if self.stamp_of(folder, next)?.is_none() {
+            return Ok(News::Nothing);
+        }
+        if let Some(stamp) = self.stamp_of(folder, next.next())? {
+            return Ok(News::Several(stamp));
+        }
+        Ok(self.record_of(folder, next)?.map_or(News::Nothing, News::Next))
     }
 
-    pub(super) fn records_of(&self, folder: usize, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
-        let found = self.find_all(versions.iter().map(|version| record_path(folder, *version)).collect());
-        let records = found.and_then(|found| {
-            found.into_iter().map(|inode| inode.map(|inode| self.record_in(inode)).transpose()).collect()
-        });
+    pub(super) fn stamps_of(&self, folder: usize, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>> {
+        let found = self.find_all(versions.iter().map(|version| record_path(folder, *version)).collect())?;
+        Ok(found.into_iter().map(|inode| inode.map(|inode| stamp_of(&self.world.disk(), inode))).collect())
+    }
+
+    pub(super) fn record_of(&self, folder: usize, version: Version) -> io::Result<Option<Record>> {
+        let inode = self.find(&record_path(folder, version));
+        let record = inode.and_then(|inode| inode.map(|inode| self.record_in(inode)).transpose());
         let process = self.world.my_process();
         let is_opening = self.world.with_process(process, |process| {
             process.listed = None;
@@ -127,10 +136,10 @@ impl SimStorage {
             let disk = self.world.disk();
             disk.find(COMMITS).is_some_and(|folder| disk.find(&record_path(folder, Version(0))).is_some())
         };
-        if records.is_err() && is_opening && is_there {
+        if record.is_err() && is_opening && is_there {
             self.world.met(Event::HeadUnseen);
         }
-        records
+        record
     }
 
     fn record_in(&self, inode: usize) -> io::Result<Record> {

@@ -11,8 +11,9 @@ use crate::world::World;
 use seawall::format::head::{Head, MAX_TEXT, SHORT_TEXT};
 use seawall::format::ids::{Token, Version};
 use seawall::ports::counters::Operation;
-use seawall::ports::storage::{FsOrder, Lock, Look, Record, Stamp};
+use seawall::ports::storage::{FsOrder, Look, News, Record, Stamp};
 use std::io;
+use std::ops::RangeInclusive;
 
 /// How many publications are remembered.
 const SLEEPERS: usize = 256;
@@ -110,24 +111,42 @@ impl FsOrder for SimStorage {
         self.ask(|folder| {
             self.counters.count(Operation::Coordinator);
             let changed = self.look_again(folder)?;
-            let next = self.record(folder, known.next())?;
-            let mut after_next = None;
-            if next.is_some() {
+            let news = self.news_after(folder, known.next())?;
+            if !matches!(news, News::Nothing) {
                 self.counters.count(Operation::Metadata);
-                after_next = self.record(folder, known.next().next())?;
             }
             let known = self.stamp_of(folder, known)?;
             if known.is_none() && !self.world.disk().has_folder(folder) {
                 return Err(stale(&self.world));
             }
-            Ok(Look { next, after_next, known, changed })
+            Ok(Look { news, known, changed })
         })
     }
 
-    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
+    fn look_up(&self, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>> {
         self.ask(|folder| {
             self.counters.count(Operation::Metadata);
-            self.records_of(folder, versions)
+            self.stamps_of(folder, versions)
+        })
+    }
+
+    fn record(&self, version: Version) -> io::Result<Option<Record>> {
+        self.ask(|folder| {
+            self.counters.count(Operation::Metadata);
+            self.record_of(folder, version)
+        })
+    }
+
+    fn record_after(&self, newest: Version, known: Version) -> io::Result<(Option<Record>, [Option<Stamp>; 2])> {
+        self.ask(|folder| {
+            self.counters.count(Operation::Metadata);
+            // One of the two is first.
+            let read = || self.record_of(folder, newest);
+            let early = if self.world.by_chance(0.5) { Some(read()?) } else { None };
+            self.look_again(folder)?;
+            let record = early.map_or_else(read, Ok)?;
+            let before = newest.previous().map_or(Ok(None), |before| self.stamp_of(folder, before))?;
+            Ok((record, [before, self.stamp_of(folder, known)?]))
         })
     }
 
@@ -287,27 +306,27 @@ impl FsOrder for SimStorage {
         self.reinstate_commits(token, records)
     }
 
-    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
+    fn try_lock(&self, slot: u32) -> io::Result<bool> {
         self.counters.count(Operation::Coordinator);
         let process = self.world.my_process();
-        let taken = call(&self.world, "lock", Kind::Change, move |world| Ok(world.locks().take(world, lock, process)));
-        if matches!((lock, &taken), (Lock::Lease(_), Ok(true))) {
+        let taken = call(&self.world, "lock", Kind::Change, move |world| Ok(world.locks().take(world, slot, process)));
+        if matches!(taken, Ok(true)) {
             self.world.with_process(process, |process| process.is_lease_known = false);
         }
         taken
     }
 
-    fn is_locked(&self, lock: Lock) -> io::Result<Option<bool>> {
+    fn is_locked(&self, slots: RangeInclusive<u32>) -> io::Result<Option<bool>> {
         self.counters.count(Operation::Coordinator);
         let process = self.world.my_process();
-        call(&self.world, "lock?", Kind::Look, move |world| Ok(Some(world.locks().is_another_s(lock, process))))
+        call(&self.world, "lock?", Kind::Look, move |world| Ok(Some(world.locks().is_another_s(&slots, process))))
     }
 
-    fn unlock(&self, lock: Lock) -> io::Result<()> {
+    fn unlock(&self, slot: u32) -> io::Result<()> {
         self.counters.count(Operation::Coordinator);
         let process = self.world.my_process();
         call(&self.world, "unlock", Kind::Change, move |world| {
-            world.locks().give_back(lock, process);
+            world.locks().give_back(slot, process);
             Ok(())
         })
     }

@@ -91,7 +91,8 @@ impl SimStorage {
     }
 
     fn texts(&self, folder: usize, versions: &[Version]) -> io::Result<Vec<String>> {
-        let records = or_none(self.records_of(folder, versions))?.unwrap_or_default();
+        let records = versions.iter().map(|version| self.record_of(folder, *version)).collect::<io::Result<Vec<_>>>();
+        let records = or_none(records)?.unwrap_or_default();
         Ok(records.into_iter().flatten().map(|record| record.text).collect())
     }
 

@@ -116,6 +116,8 @@ pub struct Lease {
     pub token: Token,
     /// `fs`: which lock it is.
     pub slot: u32,
+    /// `fs`: the lock that the head named when the lease was granted, if that is another one. It is given back as well.
+    pub former: Option<u32>,
     /// `fs`: the folder in which the head was seen. The next commit may be named in no other one.
     pub folder: u64,
     /// When the request was sent that got or last renewed it.
@@ -155,11 +157,21 @@ pub enum Acquired {
     Refused {
         /// When to ask again.
         again_in: Duration,
-        /// What the head was then, and who has the lease, if the refusal says so.
-        seen: Option<(Box<Head>, Holder)>,
-        /// Few others are in front of this process, or none: it does well to know the newest head.
-        comes_soon: bool,
+        /// What the head was then, if the refusal says so.
+        seen: Option<Box<Head>>,
+        /// Who has the lease, if the refusal says so.
+        holder: Option<Holder>,
     },
+}
+
+impl Acquired {
+    /// The same answer; a refusal that does not say what the head was says that it was `head`.
+    pub(crate) fn or_seen(self, head: Option<Box<Head>>) -> Acquired {
+        match self {
+            Acquired::Refused { again_in, seen: None, holder } => Acquired::Refused { again_in, seen: head, holder },
+            answer => answer,
+        }
+    }
 }
 
 /// The answer to a swap.
@@ -240,7 +252,7 @@ pub trait Coordinator: Send + Sync {
         None
     }
     /// The same, by requests of its own. Only asked where no answer says it.
-    fn look_for_waiters(&self) -> Result<Waiters, CoordinatorError> {
+    fn look_for_waiters(&self, _lease: &Lease) -> Result<Waiters, CoordinatorError> {
         Ok(Waiters::Some)
     }
     /// Who holds the lease, as of the head `known`, which was just loaded.

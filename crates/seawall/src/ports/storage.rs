@@ -23,7 +23,7 @@ pub(crate) mod safely;
 pub mod trials;
 
 pub use lease_file::lease_descriptors;
-pub use order::{FsOrder, Lock, Look, PLACES, QUIESCED, Record};
+pub use order::{FsOrder, Look, News, QUIESCED, Record};
 
 use crate::error::Result;
 use crate::format::ids::{

@@ -117,8 +117,12 @@ impl Committer {
     pub(crate) fn request_begins(self: &Arc<Self>, moment: Moment, route: Option<Route>) -> bool {
         let asks =
             route.is_some_and(|route| self.writing_routes.begins(route)) && self.queue.ask_ahead(moment.monotonic);
-        *whole(self.asked.load.lock()) = Some(moment);
-        self.chores.ring_at(Duration::ZERO);
+        // A process in the middle of its turn knows the newest head, most often, and a request that writes asks for
+        // nothing. One that reads asks itself.
+        if !self.queue.keeps_lease() {
+            *whole(self.asked.load.lock()) = Some(moment);
+            self.chores.ring_at(Duration::ZERO);
+        }
         asks
     }
 
@@ -152,7 +156,7 @@ impl Committer {
         let acquired = self.tip.instead_of_a_load(|| {
             match self.tip.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)? {
                 Acquired::Granted(lease, head) => self.granted(lease, *head, &known),
-                Acquired::Refused { seen: Some((head, _)), .. } => {
+                Acquired::Refused { seen: Some(head), .. } => {
                     let head = self.tip.accept(*head, &known)?;
                     self.tip.catch_up(head, now).map(|_| None)
                 }

@@ -115,9 +115,9 @@ impl Chore for LookForWaiters {
 
     fn run(&self) -> Result<(), String> {
         let Some(committer) = self.0.upgrade() else { return Ok(()) };
-        committer.queue.looks();
+        let Some(lease) = committer.queue.looks() else { return Ok(()) };
         // Without an answer the turn ends as if others waited.
-        let waiters = committer.tip.coordinator.look_for_waiters().unwrap_or(Waiters::Some);
+        let waiters = committer.tip.coordinator.look_for_waiters(&lease).unwrap_or(Waiters::Some);
         committer.queue.saw(waiters, committer.now().monotonic);
         Ok(())
     }

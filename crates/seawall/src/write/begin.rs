@@ -9,17 +9,11 @@ use crate::format::head::Head;
 use crate::format::ids::Token;
 use crate::mutation::mistake;
 use crate::ports::coordinator::{Acquired, Claim, Holder, Lease};
-use crate::ports::moment::Moment;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::{FORKED, PATIENCE};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// For how long a process that will soon have the lease watches the head while it waits. After that the holder has more
-/// to do than a usual transaction.
-const WATCHES_HEAD: Duration = Duration::from_millis(500);
-/// How long it looks at the head, before it asks for the lease again.
-const LOOKS_FOR: Duration = Duration::from_millis(2);
 /// How soon a lease is asked for again that was granted on a head which is not the newest any more.
 const AGAIN_AFTER_STALE_GRANT: Duration = Duration::from_millis(1);
 
@@ -138,7 +132,7 @@ impl Committer {
             let known = self.tip.known();
             let sent = self.tip.storage.now();
             let acquired = self.tip.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)?;
-            let (again_in, seen, comes_soon) = match acquired {
+            let (again_in, seen, holder) = match acquired {
                 Acquired::Granted(lease, head) => match self.granted(lease, *head, &known)? {
                     Some(granted) => {
                         if claim.refusals > 0 {
@@ -147,23 +141,27 @@ impl Committer {
                         self.leave_the_line();
                         return Ok(granted);
                     }
-                    None => (AGAIN_AFTER_STALE_GRANT, None, false),
+                    None => (AGAIN_AFTER_STALE_GRANT, None, None),
                 },
-                Acquired::Refused { again_in, seen, comes_soon } => {
+                Acquired::Refused { again_in, seen, holder } => {
                     if claim.refusals == 0 {
                         // Its holder may wait for one of those.
                         end_leases_ahead();
                     }
-                    (again_in, seen, comes_soon)
+                    (again_in, seen, holder)
                 }
             };
             let waited = self.tip.storage.now().monotonic.saturating_sub(began);
             claim.refusals += 1;
             claim.waited = waited;
             claim.patience = PATIENCE.min(timeout.saturating_sub(waited));
-            let seen_nothing = seen.is_none();
+            // What others commit meanwhile is read meanwhile. (A takeover may have raised the numbers that a request must
+            // name, so the next request must be made from the newest head.)
+            if let Some(head) = seen {
+                self.tip.catch_up(self.tip.accept(*head, &known)?, sent)?;
+            }
             if waited >= timeout || watch.is_due(waited) {
-                let holder = self.look_at_holder(sent, seen, &known)?;
+                let holder = holder.map_or_else(|| self.look_at_holder(&known), Ok)?;
                 if waited >= timeout {
                     let holder =
                         if holder.label.is_empty() { "it has not said who it is".into() } else { holder.label.into() };
@@ -171,12 +169,7 @@ impl Committer {
                 }
                 claim.pass_over = watch.see(holder, waited, self.lease);
             }
-            let again_in = again_in.min(timeout - waited);
-            if comes_soon && seen_nothing && waited < WATCHES_HEAD {
-                self.wait_for_a_commit(again_in)?;
-            } else {
-                self.tip.storage.sleep(again_in);
-            }
+            self.tip.storage.sleep(again_in.min(timeout - waited));
         }
     }
 
@@ -216,25 +209,6 @@ impl Committer {
         }
     }
 
-    /// This process will soon have the lease. The holder gives it back after a commit. Therefore this waits for one, but
-    /// not long, and reads it, so that nothing is left to be read when the lease is granted. Each look takes `pace`.
-    fn wait_for_a_commit(&self, pace: Duration) -> Result<()> {
-        let known = self.tip.known();
-        let began = self.tip.storage.now().monotonic;
-        loop {
-            let sent = self.tip.storage.now();
-            let head = self.tip.load(&known, PATIENCE)?;
-            if head.order() != known.head.order() {
-                return self.tip.catch_up(head, sent).map(drop);
-            }
-            let now = self.tip.storage.now().monotonic;
-            self.tip.storage.sleep(pace.saturating_sub(now.saturating_sub(sent.monotonic)));
-            if now.saturating_sub(began) + pace >= LOOKS_FOR {
-                return Ok(());
-            }
-        }
-    }
-
     /// The place in the line of waiters is given back in the background, if there is one: nobody is waited for then.
     fn leave_the_line(self: &Arc<Self>) {
         if self.tip.coordinator.leaves_line() && !self.chores.ring_at(Duration::ZERO) {
@@ -243,15 +217,8 @@ impl Committer {
         }
     }
 
-    /// Who has the lease. The refusal of the request that was sent at `sent` may say it. Otherwise this asks the
-    /// coordinator.
-    fn look_at_holder(&self, sent: Moment, seen: Option<(Box<Head>, Holder)>, known: &Snapshot) -> Result<Holder> {
-        // A takeover may have raised the numbers that a request must name, so the next request must be made from the
-        // newest head.
-        if let Some((head, holder)) = seen {
-            self.tip.catch_up(self.tip.accept(*head, known)?, sent)?;
-            return Ok(holder);
-        }
+    /// Who has the lease, where no refusal says it.
+    fn look_at_holder(&self, known: &Snapshot) -> Result<Holder> {
         let sent = self.tip.storage.now();
         let newest = self.tip.catch_up(self.tip.load(known, PATIENCE)?, sent)?;
         self.tip.coordinator.holder(&newest.head).map_err(Error::nothing_written)

@@ -280,9 +280,12 @@ impl Queue {
         state.look_at.filter(|_| state.has_lease())
     }
 
-    /// This process looks at `now` whether others wait.
-    pub(crate) fn looks(&self) {
-        self.lock().look_at = None;
+    /// This process looks whether others wait for the lease that it has, which is the answer.
+    pub(crate) fn looks(&self) -> Option<Lease> {
+        let mut state = self.lock();
+        state.look_at = None;
+        let active = state.active.as_ref().map(|(lease, _)| lease);
+        active.or(state.held.as_ref().map(|held| &held.lease)).cloned()
     }
 
     /// Whether others waited at `now`, as an answer of the coordinator said.

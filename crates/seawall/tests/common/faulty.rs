@@ -7,10 +7,11 @@ use seawall::format::ids;
 use seawall::ports::counters::{Counters, Operation};
 use seawall::ports::storage::os::OsStorage;
 use seawall::ports::storage::{
-    Append, Begun, Bulk, File, FsOrder, Listed, Lock, Look, QUIESCED, Record, Span, Stamp, Storage,
+    Append, Begun, Bulk, File, FsOrder, Listed, Look, News, QUIESCED, Record, Span, Stamp, Storage,
 };
 use std::collections::HashMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -136,8 +137,8 @@ impl Server {
         stamp.map(|stamp| Stamp { changed: self.time_of(version), ..stamp })
     }
 
-    fn record(&self, version: Version, record: Option<Record>) -> Option<Record> {
-        record.map(|record| Record { stamp: Stamp { changed: self.time_of(version), ..record.stamp }, ..record })
+    fn record(&self, version: Version, record: Record) -> Record {
+        Record { stamp: Stamp { changed: self.time_of(version), ..record.stamp }, ..record }
     }
 }
 
@@ -396,15 +397,32 @@ impl FsOrder for Faulty {
     fn look(&self, known: Version) -> io::Result<Look> {
         let look = self.call(Call::Look, || self.inner.look(known))?;
         let Some(server) = &self.server else { return Ok(look) };
-        let next = server.record(known.next(), look.next);
-        let after_next = server.record(known.next().next(), look.after_next);
+        let news = match look.news {
+            News::Next(record) => News::Next(server.record(known.next(), record)),
+            News::Several(stamp) => {
+                let second = known.next().next();
+                News::Several(server.stamp(second, Some(stamp)).expect("it has a stamp"))
+            }
+            News::Nothing => News::Nothing,
+        };
         let changed = Some(*server.changed.lock().unwrap());
-        Ok(Look { next, after_next, known: server.stamp(known, look.known), changed })
+        Ok(Look { news, known: server.stamp(known, look.known), changed })
     }
-    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
-        let records = self.call(Call::Records, || self.inner.records(versions))?;
-        let Some(server) = &self.server else { return Ok(records) };
-        Ok(versions.iter().zip(records).map(|(version, record)| server.record(*version, record)).collect())
+    fn look_up(&self, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>> {
+        let stamps = self.call(Call::Records, || self.inner.look_up(versions))?;
+        let Some(server) = &self.server else { return Ok(stamps) };
+        Ok(versions.iter().zip(stamps).map(|(version, stamp)| server.stamp(*version, stamp)).collect())
+    }
+    fn record(&self, version: Version) -> io::Result<Option<Record>> {
+        let record = self.call(Call::Records, || self.inner.record(version))?;
+        let Some(server) = &self.server else { return Ok(record) };
+        Ok(record.map(|record| server.record(version, record)))
+    }
+    fn record_after(&self, newest: Version, known: Version) -> io::Result<(Option<Record>, [Option<Stamp>; 2])> {
+        let (record, [before, known_is]) = self.call(Call::Records, || self.inner.record_after(newest, known))?;
+        let Some(server) = &self.server else { return Ok((record, [before, known_is])) };
+        let before = newest.previous().and_then(|version| server.stamp(version, before));
+        Ok((record.map(|record| server.record(newest, record)), [before, server.stamp(known, known_is)]))
     }
     fn versions(&self) -> io::Result<Vec<ids::Version>> {
         self.inner.versions()
@@ -461,13 +479,13 @@ impl FsOrder for Faulty {
     fn reinstate(&self, token: ids::Token, records: &[(Version, String)]) -> io::Result<bool> {
         self.call(Call::Reinstate, || self.inner.reinstate(token, records))
     }
-    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
-        self.call(Call::Lock, || self.inner.try_lock(lock))
+    fn try_lock(&self, slot: u32) -> io::Result<bool> {
+        self.call(Call::Lock, || self.inner.try_lock(slot))
     }
-    fn is_locked(&self, lock: Lock) -> io::Result<Option<bool>> {
-        self.call(Call::Lock, || self.inner.is_locked(lock))
+    fn is_locked(&self, slots: RangeInclusive<u32>) -> io::Result<Option<bool>> {
+        self.call(Call::Lock, || self.inner.is_locked(slots))
     }
-    fn unlock(&self, lock: Lock) -> io::Result<()> {
-        self.inner.unlock(lock)
+    fn unlock(&self, slot: u32) -> io::Result<()> {
+        self.inner.unlock(slot)
     }
 }

@@ -116,7 +116,7 @@ impl Coordinator for Memory {
         self.call(|entry| {
             let (head, lease) = entry.as_mut().ok_or_else(lost)?;
             if lease.is_some_and(|token| token != claim.token) && claim.pass_over.is_none() {
-                return Ok(Acquired::Refused { again_in: Duration::from_millis(2), seen: None, comes_soon: true });
+                return Ok(Acquired::Refused { again_in: Duration::from_millis(2), seen: None, holder: None });
             }
             head.generation += 1;
             *lease = Some(claim.token);
@@ -126,6 +126,7 @@ impl Coordinator for Memory {
                 sweep: head.sweep,
                 token: claim.token,
                 slot: 0,
+                former: None,
                 folder: 0,
                 since,
                 length: claim.length,

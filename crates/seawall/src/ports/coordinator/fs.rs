@@ -4,7 +4,6 @@
 //! itself. The lease is a lock on one byte of a file, requested without waiting. A waiter passes over a holder that did
 //! nothing for a whole lease by locking the next byte. The record of the next commit shows that to all.
 
-mod heir;
 mod line;
 mod names;
 
@@ -17,10 +16,9 @@ use crate::format::ids::{Epoch, Token, Version};
 use crate::mutation::mistake;
 use crate::ports::moment::Moment;
 use crate::ports::storage::safely::is_unusable;
-use crate::ports::storage::{File, FsOrder, Lock, Span};
+use crate::ports::storage::{File, FsOrder, Span};
 use crate::ports::sync::whole;
 use crate::shown::Shown;
-use heir::Heir;
 use line::Line;
 use names::{LookFailed, Names};
 use std::fmt;
@@ -44,9 +42,8 @@ const FIRST_RENEWAL: Duration = Duration::from_millis(100);
 /// The `fs` coordinator of one database.
 pub struct FsCoordinator {
     storage: Arc<dyn FsOrder>,
-    /// Where this process stands while it waits for the lease. Only one of its threads asks for the lease at a time.
+    /// Where this process is while it waits for the lease. Only one of its threads asks for the lease at a time.
     line: Line,
-    heir: Heir,
     /// The lock that this process moved on to, and the generation of the head at that time. No record may name that
     /// lock, because a process that took it earlier may have died before it committed.
     moved_on: Mutex<(u64, u32)>,
@@ -61,34 +58,8 @@ impl FsCoordinator {
     /// The coordinator of the database whose files `storage` has.
     pub fn new(storage: Arc<dyn FsOrder>) -> FsCoordinator {
         let (names, line) = (Names::new(storage.clone()), Line::new(storage.clone()));
-        let heir = Heir::new(storage.clone());
         let (longest, is_shorter) = (AtomicUsize::new(MAX_TEXT), AtomicBool::new(false));
-        FsCoordinator { storage, line, heir, moved_on: Mutex::default(), longest, is_shorter, names }
-    }
-
-    /// The lease, if the holder has handed it over by the head `known`: its record names the lock that this process had
-    /// when it began to look for it.
-    fn inherit(&self, claim: &Claim, known: &Head, slot: u32) -> Option<Acquired> {
-        let folder = self.storage.folder();
-        let sent = self.heir.is_handed(slot, known, folder)?;
-        Some(self.grant(claim, known.clone(), slot, sent, folder))
-    }
-
-    fn grant(&self, claim: &Claim, head: Head, slot: u32, since: Moment, folder: u64) -> Acquired {
-        // It stands for the lease now, and is not given back with the place in the line.
-        self.heir.is_no_heir_by(slot);
-        let lease = Lease {
-            epoch: head.epoch,
-            generation: head.generation,
-            sweep: head.sweep,
-            token: claim.token,
-            slot,
-            folder,
-            since,
-            length: claim.length,
-            first_renewal: FIRST_RENEWAL.min(claim.length / 3),
-        };
-        Acquired::Granted(lease, Box::new(head))
+        FsCoordinator { storage, line, moved_on: Mutex::default(), longest, is_shorter, names }
     }
 
     /// Makes the name of the head's version, with its record, and makes that durable: on a local disk by an fsync of
@@ -152,9 +123,8 @@ impl FsCoordinator {
         }
     }
 
-    fn refused(&self, claim: &Claim) -> Acquired {
-        let (again_in, comes_soon) = self.line.again_in(claim.waited);
-        Acquired::Refused { again_in, seen: None, comes_soon }
+    fn refused(&self, claim: &Claim, seen: Option<Box<Head>>) -> Acquired {
+        Acquired::Refused { again_in: self.line.again_in(claim.waited), seen, holder: None }
     }
 
     fn label(&self, slot: u32) -> Result<Shown, CoordinatorError> {
@@ -168,35 +138,74 @@ impl FsCoordinator {
         }
     }
 
-    /// Takes the lock `slot` and loads the head. Gives the lock back if another one stands for the lease of that head.
+    /// Takes the lock `slot`, and looks at the head. Gives the lock back if another one stands for the lease of that head.
     /// If `again`, it then tries that one.
-    fn acquire_slot(&self, claim: &Claim, known: &Head, slot: u32, again: bool) -> Result<Acquired, CoordinatorError> {
-        let (since, folder) = (self.storage.now(), self.storage.folder());
-        if !self.storage.try_lock(Lock::Lease(slot)).map_err(asking)? {
-            return Ok(self.refused(claim));
+    fn ask(&self, claim: &Claim, known: &Head, slot: u32, again: bool) -> Result<Acquired, CoordinatorError> {
+        let since = self.storage.now();
+        if !self.storage.try_lock(slot).map_err(asking)? {
+            return if self.line.is_joined() { self.look(claim, known) } else { Ok(self.refused(claim, None)) };
         }
-        match self.names.newest_since(known).map_err(|failed| self.where_now(failed)) {
-            // If the holder that was passed over has committed, it is at work after all, and has the lease.
-            // If a recovery has made another folder meanwhile, the lease is asked for again.
-            Ok(head) if self.slot(&head) == slot && self.storage.folder() == folder => {
-                Ok(self.grant(claim, head, slot, since, folder))
-            }
-            Ok(head) => {
-                // This process may have had it as the heir.
-                self.heir.is_no_heir_by(slot);
-                self.storage.unlock(Lock::Lease(slot)).map_err(asking)?;
-                // This process did not know that the lease was handed on. Which lock stands for it now, it has just seen.
-                match self.slot(&head) {
-                    now if now != slot && again => self.acquire_slot(claim, &head, now, false),
-                    _ => Ok(self.refused(claim)),
-                }
-            }
-            Err(error) => {
-                // The load's error is the one that is reported. A lock that cannot be given back ends with its process.
-                let _ = self.storage.unlock(Lock::Lease(slot));
-                Err(error)
-            }
+        let looked = self.look_with(claim, known, Some(slot), since);
+        if matches!(looked, Ok(Acquired::Granted(..))) {
+            return looked;
         }
+        // Only the first error is reported. A lock that cannot be given back ends with its process.
+        let unlocked = self.storage.unlock(slot).map_err(asking);
+        match looked? {
+            // This process did not know that the lease was handed on. Which lock stands for it now, it has just seen.
+            Acquired::Refused { seen: Some(head), .. } if again && self.slot(&head) != slot => {
+                unlocked?;
+                let acquired = self.ask(claim, &head, self.slot(&head), false)?;
+                Ok(acquired.or_seen(Some(head)))
+            }
+            refused => unlocked.map(|()| refused),
+        }
+    }
+
+    /// Looks at the head, which may name the lock that this process has in advance.
+    fn look(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
+        self.look_with(claim, known, None, self.storage.now())
+    }
+
+    /// Looks at the head. If it names the lock that this process has in advance, or the one that it has `asked` for, the
+    /// lease is granted.
+    fn look_with(
+        &self,
+        claim: &Claim,
+        known: &Head,
+        asked: Option<u32>,
+        since: Moment,
+    ) -> Result<Acquired, CoordinatorError> {
+        let folder = self.storage.folder();
+        let expected = self.line.expects();
+        let head = self.names.newest_about(known, expected).map_err(|failed| self.where_now(failed))?;
+        // If the holder that was passed over has committed, it is at work after all, and has the lease.
+        let slot = self.slot(&head);
+        self.line.sees(head.version, slot).map_err(asking)?;
+        let in_advance = self.line.lock();
+        // If a recovery has made another folder meanwhile, the lease is asked for again.
+        if self.storage.folder() != folder || in_advance != Some(slot) && asked != Some(slot) {
+            return Ok(self.refused(claim, Some(Box::new(head))));
+        }
+        self.line.is_served();
+        // The next commit names the lock that this process has in advance. Until then the other one keeps others out.
+        let (slot, former) = match in_advance {
+            Some(in_advance) => (in_advance, asked.filter(|asked| *asked != in_advance)),
+            None => (slot, None),
+        };
+        let lease = Lease {
+            epoch: head.epoch,
+            generation: head.generation,
+            sweep: head.sweep,
+            token: claim.token,
+            slot,
+            former,
+            folder,
+            since,
+            length: claim.length,
+            first_renewal: FIRST_RENEWAL.min(claim.length / 3),
+        };
+        Ok(Acquired::Granted(lease, Box::new(head)))
     }
 }
 
@@ -226,7 +235,6 @@ impl Coordinator for FsCoordinator {
     }
 
     fn load(&self, known: &Known<'_>, _patience: Duration) -> Result<Head, CoordinatorError> {
-        let before = self.heir.before_look();
         let loaded = match known {
             Known::Head(head) => self.names.newest_since(head),
             Known::Nothing => self.names.newest_listed(),
@@ -238,69 +246,58 @@ impl Coordinator for FsCoordinator {
             }),
         };
         let has_it_open = matches!(known, Known::Head(_));
-        let head = loaded
-            .map_err(|failed| if has_it_open { self.where_now(failed) } else { failed.before_anything_was_sent() })?;
-        self.heir.after_look(before, &head);
-        Ok(head)
+        loaded.map_err(|failed| if has_it_open { self.where_now(failed) } else { failed.before_anything_was_sent() })
     }
 
     fn newer_than(&self, known: &Head, _patience: Duration) -> Result<Option<Head>, CoordinatorError> {
-        let before = self.heir.before_look();
-        let newer = self.names.newer_than(known).map_err(|failed| self.where_now(failed))?;
-        self.heir.after_look(before, newer.as_ref().unwrap_or(known));
-        Ok(newer)
+        self.names.newer_than(known).map_err(|failed| self.where_now(failed))
     }
 
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
-        let slot = match &claim.pass_over {
-            // The holder was watched until now. This is a last look, because it may have done something since.
-            Some(holder) if self.holder(&self.load(&Known::Head(known), claim.patience)?)? == *holder => {
-                let next = (holder.term as u32).wrapping_add(1);
-                *whole(self.moved_on.lock()) = (holder.generation, next);
-                next
-            }
-            _ => self.slot(known),
-        };
-        if let Some(granted) = self.inherit(claim, known, slot) {
-            self.line.is_served();
-            return Ok(granted);
+        // The holder was watched until now. This is a last look, because it may have done something since.
+        if let Some(holder) = &claim.pass_over
+            && self.holder(&self.load(&Known::Head(known), claim.patience)?)? == *holder
+        {
+            let next = (holder.term as u32).wrapping_add(1);
+            *whole(self.moved_on.lock()) = (holder.generation, next);
         }
-        // A process that does not wait, and knows of nobody who does, asks for the lease itself.
-        let waits = self.line.is_joined() || claim.lines_up;
-        if waits && claim.pass_over.is_none() && !self.line.advance(Lock::Lease(slot)).map_err(asking)? {
-            return Ok(self.refused(claim));
-        }
-        // The holder's last commit names the next lock.
-        if claim.pass_over.is_none() && self.line.is_first() {
-            self.heir.succeeds(slot).map_err(asking)?;
-            if self.heir.only_looks(slot) {
-                return Ok(self.refused(claim));
+        let passes_over = claim.pass_over.is_some();
+        // A process that does not wait, or knows of nobody who does, asks for the lease itself.
+        let waits = !claim.patience.is_zero();
+        let is_first_to_ask = !self.line.is_joined() && !(waits && claim.lines_up);
+        let mut newer = None;
+        if is_first_to_ask {
+            match self.ask(claim, known, self.slot(known), !passes_over)? {
+                Acquired::Refused { seen, .. } if waits => newer = seen,
+                acquired => return Ok(acquired),
             }
         }
-        let acquired = self.acquire_slot(claim, known, slot, claim.pass_over.is_none())?;
-        match acquired {
-            Acquired::Granted(..) => self.line.is_served(),
-            Acquired::Refused { .. } if self.line.is_joined() => self.line.waits().map_err(asking)?,
-            // A process that does not wait for the lease needs no place.
-            Acquired::Refused { .. } if claim.patience.is_zero() => {}
-            Acquired::Refused { .. } => {
-                self.line.advance(Lock::Lease(slot)).and_then(|_| self.line.waits()).map_err(asking)?;
-                return Ok(self.refused(claim));
+        let known = newer.as_deref().unwrap_or(known);
+        let slot = self.slot(known);
+        // Nobody may have the lease: one that stands in the line at once has not asked yet.
+        let asks = !self.line.is_joined() && self.line.join(slot).map_err(asking)? && !is_first_to_ask;
+        let acquired =
+            if asks || passes_over { self.ask(claim, known, slot, false)? } else { self.look(claim, known)? };
+        let acquired = acquired.or_seen(newer);
+        if let Acquired::Refused { seen: Some(head), .. } = &acquired {
+            let slot = self.slot(head);
+            if self.line.move_up(slot).map_err(asking)? {
+                return self.ask(claim, head, slot, false).map(|again| match again {
+                    Acquired::Refused { .. } => acquired,
+                    granted => granted,
+                });
             }
         }
         Ok(acquired)
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {
-        self.heir.give_up().map_err(asking).and(self.line.leave().map_err(asking))
+        self.line.leave().map_err(asking)
     }
 
-    fn leaves_line(&self) -> bool {
-        self.line.is_to_leave()
-    }
-
-    fn look_for_waiters(&self) -> Result<Waiters, CoordinatorError> {
-        Ok(if self.line.is_waited_in().map_err(asking)? { Waiters::Some } else { Waiters::Exactly(0) })
+    fn look_for_waiters(&self, lease: &Lease) -> Result<Waiters, CoordinatorError> {
+        let waiters = self.line.waiters(lease.slot).map_err(asking)?;
+        Ok(waiters.map_or(Waiters::Some, Waiters::Exactly))
     }
 
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
@@ -311,14 +308,18 @@ impl Coordinator for FsCoordinator {
     fn writer(&self, known: &Head) -> Result<Option<Shown>, CoordinatorError> {
         // The line of text stays when a lease is given back. Where the lock cannot be asked for, it says who was the
         // last.
-        let is_held = self.storage.is_locked(Lock::Lease(self.slot(known))).map_err(asking)?;
+        let slot = self.slot(known);
+        let is_held = self.storage.is_locked(slot..=slot).map_err(asking)?;
         if is_held == Some(false) { Ok(None) } else { self.holder(known).map(|holder| Some(holder.label)) }
     }
 
     fn renew(&self, lease: &Lease, label: &str) -> Result<(), CoordinatorError> {
         let mut line = label.replace('\n', " ");
         line.truncate(line.floor_char_boundary(LABEL_BYTES - 1));
-        self.storage.write(File::Lease, label_at(lease.slot), format!("{line}\n").as_bytes()).map_err(asking)
+        let write =
+            |slot| self.storage.write(File::Lease, label_at(slot), format!("{line}\n").as_bytes()).map_err(asking);
+        // Until the first commit the others watch the lock that the head names.
+        lease.former.map_or(Ok(()), write).and(write(lease.slot))
     }
 
     fn swap(
@@ -393,7 +394,8 @@ impl Coordinator for FsCoordinator {
     }
 
     fn release(&self, lease: &Lease) -> Result<(), CoordinatorError> {
-        self.storage.unlock(Lock::Lease(lease.slot)).map_err(asking)
+        let former = lease.former.map_or(Ok(()), |former| self.storage.unlock(former));
+        self.storage.unlock(lease.slot).and(former).map_err(asking)
     }
 
     fn trouble(&self) -> Option<String> {

@@ -21,15 +21,17 @@ pub(crate) fn in_parallel<I: Sync, O: Send>(items: &[I], one: impl Fn(&I) -> O +
 
 fn beside_one_another<I: Sync, O: Send>(items: &[I], stack: usize, one: impl Fn(&I) -> O + Sync) -> Vec<O> {
     let builder = || std::thread::Builder::new().stack_size(stack);
+    let Some((last, others)) = items.split_last() else { return Vec::new() };
     std::thread::scope(|scope| {
-        // If no more threads can be started, this thread does the item, once the others are on their way.
         let threads: Vec<_> =
-            items.iter().map(|item| (item, threads::spawn_scoped(builder(), scope, || one(item)))).collect();
+            others.iter().map(|item| (item, threads::spawn_scoped(builder(), scope, || one(item)))).collect();
+        // This thread does the last one; and if no more threads can be started, others as well.
+        let done = one(last);
         let answer = |(item, thread): (&I, io::Result<std::thread::ScopedJoinHandle<'_, O>>)| match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(_) => one(item),
         };
-        threads.into_iter().map(answer).collect()
+        threads.into_iter().map(answer).chain([done]).collect()
     })
 }
 
@@ -45,6 +47,7 @@ mod tests {
         let done = beside_one_another(&[1, 2, 3], usize::MAX >> 18, double);
         assert_eq!(done, [(2, here), (4, here), (6, here)]);
         let done = beside_one_another(&[1, 2, 3], READER_STACK, double);
-        assert!(done.iter().zip([2, 4, 6]).all(|((n, thread), twice)| *n == twice && *thread != here));
+        assert_eq!(done.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [2, 4, 6]);
+        assert_eq!(done.iter().map(|(_, thread)| *thread == here).collect::<Vec<_>>(), [false, false, true]);
     }
 }

@@ -13,7 +13,7 @@ use super::home::{is_removed, was_removed};
 use super::lease::is_locked;
 use super::os::OsStorage;
 use super::safely::{Folder, look_at_open};
-use super::{File, FsOrder, Lock, Look, QUIESCED, Record, Stamp};
+use super::{File, FsOrder, Look, News, QUIESCED, Record, Stamp};
 use crate::format::head::MAX_TEXT;
 use crate::format::ids::{Token, Version, parse_number};
 use crate::ports::counters::Operation;
@@ -25,6 +25,7 @@ use rustix::io::{Errno, ioctl_fionread};
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
@@ -83,7 +84,7 @@ impl Commits {
         if let Some((_, stamp)) = watch.newest.filter(|(newest, _)| *newest == known)
             && watch.is_quiet()
         {
-            return Ok(Look { next: None, after_next: None, known: Some(stamp), changed: None });
+            return Ok(Look { news: News::Nothing, known: Some(stamp), changed: None });
         }
         watch.newest = None;
         if watch.queue.is_none() {
@@ -97,7 +98,7 @@ impl Commits {
         }
         // The queue was emptied before this look, so every later change is in the queue.
         let look = self.look_freshly(known)?;
-        if watch.queue.is_some() && look.next.is_none() {
+        if watch.queue.is_some() && matches!(look.news, News::Nothing) {
             watch.newest = look.known.map(|stamp| (known, stamp));
         }
         Ok(look)
@@ -105,15 +106,37 @@ impl Commits {
 
     fn look_freshly(&self, known: Version) -> io::Result<Look> {
         let changed = if self.network { Some(nanoseconds(look_at(&self.folder)?.stx_mtime)) } else { None };
-        let next = self.record(known.next())?;
-        let after_next = if next.is_some() { self.record(known.next().next())? } else { None };
+        let news = self.news_after(known)?;
         // This comes last. If `known` was garbage-collected meanwhile, a later version may have been as well, and then
         // its absence proves nothing. The forced look has made the cache exact, so no second one is needed.
         let known = self.stamp(known)?;
         if known.is_none() && is_removed(self.folder.as_fd()) {
             return Err(was_removed());
         }
-        Ok(Look { next, after_next, known, changed })
+        Ok(Look { news, known, changed })
+    }
+
+    fn news_after(&self, known: Version) -> io::Result<News> {
+        let next = known.next();
+        if self.stamp(next)?.is_none() {
+            return Ok(News::Nothing);
+        }
+        if let Some(stamp) = self.stamp(next.next())? {
+            return Ok(News::Several(stamp));
+        }
+        Ok(self.record(next)?.map_or(News::Nothing, News::Next))
+    }
+
+    fn record_after(&self, newest: Version, known: Version) -> io::Result<(Option<Record>, [Option<Stamp>; 2])> {
+        let mut done = at_once(&[Some(newest), None], self.network, |version| match version {
+            Some(version) => self.record(*version),
+            None if self.network => look_at(&self.folder).map(|_| None),
+            None => Ok(None),
+        });
+        done.pop().expect("two were asked for")?;
+        let record = done.pop().expect("two were asked for")?;
+        let before = newest.previous().map_or(Ok(None), |before| self.stamp(before))?;
+        Ok((record, [before, self.stamp(known)?]))
     }
 
     pub(super) fn record(&self, version: Version) -> io::Result<Option<Record>> {
@@ -276,16 +299,30 @@ impl FsOrder for OsStorage {
             self.counters.count(Operation::Coordinator);
             commits.look(known)
         })?;
-        if look.next.is_some() {
+        if !matches!(look.news, News::Nothing) {
             self.counters.count(Operation::Metadata);
         }
         Ok(look)
     }
 
-    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>> {
+    fn look_up(&self, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>> {
         self.ask(|commits| {
             self.counters.count(Operation::Metadata);
-            at_once(versions, self.network, |version| commits.record(*version)).into_iter().collect()
+            at_once(versions, self.network, |version| commits.stamp(*version)).into_iter().collect()
+        })
+    }
+
+    fn record(&self, version: Version) -> io::Result<Option<Record>> {
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            commits.record(version)
+        })
+    }
+
+    fn record_after(&self, newest: Version, known: Version) -> io::Result<(Option<Record>, [Option<Stamp>; 2])> {
+        self.ask(|commits| {
+            self.counters.count(Operation::Metadata);
+            commits.record_after(newest, known)
         })
     }
 
@@ -383,29 +420,29 @@ impl FsOrder for OsStorage {
         self.reinstate_commits(token, records)
     }
 
-    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
+    fn try_lock(&self, slot: u32) -> io::Result<bool> {
         self.counters.count(Operation::Coordinator);
-        self.lease.try_lock(lock, || {
+        self.lease.try_lock(slot, || {
             self.counters.count(Operation::Metadata);
             self.open_lease()
         })
     }
 
-    fn is_locked(&self, lock: Lock) -> io::Result<Option<bool>> {
+    fn is_locked(&self, slots: RangeInclusive<u32>) -> io::Result<Option<bool>> {
         self.counters.count(Operation::Coordinator);
-        if let Some(asked) = self.lease.is_another_s(lock) {
+        if let Some(asked) = self.lease.is_another_s(&slots) {
             return asked;
         }
         self.counters.count(Operation::Metadata);
         match self.open_file(File::Lease, OFlags::RDONLY) {
-            Ok((file, _)) => is_locked(&file, lock),
+            Ok((file, _)) => is_locked(&file, &slots),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(false)),
             Err(error) => Err(error),
         }
     }
 
-    fn unlock(&self, lock: Lock) -> io::Result<()> {
+    fn unlock(&self, slot: u32) -> io::Result<()> {
         self.counters.count(Operation::Coordinator);
-        self.lease.unlock(lock)
+        self.lease.unlock(slot)
     }
 }

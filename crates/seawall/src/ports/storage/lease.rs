@@ -4,11 +4,11 @@
 //! Locks are advisory. If a process has locked another file than the others, its commit is refused because one of
 //! theirs came first, and nothing is lost. It then opens the file by its name again.
 
+use super::File;
 use super::entries::inside;
 use super::lease_file::LeaseFile;
 use super::rights::Rights;
 use super::safely::{Folder, is_unusable};
-use super::{File, Lock, PLACES};
 use crate::format::ids::CommitId;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -17,17 +17,17 @@ use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The locks are bytes from here on: first the places of the line, then the slots of the lease. The lines of text are
-/// before it.
+/// The locks are bytes from here on. The lines of text are before it.
 const LOCKS_BEGIN: i64 = 4096;
 /// At most this many files that were replaced stay locked.
 const REPLACED: usize = 2;
 
 /// How a lock is taken or given back.
-type SetLock = fn(&fs::File, Lock, i32) -> Result<(), Errno>;
+type SetLock = fn(&fs::File, u32, i32) -> Result<(), Errno>;
 
 /// The file as this process has it open.
 pub(super) struct Lease {
@@ -45,7 +45,7 @@ impl Default for Lease {
 struct Kept {
     /// The file, and its inode number.
     file: Option<(LeaseFile, u64)>,
-    held: Vec<Lock>,
+    held: Vec<u32>,
     /// Files that this process has replaced while it held locks on them. It keeps those locks: a waiter that still asks
     /// there must find the lease taken, read the line by the file's name, and see that the file was replaced.
     replaced: Vec<LeaseFile>,
@@ -55,10 +55,9 @@ struct Kept {
 
 impl Lease {
     /// Takes a lock without waiting; `open` opens the file by its name.
-    pub(super) fn try_lock(&self, lock: Lock, open: impl Fn() -> io::Result<(fs::File, Statx)>) -> io::Result<bool> {
+    pub(super) fn try_lock(&self, slot: u32, open: impl Fn() -> io::Result<(fs::File, Statx)>) -> io::Result<bool> {
         let mut kept = self.kept();
-        let has_lease = kept.held.iter().any(|lock| matches!(lock, Lock::Lease(_)));
-        if kept.is_doubtful && !has_lease {
+        if kept.is_doubtful && kept.held.is_empty() {
             *kept = Kept::default();
         }
         let mut is_new = false;
@@ -69,9 +68,9 @@ impl Lease {
                 is_new = true;
             }
             let (file, _) = kept.file.as_ref().expect("it is open now");
-            match (self.set_lock)(file, lock, libc::F_WRLCK) {
+            match (self.set_lock)(file, slot, libc::F_WRLCK) {
                 Ok(()) => {
-                    kept.held.push(lock);
+                    kept.held.push(slot);
                     return Ok(true);
                 }
                 Err(Errno::AGAIN | Errno::ACCESS) => return Ok(false),
@@ -84,11 +83,11 @@ impl Lease {
         }
     }
 
-    pub(super) fn unlock(&self, lock: Lock) -> io::Result<()> {
+    pub(super) fn unlock(&self, slot: u32) -> io::Result<()> {
         let mut kept = self.kept();
-        kept.held = kept.held.iter().flat_map(|held| held.without(lock)).collect();
+        kept.held.retain(|held| *held != slot);
         let Some((file, _)) = &kept.file else { return Ok(()) };
-        match (self.set_lock)(file, lock, libc::F_UNLCK) {
+        match (self.set_lock)(file, slot, libc::F_UNLCK) {
             Ok(()) | Err(Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => Ok(()),
             // The lock is gone with the file.
             Err(Errno::STALE) => {
@@ -99,13 +98,13 @@ impl Lease {
         }
     }
 
-    /// Whether another process has a lock, or a part of it. `None`: this process has it itself, or has no file open: the
-    /// file must be opened to ask.
-    pub(super) fn is_another_s(&self, lock: Lock) -> Option<io::Result<Option<bool>>> {
+    /// Whether another process has one of these locks. `None`: this process has one itself, or has no file open: the file
+    /// must be opened to ask.
+    pub(super) fn is_another_s(&self, slots: &RangeInclusive<u32>) -> Option<io::Result<Option<bool>>> {
         let kept = self.kept();
         let (file, _) = kept.file.as_ref()?;
-        let is_mine = kept.held.iter().any(|held| held.overlaps(lock));
-        (!is_mine && !kept.is_doubtful).then(|| is_locked(file, lock))
+        let is_mine = kept.held.iter().any(|held| slots.contains(held));
+        (!is_mine && !kept.is_doubtful).then(|| is_locked(file, slots))
     }
 
     /// The file was just opened by its name, and has this inode number.
@@ -135,7 +134,7 @@ impl Lease {
             _ => {
                 let held = kept.held.clone();
                 let lock_all = |file: &fs::File| -> io::Result<()> {
-                    held.iter().try_for_each(|lock| match set_lock(file, *lock, libc::F_WRLCK) {
+                    held.iter().try_for_each(|slot| match set_lock(file, *slot, libc::F_WRLCK) {
                         Ok(()) | Err(Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP) => Ok(()),
                         Err(error) => Err(error.into()),
                     })
@@ -185,16 +184,16 @@ pub(super) fn make(
 }
 
 /// An open-file-description lock on one byte, asked for without waiting.
-fn set_lock(file: &fs::File, lock: Lock, kind: i32) -> Result<(), Errno> {
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&byte_of(lock, kind))) {
+fn set_lock(file: &fs::File, slot: u32, kind: i32) -> Result<(), Errno> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&bytes_of(&(slot..=slot), kind))) {
         Ok(_) => Ok(()),
         Err(error) => Err(Errno::from_raw_os_error(error as i32)),
     }
 }
 
-/// Whether any opening of the lease's file but this one has a lock, or a part of it.
-pub(super) fn is_locked(file: &fs::File, lock: Lock) -> io::Result<Option<bool>> {
-    let mut asked = byte_of(lock, libc::F_WRLCK);
+/// Whether any opening of the lease's file but this one has one of these locks.
+pub(super) fn is_locked(file: &fs::File, slots: &RangeInclusive<u32>) -> io::Result<Option<bool>> {
+    let mut asked = bytes_of(slots, libc::F_WRLCK);
     match fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked)) {
         Ok(_) => Ok(Some(i32::from(asked.l_type) != libc::F_UNLCK)),
         Err(nix::Error::ENOSYS | nix::Error::ENOLCK | nix::Error::EOPNOTSUPP) => Ok(None),
@@ -202,11 +201,8 @@ pub(super) fn is_locked(file: &fs::File, lock: Lock) -> io::Result<Option<bool>>
     }
 }
 
-fn byte_of(lock: Lock, kind: i32) -> libc::flock {
-    let (first, last) = match lock {
-        Lock::Places(first, last) => (i64::from(first) - 1, i64::from(last) - 1),
-        Lock::Lease(slot) => (i64::from(PLACES) + i64::from(slot), i64::from(PLACES) + i64::from(slot)),
-    };
+fn bytes_of(slots: &RangeInclusive<u32>, kind: i32) -> libc::flock {
+    let (first, last) = (i64::from(*slots.start()), i64::from(*slots.end()));
     libc::flock {
         l_type: kind as i16,
         l_whence: libc::SEEK_SET as i16,
@@ -224,11 +220,11 @@ mod tests {
     /// The inode of a file that the server has lost.
     static LOST: AtomicU64 = AtomicU64::new(0);
 
-    fn on_a_server(file: &fs::File, lock: Lock, kind: i32) -> Result<(), Errno> {
+    fn on_a_server(file: &fs::File, slot: u32, kind: i32) -> Result<(), Errno> {
         if file.metadata().unwrap().ino() == LOST.load(Ordering::Relaxed) {
             return Err(Errno::STALE);
         }
-        set_lock(file, lock, kind)
+        set_lock(file, slot, kind)
     }
 
     #[test]
@@ -239,16 +235,16 @@ mod tests {
         let name = Folder::at(folder.path(), super::super::safely::Use::Pass).unwrap();
         let open = || name.open("lease".as_ref(), OFlags::RDWR);
         let lease = Lease { kept: Mutex::default(), set_lock: on_a_server };
-        assert!(lease.try_lock(Lock::Lease(0), open).unwrap());
+        assert!(lease.try_lock(0, open).unwrap());
         LOST.store(fs::metadata(&path).unwrap().ino(), Ordering::Relaxed);
-        assert!(lease.try_lock(Lock::Lease(1), open).is_err(), "the name still means the lost file");
+        assert!(lease.try_lock(1, open).is_err(), "the name still means the lost file");
         fs::write(folder.path().join("new"), "").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
-        lease.unlock(Lock::Lease(0)).unwrap();
-        assert!(lease.try_lock(Lock::Lease(0), open).unwrap());
+        lease.unlock(0).unwrap();
+        assert!(lease.try_lock(0, open).unwrap());
         let other = Lease::default();
-        assert!(!other.try_lock(Lock::Lease(0), open).unwrap(), "it is a lock in the new file");
-        lease.unlock(Lock::Lease(0)).unwrap();
-        assert!(other.try_lock(Lock::Lease(0), open).unwrap());
+        assert!(!other.try_lock(0, open).unwrap(), "it is a lock in the new file");
+        lease.unlock(0).unwrap();
+        assert!(other.try_lock(0, open).unwrap());
     }
 }

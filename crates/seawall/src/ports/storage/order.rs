@@ -3,44 +3,11 @@
 use super::{Stamp, Storage};
 use crate::format::ids::{Token, Version};
 use std::io;
+use std::ops::RangeInclusive;
 
 /// The modification time of `commits/`, in nanoseconds, from the moment when it is quiesced until its next change. It
 /// is before all other times.
 pub const QUIESCED: i128 = 1_000_000_000;
-
-/// A lock in the lease file. Locks are advisory: safety never rests on one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lock {
-    /// The lease. The head says which slot counts now.
-    Lease(u32),
-    /// Places in the line of those who wait for the lease, from the first of these numbers to the last, taken or given
-    /// back together. Numbers begin with 1.
-    Places(u8, u8),
-}
-
-/// How many places the line has.
-pub const PLACES: u8 = 64;
-
-impl Lock {
-    /// What is left of this lock once `given` is given back.
-    pub fn without(self, given: Lock) -> impl Iterator<Item = Lock> {
-        let left = match (self, given) {
-            (Lock::Places(from, to), Lock::Places(first, last)) if first <= to && from <= last => {
-                [(from < first).then(|| Lock::Places(from, first - 1)), (last < to).then(|| Lock::Places(last + 1, to))]
-            }
-            _ => [(self != given).then_some(self), None],
-        };
-        left.into_iter().flatten()
-    }
-
-    /// Whether the two have something in common.
-    pub fn overlaps(self, other: Lock) -> bool {
-        match (self, other) {
-            (Lock::Places(from, to), Lock::Places(first, last)) => first <= to && from <= last,
-            _ => self == other,
-        }
-    }
-}
 
 /// What `commits/` has under a number. Garbage collection removes the lowest numbers, and a writer that slept can make
 /// such a name again. That is another file, so its stamp differs from that of the first.
@@ -52,13 +19,22 @@ pub struct Record {
     pub stamp: Stamp,
 }
 
+/// What comes after a version.
+#[derive(Debug)]
+pub enum News {
+    /// The next version does not exist.
+    Nothing,
+    /// The next version exists, and the one after that does not.
+    Next(Record),
+    /// Both exist. The second one's stamp.
+    Several(Stamp),
+}
+
 /// What a forced look at `commits/` found.
 #[derive(Debug)]
 pub struct Look {
-    /// The version after the one that the caller knows, if it exists …
-    pub next: Option<Record>,
-    /// … and then the version after that.
-    pub after_next: Option<Record>,
+    /// What comes after the version that the caller knows.
+    pub news: News,
     /// The version that the caller knows, if its name still exists. This is looked up last: a missing version has
     /// certainly not been made yet only if this one was not garbage-collected.
     pub known: Option<Stamp>,
@@ -72,8 +48,13 @@ pub struct Look {
 pub trait FsOrder: Storage {
     /// Looks at `commits/`, never from a stale cache: what comes after `known`, and does `known` still exist?
     fn look(&self, known: Version) -> io::Result<Look>;
-    /// The records of `versions`, all requested at once, as of the last look or later.
-    fn records(&self, versions: &[Version]) -> io::Result<Vec<Option<Record>>>;
+    /// Which of `versions` exist, all looked up at once, as of the last look or later.
+    fn look_up(&self, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>>;
+    /// The record of a version, as of the last look or later.
+    fn record(&self, version: Version) -> io::Result<Option<Record>>;
+    /// The record of the version `newest`; and, looked up freshly at the same time, the stamps of the one before it and
+    /// of `known`.
+    fn record_after(&self, newest: Version, known: Version) -> io::Result<(Option<Record>, [Option<Stamp>; 2])>;
     /// Every version that `commits/` names.
     fn versions(&self) -> io::Result<Vec<Version>>;
     /// Whether the folder that is open here is still the one that is called `commits/`. If it is not, because a recovery
@@ -116,12 +97,13 @@ pub trait FsOrder: Storage {
     /// Makes `commits/` again, with these names in it, in one atomic step, durably. `false`: there is a folder of that
     /// name already, or another call of `retire` came after the one with this token.
     fn reinstate(&self, token: Token, records: &[(Version, String)]) -> io::Result<bool>;
-    /// Takes a lock without waiting. Returns `false` if another process has it, or a part of it.
-    fn try_lock(&self, lock: Lock) -> io::Result<bool>;
-    /// Whether any process has a lock, or a part of it, without taking it; `None` where that cannot be asked.
-    fn is_locked(&self, _lock: Lock) -> io::Result<Option<bool>> {
+    /// Takes the lock `slot` of the lease file without waiting. Returns `false` if another process has it. Locks are
+    /// advisory: safety never rests on one. The head says which one stands for the lease now.
+    fn try_lock(&self, slot: u32) -> io::Result<bool>;
+    /// Whether any process has one of these locks, without taking it; `None` where that cannot be asked.
+    fn is_locked(&self, _slots: RangeInclusive<u32>) -> io::Result<Option<bool>> {
         Ok(None)
     }
-    /// Gives a lock back, or a part of several places that were taken together.
-    fn unlock(&self, lock: Lock) -> io::Result<()>;
+    /// Gives a lock back.
+    fn unlock(&self, slot: u32) -> io::Result<()>;
 }

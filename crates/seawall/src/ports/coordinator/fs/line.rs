@@ -1,44 +1,50 @@
-//! The line of the processes that wait for the lease: places that are locks, with the first in front.
+//! The line of the processes that wait for the lease. Each of them has a lock in advance: the one that will stand for
+//! the lease when its turn comes.
 //!
-//! A process joins the line at its end. When the place in front of its own becomes free, it takes that one, and gives
-//! its own back. The process in the first place is next for the lease. So the one that has waited longest is served
-//! first, and nothing is written. With a process that dies, its place becomes free.
+//! The head names the lock that stands for the lease now, its slot, and the last commit of a turn names the next one. A
+//! process that comes takes the first lock behind those of all others. By the head's slot and its own it knows how many
+//! are in front of it, and sleeps accordingly. When a head names its lock, it has the lease, without any request but
+//! the look that showed that head. So the one that has waited longest is served first, and nothing is written.
 //!
-//! The line is advisory, as the lease is. A process in front that is frozen keeps its place and does not take a lease
-//! that is free. Those behind it see that, and go past it.
+//! A process in front may leave the line, die, or have its turn without a commit. Then its lock is free, and the next
+//! process takes that one instead of its own. The line is advisory, as the lease is.
 
-use crate::ports::storage::{FsOrder, Lock, PLACES};
+use crate::format::ids::Version;
+use crate::ports::storage::FsOrder;
 use crate::ports::sync::{Mutex, MutexGuard, whole};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Those who wait are not more than this, most often: the second place where a process looks for the end of the line.
-const FEW: u8 = 9;
-/// A process that has not moved up for this long looks whether the lease is free, and with each place that it is
-/// further behind …
-const STUCK: Duration = Duration::from_millis(100);
-/// … for this much longer. So the one that is nearest to the front looks first.
-const STUCK_FOR_EACH: Duration = Duration::from_millis(20);
-/// A lease that is free for this long is taken by nobody in front. A process that is awake asks every few milliseconds.
-const NOT_TAKEN: Duration = Duration::from_millis(40);
-/// How soon the process that is next asks again. A request for a lock costs nothing but the trip.
-const NEXT_ASKS_AGAIN: Duration = Duration::from_millis(1);
-/// The one behind it asks this soon whether it moves up, or so many times in a turn …
-const SECOND_ASKS_AGAIN: Duration = Duration::from_millis(2);
-const SECOND_ASKS: u32 = 10;
-/// … and all others this soon, or so many times in a turn: they move up once in it. Where turns are long, because the
-/// server or its clients are busy, nobody asks more often than that.
-const OTHERS_ASK_AGAIN: Duration = Duration::from_millis(10);
-const OTHERS_ASK: u32 = 3;
+/// Those who wait are so many at most. One that finds no lock among these asks for the lease itself now and then.
+const LONGEST: u32 = 63;
+/// The process that is next asks for the holder's lock as well, once in so many looks: the holder can have given it
+/// back without a commit, or be dead.
+const ASKS_FOR_LOCK: u32 = 4;
+/// How soon the process that is next looks again.
+const NEXT_LOOKS_AGAIN: Duration = Duration::from_millis(1);
+/// All others sleep for this at least, …
+const OTHERS_LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// … and nobody longer than this.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+/// One that sleeps too long makes a turn longer. Therefore the shortest turns count: where one was longer, the estimate
+/// rises by such a part of that only.
+const RISES: u32 = 8;
 /// A turn is taken to be no longer than this.
 const LONGEST_TURN: Duration = Duration::from_millis(200);
+/// A process that has seen no turn end for this long asks for the lease itself, because those in front may be asleep;
+/// and with each process in front of it …
+const STUCK: Duration = Duration::from_millis(100);
+/// … this much later. So the one that is nearest to the front asks first.
+const STUCK_FOR_EACH: Duration = Duration::from_millis(20);
+/// How fast versions come is seen over this time at least.
+const PACE_OVER: Duration = Duration::from_millis(50);
 /// After a process has waited for so long, the holder has more to do than a usual transaction, …
 const LONG: Duration = Duration::from_millis(1000);
-/// … and everybody asks so many times less often.
+/// … and everybody looks so many times less often.
 const LESS_OFTEN: u32 = 4;
 
-/// This process's place in the line.
+/// This process in the line.
 pub(super) struct Line {
     storage: Arc<dyn FsOrder>,
     stand: Mutex<Stand>,
@@ -47,22 +53,26 @@ pub(super) struct Line {
 /// Times are monotonic.
 #[derive(Default)]
 struct Stand {
-    /// The place; 0 if this process is not in the line.
-    place: u8,
-    /// Whether this process has all places behind its own as well, so that nobody else can join.
-    is_last: bool,
-    /// When it came to its place, or last saw that somebody is at work.
+    /// The lock that this process has in advance; `None` if it is not in the line.
+    lock: Option<u32>,
+    /// How many were in front when it joined last: so many will be there again.
+    in_front: u32,
+    /// The slot that it saw last, and since when.
+    slot: u32,
     since: Duration,
-    /// Since when the lease was seen free by a process that is not next.
-    free_since: Option<Duration>,
-    /// Everybody up to this place does not take a free lease.
-    asleep: u8,
-    /// The lease was granted.
-    is_served: bool,
-    /// When it joined the line, or moved up last, …
-    moved: Duration,
-    /// … and how long a turn takes, by its moves.
+    /// How long a turn takes, as far as it has seen any end.
     turn: Duration,
+    /// How often it has looked since it is next.
+    looks: u32,
+    pace: Pace,
+}
+
+impl Stand {
+    /// How many processes have or had the lease before it is this one's turn: 1 if it is next. `None` if it is not in
+    /// the line, or the line has passed it.
+    fn distance(&self, slot: u32) -> Option<u32> {
+        self.lock.map(|lock| lock.wrapping_sub(slot)).filter(|distance| (1..=LONGEST).contains(distance))
+    }
 }
 
 impl Line {
@@ -71,135 +81,182 @@ impl Line {
     }
 
     pub(super) fn is_joined(&self) -> bool {
-        let stand = self.stand();
-        stand.place > 0 && !stand.is_served
+        self.stand().lock.is_some()
     }
 
-    /// Whether this process waits, and is in front.
-    pub(super) fn is_first(&self) -> bool {
-        let stand = self.stand();
-        stand.place == 1 && !stand.is_last && !stand.is_served
+    /// The lock that this process has in advance.
+    pub(super) fn lock(&self) -> Option<u32> {
+        self.stand().lock
     }
 
-    /// Joins the line, or moves up in it as far as possible. Returns whether this process is next for the lease, which
-    /// is the lock `lease`.
-    pub(super) fn advance(&self, lease: Lock) -> io::Result<bool> {
+    /// Joins the line behind all others, where `slot` stands for the lease. Returns whether nobody is in front but the
+    /// holder.
+    pub(super) fn join(&self, slot: u32) -> io::Result<bool> {
         let mut stand = self.stand();
-        let now = || self.storage.now().monotonic;
-        if stand.is_served {
-            self.leave_from(&mut stand)?;
-        }
-        if stand.place == 0 {
-            self.join(&mut stand)?;
-            (stand.since, stand.moved) = (now(), now());
-        }
-        while stand.place > 1 && self.storage.try_lock(Lock::Places(stand.place - 1, stand.place - 1))? {
-            self.storage.unlock(Lock::Places(stand.place, stand.place))?;
-            (stand.place, stand.since, stand.free_since, stand.asleep) = (stand.place - 1, now(), None, 0);
-            stand.turn = (stand.turn + now().saturating_sub(stand.moved).min(LONGEST_TURN)) / 2;
-            stand.moved = stand.since;
-        }
-        if stand.place == 1 || stand.place > 1 && stand.place - 1 <= stand.asleep {
-            return Ok(true);
-        }
-        // A process that found no place is behind all others.
-        let places = if stand.place == 0 { PLACES } else { stand.place - 1 };
-        if now().saturating_sub(stand.since) < STUCK + STUCK_FOR_EACH * places.into() {
-            return Ok(false);
-        }
-        if self.storage.is_locked(lease)? != Some(false) {
-            (stand.since, stand.free_since) = (now(), None);
-            return Ok(false);
-        }
-        let free_since = *stand.free_since.get_or_insert_with(now);
-        if now().saturating_sub(free_since) < NOT_TAKEN {
-            return Ok(false);
-        }
-        stand.asleep = places;
-        Ok(true)
-    }
-
-    /// Takes the place behind everybody else's: the first one from which on all places are free.
-    fn join(&self, stand: &mut Stand) -> io::Result<()> {
-        // `first` is the first place that this process has, with all behind it. It may be as far in front as `low`.
-        let (mut low, mut first) = (1, PLACES + 1);
-        let mut tried = 1;
-        while low < first {
-            if self.storage.try_lock(Lock::Places(tried, first - 1))? {
-                first = tried;
+        let lock = |distance| self.storage.try_lock(slot.wrapping_add(distance));
+        // `taken` is the last lock that is known to be another's, and `mine` one behind it.
+        let (mut taken, mut mine, mut tried) = (0, None, stand.in_front.clamp(1, LONGEST));
+        let mut step = 1;
+        self.leave_from(&mut stand)?;
+        while taken < LONGEST {
+            if lock(tried)? {
+                mine = Some(tried);
+                self.leave_from(&mut stand)?;
+                stand.lock = Some(slot.wrapping_add(tried));
             } else {
-                low = tried + 1;
+                taken = tried;
             }
-            tried = if low < FEW && first > PLACES { FEW } else { low.midpoint(first.saturating_sub(1)) };
+            tried = match mine {
+                // Where nobody is between the two, or nothing was in the way, this is the end of the line.
+                Some(mine) if taken == 0 || mine == taken + 1 => break,
+                Some(mine) => taken.midpoint(mine),
+                None => (taken + step).min(LONGEST),
+            };
+            step *= 2;
         }
-        // Another process is just joining, or the line is full.
-        if first > PLACES {
-            return Ok(());
+        let now = self.storage.now().monotonic;
+        (stand.in_front, stand.looks) = (mine.unwrap_or(1), 0);
+        if stand.slot != slot || stand.since.is_zero() {
+            (stand.slot, stand.since) = (slot, now);
         }
-        (stand.place, stand.is_last) = (first, first < PLACES);
-        // Nobody waits: then the lease itself is asked for first.
-        if first > 1 { self.let_others_join(stand) } else { Ok(()) }
+        Ok(mine.is_none_or(|distance| distance == 1))
     }
 
-    fn let_others_join(&self, stand: &mut Stand) -> io::Result<()> {
-        if std::mem::take(&mut stand.is_last) {
-            self.storage.unlock(Lock::Places(stand.place + 1, PLACES))?;
+    /// Moves up as far as the locks in front of its own are free, up to the one behind `slot`, which stands for the
+    /// lease, as the head has just shown. Returns whether this process asks for the lock `slot` itself now.
+    pub(super) fn move_up(&self, slot: u32) -> io::Result<bool> {
+        let mut stand = self.stand();
+        let Some(mut distance) = stand.distance(slot) else { return Ok(stand.lock.is_none()) };
+        while distance > 1 && self.storage.try_lock(slot.wrapping_add(distance - 1))? {
+            self.storage.unlock(slot.wrapping_add(distance))?;
+            distance -= 1;
+            stand.lock = Some(slot.wrapping_add(distance));
+            stand.in_front = stand.in_front.saturating_sub(1);
+        }
+        if distance > 1 {
+            let waited = self.storage.now().monotonic.saturating_sub(stand.since);
+            return Ok(waited >= STUCK + STUCK_FOR_EACH * (distance - 1));
+        }
+        stand.looks += 1;
+        Ok(stand.looks % ASKS_FOR_LOCK == 2)
+    }
+
+    /// Which version should be the newest by now, if this process has seen how fast they come.
+    pub(super) fn expects(&self) -> Option<Version> {
+        self.stand().pace.expects(self.storage.now().monotonic)
+    }
+
+    /// A look has shown this newest version, and that `slot` stands for the lease. Leaves the line if it has passed this
+    /// process by.
+    pub(super) fn sees(&self, newest: Version, slot: u32) -> io::Result<()> {
+        let mut stand = self.stand();
+        let now = self.storage.now().monotonic;
+        stand.pace.sees(newest, now);
+        let turns = slot.wrapping_sub(stand.slot);
+        if turns > 0 {
+            if turns <= LONGEST {
+                let turn = now.saturating_sub(stand.since).min(LONGEST_TURN * turns) / turns;
+                let longer = turn.saturating_sub(stand.turn) / RISES;
+                stand.turn = if stand.turn.is_zero() { turn } else { turn.min(stand.turn + longer) };
+            }
+            (stand.slot, stand.since, stand.looks) = (slot, now, 0);
+        }
+        if stand.lock != Some(slot) && stand.distance(slot).is_none() {
+            return self.leave_from(&mut stand);
         }
         Ok(())
     }
 
-    /// The lease was refused, and this process waits.
-    pub(super) fn waits(&self) -> io::Result<()> {
-        let mut stand = self.stand();
-        self.let_others_join(&mut stand)
-    }
-
-    /// When this process asks again; and whether its turn comes soon.
-    pub(super) fn again_in(&self, waited: Duration) -> (Duration, bool) {
+    /// When this process looks again: when its turn is about to come, most often.
+    pub(super) fn again_in(&self, waited: Duration) -> Duration {
         let stand = self.stand();
-        let is_next = stand.place > 0 && stand.place - 1 <= stand.asleep;
-        let wait = match stand.place {
-            _ if is_next => NEXT_ASKS_AGAIN,
-            2 => SECOND_ASKS_AGAIN.max(stand.turn / SECOND_ASKS),
-            _ => OTHERS_ASK_AGAIN.max(stand.turn / OTHERS_ASK),
+        let since = self.storage.now().monotonic.saturating_sub(stand.since);
+        let wait = match stand.distance(stand.slot) {
+            Some(1) if since < stand.turn / 4 => OTHERS_LOOK_AGAIN,
+            Some(1) => NEXT_LOOKS_AGAIN,
+            Some(distance) => ((stand.turn * (distance - 1)).saturating_sub(since) * 3 / 4).max(OTHERS_LOOK_AGAIN),
+            None => OTHERS_LOOK_AGAIN,
         };
-        (if waited < LONG { wait } else { wait * LESS_OFTEN }, is_next || stand.place == 2)
+        let wait = wait.min(LONGEST_SLEEP);
+        if waited < LONG { wait } else { wait * LESS_OFTEN }
     }
 
-    /// The lease was granted: the place is to be given back.
+    /// This process has the lease, by the lock that it had in advance.
     pub(super) fn is_served(&self) {
-        let mut stand = self.stand();
-        stand.is_served = stand.place > 0;
+        self.stand().lock = None;
     }
 
-    pub(super) fn is_to_leave(&self) -> bool {
-        self.stand().is_served
-    }
-
-    /// Leaves the line. What this process has seen of those in front stays: it will stand behind them again.
+    /// Leaves the line.
     pub(super) fn leave(&self) -> io::Result<()> {
         self.leave_from(&mut self.stand())
     }
 
     fn leave_from(&self, stand: &mut Stand) -> io::Result<()> {
-        let (place, is_last) = (stand.place, stand.is_last);
-        *stand = Stand { asleep: stand.asleep, turn: stand.turn, ..Stand::default() };
-        if place == 0 {
-            return Ok(());
-        }
-        self.storage.unlock(Lock::Places(place, if is_last { PLACES } else { place }))
+        stand.lock.take().map_or(Ok(()), |lock| self.storage.unlock(lock))
     }
 
-    /// Whether other processes wait, while this one has the lease.
-    pub(super) fn is_waited_in(&self) -> io::Result<bool> {
-        let behind = match &*self.stand() {
-            stand if stand.place > 0 && stand.is_last => return Ok(false),
-            stand => stand.place + 1,
+    /// Whether others wait, and perhaps how many, where this process has the lease by the lock `slot`.
+    pub(super) fn waiters(&self, slot: u32) -> io::Result<Option<u64>> {
+        let is_free = |first: u32| {
+            let last = slot.saturating_add(LONGEST).max(first);
+            self.storage.is_locked(first..=last).map(|locked| locked == Some(false))
         };
-        Ok(behind > PLACES || self.storage.is_locked(Lock::Places(behind, PLACES))? != Some(false))
+        let next = slot.wrapping_add(1);
+        if is_free(next)? {
+            return Ok(Some(0));
+        }
+        Ok(if is_free(next.wrapping_add(1))? { Some(1) } else { None })
     }
 
     fn stand(&self) -> MutexGuard<'_, Stand> {
         whole(self.stand.lock())
+    }
+}
+
+/// How fast versions come, while others wait. Times are monotonic.
+#[derive(Default)]
+struct Pace {
+    /// The newest version that was seen, and when; …
+    newest: (Version, Duration),
+    /// … one before that, or the same; and one at least [`PACE_OVER`] before this one.
+    middle: (Version, Duration),
+    before: (Version, Duration),
+}
+
+impl Pace {
+    fn sees(&mut self, version: Version, now: Duration) {
+        if now.saturating_sub(self.middle.1) >= PACE_OVER {
+            (self.before, self.middle) = (self.middle, (version, now));
+        }
+        self.newest = (version, now);
+    }
+
+    /// The newest version at `now`, if they go on coming so fast. `None` if nothing was seen for long.
+    fn expects(&self, now: Duration) -> Option<Version> {
+        let ((newest, since), (before, from)) = (self.newest, self.before);
+        let (elapsed, time) = (now.saturating_sub(since), since.saturating_sub(from));
+        let come = newest.0.checked_sub(before.0).filter(|_| !time.is_zero() && elapsed < 2 * time)?;
+        Some(Version(newest.0 + (come as f64 * elapsed.as_secs_f64() / time.as_secs_f64()) as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_expected_at_the_pace_of_the_last_ones() {
+        let mut pace = Pace::default();
+        let at = Duration::from_millis;
+        assert_eq!(pace.expects(at(1)), None);
+        pace.sees(Version(10), at(1000));
+        pace.sees(Version(22), at(1100));
+        assert_eq!(pace.expects(at(1100)), Some(Version(22)));
+        assert_eq!(pace.expects(at(1150)), Some(Version(28)));
+        pace.sees(Version(23), at(1101));
+        assert_eq!(pace.expects(at(1102)), Some(Version(23)), "one look does not make a pace");
+        assert_eq!(pace.expects(at(1400)), None, "that was long ago");
+        pace.sees(Version(4), at(1200));
+        assert_eq!(pace.expects(at(1210)), None, "a recovery has set versions back");
     }
 }

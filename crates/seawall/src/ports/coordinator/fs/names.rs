@@ -9,18 +9,21 @@ use crate::mutation::mistake;
 use crate::ports::coordinator::CoordinatorError;
 use crate::ports::coordinator::fs::{COMMITS, NAMES_KEPT};
 use crate::ports::storage::safely::is_unusable;
-use crate::ports::storage::{FsOrder, Look, QUIESCED, Record, Stamp};
+use crate::ports::storage::{FsOrder, Look, News, QUIESCED, Record, Stamp};
 use crate::ports::sync::whole;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-/// How many numbers are looked up at once while a reader that is behind finds the newest; the first time only the next
-/// few. Most readers are no further behind, and where a folder's names are looked up one after the other, each costs a
-/// trip.
-const PROBES: usize = 8;
-const FIRST_PROBES: u64 = 4;
+/// How many numbers are looked up at once while a reader that is behind finds the newest; by one that knows about which
+/// it will be, fewer: each is a call.
+const PROBES: u64 = 8;
+const EXPECTED_PROBES: u64 = 3;
+/// Nobody expects to be further behind than this.
+const FURTHEST: u64 = 1000;
+/// No step is longer than 2 to this.
+const FURTHEST_STEP: u32 = 40;
 /// This many names are remembered, which is more than the heads that a process may still ask about.
 const REMEMBERED: usize = 64;
 /// Two changes of the folder may look like one if no more than this lies between them, in nanoseconds of the server's
@@ -124,17 +127,26 @@ impl Names {
 
     /// The newest head, for a reader that knows one.
     pub(super) fn newest_since(&self, known: &Head) -> Result<Head, LookFailed> {
-        Ok(self.newer_than(known)?.unwrap_or_else(|| known.clone()))
+        self.newest_about(known, None)
+    }
+
+    /// The same, for a reader that expects this version to be the newest.
+    pub(super) fn newest_about(&self, known: &Head, expected: Option<Version>) -> Result<Head, LookFailed> {
+        Ok(self.newer(known, expected)?.unwrap_or_else(|| known.clone()))
     }
 
     /// The same; `None` if the known one is the newest.
     pub(super) fn newer_than(&self, known: &Head) -> Result<Option<Head>, LookFailed> {
+        self.newer(known, None)
+    }
+
+    fn newer(&self, known: &Head, expected: Option<Version>) -> Result<Option<Head>, LookFailed> {
         let look = self.look(known)?;
         // On a local disk that is all, most often.
-        if look.next.is_none() && look.changed.is_none() && self.is_still(known, look.known) {
+        if matches!(look.news, News::Nothing) && look.changed.is_none() && self.is_still(known, look.known) {
             return Ok(None);
         }
-        match self.newest_after(Cow::Borrowed(known), look, false)? {
+        match self.newest_after(Cow::Borrowed(known), look, false, expected)? {
             Some(Cow::Borrowed(_)) => Ok(None),
             Some(Cow::Owned(newer)) => Ok(Some(newer)),
             None => self.newest_listed().map(Some),
@@ -178,7 +190,12 @@ impl Names {
         let version = hint.version;
         let Some(before) = version.previous() else { return Ok(None) };
         let look = self.storage.look(before).map_err(reading)?;
-        let Some((hinted, stamp)) = parse(look.next, version)? else { return Ok(None) };
+        let (hinted, comes_more) = match look.news {
+            News::Nothing => return Ok(None),
+            News::Next(record) => (Some(parse(record, version)?), false),
+            News::Several(_) => (self.named(version)?, true),
+        };
+        let Some((hinted, stamp)) = hinted else { return Ok(None) };
         let is_good = || {
             mistake!(HintUnchecked, return true);
             mistake!(HintByNeighbour, return look.known.is_some() && hinted.commit().id == hint.commit);
@@ -188,16 +205,16 @@ impl Names {
             return Ok(None);
         }
         let hinted = self.seen_first((hinted, stamp));
-        if look.after_next.is_some() {
+        if comes_more {
             let look = self.look(&hinted)?;
-            return Ok(self.newest_after(Cow::Owned(hinted), look, false)?.map(Cow::into_owned));
+            return Ok(self.newest_after(Cow::Owned(hinted), look, false, None)?.map(Cow::into_owned));
         }
         if shows_all(look.changed, stamp) && can_be_distinguished(look.changed, stamp, look.known) {
             return Ok(Some(hinted));
         }
         self.quiesce(&hinted)?;
         let look = self.look(&hinted)?;
-        Ok(self.newest_after(Cow::Owned(hinted), look, true)?.map(Cow::into_owned))
+        Ok(self.newest_after(Cow::Owned(hinted), look, true, None)?.map(Cow::into_owned))
     }
 
     /// The newest head from `known` on, of which `look` is a look, which no reader can miss. `None` if `known` was
@@ -207,12 +224,13 @@ impl Names {
         mut known: Cow<'a, Head>,
         mut look: Look,
         mut was_quiesced: bool,
+        expected: Option<Version>,
     ) -> Result<Option<Cow<'a, Head>>, LookFailed> {
         // Whether no reader can miss `known`. At first that is so, because this process made sure when it learned of
         // it.
         let mut is_sure = true;
         loop {
-            let Some(found) = self.found_after(&known, look)? else { return Ok(None) };
+            let Some(found) = self.found_after(&known, look, expected)? else { return Ok(None) };
             match found.newest {
                 Some(newest) => (known, is_sure) = (Cow::Owned(self.seen_first(newest)), found.is_sure),
                 None => is_sure |= found.is_sure,
@@ -235,8 +253,8 @@ impl Names {
 
     /// One search for what came after `known`, which begins with `look`. `None` if `known` was garbage-collected,
     /// because then a missing name proves nothing.
-    fn found_after(&self, known: &Head, look: Look) -> Result<Option<Found>, LookFailed> {
-        let Look { next, after_next, known: known_is, changed } = look;
+    fn found_after(&self, known: &Head, look: Look, expected: Option<Version>) -> Result<Option<Found>, LookFailed> {
+        let Look { news, known: known_is, changed } = look;
         let was_collected = |stamp| {
             mistake!(GapIsEnd, return false);
             !self.is_still(known, stamp)
@@ -249,47 +267,55 @@ impl Names {
             let (is_sure, is_all) = (can_be_distinguished(changed, newest.1, before), shows_all(changed, newest.1));
             Found { newest: Some(newest), is_sure, is_all, is_quiescent }
         };
-        let Some(next) = parse(next, known.version.next())? else {
-            let is_all = known_is.is_none_or(|known| shows_all(changed, known));
-            return Ok(Some(Found { newest: None, is_sure: is_quiescent, is_all, is_quiescent }));
+        let first = known.version.next().next();
+        let (newest, is) = match news {
+            News::Nothing => {
+                let is_all = known_is.is_none_or(|known| shows_all(changed, known));
+                return Ok(Some(Found { newest: None, is_sure: is_quiescent, is_all, is_quiescent }));
+            }
+            News::Next(record) => return Ok(Some(found(parse(record, known.version.next())?, known_is))),
+            News::Several(stamp) => self.newest_from(first, stamp, expected)?,
         };
-        let Some(after_next) = parse(after_next, next.0.version.next())? else {
-            return Ok(Some(found(next, known_is)));
-        };
-        let newest = self.newest_from(after_next)?;
-        let before = newest.0.version.previous().unwrap_or_default();
-        let stamps = self.storage.stamps(&[before, known.version], true).map_err(reading)?;
-        Ok((!was_collected(stamps[1])).then(|| found(newest, stamps[0])))
+        let (record, [before, known_is]) = self.storage.record_after(newest, known.version).map_err(reading)?;
+        // If `known` was there after the newest name had been looked up, that one has never been garbage-collected before.
+        // What was read is its record if it is still the same file.
+        let newest = record.map(|record| parse(record, newest)).transpose()?;
+        let newest = newest.filter(|(_, stamp)| is == *stamp && !was_collected(known_is));
+        Ok(newest.map(|newest| found(newest, before)))
     }
 
-    /// The newest head, from `low` on, which exists. Looks up several numbers at once, first ever further away, then
-    /// ever closer together. Numbers above `low` have no gaps, because garbage collection removes the lowest first. The
-    /// caller checks afterwards that it has not reached `low`.
-    fn newest_from(&self, mut low: (Head, Stamp)) -> Result<(Head, Stamp), LookFailed> {
-        let (mut missing, first) = (None, low.0.version);
-        while missing != Some(low.0.version.next()) {
-            let asked = probes(first, low.0.version, missing);
-            for (version, named) in asked.iter().zip(self.all_named(&asked)?) {
-                match named {
-                    Some(named) => low = named,
-                    None => {
-                        missing = Some(*version);
-                        break;
-                    }
-                }
+    /// The newest version from `first` on, which exists, and which file its name is. Looks up several numbers at once,
+    /// first about the expected one, then ever further away, then ever closer together. Numbers
+    /// above `first` have no gaps, because garbage collection removes the lowest first. The caller checks afterwards that
+    /// it has not reached `first`.
+    fn newest_from(
+        &self,
+        first: Version,
+        stamp: Stamp,
+        expected: Option<Version>,
+    ) -> Result<(Version, Stamp), LookFailed> {
+        let (mut low, mut is, mut missing) = (first, stamp, None);
+        for round in 0.. {
+            if missing == Some(low.next()) {
+                break;
+            }
+            let asked = probes(low, missing, round, expected);
+            let stamps = self.storage.look_up(&asked).map_err(reading)?;
+            for (version, stamp) in asked.iter().zip(stamps) {
+                let Some(stamp) = stamp else {
+                    missing = Some(*version);
+                    break;
+                };
+                (low, is) = (*version, stamp);
             }
         }
-        Ok(low)
+        Ok((low, is))
     }
 
     /// The head of `version`, and which file its name is. `None` if there is no such name.
     fn named(&self, version: Version) -> Result<Option<(Head, Stamp)>, LookFailed> {
-        self.all_named(&[version]).map(|mut named| named.pop().flatten())
-    }
-
-    fn all_named(&self, versions: &[Version]) -> Result<Vec<Option<(Head, Stamp)>>, LookFailed> {
-        let records = self.storage.records(versions).map_err(reading)?;
-        records.into_iter().zip(versions).map(|(record, version)| parse(record, *version)).collect()
+        let record = self.storage.record(version).map_err(reading)?;
+        record.map(|record| parse(record, version)).transpose()
     }
 
     fn seen_first(&self, (head, stamp): (Head, Stamp)) -> Head {
@@ -383,29 +409,33 @@ fn is_apart(newest: Stamp, before: Option<Stamp>) -> bool {
     before.is_some_and(|before| newest.changed > before.changed + AT_ONCE)
 }
 
-/// Which numbers to look up between `low`, which is there, and `missing`, which is not (or nothing is known to be
-/// missing). The first of them is `first`.
-fn probes(first: Version, low: Version, missing: Option<Version>) -> Vec<Version> {
+/// Which numbers to look up in this `round` between `low`, which is there, and `missing`, which is not (or nothing is
+/// known to be missing). Where one is `expected`, few are looked up: the newest is not far from that.
+fn probes(low: Version, missing: Option<Version>, round: u32, expected: Option<Version>) -> Vec<Version> {
     let Some(missing) = missing else {
-        if low == first {
-            return (1..=FIRST_PROBES).map(|n| Version(low.0 + n)).collect();
+        if round == 0 {
+            // The next four, or four about the expected one.
+            let ahead = expected.map_or(0, |expected| expected.0.saturating_sub(low.0)).clamp(2, FURTHEST);
+            return (ahead - 1..ahead + 3).map(|n| Version(low.0 + n)).collect();
         }
-        // As far again as this search has come, and then twice as far each time.
-        return (0..PROBES).map(|n| Version(low.0 + ((low.0 - first.0) << n))).collect();
+        // Ever further away.
+        let nearest = 4_u64 << (8 * (round - 1)).min(FURTHEST_STEP);
+        let probes = if expected.is_some() { EXPECTED_PROBES } else { PROBES };
+        return (0..probes).map(|n| Version(low.0 + (nearest << n))).collect();
     };
     let room = missing.0 - low.0;
-    let step = room.div_ceil(PROBES as u64 + 1);
+    let probes = if expected.is_some() { EXPECTED_PROBES } else { PROBES };
+    let step = room.div_ceil(probes + 1);
     (1..).map(|n| Version(low.0 + n * step)).take_while(|version| *version < missing).collect()
 }
 
-fn parse(record: Option<Record>, version: Version) -> Result<Option<(Head, Stamp)>, LookFailed> {
-    let Some(Record { text, stamp }) = record else { return Ok(None) };
+fn parse(Record { text, stamp }: Record, version: Version) -> Result<(Head, Stamp), LookFailed> {
     let malformed = |why: String| LookFailed(CoordinatorError::Malformed(format!("commits/{}: {why}", version.0)));
     let head: Head = text.parse().map_err(|why: codec::Malformed| malformed(why.to_string()))?;
     if head.version != version {
         return Err(malformed(format!("it says that it is version {}", head.version.0)));
     }
-    Ok(Some((head, stamp)))
+    Ok((head, stamp))
 }
 
 /// A failed read of `commits/`.
@@ -424,12 +454,12 @@ mod tests {
     use super::*;
 
     /// How often a reader that knows version 0, and is shown 1 and 2, looks up several numbers at once until it has
-    /// found `newest`; and how many numbers these are. On NFS each is a call, and one more if the name is there.
-    fn search(newest: u64) -> (usize, usize) {
+    /// found `newest`; and how many numbers these are. On NFS each is a call.
+    fn search(newest: u64, expected: Option<u64>) -> (usize, usize) {
         let (mut low, mut missing) = (Version(2), None);
         let (mut steps, mut numbers) = (0, 0);
         while missing != Some(low.next()) {
-            let asked = probes(Version(2), low, missing);
+            let asked = probes(low, missing, steps as u32, expected.map(Version));
             (steps, numbers) = (steps + 1, numbers + asked.len());
             match asked.iter().position(|version| version.0 > newest) {
                 Some(first) => {
@@ -446,10 +476,13 @@ mod tests {
     #[test]
     fn a_reader_that_is_a_few_versions_behind_looks_up_few_names_and_one_far_behind_steps_ever_further() {
         for newest in 2..=5 {
-            assert_eq!(search(newest), (1, 4), "{newest}");
+            assert_eq!(search(newest, None), (1, 4), "{newest}");
         }
-        assert_eq!(search(100).0, 4);
-        let most = (2..=400).map(search).max().unwrap();
-        assert!(most.0 <= 5, "{most:?}");
+        for expected in 4..500 {
+            (expected..=expected + 1).for_each(|newest| assert_eq!(search(newest, Some(expected)), (1, 4), "{newest}"));
+        }
+        let all = || (2..=400).map(|newest| search(newest, None));
+        let most = (all().map(|(steps, _)| steps).max(), all().map(|(_, numbers)| numbers).max());
+        assert!(most <= (Some(5), Some(32)), "{most:?}");
     }
 }
