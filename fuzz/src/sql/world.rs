@@ -9,7 +9,7 @@ use super::model::{Model, State};
 use super::sqlite::{self, Refusal};
 use super::statement::Statement;
 use rusqlite::{Connection, TransactionState, ffi};
-use seawall::ports::storage::{FsOrder, Lock, PLACES, Storage, chosen};
+use seawall::ports::storage::{FsOrder, Storage, chosen};
 use seawall::{Access, Database, Options};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -129,7 +129,7 @@ impl World {
         let booted = self.boot();
         let died = std::mem::replace(&mut self.machines[machine], booted);
         chosen::forget(&died.name);
-        for lock in (0..LEASES).map(Lock::Lease).chain([Lock::Places(1, PLACES)]) {
+        for lock in 0..LEASES {
             died.storage.unlock(lock).expect("its own locks");
         }
         self.connect_all(machine);

@@ -113,10 +113,13 @@ impl SimStorage {
         if self.stamp_of(folder, next)?.is_none() {
             return Ok(News::Nothing);
         }
-        if let Some(stamp) = self.stamp_of(folder, next.next())? {
-            return Ok(News::Several(stamp));
-        }
-        Ok(self.record_of(folder, next)?.map_or(News::Nothing, News::Next))
+        // The two are asked for at once, and answered in any order.
+        let read = || self.record_of(folder, next);
+        let early = if self.world.by_chance(0.5) { Some(read()) } else { None };
+        Ok(match self.stamp_of(folder, next.next())? {
+            Some(stamp) => News::Several(stamp),
+            None => early.unwrap_or_else(read)?.map_or(News::Nothing, News::Next),
+        })
     }
 
     pub(super) fn stamps_of(&self, folder: usize, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>> {

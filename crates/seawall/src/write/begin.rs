@@ -151,17 +151,19 @@ impl Committer {
                     (again_in, seen, holder)
                 }
             };
-            let waited = self.tip.storage.now().monotonic.saturating_sub(began);
+            let answered = self.tip.storage.now().monotonic;
+            let waited = answered.saturating_sub(began);
             claim.refusals += 1;
             claim.waited = waited;
             claim.patience = PATIENCE.min(timeout.saturating_sub(waited));
             // What others commit meanwhile is read meanwhile. (A takeover may have raised the numbers that a request must
             // name, so the next request must be made from the newest head.)
-            if let Some(head) = seen {
-                self.tip.catch_up(self.tip.accept(*head, &known)?, sent)?;
-            }
+            let newest = match seen {
+                Some(head) => Some(self.tip.catch_up(self.tip.accept(*head, &known)?, sent)?),
+                None => None,
+            };
             if waited >= timeout || watch.is_due(waited) {
-                let holder = holder.map_or_else(|| self.look_at_holder(&known), Ok)?;
+                let holder = holder.map_or_else(|| self.look_at_holder(newest, &known), Ok)?;
                 if waited >= timeout {
                     let holder =
                         if holder.label.is_empty() { "it has not said who it is".into() } else { holder.label.into() };
@@ -169,7 +171,8 @@ impl Committer {
                 }
                 claim.pass_over = watch.see(holder, waited, self.lease);
             }
-            self.tip.storage.sleep(again_in.min(timeout - waited));
+            let took = self.tip.storage.now().monotonic.saturating_sub(answered);
+            self.tip.storage.sleep(again_in.min(timeout - waited).saturating_sub(took));
         }
     }
 
@@ -217,10 +220,13 @@ impl Committer {
         }
     }
 
-    /// Who has the lease, where no refusal says it.
-    fn look_at_holder(&self, known: &Snapshot) -> Result<Holder> {
+    /// Who has the lease, where no refusal says it: that of the `newest` head, if the refusal has said which that is.
+    fn look_at_holder(&self, newest: Option<Arc<Snapshot>>, known: &Snapshot) -> Result<Holder> {
         let sent = self.tip.storage.now();
-        let newest = self.tip.catch_up(self.tip.load(known, PATIENCE)?, sent)?;
+        let newest = match newest {
+            Some(newest) => newest,
+            None => self.tip.catch_up(self.tip.load(known, PATIENCE)?, sent)?,
+        };
         self.tip.coordinator.holder(&newest.head).map_err(Error::nothing_written)
     }
 

@@ -405,7 +405,10 @@ impl Turn {
         let mut state = self.queue.lock();
         let wanted = state.comes_back || !state.waiting.is_empty();
         let held = self.held.as_mut()?;
-        let goes_on = held.goes_on(now, held.commits + 1, &state);
+        // Whether the turn goes on afterwards, when this commit has taken as long as the ones before it.
+        let begun = held.ends.saturating_sub(TURN);
+        let done = now + now.saturating_sub(begun) / (held.commits.max(1) as u32);
+        let goes_on = held.goes_on(done, held.commits + 1, &state);
         if !goes_on {
             state.contended = Some(now);
             held.is_over = true;

@@ -177,7 +177,7 @@ impl FsCoordinator {
         since: Moment,
     ) -> Result<Acquired, CoordinatorError> {
         let folder = self.storage.folder();
-        let expected = self.line.expects();
+        let expected = self.line.expects(known.version);
         let head = self.names.newest_about(known, expected).map_err(|failed| self.where_now(failed))?;
         // If the holder that was passed over has committed, it is at work after all, and has the lease.
         let slot = self.slot(&head);
@@ -264,7 +264,7 @@ impl Coordinator for FsCoordinator {
         let passes_over = claim.pass_over.is_some();
         // A process that does not wait, or knows of nobody who does, asks for the lease itself.
         let waits = !claim.patience.is_zero();
-        let is_first_to_ask = !self.line.is_joined() && !(waits && claim.lines_up);
+        let is_first_to_ask = !(self.line.is_joined() || waits && claim.lines_up);
         let mut newer = None;
         if is_first_to_ask {
             match self.ask(claim, known, self.slot(known), !passes_over)? {
@@ -282,10 +282,7 @@ impl Coordinator for FsCoordinator {
         if let Acquired::Refused { seen: Some(head), .. } = &acquired {
             let slot = self.slot(head);
             if self.line.move_up(slot).map_err(asking)? {
-                return self.ask(claim, head, slot, false).map(|again| match again {
-                    Acquired::Refused { .. } => acquired,
-                    granted => granted,
-                });
+                return self.ask(claim, head, slot, false).map(|again| again.or_seen(acquired.seen()));
             }
         }
         Ok(acquired)

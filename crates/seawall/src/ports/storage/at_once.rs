@@ -14,6 +14,24 @@ pub(super) fn at_once<I: Sync, O: Send>(items: &[I], network: bool, one: impl Fn
     beside_one_another(items, READER_STACK, one)
 }
 
+/// Does `first` and `second`, in parallel where each waits for the network.
+pub(super) fn both<A: Send, B>(network: bool, first: impl Fn() -> A + Sync, second: impl FnOnce() -> B) -> (A, B) {
+    if !network {
+        return (first(), second());
+    }
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().stack_size(READER_STACK);
+        match threads::spawn_scoped(builder, scope, &first) {
+            Ok(thread) => {
+                let second = second();
+                (thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
+            }
+            // No more threads can be started.
+            Err(_) => (first(), second()),
+        }
+    })
+}
+
 /// Does `one` for every item, in parallel: for work that keeps a processor busy.
 pub(crate) fn in_parallel<I: Sync, O: Send>(items: &[I], one: impl Fn(&I) -> O + Sync) -> Vec<O> {
     beside_one_another(items, READER_STACK, one)

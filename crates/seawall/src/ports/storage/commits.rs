@@ -6,7 +6,7 @@
 //! process's queue before the call that made the change returns. Therefore an empty queue proves as much as a look, at
 //! a quarter of its price.
 
-use super::at_once::at_once;
+use super::at_once::{at_once, both};
 use super::descriptors::Watching;
 use super::entries::FolderEntry;
 use super::home::{is_removed, was_removed};
@@ -121,22 +121,19 @@ impl Commits {
         if self.stamp(next)?.is_none() {
             return Ok(News::Nothing);
         }
-        if let Some(stamp) = self.stamp(next.next())? {
-            return Ok(News::Several(stamp));
-        }
-        Ok(self.record(next)?.map_or(News::Nothing, News::Next))
+        let (record, after_next) = both(self.network, || self.record(next), || self.stamp(next.next()));
+        Ok(match after_next? {
+            Some(stamp) => News::Several(stamp),
+            None => record?.map_or(News::Nothing, News::Next),
+        })
     }
 
     fn record_after(&self, newest: Version, known: Version) -> io::Result<(Option<Record>, [Option<Stamp>; 2])> {
-        let mut done = at_once(&[Some(newest), None], self.network, |version| match version {
-            Some(version) => self.record(*version),
-            None if self.network => look_at(&self.folder).map(|_| None),
-            None => Ok(None),
-        });
-        done.pop().expect("two were asked for")?;
-        let record = done.pop().expect("two were asked for")?;
+        let look = || if self.network { look_at(&self.folder).map(drop) } else { Ok(()) };
+        let (record, looked) = both(self.network, || self.record(newest), look);
+        looked?;
         let before = newest.previous().map_or(Ok(None), |before| self.stamp(before))?;
-        Ok((record, [before, self.stamp(known)?]))
+        Ok((record?, [before, self.stamp(known)?]))
     }
 
     pub(super) fn record(&self, version: Version) -> io::Result<Option<Record>> {

@@ -22,7 +22,7 @@ const LONGEST: u32 = 63;
 /// back without a commit, or be dead.
 const ASKS_FOR_LOCK: u32 = 4;
 /// How soon the process that is next looks again.
-const NEXT_LOOKS_AGAIN: Duration = Duration::from_millis(1);
+const NEXT_LOOKS_AGAIN: Duration = Duration::from_micros(500);
 /// All others sleep for this at least, …
 const OTHERS_LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// … and nobody longer than this.
@@ -141,9 +141,11 @@ impl Line {
         Ok(stand.looks % ASKS_FOR_LOCK == 2)
     }
 
-    /// Which version should be the newest by now, if this process has seen how fast they come.
-    pub(super) fn expects(&self) -> Option<Version> {
-        self.stand().pace.expects(self.storage.now().monotonic)
+    /// Which version should be the newest by now, for a process that waits and knows `known`.
+    pub(super) fn expects(&self, known: Version) -> Option<Version> {
+        let stand = self.stand();
+        let expected = stand.pace.expects(self.storage.now().monotonic);
+        stand.lock.and(expected.or(Some(known)))
     }
 
     /// A look has shown this newest version, and that `slot` stands for the lease. Leaves the line if it has passed this
@@ -172,7 +174,7 @@ impl Line {
         let stand = self.stand();
         let since = self.storage.now().monotonic.saturating_sub(stand.since);
         let wait = match stand.distance(stand.slot) {
-            Some(1) if since < stand.turn / 4 => OTHERS_LOOK_AGAIN,
+            Some(1) if since < stand.turn / 4 => 2 * NEXT_LOOKS_AGAIN,
             Some(1) => NEXT_LOOKS_AGAIN,
             Some(distance) => ((stand.turn * (distance - 1)).saturating_sub(since) * 3 / 4).max(OTHERS_LOOK_AGAIN),
             None => OTHERS_LOOK_AGAIN,

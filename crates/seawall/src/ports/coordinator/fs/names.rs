@@ -414,9 +414,10 @@ fn is_apart(newest: Stamp, before: Option<Stamp>) -> bool {
 fn probes(low: Version, missing: Option<Version>, round: u32, expected: Option<Version>) -> Vec<Version> {
     let Some(missing) = missing else {
         if round == 0 {
-            // The next four, or four about the expected one.
-            let ahead = expected.map_or(0, |expected| expected.0.saturating_sub(low.0)).clamp(2, FURTHEST);
-            return (ahead - 1..ahead + 3).map(|n| Version(low.0 + n)).collect();
+            // The next four; or the expected one with its neighbours, but two at least.
+            let ahead = expected.map(|expected| expected.0.saturating_sub(low.0).min(FURTHEST));
+            let numbers = ahead.map_or(1..5, |ahead| ahead.max(2) - 1..ahead.max(1) + 2);
+            return numbers.map(|n| Version(low.0 + n)).collect();
         }
         // Ever further away.
         let nearest = 4_u64 << (8 * (round - 1)).min(FURTHEST_STEP);
@@ -478,8 +479,9 @@ mod tests {
         for newest in 2..=5 {
             assert_eq!(search(newest, None), (1, 4), "{newest}");
         }
+        (2..=3).for_each(|newest| assert_eq!(search(newest, Some(2)), (1, 2), "{newest}"));
         for expected in 4..500 {
-            (expected..=expected + 1).for_each(|newest| assert_eq!(search(newest, Some(expected)), (1, 4), "{newest}"));
+            (expected - 1..=expected).for_each(|newest| assert_eq!(search(newest, Some(expected)), (1, 3), "{newest}"));
         }
         let all = || (2..=400).map(|newest| search(newest, None));
         let most = (all().map(|(steps, _)| steps).max(), all().map(|(_, numbers)| numbers).max());
