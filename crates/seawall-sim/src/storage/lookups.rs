@@ -123,8 +123,14 @@ impl SimStorage {
     }
 
     pub(super) fn stamps_of(&self, folder: usize, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>> {
-        let found = self.find_all(versions.iter().map(|version| record_path(folder, *version)).collect())?;
-        Ok(found.into_iter().map(|inode| inode.map(|inode| stamp_of(&self.world.disk(), inode))).collect())
+        // They are asked for at once, and answered in any order.
+        let mut stamps = vec![None; versions.len()];
+        let mut left: Vec<_> = (0..versions.len()).collect();
+        while !left.is_empty() {
+            let next = left.swap_remove(self.world.pick(0..=left.len() as u64 - 1) as usize);
+            stamps[next] = self.stamp_of(folder, versions[next])?;
+        }
+        Ok(stamps)
     }
 
     pub(super) fn record_of(&self, folder: usize, version: Version) -> io::Result<Option<Record>> {

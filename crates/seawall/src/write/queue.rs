@@ -413,7 +413,10 @@ impl Turn {
             state.contended = Some(now);
             held.is_over = true;
         }
-        let handed_over = survives && !goes_on;
+        // A writer that does not come back leaves the lease to those who wait as well.
+        let ends = !goes_on || !wanted && state.is_contended(now);
+        let handed_over = survives && ends;
+        held.is_over |= handed_over;
         Some((wanted && goes_on, held.lease.slot.wrapping_add(handed_over.into())))
     }
 

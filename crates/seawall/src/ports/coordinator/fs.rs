@@ -102,7 +102,7 @@ impl FsCoordinator {
     /// The lock that stands for the lease now: the head's, or one further on.
     fn slot(&self, head: &Head) -> u32 {
         match *whole(self.moved_on.lock()) {
-            (generation, slot) if generation == head.generation => slot.max(head.lease_slot),
+            (generation, slot) if generation == head.generation => slot,
             _ => head.lease_slot,
         }
     }
@@ -123,8 +123,8 @@ impl FsCoordinator {
         }
     }
 
-    fn refused(&self, claim: &Claim, seen: Option<Box<Head>>) -> Acquired {
-        Acquired::Refused { again_in: self.line.again_in(claim.waited), seen, holder: None }
+    fn refused(&self, seen: Option<Box<Head>>) -> Acquired {
+        Acquired::Refused { again_in: self.line.again_in(), seen, holder: None }
     }
 
     fn label(&self, slot: u32) -> Result<Shown, CoordinatorError> {
@@ -141,9 +141,13 @@ impl FsCoordinator {
     /// Takes the lock `slot`, and looks at the head. Gives the lock back if another one stands for the lease of that head.
     /// If `again`, it then tries that one.
     fn ask(&self, claim: &Claim, known: &Head, slot: u32, again: bool) -> Result<Acquired, CoordinatorError> {
+        // The lock that it has in advance stays its own.
+        if self.line.lock() == Some(slot) {
+            return self.look(claim, known);
+        }
         let since = self.storage.now();
         if !self.storage.try_lock(slot).map_err(asking)? {
-            return if self.line.is_joined() { self.look(claim, known) } else { Ok(self.refused(claim, None)) };
+            return Ok(self.refused(None));
         }
         let looked = self.look_with(claim, known, Some(slot), since);
         if matches!(looked, Ok(Acquired::Granted(..))) {
@@ -185,7 +189,7 @@ impl FsCoordinator {
         let in_advance = self.line.lock();
         // If a recovery has made another folder meanwhile, the lease is asked for again.
         if self.storage.folder() != folder || in_advance != Some(slot) && asked != Some(slot) {
-            return Ok(self.refused(claim, Some(Box::new(head))));
+            return Ok(self.refused(Some(Box::new(head))));
         }
         self.line.is_served();
         // The next commit names the lock that this process has in advance. Until then the other one keeps others out.
@@ -254,14 +258,15 @@ impl Coordinator for FsCoordinator {
     }
 
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
+        let mut passes_over = false;
         // The holder was watched until now. This is a last look, because it may have done something since.
         if let Some(holder) = &claim.pass_over
+            && let Some(next) = self.line.passes_over(holder.term as u32)
             && self.holder(&self.load(&Known::Head(known), claim.patience)?)? == *holder
         {
-            let next = (holder.term as u32).wrapping_add(1);
             *whole(self.moved_on.lock()) = (holder.generation, next);
+            passes_over = true;
         }
-        let passes_over = claim.pass_over.is_some();
         // A process that does not wait, or knows of nobody who does, asks for the lease itself.
         let waits = !claim.patience.is_zero();
         let is_first_to_ask = !(self.line.is_joined() || waits && claim.lines_up);
@@ -276,8 +281,11 @@ impl Coordinator for FsCoordinator {
         let slot = self.slot(known);
         // Nobody may have the lease: one that stands in the line at once has not asked yet.
         let asks = !self.line.is_joined() && self.line.join(slot).map_err(asking)? && !is_first_to_ask;
-        let acquired =
-            if asks || passes_over { self.ask(claim, known, slot, false)? } else { self.look(claim, known)? };
+        let asked = if asks || passes_over { self.ask(claim, known, slot, false)? } else { self.refused(None) };
+        let acquired = match asked {
+            Acquired::Refused { seen: None, .. } => self.look(claim, known)?,
+            asked => asked,
+        };
         let acquired = acquired.or_seen(newer);
         if let Acquired::Refused { seen: Some(head), .. } = &acquired {
             let slot = self.slot(head);

@@ -121,11 +121,18 @@ impl Commits {
         if self.stamp(next)?.is_none() {
             return Ok(News::Nothing);
         }
-        let (record, after_next) = both(self.network, || self.record(next), || self.stamp(next.next()));
-        Ok(match after_next? {
-            Some(stamp) => News::Several(stamp),
-            None => record?.map_or(News::Nothing, News::Next),
-        })
+        if !self.network {
+            let after_next = self.stamp(next.next())?;
+            return after_next.map_or_else(|| self.next(next), |stamp| Ok(News::Several(stamp)));
+        }
+        // One that is read in vain costs no trip.
+        let (record, after_next) = both(true, || self.next(next), || self.stamp(next.next()));
+        after_next?.map_or(record, |stamp| Ok(News::Several(stamp)))
+    }
+
+    /// If the name is gone by now, that of the version before it is, too, and it is looked up last.
+    fn next(&self, next: Version) -> io::Result<News> {
+        Ok(self.record(next)?.map_or(News::Nothing, News::Next))
     }
 
     fn record_after(&self, newest: Version, known: Version) -> io::Result<(Option<Record>, [Option<Stamp>; 2])> {

@@ -16,33 +16,41 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Those who wait are so many at most. One that finds no lock among these asks for the lease itself now and then.
+/// Those who wait are so many at most. One that finds no lock among these asks for the lease itself.
 const LONGEST: u32 = 63;
 /// The process that is next asks for the holder's lock as well, once in so many looks: the holder can have given it
 /// back without a commit, or be dead.
 const ASKS_FOR_LOCK: u32 = 4;
-/// How soon the process that is next looks again.
+/// How soon the process that is next looks again, or so many times in a turn, and half as often in its first quarter.
 const NEXT_LOOKS_AGAIN: Duration = Duration::from_micros(500);
-/// All others sleep for this at least, …
+const NEXT_LOOKS: u32 = 40;
+/// All others sleep for most of the turns in front of them; for a part of each at least, …
+const OTHERS_SLEEP: u32 = 4;
+/// … and for this.
 const OTHERS_LOOK_AGAIN: Duration = Duration::from_millis(2);
-/// … and nobody longer than this.
+/// Nobody sleeps longer than this.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
-/// One that sleeps too long makes a turn longer. Therefore the shortest turns count: where one was longer, the estimate
+/// One that sleeps too long makes a turn longer. Therefore the shorter turns count: where one was longer, the estimate
 /// rises by such a part of that only.
-const RISES: u32 = 8;
+const RISES: u32 = 4;
 /// A turn is taken to be no longer than this.
 const LONGEST_TURN: Duration = Duration::from_millis(200);
-/// A process that has seen no turn end for this long asks for the lease itself, because those in front may be asleep;
-/// and with each process in front of it …
-const STUCK: Duration = Duration::from_millis(100);
-/// … this much later. So the one that is nearest to the front asks first.
-const STUCK_FOR_EACH: Duration = Duration::from_millis(20);
 /// How fast versions come is seen over this time at least.
 const PACE_OVER: Duration = Duration::from_millis(50);
-/// After a process has waited for so long, the holder has more to do than a usual transaction, …
+/// A process that has seen no turn end for this long looks whether the lease is free, because those in front may be
+/// asleep; and with each process in front of it …
+const STUCK: Duration = Duration::from_millis(100);
+/// … this much later. So the one that is nearest to the front looks first.
+const STUCK_FOR_EACH: Duration = Duration::from_millis(20);
+/// A lease that is free for this long is taken by nobody in front. A process that is awake asks every few milliseconds.
+const NOT_TAKEN: Duration = Duration::from_millis(40);
+/// After no turn has ended for so long, the holder has more to do than a usual transaction, …
 const LONG: Duration = Duration::from_millis(1000);
-/// … and everybody looks so many times less often.
-const LESS_OFTEN: u32 = 4;
+/// … and nobody looks sooner than this.
+const SELDOM: Duration = Duration::from_millis(10);
+/// Where a holder has done nothing for a whole lease, the first waiter passes it over. One behind it waits this much
+/// longer for each in front of it, and then passes over all of them.
+const PASSES_OVER_EACH: Duration = Duration::from_millis(500);
 
 /// This process in the line.
 pub(super) struct Line {
@@ -64,6 +72,10 @@ struct Stand {
     turn: Duration,
     /// How often it has looked since it is next.
     looks: u32,
+    /// Since when the lease was seen free by a process that is not next.
+    free_since: Option<Duration>,
+    /// Since when the holder may be passed over.
+    passes_since: Option<Duration>,
     pace: Pace,
 }
 
@@ -101,8 +113,7 @@ impl Line {
         while taken < LONGEST {
             if lock(tried)? {
                 mine = Some(tried);
-                self.leave_from(&mut stand)?;
-                stand.lock = Some(slot.wrapping_add(tried));
+                self.moves_to(&mut stand, slot.wrapping_add(tried))?;
             } else {
                 taken = tried;
             }
@@ -114,11 +125,10 @@ impl Line {
             };
             step *= 2;
         }
-        let now = self.storage.now().monotonic;
         (stand.in_front, stand.looks) = (mine.unwrap_or(1), 0);
-        if stand.slot != slot || stand.since.is_zero() {
-            (stand.slot, stand.since) = (slot, now);
-        }
+        (stand.free_since, stand.passes_since) = (None, None);
+        // How long the lease has stood there before, it does not know.
+        (stand.slot, stand.since) = (slot, self.storage.now().monotonic);
         Ok(mine.is_none_or(|distance| distance == 1))
     }
 
@@ -127,18 +137,34 @@ impl Line {
     pub(super) fn move_up(&self, slot: u32) -> io::Result<bool> {
         let mut stand = self.stand();
         let Some(mut distance) = stand.distance(slot) else { return Ok(stand.lock.is_none()) };
+        let had = distance;
         while distance > 1 && self.storage.try_lock(slot.wrapping_add(distance - 1))? {
-            self.storage.unlock(slot.wrapping_add(distance))?;
             distance -= 1;
-            stand.lock = Some(slot.wrapping_add(distance));
+            self.moves_to(&mut stand, slot.wrapping_add(distance))?;
             stand.in_front = stand.in_front.saturating_sub(1);
         }
-        if distance > 1 {
-            let waited = self.storage.now().monotonic.saturating_sub(stand.since);
-            return Ok(waited >= STUCK + STUCK_FOR_EACH * (distance - 1));
+        if distance == 1 {
+            stand.looks += 1;
+            return Ok(had > 1 || stand.looks % ASKS_FOR_LOCK == 2);
         }
-        stand.looks += 1;
-        Ok(stand.looks % ASKS_FOR_LOCK == 2)
+        let now = || self.storage.now().monotonic;
+        let is_stuck = now().saturating_sub(stand.since) >= STUCK + STUCK_FOR_EACH * (distance - 1);
+        if !is_stuck || self.storage.is_locked(slot..=slot)? != Some(false) {
+            stand.free_since = None;
+            return Ok(false);
+        }
+        let free_since = *stand.free_since.get_or_insert_with(now);
+        Ok(now().saturating_sub(free_since) >= NOT_TAKEN)
+    }
+
+    /// The lock that this process takes by passing over a holder that had `term`, which has done nothing for a whole
+    /// lease. `None`: a process in front may do so first.
+    pub(super) fn passes_over(&self, term: u32) -> Option<u32> {
+        let mut stand = self.stand();
+        let Some(distance) = stand.distance(term) else { return Some(term.wrapping_add(1)) };
+        let now = self.storage.now().monotonic;
+        let since = *stand.passes_since.get_or_insert(now);
+        (now.saturating_sub(since) >= PASSES_OVER_EACH * (distance - 1)).then(|| term.wrapping_add(distance))
     }
 
     /// Which version should be the newest by now, for a process that waits and knows `known`.
@@ -162,6 +188,7 @@ impl Line {
                 stand.turn = if stand.turn.is_zero() { turn } else { turn.min(stand.turn + longer) };
             }
             (stand.slot, stand.since, stand.looks) = (slot, now, 0);
+            (stand.free_since, stand.passes_since) = (None, None);
         }
         if stand.lock != Some(slot) && stand.distance(slot).is_none() {
             return self.leave_from(&mut stand);
@@ -170,17 +197,21 @@ impl Line {
     }
 
     /// When this process looks again: when its turn is about to come, most often.
-    pub(super) fn again_in(&self, waited: Duration) -> Duration {
+    pub(super) fn again_in(&self) -> Duration {
         let stand = self.stand();
         let since = self.storage.now().monotonic.saturating_sub(stand.since);
+        let next = NEXT_LOOKS_AGAIN.max(stand.turn / NEXT_LOOKS);
         let wait = match stand.distance(stand.slot) {
-            Some(1) if since < stand.turn / 4 => 2 * NEXT_LOOKS_AGAIN,
-            Some(1) => NEXT_LOOKS_AGAIN,
-            Some(distance) => ((stand.turn * (distance - 1)).saturating_sub(since) * 3 / 4).max(OTHERS_LOOK_AGAIN),
-            None => OTHERS_LOOK_AGAIN,
+            // Most of the turn of the one in front is to come yet, or it will end any moment.
+            Some(1) if since < stand.turn / 4 => 2 * next,
+            Some(1) => next,
+            Some(distance) => {
+                let turns = stand.turn * (distance - 1);
+                (turns.saturating_sub(since) * 3 / 4).max(turns / OTHERS_SLEEP).max(OTHERS_LOOK_AGAIN)
+            }
+            None => SELDOM,
         };
-        let wait = wait.min(LONGEST_SLEEP);
-        if waited < LONG { wait } else { wait * LESS_OFTEN }
+        (if since < LONG { wait } else { wait.max(SELDOM) }).min(LONGEST_SLEEP)
     }
 
     /// This process has the lease, by the lock that it had in advance.
@@ -197,17 +228,20 @@ impl Line {
         stand.lock.take().map_or(Ok(()), |lock| self.storage.unlock(lock))
     }
 
+    /// It has taken this lock, and gives the one back that it had.
+    fn moves_to(&self, stand: &mut Stand, lock: u32) -> io::Result<()> {
+        stand.lock.replace(lock).map_or(Ok(()), |had| self.storage.unlock(had))
+    }
+
     /// Whether others wait, and perhaps how many, where this process has the lease by the lock `slot`.
     pub(super) fn waiters(&self, slot: u32) -> io::Result<Option<u64>> {
-        let is_free = |first: u32| {
-            let last = slot.saturating_add(LONGEST).max(first);
-            self.storage.is_locked(first..=last).map(|locked| locked == Some(false))
-        };
-        let next = slot.wrapping_add(1);
-        if is_free(next)? {
+        // Once in 2³² turns the numbers begin again. Then somebody may wait.
+        let Some(last) = slot.checked_add(LONGEST) else { return Ok(None) };
+        let is_free = |first| self.storage.is_locked(first..=last).map(|locked| locked == Some(false));
+        if is_free(slot + 1)? {
             return Ok(Some(0));
         }
-        Ok(if is_free(next.wrapping_add(1))? { Some(1) } else { None })
+        Ok(if is_free(slot + 2)? { Some(1) } else { None })
     }
 
     fn stand(&self) -> MutexGuard<'_, Stand> {
