@@ -31,6 +31,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// A process gets a watch once it has looked this often, because the kernel has a bounded number of watches.
 const LOOKS_BEFORE_WATCH: u32 = 16;
+/// So few names are looked up one after another, by a process that waits anyway: a thread for each costs more.
+const FEW: usize = 3;
 /// In nanoseconds.
 const SECOND: i128 = 1_000_000_000;
 
@@ -312,7 +314,8 @@ impl FsOrder for OsStorage {
     fn look_up(&self, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>> {
         self.ask(|commits| {
             self.counters.count(Operation::Metadata);
-            at_once(versions, self.network, |version| commits.stamp(*version)).into_iter().collect()
+            let at_once_pays = self.network && versions.len() > FEW;
+            at_once(versions, at_once_pays, |version| commits.stamp(*version)).into_iter().collect()
         })
     }
 

@@ -23,13 +23,13 @@ const LONGEST: u32 = 63;
 const ASKS_FOR_LOCK: u32 = 4;
 /// How soon the process that is next looks again, or so many times in a turn, and half as often in its first quarter.
 const NEXT_LOOKS_AGAIN: Duration = Duration::from_micros(500);
-const NEXT_LOOKS: u32 = 40;
+const NEXT_LOOKS: u32 = 30;
 /// All others sleep for most of the turns in front of them; for a part of each at least, …
 const OTHERS_SLEEP: u32 = 4;
 /// … and for this.
 const OTHERS_LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// Nobody sleeps longer than this.
-const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+const LONGEST_SLEEP: Duration = Duration::from_millis(200);
 /// One that sleeps too long makes a turn longer. Therefore the shorter turns count: where one was longer, the estimate
 /// rises by such a part of that only.
 const RISES: u32 = 4;
