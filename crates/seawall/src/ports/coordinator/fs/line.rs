@@ -29,10 +29,12 @@ const OTHERS_SLEEP: u32 = 4;
 /// … and for this.
 const OTHERS_LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// Nobody sleeps longer than this.
-const LONGEST_SLEEP: Duration = Duration::from_millis(200);
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 /// One that sleeps too long makes a turn longer. Therefore the shorter turns count: where one was longer, the estimate
-/// rises by such a part of that only.
+/// rises by such a part of that only, …
 const RISES: u32 = 4;
+/// … and by such a part of itself at most.
+const RISES_BY: u32 = 8;
 /// A turn is taken to be no longer than this.
 const LONGEST_TURN: Duration = Duration::from_millis(200);
 /// How fast versions come is seen over this time at least.
@@ -184,7 +186,7 @@ impl Line {
         if turns > 0 {
             if turns <= LONGEST {
                 let turn = now.saturating_sub(stand.since).min(LONGEST_TURN * turns) / turns;
-                let longer = turn.saturating_sub(stand.turn) / RISES;
+                let longer = (turn.saturating_sub(stand.turn) / RISES).min(stand.turn / RISES_BY);
                 stand.turn = if stand.turn.is_zero() { turn } else { turn.min(stand.turn + longer) };
             }
             (stand.slot, stand.since, stand.looks) = (slot, now, 0);
