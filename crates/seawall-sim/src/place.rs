@@ -11,7 +11,7 @@ use seawall_dynamodb::item::{head_of, key_of};
 use std::time::Duration;
 
 /// The power fails soon after a move has replaced `id`, with this probability.
-const POWER_FAILS: f64 = 0.6;
+const POWER_FAILS: f64 = 0.8;
 
 /// A coordinator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,7 +94,8 @@ pub(crate) fn replaced(world: &World, disk: &Disk) {
     }
     // Soon after the rename, and before everything that it rests on is durable, unless a move sees to that.
     if world.plan().loses_power() && world.phase() == Phase::Trouble && world.by_chance(POWER_FAILS) {
-        let soon = world.between(world.plan().call / 10, world.plan().call * 5);
+        let longest = if world.by_chance(0.7) { world.plan().call / 2 } else { world.plan().call * 5 };
+        let soon = world.between(world.plan().call / 10, longest);
         world.after(soon, World::lets_power_fail);
     }
     if at == before {
