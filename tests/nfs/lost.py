@@ -2,8 +2,8 @@
 
     python3 -m nfs.lost RESULTS      in the guest, beside the server
 
-A commit on the `fs` coordinator is a WRITE and then a SYMLINK. With a slow network the moment between the two is long,
-so that exactly the SYMLINK's reply, or the SYMLINK itself, can be made to vanish.
+A large commit on the `fs` coordinator is a WRITE and then a SYMLINK. With a slow network the moment between the two is
+long, so that exactly the SYMLINK's reply, or the SYMLINK itself, can be made to vanish.
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ def run(name: Path, writer: Hand, other: Hand, case: Case) -> dict[str, Any]:
     time.sleep(REST)
     assert writer.do("BEGIN IMMEDIATE") == []
     assert writer.do(f"INSERT INTO entry (text) VALUES ('{case.name}')") == []
+    # Too much for the record of the SYMLINK itself.
+    assert writer.do("INSERT INTO filler VALUES (randomblob(20000))") == []
     mine = guest.newest(name) + 1
     symlinks = guest.calls(guest.keeper(WRITER))["SYMLINK"]
     lose_symlink(name, writer, case.lost, mine)
@@ -180,6 +182,7 @@ def main(results: str) -> None:
     name = guest.folder("lost") / "db.sqlite3"
     writer, other = (Hand(name, LEASE, guest.within(client)) for client in (WRITER, OTHER))
     assert writer.do("CREATE TABLE entry (id INTEGER PRIMARY KEY, text TEXT)") == ACKNOWLEDGED
+    assert writer.do("CREATE TABLE filler (bytes BLOB)") == ACKNOWLEDGED
     assert other.do("SELECT count(*) FROM entry") == [[0]]
     rows = []
     try:
