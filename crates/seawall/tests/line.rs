@@ -27,6 +27,16 @@ impl Folder {
         folder
     }
 
+    /// A process that has the lease, and others that came after it in this order, with their numbers from 1 on.
+    fn line<const WAITERS: usize>(&self) -> (Machine, Lease, Head, [Machine; WAITERS]) {
+        let (holder, waiters) = (self.machine(), std::array::from_fn(|_| self.machine()));
+        let (lease, head) = holder.acquire(claim(1), &holder.head()).expect("it is free");
+        for (n, waiter) in (2..).zip(&waiters) {
+            assert!(waiter.acquire(claim(n), &head).is_none());
+        }
+        (holder, lease, head, waiters)
+    }
+
     fn machine(&self) -> Machine {
         let storage = Arc::new(OsStorage::new(&self.0.path().join("db.sqlite3")).unwrap());
         Machine { coordinator: FsCoordinator::new(storage.clone()), storage }
@@ -105,10 +115,7 @@ fn the_record_that_names_its_lock_gives_the_first_waiter_the_lease() {
 #[test]
 fn a_waiter_behind_frozen_ones_passes_over_all_of_them_at_once() {
     let folder = Folder::new();
-    let (frozen, asleep, awake) = (folder.machine(), folder.machine(), folder.machine());
-    let (lease, head) = frozen.acquire(claim(1), &frozen.head()).expect("it is free");
-    assert!(asleep.acquire(claim(2), &head).is_none());
-    assert!(awake.acquire(claim(3), &head).is_none());
+    let (frozen, lease, head, [asleep, awake]) = folder.line();
     let holder = awake.coordinator.holder(&head).unwrap();
     let began = Instant::now();
     let granted = loop {
@@ -128,11 +135,10 @@ fn a_waiter_behind_frozen_ones_passes_over_all_of_them_at_once() {
 }
 
 #[test]
-fn a_waiter_that_wakes_from_a_takeover_in_vain_still_has_its_lock() {
+fn a_waiter_whose_takeover_came_too_late_still_has_its_lock() {
     let folder = Folder::new();
-    let (holder, waiter, late) = (folder.machine(), folder.machine(), folder.machine());
-    let (lease, head) = holder.acquire(claim(1), &holder.head()).expect("it is free");
-    assert!(waiter.acquire(claim(2), &head).is_none());
+    let (holder, lease, head, [waiter]) = folder.line();
+    let late = folder.machine();
     let watched = waiter.coordinator.holder(&head).unwrap();
     // The holder was at work after all.
     let next = holder.commit(&lease, &head, lease.slot);
@@ -147,10 +153,7 @@ fn a_waiter_that_wakes_from_a_takeover_in_vain_still_has_its_lock() {
 #[test]
 fn a_waiter_takes_the_lock_of_one_that_left_and_the_lease_of_one_that_died() {
     let folder = Folder::new();
-    let (holder, leaves, behind) = (folder.machine(), folder.machine(), folder.machine());
-    let (lease, head) = holder.acquire(claim(1), &holder.head()).expect("it is free");
-    assert!(leaves.acquire(claim(2), &head).is_none());
-    assert!(behind.acquire(claim(3), &head).is_none());
+    let (holder, lease, head, [leaves, behind]) = folder.line();
     leaves.coordinator.give_up().unwrap();
     drop(holder);
     // It moves up, and asks at once for what is in front of it.

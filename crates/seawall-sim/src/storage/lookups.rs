@@ -113,13 +113,21 @@ impl SimStorage {
         if self.stamp_of(folder, next)?.is_none() {
             return Ok(News::Nothing);
         }
-        // The two are asked for at once, and answered in any order.
-        let read = || self.record_of(folder, next);
-        let early = if self.world.by_chance(0.5) { Some(read()) } else { None };
-        Ok(match self.stamp_of(folder, next.next())? {
+        let (record, after_next) =
+            self.in_any_order(|| self.record_of(folder, next), || self.stamp_of(folder, next.next()));
+        Ok(match after_next? {
             Some(stamp) => News::Several(stamp),
-            None => early.unwrap_or_else(read)?.map_or(News::Nothing, News::Next),
+            None => record?.map_or(News::Nothing, News::Next),
         })
+    }
+
+    /// Does two things that are asked for at once.
+    pub(super) fn in_any_order<A, B>(&self, first: impl FnOnce() -> A, second: impl FnOnce() -> B) -> (A, B) {
+        if self.world.by_chance(0.5) {
+            return (first(), second());
+        }
+        let second = second();
+        (first(), second)
     }
 
     pub(super) fn stamps_of(&self, folder: usize, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>> {

@@ -140,13 +140,10 @@ impl FsOrder for SimStorage {
     fn record_after(&self, newest: Version, known: Version) -> io::Result<(Option<Record>, [Option<Stamp>; 2])> {
         self.ask(|folder| {
             self.counters.count(Operation::Metadata);
-            // One of the two is first.
-            let read = || self.record_of(folder, newest);
-            let early = if self.world.by_chance(0.5) { Some(read()?) } else { None };
-            self.look_again(folder)?;
-            let record = early.map_or_else(read, Ok)?;
+            let (record, looked) = self.in_any_order(|| self.record_of(folder, newest), || self.look_again(folder));
+            looked?;
             let before = newest.previous().map_or(Ok(None), |before| self.stamp_of(folder, before))?;
-            Ok((record, [before, self.stamp_of(folder, known)?]))
+            Ok((record?, [before, self.stamp_of(folder, known)?]))
         })
     }
 

@@ -164,24 +164,6 @@ pub enum Acquired {
     },
 }
 
-impl Acquired {
-    /// The head that a refusal has shown.
-    pub(crate) fn seen(self) -> Option<Box<Head>> {
-        match self {
-            Acquired::Refused { seen, .. } => seen,
-            Acquired::Granted(..) => None,
-        }
-    }
-
-    /// The same answer; a refusal that does not say what the head was says that it was `head`.
-    pub(crate) fn or_seen(self, head: Option<Box<Head>>) -> Acquired {
-        match self {
-            Acquired::Refused { again_in, seen: None, holder } => Acquired::Refused { again_in, seen: head, holder },
-            answer => answer,
-        }
-    }
-}
-
 /// The answer to a swap.
 #[derive(Debug)]
 pub enum Swapped {

@@ -158,10 +158,8 @@ impl Committer {
             claim.patience = PATIENCE.min(timeout.saturating_sub(waited));
             // What others commit meanwhile is read meanwhile. (A takeover may have raised the numbers that a request must
             // name, so the next request must be made from the newest head.)
-            let newest = match seen {
-                Some(head) => Some(self.tip.catch_up(self.tip.accept(*head, &known)?, sent)?),
-                None => None,
-            };
+            let catch_up = |head: Box<Head>| self.tip.catch_up(self.tip.accept(*head, &known)?, sent);
+            let newest = seen.map(catch_up).transpose()?;
             if waited >= timeout || watch.is_due(waited) {
                 let holder = holder.map_or_else(|| self.look_at_holder(newest, &known), Ok)?;
                 if waited >= timeout {

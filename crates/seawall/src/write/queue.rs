@@ -409,14 +409,12 @@ impl Turn {
         let begun = held.ends.saturating_sub(TURN);
         let done = now + now.saturating_sub(begun) / (held.commits.max(1) as u32);
         let goes_on = held.goes_on(done, held.commits + 1, &state);
+        // A writer that does not come back leaves the lease to those who wait as well.
+        let handed_over = survives && (!goes_on || !wanted && state.is_contended(now));
+        held.is_over |= !goes_on || handed_over;
         if !goes_on {
             state.contended = Some(now);
-            held.is_over = true;
         }
-        // A writer that does not come back leaves the lease to those who wait as well.
-        let ends = !goes_on || !wanted && state.is_contended(now);
-        let handed_over = survives && ends;
-        held.is_over |= handed_over;
         Some((wanted && goes_on, held.lease.slot.wrapping_add(handed_over.into())))
     }
 

@@ -139,19 +139,19 @@ impl FsCoordinator {
     }
 
     /// Takes the lock `slot`, and looks at the head. Gives the lock back if another one stands for the lease of that head.
-    /// If `again`, it then tries that one.
-    fn ask(&self, claim: &Claim, known: &Head, slot: u32, again: bool) -> Result<Acquired, CoordinatorError> {
+    /// If `again`, it then tries that one. `None`: another process has the lock.
+    fn ask(&self, claim: &Claim, known: &Head, slot: u32, again: bool) -> Result<Option<Acquired>, CoordinatorError> {
         // The lock that it has in advance stays its own.
         if self.line.lock() == Some(slot) {
-            return self.look(claim, known);
+            return self.look(claim, known).map(Some);
         }
         let since = self.storage.now();
         if !self.storage.try_lock(slot).map_err(asking)? {
-            return Ok(self.refused(None));
+            return Ok(None);
         }
         let looked = self.look_with(claim, known, Some(slot), since);
         if matches!(looked, Ok(Acquired::Granted(..))) {
-            return looked;
+            return looked.map(Some);
         }
         // Only the first error is reported. A lock that cannot be given back ends with its process.
         let unlocked = self.storage.unlock(slot).map_err(asking);
@@ -160,9 +160,9 @@ impl FsCoordinator {
             Acquired::Refused { seen: Some(head), .. } if again && self.slot(&head) != slot => {
                 unlocked?;
                 let acquired = self.ask(claim, &head, self.slot(&head), false)?;
-                Ok(acquired.or_seen(Some(head)))
+                Ok(Some(acquired.unwrap_or_else(|| self.refused(Some(head)))))
             }
-            refused => unlocked.map(|()| refused),
+            refused => unlocked.map(|()| Some(refused)),
         }
     }
 
@@ -273,24 +273,22 @@ impl Coordinator for FsCoordinator {
         let mut newer = None;
         if is_first_to_ask {
             match self.ask(claim, known, self.slot(known), !passes_over)? {
-                Acquired::Refused { seen, .. } if waits => newer = seen,
-                acquired => return Ok(acquired),
+                Some(Acquired::Refused { seen, .. }) if waits => newer = seen,
+                None if waits => {}
+                acquired => return Ok(acquired.unwrap_or_else(|| self.refused(None))),
             }
         }
         let known = newer.as_deref().unwrap_or(known);
         let slot = self.slot(known);
         // Nobody may have the lease: one that stands in the line at once has not asked yet.
         let asks = !self.line.is_joined() && self.line.join(slot).map_err(asking)? && !is_first_to_ask;
-        let asked = if asks || passes_over { self.ask(claim, known, slot, false)? } else { self.refused(None) };
-        let acquired = match asked {
-            Acquired::Refused { seen: None, .. } => self.look(claim, known)?,
-            asked => asked,
-        };
-        let acquired = acquired.or_seen(newer);
+        let asked = if asks || passes_over { self.ask(claim, known, slot, false)? } else { None };
+        let acquired = asked.map_or_else(|| self.look(claim, known), Ok)?;
         if let Acquired::Refused { seen: Some(head), .. } = &acquired {
             let slot = self.slot(head);
             if self.line.move_up(slot).map_err(asking)? {
-                return self.ask(claim, head, slot, false).map(|again| again.or_seen(acquired.seen()));
+                let again = self.ask(claim, head, slot, false)?;
+                return Ok(again.unwrap_or(acquired));
             }
         }
         Ok(acquired)

@@ -2,6 +2,7 @@
 
 use crate::ports::threads;
 use std::io;
+use std::thread::ScopedJoinHandle;
 
 /// The stack of a thread that only reads.
 const READER_STACK: usize = 256 << 10;
@@ -21,14 +22,9 @@ pub(super) fn both<A: Send, B>(network: bool, first: impl Fn() -> A + Sync, seco
     }
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().stack_size(READER_STACK);
-        match threads::spawn_scoped(builder, scope, &first) {
-            Ok(thread) => {
-                let second = second();
-                (thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
-            }
-            // No more threads can be started.
-            Err(_) => (first(), second()),
-        }
+        let thread = threads::spawn_scoped(builder, scope, &first);
+        let second = second();
+        (answer_of(thread, &first), second)
     })
 }
 
@@ -43,14 +39,18 @@ fn beside_one_another<I: Sync, O: Send>(items: &[I], stack: usize, one: impl Fn(
     std::thread::scope(|scope| {
         let threads: Vec<_> =
             others.iter().map(|item| (item, threads::spawn_scoped(builder(), scope, || one(item)))).collect();
-        // This thread does the last one; and if no more threads can be started, others as well.
+        // This thread does the last one.
         let done = one(last);
-        let answer = |(item, thread): (&I, io::Result<std::thread::ScopedJoinHandle<'_, O>>)| match thread {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(_) => one(item),
-        };
-        threads.into_iter().map(answer).chain([done]).collect()
+        threads.into_iter().map(|(item, thread)| answer_of(thread, || one(item))).chain([done]).collect()
     })
+}
+
+/// What the thread has done. If no more threads could be started, it is done here.
+fn answer_of<O>(thread: io::Result<ScopedJoinHandle<'_, O>>, here: impl FnOnce() -> O) -> O {
+    match thread {
+        Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        Err(_) => here(),
+    }
 }
 
 #[cfg(test)]

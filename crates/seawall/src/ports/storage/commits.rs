@@ -31,7 +31,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// A process gets a watch once it has looked this often, because the kernel has a bounded number of watches.
 const LOOKS_BEFORE_WATCH: u32 = 16;
-/// So few names are looked up one after another, by a process that waits anyway: a thread for each costs more.
+/// So few names are looked up without threads: only a process that waits for the lease looks up so few, and a thread
+/// costs it more than a trip.
 const FEW: usize = 3;
 /// In nanoseconds.
 const SECOND: i128 = 1_000_000_000;
@@ -127,7 +128,7 @@ impl Commits {
             let after_next = self.stamp(next.next())?;
             return after_next.map_or_else(|| self.next(next), |stamp| Ok(News::Several(stamp)));
         }
-        // One that is read in vain costs no trip.
+        // A record that is not needed then costs no trip more.
         let (record, after_next) = both(true, || self.next(next), || self.stamp(next.next()));
         after_next?.map_or(record, |stamp| Ok(News::Several(stamp)))
     }

@@ -120,7 +120,8 @@ impl Line {
                 taken = tried;
             }
             tried = match mine {
-                // Where nobody is between the two, or nothing was in the way, this is the end of the line.
+                // Nobody is between the two; or the first lock that was tried is free, and is taken for the end of the
+                // line. If it is not, this process moves up later, or stands in front of some.
                 Some(mine) if taken == 0 || mine == taken + 1 => break,
                 Some(mine) => taken.midpoint(mine),
                 None => (taken + step).min(LONGEST),

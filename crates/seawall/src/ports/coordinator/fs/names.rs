@@ -22,7 +22,7 @@ const PROBES: u64 = 8;
 const EXPECTED_PROBES: u64 = 3;
 /// Nobody expects to be further behind than this.
 const FURTHEST: u64 = 1000;
-/// No step is longer than 2 to this.
+/// The nearest number of a round is no further away than 4 shifted by so many bits.
 const FURTHEST_STEP: u32 = 40;
 /// This many names are remembered, which is more than the heads that a process may still ask about.
 const REMEMBERED: usize = 64;
@@ -285,9 +285,8 @@ impl Names {
     }
 
     /// The newest version from `first` on, which exists, and which file its name is. Looks up several numbers at once,
-    /// first about the expected one, then ever further away, then ever closer together. Numbers
-    /// above `first` have no gaps, because garbage collection removes the lowest first. The caller checks afterwards that
-    /// it has not reached `first`.
+    /// first about the expected one, then ever further away, then ever closer together. Numbers above `first` have no gaps,
+    /// because garbage collection removes the lowest first. The caller checks afterwards that it has not reached `first`.
     fn newest_from(
         &self,
         first: Version,
@@ -412,6 +411,7 @@ fn is_apart(newest: Stamp, before: Option<Stamp>) -> bool {
 /// Which numbers to look up in this `round` between `low`, which is there, and `missing`, which is not (or nothing is
 /// known to be missing). Where one is `expected`, few are looked up: the newest is not far from that.
 fn probes(low: Version, missing: Option<Version>, round: u32, expected: Option<Version>) -> Vec<Version> {
+    let probes = if expected.is_some() { EXPECTED_PROBES } else { PROBES };
     let Some(missing) = missing else {
         if round == 0 {
             // The next four; or the expected one with its neighbours, but two at least.
@@ -421,11 +421,9 @@ fn probes(low: Version, missing: Option<Version>, round: u32, expected: Option<V
         }
         // Ever further away.
         let nearest = 4_u64 << (8 * (round - 1)).min(FURTHEST_STEP);
-        let probes = if expected.is_some() { EXPECTED_PROBES } else { PROBES };
         return (0..probes).map(|n| Version(low.0 + (nearest << n))).collect();
     };
     let room = missing.0 - low.0;
-    let probes = if expected.is_some() { EXPECTED_PROBES } else { PROBES };
     let step = room.div_ceil(probes + 1);
     (1..).map(|n| Version(low.0 + n * step)).take_while(|version| *version < missing).collect()
 }
