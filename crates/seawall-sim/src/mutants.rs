@@ -12,13 +12,13 @@ const SEEDS: usize = 1000;
 /// These change the coordinator in DynamoDB …
 const ON_TABLE: [&str; 8] = ["2", "3", "9a", "9b", "9c", "10", "22", "79"];
 /// … and these that in the file system.
-const ON_FILES: [&str; 16] =
-    ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43", "48", "51", "55", "56", "57", "77"];
+const ON_FILES: [&str; 17] =
+    ["25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43", "48", "51", "55", "56", "57", "77", "84"];
 /// These change checkpoints and garbage collection.
 const OF_UPKEEP: [&str; 14] = ["12", "16", "17a", "17b", "28", "29", "46", "47", "48", "49", "50", "51", "52", "53"];
 
 /// These change recoveries, or what others do during one.
-const OF_RECOVERY: [&str; 11] = ["19", "20a", "20b", "20c", "20d", "20e", "21", "55", "56", "57", "58"];
+const OF_RECOVERY: [&str; 12] = ["19", "20a", "20b", "20c", "20d", "20e", "21", "55", "56", "57", "58", "84"];
 
 /// These change moves, or what others see of one.
 const OF_MOVES: [&str; 4] = ["59", "60", "61", "62"];
@@ -55,6 +55,7 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "60" => plan.loses_power(),
             "61" => !plan.detaches,
             "62" => plan.moves >= 10 && plan.opens_by_old_notes(),
+            "84" => plan.listing_misses >= 0.5,
             "52" => plan.clocks_differ && plan.blows.is_some(),
             _ => true,
         }

@@ -117,8 +117,8 @@ impl SimStorage {
         self.sync_folder(folder.to_owned())
     }
 
-    /// A listing misses a file now and then. The next one does not.
-    fn miss_one(&self, names: &mut Vec<String>) {
+    /// A listing misses a name now and then. The next one does not.
+    fn miss_one<T>(&self, names: &mut Vec<T>) {
         let world = &self.world;
         let process = world.my_process();
         let may_miss = world.phase() == Phase::Trouble && !names.is_empty();

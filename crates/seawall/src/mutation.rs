@@ -91,6 +91,7 @@ mutations! {
     RecoversInPlace "55" "Recovery leaves `commits/` where it is, and only takes its names away (fs)."
     KnownByVersion "57" "The name of a version is taken for that of the head that is known, though a recovery gave it to another one (fs)."
     UpkeepOverRecovery "58" "A checkpoint or a garbage collection that a recovery overtook goes on in the new epoch."
+    OneListingOfRecords "84" "A recovery reads the records that one listing shows (fs)."
     RefusedWithoutLook "21" "After the mark of a refused commit the head is not looked at again."
     ListsAnyFolder "56" "The newest name is believed in a folder that was taken away (fs)."
     JumpToSibling "48" "A commit frame jumps to a commit that has the right version and is not in its chain."

@@ -97,7 +97,10 @@ impl SimStorage {
         };
         let is_of_beginning = |version: &Version| version.0.is_multiple_of(2);
         let begin = list()?.into_iter().filter(is_of_beginning);
-        Ok(begin.chain(list()?.into_iter().filter(|version| !is_of_beginning(version))).collect())
+        let end = list()?.into_iter().filter(|version| !is_of_beginning(version));
+        let mut versions = begin.chain(end).collect();
+        self.miss_one(&mut versions);
+        Ok(versions)
     }
 }
 

@@ -5,14 +5,12 @@ use crate::calls::{Kind, call};
 use crate::event::Event;
 use crate::paths::{COMMITS, FOLDER, RETIRED, inside, record_path};
 use crate::place::At;
+use crate::world::World;
 use seawall::format::head::Head;
 use seawall::format::ids::{Token, Version};
-use seawall::ports::storage::{File, Listed, Span, Storage};
+use seawall::ports::storage::{File, Storage};
 use std::collections::BTreeSet;
 use std::io;
-
-/// The longest text of records that is read.
-const LONGEST: usize = 1 << 20;
 
 fn seal_of(token: Token) -> String {
     format!("{RETIRED}new.{token}")
@@ -67,11 +65,15 @@ impl SimStorage {
         })
     }
 
-    /// The names of folders of versions, of one listing.
-    fn folders(&self) -> io::Result<Vec<String>> {
-        call(&self.world, "list folders", Kind::Look, |world| {
-            Ok(world.disk().folders().map(|(path, _)| path.to_owned()).collect())
-        })
+    /// The names of folders of versions, of two listings.
+    fn folders(&self) -> io::Result<BTreeSet<String>> {
+        let list = || {
+            let list = |world: &World| Ok(world.disk().folders().map(|(path, _)| path.to_owned()).collect());
+            let mut names: Vec<String> = call(&self.world, "list folders", Kind::Look, list)?;
+            self.miss_one(&mut names);
+            io::Result::Ok(names)
+        };
+        Ok(list()?.into_iter().chain(list()?).collect())
     }
 
     pub(super) fn retired_records(&self) -> io::Result<Vec<String>> {
@@ -80,12 +82,6 @@ impl SimStorage {
             let Some(folder) = or_none(self.find_folder(&path))? else { continue };
             let numbers = or_none(self.listed(folder))?.unwrap_or_default();
             records.extend(self.texts(folder, &numbers)?);
-        }
-        for file in self.list(Listed::Folder)?.0 {
-            if let File::Records(_) = file {
-                let text = self.read(Span { file, at: 0, length: LONGEST })?;
-                records.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
-            }
         }
         Ok(records)
     }
@@ -126,9 +122,7 @@ impl SimStorage {
         self.rename("mkdir", Kind::Write, seal.clone(), |disk, path| disk.create(path, Vec::new()).map(drop))?;
         self.sync_folder(FOLDER.to_owned())?;
         self.forget_commits();
-        let mut paths: BTreeSet<String> = self.folders()?.into_iter().collect();
-        paths.extend(self.folders()?);
-        for path in paths.into_iter().filter(|path| *path != COMMITS && *path != seal) {
+        for path in self.folders()?.into_iter().filter(|path| *path != COMMITS && *path != seal) {
             let mut path = path;
             if path.starts_with(&format!("{RETIRED}new.")) {
                 let mut random = [0; 8];

@@ -31,6 +31,7 @@ use crate::format::ids::{
 };
 use crate::ports::counters::Counters;
 use crate::ports::moment::Moment;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::io;
 use std::str::FromStr;
@@ -327,7 +328,7 @@ pub trait Storage: Send + Sync {
     /// what it was.
     fn put_id(&self, draft: CommitId) -> io::Result<()>;
     /// The files in a folder, in no order, and the names there that Seawall gives to no file. One listing can miss a
-    /// file that is there.
+    /// file that is there: whoever acts on what is *not* there lists twice.
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)>;
     /// Writes a part of a small file in place, durably. Makes the file if it does not exist.
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()>;
@@ -357,6 +358,14 @@ pub trait Storage: Send + Sync {
     fn label(&self) -> String;
     /// The same files, for the `fs` coordinator.
     fn order(self: Arc<Self>) -> Arc<dyn FsOrder>;
+}
+
+/// What two listings of a folder show.
+pub(crate) fn list_twice(storage: &dyn Storage, listed: Listed) -> io::Result<(Vec<File>, BTreeSet<String>)> {
+    let ((mut files, others), (again, more)) = (storage.list(listed)?, storage.list(listed)?);
+    let mut known: HashSet<File> = files.iter().copied().collect();
+    files.extend(again.into_iter().filter(|file| known.insert(*file)));
+    Ok((files, others.into_iter().chain(more).collect()))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What folders have, and when files were written by the file server's clock.
 
 use crate::error::{Error, Result};
-use crate::ports::storage::{File, Listed, Storage};
-use std::collections::{BTreeSet, HashSet};
+use crate::ports::storage::{File, Listed, Storage, list_twice};
+use std::collections::BTreeSet;
 
 /// What two listings of a folder showed: one can miss a file that is there.
 pub(crate) struct Listing {
@@ -13,12 +13,8 @@ pub(crate) struct Listing {
 
 pub(crate) fn list(storage: &dyn Storage, listed: Listed) -> Result<Listing> {
     let name = listed.name().map_or_else(|| "NAME-seawall".to_owned(), |name| format!("NAME-seawall/{name}"));
-    let failed = |error| Error::io(format!("listing {name}"), error);
-    let (mut files, others) = storage.list(listed).map_err(failed)?;
-    let (again, more) = storage.list(listed).map_err(failed)?;
-    let mut known: HashSet<File> = files.iter().copied().collect();
-    files.extend(again.into_iter().filter(|file| known.insert(*file)));
-    Ok(Listing { files, others: others.into_iter().chain(more).collect() })
+    let (files, others) = list_twice(storage, listed).map_err(|error| Error::io(format!("listing {name}"), error))?;
+    Ok(Listing { files, others })
 }
 
 /// When a file was written last, in nanoseconds of the file server's clock; `None` if it is not there.

@@ -15,8 +15,9 @@ use crate::format::identity::{self, Identity};
 use crate::format::ids::{Epoch, Token, Version};
 use crate::mutation::mistake;
 use crate::ports::moment::Moment;
+use crate::ports::storage::retired::SAVED;
 use crate::ports::storage::safely::is_unusable;
-use crate::ports::storage::{File, FsOrder, Span};
+use crate::ports::storage::{File, FsOrder, Listed, Span, list_twice};
 use crate::ports::sync::whole;
 use crate::shown::Shown;
 use line::Line;
@@ -36,6 +37,8 @@ const LABEL_BYTES: usize = 512;
 /// … and each lock has its own, until the places are used again, so a holder that was passed over cannot overwrite its
 /// successor's.
 const LABELS: u32 = 8;
+/// What a recovery saves of one folder is no longer.
+const RECORDS_BYTES: usize = SAVED * MAX_TEXT;
 /// A holder that holds the lease this long writes down who it is. Until then its lock is enough.
 const FIRST_RENEWAL: Duration = Duration::from_millis(100);
 
@@ -121,6 +124,12 @@ impl FsCoordinator {
             )),
             _ => error,
         }
+    }
+
+    /// The files in the database's folder.
+    fn files(&self) -> io::Result<Vec<File>> {
+        mistake!(OneListingOfRecords, return Ok(self.storage.list(Listed::Folder)?.0));
+        Ok(list_twice(&*self.storage, Listed::Folder)?.0)
     }
 
     fn refused(&self, seen: Option<Box<Head>>) -> Acquired {
@@ -373,7 +382,16 @@ impl Coordinator for FsCoordinator {
     }
 
     fn evidence(&self) -> Result<Vec<Head>, CoordinatorError> {
-        let records = self.storage.retired().map_err(retiring)?;
+        let mut records = self.storage.retired().map_err(retiring)?;
+        // A folder that a recovery has emptied in between was saved before that.
+        let files = self.files().map_err(|error| certain(File::Folder, &error))?;
+        for file in files.into_iter().filter(|file| matches!(file, File::Records(_))) {
+            let text = self
+                .storage
+                .read(Span { file, at: 0, length: RECORDS_BYTES })
+                .map_err(|error| certain(file, &error))?;
+            records.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
+        }
         Ok(records.iter().filter_map(|record| record.parse().ok()).collect())
     }
 

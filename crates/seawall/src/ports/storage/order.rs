@@ -84,7 +84,8 @@ pub trait FsOrder: Storage {
     /// looked in between remembers that the name is missing. `home` is the home that the head names. In a copy of that
     /// folder no names are made, so nothing is changed there.
     fn quiesce(&self, home: u64) -> io::Result<()>;
-    /// Every record that is named in `commits/`, or was when a recovery took that folder away.
+    /// Every record that is named in `commits/`, or in such a folder that a recovery took away and has not emptied. What
+    /// recoveries have saved of them is in files, [`File::Records`](super::File::Records).
     fn retired(&self) -> io::Result<Vec<String>>;
     /// Takes `commits/` away, so that no name can be made there any more, however late its request arrives: renames it
     /// by `token`, saves the records in a file, removes the names from the lowest upward, and then the folder itself. A

@@ -11,7 +11,7 @@ use super::commits::look_at;
 use super::os::OsStorage;
 use super::remains::{gone, or_none};
 use super::safely::{Folder, Use, name_of};
-use super::{File, Span, Storage};
+use super::{File, Storage};
 use crate::format::head::MAX_TEXT;
 use crate::format::ids::{Token, Version, parse_number};
 use rustix::io::Errno;
@@ -40,14 +40,9 @@ impl OsStorage {
     pub(super) fn retired_records(&self) -> io::Result<Vec<String>> {
         let database = self.database()?.again(Use::List)?;
         let mut records = Vec::new();
-        for name in names_in(&database)? {
-            if name == COMMITS || is_retired(&name) {
-                let Some(folder) = or_none(database.folder(name.as_ref(), Use::List))? else { continue };
-                records.extend(records_in(&folder, &numbers_in(&folder)?)?);
-            } else if let Some(file @ File::Records(_)) = super::Listed::Folder.file(&name) {
-                let text = self.read(Span { file, at: 0, length: SAVED * MAX_TEXT })?;
-                records.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
-            }
+        for name in names_in(&database)?.iter().filter(|name| *name == COMMITS || is_retired(name)) {
+            let Some(folder) = or_none(database.folder(name.as_ref(), Use::List))? else { continue };
+            records.extend(records_in(&folder, &numbers_in(&folder)?)?);
         }
         Ok(records)
     }
@@ -59,10 +54,7 @@ impl OsStorage {
         database.make_folder(seal.as_ref(), Some(&self.rights()?))?;
         database.sync()?;
         self.forget_commits();
-        // One listing can miss what another recovery makes meanwhile.
-        let mut names: BTreeSet<String> = names_in(&database)?.into_iter().collect();
-        names.extend(names_in(&database.again(Use::List)?)?);
-        for name in names.iter().filter(|name| is_retired(name) && **name != seal) {
+        for name in names_in(&database)?.iter().filter(|name| is_retired(name) && **name != seal) {
             // The seal of another recovery gets another name first: otherwise it could become `commits/` while it is
             // emptied.
             let mut name = name.clone();
@@ -152,8 +144,10 @@ impl OsStorage {
     }
 }
 
-fn names_in(folder: &Folder) -> io::Result<Vec<String>> {
-    Ok(folder.names()?.iter().map(|name| name.to_string_lossy().into_owned()).collect())
+/// What two listings of a folder show: one can miss a name that is there, or that another recovery makes meanwhile.
+fn names_in(folder: &Folder) -> io::Result<BTreeSet<String>> {
+    let list = || folder.again(Use::List)?.names();
+    Ok(list()?.into_iter().chain(list()?).map(|name| name.to_string_lossy().into_owned()).collect())
 }
 
 fn is_number(name: &OsStr) -> bool {
@@ -162,8 +156,7 @@ fn is_number(name: &OsStr) -> bool {
 
 /// The versions that a folder names, the lowest first.
 fn numbers_in(folder: &Folder) -> io::Result<Vec<u64>> {
-    let names = names_in(&folder.again(Use::List)?)?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| parse_number(name)).collect();
+    let mut numbers: Vec<u64> = names_in(folder)?.iter().filter_map(|name| parse_number(name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }

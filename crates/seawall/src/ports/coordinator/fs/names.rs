@@ -159,8 +159,13 @@ impl Names {
         let list = || self.storage.versions().map(BTreeSet::from_iter).map_err(reading);
         // Garbage collection can remove the number that was listed. Then there are newer ones.
         for _ in 0..100 {
-            let newest =
-                list()?.pop_last().ok_or_else(|| LookFailed(CoordinatorError::Lost("commits/ is empty".into())))?;
+            // One listing can miss a name that is there.
+            let mut listed = list()?;
+            if listed.is_empty() {
+                listed = list()?;
+            }
+            let newest = listed.pop_last();
+            let newest = newest.ok_or_else(|| LookFailed(CoordinatorError::Lost("commits/ is empty".into())))?;
             let Some(named) = self.named(newest)? else { continue };
             // The name that was read is the one that was listed if it was not garbage-collected in between. Garbage
             // collection leaves the newest names, so it was not if there are few newer ones now.
@@ -177,7 +182,15 @@ impl Names {
             };
             if is_first() && is_in_place()? {
                 self.quiesce(&named.0)?;
-                return Ok(self.seen_first(named));
+                let head = self.seen_first(named);
+                if last == Some(newest) {
+                    return Ok(head);
+                }
+                // There are newer ones, which may have been there when the first listing began.
+                let look = self.look(&head)?;
+                if let Some(newest) = self.newest_after(Cow::Owned(head), look, true, last)? {
+                    return Ok(newest.into_owned());
+                }
             }
         }
         Err(LookFailed(CoordinatorError::Unreachable("commits/ changes faster than it can be listed".into())))
