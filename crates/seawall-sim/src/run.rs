@@ -1,6 +1,7 @@
 //! One run: a seed, its plan, its verdict.
 
 use crate::actor::open;
+use crate::chronicle::last_panic;
 use crate::director::{Director, SERVER_LEASE};
 use crate::oracle::Recovery;
 use crate::plan::Plan;
@@ -14,6 +15,7 @@ use seawall::ports::coordinator::{Coordinator, kinds};
 use seawall::ports::storage::Storage;
 use seawall_dynamodb::DynamoCoordinator;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,10 +59,15 @@ pub fn run(seed: u64, steps: u64, tells: bool) -> Verdict {
     });
     let world = World::new(seed, Plan::of(seed), tells);
     world.tell(|| format!("{:?}", world.plan()));
-    Director::direct(&world, steps);
-    let goes_on = world.plan().disaster.is_none() && !world.oracle().is_detached();
-    if world.chronicle().violation().is_none() && goes_on {
-        look_back(&world);
+    let directed = catch_unwind(AssertUnwindSafe(|| {
+        Director::direct(&world, steps);
+        let goes_on = world.plan().disaster.is_none() && !world.oracle().is_detached();
+        if world.chronicle().violation().is_none() && goes_on {
+            look_back(&world);
+        }
+    }));
+    if directed.is_err() {
+        world.violation(|| format!("the run itself failed: {}", last_panic()));
     }
     let (steps, time, commits) = (world.steps(), world.now(), world.oracle().commits());
     world.end();
