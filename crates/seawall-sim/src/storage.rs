@@ -12,6 +12,7 @@ use crate::paths::{BASES, FOLDER, FOLDERS, SEGMENTS, folder_of, path_of};
 use crate::place::replaced;
 use crate::recovery::id_is_back;
 use crate::service::adopted;
+use crate::transaction::collects_since;
 use crate::world::{Phase, World};
 use order::Open;
 pub(crate) use order::{Sleeper, versions_on};
@@ -382,8 +383,9 @@ impl Storage for SimStorage {
         self.counters.count(Operation::Metadata);
         let world = self.world.clone();
         let collects = world.with_process(world.my_process(), |process| process.collecting > 0);
+        let since = collects_since();
         self.rename("remove", Kind::Write, path_of(file), move |disk, path| {
-            removed(&world, disk, file, collects);
+            removed(&world, disk, file, (collects, since));
             disk.unlink(path);
             Ok(())
         })
@@ -430,13 +432,13 @@ impl Storage for SimStorage {
     }
 }
 
-/// A file is about to be removed.
-fn removed(world: &World, disk: &Disk, file: File, collects: bool) {
+/// A file is about to be removed: whether its process collects garbage, and since when its thread does.
+fn removed(world: &World, disk: &Disk, file: File, (collects, since): (bool, Option<Duration>)) {
     let lost = disk.find(&path_of(file)).filter(|_| matches!(file, File::Segment(_)));
     if lost.is_some_and(|inode| world.has_segment(inode)) {
         world.met(Event::SegmentLost);
     }
-    let checked = world.oracle().removes(file, disk, world.now(), world.history());
+    let checked = world.oracle().removes((file, since), disk, world.now(), world.history());
     match checked {
         Ok(_) if !collects && matches!(file, File::Segment(_)) => world.met(Event::StreamRemoved),
         Ok(events) => events.into_iter().for_each(|event| world.met(event)),

@@ -3,6 +3,8 @@
 mod commit;
 mod upkeep;
 
+pub(crate) use upkeep::collects_since;
+
 use crate::actor::needs_recovery;
 use crate::content::{PAGE, image, sum_of};
 use crate::event::Event;

@@ -201,10 +201,11 @@ impl Oracle {
         }
     }
 
-    /// A file is about to be removed. No version inside history and no pin may need it. (Invariant 7.)
+    /// A file is about to be removed. No version inside history and no pin may need it. A garbage collection that is at
+    /// work `since` then may not take away a pin that was there before, and is not over. (Invariant 7.)
     pub(crate) fn removes(
         &mut self,
-        file: File,
+        (file, since): (File, Option<Duration>),
         disk: &Disk,
         now: Duration,
         history: Duration,
@@ -224,6 +225,9 @@ impl Oracle {
                 let there = disk.inode(inode);
                 let length = std::str::from_utf8(&there.bytes).ok().and_then(|text| text.parse().ok());
                 let is_over = length.is_some_and(|pin: Pin| disk.now.saturating_sub(there.changed) > pin.length);
+                if !is_over && since.is_some_and(|since| there.changed < since) {
+                    return Err(format!("a garbage collection takes pin {name} away, which is not over"));
+                }
                 return Ok(is_over.then_some(Event::PinOver).into_iter().collect());
             }
             _ => return Ok(Vec::new()),

@@ -6,12 +6,22 @@ use crate::paths::{FOLDER, path_of};
 use seawall::format::policy::Policy;
 use seawall::ports::storage::File;
 use seawall::{Collecting, Error, ErrorKind, Kept};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// How long a pin counts at most.
 const LONGEST_PIN: Duration = Duration::from_secs(3 * 3600);
 /// How many names there are for pins.
 const PINS: u64 = 3;
+
+thread_local! {
+    static COLLECTS_SINCE: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+/// Since when this thread collects garbage, by the file server's clock.
+pub(crate) fn collects_since() -> Option<Duration> {
+    COLLECTS_SINCE.get()
+}
 
 impl Actor<'_> {
     /// A checkpoint, a garbage collection or a pin.
@@ -83,9 +93,11 @@ impl Actor<'_> {
         self.began = world.now();
         self.set_policy(history);
         world.with_process(self.process, |process| process.collecting += 1);
+        COLLECTS_SINCE.set(Some(world.disk().now));
         self.meets_others();
         let collected =
             self.database.collect(Collecting { dry_run: false, max_duration: None, shortest_history: history });
+        COLLECTS_SINCE.set(None);
         world.with_process(self.process, |process| process.collecting -= 1);
         match collected {
             Ok(collected) => {
