@@ -211,7 +211,9 @@ impl Oracle {
                 ));
             }
         }
-        let is_repaginated = last.page_size.is_some_and(|size| size != frame.page_size);
+        // Before its first page a database has no page size of its own.
+        let had_pages = last.page_count > 0;
+        let is_repaginated = had_pages && last.page_size.is_some_and(|size| size != frame.page_size);
         if is_repaginated {
             let numbers = pages.iter().map(|(page, ..)| page.0);
             if !numbers.eq(1..=frame.page_count) {

@@ -80,8 +80,6 @@ pub(crate) struct Process {
     pub(crate) unpinned: u32,
     /// The inodes of the segments that it has open: its own, and that of a large transaction.
     pub(crate) segments: Vec<usize>,
-    /// Its last listing of a folder missed a file. The next one does not.
-    pub(crate) has_missed: bool,
     /// The epoch that its last transaction saw.
     pub(crate) epoch: Option<u64>,
     /// The newest version that a transaction of it has seen to the end.
@@ -122,7 +120,6 @@ impl Process {
             drafted: 0,
             unpinned: 0,
             segments: Vec::new(),
-            has_missed: false,
             epoch: None,
             seen: 0,
             shared_chance: None,

@@ -20,6 +20,7 @@ use seawall::Moment;
 use seawall::format::ids::{CommitId, Token};
 use seawall::ports::counters::{Counters, Operation};
 use seawall::ports::storage::{Append, Begun, Bulk, File, FsOrder, Listed, Span, Stamp, Storage};
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -30,6 +31,11 @@ const SLEEPS_BEFORE_SYNC: f64 = 0.3;
 
 /// On a local disk the power fails soon after a move has put its `id` in its place, with this probability.
 const POWER_FAILS_AFTER_ID: f64 = 0.3;
+
+thread_local! {
+    /// This thread's last listing missed a name.
+    static HAS_MISSED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// A process's access to the database's files.
 pub(crate) struct SimStorage {
@@ -118,15 +124,14 @@ impl SimStorage {
         self.sync_folder(folder.to_owned())
     }
 
-    /// A listing misses a name now and then. The next one does not.
+    /// A listing misses a name now and then. The same thread's next one does not.
     fn miss_one<T>(&self, names: &mut Vec<T>) {
         let world = &self.world;
-        let process = world.my_process();
         let may_miss = world.phase() == Phase::Trouble && !names.is_empty();
-        let is_next = world.with_process(process, |process| std::mem::take(&mut process.has_missed));
+        let is_next = HAS_MISSED.take();
         if may_miss && !is_next && world.by_chance(world.plan().listing_misses) {
             names.swap_remove(world.pick(0..=names.len() as u64 - 1) as usize);
-            world.with_process(process, |process| process.has_missed = true);
+            HAS_MISSED.set(true);
             world.met(Event::ListingMissed);
         }
     }

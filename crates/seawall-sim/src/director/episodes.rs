@@ -121,8 +121,7 @@ impl Director<'_> {
     }
 
     fn remove_head(&mut self) {
-        // A mover that sleeps would put its head again, which is an older one by now: the operator stops it first.
-        self.movers.clone().into_iter().for_each(|mover| self.end_mover(mover));
+        self.end_movers();
         let world = self.world;
         world.begin_danger();
         world.oracle().head_was_lost(None);
@@ -140,6 +139,11 @@ impl Director<'_> {
         disk.sync_folder(crate::paths::FOLDER);
     }
 
+    /// A mover that sleeps knows an older head, and would go on from there: the operator stops it first.
+    fn end_movers(&mut self) {
+        self.movers.clone().into_iter().for_each(|mover| self.end_mover(mover));
+    }
+
     /// A backup of the head is restored. What has not seen the newest version was stopped before.
     fn put_older_head(&mut self) {
         let world = self.world;
@@ -152,6 +156,7 @@ impl Director<'_> {
         world.sleep(world.plan().latest + Duration::from_secs(30));
         let newest_now = world.oracle().newest().expect("there was one");
         self.hold_back(|known| known >= newest_now);
+        self.end_movers();
         let older = if world.is_on_table() { self.older_item(newest_now) } else { self.older_names() };
         world.tell(|| format!("the head is set back: {older}"));
         if older {

@@ -29,7 +29,7 @@ impl Director<'_> {
         } else if world.has_danger() || !self.awake_recoverers().is_empty() {
             // The operator recovers first.
         } else if let Some(to) = is_cut_short {
-            if !world.plan().detaches && world.by_chance(0.2) {
+            if !world.plan().detaches && world.by_chance(0.4) {
                 let process = self.start_operator(recover);
                 self.recoverers.push(process);
             } else {

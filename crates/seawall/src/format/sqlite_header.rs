@@ -2,7 +2,7 @@
 //!
 //! The offsets are those of SQLite's file format documentation, section 1.3.
 
-use crate::format::ids::{PageSize, Version};
+use crate::format::ids::{Epoch, PageSize, Version};
 
 /// The bytes of the header.
 pub const HEADER: usize = 100;
@@ -69,6 +69,10 @@ pub fn is_cut_short(header: &[u8], size: u64) -> Option<String> {
     dimensions(header.first_chunk()?, size).err()
 }
 
+/// Change counters of copies begin so far apart in two epochs: 2³¹ by the golden ratio, so those of many epochs are far
+/// from one another.
+const EPOCHS_APART: u32 = 0x4F1B_BCDD;
+
 /// The write version in `header`.
 pub(crate) fn write_version(header: &[u8; HEADER]) -> u8 {
     header[WRITE_VERSION]
@@ -88,13 +92,14 @@ pub(crate) fn with_write_version(header: &[u8; HEADER], write_version: u8) -> [u
     header
 }
 
-/// The header of a copy of `version`, whose page 1 begins with `header`. Its change counter tells it from every other
-/// copy: that of page 1 does not, because an entry leaves it out.
-pub(crate) fn of_copy(header: &[u8; HEADER], version: Version, write_version: u8) -> [u8; HEADER] {
+/// The header of a copy of this version, whose page 1 begins with `header`. Its change counter tells it from every other
+/// copy: that of page 1 does not, because an entry leaves it out; and after a recovery another version has its number.
+pub(crate) fn of_copy(header: &[u8; HEADER], (epoch, version): (Epoch, Version), write_version: u8) -> [u8; HEADER] {
     let mut copy = with_write_version(header, write_version);
     let count_is_valid = copy[CHANGE_COUNTER..][..4] == copy[VERSION_VALID_FOR..][..4];
     // SQLite's own counters are not so high.
-    let counter = (version.0 as u32 | 1 << 31).to_be_bytes();
+    let begins = (epoch.0 as u32).wrapping_mul(EPOCHS_APART);
+    let counter = (begins.wrapping_add(version.0 as u32) | 1 << 31).to_be_bytes();
     copy[CHANGE_COUNTER..][..4].copy_from_slice(&counter);
     if count_is_valid {
         copy[VERSION_VALID_FOR..][..4].copy_from_slice(&counter);
@@ -126,4 +131,25 @@ pub(crate) fn empty_protected() -> Vec<u8> {
     page[100] = 0x0d; // the schema table: a leaf without cells, whose content begins at the page's end
     page[105..107].copy_from_slice(&(SIZE as u16).to_be_bytes());
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_copy_has_a_change_counter_of_its_epoch_and_version() {
+        let header = *empty_protected().first_chunk().unwrap();
+        let counter = |epoch, version| {
+            let copy = of_copy(&header, (Epoch(epoch), Version(version)), 1);
+            assert_eq!(copy[CHANGE_COUNTER..][..4], copy[VERSION_VALID_FOR..][..4]);
+            u32::from_be_bytes(copy[CHANGE_COUNTER..][..4].try_into().unwrap())
+        };
+        assert_eq!(counter(0, 2), (1 << 31) + 2);
+        let counters: HashSet<u32> =
+            (0..100).flat_map(|epoch| (0..100).map(move |n| (epoch, n * 99_991))).map(|(e, v)| counter(e, v)).collect();
+        assert_eq!(counters.len(), 10_000, "no two of them are the same");
+        assert!(counters.iter().all(|counter| *counter >= 1 << 31), "SQLite's own are not so high");
+    }
 }

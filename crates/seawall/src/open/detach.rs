@@ -173,6 +173,8 @@ fn is_version(database: &Database, last: &Snapshot) -> Result<bool> {
     let page = database.tip.pages.read(last, PageNo(1))?;
     // It was copied before the commit that ended the database, or after.
     let before = last.version().previous().unwrap_or_default();
-    let is_copy_of = |version| -> Result<bool> { Ok(header_for(For::Writing, version, &page)?[..] == header[..]) };
+    let epoch = last.head.epoch;
+    let is_copy_of =
+        |version| -> Result<bool> { Ok(header_for(For::Writing, (epoch, version), &page)?[..] == header[..]) };
     Ok(is_copy_of(last.version())? || is_copy_of(before)?)
 }

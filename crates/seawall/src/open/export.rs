@@ -2,7 +2,7 @@
 
 use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::format::ids::{PageNo, Version};
+use crate::format::ids::{Epoch, PageNo, Version};
 use crate::format::sqlite_header::HEADER;
 use crate::read::snapshot::Snapshot;
 use crate::upkeep::copy::{For, header_for};
@@ -15,7 +15,7 @@ impl Database {
         for page in (1..=snapshot.page_count()).map(PageNo) {
             let image = self.read_page(snapshot, page)?;
             let written =
-                if page.0 == 1 { out.write_all(&plain(snapshot.version(), &image)?) } else { out.write_all(&image) };
+                if page.0 == 1 { out.write_all(&plain(snapshot.head.order(), &image)?) } else { out.write_all(&image) };
             written.map_err(|error| Error::io("writing the copy", error))?;
         }
         Ok(())
@@ -23,6 +23,6 @@ impl Database {
 }
 
 /// Page 1 of a plain copy.
-fn plain(version: Version, image: &[u8]) -> Result<Vec<u8>> {
+fn plain(version: (Epoch, Version), image: &[u8]) -> Result<Vec<u8>> {
     Ok([&header_for(For::Writing, version, image)?, &image[HEADER..]].concat())
 }

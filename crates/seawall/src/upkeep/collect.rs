@@ -28,7 +28,7 @@ use super::policy::policy;
 use super::text_of;
 use crate::error::{Error, Result};
 use crate::format::head::{Floor, Head, Upkeep};
-use crate::format::ids::{Epoch, SegmentName, Version};
+use crate::format::ids::{Epoch, PinName, SegmentName, Version};
 use crate::format::keep::{MAX_LENGTH, Milestone};
 use crate::format::policy::{Policy, SHORTEST_HISTORY};
 use crate::mutation::mistake;
@@ -172,7 +172,7 @@ impl Committer {
             return Ok(collected);
         }
         if !dead.is_empty() {
-            self.remove_pins_that_are_over(&found, &needs)?;
+            self.remove_pins(&needs.over)?;
             let epoch = found.snapshot.head.epoch;
             let raised = self.raise_sweep(epoch, needs.floor)?;
             // The second look: everything is asked for again, and only what was dead the first time can be deleted.
@@ -272,16 +272,10 @@ impl Committer {
         Ok(())
     }
 
-    fn remove_pins_that_are_over(&self, found: &Found, needs: &Needs) -> Result<()> {
-        for file in &found.folder {
-            if let File::Pin(name) = file
-                && !needs.pins.iter().any(|pinned| pinned.name == *name)
-            {
-                let removed = self.tip.storage.remove(*file);
-                removed.map_err(|error| Error::io(format!("removing {file}"), error))?;
-            }
-        }
-        Ok(())
+    fn remove_pins(&self, over: &[PinName]) -> Result<()> {
+        over.iter().map(|name| File::Pin(*name)).try_for_each(|file| {
+            self.tip.storage.remove(file).map_err(|error| Error::io(format!("removing {file}"), error))
+        })
     }
 
     /// Commits the floor and the next sweep. The answer is that sweep.

@@ -6,7 +6,7 @@ use crate::format::entry::Entry;
 use crate::format::frame::{self, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
-use crate::format::ids::{PageNo, PageSize, Version};
+use crate::format::ids::{Epoch, PageNo, PageSize, Version};
 use crate::format::new_pages::page_checksum;
 use crate::format::sqlite_header::{self, HEADER, NameState, PROTECTED};
 use crate::ports::storage::at_once::in_parallel;
@@ -174,7 +174,7 @@ impl Copy<'_> {
             return Ok(());
         }
         let mut image = self.pages.read(self.snapshot, PageNo(1))?.to_vec();
-        let header = header_for(what_for, self.snapshot.version(), &image)?;
+        let header = header_for(what_for, self.snapshot.head.order(), &image)?;
         image[..HEADER].copy_from_slice(&header);
         self.keep_sum(PageNo(1), page_checksum(&image));
         self.write(0, &image)
@@ -300,8 +300,8 @@ fn take_run(pages: &Pages, page_size: PageSize, bytes: &[u8], span: &Span, run: 
     Ok(taken)
 }
 
-/// The header of a copy of `version`, whose page 1 is `image`.
-pub(crate) fn header_for(what_for: For, version: Version, image: &[u8]) -> Result<[u8; HEADER]> {
+/// The header of a copy of this version, whose page 1 is `image`.
+pub(crate) fn header_for(what_for: For, version: (Epoch, Version), image: &[u8]) -> Result<[u8; HEADER]> {
     let header: &[u8; HEADER] = image.first_chunk().expect("a page has at least 512 bytes");
     let write_version = match what_for {
         For::Reading => PROTECTED,

@@ -3,7 +3,7 @@
 use super::Found;
 use crate::error::Result;
 use crate::format::head::{BaseRef, Floor};
-use crate::format::ids::BaseName;
+use crate::format::ids::{BaseName, PinName};
 use crate::format::policy::Policy;
 use crate::mutation::mistake;
 use crate::upkeep::pins::{Pinned, pins};
@@ -20,6 +20,8 @@ pub(super) struct Needs {
     pub(super) bases: HashSet<BaseName>,
     /// The pins that count.
     pub(super) pins: Vec<Pinned>,
+    /// The pins that are over.
+    pub(super) over: Vec<PinName>,
     /// How long history is kept.
     pub(super) history: Duration,
     /// The policy's bytes have raised the floor.
@@ -33,7 +35,8 @@ impl Committer {
             mistake!(PinsIgnored, return false);
             !pin.is_over(found.now, found.shortest)
         };
-        let pins: Vec<Pinned> = pins(&*self.tip.storage)?.into_iter().filter(is_kept).collect();
+        let (pins, over): (Vec<Pinned>, Vec<Pinned>) = pins(&*self.tip.storage)?.into_iter().partition(is_kept);
+        let over = || over.iter().map(|pinned| pinned.name).collect();
         let is_over = |written: i128| {
             mistake!(MilestoneAtOnce, return true);
             found.is_older(written, policy.history)
@@ -43,9 +46,10 @@ impl Committer {
         let history = policy.history.max(found.shortest);
         let needs = self.needs_from(found, floor, &pins, history);
         match policy.history_bytes {
-            None => Ok(needs),
+            None => Ok(Needs { over: over(), ..needs }),
             Some(limit) => {
-                self.within(found, needs, floor, limit, |floor| self.needs_from(found, Some(floor), &pins, history))
+                let from = |floor| self.needs_from(found, Some(floor), &pins, history);
+                Ok(Needs { over: over(), ..self.within(found, needs, floor, limit, from)? })
             }
         }
     }
@@ -63,7 +67,7 @@ impl Committer {
         let by_name = || bases.iter().flatten().map(|base| base.name);
         let log_from = by_name().filter(|_| none_is_missing).min_by_key(BaseName::order);
         let (floor, pins) = (head.floor.max(reached), pins.to_vec());
-        Needs { floor, log_from, bases: by_name().collect(), pins, history, is_cut: false }
+        Needs { floor, log_from, bases: by_name().collect(), pins, over: Vec::new(), history, is_cut: false }
     }
 
     #[cfg(feature = "mutations")]
@@ -75,6 +79,7 @@ impl Committer {
             log_from: base,
             bases: base.into_iter().collect(),
             pins: Vec::new(),
+            over: Vec::new(),
             history: found.shortest,
             is_cut: false,
         })
