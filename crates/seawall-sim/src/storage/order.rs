@@ -126,6 +126,13 @@ impl FsOrder for SimStorage {
         })
     }
 
+    fn look_at_folder(&self) -> io::Result<Option<i128>> {
+        self.ask(|folder| {
+            self.counters.count(Operation::Coordinator);
+            self.look_again(folder)
+        })
+    }
+
     fn look_up(&self, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>> {
         self.ask(|folder| {
             self.counters.count(Operation::Metadata);

@@ -117,9 +117,8 @@ impl Committer {
     pub(crate) fn request_begins(self: &Arc<Self>, moment: Moment, route: Option<Route>) -> bool {
         let asks =
             route.is_some_and(|route| self.writing_routes.begins(route)) && self.queue.ask_ahead(moment.monotonic);
-        // A process in the middle of its turn knows the newest head, most often, and a request that writes asks for
-        // nothing. One that reads asks itself.
-        if !self.queue.keeps_lease() {
+        // Where the next writer is expected, a request that writes needs no load, and one that reads asks itself.
+        if !self.queue.expects_writer(moment.monotonic) {
             *whole(self.asked.load.lock()) = Some(moment);
             self.chores.ring_at(Duration::ZERO);
         }

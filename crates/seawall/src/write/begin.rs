@@ -111,7 +111,7 @@ impl Committer {
         let now = self.tip.storage.now().monotonic;
         let (renew_at, look_at) = (now + held.lease.first_renewal, now + LOOKS_AFTER);
         let is_told = self.tip.coordinator.others_wait().is_some();
-        turn.put_new_lease(held, renew_at, (!is_told).then_some(look_at));
+        turn.put_new_lease(held.begins(now), renew_at, (!is_told).then_some(look_at));
         self.hear_of_waiters();
         self.chores.ring_at(if is_told { renew_at } else { renew_at.min(look_at) });
     }

@@ -47,6 +47,8 @@ pub(crate) struct HeldLease {
     is_known: bool,
     /// When this process lets others have it that wait.
     ends: Duration,
+    /// No commit begins later than this while others wait.
+    latest: Duration,
     /// How many commits were made under it.
     commits: usize,
     /// How many commits its turn has.
@@ -73,6 +75,7 @@ impl HeldLease {
             on,
             is_known,
             ends,
+            latest: ends + LONGEST_TURN,
             commits: 0,
             quota: LEAST_COMMITS,
             is_over: false,
@@ -92,10 +95,15 @@ impl HeldLease {
         self
     }
 
+    /// Its first writer begins at `now`. How long the answer took that granted it is no part of the longest turn.
+    pub(crate) fn begins(self, now: Duration) -> HeldLease {
+        HeldLease { latest: now + TURN + LONGEST_TURN, ..self }
+    }
+
     /// Whether its turn goes on at `now` after so many commits, as far as this process knows who waits.
     fn goes_on(&self, now: Duration, commits: usize, state: &State) -> bool {
         let is_served = commits >= self.quota.max(state.least_commits);
-        let is_due = now >= self.ends && is_served || now >= self.ends + LONGEST_TURN;
+        let is_due = now >= self.ends && is_served || now >= self.latest;
         !self.is_over && (!is_due || now < state.nobody_waits)
     }
 }
@@ -329,6 +337,14 @@ impl Queue {
         self.idle_lease(&mut self.lock())
     }
 
+    /// Whether the next writer here is expected: a lease waits for it, or the last one went a moment ago because others
+    /// waited. Then a look for the lease shows the newest head, most often.
+    pub(crate) fn expects_writer(&self, now: Duration) -> bool {
+        let state = self.lock();
+        let went_just_now = || now.saturating_sub(state.last_end) < COMES_BACK && state.is_contended(now);
+        state.held.is_some() || went_just_now()
+    }
+
     /// Whether a lease waits for this process's next writer.
     pub(crate) fn keeps_lease(&self) -> bool {
         self.lock().held.is_some()
@@ -449,7 +465,7 @@ impl Turn {
     pub(crate) fn stay(&mut self, until: Duration) {
         self.stays = Some(until);
         if let Some(held) = &mut self.held {
-            held.ends = until;
+            (held.ends, held.latest) = (until, until + LONGEST_TURN);
         }
     }
 

@@ -408,6 +408,10 @@ impl FsOrder for Faulty {
         let changed = Some(*server.changed.lock().unwrap());
         Ok(Look { news, known: server.stamp(known, look.known), changed })
     }
+    fn look_at_folder(&self) -> io::Result<Option<i128>> {
+        let changed = self.call(Call::Look, || self.inner.look_at_folder())?;
+        Ok(self.server.as_ref().map_or(changed, |server| Some(*server.changed.lock().unwrap())))
+    }
     fn look_up(&self, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>> {
         let stamps = self.call(Call::Records, || self.inner.look_up(versions))?;
         let Some(server) = &self.server else { return Ok(stamps) };

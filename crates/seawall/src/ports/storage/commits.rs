@@ -107,8 +107,12 @@ impl Commits {
         Ok(look)
     }
 
+    fn look_at_folder(&self) -> io::Result<Option<i128>> {
+        if self.network { Ok(Some(nanoseconds(look_at(&self.folder)?.stx_mtime))) } else { Ok(None) }
+    }
+
     fn look_freshly(&self, known: Version) -> io::Result<Look> {
-        let changed = if self.network { Some(nanoseconds(look_at(&self.folder)?.stx_mtime)) } else { None };
+        let changed = self.look_at_folder()?;
         let news = self.news_after(known)?;
         // This comes last. If `known` was garbage-collected meanwhile, a later version may have been as well, and then
         // its absence proves nothing. The forced look has made the cache exact, so no second one is needed.
@@ -310,6 +314,13 @@ impl FsOrder for OsStorage {
             self.counters.count(Operation::Metadata);
         }
         Ok(look)
+    }
+
+    fn look_at_folder(&self) -> io::Result<Option<i128>> {
+        self.ask(|commits| {
+            self.counters.count(Operation::Coordinator);
+            commits.look_at_folder()
+        })
     }
 
     fn look_up(&self, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>> {

@@ -48,6 +48,8 @@ pub struct Look {
 pub trait FsOrder: Storage {
     /// Looks at `commits/`, never from a stale cache: what comes after `known`, and does `known` still exist?
     fn look(&self, known: Version) -> io::Result<Look>;
+    /// Looks at `commits/` itself, never from a stale cache: [`Look::changed`].
+    fn look_at_folder(&self) -> io::Result<Option<i128>>;
     /// Which of `versions` exist, all looked up at once, as of the last look or later.
     fn look_up(&self, versions: &[Version]) -> io::Result<Vec<Option<Stamp>>>;
     /// The record of a version, as of the last look or later.

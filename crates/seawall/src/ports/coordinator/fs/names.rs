@@ -85,6 +85,15 @@ struct Found {
     is_quiescent: bool,
 }
 
+impl Found {
+    /// This one, and nothing after it. `before`: the name before it. `changed`: when the folder changed, as of before the
+    /// search.
+    fn new(newest: (Head, Stamp), before: Option<Stamp>, changed: Option<i128>) -> Found {
+        let (is_sure, is_all) = (can_be_distinguished(changed, newest.1, before), shows_all(changed, newest.1));
+        Found { newest: Some(newest), is_sure, is_all, is_quiescent: changed == Some(QUIESCED) }
+    }
+}
+
 impl Names {
     pub(super) fn new(storage: Arc<dyn FsOrder>) -> Names {
         Names { storage, seen: Mutex::default(), may_not_quiesce: Mutex::default() }
@@ -141,12 +150,17 @@ impl Names {
     }
 
     fn newer(&self, known: &Head, expected: Option<Version>) -> Result<Option<Head>, LookFailed> {
-        let look = self.look(known)?;
-        // On a local disk that is all, most often.
-        if matches!(look.news, News::Nothing) && look.changed.is_none() && self.is_still(known, look.known) {
-            return Ok(None);
+        let mut found = expected.map_or(Ok(None), |expected| self.found_about(known, expected))?;
+        if found.is_none() {
+            let look = self.look(known)?;
+            // On a local disk that is all, most often.
+            if matches!(look.news, News::Nothing) && look.changed.is_none() && self.is_still(known, look.known) {
+                return Ok(None);
+            }
+            found = self.found_after(known, look, expected)?;
         }
-        match self.newest_after(Cow::Borrowed(known), look, false, expected)? {
+        let known = Cow::Borrowed(known);
+        match found.map_or(Ok(None), |found| self.newest_after(known, found, false, expected))? {
             Some(Cow::Borrowed(_)) => Ok(None),
             Some(Cow::Owned(newer)) => Ok(Some(newer)),
             None => self.newest_listed().map(Some),
@@ -187,9 +201,8 @@ impl Names {
                     return Ok(head);
                 }
                 // There are newer ones, which may have been there when the first listing began.
-                let look = self.look(&head)?;
-                if let Some(newest) = self.newest_after(Cow::Owned(head), look, true, last)? {
-                    return Ok(newest.into_owned());
+                if let Some(newest) = self.newest_from(head, true)? {
+                    return Ok(newest);
                 }
             }
         }
@@ -219,23 +232,27 @@ impl Names {
         }
         let hinted = self.seen_first((hinted, stamp));
         if comes_more {
-            let look = self.look(&hinted)?;
-            return Ok(self.newest_after(Cow::Owned(hinted), look, false, None)?.map(Cow::into_owned));
+            return self.newest_from(hinted, false);
         }
         if shows_all(look.changed, stamp) && can_be_distinguished(look.changed, stamp, look.known) {
             return Ok(Some(hinted));
         }
         self.quiesce(&hinted)?;
-        let look = self.look(&hinted)?;
-        Ok(self.newest_after(Cow::Owned(hinted), look, true, None)?.map(Cow::into_owned))
+        self.newest_from(hinted, true)
     }
 
-    /// The newest head from `known` on, of which `look` is a look, which no reader can miss. `None` if `known` was
-    /// garbage-collected. `was_quiesced`: the folder was quiesced since the caller began.
+    /// The newest head from `known` on, which no reader can miss. `None` if `known` was garbage-collected.
+    /// `was_quiesced`: the folder was quiesced since the caller began.
+    fn newest_from(&self, known: Head, was_quiesced: bool) -> Result<Option<Head>, LookFailed> {
+        let Some(found) = self.found_after(&known, self.look(&known)?, None)? else { return Ok(None) };
+        Ok(self.newest_after(Cow::Owned(known), found, was_quiesced, None)?.map(Cow::into_owned))
+    }
+
+    /// The same, where `found` was found after `known`.
     fn newest_after<'a>(
         &self,
         mut known: Cow<'a, Head>,
-        mut look: Look,
+        mut found: Found,
         mut was_quiesced: bool,
         expected: Option<Version>,
     ) -> Result<Option<Cow<'a, Head>>, LookFailed> {
@@ -243,7 +260,6 @@ impl Names {
         // it.
         let mut is_sure = true;
         loop {
-            let Some(found) = self.found_after(&known, look, expected)? else { return Ok(None) };
             match found.newest {
                 Some(newest) => (known, is_sure) = (Cow::Owned(self.seen_first(newest)), found.is_sure),
                 None => is_sure |= found.is_sure,
@@ -256,7 +272,10 @@ impl Names {
                 self.quiesce(&known)?;
                 (is_sure, was_quiesced) = (true, true);
             }
-            look = self.look(&known)?;
+            match self.found_after(&known, self.look(&known)?, expected)? {
+                Some(again) => found = again,
+                None => return Ok(None),
+            }
         }
     }
 
@@ -268,45 +287,63 @@ impl Names {
     /// because then a missing name proves nothing.
     fn found_after(&self, known: &Head, look: Look, expected: Option<Version>) -> Result<Option<Found>, LookFailed> {
         let Look { news, known: known_is, changed } = look;
-        let was_collected = |stamp| {
-            mistake!(GapIsEnd, return false);
-            !self.is_still(known, stamp)
-        };
-        if was_collected(known_is) {
+        if self.was_collected(known, known_is) {
             return Ok(None);
         }
-        let is_quiescent = changed == Some(QUIESCED);
-        let found = |newest: (Head, Stamp), before| {
-            let (is_sure, is_all) = (can_be_distinguished(changed, newest.1, before), shows_all(changed, newest.1));
-            Found { newest: Some(newest), is_sure, is_all, is_quiescent }
-        };
-        let first = known.version.next().next();
-        let (newest, is) = match news {
+        match news {
             News::Nothing => {
+                let is_quiescent = changed == Some(QUIESCED);
                 let is_all = known_is.is_none_or(|known| shows_all(changed, known));
-                return Ok(Some(Found { newest: None, is_sure: is_quiescent, is_all, is_quiescent }));
+                Ok(Some(Found { newest: None, is_sure: is_quiescent, is_all, is_quiescent }))
             }
-            News::Next(record) => return Ok(Some(found(parse(record, known.version.next())?, known_is))),
-            News::Several(stamp) => self.newest_from(first, stamp, expected)?,
-        };
+            News::Next(record) => Ok(Some(Found::new(parse(record, known.version.next())?, known_is, changed))),
+            News::Several(stamp) => {
+                let newest = self.last_named((known.version.next().next(), stamp), expected)?;
+                self.found_at(known, newest, changed)
+            }
+        }
+    }
+
+    /// A search that begins about the version that is expected to be the newest. `None` if it finds nothing: then a look
+    /// must tell.
+    fn found_about(&self, known: &Head, expected: Version) -> Result<Option<Found>, LookFailed> {
+        // A look finds the next two.
+        if expected.0 <= known.version.0 + 2 {
+            return Ok(None);
+        }
+        let changed = self.storage.look_at_folder().map_err(reading)?;
+        let at = Stamp { inode: 0, size: 0, changed: 0 };
+        match self.last_named((known.version, at), Some(expected))? {
+            (newest, _) if newest == known.version => Ok(None),
+            newest => self.found_at(known, newest, changed),
+        }
+    }
+
+    fn was_collected(&self, known: &Head, stamp: Option<Stamp>) -> bool {
+        mistake!(GapIsEnd, return false);
+        !self.is_still(known, stamp)
+    }
+
+    /// `newest`, which was there after `changed` was looked at. `None` if it or `known` was garbage-collected.
+    fn found_at(
+        &self,
+        known: &Head,
+        (newest, is): (Version, Stamp),
+        changed: Option<i128>,
+    ) -> Result<Option<Found>, LookFailed> {
         let (record, [before, known_is]) = self.storage.record_after(newest, known.version).map_err(reading)?;
         // If `known` was there after the newest name had been looked up, that one has never been garbage-collected before.
         // What was read is its record if it is still the same file.
         let newest = record.map(|record| parse(record, newest)).transpose()?;
-        let newest = newest.filter(|(_, stamp)| is == *stamp && !was_collected(known_is));
-        Ok(newest.map(|newest| found(newest, before)))
+        let newest = newest.filter(|(_, stamp)| is == *stamp && !self.was_collected(known, known_is));
+        Ok(newest.map(|newest| Found::new(newest, before, changed)))
     }
 
-    /// The newest version from `first` on, which exists, and which file its name is. Looks up several numbers at once,
+    /// The last version from `first` on, which exists, and which file its name is. Looks up several numbers at once,
     /// first about the expected one, then ever further away, then ever closer together. Numbers above `first` have no gaps,
     /// because garbage collection removes the lowest first. The caller checks afterwards that it has not reached `first`.
-    fn newest_from(
-        &self,
-        first: Version,
-        stamp: Stamp,
-        expected: Option<Version>,
-    ) -> Result<(Version, Stamp), LookFailed> {
-        let (mut low, mut is, mut missing) = (first, stamp, None);
+    fn last_named(&self, first: (Version, Stamp), expected: Option<Version>) -> Result<(Version, Stamp), LookFailed> {
+        let ((mut low, mut is), mut missing) = (first, None);
         for round in 0.. {
             if missing == Some(low.next()) {
                 break;
@@ -431,6 +468,9 @@ fn probes(low: Version, missing: Option<Version>, round: u32, expected: Option<V
             let ahead = expected.map(|expected| expected.0.saturating_sub(low.0).min(FURTHEST));
             let numbers = ahead.map_or(1..5, |ahead| ahead.max(2) - 1..ahead.max(1) + 2);
             return numbers.map(|n| Version(low.0 + n)).collect();
+        }
+        if round == 1 && expected.is_some() {
+            return (1..=EXPECTED_PROBES).map(|n| Version(low.0 + n)).collect();
         }
         // Ever further away.
         let nearest = 4_u64 << (8 * (round - 1)).min(FURTHEST_STEP);
