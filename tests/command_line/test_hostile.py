@@ -20,6 +20,7 @@ from dynamodb import faults
 from dynamodb.fixtures import client
 from dynamodb.local import CREDENTIALS
 from dynamodb.proxy import Exchange, Message, Proxy
+from tree import below
 
 SEAWALL = str(Path(sys.executable).with_name("seawall"))
 REGION = CREDENTIALS["AWS_REGION"]
@@ -46,7 +47,7 @@ def problems(found: Findings) -> set[str]:
 
 def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
     """All files below a folder, with their times."""
-    files = [path for path in folder.rglob("*") if not path.is_symlink() and path.is_file()]
+    files = [path for path in below(folder) if not path.is_symlink() and path.is_file()]
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 

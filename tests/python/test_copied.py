@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import seawall
+from tree import below
 
 from .conftest import Connect, one, rows
 
@@ -23,7 +24,7 @@ def everything(name: Path) -> dict[Path, tuple[object, ...]]:
         return path.lstat().st_mtime_ns, path.lstat().st_mode, content
 
     folder = Path(f"{name}-seawall")
-    return {path: look(path) for path in [name, folder, *folder.rglob("*")]}
+    return {path: look(path) for path in [name, folder, *below(folder)]}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tree import below
 
 OWNER, COLLEAGUE, STRANGER = 54001, 54002, 54003
 TEAM = 54100
@@ -73,7 +74,7 @@ def folder_of(owner: int, path: Path, mode: int = 0o755, group: int | None = Non
 
 def everything(folder: Path) -> list[Path]:
     """The folder, and all files and folders in it, without links, which have no permissions."""
-    return [folder, *(path for path in sorted(folder.rglob("*")) if not path.is_symlink())]
+    return [folder, *(path for path in sorted(below(folder)) if not path.is_symlink())]
 
 
 def permissions(path: Path) -> int:
