@@ -124,6 +124,18 @@ impl SimStorage {
         self.sync_folder(folder.to_owned())
     }
 
+    /// A listing is not of one moment: some names are as of its beginning, and some as of its end. It can miss one.
+    fn listing<T>(
+        &self,
+        list: impl Fn() -> io::Result<Vec<T>>,
+        is_of_beginning: impl Fn(&T) -> bool,
+    ) -> io::Result<Vec<T>> {
+        let begin = list()?.into_iter().filter(|name| is_of_beginning(name));
+        let mut names: Vec<T> = begin.chain(list()?.into_iter().filter(|name| !is_of_beginning(name))).collect();
+        self.miss_one(&mut names);
+        Ok(names)
+    }
+
     /// A listing misses a name now and then. The same thread's next one does not.
     fn miss_one<T>(&self, names: &mut Vec<T>) {
         let world = &self.world;
@@ -319,11 +331,7 @@ impl Storage for SimStorage {
                 Ok(world.disk().list(&folder).map(str::to_owned).collect::<Vec<String>>())
             })
         };
-        // A listing is not of one moment. Some names are as of its beginning, and some as of its end.
-        let is_of_beginning = |name: &String| name.bytes().map(u32::from).sum::<u32>().is_multiple_of(2);
-        let begin = list()?.into_iter().filter(is_of_beginning);
-        let mut names: Vec<String> = begin.chain(list()?.into_iter().filter(|name| !is_of_beginning(name))).collect();
-        self.miss_one(&mut names);
+        let names = self.listing(list, |name| name.bytes().map(u32::from).sum::<u32>().is_multiple_of(2))?;
         let (files, others): (Vec<_>, Vec<_>) =
             names.into_iter().map(|name| (listed.file(&name), name)).partition(|(file, _)| file.is_some());
         Ok((

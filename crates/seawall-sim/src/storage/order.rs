@@ -78,7 +78,6 @@ impl SimStorage {
         }
     }
 
-    /// A listing is not of one moment. Some names are as of its beginning, and some as of its end.
     pub(super) fn listed(&self, folder: usize) -> io::Result<Vec<Version>> {
         let machine = self.is_remote().then(|| self.machine());
         let list = || {
@@ -95,12 +94,7 @@ impl SimStorage {
                 Ok(versions_in(&disk, folder))
             })
         };
-        let is_of_beginning = |version: &Version| version.0.is_multiple_of(2);
-        let begin = list()?.into_iter().filter(is_of_beginning);
-        let end = list()?.into_iter().filter(|version| !is_of_beginning(version));
-        let mut versions = begin.chain(end).collect();
-        self.miss_one(&mut versions);
-        Ok(versions)
+        self.listing(list, |version| version.0.is_multiple_of(2))
     }
 }
 

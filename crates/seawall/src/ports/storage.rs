@@ -328,7 +328,7 @@ pub trait Storage: Send + Sync {
     /// what it was.
     fn put_id(&self, draft: CommitId) -> io::Result<()>;
     /// The files in a folder, in no order, and the names there that Seawall gives to no file. One listing can miss a
-    /// file that is there: whoever acts on what is *not* there lists twice.
+    /// file that is there. A caller that acts because a file is *not* there lists twice.
     fn list(&self, listed: Listed) -> io::Result<(Vec<File>, Vec<String>)>;
     /// Writes a part of a small file in place, durably. Makes the file if it does not exist.
     fn write(&self, file: File, at: u64, bytes: &[u8]) -> io::Result<()>;

@@ -36,7 +36,6 @@ impl Committer {
             !pin.is_over(found.now, found.shortest)
         };
         let (pins, over): (Vec<Pinned>, Vec<Pinned>) = pins(&*self.tip.storage)?.into_iter().partition(is_kept);
-        let over = || over.iter().map(|pinned| pinned.name).collect();
         let is_over = |written: i128| {
             mistake!(MilestoneAtOnce, return true);
             found.is_older(written, policy.history)
@@ -45,13 +44,13 @@ impl Committer {
         let floor = found.milestones.iter().rposition(|(_, _, written)| is_over(*written));
         let history = policy.history.max(found.shortest);
         let needs = self.needs_from(found, floor, &pins, history);
-        match policy.history_bytes {
-            None => Ok(Needs { over: over(), ..needs }),
+        let needs = match policy.history_bytes {
+            None => needs,
             Some(limit) => {
-                let from = |floor| self.needs_from(found, Some(floor), &pins, history);
-                Ok(Needs { over: over(), ..self.within(found, needs, floor, limit, from)? })
+                self.within(found, needs, floor, limit, |floor| self.needs_from(found, Some(floor), &pins, history))?
             }
-        }
+        };
+        Ok(Needs { over: over.iter().map(|pinned| pinned.name).collect(), ..needs })
     }
 
     /// What is needed if the milestone `floor` is the oldest that is promised.

@@ -298,8 +298,8 @@ impl Names {
             }
             News::Next(record) => Ok(Some(Found::new(parse(record, known.version.next())?, known_is, changed))),
             News::Several(stamp) => {
-                let newest = self.last_named((known.version.next().next(), stamp), expected)?;
-                self.found_at(known, newest, changed)
+                let newest = self.last_named(known.version.next().next(), Some(stamp), expected)?;
+                newest.map_or(Ok(None), |newest| self.found_at(known, newest, changed))
             }
         }
     }
@@ -312,11 +312,8 @@ impl Names {
             return Ok(None);
         }
         let changed = self.storage.look_at_folder().map_err(reading)?;
-        let at = Stamp { inode: 0, size: 0, changed: 0 };
-        match self.last_named((known.version, at), Some(expected))? {
-            (newest, _) if newest == known.version => Ok(None),
-            newest => self.found_at(known, newest, changed),
-        }
+        let newest = self.last_named(known.version, None, Some(expected))?;
+        newest.map_or(Ok(None), |newest| self.found_at(known, newest, changed))
     }
 
     fn was_collected(&self, known: &Head, stamp: Option<Stamp>) -> bool {
@@ -339,11 +336,17 @@ impl Names {
         Ok(newest.map(|newest| Found::new(newest, before, changed)))
     }
 
-    /// The last version from `first` on, which exists, and which file its name is. Looks up several numbers at once,
-    /// first about the expected one, then ever further away, then ever closer together. Numbers above `first` have no gaps,
-    /// because garbage collection removes the lowest first. The caller checks afterwards that it has not reached `first`.
-    fn last_named(&self, first: (Version, Stamp), expected: Option<Version>) -> Result<(Version, Stamp), LookFailed> {
-        let ((mut low, mut is), mut missing) = (first, None);
+    /// The last version from `first` on, which exists, and which file its name is: that of `first` is `is`, and where that
+    /// is not known, the answer is `None` if no later one was found. Looks up several numbers at once, first about the
+    /// expected one, then ever further away, then ever closer together. Numbers above `first` have no gaps, because garbage
+    /// collection removes the lowest first. The caller checks afterwards that it has not reached `first`.
+    fn last_named(
+        &self,
+        first: Version,
+        mut is: Option<Stamp>,
+        expected: Option<Version>,
+    ) -> Result<Option<(Version, Stamp)>, LookFailed> {
+        let (mut low, mut missing) = (first, None);
         for round in 0.. {
             if missing == Some(low.next()) {
                 break;
@@ -355,10 +358,10 @@ impl Names {
                     missing = Some(*version);
                     break;
                 };
-                (low, is) = (*version, stamp);
+                (low, is) = (*version, Some(stamp));
             }
         }
-        Ok((low, is))
+        Ok(is.map(|is| (low, is)))
     }
 
     /// The head of `version`, and which file its name is. `None` if there is no such name.
