@@ -234,7 +234,7 @@ impl<'a> CommitEncoder<'a> {
         }
         let head = &snapshot.head;
         let owner = Owner { database: head.database, version: head.version.next(), commit: self.draft.commit };
-        let mut group = put_group(frames, compressor, &owner, page_size, &pages, &self.images)?;
+        let mut group = Packed::new(compressor, &owner, page_size, &pages, &self.images).put(frames)?;
         let carried = &self.draft.carried;
         for new in group.pages.iter_mut().flatten() {
             new.is_carried = carried.binary_search_by_key(&new.page, |(page, _)| *page).is_ok();
@@ -283,23 +283,35 @@ impl<'a> CommitEncoder<'a> {
     }
 }
 
-/// Adds the group of `pages`, whose images follow one another.
-pub(crate) fn put_group(
-    frames: &mut Frames,
-    compressor: &mut Encoder,
-    owner: &Owner,
-    page_size: PageSize,
-    pages: &[PageNo],
-    images: &[u8],
-) -> Result<NewGroup> {
-    let payload = compressor.encode(owner, page_size, pages, images);
-    let (_, place) = frames.put(Kind::Pages, &payload)?;
-    let units = u16::try_from(u64::from(place.length) / UNIT).expect("a group is at most 64 KiB and a little");
-    let images = images.chunks_exact(page_size.bytes());
-    let new = |(page, image): (&PageNo, &[u8])| {
-        Some(NewPage { page: *page, checksum: page_checksum(image), is_carried: false })
-    };
-    Ok(NewGroup { at: place.at, units, pages: pages.iter().zip(images).map(new).collect() })
+/// A group that is compressed, and in no frame yet.
+pub(crate) struct Packed {
+    payload: Vec<u8>,
+    pages: Vec<Option<NewPage>>,
+}
+
+impl Packed {
+    /// The group of `pages`, whose images follow one another.
+    pub(crate) fn new(
+        compressor: &mut Encoder,
+        owner: &Owner,
+        page_size: PageSize,
+        pages: &[PageNo],
+        images: &[u8],
+    ) -> Packed {
+        let payload = compressor.encode(owner, page_size, pages, images);
+        let images = images.chunks_exact(page_size.bytes());
+        let new = |(page, image): (&PageNo, &[u8])| {
+            Some(NewPage { page: *page, checksum: page_checksum(image), is_carried: false })
+        };
+        Packed { payload, pages: pages.iter().zip(images).map(new).collect() }
+    }
+
+    /// Adds its frame.
+    pub(crate) fn put(self, frames: &mut Frames) -> Result<NewGroup> {
+        let (_, place) = frames.put(Kind::Pages, &self.payload)?;
+        let units = u16::try_from(u64::from(place.length) / UNIT).expect("a group is at most 64 KiB and a little");
+        Ok(NewGroup { at: place.at, units, pages: self.pages })
+    }
 }
 
 /// By mistake a commit jumps to what was encoded last as that version, whatever became of it.

@@ -60,6 +60,11 @@ impl Overlay {
         self.bytes() > MOST
     }
 
+    /// Whether there is a whole batch.
+    pub(crate) fn has_a_batch(&self) -> bool {
+        self.bytes() >= BATCH
+    }
+
     /// Takes out a batch of what was not written for longest, by page number.
     pub(crate) fn take_batch(&mut self) -> Vec<(PageNo, Page)> {
         let count = (BATCH / self.page_size.map_or(1, PageSize::bytes)).max(1);

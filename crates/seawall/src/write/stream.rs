@@ -2,11 +2,13 @@
 //! its commit appends only what is left, the index and the commit frame.
 //!
 //! The segment is the transaction's own, so that it can be removed whole if nothing comes of the transaction. The pages
-//! go there in batches, one at a time, each by a thread that compresses and appends it and ends. Each append is durable
-//! when it returns, so all that was streamed is durable before the commit frame is appended.
+//! go there in batches, one at a time, each by a thread that compresses and appends it and ends. While the transaction
+//! would have to wait for that, it compresses the next batch itself. Each append is durable when it returns, so all that
+//! was streamed is durable before the commit frame is appended.
 
 use super::committer::Committer;
-use super::encode::{Frames, PIECE, Piece, put_group};
+use super::encode::{Frames, PIECE, Packed, Piece};
+use super::overlay::Overlay;
 use super::segment::Open;
 use crate::bounds::bound;
 use crate::chores::Chores;
@@ -46,8 +48,9 @@ impl Stream {
         // A thread for each batch would else leave as much behind in its own part of the heap.
         open.keep_memory(PIECE + 2 * GROUP_BYTES);
         let segment = tip.pages.segments.number(open.name);
-        let tools = Some(Tools { open, compressor: Encoder::default() });
-        let writer = StreamWriter { tip, chores, owner, page_size, tools, batch: None, failed: None };
+        let tools = Some(Tools { open, packer: Packer::new(owner, page_size) });
+        let packer = Packer::new(owner, page_size);
+        let writer = StreamWriter { tip, chores, owner, packer, tools, batch: None, failed: None };
         Ok(Stream { writer, streamed: Streamed::new(segment, owner, page_size) })
     }
 
@@ -56,16 +59,29 @@ impl Stream {
         self.writer.batch.as_ref().is_some_and(|batch| !batch.is_done())
     }
 
-    /// Writes `pages` in the background, once the batch before them is written.
+    /// Writes `pages`, which are rising, in the background, once the batch before them is written. Until then it
+    /// compresses what it can of them.
     pub(crate) fn put(&mut self, pages: Vec<(PageNo, Page)>) -> Result<()> {
-        self.wait()?;
+        let mut packed = Vec::new();
+        let mut rest = &pages[..];
+        while self.is_busy() && !rest.is_empty() {
+            packed.push(self.writer.packer.next(&mut rest));
+        }
+        let first = pages.len() - rest.len();
+        let waited = self.wait();
+        // They can be read, whatever became of those before them.
         self.streamed.in_flight.extend(pages.iter().cloned());
-        self.writer.put(pages);
+        waited?;
+        self.writer.put(packed, pages, first);
         Ok(())
     }
 
-    /// Nothing more is put: the writer for the end of the commit, and what was streamed.
-    pub(crate) fn end(mut self) -> Result<(StreamWriter, Streamed)> {
+    /// Streams what `overlay` has, as long as that is a batch, or as there is another to wait for; then waits for all of
+    /// it. What is left is the commit's to append, with the writer.
+    pub(crate) fn end(mut self, overlay: &mut Overlay) -> Result<(StreamWriter, Streamed)> {
+        while overlay.has_a_batch() || (overlay.len() > 0 && self.is_busy()) {
+            self.put(overlay.take_batch())?;
+        }
         self.wait()?;
         Ok((self.writer, self.streamed))
     }
@@ -165,7 +181,8 @@ pub(crate) struct StreamWriter {
     tip: Arc<Tip>,
     chores: Arc<Chores>,
     pub(crate) owner: Owner,
-    page_size: PageSize,
+    /// This thread's.
+    packer: Packer,
     /// `None` while a batch is on its way.
     tools: Option<Tools>,
     batch: Option<Arc<Batch>>,
@@ -176,21 +193,53 @@ pub(crate) struct StreamWriter {
 /// What a batch is written with.
 struct Tools {
     open: Open,
+    packer: Packer,
+}
+
+/// Compresses pages, a group at a time. Each thread has one.
+struct Packer {
+    owner: Owner,
+    page_size: PageSize,
     compressor: Encoder,
+    /// A group's, and not more than that.
+    numbers: Vec<PageNo>,
+    images: Vec<u8>,
+}
+
+impl Packer {
+    fn new(owner: Owner, page_size: PageSize) -> Packer {
+        let images = Vec::with_capacity(GROUP_BYTES);
+        Packer { owner, page_size, compressor: Encoder::default(), numbers: Vec::new(), images }
+    }
+
+    /// A group of the first of `rest`, which goes on behind them. There are some.
+    fn next(&mut self, rest: &mut &[(PageNo, Page)]) -> Packed {
+        let (pages, behind) = rest.split_at(pages_per_group(self.page_size).min(rest.len()));
+        *rest = behind;
+        self.numbers.clear();
+        self.images.clear();
+        for (page, image) in pages {
+            self.numbers.push(*page);
+            self.images.extend_from_slice(image);
+        }
+        Packed::new(&mut self.compressor, &self.owner, self.page_size, &self.numbers, &self.images)
+    }
 }
 
 /// Pages on their way to the segment.
 struct Batch {
-    owner: Owner,
-    page_size: PageSize,
     /// Rising.
     pages: Vec<(PageNo, Page)>,
+    /// How many of them are compressed already.
+    first: usize,
     state: Mutex<State>,
     ended: Condvar,
 }
 
 #[derive(Default)]
 struct State {
+    /// The groups that are compressed already.
+    packed: Vec<Packed>,
     tools: Option<Tools>,
     written: Option<Result<Vec<NewGroup>>>,
 }
@@ -202,9 +251,11 @@ impl Batch {
 
     /// Writes the batch. The tools are given back, unless this panics.
     fn run(&self) {
-        let tools = whole(self.state.lock()).tools.take();
+        let mut state = whole(self.state.lock());
+        let (packed, tools) = (std::mem::take(&mut state.packed), state.tools.take());
+        drop(state);
         let mut tools = tools.expect("a batch is written once");
-        let written = caught(|| self.write(&mut tools)).unwrap_or_else(|panic| {
+        let written = caught(|| self.write(packed, &mut tools)).unwrap_or_else(|panic| {
             Err(Error::io("streaming a transaction", std::io::Error::other(format!("a thread failed: {panic}"))))
         });
         let mut state = whole(self.state.lock());
@@ -213,21 +264,15 @@ impl Batch {
         self.ended.notify_all();
     }
 
-    fn write(&self, tools: &mut Tools) -> Result<Vec<NewGroup>> {
-        let Tools { open, compressor } = tools;
-        let (mut rest, mut groups) = (&self.pages[..], Vec::new());
-        let (mut numbers, mut images) = (Vec::new(), Vec::with_capacity(GROUP_BYTES));
+    fn write(&self, mut packed: Vec<Packed>, tools: &mut Tools) -> Result<Vec<NewGroup>> {
+        let Tools { open, packer } = tools;
+        let (mut rest, mut groups) = (&self.pages[self.first..], Vec::new());
         open.append(0, &mut Vec::new(), |frames: &mut Frames| {
+            for group in packed.drain(..) {
+                groups.push(group.put(frames)?);
+            }
             while !rest.is_empty() {
-                let (pages, behind) = rest.split_at(pages_per_group(self.page_size).min(rest.len()));
-                numbers.clear();
-                images.clear();
-                for (page, image) in pages {
-                    numbers.push(*page);
-                    images.extend_from_slice(image);
-                }
-                groups.push(put_group(frames, compressor, &self.owner, self.page_size, &numbers, &images)?);
-                rest = behind;
+                groups.push(packer.next(&mut rest).put(frames)?);
             }
             Ok(Piece::Last { encoded: (), if_lost: None })
         })?;
@@ -236,10 +281,10 @@ impl Batch {
 }
 
 impl StreamWriter {
-    fn put(&mut self, pages: Vec<(PageNo, Page)>) {
-        let state = Mutex::new(State { tools: self.tools.take(), written: None });
-        let (owner, page_size) = (self.owner, self.page_size);
-        let batch = Arc::new(Batch { owner, page_size, pages, state, ended: Condvar::default() });
+    /// Writes `pages`, of which the first ones are `packed`.
+    fn put(&mut self, packed: Vec<Packed>, pages: Vec<(PageNo, Page)>, first: usize) {
+        let state = Mutex::new(State { packed, tools: self.tools.take(), written: None });
+        let batch = Arc::new(Batch { pages, first, state, ended: Condvar::default() });
         self.batch = Some(batch.clone());
         let started = {
             let batch = batch.clone();
@@ -282,8 +327,8 @@ impl StreamWriter {
         encode: impl FnMut(&mut Encoder, &mut Frames) -> Result<Piece<T>>,
     ) -> Result<T> {
         let mut encode = encode;
-        let Tools { open, compressor } = self.tools.as_mut().expect("no batch is on its way");
-        open.append(0, lost, |frames| encode(compressor, frames))
+        let Tools { open, .. } = self.tools.as_mut().expect("no batch is on its way");
+        open.append(0, lost, |frames| encode(&mut self.packer.compressor, frames))
     }
 
     /// The commit frame is appended: from now on its outcome says what becomes of the segment.

@@ -93,7 +93,6 @@ impl Transaction {
         if stream.is_busy() && !self.overlay.is_full() {
             return Ok(());
         }
-        stream.wait()?;
         check_size(self.overlay.len() + stream.streamed.len())?;
         stream.put(self.overlay.take_batch())
     }
@@ -148,7 +147,7 @@ impl Transaction {
             return self.commit_repaginated(page_size, page_count);
         }
         self.truncate(page_count);
-        let stream = self.stream.take().map(Stream::end).transpose()?;
+        let stream = self.stream.take().map(|stream| stream.end(&mut self.overlay)).transpose()?;
         let (writer, streamed) = stream.unzip();
         let pages = self.pages_to_commit(streamed.as_ref());
         let groups = streamed.as_ref().map_or_else(Vec::new, Streamed::groups);
@@ -164,7 +163,8 @@ impl Transaction {
         #[cfg_attr(not(feature = "mutations"), expect(unused_mut, reason = "a mistake changes it"))]
         let mut pages: Vec<PageNo> = (1..=page_count).map(PageNo).collect();
         // What was streamed is only read: no commit frame says where its pages are.
-        let (writer, streamed) = self.stream.take().map(Stream::end).transpose()?.unzip();
+        let stream = self.stream.take().map(|stream| stream.end(&mut Overlay::default())).transpose()?;
+        let (writer, streamed) = stream.unzip();
         let streamed = streamed.as_ref();
         let Transaction { committer, snapshot, turn, overlay, page_count: written, .. } = self;
         mistake!(RepaginatedInPart, pages.retain(|page| overlay.has(*page)));
