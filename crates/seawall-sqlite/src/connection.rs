@@ -15,7 +15,7 @@ pub(crate) use self::statements::StatementNo;
 
 use self::busy::Busy;
 use self::settings::Settings;
-use self::statements::Statements;
+use self::statements::{Last, Statements};
 use self::tickets::Ticket;
 use crate::abi::Sqlite3;
 use crate::failure::Failure;
@@ -33,7 +33,7 @@ pub(crate) struct Connection {
     /// The `sqlite3*`, while it is known and no other connection uses this one's files.
     db: AtomicPtr<Sqlite3>,
     /// The context of SQLite's callbacks. There is a ticket while main is Seawall's.
-    ticket: Mutex<Option<Ticket<Connection>>>,
+    ticket: Mutex<Option<Ticket<Connection, Last>>>,
     /// Whether there is a ticket. Every transaction asks for that.
     main_is_ours: AtomicBool,
     settings: Settings,
@@ -97,7 +97,7 @@ impl Connection {
         self.main_is_ours.load(Relaxed)
     }
 
-    fn set_ticket(&self, ticket: Option<Ticket<Connection>>) {
+    fn set_ticket(&self, ticket: Option<Ticket<Connection, Last>>) {
         self.main_is_ours.store(ticket.is_some(), Relaxed);
         *locked(&self.ticket) = ticket;
     }

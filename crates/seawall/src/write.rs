@@ -8,6 +8,7 @@ pub(crate) mod committer;
 pub(crate) mod encode;
 pub(crate) mod inline;
 pub(crate) mod overlay;
+pub(crate) mod pack;
 pub(crate) mod queue;
 mod runs;
 pub(crate) mod segment;

@@ -2,6 +2,7 @@
 //! callback finds it by a ticket.
 
 use super::Connection;
+use super::statements::Last;
 use super::tickets::{FreeSlots, Ticket, Tickets};
 use crate::abi::Sqlite3;
 use crate::sync::locked;
@@ -12,7 +13,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 /// By the address of the `sqlite3`.
 static CONNECTIONS: LazyLock<Mutex<HashMap<usize, Weak<Connection>>>> = LazyLock::new(Mutex::default);
 
-static TICKETS: Tickets<Connection> = Tickets::new();
+static TICKETS: Tickets<Connection, Last> = Tickets::new();
 
 /// The locks of the connections and of their tickets.
 pub(crate) type ConnectionsLock =
@@ -47,11 +48,17 @@ pub(super) fn remove(db: *mut Sqlite3, connection: *const Connection) {
 }
 
 /// A ticket for `connection`; `None` if a million connections are open.
-pub(super) fn issue_ticket(connection: &Arc<Connection>) -> Option<Ticket<Connection>> {
+pub(super) fn issue_ticket(connection: &Arc<Connection>) -> Option<Ticket<Connection, Last>> {
     TICKETS.issue(connection)
 }
 
 /// The connection that the context of a callback stands for, if its main database is still Seawall's.
 pub(super) fn of_callback(context: *mut c_void) -> Option<Arc<Connection>> {
     TICKETS.value(context)
+}
+
+/// Does `work` with that connection and what is known of its last statement. `work` calls nothing that SQLite could
+/// answer with a callback.
+pub(super) fn with_last<R>(context: *mut c_void, work: impl FnOnce(&Connection, &mut Last) -> R) -> Option<R> {
+    TICKETS.with(context, |connection, last| work(connection, last))
 }

@@ -38,6 +38,12 @@ impl Connection {
         self.settings.is_running.load(Relaxed)
     }
 
+    /// Whether settings are made, or are to be made before the next statement.
+    pub(super) fn are_settings_due(&self) -> bool {
+        let Settings { is_running, attached_are_due, main_is_due, .. } = &self.settings;
+        is_running.load(Relaxed) || attached_are_due.load(Relaxed) || main_is_due.load(Relaxed)
+    }
+
     /// The first use has made, or adopted, main.
     pub(crate) fn main_was_opened(&self) {
         self.settings.main_is_due.store(true, Relaxed);

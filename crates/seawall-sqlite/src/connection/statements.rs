@@ -1,12 +1,10 @@
 //! The statements of a connection, as far as SQLite's trace callback shows them.
 
-use super::Connection;
 use super::intent::{Intent, Target};
+use super::{Connection, list};
 use crate::abi::{self, Sqlite3};
 use crate::failure;
-use crate::sync::locked;
-use std::ffi::{CStr, CString};
-use std::sync::Mutex;
+use std::ffi::{CStr, CString, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// What is known of the connection's statements. An application can run a million of them in a second, therefore most
@@ -29,7 +27,6 @@ pub(super) struct Statements {
     number: AtomicU64,
     /// What the statement that it has seen last will certainly write: a [`Writes`].
     writes: AtomicU8,
-    last: Mutex<Last>,
 }
 
 /// The number of a statement, counted in those of its connection.
@@ -47,7 +44,7 @@ enum Writes {
 /// The text that was judged last, and the judgement. Loops execute the same statement again and again. (Its address
 /// does not tell that it is the same, because SQLite gives the address to another one.)
 #[derive(Default)]
-struct Last {
+pub(super) struct Last {
     text: Vec<u8>,
     may_write: bool,
     judgement: Judgement,
@@ -100,44 +97,69 @@ impl Last {
 }
 
 impl Statements {
+    pub(super) fn is_probing(&self) -> bool {
+        self.is_probing.load(Relaxed)
+    }
+
     /// Whether the statement that the trace callback was called for is the probe; then the probe is over.
     pub(super) fn is_probe(&self) -> bool {
-        self.is_probing.load(Relaxed) && self.is_probing.swap(false, Relaxed)
+        self.is_probing() && self.is_probing.swap(false, Relaxed)
     }
 }
 
 impl Connection {
+    /// A statement of the application begins that has the text of the one before it. Says whether no more is to be done
+    /// for it than was done here. An application can run a million of them in a second.
+    pub(super) fn same_statement_begins(&self, last: &Last, sql: &CStr, may_write: bool) -> bool {
+        let is_refused = may_write && self.only_reads_main.get().is_some();
+        if self.may_have_early.load(Relaxed) || is_refused || !last.is(sql, may_write) {
+            return false;
+        }
+        let Some(writes) = self.writes_by(&last.judgement) else { return false };
+        self.count_statement(writes);
+        true
+    }
+
     /// A statement of the application begins; `sql` is its text.
     ///
     /// # Safety
-    /// It is called from SQLite's trace callback of this connection.
-    pub(super) unsafe fn statement_begins(&self, sql: &CStr, may_write: bool) {
+    /// It is called from SQLite's trace callback of this connection, which has this context.
+    pub(super) unsafe fn statement_begins(&self, context: *mut c_void, sql: &CStr, may_write: bool) {
         self.drop_early();
-        // SQLite makes one call at a time on a connection.
-        self.statements.number.store(self.statements.number.load(Relaxed) + 1, Relaxed);
-        let mut last = locked(&self.statements.last);
-        if !last.is(sql, may_write) {
+        let known = list::with_last(context, |_, last| last.is(sql, may_write).then(|| last.judgement.clone()));
+        let judgement = known.flatten().unwrap_or_else(|| {
             let judgement = self.judge(&sql.to_string_lossy(), may_write);
-            last.becomes(sql, may_write, judgement);
-        }
-        let writes = match &last.judgement {
-            Judgement::Nothing => Writes::Unknown,
-            Judgement::BeginsWriting => Writes::EveryDatabase,
-            Judgement::ChangesMain => Writes::Main,
-            Judgement::Changes { .. } if self.statements.main_is_locked.load(Relaxed) => Writes::Unknown,
-            Judgement::Changes { table, is_named } => {
-                let (table, is_named) = (table.clone(), *is_named);
-                // SQLite is asked about the table, and nothing is locked while SQLite works.
-                drop(last);
-                // SAFETY: guaranteed by the caller.
-                if unsafe { self.is_certainly_of_main(&table, is_named) } { Writes::Main } else { Writes::Unknown }
+            list::with_last(context, |_, last| last.becomes(sql, may_write, judgement.clone()));
+            judgement
+        });
+        let writes = self.writes_by(&judgement).unwrap_or_else(|| match &judgement {
+            // SAFETY: guaranteed by the caller.
+            Judgement::Changes { table, is_named } if unsafe { self.is_certainly_of_main(table, *is_named) } => {
+                Writes::Main
             }
-        };
-        self.statements.writes.store(writes as u8, Relaxed);
+            _ => Writes::Unknown,
+        });
+        self.count_statement(writes);
         if may_write && let Some(why) = self.only_reads_main.get() {
             // SQLite itself refuses the write, without a call of the VFS. Therefore the reason is kept beforehand.
             failure::keep(why.clone());
         }
+    }
+
+    /// What a statement of this judgement will certainly write; `None` if SQLite must be asked about its table.
+    fn writes_by(&self, judgement: &Judgement) -> Option<Writes> {
+        match judgement {
+            Judgement::Nothing => Some(Writes::Unknown),
+            Judgement::BeginsWriting => Some(Writes::EveryDatabase),
+            Judgement::ChangesMain => Some(Writes::Main),
+            Judgement::Changes { .. } => self.statements.main_is_locked.load(Relaxed).then_some(Writes::Unknown),
+        }
+    }
+
+    fn count_statement(&self, writes: Writes) {
+        // SQLite makes one call at a time on a connection.
+        self.statements.number.store(self.statements.number.load(Relaxed) + 1, Relaxed);
+        self.statements.writes.store(writes as u8, Relaxed);
     }
 
     /// Judges a text, and notes what it changes for the statements that follow it.

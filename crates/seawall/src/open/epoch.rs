@@ -5,7 +5,6 @@
 
 use super::recover::random;
 use crate::error::{Error, Result};
-use crate::format::group;
 use crate::format::head::{Floor, Head, State, Upkeep};
 use crate::format::ids::{CommitId, Epoch};
 use crate::mutation::mistake;
@@ -15,6 +14,7 @@ use crate::read::snapshot::Snapshot;
 use crate::upkeep::listing::list;
 use crate::write::encode::{Change, CommitEncoder, Draft};
 use crate::write::inline::carried;
+use crate::write::pack::Packer;
 use crate::write::segment::SegmentWriter;
 use std::io;
 use std::sync::Arc;
@@ -94,10 +94,10 @@ pub(super) fn begin_epoch(
     let carried = carried(&change, |page| pages.read(&snapshot, page))?;
     let draft =
         Draft { change: &change, commit: CommitId(random(storage)?), time: storage.now().unix_millis(), carried };
-    let mut compressor = group::Encoder::default();
+    let mut packer = Packer::default();
     let mut encoder = CommitEncoder::new(&draft, &pages.segments)?;
     let mut segment = SegmentWriter::default();
-    let appended = segment.append(storage, begin.sweep, |frames| encoder.encode_piece(&mut compressor, frames));
+    let appended = segment.append(storage, begin.sweep, |frames| encoder.encode_piece(&mut packer, frames));
     let commit = appended.map_err(|failed| failed.error)?.commit;
     let head = snapshot.head.followed_by(commit, begin.generation, 0);
     Ok((snapshot.head.clone(), head))

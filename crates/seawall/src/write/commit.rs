@@ -173,10 +173,9 @@ impl Committer {
             self.tip.read_page(change.snapshot, page)
         };
         let draft = Draft { carried: carried(change, read)?, ..draft };
-        let mut compressor = whole(self.compressor.lock());
+        let mut packer = whole(self.packer.lock());
         let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments)?;
-        let Encoded { commit, frame } =
-            self.append(lease.sweep, |frames| encoder.encode_piece(&mut compressor, frames))?;
+        let Encoded { commit, frame } = self.append(lease.sweep, |frames| encoder.encode_piece(&mut packer, frames))?;
         self.remember_carried(&commit, &frame, draft.carried);
         let next = change.snapshot.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
         Ok((next, Form::Fold(Box::new(frame))))
@@ -195,7 +194,7 @@ impl Committer {
         let draft = Draft { change, commit, time: self.tip.storage.now().unix_millis(), carried };
         let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments)?;
         let mut lost = Vec::new();
-        let appended = stream.append_end(&mut lost, |compressor, frames| encoder.encode_piece(compressor, frames));
+        let appended = stream.append_end(&mut lost, |packer, frames| encoder.encode_piece(packer, frames));
         let Encoded { commit, frame } = match appended {
             Ok(encoded) => encoded,
             Err(error) => {

@@ -2,12 +2,12 @@
 
 use super::ahead::WritingRoutes;
 use super::background::{Asked, chores_of};
+use super::pack::Packer;
 use super::queue::Queue;
 use super::segment::SegmentWriter;
 use super::settle::Unsettled;
 use crate::chores::{Chore, Chores};
 use crate::error::Result;
-use crate::format::group;
 use crate::mutation::mistake;
 use crate::options::{Freshness, Options};
 use crate::ports::sync::{Mutex, caught};
@@ -26,7 +26,7 @@ pub(crate) struct Committer {
     pub(crate) queue: Arc<Queue>,
     pub(crate) segment: Mutex<SegmentWriter>,
     /// Keeps its working memory. Only the writer whose turn it is compresses pages.
-    pub(crate) compressor: std::sync::Mutex<group::Encoder>,
+    pub(crate) packer: std::sync::Mutex<Packer>,
     pub(crate) unsettled: Unsettled,
     pub(crate) asked: Asked,
     pub(crate) writing_routes: WritingRoutes,
@@ -47,7 +47,7 @@ impl Committer {
             inline: options.inline,
             queue: Arc::default(),
             segment: Mutex::default(),
-            compressor: std::sync::Mutex::default(),
+            packer: std::sync::Mutex::default(),
             unsettled: Unsettled::default(),
             asked: Asked::default(),
             writing_routes: WritingRoutes::default(),

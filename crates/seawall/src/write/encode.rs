@@ -6,22 +6,26 @@ use crate::error::{Error, Result};
 use crate::format::commit_frame::{CommitFrame, RECENT_BYTES, RunRef};
 use crate::format::entry::Segments;
 use crate::format::frame::{self, Kind, MAX_PAYLOAD, UNIT};
-use crate::format::group::{self, Encoder, GROUP_BYTES, Owner};
+use crate::format::group::{GROUP_BYTES, Owner, pages_per_group};
 use crate::format::head::{CommitRef, Head, Upkeep};
 use crate::format::ids::{CommitId, Digest, PageNo, PageSize, SegmentName};
 use crate::format::index::{self, IndexFrame};
 use crate::format::mark::{Fate, Mark};
-use crate::format::new_pages::{NewGroup, NewPage, page_checksum};
+use crate::format::new_pages::NewGroup;
 use crate::format::place::Place;
 use crate::mutation::mistake;
 use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
+use crate::write::pack::Packer;
 use crate::write::runs;
 use std::sync::Arc;
 use std::vec;
 
 /// A transaction is encoded, and appended, in pieces of this size. The commit frame comes last.
 pub(crate) const PIECE: usize = bound(4 << 20, 8 << 10);
+
+/// So many groups are compressed at once, while they and their images are in memory.
+const GROUPS_AT_ONCE: usize = 16;
 
 /// The most pages that a commit may have. This many fit in its frame, and in the index of it, at 18 bytes a page.
 const MOST_PAGES: usize = (MAX_PAYLOAD - (64 << 10)) / 18;
@@ -128,8 +132,13 @@ impl Frames {
         Ok(Piece::Last { encoded: (), if_lost: refused_if_lost(head) })
     }
 
+    /// How many bytes are missing to a piece.
+    fn room(&self) -> usize {
+        PIECE.saturating_sub(self.bytes.len())
+    }
+
     fn is_a_piece(&self) -> bool {
-        self.bytes.len() >= PIECE
+        self.room() == 0
     }
 
     /// The piece that is to be appended now.
@@ -166,7 +175,6 @@ pub(crate) struct CommitEncoder<'a> {
     /// … and those that it carries.
     carried: &'a [(PageNo, Page)],
     groups: Vec<NewGroup>,
-    images: Vec<u8>,
     /// Once all pages are encoded: the commit frame, and the index frames that are to lie before it.
     ending: Option<(CommitFrame, vec::IntoIter<IndexFrame>)>,
 }
@@ -178,14 +186,13 @@ impl<'a> CommitEncoder<'a> {
         let streamed: usize = draft.change.streamed.iter().map(|group| group.new_pages().count()).sum();
         check_size(pages.len() + carried.len() + streamed)?;
         let groups = draft.change.streamed.to_vec();
-        let images = Vec::with_capacity(GROUP_BYTES);
-        Ok(CommitEncoder { draft, segments, pages, carried, groups, images, ending: None })
+        Ok(CommitEncoder { draft, segments, pages, carried, groups, ending: None })
     }
 
     /// Adds the next piece of the commit to `frames`.
-    pub(crate) fn encode_piece(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<Piece<Encoded>> {
+    pub(crate) fn encode_piece(&mut self, packer: &mut Packer, frames: &mut Frames) -> Result<Piece<Encoded>> {
         while !(self.pages.is_empty() && self.carried.is_empty()) {
-            self.encode_group(compressor, frames)?;
+            self.encode_groups(packer, frames)?;
             if frames.is_a_piece() {
                 return Ok(Piece::More);
             }
@@ -211,36 +218,42 @@ impl<'a> CommitEncoder<'a> {
         Ok(Piece::Last { encoded: Encoded { commit, frame }, if_lost })
     }
 
-    /// Adds the next group: of the commit's own pages and of those that it carries the next ones, in their order. So a
-    /// scan finds neighbours one behind the other.
-    fn encode_group(&mut self, compressor: &mut Encoder, frames: &mut Frames) -> Result<()> {
-        let Change { snapshot, page_size, read, .. } = *self.draft.change;
-        let mut pages = Vec::with_capacity(group::pages_per_group(page_size));
-        self.images.clear();
-        while pages.len() < group::pages_per_group(page_size) {
+    /// Adds the next groups, as many as there is room for in the piece.
+    fn encode_groups(&mut self, packer: &mut Packer, frames: &mut Frames) -> Result<()> {
+        let Change { snapshot, page_size, .. } = *self.draft.change;
+        let room = frames.room().div_ceil(GROUP_BYTES).clamp(1, GROUPS_AT_ONCE);
+        let pages = self.next_pages(room * pages_per_group(page_size))?;
+        let head = &snapshot.head;
+        let owner = Owner { database: head.database, version: head.version.next(), commit: self.draft.commit };
+        let carried = &self.draft.carried;
+        for packed in packer.groups(&owner, page_size, &pages) {
+            let mut group = packed.put(frames)?;
+            for new in group.pages.iter_mut().flatten() {
+                new.is_carried = carried.binary_search_by_key(&new.page, |(page, _)| *page).is_ok();
+            }
+            self.groups.push(group);
+        }
+        Ok(())
+    }
+
+    /// Of the commit's own pages and of those that it carries the next ones, in their order. So a scan finds neighbours
+    /// one behind the other.
+    fn next_pages(&mut self, count: usize) -> Result<Vec<(PageNo, Page)>> {
+        let mut pages = Vec::with_capacity(count.min(self.pages.len() + self.carried.len()));
+        while pages.len() < count {
             match (self.pages, self.carried) {
                 ([own, rest @ ..], carried) if carried.first().is_none_or(|(page, _)| own < page) => {
-                    pages.push(*own);
-                    self.images.extend_from_slice(&read(*own)?);
+                    pages.push((*own, (self.draft.change.read)(*own)?));
                     self.pages = rest;
                 }
-                (_, [(page, image), rest @ ..]) => {
-                    pages.push(*page);
-                    self.images.extend_from_slice(image);
+                (_, [next, rest @ ..]) => {
+                    pages.push(next.clone());
                     self.carried = rest;
                 }
                 (_, []) => break,
             }
         }
-        let head = &snapshot.head;
-        let owner = Owner { database: head.database, version: head.version.next(), commit: self.draft.commit };
-        let mut group = Packed::new(compressor, &owner, page_size, &pages, &self.images).put(frames)?;
-        let carried = &self.draft.carried;
-        for new in group.pages.iter_mut().flatten() {
-            new.is_carried = carried.binary_search_by_key(&new.page, |(page, _)| *page).is_ok();
-        }
-        self.groups.push(group);
-        Ok(())
+        Ok(pages)
     }
 
     /// The commit frame, and the index frames that come before it when `recent` would grow too long.
@@ -280,37 +293,6 @@ impl<'a> CommitEncoder<'a> {
             indexes = runs::instead_of_recent(snapshot, &mut frame)?;
         }
         Ok((frame, indexes.into_iter()))
-    }
-}
-
-/// A group that is compressed, and in no frame yet.
-pub(crate) struct Packed {
-    payload: Vec<u8>,
-    pages: Vec<Option<NewPage>>,
-}
-
-impl Packed {
-    /// The group of `pages`, whose images follow one another.
-    pub(crate) fn new(
-        compressor: &mut Encoder,
-        owner: &Owner,
-        page_size: PageSize,
-        pages: &[PageNo],
-        images: &[u8],
-    ) -> Packed {
-        let payload = compressor.encode(owner, page_size, pages, images);
-        let images = images.chunks_exact(page_size.bytes());
-        let new = |(page, image): (&PageNo, &[u8])| {
-            Some(NewPage { page: *page, checksum: page_checksum(image), is_carried: false })
-        };
-        Packed { payload, pages: pages.iter().zip(images).map(new).collect() }
-    }
-
-    /// Adds its frame.
-    pub(crate) fn put(self, frames: &mut Frames) -> Result<NewGroup> {
-        let (_, place) = frames.put(Kind::Pages, &self.payload)?;
-        let units = u16::try_from(u64::from(place.length) / UNIT).expect("a group is at most 64 KiB and a little");
-        Ok(NewGroup { at: place.at, units, pages: self.pages })
     }
 }
 

@@ -7,14 +7,15 @@
 //! was streamed is durable before the commit frame is appended.
 
 use super::committer::Committer;
-use super::encode::{Frames, PIECE, Packed, Piece};
+use super::encode::{Frames, PIECE, Piece};
 use super::overlay::Overlay;
+use super::pack::{Packed, Packer};
 use super::segment::Open;
 use crate::bounds::bound;
 use crate::chores::Chores;
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, SegmentNo};
-use crate::format::group::{Encoder, GROUP_BYTES, Owner, pages_per_group};
+use crate::format::group::{GROUP_BYTES, Owner, pages_per_group};
 use crate::format::ids::{CommitId, PageNo, PageSize};
 use crate::format::mark::Mark;
 use crate::format::new_pages::NewGroup;
@@ -48,9 +49,9 @@ impl Stream {
         // A thread for each batch would else leave as much behind in its own part of the heap.
         open.keep_memory(PIECE + 2 * GROUP_BYTES);
         let segment = tip.pages.segments.number(open.name);
-        let tools = Some(Tools { open, packer: Packer::new(owner, page_size) });
-        let packer = Packer::new(owner, page_size);
-        let writer = StreamWriter { tip, chores, owner, packer, tools, batch: None, failed: None };
+        let tools = Some(Tools { open, packer: Packer::default() });
+        let packer = Packer::default();
+        let writer = StreamWriter { tip, chores, owner, page_size, packer, tools, batch: None, failed: None };
         Ok(Stream { writer, streamed: Streamed::new(segment, owner, page_size) })
     }
 
@@ -62,22 +63,22 @@ impl Stream {
     /// Writes `pages`, which are rising, in the background, once the batch before them is written. Until then it
     /// compresses what it can of them.
     pub(crate) fn put(&mut self, pages: Vec<(PageNo, Page)>) -> Result<()> {
+        let mut groups = pages.chunks(pages_per_group(self.writer.page_size));
         let mut packed = Vec::new();
-        let mut rest = &pages[..];
-        while self.is_busy() && !rest.is_empty() {
-            packed.push(self.writer.packer.next(&mut rest));
+        while self.is_busy() {
+            let Some(group) = groups.next() else { break };
+            packed.push(self.writer.pack(group));
         }
-        let first = pages.len() - rest.len();
         let waited = self.wait();
         // They can be read, whatever became of those before them.
         self.streamed.in_flight.extend(pages.iter().cloned());
         waited?;
-        self.writer.put(packed, pages, first);
+        self.writer.put(packed, pages);
         Ok(())
     }
 
-    /// Streams what `overlay` has, as long as that is a batch, or as there is another to wait for; then waits for all of
-    /// it. What is left is the commit's to append, with the writer.
+    /// Streams what `overlay` has, but for less than a batch, and waits for it. What is left is the commit's to append,
+    /// with the writer.
     pub(crate) fn end(mut self, overlay: &mut Overlay) -> Result<(StreamWriter, Streamed)> {
         while overlay.has_a_batch() || (overlay.len() > 0 && self.is_busy()) {
             self.put(overlay.take_batch())?;
@@ -181,7 +182,8 @@ pub(crate) struct StreamWriter {
     tip: Arc<Tip>,
     chores: Arc<Chores>,
     pub(crate) owner: Owner,
-    /// This thread's.
+    page_size: PageSize,
+    /// The transaction's thread's.
     packer: Packer,
     /// `None` while a batch is on its way.
     tools: Option<Tools>,
@@ -196,49 +198,19 @@ struct Tools {
     packer: Packer,
 }
 
-/// Compresses pages, a group at a time. Each thread has one.
-struct Packer {
-    owner: Owner,
-    page_size: PageSize,
-    compressor: Encoder,
-    /// A group's, and not more than that.
-    numbers: Vec<PageNo>,
-    images: Vec<u8>,
-}
-
-impl Packer {
-    fn new(owner: Owner, page_size: PageSize) -> Packer {
-        let images = Vec::with_capacity(GROUP_BYTES);
-        Packer { owner, page_size, compressor: Encoder::default(), numbers: Vec::new(), images }
-    }
-
-    /// A group of the first of `rest`, which goes on behind them. There are some.
-    fn next(&mut self, rest: &mut &[(PageNo, Page)]) -> Packed {
-        let (pages, behind) = rest.split_at(pages_per_group(self.page_size).min(rest.len()));
-        *rest = behind;
-        self.numbers.clear();
-        self.images.clear();
-        for (page, image) in pages {
-            self.numbers.push(*page);
-            self.images.extend_from_slice(image);
-        }
-        Packed::new(&mut self.compressor, &self.owner, self.page_size, &self.numbers, &self.images)
-    }
-}
-
 /// Pages on their way to the segment.
 struct Batch {
+    owner: Owner,
+    page_size: PageSize,
     /// Rising.
     pages: Vec<(PageNo, Page)>,
-    /// How many of them are compressed already.
-    first: usize,
     state: Mutex<State>,
     ended: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// The groups that are compressed already.
+    /// The first groups, which are compressed already.
     packed: Vec<Packed>,
     tools: Option<Tools>,
     written: Option<Result<Vec<NewGroup>>>,
@@ -264,27 +236,30 @@ impl Batch {
         self.ended.notify_all();
     }
 
-    fn write(&self, mut packed: Vec<Packed>, tools: &mut Tools) -> Result<Vec<NewGroup>> {
+    fn write(&self, packed: Vec<Packed>, tools: &mut Tools) -> Result<Vec<NewGroup>> {
         let Tools { open, packer } = tools;
-        let (mut rest, mut groups) = (&self.pages[self.first..], Vec::new());
+        let rest = self.pages.chunks(pages_per_group(self.page_size)).skip(packed.len());
+        let rest = rest.map(|group| packer.group(&self.owner, self.page_size, group));
+        let (mut groups, mut written) = (packed.into_iter().chain(rest), Vec::new());
         open.append(0, &mut Vec::new(), |frames: &mut Frames| {
-            for group in packed.drain(..) {
-                groups.push(group.put(frames)?);
-            }
-            while !rest.is_empty() {
-                groups.push(packer.next(&mut rest).put(frames)?);
-            }
+            groups.by_ref().try_for_each(|group| group.put(frames).map(|group| written.push(group)))?;
             Ok(Piece::Last { encoded: (), if_lost: None })
         })?;
-        Ok(groups)
+        drop(groups);
+        Ok(written)
     }
 }
 
 impl StreamWriter {
-    /// Writes `pages`, of which the first ones are `packed`.
-    fn put(&mut self, packed: Vec<Packed>, pages: Vec<(PageNo, Page)>, first: usize) {
+    fn pack(&mut self, group: &[(PageNo, Page)]) -> Packed {
+        self.packer.group(&self.owner, self.page_size, group)
+    }
+
+    /// Writes `pages`, whose first groups are `packed`.
+    fn put(&mut self, packed: Vec<Packed>, pages: Vec<(PageNo, Page)>) {
         let state = Mutex::new(State { packed, tools: self.tools.take(), written: None });
-        let batch = Arc::new(Batch { pages, first, state, ended: Condvar::default() });
+        let (owner, page_size) = (self.owner, self.page_size);
+        let batch = Arc::new(Batch { owner, page_size, pages, state, ended: Condvar::default() });
         self.batch = Some(batch.clone());
         let started = {
             let batch = batch.clone();
@@ -324,11 +299,11 @@ impl StreamWriter {
     pub(crate) fn append_end<T>(
         &mut self,
         lost: &mut Vec<Mark>,
-        encode: impl FnMut(&mut Encoder, &mut Frames) -> Result<Piece<T>>,
+        encode: impl FnMut(&mut Packer, &mut Frames) -> Result<Piece<T>>,
     ) -> Result<T> {
         let mut encode = encode;
         let Tools { open, .. } = self.tools.as_mut().expect("no batch is on its way");
-        open.append(0, lost, |frames| encode(&mut self.packer.compressor, frames))
+        open.append(0, lost, |frames| encode(&mut self.packer, frames))
     }
 
     /// The commit frame is appended: from now on its outcome says what becomes of the segment.
