@@ -70,9 +70,10 @@ impl Committer {
             let newest = self.tip.known();
             let in_turn = goes_on && held.lease.since.age(now) < self.lease / 2;
             if in_turn && held.on == newest.head.order() && (held.is_seen() || self.is_newest(&newest)) {
-                match held.is_ahead() {
-                    true => self.turn_begins(turn, held.used_from(now.monotonic)),
-                    false => self.work_begins(turn, held),
+                if held.is_ahead() {
+                    self.turn_begins(turn, held)
+                } else {
+                    self.work_begins(turn, held)
                 }
                 return Ok(newest);
             }
