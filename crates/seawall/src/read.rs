@@ -2,6 +2,7 @@
 
 mod ahead;
 pub(crate) mod catch_up;
+pub(crate) mod checks;
 pub(crate) mod history;
 pub mod page_map;
 pub(crate) mod pages;

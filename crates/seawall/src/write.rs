@@ -7,6 +7,7 @@ pub(crate) mod commit;
 pub(crate) mod committer;
 pub(crate) mod encode;
 pub(crate) mod inline;
+mod marking;
 pub(crate) mod overlay;
 pub(crate) mod pack;
 pub(crate) mod queue;

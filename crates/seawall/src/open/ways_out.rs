@@ -210,6 +210,6 @@ fn open_whatever_name_is(name: &Path, options: &Options, access: Access) -> Resu
     if known.head().state == State::Detached {
         check_detached(known.head(), &read(&*database.tip.storage, File::Name, HEADER)?)?;
     }
-    crate::read::tip::check_state(known.head())?;
+    crate::read::checks::check_state(known.head())?;
     Ok((name, database))
 }

@@ -10,7 +10,7 @@ use crate::format::window::Window;
 use crate::mutation::mistake;
 use crate::ports::coordinator::Lease;
 use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
-use crate::read::tip::check_state;
+use crate::read::checks::check_state;
 use crate::way_out::{SAYS_FIRST, WayOut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

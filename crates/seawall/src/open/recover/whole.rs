@@ -12,10 +12,10 @@ use crate::format::index::Entries;
 use crate::format::new_pages::page_checksum;
 use crate::ports::moment::Moment;
 use crate::ports::storage::{File, Span};
+use crate::read::checks::was_read;
 use crate::read::page_map::PageMap;
 use crate::read::pages::{Pages, SUM_BYTES, frame_of};
 use crate::read::snapshot::{PageSource, Snapshot, Trail};
-use crate::read::tip::was_read;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::result::Result;
 

@@ -1,0 +1,69 @@
+//! Marks of what became of commits, in this process's segment.
+
+use super::commit::{Form, Pending};
+use super::committer::Committer;
+use super::segment::AppendFailed;
+use crate::error::{Error, Result};
+use crate::format::head::Head;
+use crate::format::mark::{Fate, Mark};
+use crate::mutation::mistake;
+use crate::ports::sync::{try_lock, whole};
+use std::sync::atomic::Ordering;
+
+impl Committer {
+    /// An append failed, and its segment is not used any more. Its bytes may arrive all the same. Therefore, if the
+    /// commit frame was encoded by then, a mark says that the commit was refused, before the failure is reported.
+    pub(super) fn append_failed(&self, failed: AppendFailed, sweep: u64) -> Error {
+        self.chores.report(failed.not_given_back.map_or(Ok(()), Err));
+        self.mark_owed(sweep);
+        failed.error
+    }
+
+    /// Marks the commit of `pending` as refused, before that is reported (invariant 6). Without its mark the commit is
+    /// refused all the same, because the head decides. The mark helps only if the head is lost.
+    /// What was only sent, and each attempt of which was refused, has left nothing behind.
+    pub(super) fn mark_refused(&self, pending: &Pending) {
+        if matches!(pending.form, Form::Entry { is_appended: false }) && !pending.is_ambiguous.load(Ordering::Relaxed) {
+            return;
+        }
+        let sweep = pending.lease.sweep;
+        mistake!(NoMarkAfterFailedSwap, return self.mark_owed(sweep));
+        whole(self.segment.lock()).owe(Mark::of(&pending.next, Fate::Refused));
+        self.mark_owed(sweep);
+    }
+
+    /// Writes the marks that are owed. A mark that cannot be written now is written before anything else.
+    pub(super) fn mark_owed(&self, sweep: u64) {
+        let mut segment = whole(self.segment.lock());
+        let mut append = || segment.append_owed(&*self.tip.storage, sweep);
+        // After a failure the next append makes a new segment.
+        let marked = append().or_else(|_| append());
+        drop(segment);
+        self.chores.report(marked.map_err(|failed| {
+            format!(
+                "a commit that failed is not marked as refused yet ({}): the mark is written before this process's next commit",
+                failed.error
+            )
+        }));
+    }
+
+    /// Marks the commit of `head` as confirmed. That can wait: `false` if another thread is appending right now.
+    pub(crate) fn mark_confirmed(&self, head: &Head) -> Result<bool> {
+        let Some(mut segment) = try_lock(&self.segment) else { return Ok(false) };
+        // The head's entries, also those of other processes, are in no file if its record is none.
+        let copied = (!head.window.entries().is_empty()).then_some(head);
+        mistake!(ConfirmedNotCopied, {
+            let appended = segment.append_mark(&*self.tip.storage, head.sweep, None, &Mark::of(head, Fate::Confirmed));
+            return appended.map(|()| true).map_err(|failed| failed.error);
+        });
+        let appended = segment.append_mark(&*self.tip.storage, head.sweep, copied, &Mark::of(head, Fate::Confirmed));
+        drop(segment);
+        match appended {
+            Ok(()) => Ok(true),
+            Err(failed) => {
+                self.chores.report(failed.not_given_back.map_or(Ok(()), Err));
+                Err(failed.error)
+            }
+        }
+    }
+}
