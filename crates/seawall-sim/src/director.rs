@@ -263,12 +263,18 @@ impl Director<'_> {
     fn kill_process(&mut self, process: ProcessId) {
         let machine = self.machine_of(process);
         self.end_process(process);
-        self.world.locks().forget(process);
         self.world.sleep(self.world.between(Duration::from_millis(1), Duration::from_secs(5)));
         self.start(machine);
     }
 
+    /// Kills a process. Its machine gives its locks back.
     fn end_process(&mut self, process: ProcessId) {
+        self.end_with_machine(process);
+        self.world.locks().forget(process);
+    }
+
+    /// A process ends with its machine, which gives back no lock.
+    fn end_with_machine(&mut self, process: ProcessId) {
         let (appending, swapping, is_opening) = self
             .world
             .with_process(process, |process| (process.appending > 0, process.swapping > 0, process.is_opening));
@@ -363,7 +369,6 @@ impl Director<'_> {
             && let Some(process) = self.any()
         {
             self.end_process(process);
-            self.world.locks().forget(process);
         }
     }
 

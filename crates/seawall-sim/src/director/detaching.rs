@@ -65,7 +65,6 @@ impl Director<'_> {
                 world.met(Event::DetachKilled);
             }
             self.end_process(process);
-            world.locks().forget(process);
         } else {
             if is_at_work {
                 world.met(Event::DetachFrozen);

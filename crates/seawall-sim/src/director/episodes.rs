@@ -84,7 +84,6 @@ impl Director<'_> {
             self.world.met(Event::RecoveryKilled);
         }
         self.end_process(process);
-        self.world.locks().forget(process);
     }
 
     fn strike(&mut self) {
@@ -230,7 +229,6 @@ impl Director<'_> {
         let writers: Vec<ProcessId> = self.live.iter().filter(writes).copied().collect();
         for writer in writers {
             self.end_process(writer);
-            world.locks().forget(writer);
             self.held_back += 1;
         }
         world.begin_danger();
@@ -259,7 +257,6 @@ impl Director<'_> {
             .collect();
         for process in frozen {
             self.end_process(process);
-            world.locks().forget(process);
             self.held_back += 1;
         }
     }

@@ -23,7 +23,7 @@ impl Director<'_> {
         let awake = self.awake_movers();
         let is_cut_short = world.oracle().fenced_for();
         if !awake.is_empty() {
-            if world.phase() == Phase::Trouble && world.by_chance(0.3) {
+            if world.phase() == Phase::Trouble && world.by_chance(0.5 * self.strikes_movers()) {
                 self.strike_mover(awake[world.pick(0..=awake.len() as u64 - 1) as usize]);
             }
         } else if world.has_danger() || !self.awake_recoverers().is_empty() {
@@ -72,10 +72,16 @@ impl Director<'_> {
         self.movers.push(process);
         // Most often at a moment that the director's own turns would miss.
         let world = self.world;
-        if world.phase() == Phase::Trouble && world.by_chance(0.6) {
+        if world.phase() == Phase::Trouble && world.by_chance(self.strikes_movers()) {
             let soon = world.between(world.plan().call, world.plan().call * 200);
             world.after(soon, move |world| strike(world, process));
         }
+    }
+
+    /// How often a mover is struck. Where the power can fail, more of them shall come as far as a new `id`, because it may
+    /// fail before that is durable.
+    fn strikes_movers(&self) -> f64 {
+        if self.world.plan().loses_power() { 0.2 } else { 0.6 }
     }
 
     /// All that a move has made and not synced is lost, and so is what others have built on it.
@@ -94,7 +100,6 @@ impl Director<'_> {
             self.world.met(Event::MoveKilled);
         }
         self.end_process(process);
-        self.world.locks().forget(process);
     }
 
     fn strike_mover(&mut self, process: ProcessId) {

@@ -21,7 +21,7 @@ impl Director<'_> {
         let processes: Vec<ProcessId> = all.copied().filter(on_it).collect();
         let stock = self.stock.iter().filter(|process| on_it(process)).count();
         for process in &processes {
-            self.end_process(*process);
+            self.end_with_machine(*process);
         }
         if self.world.is_remote() {
             *self.world.names(machine) = Default::default();
