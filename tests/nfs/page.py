@@ -25,7 +25,7 @@ recommends, in a guest on one machine. One way through the network takes {ONE_WA
 after {CLIENT_LEASE} s. It is not EFS itself. Milliseconds are the guest's, where a system call costs 40 µs. The
 numbers of calls are exact.
 
-{f"**FAILED**, therefore without figures: {', '.join(failed)}." if failed else "All parts passed."}
+{f"**FAILED**: {', '.join(failed)}. Such a part has figures if it came to its end." if failed else "All parts passed."}
 
 {sections(results)}"""
     return "\n\n".join(wrapped(block) for block in text.rstrip("\n").split("\n\n")) + "\n"
@@ -159,11 +159,15 @@ def turns(results: Mapping[str, Any]) -> str:
         for row in results["rows"]
     ]
     heads = ["", "votes a second", "a vote alone, ms", "p50 / p99, ms", "longest wait, ms", "votes of each process"]
+    broken = sum(row["broken"] for row in results["rows"])
+    counted = (
+        f"**{broken} votes failed, or were lost.**" if broken else "Each vote that was acknowledged was counted once."
+    )
     return f"""## Turns
 
 {results["writers"]} processes on {results["clients"]} clients vote for one choice as fast as they can, for
 {results["seconds"]} s, in {results["rounds"]} rounds. A fair share is a vote of each: their number times a vote of one
-process that is alone. Each vote that was acknowledged was counted once.
+process that is alone. {counted} No process is to wait for longer than {results["longest_wait"]} fair shares.
 
 {table(heads, rows)}"""
 

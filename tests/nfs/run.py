@@ -74,7 +74,8 @@ def main(parts: list[str]) -> int:
     except Absent as why:
         print(f"\nSKIPPED: make nfs: {why}. Nothing was tested.")
         return 0
-    results = {part: json.loads((RESULTS / f"{part}.json").read_text()) for part, good in passed.items() if good}
+    files = {part: RESULTS / f"{part}.json" for part in passed}
+    results = {part: json.loads(file.read_text()) for part, file in files.items() if file.exists()}
     print("\n" + page.sections(results))
     failed = [part for part, good in passed.items() if not good]
     if passed.keys() == PARTS.keys():
