@@ -65,6 +65,9 @@ fn scene() -> (Folder, Arc<Faulty>, Arc<Database>) {
     let mut transaction = database.begin(PATIENCE).unwrap();
     write(&mut transaction, 1, 1).unwrap();
     transaction.commit(1).unwrap();
+    // It would append the commit's mark to the process's segment, now or later.
+    database.stop_background();
+    drop(transaction);
     (folder, storage, database)
 }
 
@@ -107,6 +110,25 @@ fn a_large_transaction_has_a_segment_of_its_own_and_reads_what_it_wrote() {
     assert_eq!((last.len(), &last[1]), (2, &after[1]));
     assert!(last[0].1 > after[0].1);
     assert_eq!(content(&folder)[&1], 9);
+}
+
+#[test]
+fn a_large_transaction_costs_an_append_for_each_batch_and_one_for_its_end() {
+    let _folds = common::only_folds();
+    let (folder, storage, a) = scene();
+    // An operation that takes no time more is only counted.
+    const MANY: u32 = 1000;
+    storage.fail(Call::Append, Fault::Slow(0), MANY);
+    let mut transaction = a.begin(PATIENCE).unwrap();
+    let begun = a.counts();
+    fill(&mut transaction).unwrap();
+    transaction.commit(PAGES).unwrap();
+    let cost = a.counts() - begun;
+    let appends = MANY - storage.left(Call::Append);
+    drop(transaction);
+    // 400 pages are six batches of 64, and 16 for the end, which alone is not appended in the background.
+    assert_eq!((appends, cost.appends, cost.reads), (7, 1, 0));
+    assert_eq!(content(&folder).len(), PAGES as usize);
 }
 
 #[test]

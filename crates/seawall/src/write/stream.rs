@@ -80,7 +80,7 @@ impl Stream {
     /// Streams what `overlay` has, but for less than a batch, and waits for it. What is left is the commit's to append,
     /// with the writer.
     pub(crate) fn end(mut self, overlay: &mut Overlay) -> Result<(StreamWriter, Streamed)> {
-        while overlay.has_a_batch() || (overlay.len() > 0 && self.is_busy()) {
+        while overlay.has_a_batch() {
             self.put(overlay.take_batch())?;
         }
         self.wait()?;

@@ -170,6 +170,11 @@ impl Faulty {
         self.plan.lock().unwrap().faults.insert(call, (fault, times));
     }
 
+    /// How many more calls of this kind will fail.
+    pub fn left(&self, call: Call) -> u32 {
+        self.plan.lock().unwrap().faults.get(&call).map_or(0, |(_, times)| *times)
+    }
+
     /// Lets `passed` calls of this kind pass, and makes the next one fail in this way.
     pub fn fail_later(&self, call: Call, fault: Fault, passed: u32) {
         self.plan.lock().unwrap().later.insert(call, (passed, fault));
