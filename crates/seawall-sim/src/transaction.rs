@@ -281,6 +281,10 @@ impl<'a> Actor<'a> {
         let Some(snapshot) = self.snapshot(Freshness::Transaction, begun) else { return };
         // Sometimes for longer than history.
         let longest = if self.world.by_chance(0.2) { self.world.plan().retention * 3 } else { Duration::from_secs(5) };
+        // What it has read once, it finds in the page cache later.
+        if self.world.by_chance(0.3) {
+            self.world.sleep(self.world.between(Duration::from_millis(1), longest));
+        }
         for _ in 0..3 {
             if !self.read_pages(&snapshot, false) {
                 return;
