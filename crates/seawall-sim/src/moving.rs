@@ -70,7 +70,8 @@ pub(crate) fn move_to(world: &World, to: At) {
 /// nobody moves the database, does what the error says. Returns whether there was one.
 fn removes_what_was_left(world: &World, to: At, began: Duration) -> bool {
     let database = world.oracle().head().map(|head| head.database);
-    let Some(database) = database.filter(|_| to == At::Table && !world.was_moving(began)) else { return false };
+    let is_elsewhere = to == At::Table && world.at() == At::Files && !world.was_moving(began);
+    let Some(database) = database.filter(|_| is_elsewhere) else { return false };
     world.tell(|| "the head that a move has left in the table is removed by hand".into());
     world.items().0.remove(&key_of(database)).is_some()
 }
