@@ -31,6 +31,8 @@ impl Oracle {
         self.recoveries.damaged.push(segment);
         self.recoveries.is_broken = true;
         self.recovery.scan(disk);
+        let head = self.chain.last().map(|link| link.head.clone());
+        self.entries_were_lost(head.as_ref());
     }
 
     /// Whether a version is whole that does not need this segment.
@@ -243,12 +245,18 @@ impl Oracle {
 
     /// What is left of the head, after it was lost or set back.
     pub(crate) fn head_was_lost(&mut self, left: Option<Head>) {
-        // A process that has seen one of these may still copy it to a segment, perhaps too late for a recovery.
-        let entries = self.chain.last().map(|link| link.head.window.clone()).unwrap_or_default();
-        let digests = entries.entries().iter().map(|(_, digest)| *digest);
-        let is_lost = |digest: &Digest| !self.recovery.has_entry(digest) && !holds(left.as_ref(), digest);
-        self.lost_with_head.extend(digests.filter(is_lost));
+        self.entries_were_lost(left.as_ref());
         self.left = Some(left);
+    }
+
+    /// The entries that are neither in a segment nor in what is `left` of the head were lost. A process that has seen one
+    /// of them, in the newest head or in one before the fold that took it over, may still copy it to a segment, perhaps
+    /// too late for a recovery.
+    fn entries_were_lost(&mut self, left: Option<&Head>) {
+        let entries = self.chain.iter().flat_map(|link| link.head.window.entries());
+        let is_lost = |digest: &Digest| !self.recovery.has_entry(digest) && !holds(left, digest);
+        let lost: Vec<Digest> = entries.map(|(_, digest)| *digest).filter(is_lost).collect();
+        self.lost_with_head.extend(lost);
     }
 
     /// Whether the entries that `version` needs are somewhere: in a segment, or in what is left of the head.
