@@ -108,7 +108,12 @@ def uri(
         "upkeep": None if upkeep is None else int(upkeep),
         "mode": mode,
     }
-    name = os.fsencode(database)
+    return _uri(os.fsencode(database), tuple((key, value) for key, value in given.items() if value is not None))
+
+
+@functools.lru_cache(maxsize=64)
+def _uri(name: bytes, given: tuple[tuple[str, Any], ...]) -> str:
+    """The URI for a path or a URI. A program that connects for each request asks for the same one every time."""
     path, own = quote(name), {}
     if name.startswith(b"file:"):
         path, _, query = os.fsdecode(name).removeprefix("file:").partition("?")
@@ -116,7 +121,7 @@ def uri(
     elif path.startswith("//"):
         # Two slashes would begin a host name.
         path = "/" + path.lstrip("/")
-    parameters = {key: value for key, value in given.items() if value is not None} | own
+    parameters = dict(given) | own
     return f"file:{path}?{urlencode(parameters, quote_via=quote)}"
 
 
