@@ -122,6 +122,9 @@ impl Coordinator for Mistaken {
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError> {
         self.coordinator.acquire(claim, known)
     }
+    fn acquire_unseen(&self, claim: &Claim, known: &Head) -> Result<Option<Lease>, CoordinatorError> {
+        self.coordinator.acquire_unseen(claim, known)
+    }
     fn give_up(&self) -> Result<(), CoordinatorError> {
         self.coordinator.give_up()
     }

@@ -161,6 +161,10 @@ impl Storage for SimStorage {
         &self.counters
     }
 
+    fn is_shared(&self) -> bool {
+        self.world.is_remote()
+    }
+
     fn describe(&self) -> String {
         format!("simulated, {:?}", self.world.plan().setting)
     }

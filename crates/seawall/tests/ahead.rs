@@ -176,8 +176,8 @@ fn asking_costs_the_transaction_less_and_the_background_little() {
         a.counts() - before
     };
     assert_eq!(unused(None), Counts { background: 1, ..NOTHING }, "the head");
-    // Lock, head, the look whether others wait, and the unlock.
-    assert_eq!(unused(route()), Counts { background: 1 + 4, ..NOTHING });
+    // The head, the lock, the look whether others wait, and the unlock.
+    assert_eq!(unused(route()), Counts { background: 1 + 3, ..NOTHING });
 }
 
 /// A request that asks for the lease began a moment ago, another one for each `n`: the attempt is under way, or was

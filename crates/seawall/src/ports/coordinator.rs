@@ -1,9 +1,9 @@
-//! The trait of what holds the head and can compare-and-swap it.
+//! The [`Coordinator`] trait. A coordinator keeps the head of a database, and replaces it by compare-and-swap.
 //!
-//! Operations are the table of the design's "The head", each one request. An implementation says honestly what an
-//! error means: [`CoordinatorError::Unreachable`], `Full` and `Permission` only if the request was certainly not carried
-//! out.
-//! After any answer to a swap but success, the engine looks at the head before it says what happened.
+//! The operations are those of the table in `docs/design.md`, "The head". An implementation must say honestly what an
+//! error means: it returns [`CoordinatorError::Unreachable`], `Full`, `TooLong` and `Permission` only if the request was
+//! certainly not carried out ([`CoordinatorError::is_certain`]). After any answer to a swap but success, the engine looks
+//! at the head before it says what happened.
 
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -100,6 +100,9 @@ pub struct Claim {
     pub pass_over: Option<Holder>,
     /// Others wanted the lease a moment ago: the caller stands in line before it asks for the lease itself.
     pub lines_up: bool,
+    /// `fs`: the lock that the caller has already ([`Coordinator::acquire_unseen`]). If the lease is not granted, it is
+    /// given back.
+    pub lock: Option<u32>,
 }
 
 /// A lease that was granted: a claim to be the next writer, which saves wasted work, and the generation that fences its
@@ -189,9 +192,10 @@ pub trait Coordinator: Send + Sync {
     /// The name by which `id` binds the database to this coordinator. Another name would be another history. The name
     /// does not say how the coordinator is reached.
     fn name(&self) -> String;
-    /// Puts the first head here where none is, or where only one is that cannot be used: not open, and of an earlier
-    /// epoch, as a database leaves it that was moved elsewhere. If another one is there (of another adopter or mover, or
-    /// ours: a lost reply), that one is the answer.
+    /// Puts the first head of a database here, and returns the head that is here afterwards. It replaces no head but one
+    /// that is not open and has an earlier epoch, which a database that was moved away leaves behind. The answer is
+    /// another head if another adopter or mover was first, and `head` if this request was carried out before and its
+    /// reply was lost.
     fn create(&self, head: &Head) -> Result<Head, CoordinatorError>;
     /// Puts `head` in the place of `seen`, a head that nobody uses, if nothing has changed since it was seen. The answer is
     /// the head that is there. By default a head that is newer than `seen` counts as soon as it is put.
@@ -223,13 +227,19 @@ pub trait Coordinator: Send + Sync {
     }
     /// The head, linearizable: everything that was acknowledged before the call began is in it.
     fn load(&self, known: &Known<'_>, patience: Duration) -> Result<Head, CoordinatorError>;
-    /// The same, where `known` is a head that this process has seen; `None` if `known` is still the head. Every
-    /// transaction that reads asks this.
+    /// The newest head, as for [`Coordinator::load`], or `None` if it is still `known`, a head that this process has seen.
+    /// Every transaction that must ask for a newer version calls this.
     fn newer_than(&self, known: &Head, patience: Duration) -> Result<Option<Head>, CoordinatorError> {
         self.load(&Known::Head(known), patience).map(Some)
     }
     /// Asks for the lease, without waiting.
     fn acquire(&self, claim: &Claim, known: &Head) -> Result<Acquired, CoordinatorError>;
+    /// Takes what stands for the lease as of `known`, without looking whether that is still the head. A writer that is to
+    /// use it names its lock in its own [`Claim`], which looks. `None`: others have it. Only asked where the head is in
+    /// files ([`Coordinator::is_in_files`]).
+    fn acquire_unseen(&self, _claim: &Claim, _known: &Head) -> Result<Option<Lease>, CoordinatorError> {
+        Ok(None)
+    }
     /// Leaves the line of waiters: the next one moves up.
     fn give_up(&self) -> Result<(), CoordinatorError>;
     /// Whether this process was granted the lease, and has still to leave the line. By default a grant ends the waiting.
@@ -241,7 +251,8 @@ pub trait Coordinator: Send + Sync {
     fn others_wait(&self) -> Option<(Waiters, Duration)> {
         None
     }
-    /// The same, by requests of its own. Only asked where no answer says it.
+    /// Whether other processes wait for this lease, found out by requests of its own. The engine calls this only where
+    /// [`Coordinator::others_wait`] is `None`.
     fn look_for_waiters(&self, _lease: &Lease) -> Result<Waiters, CoordinatorError> {
         Ok(Waiters::Some)
     }
@@ -270,7 +281,8 @@ pub trait Coordinator: Send + Sync {
     fn try_longest_record(&self) -> Result<usize, CoordinatorError> {
         Ok(MAX_TEXT)
     }
-    /// From now on no record is longer than `id` says that the folder's may be. By default the folder has none.
+    /// Sets how many bytes a record may have in this folder, as its `id` says. By default a coordinator keeps no records in
+    /// the folder, and the call does nothing.
     fn keep_to(&self, _longest_record: usize) {}
     /// Whether what the head is kept in has room for `head`, with all entries of its window. A head without entries
     /// always has room.

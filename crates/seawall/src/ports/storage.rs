@@ -1,7 +1,8 @@
 //! The trait through which the engine reaches files, clocks and randomness.
 //!
-//! It speaks of one database's files by what they are ([`File`]), never by a path, so that nothing that was read from
-//! a file or a coordinator can become part of one. The simulator implements it as the real one does.
+//! Its methods name a file by what it is ([`File`]), never by a path. So no text that was read from a file or a
+//! coordinator can become part of a path. [`os`] implements the trait for this machine, and the crate `seawall-sim` for
+//! simulated ones.
 
 pub(crate) mod at_once;
 #[cfg(feature = "testing")]
@@ -279,6 +280,8 @@ pub trait Storage: Send + Sync {
     fn counters(&self) -> &Counters;
     /// The file system's name, for people.
     fn describe(&self) -> String;
+    /// Whether other machines may use the file system, too. Then each call may wait for a file server.
+    fn is_shared(&self) -> bool;
     /// Tries out, before an adoption touches anything, whether a database can live in this place. It makes the
     /// database's folder for that, unless the folder exists, and returns whether it made it. `orders_commits`: the
     /// order of commits will be kept in the folder, too.

@@ -9,11 +9,14 @@
 use super::committer::Committer;
 use crate::chores::Chore;
 use crate::error::{Error, Result};
+use crate::mutation::mistake;
 use crate::options::Freshness;
 use crate::ports::coordinator::Acquired;
+use crate::ports::counters::this_thread_runs_in_background;
 use crate::ports::moment::Moment;
 use crate::ports::process::PerProcess;
-use crate::ports::sync::{Mutex, whole};
+use crate::ports::sync::{Mutex, spawn, whole};
+use crate::write::queue::HeldLease;
 use crate::write::settle::PATIENCE_LATER;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -91,15 +94,28 @@ impl Chore for LoadAhead {
     fn run(&self) -> Result<(), String> {
         let Some(committer) = self.0.upgrade() else { return Ok(()) };
         let moment = whole(committer.asked.load.lock()).take();
-        let load = || {
-            if let Some(moment) = moment {
-                // A transaction that needs it meets the same failure, and reports it.
-                let _ = committer.snapshot(Freshness::Since(moment), PATIENCE_LATER);
+        let load = {
+            let committer = committer.clone();
+            move || {
+                if let Some(moment) = moment {
+                    // A transaction that needs it meets the same failure, and reports it.
+                    let _ = committer.snapshot(Freshness::Since(moment), PATIENCE_LATER);
+                }
             }
         };
         if committer.tip.coordinator.is_in_files() {
-            // Readers wait for the head, and the lock is one operation more.
-            load();
+            // Readers wait for the head, and the writer for the lock. On a network neither is to wait for both.
+            let at_once = moment.is_some() && committer.queue.is_asked_ahead() && committer.tip.storage.is_shared();
+            let beside = load.clone();
+            let is_begun = at_once
+                && spawn("seawall-load", move || {
+                    this_thread_runs_in_background();
+                    beside();
+                })
+                .is_ok();
+            if !is_begun {
+                load();
+            }
             committer.acquire_ahead()
         } else {
             // The answer to one request has both. If it is an error, the head is still to be loaded.
@@ -150,19 +166,28 @@ impl Committer {
         let now = self.tip.storage.now();
         let Some(mut turn) = self.queue.begin_ahead(now.monotonic) else { return Ok(()) };
         // It does not wait, so it neither joins the line nor is repeated.
-        let claim = self.claim(Duration::ZERO)?;
-        let known = self.tip.known();
-        let acquired = self.tip.instead_of_a_load(|| {
-            match self.tip.coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)? {
-                Acquired::Granted(lease, head) => self.granted(lease, *head, &known),
-                Acquired::Refused { seen: Some(head), .. } => {
-                    let head = self.tip.accept(*head, &known)?;
-                    self.tip.catch_up(head, now).map(|_| None)
+        let (claim, known) = (self.claim(Duration::ZERO)?, self.tip.known());
+        let coordinator = &self.tip.coordinator;
+        let acquired = if coordinator.is_in_files() {
+            let lease = coordinator.acquire_unseen(&claim, &known.head).map_err(Error::nothing_written)?;
+            mistake!(LockIsALoad, drop(self.tip.raise(known.clone(), now)));
+            lease.map(|lease| HeldLease::new(lease, known.head.order(), false))
+        } else {
+            // The answer has the head.
+            self.tip.instead_of_a_load(|| {
+                match coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)? {
+                    Acquired::Granted(lease, head) => {
+                        self.granted(lease, *head, &known).map(|granted| granted.map(|(held, _)| held))
+                    }
+                    Acquired::Refused { seen: Some(head), .. } => {
+                        let head = self.tip.accept(*head, &known)?;
+                        self.tip.catch_up(head, now).map(|_| None)
+                    }
+                    Acquired::Refused { seen: None, .. } => Ok(None),
                 }
-                Acquired::Refused { seen: None, .. } => Ok(None),
-            }
-        })?;
-        if let Some((held, _)) = acquired {
+            })?
+        };
+        if let Some(held) = acquired {
             let now = self.tip.storage.now().monotonic;
             let release_at = now + UNUSED;
             // Where the answer did not say whether others wait, the background looks at once.

@@ -64,25 +64,31 @@ impl Committer {
     /// The lease is in `turn`, and this is the newest version.
     fn with_lease(self: &Arc<Self>, turn: &mut Turn, began: Duration, timeout: Duration) -> Result<Arc<Snapshot>> {
         let now = self.tip.storage.now();
-        if let Some((held, goes_on)) = turn.take_lease(now.monotonic) {
-            // No lease holder can have committed since: a takeover requires a full lease of silence, and ours is
-            // younger than half of one.
-            let newest = self.tip.known();
-            let in_turn = goes_on && held.lease.since.age(now) < self.lease / 2;
-            if in_turn && held.on == newest.head.order() && (held.is_seen() || self.is_newest(&newest)) {
-                if held.is_ahead() {
-                    self.turn_begins(turn, held)
-                } else {
-                    self.work_begins(turn, held)
+        let mut unseen = None;
+        match turn.take_lease(now.monotonic) {
+            None => {}
+            // Only its lock was taken. The look comes now.
+            Some((held, _)) if held.is_ahead() && self.tip.coordinator.is_in_files() => unseen = Some(held.lease),
+            Some((held, goes_on)) => {
+                // No lease holder can have committed since: a takeover requires a full lease of silence, and ours is
+                // younger than half of one.
+                let newest = self.tip.known();
+                let in_turn = goes_on && held.lease.since.age(now) < self.lease / 2;
+                if in_turn && held.on == newest.head.order() && (held.is_seen() || self.is_newest(&newest)) {
+                    if held.is_ahead() {
+                        self.turn_begins(turn, held)
+                    } else {
+                        self.work_begins(turn, held)
+                    }
+                    return Ok(newest);
                 }
-                return Ok(newest);
-            }
-            self.tip.coordinator.release(&held.lease).map_err(Error::nothing_written)?;
-            if !held.is_ahead() {
-                self.queue.contended(now.monotonic);
+                self.tip.coordinator.release(&held.lease).map_err(Error::nothing_written)?;
+                if !held.is_ahead() {
+                    self.queue.contended(now.monotonic);
+                }
             }
         }
-        let acquired = self.acquire(began, timeout);
+        let acquired = self.acquire(unseen, began, timeout);
         if acquired.is_err() {
             // Only the first error is reported. A place in the line that cannot be given back ends with its process.
             let _ = self.tip.coordinator.give_up();
@@ -124,10 +130,19 @@ impl Committer {
         }
     }
 
-    /// Asks for the lease until it is granted. The answer has the head.
-    fn acquire(self: &Arc<Self>, began: Duration, timeout: Duration) -> Result<(HeldLease, Arc<Snapshot>)> {
+    /// Asks for the lease until it is granted. The answer has the head. `unseen` was taken ahead, without a look.
+    fn acquire(
+        self: &Arc<Self>,
+        unseen: Option<Lease>,
+        began: Duration,
+        timeout: Duration,
+    ) -> Result<(HeldLease, Arc<Snapshot>)> {
+        let claim = self.claim(PATIENCE.min(timeout)).inspect_err(|_| {
+            // Only the first error is reported. A lock that cannot be given back ends with its process.
+            let _ = unseen.as_ref().map(|lease| self.tip.coordinator.release(lease));
+        })?;
         let lines_up = self.queue.is_contended(self.tip.storage.now().monotonic);
-        let mut claim = Claim { lines_up, ..self.claim(PATIENCE.min(timeout))? };
+        let mut claim = Claim { lines_up, lock: unseen.map(|lease| lease.slot), ..claim };
         let mut watch = Watch::of(self.lease);
         loop {
             let known = self.tip.known();
@@ -154,6 +169,7 @@ impl Committer {
             };
             let answered = self.tip.storage.now().monotonic;
             let waited = answered.saturating_sub(began);
+            claim.lock = None;
             claim.refusals += 1;
             claim.waited = waited;
             claim.patience = PATIENCE.min(timeout.saturating_sub(waited));
@@ -186,6 +202,7 @@ impl Committer {
             patience,
             pass_over: None,
             lines_up: false,
+            lock: None,
         })
     }
 

@@ -292,6 +292,9 @@ impl Bulk for FaultyBulk {
 }
 
 impl Storage for Faulty {
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
     fn create_long(&self, file: File) -> io::Result<Box<dyn Bulk>> {
         let inner = self.call(Call::CreateLong, || self.inner.create_long(file))?;
         Ok(Box::new(FaultyBulk { inner, plan: self.plan.clone() }))

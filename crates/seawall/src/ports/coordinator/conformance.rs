@@ -65,6 +65,7 @@ fn claim(token: u8) -> Claim {
         patience: PATIENCE,
         pass_over: None,
         lines_up: false,
+        lock: None,
     }
 }
 

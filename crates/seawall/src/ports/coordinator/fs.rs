@@ -1,8 +1,10 @@
 //! The embedded coordinator: the head of version v is the target of the symlink `commits/<v>`.
 //!
-//! symlink() creates a name and its content in one atomic, durable, put-if-absent step. The generation is the version
-//! itself. The lease is a lock on one byte of a file, requested without waiting. A waiter passes over a holder that did
-//! nothing for a whole lease by locking the next byte. The record of the next commit shows that to all.
+//! symlink() creates a name and its content in one atomic step, and only if the name does not exist. On NFS the name is
+//! durable then; on a local disk `commits/` is fsynced afterwards. The generation is the version itself. The lease is a
+//! lock on one byte of a file, and the head says on which. Nobody waits for a lock in the kernel. Each waiter has the
+//! lock of a later byte in advance (`line.rs`). If a holder does nothing for a whole lease, a waiter passes over it: from
+//! then on its lock stands for the lease, and the record of its next commit says so to all.
 
 mod line;
 mod names;
@@ -147,7 +149,7 @@ impl FsCoordinator {
         }
     }
 
-    /// Takes the lock `slot`, and looks at the head. Gives the lock back if another one stands for the lease of that head.
+    /// Takes the lock `slot`, unless the caller has it, and looks at the head. Gives the lock back if another one stands for the lease of that head.
     /// If `again`, it then tries that one. `None`: another process has the lock.
     fn ask(&self, claim: &Claim, known: &Head, slot: u32, again: bool) -> Result<Option<Acquired>, CoordinatorError> {
         // The lock that it has in advance stays its own.
@@ -155,7 +157,7 @@ impl FsCoordinator {
             return self.look(claim, known).map(Some);
         }
         let since = self.storage.now();
-        if !self.storage.try_lock(slot).map_err(asking)? {
+        if claim.lock != Some(slot) && !self.storage.try_lock(slot).map_err(asking)? {
             return Ok(None);
         }
         let looked = self.look_with(claim, known, Some(slot), since);
@@ -206,19 +208,24 @@ impl FsCoordinator {
             Some(in_advance) => (in_advance, asked.filter(|asked| *asked != in_advance)),
             None => (slot, None),
         };
-        let lease = Lease {
-            epoch: head.epoch,
-            generation: head.generation,
-            sweep: head.sweep,
-            token: claim.token,
-            slot,
-            former,
-            folder,
-            since,
-            length: claim.length,
-            first_renewal: FIRST_RENEWAL.min(claim.length / 3),
-        };
+        let lease = Lease { former, ..lease_on(&head, claim, slot, folder, since) };
         Ok(Acquired::Granted(lease, Box::new(head)))
+    }
+}
+
+/// The lease for which the lock `slot` stands, as of `head`.
+fn lease_on(head: &Head, claim: &Claim, slot: u32, folder: u64, since: Moment) -> Lease {
+    Lease {
+        epoch: head.epoch,
+        generation: head.generation,
+        sweep: head.sweep,
+        token: claim.token,
+        slot,
+        former: None,
+        folder,
+        since,
+        length: claim.length,
+        first_renewal: FIRST_RENEWAL.min(claim.length / 3),
     }
 }
 
@@ -278,7 +285,10 @@ impl Coordinator for FsCoordinator {
         }
         // A process that does not wait, or knows of nobody who does, asks for the lease itself.
         let waits = !claim.patience.is_zero();
-        let is_first_to_ask = !(self.line.is_joined() || waits && claim.lines_up);
+        let other = claim.lock.filter(|lock| *lock != self.slot(known));
+        other.map_or(Ok(()), |other| self.storage.unlock(other)).map_err(asking)?;
+        let has_lock = claim.lock.is_some() && other.is_none();
+        let is_first_to_ask = has_lock || !(self.line.is_joined() || waits && claim.lines_up);
         let mut newer = None;
         if is_first_to_ask {
             match self.ask(claim, known, self.slot(known), !passes_over)? {
@@ -301,6 +311,12 @@ impl Coordinator for FsCoordinator {
             }
         }
         Ok(acquired)
+    }
+
+    fn acquire_unseen(&self, claim: &Claim, known: &Head) -> Result<Option<Lease>, CoordinatorError> {
+        let (folder, since, slot) = (self.storage.folder(), self.storage.now(), self.slot(known));
+        let is_mine = !self.line.is_joined() && self.storage.try_lock(slot).map_err(asking)?;
+        Ok(is_mine.then(|| lease_on(known, claim, slot, folder, since)))
     }
 
     fn give_up(&self) -> Result<(), CoordinatorError> {

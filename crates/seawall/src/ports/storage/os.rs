@@ -87,11 +87,6 @@ impl OsStorage {
         })
     }
 
-    /// Whether other machines may use the file system, too.
-    pub fn is_shared(&self) -> bool {
-        self.network
-    }
-
     /// Only files whose content under a name never changes stay open.
     fn open_for_reading(&self, file: File) -> io::Result<(Arc<fs::File>, bool)> {
         let keeps = matches!(file, File::Segment(_) | File::Base(_) | File::Sums(_));
@@ -154,6 +149,10 @@ impl OsStorage {
 impl Storage for OsStorage {
     fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    fn is_shared(&self) -> bool {
+        self.network
     }
 
     fn describe(&self) -> String {

@@ -30,10 +30,10 @@ const OTHERS_SLEEP: u32 = 4;
 const OTHERS_LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// Nobody sleeps longer than this.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
-/// One that sleeps too long makes a turn longer. Therefore the shorter turns count: where one was longer, the estimate
-/// rises by such a part of that only, …
+/// A waiter that sleeps too long makes a turn longer. Therefore the estimate of a turn's length follows the shorter turns:
+/// a shorter turn lowers it at once. A longer turn raises it only by the difference divided by this, …
 const RISES: u32 = 4;
-/// … and by such a part of itself at most.
+/// … and by no more than the estimate divided by this.
 const RISES_BY: u32 = 8;
 /// A turn is taken to be no longer than this.
 const LONGEST_TURN: Duration = Duration::from_millis(200);
