@@ -57,7 +57,7 @@ class Status:
     is_copy: bool
     """Whether its folder is a copy of the database's, which can only be read."""
     epoch: int
-    """Raised by each recovery."""
+    """Raised by each recovery, and by each move to another coordinator."""
     version: int
     """The newest version: the number of the last commit."""
     commit: str

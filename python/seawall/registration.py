@@ -50,10 +50,11 @@ def extension_path() -> str:
 
 
 def say_when_it_ends() -> None:
-    """Have this process note what it has committed last, and give its leases back, when it ends.
+    """Promise the engine that this process will call `end_process` when it ends.
 
-    Until it says that it will, it gives a lease back whenever a connection is closed. A child that was forked may end
-    by `os._exit()`, which calls nobody. So it says it only once it serves requests.
+    `end_process` notes the last commits and gives leases back. Without the promise, the engine gives the lease back
+    whenever a connection is closed. A forked child may end by `os._exit()`, which runs no exit handler. Therefore a
+    child makes the promise only when it serves its first request.
     """
     global _ends_in
     if _ends_in != os.getpid():

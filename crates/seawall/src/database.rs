@@ -67,12 +67,13 @@ impl Database {
         self.tip.is_current()
     }
 
-    /// Whether this folder is a copy of the database's: it can be read, and is never written.
+    /// Whether this folder is a copy of the folder that the head belongs to. A copy can be read, and is never written.
     pub fn is_copy(&self) -> bool {
         self.tip.is_copy()
     }
 
-    /// A copy must never share its head with the original by writing.
+    /// Fails if this folder is a copy ([`Database::is_copy`]): a copy that is written would share its head with the
+    /// original.
     pub fn must_be_original(&self) -> Result<()> {
         self.tip.must_be_original()
     }
@@ -95,13 +96,14 @@ impl Database {
         self.snapshot_within(freshness, PATIENCE_LATER)
     }
 
-    /// The same, for a caller that waits at most `timeout` for the outcome of an earlier commit of this process.
+    /// A snapshot, as for [`Database::snapshot`]. If the outcome of an earlier commit of this process is not known yet, this
+    /// waits for it at most `timeout`, and then fails.
     pub fn snapshot_within(&self, freshness: Freshness, timeout: Duration) -> Result<Arc<Snapshot>> {
         self.committer.snapshot(freshness, timeout)
     }
 
-    /// An older version, for reading, as far back as history reaches: a constant number of round trips, and reads that are logarithmic in
-    /// the distance. Below the floor it is an [`Error::BeforeHistory`].
+    /// An older version, for reading. It costs a constant number of requests to the coordinator, and a number of reads that
+    /// is logarithmic in the distance. A version that history does not reach is [`Error::BeforeHistory`].
     pub fn version_at(&self, at: At) -> Result<Arc<Snapshot>> {
         loop {
             let newest = self.snapshot(Freshness::Transaction)?;

@@ -23,7 +23,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// The lease was not granted within the timeout. Nothing was written; try again.
     Busy,
-    /// The first write of a transaction that already read an older version. Nothing was written; begin again.
+    /// A transaction has read a version that is not the newest, and wanted to write; or it began under a kept lease, wrote
+    /// nothing, and its version turned out not to be the newest at COMMIT. Nothing was written; begin again.
     StaleSnapshot,
     /// Another commit came first. Nothing was written; begin again.
     Superseded,
@@ -77,19 +78,19 @@ pub enum Error {
         newest: Version,
     },
     /// See [`ErrorKind::Superseded`].
-    #[error("the lease was lost and another commit went first as version {}. Nothing was written: try again", .version.0)]
+    #[error("this commit, which was to be version {}, was refused, because another writer took the lease or committed first. Nothing was written: try again", .version.0)]
     Superseded {
         /// The version that this commit wanted to be.
         version: Version,
     },
     /// See [`ErrorKind::Unreachable`].
-    #[error("the coordinator cannot be reached: {}. Nothing was written", Shown::message(.cause))]
+    #[error("the coordinator did not answer, or could not do what it was asked: {}. Nothing was written: try again later", Shown::message(.cause))]
     Unreachable {
         /// What the coordinator's client said.
         cause: String,
     },
     /// See [`ErrorKind::OutcomeUnknown`].
-    #[error("commit {commit} as version {} was sent, and no answer says whether it took place ({}). Its data is kept; the next transaction of this process settles it first. To settle it by hand: look for its rows before you repeat it", .version.0, Shown::message(.cause))]
+    #[error("commit {commit} was sent as version {}, and it is not known whether it took place: {}. The next transaction of this process asks again before it does anything else. Look for the rows of this commit before you repeat it", .version.0, Shown::message(.cause))]
     OutcomeUnknown {
         /// The commit's id.
         commit: CommitId,
@@ -113,11 +114,11 @@ pub enum Error {
     SnapshotTooOld {
         /// The snapshot's version.
         version: Version,
-        /// How long ago it was taken.
+        /// How long ago it was certainly still the newest version.
         age: Duration,
     },
     /// An older version was asked for than history has. See [`ErrorKind::SnapshotTooOld`].
-    #[error("{} is older than this database's history, which reaches back to version {}, committed at {}. Nothing is lost: ask for a newer version. To keep history for longer: seawall policy NAME --history 7d; to keep one version: seawall pin NAME", Shown::message(.asked), .floor.version.0, time_of(.floor.time))]
+    #[error("{} is older than this database's history, which reaches back to version {}, committed at {}. Nothing is lost: ask for a newer version. To keep history for longer: seawall policy NAME --history 7d; to keep one version for longer: seawall pin NAME PIN", Shown::message(.asked), .floor.version.0, time_of(.floor.time))]
     BeforeHistory {
         /// What was asked for.
         asked: String,
@@ -126,7 +127,7 @@ pub enum Error {
     },
     /// See [`ErrorKind::Corrupt`].
     #[error(
-        "{} is damaged: {}. Nothing was changed; restore that file from a backup, and check the whole database: {}",
+        "{} is damaged: {}. Nothing was changed. Run {}: it names everything that is damaged, and what to do",
         Shown::message(.what), Shown::message(.why), WayOut::VERIFY
     )]
     Corrupt {
@@ -235,8 +236,8 @@ impl Error {
             return Error::CannotOpen(format!("NAME-seawall/id cannot be used: {why}. Nothing was changed"));
         }
         Error::NeedsRecovery(format!(
-            "NAME-seawall/id cannot be used: {why}. Nothing was changed, and the data is in the files: write the content of id's backup into \
-             it; or run {}",
+            "NAME-seawall/id cannot be used: {why}. Nothing was changed, and the data is in the files. If you have a backup of id, write its \
+             content into the file that is there: a new file would count as a copy. Otherwise run {} --coordinator URL, which makes id again",
             WayOut::RECOVER
         ))
     }

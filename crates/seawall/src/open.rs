@@ -114,7 +114,9 @@ fn open_or_adopt(
         adoption.run(plain, access == Access::Create)?;
         home = look_for_id()?;
     }
-    let home = home.ok_or_else(|| Error::CannotOpen("id vanished while the database was opened".into()))?;
+    let home = home.ok_or_else(|| {
+        Error::CannotOpen("id vanished while the database was opened. Nothing was changed. Open it again".into())
+    })?;
     open_existing(name, storage, access, options, home)
 }
 
@@ -336,7 +338,7 @@ fn check_moved(head: &Head, home: u64) -> Result<()> {
     match &head.state {
         State::Moved(url) if head.home == home => Err(Error::NeedsRecovery(format!(
             "the database is being moved to {url}, or that was cut short, and nobody can use it until it is there. Nothing was written. If \
-             nobody moves it now, finish it: {} {url}; or undo it: {}",
+             nobody moves it now, finish it: {} {url} --yes; or undo it: {}, which says first what it would keep",
             WayOut::MOVE,
             WayOut::RECOVER
         ))),

@@ -1,4 +1,4 @@
-//! Ways out: the commands that errors name, as a person types them. There is no other place that spells them.
+//! Ways out: the commands that several errors name, as a person types them, so that they are spelled the same everywhere.
 
 use std::fmt;
 

@@ -70,12 +70,13 @@ pub enum State {
     Moved(String),
 }
 
-/// The only mutable truth.
+/// The head of a database: the small record that names its newest commit. A coordinator keeps it, and replaces it by
+/// compare-and-swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Which database this is the head of.
     pub database: DatabaseId,
-    /// Raised by recovery.
+    /// Raised by each recovery, and by each move to another coordinator.
     pub epoch: Epoch,
     /// The newest version.
     pub version: Version,
@@ -87,7 +88,8 @@ pub struct Head {
     pub base: Option<BaseRef>,
     /// The home: made of the inode numbers of `id` and of its folder. A copied folder has another.
     pub home: u64,
-    /// Raised by every acquire, swap, fence and release: a request that names an older one is dead.
+    /// Raised by every acquire, swap, release and seal that succeeds (on `fs` only by a swap, because it is the version
+    /// there). The coordinator refuses a request that names an older one.
     pub generation: u64,
     /// Raised by garbage collection before it deletes segments.
     pub sweep: u64,

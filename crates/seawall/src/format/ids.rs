@@ -26,7 +26,7 @@ impl Version {
     }
 }
 
-/// Raised by recovery, so that everything from before it is fenced.
+/// A number that each recovery, and each move to another coordinator, raises. Requests of an earlier epoch are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch(pub u64);
 

@@ -95,7 +95,9 @@ fn detach_files(database: &Arc<Database>, name: &Path) -> Result<u64> {
         }
         (false, false) => {
             return Err(Error::CannotOpen(
-                "NAME was touched from outside, and would be overwritten. Nothing was changed. Move it aside".into(),
+                "NAME was touched from outside: it is no longer the copy that Seawall left there. Nothing was changed. To put the copy back, and \
+                 keep what lies at NAME now under another name: seawall snapshot NAME --refresh. Then detach again"
+                    .into(),
             ));
         }
     }

@@ -189,7 +189,8 @@ impl Run<'_> {
         match &head.state {
             State::Moved(url) if *url == self.target.name() => Ok(()),
             State::Moved(url) => Err(Error::NeedsRecovery(format!(
-                "a move of this database to {url} was cut short. Nothing was changed. Finish that first: {} {url}; or undo it: {}",
+                "a move of this database to {url} was cut short. Nothing was changed. Finish that first: {} {url} --yes; \
+                 or undo it: {}, which says first what it would keep",
                 WayOut::MOVE,
                 WayOut::RECOVER
             ))),
@@ -389,9 +390,9 @@ impl Run<'_> {
 
     fn is_taken(&self, there: &Head) -> Error {
         Error::CannotOpen(format!(
-            "{} has a head of this database already that is in use, or was left by a move that was undone: version {}, epoch {}, of a folder \
-             with the home {}. It was left as it is. If another folder uses it, this one is a copy, or that one is: {}. If none does, \
-             remove that head by hand",
+            "{} already has an open head of this database: version {}, epoch {}, made for the folder whose home is {}. It was not changed. If \
+             another folder uses that head, one of the two folders is a copy. Give the copy an id of its own: {}. If no folder uses it, it \
+             was left by a move that was undone. Delete it by hand, and move again",
             self.target.name(),
             there.version.0,
             there.epoch.0,
@@ -404,7 +405,7 @@ impl Run<'_> {
     fn cut_short(&self, error: &Error) -> Error {
         Error::NeedsRecovery(format!(
             "the move to {} was cut short: {error}. What was committed is all there, and nobody can use the database until this is finished: \
-             {} {}; or undone: {}",
+             {} {} --yes; or undone: {}, which says first what it would keep",
             self.target.name(),
             WayOut::MOVE,
             self.target.name(),

@@ -172,8 +172,8 @@ fn begin(folder: &Folder, parent: &Folder, file: &OsStr) -> Result<(), Stopped> 
 /// The error of a removal that has removed something.
 fn cut_short(name: &Path, error: &io::Error) -> Error {
     Error::CannotOpen(format!(
-        "the removal of {} was cut short: {error}. Part of the database was removed, and what is left is \
-         none any more. Remove it again, which takes the rest away",
+        "the removal of {} was cut short: {error}. A part of the database is gone, and what is left can no longer \
+         be used. To remove the rest, call seawall.remove again",
         name.display()
     ))
 }

@@ -15,7 +15,7 @@ use crate::read::pages::{Pages, ReadError, frame_of};
 use crate::read::snapshot::{Snapshot, check, continues};
 use crate::way_out::{SAYS_FIRST, WayOut};
 
-/// A small commit's pages are read along with its frame.
+/// A commit's pages are read together with its frame if both have at most this many bytes.
 const READ_ALONG: u32 = 64 << 10;
 
 /// How many bytes in front of a commit frame are read with it: all that the append wrote there, if that is little, and
@@ -36,7 +36,7 @@ fn is_named(digest: Digest, named: Digest) -> bool {
 fn head_is_wrong(head: &Head, why: Malformed) -> Error {
     let segment = head.fold.place.map_or_else(String::new, |place| format!(" in {}", File::Segment(place.segment)));
     Error::NeedsRecovery(format!(
-        "the head is damaged: it says that version {} is the newest, and names a commit frame{segment} that is whole and does not fit: {why}. \
+        "the head is damaged: it says that version {} is the newest, and names a commit frame{segment} that is intact and does not fit it: {why}. \
          Nothing was changed, and the data is in the files: run {}. {SAYS_FIRST}",
         head.version.0,
         WayOut::RECOVER

@@ -207,8 +207,8 @@ impl Tip {
         }
     }
 
-    /// Does `ask`, whose answer has the head, and which ends with [`Tip::catch_up`]. Threads that need a load meanwhile
-    /// wait for it.
+    /// Runs `ask`, which sends a request whose answer brings the head, and then calls [`Tip::catch_up`]. Meanwhile threads
+    /// that need a load send none: they wait until `ask` returns.
     pub(crate) fn instead_of_a_load<T>(&self, ask: impl FnOnce() -> T) -> T {
         let others_load = std::mem::replace(&mut self.newest().loading, true);
         let _in_flight = (!others_load).then(|| InFlight(self));
@@ -221,7 +221,7 @@ impl Tip {
         self.check_open(&head).map(|()| head)
     }
 
-    /// The same; `None` if the head is the one of `known`.
+    /// Asks for the head, as [`Tip::load`] does; `None` if it is still the one of `known`.
     fn newer_than(&self, known: &Snapshot) -> Result<Option<Head>> {
         match self.coordinator.newer_than(&known.head, PATIENCE).map_err(Error::nothing_written)? {
             Some(head) => self.accept(head, known).map(Some),
@@ -232,7 +232,7 @@ impl Tip {
         }
     }
 
-    /// The same, where the last head of a database that was detached or moved will do.
+    /// Asks for the head, as [`Tip::load`] does, and also accepts the last head of a database that was detached or moved.
     pub(crate) fn load_last(&self, known: &Snapshot, patience: Duration) -> Result<Head> {
         let head = self.coordinator.load(&Known::Head(&known.head), patience);
         self.accept_last(head.map_err(Error::nothing_written)?, known)

@@ -1,7 +1,8 @@
 //! Garbage collection: what neither the newest version needs, nor any version inside history, nor a pin.
 //!
-//! 1. Load the head, read the policy, and list all files, each folder twice. Anything that is missing, unreadable or
-//!    unknown on this way ends the collection: it deletes nothing.
+//! 1. Load the head, read the policy, and list all files, each folder twice. If one of the files that say what is
+//!    needed (policy, milestones, pins) cannot be read or understood, the collection ends, and has deleted nothing.
+//!    Names that are not Seawall's are reported, and stay.
 //! 2. Note the time: the file `collected` is written, and its own time is *now*, by the file server's clock. No other
 //!    clock counts.
 //! 3. Note the newest version by a *milestone*. A milestone that is older than history says which version was
@@ -179,7 +180,11 @@ impl Committer {
             let snapshot = self.snapshot(Freshness::Transaction, PATIENCE)?;
             must_be_of(epoch, &snapshot.head)?;
             if snapshot.head.sweep < raised {
-                return Err(Error::CannotOpen("the head lost its sweep. Nothing was deleted".into()));
+                return Err(Error::CannotOpen(
+                    "the head was set back while garbage was collected: it lacks the sweep that this collection has just committed. Nothing was \
+                     deleted. Look at the database: seawall doctor NAME"
+                        .into(),
+                ));
             }
             mistake!(CollectsWithoutSecondLook, return self.delete(dead, collected, deadline));
             let again = Found { snapshot, last_versions: RefCell::default(), ..found };

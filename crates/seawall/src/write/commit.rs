@@ -42,10 +42,10 @@ use std::time::Duration;
 
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
-/// Larger commits do not go through the page cache: they would drive everything else out.
+/// The pages of a commit that has more than this many are not put into the page cache: they would drive all others out.
 const REMEMBERED_PAGES: usize = 2048;
 
-/// What a commit is.
+/// In which of its two forms a commit is stored.
 pub(crate) enum Form {
     /// A frame in a segment, where it was appended.
     Fold(Box<CommitFrame>),
@@ -292,6 +292,8 @@ impl Committer {
                 Ok(Verdict::Open) => Outcome::Unknown("it may still be on its way".to_owned()),
                 // What cannot be read now may be read a moment later.
                 Ok(Verdict::Unknowable(cause)) => Outcome::Unknowable(cause),
+                // That error's text ends with "Nothing was written", which nobody knows of this commit.
+                Err(Error::Unreachable { cause }) => Outcome::Unknown(cause),
                 Err(error) => Outcome::Unknown(error.to_string()),
             };
             if self.tip.storage.now().monotonic >= until {

@@ -15,16 +15,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So long after it was granted the lease a process looks whether others wait.
+/// How long after it was granted the lease a process first looks whether other processes wait for it.
 pub(crate) const LOOKS_AFTER: Duration = Duration::from_millis(8);
-/// For how long it counts that no other process was waiting.
+/// How long a process relies on a look, or an answer, that showed no other process waiting.
 const NOBODY_WAITS: Duration = Duration::from_millis(40);
 /// For how long this process remembers that its last turn ended because others waited. A writer that comes back within
 /// this time stands in line, and does not take the lease from those who wait.
 const REMEMBERS: Duration = Duration::from_millis(1000);
-/// A writer that comes back within this is one that writes again and again.
+/// A writer that begins this soon after the last turn ended is expected to go on writing, so the lease is kept for it.
 const COMES_BACK: Duration = Duration::from_millis(20);
-/// A request for a lease, or one that gives it back, is waited for this long.
+/// How long a writer waits for a request of the background that asks for a lease, or gives one back.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 /// How long a lease waits for a stale writer's second attempt: twice SQLite's longest busy sleep.
 pub(crate) const GRACE: Duration = Duration::from_millis(200);
@@ -113,13 +113,13 @@ impl Queue {
         let ticket = state.tickets;
         state.tickets += 1;
         state.waiting.push_back(ticket);
-        let mine = |state: &mut State| state.taken || state.waiting.front() != Some(&ticket);
-        let (mut state, _) = whole(self.changed.wait_timeout_while(state, patience, mine));
+        let must_wait = |state: &mut State| state.taken || state.waiting.front() != Some(&ticket);
+        let (mut state, _) = whole(self.changed.wait_timeout_while(state, patience, must_wait));
         if state.waiting.front() == Some(&ticket) && state.is_under_way() {
             let is_under_way = |state: &mut State| state.is_under_way();
             state = whole(self.changed.wait_timeout_while(state, UNDER_WAY, is_under_way)).0;
         }
-        let is_late = mine(&mut state);
+        let is_late = must_wait(&mut state);
         state.waiting.retain(|waiting| *waiting != ticket);
         if is_late {
             drop(state);

@@ -1,4 +1,5 @@
-//! A write transaction: the newest snapshot, what was written over it, and the turn to commit it.
+//! A write transaction: the snapshot that it began on, the pages that it has written since, and the turn, which lets it
+//! commit them.
 
 use crate::error::{Error, Result};
 use crate::format::head::Upkeep;
@@ -79,7 +80,8 @@ impl Transaction {
         if self.overlay.has_much() { self.relieve(size) } else { Ok(()) }
     }
 
-    /// Streams a part of the overlay. Waits only if that has to be.
+    /// Writes a batch of the overlay's pages to the transaction's segment, in the background. Does nothing while the batch
+    /// before it is on its way, unless the overlay is full: then it waits for that one.
     fn relieve(&mut self, size: PageSize) -> Result<()> {
         let tip = &self.committer.tip;
         must_be_current(tip)?;

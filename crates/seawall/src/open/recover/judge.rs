@@ -3,10 +3,10 @@
 //! - A commit is *proven* if some writer knew it to be in the history: a later commit frame says so (`settled`), or a
 //!   mark (`confirmed`).
 //! - The *proven tip* is the newest proven commit of the highest epoch that anything proves.
-//! - A *candidate* stands directly on the proven tip, and no mark says that it was refused. Its swap may have taken
-//!   place, and its writer may have acknowledged it: nobody wrote anything afterwards. It is a whole group, if it
-//!   shares its swap with others. If a head of that epoch names another commit of its version, it is none: a version has
-//!   one name.
+//! - A *candidate* is a commit directly on the proven tip that no mark calls refused. Its swap may have taken place, and
+//!   its writer may have acknowledged it; no later record says whether it did. If several commits share one swap (a
+//!   *group*), the candidate is the whole group. A commit is no candidate if a head of that epoch names another commit of
+//!   the same version.
 
 use crate::format::commit_frame::CommitFrame;
 use crate::format::entry::{Entry, Segments};

@@ -11,10 +11,11 @@ use std::time::Duration;
 /// How long one process serves its own queue before it lets other processes that wait have the lease. Where a commit
 /// takes longer, the turn has a few commits all the same ([`LEAST_COMMITS`]).
 pub(super) const TURN: Duration = Duration::from_millis(15);
-/// A turn has as many commits as there were writers here when it began, and this many at least, because each handover
-/// costs about as much as a commit …
+/// While other processes wait, a turn has as many commits as there were writers here when it began, and this many at
+/// least, because each handover costs about as much as a commit.
 pub(super) const LEAST_COMMITS: usize = 3;
-/// … but it never begins a commit later than this.
+/// How much longer than [`TURN`] a turn may last to reach that number. While other processes wait, no commit begins later
+/// than [`TURN`] plus this after the turn's first writer began.
 const LONGEST_TURN: Duration = Duration::from_millis(100);
 /// How long a lease stays for a writer that writes again and again.
 const LINGER: Duration = Duration::from_millis(8);
