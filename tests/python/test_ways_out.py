@@ -54,6 +54,46 @@ def test_a_lost_head_is_recovered_and_nothing_is_changed_before_that_is_asked_fo
         seawall.recover(name, commit="x")
 
 
+def test_names_of_versions_that_are_files_are_read_by_a_recovery(name: Path) -> None:
+    version = seawall.status(name).version
+    commits = Path(f"{name}-seawall/commits")
+    for link in commits.iterdir():
+        text = link.readlink()
+        link.unlink()
+        link.write_text(f"{text}\n")
+    with pytest.raises(seawall.NeedsRecovery, match=f"commits/{version}: it is no symbolic link.*seawall recover NAME"):
+        seawall.connect(name).execute("SELECT * FROM votes")
+    assert seawall.recover(name, dry_run=False).kept.version == version
+    assert read(name) == ["a", "b", "c"]
+
+
+def test_a_name_without_a_head_is_no_damage_once_a_recovery_has_taken_it_away(name: Path) -> None:
+    link = Path(f"{name}-seawall/commits/2")
+    text = str(link.readlink())
+    link.unlink()
+    link.symlink_to(text[: len(text) // 2])
+    seawall.recover(name, dry_run=False)
+    assert list(Path(f"{name}-seawall").glob("records.*")), "what the others said is kept"
+    assert seawall.verify(name, deep=True).findings == ()
+    assert read(name) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o444, 0o660, 0o755])
+def test_the_mode_of_name_outlives_a_checkpoint(name: Path, mode: int) -> None:
+    before = name.stat().st_ino
+    name.chmod(mode)
+    assert seawall.checkpoint(name).version is not None
+    seawall.refresh(name)
+    assert name.stat().st_ino != before, "NAME was put in place anew"
+    assert name.stat().st_mode & 0o7777 == mode
+    assert read(name) == ["a", "b", "c"]
+
+
+def test_a_name_that_leaves_no_room_for_its_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(seawall.CannotOpen, match="Choose a shorter name"):
+        seawall.connect(tmp_path / ("x" * 255)).execute("SELECT 1 FROM sqlite_master")
+
+
 def test_a_detached_database_is_stock_sqlites_again(name: Path) -> None:
     version = seawall.status(name).version
     assert seawall.detach(name) == version

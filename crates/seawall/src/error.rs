@@ -226,6 +226,10 @@ impl Error {
             io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
                 Error::CannotOpen(format!("{what}: {cause}. Nothing was changed"))
             }
+            io::ErrorKind::InvalidFilename => Error::CannotOpen(format!(
+                "{what}: {cause}. The folder of a database has its name and \"-seawall\" behind it, which is too long here. Choose a shorter \
+                 name. Nothing was changed"
+            )),
             _ => Error::Io { what, cause: Arc::new(cause) },
         }
     }

@@ -70,16 +70,32 @@ impl Error {
             CoordinatorError::Full(cause) | CoordinatorError::TooLong(cause) => Error::Full(cause),
             CoordinatorError::Permission(cause) => Error::Permission(cause),
             CoordinatorError::Malformed(ref why) if why.contains(NEWER) => {
-                Error::CannotOpen(format!("{error}. Nothing was written"))
+                Error::CannotOpen(format!("{error}{NOTHING_WRITTEN}"))
             }
-            CoordinatorError::Unusable(_) => Error::CannotOpen(format!("{error}. Nothing was written")),
+            CoordinatorError::Unusable(_) => Error::CannotOpen(format!("{error}{NOTHING_WRITTEN}")),
             CoordinatorError::Lost(_) | CoordinatorError::Malformed(_) => Error::NeedsRecovery(format!(
-                "{error}. Nothing was written, and the data is in the files: run {}. {SAYS_FIRST}",
+                "{error}{NOTHING_WRITTEN}, and the data is in the files: run {}. {SAYS_FIRST}",
                 WayOut::RECOVER
             )),
         }
     }
+
+    /// Why a look at the head failed, in words that say nothing of what was written: the look is for a commit that may
+    /// have taken place.
+    pub(crate) fn of_a_look(self) -> String {
+        match self {
+            Error::Unreachable { cause } => cause,
+            error => error.to_string().replacen(&format!("{NOTHING_WRITTEN}, and t"), ". T", 1).replacen(
+                NOTHING_WRITTEN,
+                "",
+                1,
+            ),
+        }
+    }
 }
+
+/// How the text of an error goes on that is certain to have written nothing.
+const NOTHING_WRITTEN: &str = ". Nothing was written";
 
 /// What an acquire asks for.
 #[derive(Clone, Debug)]
@@ -326,4 +342,26 @@ pub trait Coordinator: Send + Sync {
     }
     /// Whether the lease ends with its process, however that ends. Otherwise others wait until it runs out.
     fn lease_ends_with_process(&self) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_for_a_commit_that_may_have_taken_place_does_not_say_that_nothing_was_written() {
+        let causes = [
+            CoordinatorError::Unreachable("it is cut off".into()),
+            CoordinatorError::Unusable("it was removed".into()),
+            CoordinatorError::Lost("commits/ is not there".into()),
+            CoordinatorError::Malformed("commits/3: it is not text".into()),
+        ];
+        for error in causes.map(Error::nothing_written) {
+            assert!(error.to_string().contains("Nothing was written"), "{error}");
+            let of_a_look = error.of_a_look();
+            assert!(!of_a_look.contains("Nothing was written"), "{of_a_look}");
+        }
+        let lost = Error::nothing_written(CoordinatorError::Lost("commits/ is not there".into())).of_a_look();
+        assert!(lost.contains("commits/ is not there. The data is in the files: run seawall recover NAME"), "{lost}");
+    }
 }

@@ -292,9 +292,7 @@ impl Committer {
                 Ok(Verdict::Open) => Outcome::Unknown("it may still be on its way".to_owned()),
                 // What cannot be read now may be read a moment later.
                 Ok(Verdict::Unknowable(cause)) => Outcome::Unknowable(cause),
-                // That error's text ends with "Nothing was written", which nobody knows of this commit.
-                Err(Error::Unreachable { cause }) => Outcome::Unknown(cause),
-                Err(error) => Outcome::Unknown(error.to_string()),
+                Err(error) => Outcome::Unknown(error.of_a_look()),
             };
             if self.tip.storage.now().monotonic >= until {
                 return unsettled;

@@ -157,9 +157,10 @@ impl Commits {
                     self.outlast_publisher()?;
                     Ok(self.stamp(version)?.map(|stamp| Record { text, stamp }))
                 }
-                Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a record is not text")),
+                Err(_) => Err(malformed(version, "it is not text")),
             },
             Err(Errno::NOENT) => Ok(None),
+            Err(Errno::INVAL) => Err(malformed(version, "it is no symbolic link")),
             Err(error) => Err(error.into()),
         }
     }
@@ -464,4 +465,9 @@ impl FsOrder for OsStorage {
         self.counters.count(Operation::Coordinator);
         self.lease.unlock(slot)
     }
+}
+
+/// A name that has no record.
+fn malformed(version: Version, why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("commits/{}: {why}", version.0))
 }

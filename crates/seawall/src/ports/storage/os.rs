@@ -287,7 +287,11 @@ impl Storage for OsStorage {
         let (_, draft) = inside(File::NameDraft(draft)).expect("it lies in the folder");
         let parent = self.parent(Use::List)?;
         let name = self.name.file_name().unwrap_or_default();
+        let named = parent.look(name)?;
         self.in_database(|database| {
+            if let Some(named) = &named {
+                rights::keep_mode(&database.open(&draft, OFlags::RDONLY)?.0, named)?;
+            }
             database.rename_into(&draft, &parent, name)?;
             parent.sync()
         })

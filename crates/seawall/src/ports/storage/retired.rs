@@ -12,12 +12,13 @@ use super::os::OsStorage;
 use super::remains::{gone, or_none};
 use super::safely::{Folder, Use, name_of};
 use super::{File, Storage};
-use crate::format::head::MAX_TEXT;
+use crate::format::head::{Head, MAX_TEXT};
 use crate::format::ids::{Token, Version, parse_number};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 
 const COMMITS: &str = "commits";
 /// In front of the name that `commits/` gets when it is taken away.
@@ -87,7 +88,8 @@ impl OsStorage {
     /// Saves the records of a folder, and then removes their names, the lowest first.
     fn empty(&self, folder: &Folder) -> io::Result<()> {
         let numbers = numbers_in(folder)?;
-        let records = records_in(folder, &numbers)?;
+        // What is no head is no evidence, and would only look like damage.
+        let records: Vec<String> = records_in(folder, &numbers)?.into_iter().filter(|text| is_head(text)).collect();
         if !records.is_empty() {
             let mut token = [0; 8];
             self.random(&mut token)?;
@@ -150,6 +152,10 @@ fn names_in(folder: &Folder) -> io::Result<BTreeSet<String>> {
     Ok(list()?.into_iter().chain(list()?).map(|name| name.to_string_lossy().into_owned()).collect())
 }
 
+fn is_head(record: &str) -> bool {
+    record.parse::<Head>().is_ok()
+}
+
 fn is_number(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| parse_number::<u64>(name).is_some())
 }
@@ -161,13 +167,22 @@ fn numbers_in(folder: &Folder) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// The text of a name that is a file, as a tool leaves it that knows no links. What cannot be read is left out.
+fn record_in_file(folder: &Folder, name: &str) -> Option<String> {
+    let (file, _) = folder.open(name.as_ref(), OFlags::RDONLY).ok()?;
+    let mut text = String::new();
+    file.take(MAX_TEXT as u64).read_to_string(&mut text).ok()?;
+    Some(text.trim_end().to_owned()).filter(|text| !text.contains('\n'))
+}
+
 /// The texts of the newest of these names.
 fn records_in(folder: &Folder, numbers: &[u64]) -> io::Result<Vec<String>> {
     let mut records = Vec::new();
     for version in numbers.iter().rev().take(SAVED) {
         match rustix::fs::readlinkat(folder.fd(), version.to_string(), Vec::with_capacity(MAX_TEXT)) {
             Ok(target) => records.extend(target.into_string().ok().filter(|text| !text.contains('\n'))),
-            Err(Errno::NOENT | Errno::INVAL) => {}
+            Err(Errno::NOENT) => {}
+            Err(Errno::INVAL) => records.extend(record_in_file(folder, &version.to_string())),
             Err(error) => return Err(error.into()),
         }
     }

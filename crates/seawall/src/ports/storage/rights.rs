@@ -105,6 +105,13 @@ impl Rights {
     }
 }
 
+/// Gives the file that takes the place of NAME the very permissions of NAME, if this process may. Seawall's other files can
+/// be written by their owner, whatever NAME says.
+pub(crate) fn keep_mode(made: &std::fs::File, named: &Statx) -> io::Result<()> {
+    let mode = Mode::from_bits_truncate(u32::from(named.stx_mode) & PERMISSIONS);
+    done_if_allowed(rustix::fs::fchmod(made, mode)).map(drop)
+}
+
 /// Whether it was done. It is no error if this process may not do it, or if the file system cannot.
 fn done_if_allowed(result: Result<(), Errno>) -> io::Result<bool> {
     match result {
