@@ -22,15 +22,15 @@ class DatabaseBusy(SeawallError, sqlite3.OperationalError):
 
 
 class StaleSnapshot(DatabaseBusy):
-    """A transaction that has read an older version tried to write. Nothing was written; begin it again."""
+    """A transaction has read a version that is not the newest, and cannot go on. Nothing was written; begin it again."""
 
 
 class Superseded(SeawallError, sqlite3.OperationalError):
-    """The writer lost its lease, and another commit came first. Nothing was written; try again."""
+    """A commit was refused: another writer took the lease, or committed first. Nothing was written; try again."""
 
 
 class CoordinatorUnreachable(SeawallError, sqlite3.OperationalError):
-    """The coordinator cannot be reached. Nothing was written."""
+    """The coordinator did not answer, or could not do what it was asked. Nothing was written; try again later."""
 
 
 class OutcomeUnknown(SeawallError, sqlite3.OperationalError):
