@@ -22,7 +22,7 @@ class DatabaseBusy(SeawallError, sqlite3.OperationalError):
 
 
 class StaleSnapshot(DatabaseBusy):
-    """A transaction has read a version that is not the newest, and cannot go on. Nothing was written; begin it again."""
+    """A transaction has read a version that is not the newest. Nothing was written; begin it again."""
 
 
 class Superseded(SeawallError, sqlite3.OperationalError):
