@@ -253,7 +253,7 @@ fn a_head_that_is_in_use_there_is_never_replaced() {
     memory::put(&to, seawall::format::head::Head { home: 1, ..there });
     let before = memory::head(&to);
     let error = move_folder(&folder, &to).unwrap_err().to_string();
-    assert!(error.contains("in use") && error.contains("the home 1"), "{error}");
+    assert!(error.contains("already has an open head") && error.contains("whose home is 1"), "{error}");
     assert_eq!((memory::head(&to), read(&folder, "fs:")), (before, 4), "nothing was changed, here or there");
 }
 
