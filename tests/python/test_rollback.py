@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -140,3 +143,62 @@ def test_modes_set_by_way_of_a_plain_main(
     assert len(expected) > 1 + 6 * (locking == "NORMAL")
     plain.close()
     assert intact(connect())
+
+
+LARGE = """
+import resource, sys
+import seawall
+db = seawall.connect(sys.argv[1], isolation_level=None, page_cache=8 << 20)
+db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB)")
+numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)"
+db.execute(f"{numbers} INSERT INTO t SELECT i, zeroblob(3900) FROM n")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for end in ("ROLLBACK", "COMMIT"):
+    db.execute("BEGIN")
+    db.execute("UPDATE t SET x = zeroblob(3800)")
+    db.execute("SAVEPOINT s")
+    db.execute("DELETE FROM t WHERE id % 2")
+    db.execute("ROLLBACK TO s")
+    print(*db.execute("SELECT count(*), sum(length(x)) FROM t").fetchone())
+    db.execute(end)
+    print(*db.execute("SELECT count(*), sum(length(x)) FROM t").fetchone())
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+def test_a_large_transaction_is_undone_from_the_snapshot_and_keeps_no_old_pages(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, tmp_path / "db.sqlite3"], capture_output=True, text=True, check=True
+    )
+    *rows, grown = done.stdout.splitlines()
+    assert rows == ["40000 152000000", "40000 156000000", "40000 152000000", "40000 152000000"]
+    # 160 MB are changed, and half of that once more under the savepoint.
+    assert int(grown) < 80, f"{grown} MiB more than the load took"
+    assert seawall.verify(tmp_path / "db.sqlite3").findings == ()
+
+
+def test_a_rollback_that_cannot_read_the_snapshot_undoes_all_the_same(tmp_path: Path) -> None:
+    db = tmp_path / "db.sqlite3"
+    read = "SELECT count(*), sum(length(x)), sum(unicode(substr(hex(x), 1, 1))) FROM t"
+    with closing(seawall.connect(db, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB)")
+        numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)"
+        connection.execute(f"{numbers} INSERT INTO t SELECT i, randomblob(3900) FROM n")
+        before = connection.execute(read).fetchone()
+    connection = seawall.connect(db, isolation_level=None, page_cache=1 << 20)
+    connection.execute("BEGIN")
+    connection.execute("UPDATE t SET x = zeroblob(3900)")
+    segments = {path: path.read_bytes() for path in Path(f"{db}-seawall/segments").iterdir()}
+    for path, content in segments.items():
+        with path.open("r+b") as file:
+            file.write(bytes(len(content)))
+    connection.execute("ROLLBACK")
+    assert not connection.in_transaction
+    for path, content in segments.items():
+        with path.open("r+b") as file:
+            file.write(content)
+    assert connection.execute(read).fetchone() == before
+    assert intact(connection)
+    connection.execute("UPDATE t SET x = 'b' WHERE id = 5")
+    assert one(connection, "SELECT x FROM t WHERE id = 5") == "b"
+    assert seawall.verify(db).findings == ()

@@ -76,6 +76,7 @@ functions! {
     uri_key @ 245: fn(*const c_char, c_int) -> *const c_char;
     filename_journal @ 247: fn(*const c_char) -> *const c_char;
     filename_wal @ 248: fn(*const c_char) -> *const c_char;
+    database_file_object @ 251: fn(*const c_char) -> *mut File;
     txn_state @ 252: fn(*mut Sqlite3, *const c_char) -> c_int;
     db_name @ 264: fn(*mut Sqlite3, c_int) -> *const c_char;
 }

@@ -2,16 +2,22 @@
 //!
 //! A crash leaves nothing of a transaction behind, because its pages lie in an overlay until they are committed as a
 //! whole. Therefore a journal serves only the rollbacks of its own connection, and no other connection reads it.
-//! Seawall sets `journal_mode=MEMORY` on a connection whose main database is Seawall's. Then SQLite itself keeps the
-//! journal in memory. With another journal mode SQLite opens a journal file, and the VFS gives it this one.
+//!
+//! A long journal does not keep the old pages. The transaction's snapshot has them. So a page whose image in the
+//! snapshot is at hand, and is what SQLite writes, is left out, and read from there if SQLite rolls back.
+//!
+//! Where plain databases are attached, Seawall sets `journal_mode=MEMORY`: then SQLite itself keeps the journal.
 
 mod names;
+mod pages;
 pub(crate) mod super_journal;
 
 pub(crate) use self::names::{JournalNames, NamesLock, lock_names};
 
+pub(crate) use self::pages::Originals;
+use self::pages::Pages;
 use crate::abi::{self, IoMethods};
-use crate::failure::guard;
+use crate::failure::{Failure, guard};
 use std::ffi::{OsStr, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -26,9 +32,9 @@ struct Journal {
 /// How much memory SQLite must allocate for it.
 pub(crate) const JOURNAL_BYTES: usize = size_of::<Journal>();
 
-#[derive(Default)]
 struct Content {
-    bytes: Vec<u8>,
+    pages: Pages,
+    originals: Originals,
     /// The super-journal that SQLite named at the end of the journal.
     super_journal: Option<PathBuf>,
 }
@@ -54,10 +60,15 @@ static METHODS: IoMethods = IoMethods {
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
 /// The name of the super-journal, which stands before [`MAGIC`] at `end`, followed by its length and a checksum.
-fn named_at_the_end(journal: &[u8], end: usize) -> Option<PathBuf> {
+fn named_at_the_end(pages: &Pages, originals: &Originals, end: u64) -> Option<PathBuf> {
+    let read = |at: u64, length: usize| {
+        let mut bytes = vec![0; length];
+        (pages.read(originals, at, &mut bytes).ok()? == length).then_some(bytes)
+    };
     let name_ends = end.checked_sub(8)?;
-    let length = u32::from_be_bytes(journal.get(name_ends..)?.first_chunk().copied()?) as usize;
-    Some(OsStr::from_bytes(journal.get(name_ends.checked_sub(length)?..name_ends)?).into())
+    let length = u32::from_be_bytes(read(name_ends, 4)?.try_into().ok()?);
+    let name = read(name_ends.checked_sub(length.into())?, length as usize)?;
+    Some(OsStr::from_bytes(&name).into())
 }
 
 impl Content {
@@ -70,15 +81,16 @@ impl Content {
     }
 }
 
-/// Makes `file` an empty journal.
+/// Makes `file` an empty journal of a database that has these `originals`.
 ///
 /// # Safety
 /// `file` is the memory that SQLite passes to xOpen.
-pub(crate) unsafe fn install(file: *mut abi::File) {
+pub(crate) unsafe fn install(file: *mut abi::File, originals: Originals) {
+    let content = Content { pages: Pages::default(), originals, super_journal: None };
     // SAFETY: guaranteed by the caller; there is room for a `Journal`, because Seawall's VFS asks for it.
     unsafe {
         file.cast::<Journal>()
-            .write(Journal { base: abi::File { methods: &METHODS }, content: Box::into_raw(Box::default()) })
+            .write(Journal { base: abi::File { methods: &METHODS }, content: Box::into_raw(Box::new(content)) })
     };
 }
 
@@ -110,11 +122,14 @@ unsafe extern "C" fn read(file: *mut abi::File, into: *mut c_void, length: c_int
     unsafe {
         call(file, |content| {
             let into = std::slice::from_raw_parts_mut(into.cast::<u8>(), length as usize);
-            let there = content.bytes.get(offset as usize..).unwrap_or_default();
-            let (filled, rest) = into.split_at_mut(into.len().min(there.len()));
-            filled.copy_from_slice(&there[..filled.len()]);
-            rest.fill(0);
-            if rest.is_empty() { abi::OK } else { abi::IOERR_SHORT_READ }
+            match content.pages.read(&content.originals, offset as u64, into) {
+                Ok(filled) => {
+                    into[filled..].fill(0);
+                    if filled == into.len() { abi::OK } else { abi::IOERR_SHORT_READ }
+                }
+                // Only after such an error SQLite drops its cache, which has what was to be undone.
+                Err(failure) => content.originals.report(Failure { code: abi::IOERR_READ, ..failure }),
+            }
         })
     }
 }
@@ -123,25 +138,19 @@ unsafe extern "C" fn write(file: *mut abi::File, written: *const c_void, length:
     // SAFETY: SQLite's call, with `length` bytes.
     unsafe {
         call(file, |content| {
-            let (written, at) = (std::slice::from_raw_parts(written.cast::<u8>(), length as usize), offset as usize);
+            let (written, at) = (std::slice::from_raw_parts(written.cast::<u8>(), length as usize), offset as u64);
             if written == MAGIC {
-                content.super_journal = named_at_the_end(&content.bytes, at);
+                content.super_journal = named_at_the_end(&content.pages, &content.originals, at);
                 return abi::OK;
             }
             if at == 0 && written.first() == Some(&0) {
                 // With journal_mode=PERSIST, SQLite ends a transaction with this write.
                 content.transaction_ended();
             }
-            let (bytes, end) = (&mut content.bytes, at + written.len());
-            if bytes.len() < end {
-                // Without this check a failed allocation would end the process.
-                if bytes.try_reserve(end - bytes.len()).is_err() {
-                    return abi::IOERR_NOMEM;
-                }
-                bytes.resize(end, 0);
-            }
-            bytes[at..end].copy_from_slice(written);
-            abi::OK
+            content
+                .pages
+                .write(&content.originals, at, written)
+                .map_or_else(|failure| content.originals.report(failure), |()| abi::OK)
         })
     }
 }
@@ -151,15 +160,11 @@ unsafe extern "C" fn truncate(file: *mut abi::File, size: i64) -> c_int {
     unsafe {
         call(file, |content| {
             content.transaction_ended();
-            content.bytes.truncate(size as usize);
-            content.bytes.shrink_to(KEPT_MEMORY.max(content.bytes.len()));
-            abi::OK
+            let truncated = content.pages.truncate(&content.originals, size as u64);
+            truncated.map_or_else(|failure| content.originals.report(failure), |()| abi::OK)
         })
     }
 }
-
-/// How much memory an empty journal keeps.
-const KEPT_MEMORY: usize = 64 << 10;
 
 unsafe extern "C" fn sync(_file: *mut abi::File, _flags: c_int) -> c_int {
     abi::OK
@@ -169,7 +174,7 @@ unsafe extern "C" fn file_size(file: *mut abi::File, size: *mut i64) -> c_int {
     // SAFETY: SQLite's call.
     unsafe {
         call(file, |content| {
-            *size = content.bytes.len() as i64;
+            *size = content.pages.length() as i64;
             abi::OK
         })
     }
@@ -227,7 +232,7 @@ mod tests {
             let file = (&raw mut memory).cast::<abi::File>();
             // SAFETY: there is room for a journal, which is closed before the memory goes; every call has its bytes.
             unsafe {
-                install(file);
+                install(file, Originals::default());
                 let put = |bytes: &[u8], at: usize| {
                     assert_eq!(write(file, bytes.as_ptr().cast(), bytes.len() as c_int, at as i64), abi::OK)
                 };

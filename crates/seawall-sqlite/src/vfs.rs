@@ -96,7 +96,7 @@ unsafe extern "C" fn open(
                 return host.report(Failure::refusal(abi::CANTOPEN, NO_WAL));
             }
             if flags & abi::OPEN_MAIN_JOURNAL != 0 && JournalNames::are_ours(name) {
-                journal::install(file);
+                journal::install(file, journal::Originals::of(host, (host.api.database_file_object)(name)));
                 if !out_flags.is_null() {
                     *out_flags = flags;
                 }

@@ -21,6 +21,8 @@ pub(crate) enum Intent<'a> {
     SetsCacheSpill,
     /// VACUUM, which copies into a temporary database of its own.
     Vacuums,
+    /// ATTACH of another database.
+    Attaches,
     /// Anything else.
     Other,
 }
@@ -64,6 +66,7 @@ fn parse<'a>(tokens: &mut Tokens<'a>) -> Option<Intent<'a>> {
             }
         }
         "VACUUM" => Some(Intent::Vacuums),
+        "ATTACH" => Some(Intent::Attaches),
         "CREATE" => {
             let mut kind = keyword(tokens.next()?.word()?);
             let is_temporary = matches!(kind, "TEMP" | "TEMPORARY");
@@ -207,11 +210,12 @@ fn is_name_letter(letter: char) -> bool {
 
 /// `word` in capitals, if it is one of the keywords that this module knows; otherwise an empty text.
 fn keyword(word: &str) -> &'static str {
-    const KEYWORDS: [&str; 15] = [
+    const KEYWORDS: [&str; 16] = [
         "BEGIN",
         "IMMEDIATE",
         "EXCLUSIVE",
         "PRAGMA",
+        "ATTACH",
         "VACUUM",
         "CREATE",
         "TEMP",

@@ -16,6 +16,8 @@ pub(super) struct Settings {
     attached_are_due: AtomicBool,
     /// The settings for main wait for the next statement.
     main_is_due: AtomicBool,
+    /// SQLite keeps main's journal, because a plain database is attached.
+    main_has_no_journal_file: AtomicBool,
     /// The application has set the size of SQLite's cache for main.
     cache_size_is_set: AtomicBool,
 }
@@ -103,7 +105,6 @@ impl Connection {
         self.settings.is_running.store(true, Relaxed);
         // SAFETY: guaranteed by the caller.
         unsafe {
-            self.host.api.run(db, c"PRAGMA main.journal_mode=MEMORY");
             if !self.settings.cache_size_is_set.load(Relaxed) {
                 // 16 MiB. Every commit of another connection empties this cache, therefore it is not worth much more.
                 // But a transaction that fits into it writes each page once.
@@ -113,9 +114,9 @@ impl Connection {
         self.settings.is_running.store(false, Relaxed);
     }
 
-    /// Lets SQLite keep the journals of attached databases of Seawall's in memory. SQLite takes Seawall's own journal
-    /// for a file, and would make a super-journal on the disk beside main whenever it locks two databases, written or
-    /// not.
+    /// Lets SQLite keep the journals of attached databases of Seawall's in memory; and that of main, where other databases
+    /// are attached. SQLite takes Seawall's own journal for a file, and would make a super-journal on the disk beside main
+    /// whenever it locks two databases with such journals, written or not.
     ///
     /// # Safety
     /// It is called from SQLite's trace callback of this connection.
@@ -128,6 +129,7 @@ impl Connection {
         if db.is_null() {
             return;
         }
+        let mut is_beside_others = false;
         self.settings.is_running.store(true, Relaxed);
         // Main and temp come first.
         for n in 2.. {
@@ -145,8 +147,24 @@ impl Connection {
                     if let Ok(sql) = CString::new(format!("PRAGMA \"{quoted}\".journal_mode=MEMORY")) {
                         api.run(db, &sql);
                     }
+                } else {
+                    is_beside_others = true;
                 }
             }
+        }
+        if is_beside_others && !self.settings.main_has_no_journal_file.load(Relaxed) {
+            // Neither in a transaction that writes nor within ATTACH, which reads the schema by statements of its own,
+            // does SQLite change it. Then it is due before the next statement.
+            // SAFETY: as above.
+            let is_possible = unsafe {
+                (api.txn_state)(db, c"main".as_ptr()) != abi::TXN_WRITE && api.busy_statements(db).len() <= 1
+            };
+            if is_possible {
+                // SAFETY: as above.
+                unsafe { api.run(db, c"PRAGMA main.journal_mode=MEMORY") };
+            }
+            self.settings.main_has_no_journal_file.store(is_possible, Relaxed);
+            self.settings.attached_are_due.store(!is_possible, Relaxed);
         }
         self.settings.is_running.store(false, Relaxed);
     }

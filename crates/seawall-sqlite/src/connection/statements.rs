@@ -168,6 +168,8 @@ impl Connection {
         match intent {
             // A statement that only reads may set `cache_spill`, because a setting is written to no file.
             Intent::SetsCacheSpill => self.cache_spill_was_set(),
+            // The next statement finds it attached.
+            Intent::Attaches => self.settings.database_was_attached(),
             Intent::TurnsJournalOff if may_write => self.statements.journal_may_be_off.store(true, Relaxed),
             Intent::CreatesView if may_write => self.statements.has_views.store(true, Relaxed),
             _ => {}

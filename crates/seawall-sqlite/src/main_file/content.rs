@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::header::{HEADER, OurFields, Written};
 use seawall::format::head::CommitRef;
 use seawall::format::ids::Epoch;
-use seawall::{PageSize, Snapshot, Version};
+use seawall::{PageNo, PageSize, Snapshot, Version};
 
 /// The read by which SQLite checks for commits of other connections: the part of the header with the change counter.
 const CHANGE_CHECK: (u64, usize) = (24, 16);
@@ -126,6 +126,29 @@ impl MainFile {
             }
             failure.of_write()
         })
+    }
+
+    /// Whether `image` is what `page` was when the write transaction began, and that is at hand. Reads nothing.
+    pub(crate) fn has_original(&self, page: PageNo, image: &[u8]) -> bool {
+        let State::Writing(writing) = &self.state else { return false };
+        // SQLite has seen another page 1 than the committed one.
+        page != PageNo(1)
+            && writing.transaction().committed_at_hand(page).is_some_and(|original| original[..] == *image)
+    }
+
+    /// `page` as it was when the write transaction began, for a rollback.
+    pub(crate) fn original(&mut self, page: PageNo) -> Result<Vec<u8>, Failure> {
+        let original = match &self.state {
+            State::Writing(writing) => writing.transaction().read_committed(page),
+            State::Reading(snapshot) | State::Undoing(snapshot, _) => self.opened()?.read_page(snapshot, page),
+            State::Idle => return Err(not_locked(abi::IOERR_READ)),
+        };
+        let original = original.map(|page| page.to_vec());
+        if let (Err(_), State::Writing(writing)) = (&original, &self.state) {
+            // SQLite tries again later to play the journal back. The transaction is undone without that.
+            self.state = State::Undoing(writing.transaction().snapshot().clone(), None);
+        }
+        Ok(original?)
     }
 
     pub(crate) fn truncate(&mut self, size: u64) {

@@ -116,6 +116,12 @@ impl Transaction {
         if is_there { self.committer.tip.read_page(&self.snapshot, page) } else { Ok(Page(Arc::default())) }
     }
 
+    /// The same, if that needs no read.
+    pub fn committed_at_hand(&self, page: PageNo) -> Option<Page> {
+        let is_there = page.0 <= self.snapshot.page_count();
+        is_there.then(|| self.committer.tip.pages.at_hand(&self.snapshot, page)).flatten()
+    }
+
     /// Whether nothing but `page` was written.
     pub fn has_written_only(&self, page: PageNo) -> bool {
         let is_alone = self.overlay.page_numbers() == [page] && self.stream.is_none();
