@@ -53,7 +53,7 @@ def test_a_deleted_table_comes_back_from_a_backup(tmp_path: Path) -> None:
 
 def test_the_page_names_errors_that_exist() -> None:
     page = Path(__file__).parents[2] / "docs" / "questions.md"
-    section = page.read_text().partition("## What do the errors ask of me?")[2].partition("\n## ")[0]
+    section = page.read_text().partition("## What do the errors mean, and what should I do?")[2].partition("\n## ")[0]
     named = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
     assert len(named) >= 5
     for error in named:
