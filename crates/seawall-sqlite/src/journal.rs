@@ -34,7 +34,7 @@ pub(crate) const JOURNAL_BYTES: usize = size_of::<Journal>();
 
 struct Content {
     pages: Pages,
-    originals: Originals,
+    originals: Box<dyn Originals>,
     /// The super-journal that SQLite named at the end of the journal.
     super_journal: Option<PathBuf>,
 }
@@ -60,7 +60,7 @@ static METHODS: IoMethods = IoMethods {
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
 /// The name of the super-journal, which stands before [`MAGIC`] at `end`, followed by its length and a checksum.
-fn named_at_the_end(pages: &Pages, originals: &Originals, end: u64) -> Option<PathBuf> {
+fn named_at_the_end(pages: &Pages, originals: &dyn Originals, end: u64) -> Option<PathBuf> {
     let read = |at: u64, length: usize| {
         let mut bytes = vec![0; length];
         (pages.read(originals, at, &mut bytes).ok()? == length).then_some(bytes)
@@ -85,7 +85,7 @@ impl Content {
 ///
 /// # Safety
 /// `file` is the memory that SQLite passes to xOpen.
-pub(crate) unsafe fn install(file: *mut abi::File, originals: Originals) {
+pub(crate) unsafe fn install(file: *mut abi::File, originals: Box<dyn Originals>) {
     let content = Content { pages: Pages::default(), originals, super_journal: None };
     // SAFETY: guaranteed by the caller; there is room for a `Journal`, because Seawall's VFS asks for it.
     unsafe {
@@ -122,7 +122,7 @@ unsafe extern "C" fn read(file: *mut abi::File, into: *mut c_void, length: c_int
     unsafe {
         call(file, |content| {
             let into = std::slice::from_raw_parts_mut(into.cast::<u8>(), length as usize);
-            match content.pages.read(&content.originals, offset as u64, into) {
+            match content.pages.read(&*content.originals, offset as u64, into) {
                 Ok(filled) => {
                     into[filled..].fill(0);
                     if filled == into.len() { abi::OK } else { abi::IOERR_SHORT_READ }
@@ -140,7 +140,7 @@ unsafe extern "C" fn write(file: *mut abi::File, written: *const c_void, length:
         call(file, |content| {
             let (written, at) = (std::slice::from_raw_parts(written.cast::<u8>(), length as usize), offset as u64);
             if written == MAGIC {
-                content.super_journal = named_at_the_end(&content.pages, &content.originals, at);
+                content.super_journal = named_at_the_end(&content.pages, &*content.originals, at);
                 return abi::OK;
             }
             if at == 0 && written.first() == Some(&0) {
@@ -149,7 +149,7 @@ unsafe extern "C" fn write(file: *mut abi::File, written: *const c_void, length:
             }
             content
                 .pages
-                .write(&content.originals, at, written)
+                .write(&*content.originals, at, written)
                 .map_or_else(|failure| content.originals.report(failure), |()| abi::OK)
         })
     }
@@ -160,7 +160,7 @@ unsafe extern "C" fn truncate(file: *mut abi::File, size: i64) -> c_int {
     unsafe {
         call(file, |content| {
             content.transaction_ended();
-            let truncated = content.pages.truncate(&content.originals, size as u64);
+            let truncated = content.pages.truncate(&*content.originals, size as u64);
             truncated.map_or_else(|failure| content.originals.report(failure), |()| abi::OK)
         })
     }
@@ -232,7 +232,7 @@ mod tests {
             let file = (&raw mut memory).cast::<abi::File>();
             // SAFETY: there is room for a journal, which is closed before the memory goes; every call has its bytes.
             unsafe {
-                install(file, Originals::default());
+                install(file, Box::new(pages::tests::Fake));
                 let put = |bytes: &[u8], at: usize| {
                     assert_eq!(write(file, bytes.as_ptr().cast(), bytes.len() as c_int, at as i64), abi::OK)
                 };

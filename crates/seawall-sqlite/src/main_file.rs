@@ -8,11 +8,13 @@ mod commit;
 mod content;
 mod locks;
 mod memory;
+mod originals;
 mod participants;
 mod plain;
 
 pub(crate) use self::locks::{Lock, SHARED_CACHE};
 pub(crate) use self::memory::{FILE_BYTES, install, main_file_of, of_seawall, restore, uninstall};
+pub(crate) use self::originals::OriginalsOf;
 
 use crate::abi;
 use crate::connection::{Connection, FileId, StatementNo};

@@ -10,7 +10,7 @@ use crate::abi::{self, File, Function, NAME, Vfs};
 use crate::failure::{Failure, guard};
 use crate::host::Host;
 use crate::journal::{self, JOURNAL_BYTES, JournalNames, super_journal};
-use crate::main_file::{self, FILE_BYTES};
+use crate::main_file::{self, FILE_BYTES, OriginalsOf};
 use crate::opening;
 use crate::unshared::Unshared;
 use std::ffi::{CStr, OsStr, c_char, c_double, c_int, c_void};
@@ -96,7 +96,8 @@ unsafe extern "C" fn open(
                 return host.report(Failure::refusal(abi::CANTOPEN, NO_WAL));
             }
             if flags & abi::OPEN_MAIN_JOURNAL != 0 && JournalNames::are_ours(name) {
-                journal::install(file, journal::Originals::of(host, (host.api.database_file_object)(name)));
+                let originals = OriginalsOf::new(host, (host.api.database_file_object)(name));
+                journal::install(file, Box::new(originals));
                 if !out_flags.is_null() {
                     *out_flags = flags;
                 }

@@ -1,12 +1,9 @@
 //! The bytes of a journal, without the pages that the transaction's snapshot has.
 
-use crate::abi::{self, File};
+use crate::abi;
 use crate::failure::Failure;
-use crate::host::Host;
-use crate::main_file::{MainFile, of_seawall};
 use seawall::PageNo;
 use std::ffi::c_int;
-use std::ptr::NonNull;
 
 /// So much of a journal is kept as it is. Small transactions have no pages left out.
 const KEPT_AS_IT_IS: usize = 256 << 10;
@@ -15,48 +12,14 @@ const KEPT_MEMORY: usize = 64 << 10;
 /// SQLite writes a page's number before the page.
 const NUMBER: u64 = 4;
 
-/// Where the pages are that are left out: in the snapshot of the transaction that writes the journal.
-#[derive(Default)]
-pub(crate) struct Originals(Option<(&'static Host, NonNull<File>)>);
-
-impl Originals {
-    /// Those of the database file `main`.
-    ///
-    /// # Safety
-    /// `main` is null, or a file of `host`'s SQLite, which SQLite closes after the journal that gets this.
-    pub(crate) unsafe fn of(host: &'static Host, main: *mut File) -> Originals {
-        Originals(NonNull::new(main).map(|main| (host, main)))
-    }
-
-    fn with<T>(&self, ask: impl FnOnce(&mut MainFile) -> T) -> Option<T> {
-        let (host, file) = self.0?;
-        // SAFETY: `of` has this guaranteed. SQLite makes one call at a time on a database's file and its journal, and this
-        // is a call on the journal.
-        unsafe { of_seawall(host, file).map(|main| ask(&mut *main)) }
-    }
-
-    pub(super) fn report(&self, failure: Failure) -> c_int {
-        let code = failure.code;
-        self.0.map_or(code, |(host, _)| host.report(failure))
-    }
-}
-
-impl Snapshot for Originals {
-    fn has(&self, page: PageNo, image: &[u8]) -> bool {
-        self.with(|main| main.has_original(page, image)).unwrap_or(false)
-    }
-
-    fn read(&self, page: PageNo) -> Result<Vec<u8>, Failure> {
-        let gone = || Failure::refusal(abi::IOERR_READ, "the database of this journal was closed. Nothing was written");
-        self.with(|main| main.original(page)).unwrap_or_else(|| Err(gone()))
-    }
-}
-
-/// The pages as they were when the transaction began.
-pub(super) trait Snapshot {
-    /// Whether that is what it has as `page`, and can be read again later. Reads nothing.
+/// The pages as they were when the transaction began that writes the journal.
+pub(crate) trait Originals {
+    /// Whether that is what `page` was, and can be read again later. Reads nothing.
     fn has(&self, page: PageNo, image: &[u8]) -> bool;
+    /// What `page` was.
     fn read(&self, page: PageNo) -> Result<Vec<u8>, Failure>;
+    /// Reports a failure to SQLite: its code.
+    fn report(&self, failure: Failure) -> c_int;
 }
 
 /// A journal: what SQLite wrote, but for the pages that are left out.
@@ -83,7 +46,7 @@ impl Pages {
     }
 
     /// Fills `into` from `at`. Returns how much of it, which is less at the journal's end.
-    pub(super) fn read(&self, originals: &impl Snapshot, at: u64, into: &mut [u8]) -> Result<usize, Failure> {
+    pub(super) fn read(&self, originals: &dyn Originals, at: u64, into: &mut [u8]) -> Result<usize, Failure> {
         let mut done = 0;
         while done < into.len() {
             let place = at + done as u64;
@@ -114,7 +77,7 @@ impl Pages {
         Ok(done)
     }
 
-    pub(super) fn write(&mut self, originals: &impl Snapshot, at: u64, written: &[u8]) -> Result<(), Failure> {
+    pub(super) fn write(&mut self, originals: &dyn Originals, at: u64, written: &[u8]) -> Result<(), Failure> {
         let number = self.number.take().filter(|(ends, _)| *ends == at);
         if at == self.length()
             && let Some((_, page)) = number
@@ -150,7 +113,7 @@ impl Pages {
         Ok(())
     }
 
-    pub(super) fn truncate(&mut self, originals: &impl Snapshot, size: u64) -> Result<(), Failure> {
+    pub(super) fn truncate(&mut self, originals: &dyn Originals, size: u64) -> Result<(), Failure> {
         if self.before(size).1.is_some_and(|(begins, _)| begins < size) {
             self.keep_all(originals)?;
         }
@@ -163,7 +126,7 @@ impl Pages {
     }
 
     /// Keeps the pages that were left out: SQLite writes over one of them.
-    fn keep_all(&mut self, originals: &impl Snapshot) -> Result<(), Failure> {
+    fn keep_all(&mut self, originals: &dyn Originals) -> Result<(), Failure> {
         let mut all = vec![0; self.length() as usize];
         self.read(originals, 0, &mut all)?;
         (self.kept, self.left_out) = (all, Vec::new());
@@ -172,25 +135,29 @@ impl Pages {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const SIZE: usize = 512;
 
     /// Has the pages with even numbers at hand.
-    struct Fake;
+    pub(in crate::journal) struct Fake;
 
     fn image(page: u32) -> Vec<u8> {
         (0..SIZE).map(|n| (page as usize * 7 + n) as u8).collect()
     }
 
-    impl Snapshot for Fake {
+    impl Originals for Fake {
         fn has(&self, page: PageNo, written: &[u8]) -> bool {
             page.0.is_multiple_of(2) && written == image(page.0)
         }
 
         fn read(&self, page: PageNo) -> Result<Vec<u8>, Failure> {
             Ok(image(page.0))
+        }
+
+        fn report(&self, failure: Failure) -> c_int {
+            failure.code
         }
     }
 
