@@ -132,8 +132,8 @@ def test_an_outage_longer_than_the_budget_leaves_unknowns_that_are_settled(
     """Each clerk's next transaction after an unknown one settles it first."""
 
     def outage() -> None:
-        # It begins with answers that are lost, so that swaps are on their way; then nothing arrives any more. By chance all
-        # clerks were asking for the lease at that moment: then there is another outage.
+        # It begins with answers that are lost, so that swaps are on their way; then nothing arrives any more. By chance
+        # all clerks were asking for the lease at that moment: then there is another outage.
         for _ in range(3):
             with proxy.fault(faults.cut_after_acting, "UpdateItem", times=20), proxy.fault(faults.cut, times=None):
                 time.sleep(2 * BUDGET)
