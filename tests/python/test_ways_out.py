@@ -84,7 +84,7 @@ def test_the_mode_of_name_outlives_a_checkpoint(name: Path, mode: int) -> None:
     name.chmod(mode)
     assert seawall.checkpoint(name) is not None
     seawall.refresh(name)
-    assert name.stat().st_ino != before, "NAME was put in place anew"
+    assert name.stat().st_ino != before, "another file is NAME now"
     assert name.stat().st_mode & 0o7777 == mode
     assert read(name) == ["a", "b", "c"]
 

@@ -121,7 +121,7 @@ impl Pages {
         self.kept.truncate(size as usize - ended * self.page_size);
         self.left_out.truncate(ended);
         self.kept.shrink_to(KEPT_MEMORY.max(self.kept.len()));
-        self.left_out.shrink_to(self.left_out.len());
+        self.left_out.shrink_to_fit();
         Ok(())
     }
 

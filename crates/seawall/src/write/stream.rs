@@ -46,7 +46,7 @@ impl Stream {
         let commit = CommitId(tip.random()?);
         let owner = Owner { database: head.database, version: head.version.next(), commit };
         let mut open = whole(committer.segment.lock()).make(&*tip.storage, sweep)?;
-        // Each batch has a thread of its own. If each allocated this buffer anew, the allocator would keep that memory.
+        // Each batch has a thread of its own. If each allocated a buffer of its own, the allocator would keep that memory.
         open.keep_memory(PIECE + 2 * GROUP_BYTES);
         let segment = tip.pages.segments.number(open.name);
         let tools = Some(Tools { open, packer: Packer::default() });

@@ -116,7 +116,7 @@ impl Transaction {
         if is_there { self.committer.tip.read_page(&self.snapshot, page) } else { Ok(Page(Arc::default())) }
     }
 
-    /// The same, if that needs no read.
+    /// A page as it was when the transaction began, if it is in memory. Reads nothing.
     pub fn committed_at_hand(&self, page: PageNo) -> Option<Page> {
         let is_there = page.0 <= self.snapshot.page_count();
         is_there.then(|| self.committer.tip.pages.at_hand(&self.snapshot, page)).flatten()
