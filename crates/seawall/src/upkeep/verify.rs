@@ -9,8 +9,8 @@
 //! Deep, the chain goes on through all of history and all pins, with each base on the way, and the page map of the last version on it.
 //!
 //! Damage is a finding, and the verification goes on: around a frame that cannot be read, it goes by what later commits, milestones and
-//! pins say of earlier ones. Memory does not grow with the database, but for the page map: some 20 bytes for a page that changed since the
-//! base.
+//! pins say of earlier ones. Memory does not grow with the database, but for what opening takes, and some
+//! 60 bytes more for each page that changed since the base.
 
 mod base;
 mod chain;
