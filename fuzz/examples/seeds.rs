@@ -83,7 +83,7 @@ fn frames() -> Vec<(Kind, Vec<u8>)> {
     let segments = Segments::default();
     let number = segments.number(SEGMENT);
     let mut frames = Vec::new();
-    let entry = |version, at, units, slot| entry::Entry::new(Version(version), number, at, units, slot);
+    let entry = |version, at, units, slot| entry::PageEntry::new(Version(version), number, at, units, slot);
     let index = IndexFrame {
         database: DATABASE,
         after: Version(0),

@@ -9,7 +9,7 @@
 
 use crate::ports::counters::this_thread_runs_in_background;
 use crate::ports::storage::Storage;
-use crate::ports::sync::{Condvar, Mutex, MutexGuard, caught, spawn, whole};
+use crate::ports::sync::{Condvar, Mutex, MutexGuard, caught, spawn, unpoisoned};
 use crate::shown::Shown;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +115,7 @@ impl Chores {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        whole(self.state.lock())
+        unpoisoned(self.state.lock())
     }
 
     /// The thread.
@@ -167,7 +167,7 @@ impl Chores {
                 state.runs = state.wakes_at.is_some();
                 return state.runs;
             }
-            state = whole(self.bell.wait_timeout(state, patience.min(Duration::from_secs(3600)))).0;
+            state = unpoisoned(self.bell.wait_timeout(state, patience.min(Duration::from_secs(3600)))).0;
         }
         true
     }
@@ -188,13 +188,13 @@ mod tests {
 
     impl Chore for Recorded {
         fn due(&self) -> Option<Duration> {
-            whole(self.asked.lock()).contains(&self.name).then_some(Duration::ZERO)
+            unpoisoned(self.asked.lock()).contains(&self.name).then_some(Duration::ZERO)
         }
 
         fn run(&self) -> Result<(), String> {
-            whole(self.done.lock()).push(self.name);
+            unpoisoned(self.done.lock()).push(self.name);
             (self.does)(self);
-            whole(self.asked.lock()).retain(|name| *name != self.name);
+            unpoisoned(self.asked.lock()).retain(|name| *name != self.name);
             Ok(())
         }
     }
@@ -216,10 +216,10 @@ mod tests {
     fn what_comes_first_in_the_list_is_done_first_and_again_before_the_others() {
         let asked = Arc::new(Mutex::new(vec!["second", "first"]));
         let done = Arc::default();
-        let asks_for_the_first = |this: &Recorded| whole(this.asked.lock()).push("first");
+        let asks_for_the_first = |this: &Recorded| unpoisoned(this.asked.lock()).push("first");
         let chores = chores(&asked, &done, [|_| (), asks_for_the_first]);
         assert_eq!(chores.do_what_is_due(&mut [Duration::ZERO; 2]), None);
-        assert_eq!(*whole(done.lock()), ["first", "second", "first"]);
+        assert_eq!(*unpoisoned(done.lock()), ["first", "second", "first"]);
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
         let began = os::now().monotonic;
         let next = chores.do_what_is_due(&mut [Duration::ZERO; 2]).unwrap();
         assert!(next >= began + AFTER_PANIC);
-        assert_eq!(*whole(done.lock()), ["first", "second"]);
+        assert_eq!(*unpoisoned(done.lock()), ["first", "second"]);
         assert!(chores.trouble().unwrap().contains("a mistake"));
     }
 
@@ -239,16 +239,16 @@ mod tests {
         let (asked, done) = (Arc::default(), Arc::default());
         let chores = chores(&asked, &done, [|_| (), |_| ()]);
         for n in 1..=2 {
-            whole(asked.lock()).push("second");
+            unpoisoned(asked.lock()).push("second");
             assert!(chores.ring_at(Duration::ZERO), "a thread can be started");
-            while whole(done.lock()).len() < n {
+            while unpoisoned(done.lock()).len() < n {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
         chores.close();
-        whole(asked.lock()).push("second");
+        unpoisoned(asked.lock()).push("second");
         chores.ring_at(Duration::ZERO);
         std::thread::sleep(Duration::from_millis(50));
-        assert_eq!(*whole(done.lock()), ["second", "second"]);
+        assert_eq!(*unpoisoned(done.lock()), ["second", "second"]);
     }
 }

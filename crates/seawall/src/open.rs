@@ -32,7 +32,7 @@ use crate::ports::stock_sqlite::PlainSqlite;
 use crate::ports::storage::os::OsStorage;
 use crate::ports::storage::prepare::{detaching_was_cut_short, removal_was_cut_short};
 use crate::ports::storage::{Begun, File, Span, Storage};
-use crate::ports::sync::whole;
+use crate::ports::sync::unpoisoned;
 use crate::read::checks::{check_database, check_home, check_state, in_copy, was_read};
 use crate::read::pages::Pages;
 use crate::read::tip::{PATIENCE, Tip};
@@ -67,9 +67,9 @@ impl Database {
             return Ok(false);
         }
         let stamp = self.tip.storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
-        if stamp.is_none() || stamp != *whole(self.name_stamp.lock()) {
+        if stamp.is_none() || stamp != *unpoisoned(self.name_stamp.lock()) {
             check_name(&read(&*self.tip.storage, File::Name, HEADER)?)?;
-            *whole(self.name_stamp.lock()) = stamp;
+            *unpoisoned(self.name_stamp.lock()) = stamp;
         }
         Ok(true)
     }

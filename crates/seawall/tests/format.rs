@@ -11,7 +11,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use common::{Folder, PlainFile};
 use seawall::format::commit_frame::CommitFrame;
 use seawall::format::delta;
-use seawall::format::entry::{Entry, Segments};
+use seawall::format::entry::{PageEntry, Segments};
 use seawall::format::frame::{self, Frame, Kind};
 use seawall::format::group::{self, Encoder};
 use seawall::format::head::{CommitRef, Head, Upkeep};
@@ -214,7 +214,7 @@ fn the_commit_of_version_3_says_what_the_page_says() {
         carried.new_pages().map(|(_, new)| *new).collect::<Vec<_>>(),
         [NewPage { page: PageNo(2), checksum: page_checksum(&page), is_carried: true }]
     );
-    let before = |slot| Entry::new(Version(1), number, 0, (old.lead as usize / UNIT) as u16, slot);
+    let before = |slot| PageEntry::new(Version(1), number, 0, (old.lead as usize / UNIT) as u16, slot);
     let expected = CommitFrame {
         database: three.database,
         epoch: Epoch(0),
@@ -247,7 +247,7 @@ fn the_commit_of_version_3_says_what_the_page_says() {
     assert_eq!(commit, expected);
     assert_eq!(commit.encode(&segments), frames[5].payload);
     assert_eq!(first.encode(&segments), frames[1].payload);
-    let own = Entry::new(Version(3), number, carried.at, carried.units, 0);
+    let own = PageEntry::new(Version(3), number, carried.at, carried.units, 0);
     assert_eq!(commit.own_entries(place.segment, &segments), [(PageNo(2), own)]);
 }
 
@@ -309,7 +309,7 @@ fn the_index_frame_holds_what_version_3_carries() {
     let [.., three] = heads();
     let place = three.fold.place.unwrap();
     let units = place.lead / UNIT as u32;
-    let entry = Entry::new(Version(3), segments.number(place.segment), place.at - units, units as u16, 0);
+    let entry = PageEntry::new(Version(3), segments.number(place.segment), place.at - units, units as u16, 0);
     let entries = vec![(PageNo(2), entry)];
     let expected = IndexFrame { database: three.database, after: Version(0), up_to: Version(3), entries };
     assert_eq!(IndexFrame::decode(frame.payload, &segments), Ok(expected.clone()));

@@ -2,7 +2,7 @@
 
 use crate::bounds::bound;
 use crate::format::codec::{self, Malformed, Reader, put_varint};
-use crate::format::entry::{Entry, Segments};
+use crate::format::entry::{PageEntry, Segments};
 use crate::format::head::{BaseRef, CommitRef, Floor, Head, State};
 use crate::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch, PageSize, SegmentName, Version};
 use crate::format::index::{Entries, put_entries, read_entries};
@@ -299,7 +299,7 @@ impl CommitFrame {
         let segment = segments.number(segment);
         let mut entries: Entries = (self.pages.iter())
             .flat_map(|group| {
-                let entry = |slot| Entry::new(self.version, segment, group.at, group.units, slot);
+                let entry = |slot| PageEntry::new(self.version, segment, group.at, group.units, slot);
                 group.new_pages().map(move |(slot, new)| (new.page, entry(slot)))
             })
             .collect();
@@ -350,7 +350,7 @@ mod tests {
 
     fn entries(raw: &[(u32, u64, u32, u32, u16, u8)], segments: &Segments) -> Entries {
         let entry = |&(page, version, n, at, units, slot): &_| {
-            (PageNo(page), Entry::new(Version(version), segments.number(segment(n)), at, units, slot))
+            (PageNo(page), PageEntry::new(Version(version), segments.number(segment(n)), at, units, slot))
         };
         raw.iter().map(entry).collect()
     }

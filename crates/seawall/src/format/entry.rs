@@ -49,7 +49,7 @@ impl Segments {
 
 /// Where a page's image is, and since which version. 16 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Entry {
+pub struct PageEntry {
     segment: u32,
     at: u32,
     version_low: u32,
@@ -59,16 +59,17 @@ pub struct Entry {
 }
 
 /// No entry: versions in a map begin at 1.
-pub(crate) const VACANT: Entry = Entry { segment: 0, at: 0, version_low: 0, units: 0, slot: 0, version_high: 0 };
-const _: () = assert!(size_of::<Entry>() == 16);
+pub(crate) const VACANT: PageEntry =
+    PageEntry { segment: 0, at: 0, version_low: 0, units: 0, slot: 0, version_high: 0 };
+const _: () = assert!(size_of::<PageEntry>() == 16);
 
-impl Entry {
+impl PageEntry {
     /// The page is the `slot`th of the `pages` frame of `units` units that begins at unit `at` of `segment`,
     /// written by `version`.
-    pub fn new(version: Version, segment: SegmentNo, at: u32, units: u16, slot: u8) -> Entry {
+    pub fn new(version: Version, segment: SegmentNo, at: u32, units: u16, slot: u8) -> PageEntry {
         assert!(version.0 > 0 && version <= Version::MAX, "an entry's version is that of a commit");
         let (version_low, version_high) = (version.0 as u32, (version.0 >> 32) as u8);
-        Entry { segment: segment.0, at, version_low, units, slot, version_high }
+        PageEntry { segment: segment.0, at, version_low, units, slot, version_high }
     }
 
     /// The version that wrote the page.
@@ -107,7 +108,7 @@ impl Entry {
     }
 }
 
-impl fmt::Debug for Entry {
+impl fmt::Debug for PageEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}:{}+{}.{}", self.version().0, self.segment, self.at, self.units, self.slot)
     }
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn entries_keep_what_they_are_given() {
-        let entry = Entry::new(Version::MAX, SegmentNo(7), u32::MAX, u16::MAX, u8::MAX);
+        let entry = PageEntry::new(Version::MAX, SegmentNo(7), u32::MAX, u16::MAX, u8::MAX);
         assert_eq!((entry.version(), entry.segment(), entry.slot()), (Version::MAX, SegmentNo(7), u8::MAX));
         assert_eq!((entry.offset(), entry.length()), (u64::from(u32::MAX) * 16, 65_535 * 16));
     }

@@ -1,12 +1,12 @@
 //! Index frames: runs of the page map; and how its entries are encoded, here and in commit frames.
 
 use crate::format::codec::{Malformed, Reader, put_varint};
-use crate::format::entry::{Entry, Segments};
+use crate::format::entry::{PageEntry, Segments};
 use crate::format::group::page_number;
 use crate::format::ids::{DatabaseId, PageNo, SegmentName, Version, WriterId};
 
 /// Entries of the page map, by page number.
-pub type Entries = Vec<(PageNo, Entry)>;
+pub type Entries = Vec<(PageNo, PageEntry)>;
 
 /// An index frame's content: one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,14 +47,14 @@ impl IndexFrame {
 }
 
 /// How many bytes `entries` take in a frame.
-pub(crate) fn encoded_length(entries: &[(PageNo, Entry)], segments: &Segments) -> usize {
+pub(crate) fn encoded_length(entries: &[(PageNo, PageEntry)], segments: &Segments) -> usize {
     let mut out = Vec::new();
     put_entries(&mut out, entries, segments);
     out.len()
 }
 
 /// Merges sorted entries: where both have a page, the one of `newer` counts.
-pub fn merge(older: &[(PageNo, Entry)], newer: &[(PageNo, Entry)]) -> Entries {
+pub fn merge(older: &[(PageNo, PageEntry)], newer: &[(PageNo, PageEntry)]) -> Entries {
     let mut merged = Vec::with_capacity(older.len() + newer.len());
     let mut newer = newer.iter().peekable();
     for old in older {
@@ -71,7 +71,7 @@ pub fn merge(older: &[(PageNo, Entry)], newer: &[(PageNo, Entry)]) -> Entries {
 }
 
 /// Segments are named once, in order of appearance; versions count down from the newest.
-pub(crate) fn put_entries(out: &mut Vec<u8>, entries: &[(PageNo, Entry)], segments: &Segments) {
+pub(crate) fn put_entries(out: &mut Vec<u8>, entries: &[(PageNo, PageEntry)], segments: &Segments) {
     let mut used: Vec<_> = entries.iter().map(|(_, entry)| entry.segment()).collect();
     used.sort_unstable();
     used.dedup();
@@ -120,7 +120,7 @@ pub(crate) fn read_entries(
         let version = newest.checked_sub(reader.varint()?).map(Version);
         let version = version.filter(|version| *version > after && *version < before);
         let version = version.ok_or(Malformed("an entry's version is impossible"))?;
-        entries.push((PageNo(page), Entry::new(version, segment, at, units, slot)));
+        entries.push((PageNo(page), PageEntry::new(version, segment, at, units, slot)));
     }
     Ok(entries)
 }

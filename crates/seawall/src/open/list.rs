@@ -10,7 +10,7 @@ use crate::ports::moment::Moment;
 use crate::ports::process::PerProcess;
 use crate::ports::stock_sqlite::PlainSqlite;
 use crate::ports::storage::os;
-use crate::ports::sync::{self, whole};
+use crate::ports::sync::{self, unpoisoned};
 use crate::write::ahead::{Route, end_leases_ahead, was_asked_for};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -248,7 +248,7 @@ pub(crate) fn forget(name: &Path) {
 }
 
 fn databases() -> MutexGuard<'static, HashMap<PathBuf, Entry>> {
-    whole(DATABASES.get().lock())
+    unpoisoned(DATABASES.get().lock())
 }
 
 /// Forgets the databases that were opened longest ago, of those that no connection has open.

@@ -21,7 +21,7 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io
 /// The result of a lock or a wait, even if a thread panicked while it held the lock. Whenever a thread can panic, what
 /// this crate's locks protect is whole, or a guard repairs it. So one panic never causes others, and keeps no other
 /// thread from writing.
-pub(crate) fn whole<T>(locked: Result<T, PoisonError<T>>) -> T {
+pub(crate) fn unpoisoned<T>(locked: Result<T, PoisonError<T>>) -> T {
     locked.unwrap_or_else(PoisonError::into_inner)
 }
 

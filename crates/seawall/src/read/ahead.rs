@@ -3,7 +3,7 @@
 //! A miss reads what was asked for, and no more, unless it goes on where the one before it ended. Then it reads eight times as much, up to
 //! [`RUNS`] runs of [`RUN`] bytes at once. So a point read never costs more, and a long scan costs one trip for each four megabytes.
 
-use crate::format::entry::{Entry, SegmentNo};
+use crate::format::entry::{PageEntry, SegmentNo};
 use crate::format::head::BaseRef;
 use crate::format::ids::{BaseName, PageNo};
 use std::collections::HashMap;
@@ -81,7 +81,7 @@ impl Scans {
     }
 
     /// How much of a segment to read, from the group of `entry` on. `page_bytes` are those of a page in memory.
-    pub(super) fn in_segment(&self, entry: &Entry, page_bytes: usize) -> Ahead {
+    pub(super) fn in_segment(&self, entry: &PageEntry, page_bytes: usize) -> Ahead {
         let one = Ahead { bytes: entry.length(), pages: 1 };
         let Some(scan) = self.files().get(&Of::Segment(entry.segment())).copied() else { return one };
         if !(scan.next..=scan.next + GAP).contains(&entry.offset()) {

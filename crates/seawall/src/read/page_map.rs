@@ -4,7 +4,7 @@
 //! own and they share almost all of it. A look-up is at most six steps, whatever the size. It takes 16 bytes for a
 //! page that changed since the base, and nothing for one that did not (leaves hold 64 neighbours).
 
-use crate::format::entry::{Entry, VACANT};
+use crate::format::entry::{PageEntry, VACANT};
 use crate::format::ids::{PageNo, Version};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const FANOUT: usize = 1 << BITS;
 #[allow(clippy::large_enum_variant, reason = "there are 64 times as many leaves as inner nodes")]
 enum Node {
     Inner([Option<Arc<Node>>; FANOUT]),
-    Leaf([Entry; FANOUT]),
+    Leaf([PageEntry; FANOUT]),
 }
 
 /// Page number → entry.
@@ -28,7 +28,7 @@ pub struct PageMap {
 
 impl PageMap {
     /// The entry of `page`, if it changed since the base.
-    pub fn get(&self, page: PageNo) -> Option<Entry> {
+    pub fn get(&self, page: PageNo) -> Option<PageEntry> {
         if u64::from(page.0) >= self.room() {
             return None;
         }
@@ -44,7 +44,7 @@ impl PageMap {
     }
 
     /// Sets the entry of `page`.
-    pub fn insert(&mut self, page: PageNo, entry: Entry) {
+    pub fn insert(&mut self, page: PageNo, entry: PageEntry) {
         while self.root.is_none() || u64::from(page.0) >= self.room() {
             self.grow();
         }
@@ -52,9 +52,9 @@ impl PageMap {
     }
 
     /// Every entry, by page number.
-    pub fn iter(&self) -> impl Iterator<Item = (PageNo, Entry)> {
+    pub fn iter(&self) -> impl Iterator<Item = (PageNo, PageEntry)> {
         let mut stack: Vec<(&Node, u32, u32)> = self.root.iter().map(|root| (&**root, self.height, 0)).collect();
-        let mut leaf: Option<(&[Entry; FANOUT], u32, usize)> = None;
+        let mut leaf: Option<(&[PageEntry; FANOUT], u32, usize)> = None;
         std::iter::from_fn(move || {
             loop {
                 if let Some((entries, first, at)) = &mut leaf {
@@ -107,7 +107,7 @@ impl PageMap {
     }
 }
 
-fn insert_below(node: &mut Arc<Node>, level: u32, page: PageNo, entry: Entry) {
+fn insert_below(node: &mut Arc<Node>, level: u32, page: PageNo, entry: PageEntry) {
     let at = (page.0 >> (level * BITS)) as usize % FANOUT;
     match Arc::make_mut(node) {
         Node::Inner(children) => {
@@ -128,8 +128,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn entry(version: u64) -> Entry {
-        Entry::new(Version(version), SegmentNo(1), version as u32, 3, 2)
+    fn entry(version: u64) -> PageEntry {
+        PageEntry::new(Version(version), SegmentNo(1), version as u32, 3, 2)
     }
 
     proptest! {

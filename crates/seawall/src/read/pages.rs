@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::codec::Malformed;
 use crate::format::delta;
-use crate::format::entry::{Entry, SegmentNo, Segments};
+use crate::format::entry::{PageEntry, SegmentNo, Segments};
 use crate::format::frame::{self, Frame, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
@@ -37,7 +37,7 @@ impl Deref for Page {
 /// changes. A page map that is wrong about a place finds nothing in the cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Key {
-    Segment { entry: Entry, page: PageNo },
+    Segment { entry: PageEntry, page: PageNo },
     Base { base: BaseName, page: PageNo },
     Window { entry: Digest, page: PageNo },
 }
@@ -99,7 +99,7 @@ impl Pages {
     }
 
     /// The image of `page`, which a transaction has streamed to the place that `entry` names.
-    pub(crate) fn read_streamed(&self, entry: Entry, page: PageNo, page_size: PageSize) -> Result<Page> {
+    pub(crate) fn read_streamed(&self, entry: PageEntry, page: PageNo, page_size: PageSize) -> Result<Page> {
         self.read_from_segment(entry, page, Some(page_size)).map_err(|error| match error {
             // Only a garbage collection removes it, and that has fenced the transaction before.
             ReadError::Missing(_) => Error::Superseded { version: entry.version() },
@@ -207,17 +207,22 @@ impl Pages {
     }
 
     /// Remembers a page that a fold carries, at its new place.
-    pub(crate) fn remember_carried(&self, page: PageNo, entry: Entry, image: Page) {
+    pub(crate) fn remember_carried(&self, page: PageNo, entry: PageEntry, image: Page) {
         self.keep(self.key_of(page, entry), image);
     }
 
     /// Remembers a page that was read.
-    pub(crate) fn remember(&self, page: PageNo, entry: Entry, image: Page) {
+    pub(crate) fn remember(&self, page: PageNo, entry: PageEntry, image: Page) {
         self.cache.insert(self.key_of(page, entry), image);
     }
 
     /// Reads the group that has `page`; and if that goes on with a scan, those behind it into the cache.
-    fn read_from_segment(&self, entry: Entry, page: PageNo, page_size: Option<PageSize>) -> Result<Page, ReadError> {
+    fn read_from_segment(
+        &self,
+        entry: PageEntry,
+        page: PageNo,
+        page_size: Option<PageSize>,
+    ) -> Result<Page, ReadError> {
         if let Some(cached) = self.cache.get(&self.key_of(page, entry)) {
             return Ok(cached);
         }
@@ -272,16 +277,16 @@ impl Pages {
     }
 
     /// The whole location.
-    fn key_of(&self, page: PageNo, entry: Entry) -> Key {
+    fn key_of(&self, page: PageNo, entry: PageEntry) -> Key {
         mistake!(CacheWithoutN, return self.key_without_n(entry));
-        mistake!(CacheByPage, return Key::Segment { entry: Entry::new(Version(1), SegmentNo(0), 0, 1, 0), page });
+        mistake!(CacheByPage, return Key::Segment { entry: PageEntry::new(Version(1), SegmentNo(0), 0, 1, 0), page });
         Key::Segment { entry, page }
     }
 
     #[cfg(feature = "mutations")]
-    fn key_without_n(&self, entry: Entry) -> Key {
+    fn key_without_n(&self, entry: PageEntry) -> Key {
         let first = crate::format::ids::SegmentName { n: 0, ..self.segments.name(entry.segment()) };
-        let entry = Entry::new(Version(1), self.segments.number(first), entry.at(), 1, entry.slot());
+        let entry = PageEntry::new(Version(1), self.segments.number(first), entry.at(), 1, entry.slot());
         Key::Segment { entry, page: PageNo(1) }
     }
 
@@ -302,7 +307,7 @@ impl Pages {
         }
         let units = u16::try_from(frame.length as u64 / UNIT).map_err(|_| Malformed("it is longer than any group"))?;
         for (slot, page) in group.pages.iter().enumerate() {
-            let entry = Entry::new(version, segment, at, units, slot as u8);
+            let entry = PageEntry::new(version, segment, at, units, slot as u8);
             self.remember(*page, entry, Page(image_of(&group, slot).into()));
         }
         Ok(group)

@@ -2,7 +2,7 @@
 
 use crate::format::codec::Malformed;
 use crate::format::commit_frame::{CommitFrame, RunRef};
-use crate::format::entry::{Entry, Segments};
+use crate::format::entry::{PageEntry, Segments};
 use crate::format::head::{BaseRef, CommitRef, Head};
 use crate::format::ids::{PageNo, PageSize, Version};
 use crate::format::index::{Entries, IndexFrame, merge};
@@ -17,7 +17,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageSource {
     /// In a segment.
-    Segment(Entry),
+    Segment(PageEntry),
     /// In the base.
     Base(BaseRef),
     /// In the window: what this one of its entries makes of it.
@@ -270,7 +270,7 @@ fn size_of_pages(named: PageSize, page_count: u32) -> Option<PageSize> {
 }
 
 /// Whether a base of the version `base` lacks what is at `entry`.
-fn is_newer(entry: &Entry, base: Version) -> bool {
+fn is_newer(entry: &PageEntry, base: Version) -> bool {
     mistake!(BelowBaseFromSegment, return true);
     entry.version() > base
 }

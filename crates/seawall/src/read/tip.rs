@@ -1,7 +1,7 @@
 //! The tip: what this process knows of the newest version, and how it asks for a newer one.
 
 use crate::error::{Error, Result};
-use crate::format::entry::Entry;
+use crate::format::entry::PageEntry;
 use crate::format::head::{Head, State};
 use crate::format::identity::{self, Identity};
 use crate::format::ids::{DatabaseId, PageNo, PageSize};
@@ -11,7 +11,7 @@ use crate::ports::coordinator::{Coordinator, Known};
 use crate::ports::moment::Moment;
 use crate::ports::process::Process;
 use crate::ports::storage::{File, Span, Storage};
-use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
+use crate::ports::sync::{Condvar, Mutex, MutexGuard, unpoisoned};
 use crate::read::checks::{check_database, check_home, check_state, in_copy, moved_to, was_read};
 use crate::read::pages::{Page, Pages};
 use crate::read::snapshot::Snapshot;
@@ -177,7 +177,7 @@ impl Tip {
                 _ if newest.loading => {
                     now = None;
                     newest.waiting += 1;
-                    newest = whole(self.answered.wait(newest));
+                    newest = unpoisoned(self.answered.wait(newest));
                     newest.waiting -= 1;
                     mistake!(JoinsSentLoad, return Ok(newest.snapshot.clone()));
                 }
@@ -400,7 +400,7 @@ impl Tip {
     }
 
     fn newest(&self) -> MutexGuard<'_, Newest> {
-        whole(self.newest.lock())
+        unpoisoned(self.newest.lock())
     }
 
     fn load_ends(&self) -> MutexGuard<'_, Newest> {
@@ -419,7 +419,7 @@ impl Tip {
     }
 
     /// A page that a transaction of this process has streamed, and not committed yet.
-    pub(crate) fn read_streamed(&self, entry: Entry, page: PageNo, page_size: PageSize) -> Result<Page> {
+    pub(crate) fn read_streamed(&self, entry: PageEntry, page: PageNo, page_size: PageSize) -> Result<Page> {
         self.must_be_ours(FORKED_INSIDE)?;
         self.pages.read_streamed(entry, page, page_size)
     }

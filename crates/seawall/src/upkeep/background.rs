@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::format::policy::Policy;
 use crate::ports::counters::this_thread_runs_in_background;
 use crate::ports::storage::File;
-use crate::ports::sync::{Mutex, caught, spawn, whole};
+use crate::ports::sync::{Mutex, caught, spawn, unpoisoned};
 use crate::write::committer::Committer;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -70,7 +70,7 @@ impl Maintain {
 
     /// What is due now. Asks the folder now and then.
     fn look(&self, committer: &Arc<Committer>, now: Duration) -> Result<Due> {
-        let mut state = whole(self.state.lock());
+        let mut state = unpoisoned(self.state.lock());
         let storage = &*committer.tip.storage;
         if state.ask.is_none_or(|ask| now >= ask) {
             state.ask = Some(now + ASK_EVERY);
@@ -90,7 +90,7 @@ impl Maintain {
     /// The next look comes later after each failure.
     fn is_done(&self, committer: &Committer, result: &Result<(), String>) {
         let now = committer.tip.storage.now().monotonic;
-        let mut state = whole(self.state.lock());
+        let mut state = unpoisoned(self.state.lock());
         match result {
             Ok(()) => {
                 state.failures = 0;
@@ -111,7 +111,7 @@ impl Chore for Arc<Maintain> {
         if self.is_at_work.load(Ordering::Acquire) || !committer.asked.upkeep.load(Ordering::Relaxed) {
             return None;
         }
-        let mut state = whole(self.state.lock());
+        let mut state = unpoisoned(self.state.lock());
         Some(*state.next.get_or_insert_with(|| committer.tip.storage.now().monotonic + LOOK_EVERY))
     }
 
@@ -120,7 +120,7 @@ impl Chore for Arc<Maintain> {
         // Asked for again by the next commit.
         committer.asked.upkeep.store(false, Ordering::Relaxed);
         let now = committer.tip.storage.now().monotonic;
-        whole(self.state.lock()).next = Some(now + LOOK_EVERY);
+        unpoisoned(self.state.lock()).next = Some(now + LOOK_EVERY);
         let due = self.look(&committer, now).map_err(|error| format!("looking for what is due: {error}"))?;
         if !due.checkpoint && !due.collect {
             return Ok(());

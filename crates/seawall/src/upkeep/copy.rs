@@ -2,7 +2,7 @@
 //! the log. So every byte is read about once, and memory does not grow with the database.
 
 use crate::error::{Error, Result};
-use crate::format::entry::Entry;
+use crate::format::entry::PageEntry;
 use crate::format::frame::{self, Kind, UNIT};
 use crate::format::group;
 use crate::format::head::BaseRef;
@@ -76,7 +76,7 @@ struct Taken {
 }
 
 /// A page that is in the log, and where.
-type InLog = (Entry, PageNo);
+type InLog = (PageEntry, PageNo);
 
 impl Copy<'_> {
     /// The pages that are in the log, by their place; an error if any page is nowhere.
@@ -85,7 +85,7 @@ impl Copy<'_> {
         let base_version = base.map(|base| base.name.version);
         let in_base = base.filter(|base| base.page_size == self.page_size).map_or(0, |base| base.page_count);
         let count = self.snapshot.page_count();
-        let is_in_log = |(page, entry): &(PageNo, Entry)| {
+        let is_in_log = |(page, entry): &(PageNo, PageEntry)| {
             page.0 <= count && Some(entry.version()) > base_version && !self.is_in_window(*page)
         };
         let mut in_log: Vec<InLog> =
@@ -219,7 +219,7 @@ impl Copy<'_> {
     fn next_run(&self, rest: &[InLog]) -> (Span, usize) {
         let (first, _) = rest[0];
         let (begin, mut end) = (first.offset(), first.offset() + first.length() as u64);
-        let goes_on = |entry: &Entry, end: u64| {
+        let goes_on = |entry: &PageEntry, end: u64| {
             entry.segment() == first.segment()
                 && entry.offset() <= end + GAP
                 && entry.offset() + entry.length() as u64 <= begin + RUN as u64

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::ids::PinName;
 use crate::format::keep::{Keeper, MAX_LENGTH};
 use crate::ports::storage::File;
-use crate::ports::sync::{Mutex, whole};
+use crate::ports::sync::{Mutex, unpoisoned};
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::Tip;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl<'a> PinHeld<'a> {
     /// Renews the pin when it is time.
     pub(crate) fn renew(&self) -> Result<()> {
         let now = self.tip.storage.now().monotonic;
-        let mut renewed = whole(self.renewed.lock());
+        let mut renewed = unpoisoned(self.renewed.lock());
         if now.saturating_sub(*renewed) < PIN_RENEWED {
             return Ok(());
         }

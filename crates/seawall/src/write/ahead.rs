@@ -15,7 +15,7 @@ use crate::ports::coordinator::Acquired;
 use crate::ports::counters::this_thread_runs_in_background;
 use crate::ports::moment::Moment;
 use crate::ports::process::PerProcess;
-use crate::ports::sync::{Mutex, spawn, whole};
+use crate::ports::sync::{Mutex, spawn, unpoisoned};
 use crate::write::queue::HeldLease;
 use crate::write::settle::PATIENCE_LATER;
 use std::collections::VecDeque;
@@ -33,12 +33,12 @@ static ASKED: PerProcess<Mutex<Vec<Weak<Committer>>>> = PerProcess::new();
 
 /// A request of this process has asked for the lease of this database.
 pub(crate) fn was_asked_for(committer: &Arc<Committer>) {
-    whole(ASKED.get().lock()).push(Arc::downgrade(committer));
+    unpoisoned(ASKED.get().lock()).push(Arc::downgrade(committer));
 }
 
 /// Leases that were asked for ahead of a writer go back in the background, if none has used them.
 pub(crate) fn end_leases_ahead() {
-    let asked = std::mem::take(&mut *whole(ASKED.get().lock()));
+    let asked = std::mem::take(&mut *unpoisoned(ASKED.get().lock()));
     asked.iter().filter_map(Weak::upgrade).for_each(|committer| committer.end_ahead());
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct WritingRoutes(Mutex<VecDeque<Route>>);
 impl WritingRoutes {
     /// A request of `route` wrote.
     pub(crate) fn wrote(&self, route: Route) {
-        let mut routes = whole(self.0.lock());
+        let mut routes = unpoisoned(self.0.lock());
         if routes.back() != Some(&route) {
             routes.retain(|other| *other != route);
             routes.push_back(route);
@@ -75,7 +75,7 @@ impl WritingRoutes {
     /// A request of `route` begins. Returns whether the last one wrote. This one counts as one that does not, until it
     /// does.
     fn begins(&self, route: Route) -> bool {
-        let mut routes = whole(self.0.lock());
+        let mut routes = unpoisoned(self.0.lock());
         let found = routes.iter().position(|other| *other == route);
         found.and_then(|found| routes.remove(found)).is_some()
     }
@@ -87,13 +87,13 @@ pub(super) struct LoadAhead(pub(super) Weak<Committer>);
 impl Chore for LoadAhead {
     fn due(&self) -> Option<Duration> {
         let committer = self.0.upgrade()?;
-        let is_due = committer.queue.is_asked_ahead() || whole(committer.asked.load.lock()).is_some();
+        let is_due = committer.queue.is_asked_ahead() || unpoisoned(committer.asked.load.lock()).is_some();
         is_due.then_some(Duration::ZERO)
     }
 
     fn run(&self) -> Result<(), String> {
         let Some(committer) = self.0.upgrade() else { return Ok(()) };
-        let moment = whole(committer.asked.load.lock()).take();
+        let moment = unpoisoned(committer.asked.load.lock()).take();
         let load = {
             let committer = committer.clone();
             move || {
@@ -135,7 +135,7 @@ impl Committer {
             route.is_some_and(|route| self.writing_routes.begins(route)) && self.queue.ask_ahead(moment.monotonic);
         // Where the next writer is expected, a request that writes needs no load, and one that reads asks itself.
         if !self.queue.expects_writer(moment.monotonic) {
-            *whole(self.asked.load.lock()) = Some(moment);
+            *unpoisoned(self.asked.load.lock()) = Some(moment);
             self.chores.ring_at(Duration::ZERO);
         }
         asks
@@ -217,7 +217,7 @@ mod tests {
         (0..MOST_ROUTES as u64 - 1).for_each(|n| routes.wrote(Route(n)));
         routes.wrote(ask);
         routes.wrote(vote);
-        assert_eq!(whole(routes.0.lock()).len(), MOST_ROUTES);
+        assert_eq!(unpoisoned(routes.0.lock()).len(), MOST_ROUTES);
         assert!(routes.begins(ask) && routes.begins(vote) && !routes.begins(Route(0)));
     }
 }

@@ -11,7 +11,7 @@ use crate::format::ids::Version;
 use crate::ports::coordinator::{Lease, Waiters};
 use crate::ports::moment::Moment;
 use crate::ports::storage::File;
-use crate::ports::sync::{Mutex, whole};
+use crate::ports::sync::{Mutex, unpoisoned};
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -128,16 +128,16 @@ struct Note(Weak<Committer>);
 
 impl Chore for Note {
     fn due(&self) -> Option<Duration> {
-        whole(self.0.upgrade()?.asked.note.lock()).as_ref().map(|note| note.due)
+        unpoisoned(self.0.upgrade()?.asked.note.lock()).as_ref().map(|note| note.due)
     }
 
     fn run(&self) -> Result<(), String> {
         let Some(committer) = self.0.upgrade() else { return Ok(()) };
         let now = committer.now().monotonic;
-        let Some(note) = whole(committer.asked.note.lock()).take_if(|note| note.due <= now) else { return Ok(()) };
+        let Some(note) = unpoisoned(committer.asked.note.lock()).take_if(|note| note.due <= now) else { return Ok(()) };
         // If there is a newer one, that one is noted instead.
         let later = |note: ToNote| {
-            whole(committer.asked.note.lock()).get_or_insert(note);
+            unpoisoned(committer.asked.note.lock()).get_or_insert(note);
         };
         match committer.write_note(&note.head) {
             Ok(true) => Ok(()),
@@ -162,7 +162,7 @@ impl Committer {
     /// database is not, because its folder is removed now, and a note would make a file there.
     pub(crate) fn acknowledged(&self, head: &Head) {
         let now = self.now().monotonic;
-        let mut note = whole(self.asked.note.lock());
+        let mut note = unpoisoned(self.asked.note.lock());
         if head.state == State::Detached {
             *note = None;
             return;
@@ -177,7 +177,7 @@ impl Committer {
     /// Notes the newest acknowledged commit now, if it is not noted yet, because nothing will do it later. Without its
     /// note a commit is as durable; but a head that is set back to before it would not be noticed.
     pub(crate) fn note_now(&self) {
-        let Some(note) = whole(self.asked.note.lock()).take() else { return };
+        let Some(note) = unpoisoned(self.asked.note.lock()).take() else { return };
         self.chores.report(self.write_note(&note.head).map(drop).map_err(|error| error.to_string()));
     }
 

@@ -31,7 +31,7 @@ use crate::mutation::mistake;
 use crate::ports::coordinator::{CoordinatorError, Known, Lease, Swapped};
 use crate::ports::moment::Moment;
 use crate::ports::storage::File;
-use crate::ports::sync::{Mutex, caught, whole};
+use crate::ports::sync::{Mutex, caught, unpoisoned};
 use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::PATIENCE;
@@ -75,7 +75,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     fn is_streamed(&self) -> bool {
-        whole(self.streamed.lock()).is_some()
+        unpoisoned(self.streamed.lock()).is_some()
     }
 }
 
@@ -172,7 +172,7 @@ impl Committer {
             self.tip.read_page(change.snapshot, page)
         };
         let draft = Draft { carried: carried(change, read)?, ..draft };
-        let mut packer = whole(self.packer.lock());
+        let mut packer = unpoisoned(self.packer.lock());
         let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments)?;
         let Encoded { commit, frame } = self.append(lease.sweep, |frames| encoder.encode_piece(&mut packer, frames))?;
         self.remember_carried(&commit, &frame, draft.carried);
@@ -199,7 +199,7 @@ impl Committer {
             Err(error) => {
                 // The segment goes before its mark, as the end of any segment goes whose append failed.
                 drop(stream);
-                lost.into_iter().for_each(|mark| whole(self.segment.lock()).owe(mark));
+                lost.into_iter().for_each(|mark| unpoisoned(self.segment.lock()).owe(mark));
                 self.mark_owed(lease.sweep);
                 return Err(error);
             }
@@ -221,7 +221,7 @@ impl Committer {
     }
 
     fn append<T>(&self, sweep: u64, encode: impl FnMut(&mut Frames) -> Result<Piece<T>>) -> Result<T> {
-        let mut segment = whole(self.segment.lock());
+        let mut segment = unpoisoned(self.segment.lock());
         let appended = segment.append(&*self.tip.storage, sweep, encode);
         drop(segment);
         appended.map_err(|failed| self.append_failed(failed, sweep))
@@ -445,7 +445,7 @@ impl Committer {
 
     /// No head will ever name the commit: its own segment goes, if it has one.
     fn discard_streamed(&self, pending: &Pending) {
-        if let Some(open) = whole(pending.streamed.lock()).take() {
+        if let Some(open) = unpoisoned(pending.streamed.lock()).take() {
             self.chores.report(open.discard(&*self.tip.storage));
         }
     }

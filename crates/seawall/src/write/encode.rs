@@ -352,7 +352,7 @@ pub(crate) fn check_size(pages: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::entry::Entry;
+    use crate::format::entry::PageEntry;
     use crate::format::ids::{Version, WriterId};
 
     #[test]
@@ -363,7 +363,7 @@ mod tests {
         // The largest commit that is allowed fits: its frame, and an index of it with entries of the greatest length.
         let segments = Segments::default();
         let segment = segments.number(SegmentName { writer: WriterId([1; 8]), n: u32::MAX });
-        let long = |page| (PageNo(page), Entry::new(Version(1), segment, u32::MAX, u16::MAX, u8::MAX));
+        let long = |page| (PageNo(page), PageEntry::new(Version(1), segment, u32::MAX, u16::MAX, u8::MAX));
         let one = index::encoded_length(&[long(u32::MAX)], &segments);
         assert!(one <= 18 + 64, "{one} bytes for an entry and its segment's name");
     }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::head::Head;
 use crate::format::mark::{Fate, Mark};
 use crate::mutation::mistake;
-use crate::ports::sync::{try_lock, whole};
+use crate::ports::sync::{try_lock, unpoisoned};
 use std::sync::atomic::Ordering;
 
 impl Committer {
@@ -28,13 +28,13 @@ impl Committer {
         }
         let sweep = pending.lease.sweep;
         mistake!(NoMarkAfterFailedSwap, return self.mark_owed(sweep));
-        whole(self.segment.lock()).owe(Mark::of(&pending.next, Fate::Refused));
+        unpoisoned(self.segment.lock()).owe(Mark::of(&pending.next, Fate::Refused));
         self.mark_owed(sweep);
     }
 
     /// Writes the marks that are owed. A mark that cannot be written now is written before anything else.
     pub(super) fn mark_owed(&self, sweep: u64) {
-        let mut segment = whole(self.segment.lock());
+        let mut segment = unpoisoned(self.segment.lock());
         let mut append = || segment.append_owed(&*self.tip.storage, sweep);
         // After a failure the next append makes a new segment.
         let marked = append().or_else(|_| append());

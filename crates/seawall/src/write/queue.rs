@@ -10,7 +10,7 @@ pub(crate) use self::turn::{HeldLease, Turn};
 use self::turn::{LEAST_COMMITS, TURN};
 use crate::ports::coordinator::{Lease, Waiters};
 use crate::ports::process::Process;
-use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
+use crate::ports::sync::{Condvar, Mutex, MutexGuard, unpoisoned};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,10 +114,10 @@ impl Queue {
         state.tickets += 1;
         state.waiting.push_back(ticket);
         let must_wait = |state: &mut State| state.taken || state.waiting.front() != Some(&ticket);
-        let (mut state, _) = whole(self.changed.wait_timeout_while(state, patience, must_wait));
+        let (mut state, _) = unpoisoned(self.changed.wait_timeout_while(state, patience, must_wait));
         if state.waiting.front() == Some(&ticket) && state.is_under_way() {
             let is_under_way = |state: &mut State| state.is_under_way();
-            state = whole(self.changed.wait_timeout_while(state, UNDER_WAY, is_under_way)).0;
+            state = unpoisoned(self.changed.wait_timeout_while(state, UNDER_WAY, is_under_way)).0;
         }
         let is_late = must_wait(&mut state);
         state.waiting.retain(|waiting| *waiting != ticket);
@@ -200,7 +200,7 @@ impl Queue {
     /// Waits until no lease is asked for ahead of a writer, or given back.
     pub(crate) fn wait_for_background(&self) {
         let is_under_way = |state: &mut State| state.is_under_way();
-        drop(whole(self.changed.wait_timeout_while(self.lock(), UNDER_WAY, is_under_way)));
+        drop(unpoisoned(self.changed.wait_timeout_while(self.lock(), UNDER_WAY, is_under_way)));
     }
 
     /// When this process is to look whether others wait.
@@ -281,6 +281,6 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        whole(self.state.lock())
+        unpoisoned(self.state.lock())
     }
 }

@@ -91,7 +91,7 @@ fn divided(run: IndexFrame, most: usize) -> Vec<IndexFrame> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::entry::{Entry, Segments};
+    use crate::format::entry::{PageEntry, Segments};
     use crate::format::head::Head;
     use crate::format::ids::{CommitId, DatabaseId, PageNo, PageSize, SegmentName, WriterId};
     use crate::format::place::Place;
@@ -114,7 +114,7 @@ mod tests {
             for (commit, n) in commits.iter().zip(1..) {
                 let version = Version(n);
                 snapshot.head.version = version;
-                let entries = commit.iter().map(|page| (PageNo(*page), Entry::new(version, segment, n as u32, 1, 0)));
+                let entries = commit.iter().map(|page| (PageNo(*page), PageEntry::new(version, segment, n as u32, 1, 0)));
                 let recent: Vec<_> = entries.collect();
                 recent.iter().for_each(|(page, entry)| snapshot.map.insert(*page, *entry));
                 let mut frame = frame_with(&snapshot, runs.clone(), recent);
@@ -138,7 +138,7 @@ mod tests {
                     after = run.up_to;
                 }
                 prop_assert_eq!(after, version);
-                let merged: BTreeMap<PageNo, Entry> = written.iter().flat_map(|index| index.entries.clone()).collect();
+                let merged: BTreeMap<PageNo, PageEntry> = written.iter().flat_map(|index| index.entries.clone()).collect();
                 prop_assert_eq!(merged, snapshot.map.iter().collect::<BTreeMap<_, _>>());
             }
         }

@@ -9,7 +9,7 @@ use crate::format::ids::{Epoch, Version};
 use crate::format::window::Window;
 use crate::mutation::mistake;
 use crate::ports::coordinator::Lease;
-use crate::ports::sync::{Condvar, Mutex, MutexGuard, whole};
+use crate::ports::sync::{Condvar, Mutex, MutexGuard, unpoisoned};
 use crate::read::checks::check_state;
 use crate::way_out::{SAYS_FIRST, WayOut};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Unsettled {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        whole(self.state.lock())
+        unpoisoned(self.state.lock())
     }
 }
 
@@ -115,7 +115,7 @@ impl Committer {
             if left.is_zero() {
                 return Err(pending.unknown("another thread of this process asks, and has no answer yet"));
             }
-            state = whole(self.unsettled.ended.wait_timeout(state, left)).0;
+            state = unpoisoned(self.unsettled.ended.wait_timeout(state, left)).0;
         }
     }
 
@@ -232,7 +232,7 @@ impl Committer {
             return Ok(Ok(commit));
         }
         let begin = Walked { epoch: head.epoch, version: head.folded(), fold: head.fold };
-        let mut walked = whole(pending.walked.lock());
+        let mut walked = unpoisoned(pending.walked.lock());
         let mut at = walked.filter(|walked| walked.epoch == head.epoch).unwrap_or(begin);
         let mut read_one = false;
         while at.version > next.version {

@@ -14,14 +14,14 @@ use super::segment::Open;
 use crate::bounds::bound;
 use crate::chores::Chores;
 use crate::error::{Error, Result};
-use crate::format::entry::{Entry, SegmentNo};
+use crate::format::entry::{PageEntry, SegmentNo};
 use crate::format::group::{GROUP_BYTES, Owner, pages_per_group};
 use crate::format::ids::{CommitId, PageNo, PageSize};
 use crate::format::mark::Mark;
 use crate::format::new_pages::NewGroup;
 use crate::mutation::mistake;
 use crate::ports::counters::this_thread_runs_in_background;
-use crate::ports::sync::{Condvar, Mutex, caught, spawn, whole};
+use crate::ports::sync::{Condvar, Mutex, caught, spawn, unpoisoned};
 use crate::read::pages::Page;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::{FORKED, Tip};
@@ -45,7 +45,7 @@ impl Stream {
         let head = &snapshot.head;
         let commit = CommitId(tip.random()?);
         let owner = Owner { database: head.database, version: head.version.next(), commit };
-        let mut open = whole(committer.segment.lock()).make(&*tip.storage, sweep)?;
+        let mut open = unpoisoned(committer.segment.lock()).make(&*tip.storage, sweep)?;
         // Each batch has a thread of its own. If each allocated a buffer of its own, the allocator would keep that memory.
         open.keep_memory(PIECE + 2 * GROUP_BYTES);
         let segment = tip.pages.segments.number(open.name);
@@ -129,7 +129,7 @@ impl Streamed {
         }
         let Some((group, slot)) = self.places.get(&page) else { return Ok(None) };
         let NewGroup { at, units, .. } = self.groups[*group as usize];
-        let entry = Entry::new(self.owner.version, self.segment, at, units, *slot);
+        let entry = PageEntry::new(self.owner.version, self.segment, at, units, *slot);
         tip.read_streamed(entry, page, self.page_size).map(Some)
     }
 
@@ -218,19 +218,19 @@ struct State {
 
 impl Batch {
     fn is_done(&self) -> bool {
-        whole(self.state.lock()).written.is_some()
+        unpoisoned(self.state.lock()).written.is_some()
     }
 
     /// Writes the batch. The tools are given back, unless this panics.
     fn run(&self) {
-        let mut state = whole(self.state.lock());
+        let mut state = unpoisoned(self.state.lock());
         let (packed, tools) = (std::mem::take(&mut state.packed), state.tools.take());
         drop(state);
         let mut tools = tools.expect("a batch is written once");
         let written = caught(|| self.write(packed, &mut tools)).unwrap_or_else(|panic| {
             Err(Error::io("streaming a transaction", std::io::Error::other(format!("a thread failed: {panic}"))))
         });
-        let mut state = whole(self.state.lock());
+        let mut state = unpoisoned(self.state.lock());
         (state.tools, state.written) = (Some(tools), Some(written));
         drop(state);
         self.ended.notify_all();
@@ -277,9 +277,9 @@ impl StreamWriter {
     fn wait(&mut self) -> Result<Vec<NewGroup>> {
         let mut written = Ok(Vec::new());
         if let Some(batch) = self.batch.take() {
-            let mut state = whole(batch.state.lock());
+            let mut state = unpoisoned(batch.state.lock());
             while state.written.is_none() {
-                state = whole(batch.ended.wait(state));
+                state = unpoisoned(batch.ended.wait(state));
             }
             self.tools = state.tools.take();
             written = state.written.take().expect("it was waited for");

@@ -3,7 +3,7 @@
 
 use super::judge::{Evidence, FoundCommit};
 use crate::error::Error;
-use crate::format::entry::Entry;
+use crate::format::entry::PageEntry;
 use crate::format::frame::Kind;
 use crate::format::group;
 use crate::format::head::{BaseRef, Head};
@@ -82,7 +82,7 @@ impl<'a> Whole<'a> {
             });
             return Some(with_window.and_then(|snapshot| self.check_pages(&snapshot).map(|()| snapshot)));
         };
-        let mut newest: BTreeMap<PageNo, Entry> = BTreeMap::new();
+        let mut newest: BTreeMap<PageNo, PageEntry> = BTreeMap::new();
         let mut at = frame.version;
         // A fold has the pages of the entries before it.
         for commit in evidence.chain(found.commit.digest).take_while(|commit| commit.version() > begin) {
@@ -145,7 +145,7 @@ impl<'a> Whole<'a> {
         &self.bases[&base.name]
     }
 
-    fn check_place(&mut self, entry: Entry, page: PageNo) -> Result<(), String> {
+    fn check_place(&mut self, entry: PageEntry, page: PageNo) -> Result<(), String> {
         let key = (entry.segment().0, entry.at());
         if let Some(checked) = self.places.get(&key) {
             return checked.clone().map_or(Ok(()), Err);

@@ -20,7 +20,7 @@ use crate::ports::moment::Moment;
 use crate::ports::storage::retired::SAVED;
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{File, FsOrder, Listed, Span, list_twice};
-use crate::ports::sync::whole;
+use crate::ports::sync::unpoisoned;
 use crate::shown::Shown;
 use line::Line;
 use names::{LookFailed, Names};
@@ -106,7 +106,7 @@ impl FsCoordinator {
 
     /// The lock that stands for the lease now: the head's, or one further on.
     fn slot(&self, head: &Head) -> u32 {
-        match *whole(self.moved_on.lock()) {
+        match *unpoisoned(self.moved_on.lock()) {
             (generation, slot) if generation == head.generation => slot,
             _ => head.lease_slot,
         }
@@ -280,7 +280,7 @@ impl Coordinator for FsCoordinator {
             && let Some(next) = self.line.passes_over(holder.term as u32)
             && self.holder(&self.load(&Known::Head(known), claim.patience)?)? == *holder
         {
-            *whole(self.moved_on.lock()) = (holder.generation, next);
+            *unpoisoned(self.moved_on.lock()) = (holder.generation, next);
             passes_over = true;
         }
         // A process that does not wait, or knows of nobody who does, asks for the lease itself.

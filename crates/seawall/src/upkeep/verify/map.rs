@@ -1,7 +1,7 @@
 //! A page map against the commits that it is made of. (Invariant 8.)
 
 use super::finding::{Damage, Findings, Touches};
-use crate::format::entry::Entry;
+use crate::format::entry::PageEntry;
 use crate::format::ids::{PageNo, Version};
 use crate::read::snapshot::Snapshot;
 use std::collections::HashSet;
@@ -38,7 +38,7 @@ impl MapCheck {
     }
 
     /// Compares the map with what `version` wrote. Later versions were compared before.
-    pub(super) fn compare(&mut self, version: Version, own: &[(PageNo, Entry)], findings: &mut Findings) {
+    pub(super) fn compare(&mut self, version: Version, own: &[(PageNo, PageEntry)], findings: &mut Findings) {
         if version <= self.base || version > self.snapshot.version() {
             return;
         }

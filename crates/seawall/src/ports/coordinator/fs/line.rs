@@ -11,7 +11,7 @@
 
 use crate::format::ids::Version;
 use crate::ports::storage::FsOrder;
-use crate::ports::sync::{Mutex, MutexGuard, whole};
+use crate::ports::sync::{Mutex, MutexGuard, unpoisoned};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -248,7 +248,7 @@ impl Line {
     }
 
     fn stand(&self) -> MutexGuard<'_, Stand> {
-        whole(self.stand.lock())
+        unpoisoned(self.stand.lock())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::ports::coordinator::CoordinatorError;
 use crate::ports::coordinator::fs::{COMMITS, NAMES_KEPT};
 use crate::ports::storage::safely::is_unusable;
 use crate::ports::storage::{FsOrder, Look, News, QUIESCED, Record, Stamp};
-use crate::ports::sync::whole;
+use crate::ports::sync::unpoisoned;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -345,13 +345,13 @@ impl Names {
 
     /// Which file the name of `head` was when it was seen first.
     pub(super) fn first_seen(&self, head: &Head) -> Option<Named> {
-        let (seen, of) = (whole(self.seen.lock()), Seen::of(head));
+        let (seen, of) = (unpoisoned(self.seen.lock()), Seen::of(head));
         seen.iter().rfind(|(seen, _)| *seen == of).and_then(|(_, stamp)| named(*stamp))
     }
 
     /// Remembers which file a name is. The caller has made sure that it is the first file of that name.
     fn remember(&self, head: &Head, stamp: Stamp) {
-        let (mut seen, of) = (whole(self.seen.lock()), Seen::of(head));
+        let (mut seen, of) = (unpoisoned(self.seen.lock()), Seen::of(head));
         if seen.contains(&(of, stamp)) {
             return;
         }
@@ -364,7 +364,7 @@ impl Names {
     /// Whether the name of `head` is still the file that was seen first. If so, neither it nor a later name was
     /// garbage-collected.
     fn is_still(&self, head: &Head, stamp: Option<Stamp>) -> bool {
-        let (mut seen, of) = (whole(self.seen.lock()), Seen::of(head));
+        let (mut seen, of) = (unpoisoned(self.seen.lock()), Seen::of(head));
         mistake!(KnownByVersion, {
             let same = seen.iter().rfind(|(seen, _)| seen.version == head.version);
             return stamp.is_some() && same.map(|(_, stamp)| *stamp) == stamp;
@@ -393,13 +393,13 @@ impl Names {
             }
             Err(error) => return Err(reading(error)),
         };
-        *whole(self.may_not_quiesce.lock()) = refusal;
+        *unpoisoned(self.may_not_quiesce.lock()) = refusal;
         Ok(())
     }
 
     /// What follows from not being permitted that, and what to do.
     pub(super) fn trouble(&self) -> Option<String> {
-        let refusal = whole(self.may_not_quiesce.lock()).clone()?;
+        let refusal = unpoisoned(self.may_not_quiesce.lock()).clone()?;
         Some(format!(
             "the modification time of NAME-seawall/commits cannot be set: {refusal}. A commit of another machine can be missed until the \
              next one. Run all that use the database as the user who owns that folder"
