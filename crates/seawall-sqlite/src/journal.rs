@@ -144,8 +144,13 @@ unsafe extern "C" fn write(file: *mut abi::File, written: *const c_void, length:
                 return abi::OK;
             }
             if at == 0 && written.first() == Some(&0) {
-                // With journal_mode=PERSIST, SQLite ends a transaction with this write.
+                // With journal_mode=PERSIST, and with locking_mode=EXCLUSIVE, SQLite ends a transaction with this write.
+                // What follows it in the journal counts no more, and the pages that are left out are the next
+                // snapshot's from now on.
                 content.transaction_ended();
+                if let Err(failure) = content.pages.truncate(&*content.originals, 0) {
+                    return content.originals.report(failure);
+                }
             }
             content
                 .pages
@@ -210,6 +215,26 @@ mod tests {
     fn name(name: &[u8]) -> Vec<Vec<u8>> {
         let length = (name.len() as u32).to_be_bytes();
         vec![vec![0, 4, 0, 1], name.to_vec(), length.to_vec(), vec![9; 4], MAGIC.to_vec()]
+    }
+
+    #[test]
+    fn a_transaction_that_ends_with_a_zeroed_header_leaves_nothing_behind() {
+        let mut memory = Journal { base: abi::File { methods: std::ptr::null() }, content: std::ptr::null_mut() };
+        let file = (&raw mut memory).cast::<abi::File>();
+        // SAFETY: there is room for a journal, which is closed before the memory goes; every call has its bytes.
+        unsafe {
+            install(file, Box::new(pages::tests::Fake));
+            let put = |bytes: &[u8], at: i64| {
+                assert_eq!(write(file, bytes.as_ptr().cast(), bytes.len() as c_int, at), abi::OK)
+            };
+            put(&[1; 512], 0);
+            put(&vec![1; 512 << 10], 512);
+            put(&[0; 28], 0);
+            let mut size = 0;
+            assert_eq!(file_size(file, &raw mut size), abi::OK);
+            assert_eq!(size, 28);
+            assert_eq!(close(file), abi::OK);
+        }
     }
 
     #[test]
