@@ -6,7 +6,7 @@ mod common;
 use common::faulty::{Call, EIO, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, frames, marks, newest, page_size};
 use seawall::format::frame::Kind;
-use seawall::format::head::Head;
+use seawall::format::head::{Head, MAX_TEXT};
 use seawall::format::mark::Fate;
 use seawall::{
     Access, At, Collecting, Database, ErrorKind, Options, PageNo, PageSize, Recovery, Verifying, Version, recover_on,
@@ -206,21 +206,45 @@ fn a_commit_whose_name_got_no_answer_is_found_in_the_window_of_a_later_head() {
 
 #[test]
 fn a_folder_that_takes_only_short_names_gets_folds_and_loses_nothing() {
-    let (folder, _) = scene(50);
-    let storage = Arc::new(Faulty::new(&folder.name()));
-    storage.limit_records(1023);
-    let a = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &Options::default(), &PlainFile).unwrap();
-    for n in 2..60_u8 {
-        let committed = commit(&a, &[(1 + u32::from(n) % 5, n)]).unwrap();
-        assert!(committed.head().to_string().len() <= 1023);
+    // Less than 1,000 bytes are promised by nobody, and any folder may be mounted from another file system.
+    for longest in [1023, 1000, 700] {
+        let (folder, _) = scene(50);
+        let storage = Arc::new(Faulty::new(&folder.name()));
+        storage.limit_records(longest);
+        let options = Options::default();
+        let a = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &options, &PlainFile).unwrap();
+        for n in 2..60_u8 {
+            let committed = commit(&a, &[(1 + u32::from(n) % 5, n)]).unwrap();
+            assert!(committed.head().to_string().len() <= longest);
+        }
+        let snapshot = newest(&folder.machine());
+        assert_eq!(snapshot.version(), Version(59));
+        let status = a.status().unwrap();
+        assert!(status.trouble.iter().any(|trouble| trouble.contains("too long for the file system")), "{status:?}");
+        is_whole(&folder);
     }
-    let snapshot = newest(&folder.machine());
-    assert_eq!(snapshot.version(), Version(59));
-    assert!(
-        a.status().unwrap().trouble.iter().any(|trouble| trouble.contains("too long for the file system")),
-        "{:?}",
-        a.status().unwrap()
-    );
+}
+
+#[test]
+fn a_record_fits_whichever_lock_stands_for_the_lease_afterwards() {
+    let (folder, a) = scene(50);
+    let mut state = 7_u64;
+    let mut longest = 0;
+    for n in 0..4000_u32 {
+        let mut page = [0; 4096];
+        let length = 200 + n as usize * 37 % 1400;
+        page[..length].fill_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        });
+        let mut transaction = a.begin(PATIENCE).unwrap();
+        transaction.write_page(page_size(), PageNo(2 + n % 5), &page).unwrap();
+        let head = transaction.commit(50).unwrap().head().clone();
+        if !head.window.entries().is_empty() {
+            longest = longest.max(Head { lease_slot: u32::MAX, ..head }.to_string().len());
+        }
+    }
+    assert!((MAX_TEXT - 100..=MAX_TEXT).contains(&longest), "{longest}");
     is_whole(&folder);
 }
 

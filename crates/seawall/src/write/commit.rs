@@ -98,6 +98,17 @@ impl Committer {
         change: &Change<'_>,
         stream: Option<StreamWriter>,
     ) -> Result<Arc<Snapshot>> {
+        self.commit_as(turn, change, stream, true)
+    }
+
+    /// The same. Only if it `may_ride` in the head does it do so; otherwise it is a fold.
+    fn commit_as(
+        &self,
+        turn: &mut Turn,
+        change: &Change<'_>,
+        stream: Option<StreamWriter>,
+        may_ride: bool,
+    ) -> Result<Arc<Snapshot>> {
         let lease = turn.lease().expect("a writer has the lease").clone();
         self.check_that_a_commit_can_follow(change.snapshot, &lease)?;
 
@@ -106,7 +117,8 @@ impl Committer {
             Some(stream) => self.append_streamed(change, &lease, stream)?,
             None => {
                 let draft = self.draft(change)?;
-                let (next, form) = match self.head_with_entry(&draft, &lease)? {
+                let with_entry = if may_ride { self.head_with_entry(&draft, &lease)? } else { None };
+                let (next, form) = match with_entry {
                     Some(next) => self.append_entry(next, lease.sweep)?,
                     None => self.append_fold(draft, &lease)?,
                 };
@@ -125,9 +137,8 @@ impl Committer {
             }
         });
         if let Ok(Err(CoordinatorError::TooLong(_))) = &answer {
-            // Its first attempt was certainly refused, and the coordinator knows now how much it can take: the fold that
-            // is made instead is another commit.
-            return self.commit(turn, change, None);
+            // Its first attempt was certainly refused. The fold that is made instead is another commit.
+            return self.commit_as(turn, change, None, false);
         }
 
         // 4. Conclude what became of the commit, and then install it, or mark it as refused and report that. After a

@@ -57,9 +57,10 @@ impl Committer {
         let delta = delta(&old, &new);
         let time = draft.time.max(snapshot.time);
         let entry = Entry { commit: draft.commit, time, page_count, pages: changed, delta };
-        let next = head.with_entry(entry, lease.generation, lease.slot);
+        // Which lock stands for the lease afterwards is decided when the swap is sent. It must fit with each of them.
+        let next = head.with_entry(entry, lease.generation, u32::MAX);
         let fits = next.window.page_count() <= MOST_WINDOW_PAGES && self.tip.coordinator.carries(&next);
-        Ok(fits.then_some(next))
+        Ok(fits.then_some(Head { lease_slot: lease.slot, ..next }))
     }
 }
 

@@ -70,12 +70,13 @@ impl FsCoordinator {
     /// Makes the name of the head's version, with its record, and makes that durable: on a local disk by an fsync of
     /// `commits/`. Returns `false` if the name existed already, which is durable then, too.
     fn publish(&self, folder: u64, head: &Head) -> Result<bool, CoordinatorError> {
-        let published = match self.storage.publish(folder, head.version, &record_of(head)) {
+        let record = record_of(head);
+        let published = match self.storage.publish(folder, head.version, &record) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             // The answer is the server's: there is no name.
             Err(error) if error.kind() == io::ErrorKind::InvalidFilename && !head.window.entries().is_empty() => {
-                self.longest.store(SHORT_TEXT, Ordering::Relaxed);
+                self.longest.fetch_min(SHORT_TEXT.min(record.len() - 1), Ordering::Relaxed);
                 self.is_shorter.store(true, Ordering::Relaxed);
                 Err(CoordinatorError::TooLong(format!("{COMMITS}/{}: {error}", head.version.0)))
             }
@@ -440,8 +441,9 @@ impl Coordinator for FsCoordinator {
         self.names.trouble().or_else(|| {
             short.then(|| {
                 format!(
-                    "a symlink that id says would fit was too long for the file system: this process keeps to {SHORT_TEXT} bytes, so \
-                     fewer commits ride in one, and some take a write more. Nothing was lost"
+                    "a symlink that id says would fit was too long for the file system: this process keeps to {} bytes, so fewer \
+                     commits ride in one, and some take a write more. Nothing was lost",
+                    self.longest.load(Ordering::Relaxed)
                 )
             })
         })
