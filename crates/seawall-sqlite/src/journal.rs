@@ -79,6 +79,12 @@ impl Content {
             super_journal::remove_unless_named(&path);
         }
     }
+
+    /// The transaction has ended, and the journal keeps its first `size` bytes.
+    fn end_at(&mut self, size: u64) -> Result<(), Failure> {
+        self.transaction_ended();
+        self.pages.truncate(&*self.originals, size)
+    }
 }
 
 /// Makes `file` an empty journal of a database that has these `originals`.
@@ -147,8 +153,7 @@ unsafe extern "C" fn write(file: *mut abi::File, written: *const c_void, length:
                 // With journal_mode=PERSIST, and with locking_mode=EXCLUSIVE, SQLite ends a transaction with this write.
                 // What follows it in the journal counts no more, and the pages that are left out are the next
                 // snapshot's from now on.
-                content.transaction_ended();
-                if let Err(failure) = content.pages.truncate(&*content.originals, 0) {
+                if let Err(failure) = content.end_at(0) {
                     return content.originals.report(failure);
                 }
             }
@@ -164,9 +169,8 @@ unsafe extern "C" fn truncate(file: *mut abi::File, size: i64) -> c_int {
     // SAFETY: SQLite's call.
     unsafe {
         call(file, |content| {
-            content.transaction_ended();
-            let truncated = content.pages.truncate(&*content.originals, size as u64);
-            truncated.map_or_else(|failure| content.originals.report(failure), |()| abi::OK)
+            let ended = content.end_at(size as u64);
+            ended.map_or_else(|failure| content.originals.report(failure), |()| abi::OK)
         })
     }
 }

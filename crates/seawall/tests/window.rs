@@ -206,7 +206,7 @@ fn a_commit_whose_name_got_no_answer_is_found_in_the_window_of_a_later_head() {
 
 #[test]
 fn a_folder_that_takes_only_short_names_gets_folds_and_loses_nothing() {
-    // Less than 1,000 bytes are promised by nobody, and any folder may be mounted from another file system.
+    // The probe of a new folder tells 1,000 bytes at least. The folder may have come to a file system that takes less.
     for longest in [1023, 1000, 700] {
         let (folder, _) = scene(50);
         let storage = Arc::new(Faulty::new(&folder.name()));

@@ -98,11 +98,11 @@ impl Committer {
         change: &Change<'_>,
         stream: Option<StreamWriter>,
     ) -> Result<Arc<Snapshot>> {
-        self.commit_as(turn, change, stream, true)
+        self.commit_in_form(turn, change, stream, true)
     }
 
-    /// The same. Only if it `may_ride` in the head does it do so; otherwise it is a fold.
-    fn commit_as(
+    /// Commits `change` as [`commit`](Self::commit) does; as a fold, unless it `may_ride` in the head.
+    fn commit_in_form(
         &self,
         turn: &mut Turn,
         change: &Change<'_>,
@@ -138,7 +138,7 @@ impl Committer {
         });
         if let Ok(Err(CoordinatorError::TooLong(_))) = &answer {
             // Its first attempt was certainly refused. The fold that is made instead is another commit.
-            return self.commit_as(turn, change, None, false);
+            return self.commit_in_form(turn, change, None, false);
         }
 
         // 4. Conclude what became of the commit, and then install it, or mark it as refused and report that. After a

@@ -30,21 +30,21 @@ pub(super) enum Form {
     /// As a frame in a segment.
     Fold(Box<CommitFrame>),
     /// As an entry: of a head, or of the window that a fold took over. This is the head that ends with it.
-    PageEntry(Box<Head>),
+    Entry(Box<Head>),
 }
 
 impl FoundCommit {
     pub(super) fn epoch(&self) -> Epoch {
         match &self.form {
             Form::Fold(frame) => frame.epoch,
-            Form::PageEntry(head) => head.epoch,
+            Form::Entry(head) => head.epoch,
         }
     }
 
     pub(super) fn version(&self) -> Version {
         match &self.form {
             Form::Fold(frame) => frame.version,
-            Form::PageEntry(head) => head.version,
+            Form::Entry(head) => head.version,
         }
     }
 
@@ -52,14 +52,14 @@ impl FoundCommit {
     pub(super) fn time(&self) -> u64 {
         match &self.form {
             Form::Fold(frame) => frame.time,
-            Form::PageEntry(head) => head.window.newest().map_or(0, |(entry, _)| entry.time),
+            Form::Entry(head) => head.window.newest().map_or(0, |(entry, _)| entry.time),
         }
     }
 
     pub(super) fn previous(&self) -> CommitRef {
         match &self.form {
             Form::Fold(frame) => frame.previous(),
-            Form::PageEntry(head) => head.window.newest_commit_but_one().unwrap_or(head.fold),
+            Form::Entry(head) => head.window.newest_commit_but_one().unwrap_or(head.fold),
         }
     }
 
@@ -67,7 +67,7 @@ impl FoundCommit {
     fn group(&self) -> (Version, Version) {
         match &self.form {
             Form::Fold(frame) => frame.group,
-            Form::PageEntry(head) => (head.version, head.version),
+            Form::Entry(head) => (head.version, head.version),
         }
     }
 
@@ -75,7 +75,7 @@ impl FoundCommit {
     pub(super) fn fold(&self) -> Option<&CommitFrame> {
         match &self.form {
             Form::Fold(frame) => Some(frame),
-            Form::PageEntry(_) => None,
+            Form::Entry(_) => None,
         }
     }
 
@@ -83,7 +83,7 @@ impl FoundCommit {
     pub(super) fn pages(&self) -> u64 {
         match &self.form {
             Form::Fold(frame) => frame.own_pages().count() as u64,
-            Form::PageEntry(head) => head.window.newest().map_or(0, |(entry, _)| entry.pages.len() as u64),
+            Form::Entry(head) => head.window.newest().map_or(0, |(entry, _)| entry.pages.len() as u64),
         }
     }
 }
@@ -137,7 +137,7 @@ impl Evidence {
     /// A head was found whose newest commits are in its window. Its writer knew the last but one to be committed.
     pub(super) fn found_head(&mut self, head: &Head) {
         let Some(last) = head.window.entries().len().checked_sub(1) else { return };
-        let before = FoundCommit { commit: head.commit(), form: Form::PageEntry(Box::new(head.clone())) }.previous();
+        let before = FoundCommit { commit: head.commit(), form: Form::Entry(Box::new(head.clone())) }.previous();
         let version = Version(head.folded().0 + last as u64);
         self.proven.insert(Proven { epoch: head.epoch, version, digest: before.digest });
         self.found_entries(&head.at_fold(), &head.window);
@@ -147,7 +147,7 @@ impl Evidence {
     pub(super) fn head_of(&self, found: &FoundCommit) -> Head {
         match &found.form {
             Form::Fold(frame) => frame.head(found.commit),
-            Form::PageEntry(head) => {
+            Form::Entry(head) => {
                 let fold = self.commits.get(&head.fold.digest).and_then(|fold| Some((fold.fold()?, fold.commit)));
                 let with_entries = |(frame, fold): (&CommitFrame, CommitRef)| {
                     let (version, window) = (head.version, head.window.clone());
@@ -165,7 +165,7 @@ impl Evidence {
             let head = || {
                 let (version, window) =
                     (Version(before.version.0 + 1 + at as u64), window.first(at + 1, &before.fold.digest));
-                Form::PageEntry(Box::new(Head { version, window, ..before.clone() }))
+                Form::Entry(Box::new(Head { version, window, ..before.clone() }))
             };
             self.commits.entry(commit.digest).or_insert_with(|| FoundCommit { commit, form: head() });
         }
