@@ -12,7 +12,7 @@ use seawall::format::high::High;
 use seawall::format::identity::Identity;
 use seawall::format::ids::{BaseName, CommitId, DatabaseId, Digest, Epoch};
 use seawall::format::index::IndexFrame;
-use seawall::format::mark::{Fate, Mark};
+use seawall::format::mark::Mark;
 use seawall::format::new_pages::{NewGroup, NewPage, page_checksum};
 use seawall::format::place::Place;
 use seawall::format::window::{Entry, EntryPage, Window};
@@ -102,11 +102,8 @@ fn frames() -> Vec<(Kind, Vec<u8>)> {
     commit.runs = vec![RunRef { after: Version(0), up_to: Version(1), entries: 2, place }];
     commit.recent = vec![(PageNo(5), entry(2, 0, 3, 0)), (PageNo(900), entry(2, 70_000, 3, 1))];
     frames.push((Kind::Commit, commit.encode(&segments)));
-    for fate in [Fate::Confirmed, Fate::Refused] {
-        let mark =
-            Mark { fate, database: DATABASE, epoch: Epoch(0), version: Version(3), commit: COMMIT, digest: DIGEST };
-        frames.push((Kind::Mark, mark.encode()));
-    }
+    let mark = Mark { database: DATABASE, epoch: Epoch(0), version: Version(3), commit: COMMIT, digest: DIGEST };
+    frames.push((Kind::Mark, mark.encode()));
     frames
 }
 

@@ -124,6 +124,8 @@ fn follow(world: &World, error: &Error, recovery: &mut Recovery, lost: &mut usiz
             recovery.coordinator = Some(world.at().url().into());
             true
         }
+        // The database was moved after the operator had named its coordinator. `id`, which was missing then, names it now.
+        _ if text.contains("was asked for") => recovery.coordinator.take().is_some(),
         _ if text.contains("--take-over-home") => {
             recovery.take_over_home = true;
             true

@@ -108,6 +108,7 @@ mutations! {
     HeadDropsEntry "75" "A head drops the entries before its own."
     FoldedUnread "76" "A commit is not looked for among the entries that a fold took over."
     ConfirmedNotCopied "77" "What rides in a head is not copied when the head is confirmed (fs)."
+    ConfirmedApart "86" "What confirms a commit and what rides in its head are two frames of one append (fs)."
     TwoForms "78" "A commit that got no answer is sent again as another one."
     EntryNotAppended "79" "An entry is in the head before it is in a segment (dynamodb)."
     StreamNotDurable "80" "What a large transaction streamed is not durable when its commit frame is appended."

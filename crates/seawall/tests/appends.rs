@@ -6,7 +6,7 @@ mod common;
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, NOTHING, PATIENCE, PlainFile, byte, commit, cost, frames, marks, newest, page_size};
 use seawall::format::frame::Kind;
-use seawall::format::mark::{Fate, Mark};
+use seawall::format::mark::Mark;
 use seawall::{Access, Counts, Database, ErrorKind, Options, PageNo, Version};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ fn scene(options: &Options) -> (Folder, Arc<Faulty>, Arc<Database>) {
 }
 
 fn refused(folder: &Folder) -> Vec<Mark> {
-    marks(folder, Fate::Refused)
+    marks(folder)
 }
 
 fn bytes_of_segments(folder: &Folder) -> u64 {
@@ -168,9 +168,9 @@ fn a_lease_is_renewed_while_a_mark_is_pending_and_an_append_takes_long() {
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
     storage.heal();
     assert_eq!(writer.join().unwrap().unwrap(), Version(2), "no waiter could take its lease over");
-    // The mark that had to wait is written in the end.
+    // The note that had to wait is written in the end.
     let began = Instant::now();
-    let is_confirmed = || marks(&folder, Fate::Confirmed).iter().any(|mark| mark.version == Version(2));
+    let is_confirmed = || common::confirmed(&folder).iter().any(|head| head.version == Version(2));
     while !is_confirmed() {
         assert!(began.elapsed() < Duration::from_secs(10), "the newest commit is confirmed");
         std::thread::sleep(Duration::from_millis(20));

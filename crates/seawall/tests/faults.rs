@@ -5,7 +5,6 @@ mod common;
 
 use common::faulty::{Call, Clock, EACCES, EEXIST, EIO, ENOSPC, ESTALE, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, marks, newest, page_size, write_plain};
-use seawall::format::mark::Fate;
 use seawall::{Access, Database, Error, ErrorKind, Freshness, Options, PageNo, PageSize, Version};
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,7 +101,7 @@ fn a_publication_that_is_refused_for_want_of_space_wrote_nothing() {
     scene.storage.fail(Call::Publish, Fault::Before(ENOSPC), u32::MAX);
     scene.fails_with(ErrorKind::Full);
     // Its frame is in the segment all the same: a recovery must not take it.
-    let refused = marks(&scene._folder, Fate::Refused);
+    let refused = marks(&scene._folder);
     assert_eq!(refused.iter().map(|mark| mark.version).collect::<Vec<_>>(), [Version(2)]);
     scene.goes_on();
 }

@@ -19,7 +19,7 @@ use seawall::format::high::{High, Named};
 use seawall::format::identity::Identity;
 use seawall::format::ids::Epoch;
 use seawall::format::index::IndexFrame;
-use seawall::format::mark::{Fate, Mark};
+use seawall::format::mark::Mark;
 use seawall::format::new_pages::{NewGroup, NewPage, page_checksum};
 use seawall::format::window::{Window, digest_of};
 use seawall::ports::storage::os::OsStorage;
@@ -177,7 +177,7 @@ fn the_frames_come_back_and_encode_to_the_same_bytes() {
     let kinds: Vec<Kind> = frames.iter().map(|frame| frame.kind).collect();
     assert_eq!(
         kinds,
-        [Kind::Pages, Kind::Commit, Kind::Head, Kind::Mark, Kind::Pages, Kind::Commit, Kind::Mark],
+        [Kind::Pages, Kind::Commit, Kind::Confirmed, Kind::Pages, Kind::Commit, Kind::Confirmed],
         "as the page says"
     );
     let mut again = Vec::new();
@@ -186,7 +186,9 @@ fn the_frames_come_back_and_encode_to_the_same_bytes() {
         assert_eq!(digest, frame.digest);
     }
     assert_eq!(again, bytes);
-    assert_eq!(Head::of_frame(frames[2].payload), Ok(heads()[2].clone()));
+    for (frame, version) in [(2, 2), (5, 3)] {
+        assert_eq!(Head::of_frame(frames[frame].payload), Ok(heads()[version].clone()));
+    }
 }
 
 #[test]
@@ -196,10 +198,10 @@ fn the_commit_of_version_3_says_what_the_page_says() {
     let [zero, one, two, three] = heads();
     let segments = Segments::default();
     let first = CommitFrame::decode(frames[1].payload, &segments).unwrap();
-    let commit = CommitFrame::decode(frames[5].payload, &segments).unwrap();
-    assert_eq!((frames[1].digest, frames[5].digest), (one.fold.digest, three.fold.digest));
+    let commit = CommitFrame::decode(frames[4].payload, &segments).unwrap();
+    assert_eq!((frames[1].digest, frames[4].digest), (one.fold.digest, three.fold.digest));
     assert_eq!((first.previous(), commit.previous()), (zero.commit(), two.commit()));
-    for (head, frame) in [(&one, 1), (&three, 5)] {
+    for (head, frame) in [(&one, 1), (&three, 4)] {
         let place = head.fold.place.unwrap();
         let begin = place.at as usize * UNIT;
         assert_eq!(bytes[begin..begin + place.length as usize], bytes[begin..][..frames[frame].length]);
@@ -245,7 +247,7 @@ fn the_commit_of_version_3_says_what_the_page_says() {
         recent: vec![(PageNo(1), before(0)), (PageNo(2), before(1))],
     };
     assert_eq!(commit, expected);
-    assert_eq!(commit.encode(&segments), frames[5].payload);
+    assert_eq!(commit.encode(&segments), frames[4].payload);
     assert_eq!(first.encode(&segments), frames[1].payload);
     let own = PageEntry::new(Version(3), number, carried.at, carried.units, 0);
     assert_eq!(commit.own_entries(place.segment, &segments), [(PageNo(2), own)]);
@@ -256,7 +258,7 @@ fn the_pages_are_those_of_a_sqlite_database() {
     let bytes = dump("segment");
     let [_, one, _, three] = heads();
     let frames = frames(&bytes);
-    for (frame, head, pages) in [(0, one, &[PageNo(1), PageNo(2)][..]), (4, three, &[PageNo(2)])] {
+    for (frame, head, pages) in [(0, one, &[PageNo(1), PageNo(2)][..]), (3, three, &[PageNo(2)])] {
         let payload = frames[frame].payload;
         let group = group::decode(payload).unwrap();
         assert_eq!(
@@ -271,7 +273,7 @@ fn the_pages_are_those_of_a_sqlite_database() {
         assert_eq!(group::decode(&again).unwrap().images, group.images);
     }
     assert!(base().starts_with(b"SQLite format 3\0"));
-    assert_eq!(group::decode(frames[4].payload).unwrap().images, pages_of_version_2()[1]);
+    assert_eq!(group::decode(frames[3].payload).unwrap().images, pages_of_version_2()[1]);
 }
 
 #[test]
@@ -281,23 +283,15 @@ fn the_base_has_the_sums_that_the_page_says() {
 }
 
 #[test]
-fn the_marks_confirm_versions_2_and_3() {
-    let bytes = dump("segment");
-    for (frame, version) in [(3, 2), (6, 3)] {
-        let payload = frames(&bytes)[frame].payload;
-        let head = &heads()[version];
-        let CommitRef { id: commit, digest, .. } = head.commit();
-        let expected = Mark {
-            fate: Fate::Confirmed,
-            database: head.database,
-            epoch: Epoch(0),
-            version: head.version,
-            commit,
-            digest,
-        };
-        assert_eq!(Mark::decode(payload), Ok(expected));
-        assert_eq!(expected.encode(), payload);
-    }
+fn the_mark_is_that_of_version_3() {
+    let bytes = dump("mark");
+    let frame = frame::parse(&bytes).unwrap();
+    assert_eq!((frame.kind, frame.length), (Kind::Mark, bytes.len()));
+    let [.., three] = heads();
+    let CommitRef { id: commit, digest, .. } = three.commit();
+    let expected = Mark { database: three.database, epoch: Epoch(0), version: Version(3), commit, digest };
+    assert_eq!(Mark::decode(frame.payload), Ok(expected));
+    assert_eq!(expected.encode(), frame.payload);
 }
 
 #[test]

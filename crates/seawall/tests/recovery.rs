@@ -5,7 +5,7 @@ mod common;
 
 use common::faulty::{Call, EIO, Fault, Faulty};
 use common::{Folder, PlainFile, byte, commit, newest};
-use seawall::format::mark::{Fate, Mark};
+use seawall::format::mark::Mark;
 use seawall::{
     Access, Collecting, Database, Error, Options, PageNo, Recovered, Recovery, Result, Verifying, Version, recover_on,
 };
@@ -98,13 +98,13 @@ fn a_confirmed_version_is_proven_and_a_refused_one_does_not_come_back() {
     let folder = Folder::new();
     let a = history(&folder, 3);
     std::thread::sleep(Duration::from_millis(1500));
-    let confirmed = common::marks(&folder, Fate::Confirmed);
-    assert_eq!(confirmed.last().map(|mark| mark.version), Some(Version(3)), "the background has noted it");
+    let confirmed = common::confirmed(&folder);
+    assert_eq!(confirmed.last().map(|head| head.version), Some(Version(3)), "the background has noted it");
     // Another process appends version 4, and its publication certainly does not take place.
     let (storage, b) = faulty(&folder);
     storage.fail(Call::Publish, Fault::Before(common::faulty::ENOSPC), 1);
     commit(&b, &[(2, 66)]).unwrap_err();
-    let refused: Vec<Mark> = common::marks(&folder, Fate::Refused);
+    let refused: Vec<Mark> = common::marks(&folder);
     assert_eq!(refused.len(), 1);
     lose_head(&folder);
     let recovered = recover(&folder);

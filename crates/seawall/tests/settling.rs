@@ -7,7 +7,6 @@ use common::{Folder, PATIENCE, PlainFile, byte, commit, marks, newest, page_size
 use seawall::format::frame::{self, Kind};
 use seawall::format::head::Head;
 use seawall::format::ids::{DatabaseId, Epoch, Token};
-use seawall::format::mark::Fate;
 use seawall::ports::coordinator::fs::FsCoordinator;
 use seawall::ports::coordinator::{
     Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped, kinds,
@@ -179,7 +178,7 @@ impl Scene {
 
     /// The versions whose commits were marked as refused.
     fn refused(&self) -> Vec<Version> {
-        marks(&self.folder, Fate::Refused).iter().map(|mark| mark.version).collect()
+        marks(&self.folder).iter().map(|mark| mark.version).collect()
     }
 
     /// The newest version is what the others made, and the next commit follows it.

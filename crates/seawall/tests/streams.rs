@@ -5,7 +5,6 @@ mod common;
 
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, commit, marks, newest, page_size};
-use seawall::format::mark::Fate;
 use seawall::format::policy::Policy;
 use seawall::{Access, Collecting, Database, ErrorKind, PageNo, PageSize, Part, Transaction, Verifying, Version};
 use std::collections::BTreeMap;
@@ -201,7 +200,7 @@ fn the_end_of_a_stream_that_cannot_be_appended_is_marked_as_refused() {
     write(&mut transaction, 60, 0).unwrap();
     storage.fail(Call::Append, Fault::After(EIO), 1);
     assert_eq!(transaction.commit(60).err().unwrap().kind(), ErrorKind::Io);
-    let refused: Vec<Version> = marks(&folder, Fate::Refused).iter().map(|mark| mark.version).collect();
+    let refused: Vec<Version> = marks(&folder).iter().map(|mark| mark.version).collect();
     assert_eq!(refused, [Version(2)]);
 }
 
@@ -241,7 +240,7 @@ fn a_refused_commit_leaves_no_file() {
     assert_eq!(frozen.commit(PAGES).err().unwrap().kind(), ErrorKind::Superseded);
     let left: Vec<(String, u64)> = segments(&folder).into_iter().filter(|(_, size)| *size > 10_000).collect();
     assert_eq!(left, [], "but for the mark, which is in another segment");
-    assert_eq!(marks(&folder, Fate::Refused).len(), 1);
+    assert_eq!(marks(&folder).len(), 1);
     assert_eq!(content(&folder), [(1, 2)].into());
 }
 

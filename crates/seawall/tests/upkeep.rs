@@ -5,7 +5,7 @@ mod common;
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, header, newest, page_size};
 use seawall::format::frame::{self, Kind};
-use seawall::format::mark::{Fate, Mark};
+use seawall::format::mark::Mark;
 use seawall::format::policy::Policy;
 use seawall::{
     Access, Collected, Collecting, Database, Error, ErrorKind, Kept, Options, PageNo, PageSize, Result, Snapshot,
@@ -529,7 +529,6 @@ fn a_segment_is_as_new_as_its_newest_commit_whatever_mark_lies_behind_it() {
     let segment = head.commit().place.unwrap().segment;
     let path = folder.inside(&format!("segments/{segment}.seg"));
     let mark = Mark {
-        fate: Fate::Confirmed,
         database: head.database,
         epoch: head.epoch,
         version: Version(2),

@@ -7,7 +7,6 @@ use common::faulty::{Call, EIO, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, frames, marks, newest, page_size};
 use seawall::format::frame::Kind;
 use seawall::format::head::{Head, MAX_TEXT};
-use seawall::format::mark::Fate;
 use seawall::{
     Access, At, Collecting, Database, ErrorKind, Options, PageNo, PageSize, Recovery, Verifying, Version, recover_on,
 };
@@ -154,14 +153,9 @@ fn what_rides_in_the_head_is_copied_to_a_segment_in_the_background_also_what_oth
     commit(&b, &[(3, 3)]).unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     drop(b);
-    let copies: Vec<Head> = frames(&folder)
-        .iter()
-        .filter(|(kind, ..)| *kind == Kind::Head)
-        .map(|(_, _, payload)| Head::of_frame(payload).unwrap())
-        .collect();
+    let copies = common::confirmed(&folder);
     let newest_copy = copies.iter().max_by_key(|head| head.version).expect("there is a copy");
     assert_eq!((newest_copy.version, newest_copy.window.entries().len()), (Version(3), 2));
-    assert!(marks(&folder, Fate::Confirmed).iter().any(|mark| mark.version == Version(3)));
     // All names are lost: nothing that was copied is.
     drop(a);
     fs::remove_dir_all(folder.inside("commits")).unwrap();
@@ -201,7 +195,7 @@ fn a_commit_whose_name_got_no_answer_is_found_in_the_window_of_a_later_head() {
     std::thread::sleep(Duration::from_millis(700));
     commit(&b, &[(3, 3)]).unwrap();
     assert_eq!(late.commit(50).err().unwrap().kind(), ErrorKind::Superseded);
-    assert!(marks(&folder, Fate::Refused).is_empty());
+    assert!(marks(&folder).is_empty());
 }
 
 #[test]
@@ -332,8 +326,7 @@ fn a_checkpoint_after_the_first_commit_of_an_adopted_database_has_that_commit() 
 
 /// The newest commit of each head that was copied to a segment.
 fn copied(folder: &Folder) -> Vec<u64> {
-    let heads = common::frames(folder).into_iter().filter(|(kind, ..)| *kind == Kind::Head);
-    heads.map(|(_, _, payload)| Head::of_frame(&payload).unwrap().version.0).collect()
+    common::confirmed(folder).iter().map(|head| head.version.0).collect()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use seawall::format::frame::{self, Frame, Kind, UNIT};
 use seawall::format::group;
 use seawall::format::head::Head;
 use seawall::format::ids::{Digest, Epoch, Version};
-use seawall::format::mark::{Fate, Mark};
+use seawall::format::mark::Mark;
 use seawall::format::window::{Entry, Window};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -26,14 +26,9 @@ enum Says {
         previous: Digest,
         settled: (Version, Digest),
     },
-    /// Entries, each with its predecessor's digest. `Some`: the last one's predecessor is proven, and its own fate is not.
+    /// Entries, each with its predecessor's digest, and what proves the newest of them that is proven.
     Entries(Vec<(Candidate, Digest)>, Option<Tip>),
     Both(Box<Says>, Box<Says>),
-    Confirmed {
-        epoch: Epoch,
-        version: Version,
-        digest: Digest,
-    },
     Refused(Digest),
 }
 
@@ -153,21 +148,19 @@ impl Recovery {
                     false => Says::Both(Box::new(Says::Entries(of_window, None)), Box::new(itself)),
                 })
             }
-            Kind::Head => {
+            Kind::Head | Kind::Confirmed => {
                 let head = Head::of_frame(frame.payload).ok()?;
+                let Head { epoch, version, .. } = head;
                 let entries =
-                    entries_of(&head.window, head.epoch, (head.folded(), head.fold.digest), (inode, at, frame.length));
-                let (last, previous) = *entries.last()?;
-                let version = Version(last.version.0 - 1);
-                Some(Says::Entries(entries, Some(Tip { epoch: head.epoch, version, digest: previous })))
+                    entries_of(&head.window, epoch, (head.folded(), head.fold.digest), (inode, at, frame.length));
+                let proven = match frame.kind {
+                    Kind::Confirmed => Tip { epoch, version, digest: head.commit().digest },
+                    // The fate of the last one is not known here.
+                    _ => Tip { epoch, version: Version(version.0 - 1), digest: entries.last()?.1 },
+                };
+                Some(Says::Entries(entries, Some(proven)))
             }
-            Kind::Mark => {
-                let Mark { fate, epoch, version, digest, .. } = Mark::decode(frame.payload).ok()?;
-                Some(match fate {
-                    Fate::Confirmed => Says::Confirmed { epoch, version, digest },
-                    Fate::Refused => Says::Refused(digest),
-                })
-            }
+            Kind::Mark => Mark::decode(frame.payload).ok().map(|mark| Says::Refused(mark.digest)),
         }
     }
 
@@ -192,7 +185,6 @@ impl Recovery {
                 self.prove(Tip { epoch: commit.epoch, version, digest });
                 self.on.entry(previous).or_default().push(commit);
             }
-            Says::Confirmed { epoch, version, digest } => self.prove(Tip { epoch, version, digest }),
             Says::Refused(digest) => drop(self.refused.insert(digest)),
         }
     }

@@ -34,15 +34,18 @@ pub enum Kind {
     Commit = 2,
     /// A run of the page map.
     Index = 3,
-    /// A mark: what became of a commit.
+    /// A mark: a commit was refused.
     Mark = 4,
-    /// A head, for the commits that ride in it.
+    /// A head that a commit is to make which rides in it.
     Head = 5,
+    /// A head that was in place: its commits are confirmed.
+    Confirmed = 6,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
-        [Kind::Pages, Kind::Commit, Kind::Index, Kind::Mark, Kind::Head].into_iter().find(|kind| *kind as u8 == byte)
+        let mut kinds = [Kind::Pages, Kind::Commit, Kind::Index, Kind::Mark, Kind::Head, Kind::Confirmed].into_iter();
+        kinds.find(|kind| *kind as u8 == byte)
     }
 }
 

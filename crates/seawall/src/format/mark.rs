@@ -1,25 +1,14 @@
-//! Marks: what became of a commit, noted in its writer's own segment.
+//! Marks: that a commit was refused, noted in its writer's own segment.
 //!
-//! Recovery reads them when the head is lost: a confirmed commit is in the history, a refused one is not.
+//! Recovery reads them when the head is lost: what is marked is not in the history.
 
 use crate::format::codec::{Malformed, Reader};
 use crate::format::head::{CommitRef, Head};
 use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Version};
 
-/// What became of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Its swap was seen to have taken place.
-    Confirmed = 1,
-    /// Its swap was seen to have been refused; or it was never sent, because its append failed.
-    Refused = 2,
-}
-
-/// A mark.
+/// A commit that was refused: its swap was seen not to have taken place; or it was never sent, because its append failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// What became of it.
-    pub fate: Fate,
     /// The database.
     pub database: DatabaseId,
     /// The commit's epoch.
@@ -33,17 +22,16 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// The mark that says what became of the commit that `head` names.
-    pub fn of(head: &Head, fate: Fate) -> Mark {
+    /// The mark that says that the commit was refused which `head` names.
+    pub fn of(head: &Head) -> Mark {
         let Head { database, epoch, version, .. } = *head;
         let CommitRef { id: commit, digest, .. } = head.commit();
-        Mark { fate, database, epoch, version, commit, digest }
+        Mark { database, epoch, version, commit, digest }
     }
 
     /// The payload of the frame.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![self.fate as u8];
-        out.extend_from_slice(&self.database.0);
+        let mut out = self.database.0.to_vec();
         out.extend_from_slice(&self.epoch.0.to_le_bytes());
         out.extend_from_slice(&self.version.0.to_le_bytes());
         out.extend_from_slice(&self.commit.0);
@@ -54,13 +42,7 @@ impl Mark {
     /// The content of a mark's payload.
     pub fn decode(payload: &[u8]) -> Result<Mark, Malformed> {
         let mut reader = Reader::new(payload);
-        let fate = match reader.u8()? {
-            1 => Fate::Confirmed,
-            2 => Fate::Refused,
-            _ => return Err(Malformed("a mark of an unknown kind")),
-        };
         let mark = Mark {
-            fate,
             database: DatabaseId(reader.array()?),
             epoch: Epoch(reader.u64()?),
             version: Version(reader.u64()?),
@@ -80,7 +62,6 @@ mod tests {
     #[test]
     fn marks_come_back() {
         let mark = Mark {
-            fate: Fate::Refused,
             database: DatabaseId([1; 16]),
             epoch: Epoch(2),
             version: Version(3),

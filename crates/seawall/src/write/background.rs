@@ -123,7 +123,7 @@ impl Chore for LookForWaiters {
     }
 }
 
-/// Notes the newest acknowledged commit: by a mark in this process's segment, and in `high`.
+/// Notes the newest acknowledged commit: by its head in this process's segment, and in `high`.
 struct Note(Weak<Committer>);
 
 impl Chore for Note {
@@ -184,7 +184,7 @@ impl Committer {
     /// Notes the newest acknowledged commit. Returns `false` if that must wait. `high` comes last: what it names, with all
     /// before it, is in a segment.
     fn write_note(&self, head: &Head) -> Result<bool> {
-        if head.version > Version(0) && !self.mark_confirmed(head)? {
+        if head.version > Version(0) && !self.confirm(head)? {
             return Ok(false);
         }
         let high = High::of(head, self.tip.coordinator.named(head));

@@ -10,7 +10,7 @@ use crate::format::group::{GROUP_BYTES, Owner, pages_per_group};
 use crate::format::head::{CommitRef, Head, Upkeep};
 use crate::format::ids::{CommitId, Digest, PageNo, PageSize, SegmentName};
 use crate::format::index::{self, IndexFrame};
-use crate::format::mark::{Fate, Mark};
+use crate::format::mark::Mark;
 use crate::format::new_pages::NewGroup;
 use crate::format::place::Place;
 use crate::mutation::mistake;
@@ -336,7 +336,7 @@ mod siblings {
 /// The mark of a commit whose bytes may arrive although its append failed.
 fn refused_if_lost(head: &Head) -> Option<Mark> {
     mistake!(NoMarkAfterFailedAppend, return None);
-    Some(Mark::of(head, Fate::Refused))
+    Some(Mark::of(head))
 }
 
 /// Whether a commit of so many pages is possible. The error comes before its commit frame is written.

@@ -1,11 +1,11 @@
-//! Marks of what became of commits, in this process's segment.
+//! What became of commits, noted in this process's segment: marks of those that were refused, and heads that were in place.
 
 use super::commit::{Form, Pending};
 use super::committer::Committer;
 use super::segment::AppendFailed;
 use crate::error::{Error, Result};
 use crate::format::head::Head;
-use crate::format::mark::{Fate, Mark};
+use crate::format::mark::Mark;
 use crate::mutation::mistake;
 use crate::ports::sync::{try_lock, unpoisoned};
 use std::sync::atomic::Ordering;
@@ -28,7 +28,7 @@ impl Committer {
         }
         let sweep = pending.lease.sweep;
         mistake!(NoMarkAfterFailedSwap, return self.mark_owed(sweep));
-        unpoisoned(self.segment.lock()).owe(Mark::of(&pending.next, Fate::Refused));
+        unpoisoned(self.segment.lock()).owe(Mark::of(&pending.next));
         self.mark_owed(sweep);
     }
 
@@ -47,16 +47,16 @@ impl Committer {
         }));
     }
 
-    /// Marks the commit of `head` as confirmed. That can wait: `false` if another thread is appending right now.
-    pub(crate) fn mark_confirmed(&self, head: &Head) -> Result<bool> {
+    /// Notes that `head` was in place, with all that rides in it, whoever committed that: its entries are in no file if
+    /// its record is none. That can wait: `false` if another thread is appending right now.
+    pub(crate) fn confirm(&self, head: &Head) -> Result<bool> {
         let Some(mut segment) = try_lock(&self.segment) else { return Ok(false) };
-        // The head's entries, also those of other processes, are in no file if its record is none.
-        let copied = (!head.window.entries().is_empty()).then_some(head);
         mistake!(ConfirmedNotCopied, {
-            let appended = segment.append_mark(&*self.tip.storage, head.sweep, None, &Mark::of(head, Fate::Confirmed));
+            let named = Head { fold: head.commit(), window: Default::default(), ..head.clone() };
+            let appended = segment.append_confirmed(&*self.tip.storage, &named);
             return appended.map(|()| true).map_err(|failed| failed.error);
         });
-        let appended = segment.append_mark(&*self.tip.storage, head.sweep, copied, &Mark::of(head, Fate::Confirmed));
+        let appended = segment.append_confirmed(&*self.tip.storage, head);
         drop(segment);
         match appended {
             Ok(()) => Ok(true),

@@ -157,25 +157,22 @@ impl SegmentWriter {
         self.append(storage, self.newest_sweep(sweep), |_| Ok(Piece::Last { encoded: (), if_lost: None }))
     }
 
-    /// Appends a mark, and in front of it a copy of the head that it is of, if one is wanted; when it returns, they are
-    /// durable, as are the marks that were owed.
-    pub(crate) fn append_mark(
-        &mut self,
-        storage: &dyn Storage,
-        sweep: u64,
-        copied: Option<&Head>,
-        mark: &Mark,
-    ) -> Result<(), AppendFailed> {
-        self.append(storage, self.newest_sweep(sweep), |frames| {
-            if let Some(head) = copied {
+    /// Appends a head that was in place; when it returns, it is durable, as are the marks that were owed. It is one
+    /// frame: what confirms an entry and the entry arrive together, or neither does.
+    pub(crate) fn append_confirmed(&mut self, storage: &dyn Storage, head: &Head) -> Result<(), AppendFailed> {
+        self.append(storage, self.newest_sweep(head.sweep), |frames| {
+            mistake!(ConfirmedApart, {
                 frames.put(Kind::Head, head.to_string().as_bytes())?;
-            }
-            frames.put(Kind::Mark, &mark.encode())?;
+                let named = Head { fold: head.commit(), window: Default::default(), ..head.clone() };
+                frames.put(Kind::Confirmed, named.to_string().as_bytes())?;
+                return Ok(Piece::Last { encoded: (), if_lost: None });
+            });
+            frames.put(Kind::Confirmed, head.to_string().as_bytes())?;
             Ok(Piece::Last { encoded: (), if_lost: None })
         })
     }
 
-    /// A mark can be of an older head than the segment is.
+    /// A head that is confirmed, or a mark, can be older than the segment is.
     fn newest_sweep(&self, sweep: u64) -> u64 {
         self.open.as_ref().map_or(sweep, |open| open.sweep.max(sweep))
     }

@@ -8,8 +8,9 @@ pub mod moving;
 pub mod places;
 
 use seawall::format::frame::{self, Kind};
+use seawall::format::head::Head;
 use seawall::format::ids::Digest;
-use seawall::format::mark::{Fate, Mark};
+use seawall::format::mark::Mark;
 use seawall::ports::storage::os::OsStorage;
 use seawall::{
     Access, Counts, Database, Error, Freshness, HeldFile, Options, PageNo, PageSize, PlainSqlite, Result, Snapshot,
@@ -195,8 +196,14 @@ pub fn frames(folder: &Folder) -> Vec<(Kind, Digest, Vec<u8>)> {
     found
 }
 
-/// The marks of this fate in all segments.
-pub fn marks(folder: &Folder, fate: Fate) -> Vec<Mark> {
+/// The marks in all segments: what was refused.
+pub fn marks(folder: &Folder) -> Vec<Mark> {
     let marks = frames(folder).into_iter().filter(|(kind, ..)| *kind == Kind::Mark);
-    marks.map(|(_, _, payload)| Mark::decode(&payload).unwrap()).filter(|mark| mark.fate == fate).collect()
+    marks.map(|(_, _, payload)| Mark::decode(&payload).unwrap()).collect()
+}
+
+/// The heads in all segments that were in place.
+pub fn confirmed(folder: &Folder) -> Vec<Head> {
+    let heads = frames(folder).into_iter().filter(|(kind, ..)| *kind == Kind::Confirmed);
+    heads.map(|(_, _, payload)| Head::of_frame(&payload).unwrap()).collect()
 }

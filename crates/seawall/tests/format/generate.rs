@@ -8,6 +8,7 @@ use seawall::format::entry::Segments;
 use seawall::format::frame::{self, Kind};
 use seawall::format::head::Head;
 use seawall::format::index::IndexFrame;
+use seawall::format::mark::Mark;
 use seawall::ports::storage::os::OsStorage;
 use seawall::{Access, Database, Options, PageNo, Version};
 use std::fs;
@@ -46,10 +47,10 @@ fn made() -> (Folder, Arc<Database>) {
         count += 1;
     }
     assert_eq!(count, 2, "python3 has made two versions");
-    // The background copies the head, and notes that it was acknowledged.
-    has_frames(&folder, 4);
+    // The background notes that the head was acknowledged.
+    has_frames(&folder, 3);
     database.checkpoint(&mut |_, _| Ok(())).unwrap().unwrap();
-    has_frames(&folder, 7);
+    has_frames(&folder, 6);
     (folder, database)
 }
 
@@ -59,7 +60,7 @@ fn has_frames(folder: &Folder, count: usize) {
         assert!(Instant::now() < until, "the background has written {} frames", frames(folder).len());
         std::thread::sleep(Duration::from_millis(20));
     }
-    // The note follows the mark.
+    // `high` follows the frame.
     std::thread::sleep(Duration::from_millis(200));
 }
 
@@ -114,15 +115,19 @@ pub(crate) fn tables(page: &str) -> Vec<(&'static str, String)> {
         at = end;
         tables.push((heading, table));
     };
-    table("The head of version 2, and its mark", &|walk| {
-        walk.frame("head", Walk::head);
-        walk.frame("mark", Walk::mark);
-    });
+    table("The confirmed head of version 2", &|walk| walk.frame("confirmed", Walk::head));
     table("The page that version 3 carries", &|walk| walk.frame("pages", Walk::pages));
     table("The commit frame of version 3", &|walk| walk.frame("commit", Walk::commit));
-    table("The mark of version 3", &|walk| walk.frame("mark", Walk::mark));
+    table("The confirmed head of version 3", &|walk| walk.frame("confirmed", Walk::head));
     assert_eq!(at, segment.len(), "the tables end where the segment does");
     tables
+}
+
+/// The mark that the newest commit would have if it had been refused.
+fn mark_of(newest: &Head) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::put(&mut bytes, Kind::Mark, &Mark::of(newest).encode());
+    bytes
 }
 
 /// Where the table under `heading` is in `page`.
@@ -152,6 +157,7 @@ pub(crate) fn write() {
     page = with_block(&page, "segment", &xxd(&segment));
     page = with_block(&page, "sums", &xxd(&in_folder(&format!("bases/{base}.sums"))));
     page = with_block(&page, "index", &xxd(&index_of(&newest, &segment)));
+    page = with_block(&page, "mark", &xxd(&mark_of(&newest)));
     for (heading, table) in tables(&page) {
         let place = place_of_table(&page, heading);
         page.replace_range(place, &table);

@@ -91,7 +91,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(crate) fn head(&mut self, end: usize) {
-        self.row(end - self.at, "head", "the text of the head of version 2");
+        self.row(end - self.at, "head", "its text, as above");
     }
 
     pub(crate) fn pages(&mut self, end: usize) {
@@ -105,15 +105,6 @@ impl<'a> Walk<'a> {
         }
         self.row(1, "compression", if self.bytes[self.at] == 1 { "zstd" } else { "none" });
         self.row(end - self.at, "images", &format!("{} bytes, compressed", size * count));
-    }
-
-    pub(crate) fn mark(&mut self, _end: usize) {
-        self.row(1, "fate", if self.bytes[self.at] == 1 { "confirmed" } else { "refused" });
-        self.row(16, "database", "");
-        self.number(8, "epoch", plain);
-        self.number(8, "version", plain);
-        self.row(16, "commit id", "");
-        self.row(32, "digest", "");
     }
 
     pub(crate) fn commit(&mut self, _end: usize) {

@@ -1,7 +1,7 @@
 //! What the files prove of the history, and what they do not. Pure: no I/O.
 //!
 //! - A commit is *proven* if some writer knew it to be in the history: a later commit frame says so (`settled`), or a
-//!   mark (`confirmed`).
+//!   head that was in place (`confirmed`).
 //! - The *proven tip* is the newest proven commit of the highest epoch that anything proves.
 //! - A *candidate* is a commit directly on the proven tip that no mark calls refused. Its swap may have taken place, and
 //!   its writer may have acknowledged it; no later record says whether it did. If several commits share one swap (a
@@ -12,7 +12,7 @@ use crate::format::commit_frame::CommitFrame;
 use crate::format::entry::{PageEntry, Segments};
 use crate::format::head::{CommitRef, Head};
 use crate::format::ids::{CommitId, Digest, Epoch, Version};
-use crate::format::mark::{Fate, Mark};
+use crate::format::mark::Mark;
 use crate::format::window::Window;
 use crate::mutation::mistake;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -171,15 +171,15 @@ impl Evidence {
         }
     }
 
+    /// A head was found that had been in place.
+    pub(super) fn found_confirmed(&mut self, head: &Head) {
+        self.found_head(head);
+        self.proven.insert(Proven { epoch: head.epoch, version: head.version, digest: head.commit().digest });
+    }
+
     /// A mark was found.
-    pub(super) fn marked(&mut self, mark: &Mark) {
-        match mark.fate {
-            Fate::Confirmed => {
-                let Mark { epoch, version, digest, .. } = *mark;
-                self.proven.insert(Proven { epoch, version, digest });
-            }
-            Fate::Refused => drop(self.refused.insert(mark.digest)),
-        }
+    pub(super) fn found_mark(&mut self, mark: &Mark) {
+        self.refused.insert(mark.digest);
     }
 
     /// The highest epoch of anything.
@@ -363,14 +363,13 @@ mod tests {
 
     fn refuse(evidence: &mut Evidence, name: u8) {
         let mark = Mark {
-            fate: Fate::Refused,
             database: DatabaseId([1; 16]),
             epoch: Epoch(0),
             version: Version(1),
             commit: CommitId([name; 16]),
             digest: digest(name),
         };
-        evidence.marked(&mark);
+        evidence.found_mark(&mark);
     }
 
     fn judged(evidence: &Evidence) -> (u64, Vec<Digest>, usize) {

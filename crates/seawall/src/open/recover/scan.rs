@@ -22,7 +22,7 @@ pub(super) fn scan(
     evidence: &mut Evidence,
 ) -> Result<Option<DatabaseId>> {
     let mut commits: BTreeMap<DatabaseId, Vec<(CommitRef, CommitFrame)>> = BTreeMap::new();
-    let mut heads: BTreeMap<DatabaseId, Vec<Head>> = BTreeMap::new();
+    let mut heads: BTreeMap<DatabaseId, Vec<(Kind, Head)>> = BTreeMap::new();
     let mut marks: Vec<Mark> = Vec::new();
     for file in list(storage, Listed::Segments)?.files {
         let File::Segment(segment) = file else { continue };
@@ -36,10 +36,10 @@ pub(super) fn scan(
                 append = at + frame.length as u64;
                 marks.extend(Mark::decode(frame.payload));
             }
-            Kind::Head => {
+            kind @ (Kind::Head | Kind::Confirmed) => {
                 append = at + frame.length as u64;
                 if let Ok(head) = Head::of_frame(frame.payload) {
-                    heads.entry(head.database).or_default().push(head);
+                    heads.entry(head.database).or_default().push((kind, head));
                 }
             }
             Kind::Commit => {
@@ -64,9 +64,12 @@ pub(super) fn scan(
             )));
         }
     };
-    marks.iter().filter(|mark| mark.database == database).for_each(|mark| evidence.marked(mark));
+    marks.iter().filter(|mark| mark.database == database).for_each(|mark| evidence.found_mark(mark));
     // The fold of a version is the better evidence of what was changed beside its pages, so frames come first.
     commits.remove(&database).into_iter().flatten().for_each(|(reference, frame)| evidence.found(reference, frame));
-    heads.remove(&database).into_iter().flatten().for_each(|head| evidence.found_head(&head));
+    heads.remove(&database).into_iter().flatten().for_each(|(kind, head)| match kind {
+        Kind::Confirmed => evidence.found_confirmed(&head),
+        _ => evidence.found_head(&head),
+    });
     Ok(databases.contains(&database).then_some(database))
 }

@@ -151,8 +151,8 @@ impl Committer {
 #[derive(Default)]
 struct Shown {
     newest: Version,
-    /// A commit or its pages are among them. Their versions only rise in a segment. A mark can be of an older one than
-    /// what lies before it.
+    /// A commit or its pages are among them. Their versions only rise in a segment. A mark, or a confirmed head, can be
+    /// of an older one than what lies before it.
     is_last: bool,
 }
 
@@ -190,7 +190,7 @@ fn version_of(pages: &Pages, parsed: &frame::Frame<'_>) -> Version {
         Kind::Pages => group::decode(parsed.payload).map(|group| group.owner.version),
         Kind::Commit => CommitFrame::decode(parsed.payload, &pages.segments).map(|commit| commit.version),
         Kind::Mark => Mark::decode(parsed.payload).map(|mark| mark.version),
-        Kind::Head => Head::of_frame(parsed.payload).map(|head| head.version),
+        Kind::Head | Kind::Confirmed => Head::of_frame(parsed.payload).map(|head| head.version),
         Kind::Index => Ok(Version(0)),
     };
     version.unwrap_or(Version::MAX)
