@@ -78,7 +78,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// A small history: an index frame, and two commits with their pages; the second one has a run. Then both marks.
+/// A small history: an index frame, and two commits with their pages; the second one has a run. Then a mark, and a head before its swap and after it.
 fn frames() -> Vec<(Kind, Vec<u8>)> {
     let segments = Segments::default();
     let number = segments.number(SEGMENT);
@@ -104,6 +104,11 @@ fn frames() -> Vec<(Kind, Vec<u8>)> {
     frames.push((Kind::Commit, commit.encode(&segments)));
     let mark = Mark { database: DATABASE, epoch: Epoch(0), version: Version(3), commit: COMMIT, digest: DIGEST };
     frames.push((Kind::Mark, mark.encode()));
+    let fold = CommitRef { id: COMMIT, digest: DIGEST, place: Some(place) };
+    let head = Head { version: Version(2), window: window_to(2), fold, ..Head::first(DATABASE, COMMIT, None, 5) };
+    for kind in [Kind::Head, Kind::Confirmed] {
+        frames.push((kind, head.to_string().into_bytes()));
+    }
     frames
 }
 

@@ -18,7 +18,7 @@ use seawall::format::window::Window;
 use seawall::read::page_map::PageMap;
 
 /// The kinds of frames, as the first byte of an input names them.
-pub const KINDS: [Kind; 5] = [Kind::Pages, Kind::Commit, Kind::Index, Kind::Mark, Kind::Head];
+pub const KINDS: [Kind; 6] = [Kind::Pages, Kind::Commit, Kind::Index, Kind::Mark, Kind::Head, Kind::Confirmed];
 /// An entry takes no fewer bytes than this in a frame, and a page of a commit's own no fewer than that.
 const ENTRY_BYTES: usize = 6;
 const NEW_PAGE_BYTES: usize = 9;
@@ -41,7 +41,7 @@ pub fn check_payload(kind: Kind, payload: &[u8]) {
                 assert_eq!(mark.encode(), payload, "a mark has one spelling");
             }
         }
-        Kind::Head => {
+        Kind::Head | Kind::Confirmed => {
             if let Ok(head) = Head::of_frame(payload) {
                 assert_eq!(head.to_string().as_bytes(), payload, "a head has one spelling");
                 check_window(&head.window, &head.fold.digest);
