@@ -11,6 +11,8 @@ use std::time::Duration;
 pub(crate) const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 const ESTALE: i32 = 116;
+/// So many calls of a process are likelier to fail after one has.
+const FOLLOWERS: u32 = 4;
 
 /// A call's kind, which decides the faults that it can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,11 +182,25 @@ fn looks_fail(world: &World) -> bool {
     world.phase() == Phase::Trouble && until > world.now()
 }
 
+/// Whether a file operation of this process fails now.
+fn fails(world: &World) -> bool {
+    let process = world.my_process();
+    let left = world.with_process(process, |process| process.faults_follow);
+    let follows = left > 0 && world.file_faults() > 0.0 && world.by_chance(world.plan().faults_follow);
+    if follows {
+        world.met(Event::FaultFollowed);
+    }
+    let fails = follows || world.by_chance(world.file_faults());
+    let left = if fails { FOLLOWERS } else { left.saturating_sub(1) };
+    world.with_process(process, |process| process.faults_follow = left);
+    fails
+}
+
 fn fault(world: &World, kind: Kind) -> Option<Fault> {
     if matches!(kind, Kind::Look | Kind::List | Kind::Name(..)) && looks_fail(world) {
         return Some(Fault::Before(EIO));
     }
-    if !world.by_chance(world.file_faults()) {
+    if !fails(world) {
         return None;
     }
     let is_remote = world.is_remote();

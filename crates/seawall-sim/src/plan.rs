@@ -106,6 +106,8 @@ pub struct Plan {
     /// A swap that got no answer is the first of many requests of its process that get none, with this probability: its
     /// looks at the head fail as well, so that it cannot conclude.
     pub bursts: f64,
+    /// After a file operation of a process failed, each of its next four fails with this probability as well.
+    pub faults_follow: f64,
 }
 
 impl Plan {
@@ -158,6 +160,7 @@ impl Plan {
             short_records: false,
             moves: 0,
             bursts: 0.0,
+            faults_follow: 0.0,
         };
         // Drawn last, so that seeds keep the rest of their earlier plans.
         let mut one_of = |choices: &[f64]| choices[chance.usize(..choices.len())];
@@ -177,6 +180,7 @@ impl Plan {
         plan.detaches &= plan.disaster.is_none() && plan.episodes == 0;
         plan.moves = if plan.disaster.is_some() { 0 } else { moves };
         plan.bursts = [0.0, 0.3, 1.0][chance.usize(..3)];
+        plan.faults_follow = [0.0, 0.0, 0.5][chance.usize(..3)];
         plan
     }
 

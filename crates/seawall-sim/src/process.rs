@@ -47,6 +47,8 @@ pub(crate) struct Process {
     pub(crate) table_cut_until: Duration,
     /// Its looks at files fail until then.
     pub(crate) looks_fail_until: Duration,
+    /// How many of its next file operations are likelier to fail, because one did just now.
+    pub(crate) faults_follow: u32,
     /// How many of its appends and swaps are in flight.
     pub(crate) appending: u32,
     pub(crate) swapping: u32,
@@ -101,6 +103,7 @@ impl Process {
             cut_until: Duration::ZERO,
             table_cut_until: Duration::ZERO,
             looks_fail_until: Duration::ZERO,
+            faults_follow: 0,
             appending: 0,
             swapping: 0,
             misses_its_reply: false,

@@ -95,6 +95,17 @@ fn a_publication_that_is_not_durable_does_not_count_until_it_is() {
 }
 
 #[test]
+fn a_publication_that_is_not_durable_does_not_count_though_a_repeated_one_has_no_space() {
+    let scene = scene();
+    scene.storage.fail(Call::SyncPublished, Fault::Before(EIO), u32::MAX);
+    // The first attempt makes the name. The second one certainly does nothing, and the look after it finds that name.
+    scene.storage.fail_later(Call::Publish, Fault::Before(ENOSPC), 1);
+    scene.fails_with(ErrorKind::OutcomeUnknown);
+    scene.storage.heal();
+    assert_eq!(newest(&scene.a).version(), Version(2), "it is settled: durable now");
+}
+
+#[test]
 fn a_publication_that_is_refused_for_want_of_space_wrote_nothing() {
     let _folds = common::only_folds();
     let scene = scene();

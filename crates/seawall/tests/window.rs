@@ -4,8 +4,7 @@
 mod common;
 
 use common::faulty::{Call, EIO, Fault, Faulty};
-use common::{Folder, PATIENCE, PlainFile, byte, commit, frames, marks, newest, page_size};
-use seawall::format::frame::Kind;
+use common::{Folder, PATIENCE, PlainFile, byte, commit, marks, newest, page_size};
 use seawall::format::head::{Head, MAX_TEXT};
 use seawall::{
     Access, At, Collecting, Database, ErrorKind, Options, PageNo, PageSize, Recovery, Verifying, Version, recover_on,

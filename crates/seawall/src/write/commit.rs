@@ -286,8 +286,8 @@ impl Committer {
                 Ok(Swapped::Done) => return Outcome::Committed,
                 Ok(Swapped::Refused(head)) => self.judge(pending, &head, until),
                 Err(error) if error.is_certain() && !is_ambiguous() => return Outcome::Failed(error),
-                // The name is made, and a crash could take it away. Only a repeated request, with its fsync, can make
-                // it count.
+                // The name is made, and a crash could take it away. A look would find it. It counts only once an fsync
+                // has succeeded.
                 Err(CoordinatorError::Undurable(cause)) => {
                     becomes_ambiguous();
                     Err(Error::Unreachable { cause })

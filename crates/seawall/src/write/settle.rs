@@ -186,7 +186,7 @@ impl Committer {
     }
 
     /// What `head` says of the commit, as far as that can be found out by `until` (monotonic). *Mine* is decided by
-    /// identity, wherever in the chain it is.
+    /// identity, wherever in the chain it is. What is mine counts once it is durable.
     pub(crate) fn judge(&self, pending: &Pending, head: &Head, until: Duration) -> Result<Verdict> {
         let Pending { next, previous, lease, .. } = pending;
         self.tip.check_head(head)?;
@@ -210,7 +210,13 @@ impl Committer {
             Err(cause) => return Ok(Verdict::Unknowable(cause)),
         };
         mistake!(MineByVersion, return Ok(Verdict::Committed));
-        Ok(if commit.is(&next.commit()) { Verdict::Committed } else { Verdict::Refused })
+        if !commit.is(&next.commit()) {
+            return Ok(Verdict::Refused);
+        }
+        // The request that put it there may have failed before it was durable, and another one has told nothing since.
+        mistake!(LookIsDurable, return Ok(Verdict::Committed));
+        self.tip.coordinator.make_durable().map_err(Error::nothing_written)?;
+        Ok(Verdict::Committed)
     }
 
     /// Which commit the history of `head` has at the version of `pending`. The inner error: nothing will ever tell.
