@@ -198,6 +198,25 @@ fn a_commit_whose_name_got_no_answer_is_found_in_the_window_of_a_later_head() {
 }
 
 #[test]
+fn a_refusal_after_which_the_head_cannot_be_had_is_unknown_and_does_not_say_that_nothing_was_written() {
+    let (folder, _) = scene(50);
+    let storage = Arc::new(Faulty::new(&folder.name()));
+    let a = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, &Options::default(), &PlainFile).unwrap();
+    a.stop_background();
+    let mut late = a.begin(PATIENCE).unwrap();
+    late.write_page(page_size(), PageNo(2), &[7; 4096]).unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    commit(&folder.machine(), &[(3, 3)]).unwrap();
+    // The first look finds the other commit. The second one would show whether a recovery has taken this one.
+    storage.fail_later(Call::Look, Fault::Before(EIO), 1);
+    let error = late.commit(50).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    assert!(!error.to_string().contains("Nothing was written"), "{error}");
+    storage.heal();
+    assert_eq!(newest(&a).version(), Version(2));
+}
+
+#[test]
 fn a_folder_that_takes_only_short_names_gets_folds_and_loses_nothing() {
     // The probe of a new folder tells 1,000 bytes at least. The folder may have come to a file system that takes less.
     for longest in [1023, 1000, 700] {

@@ -111,7 +111,9 @@ impl Oracle {
         if upkeep(head) != upkeep(last) {
             return Err(format!("version {version} is an entry, and changes more of the head"));
         }
-        if self.is_on_table() && !self.recovery.has_durable_entry(&head.commit().digest, disk) {
+        let digest = &head.commit().digest;
+        let is_missing = !self.recovery.has_durable_entry(digest, disk) && !self.was_entry_lost(digest);
+        if self.is_on_table() && is_missing {
             return Err(format!("version {version} is in the order before it is durable in a segment"));
         }
         Ok(())

@@ -12,6 +12,7 @@ use seawall::format::head::{CommitRef, Head, State};
 use seawall::format::ids::{CommitId, Digest, SegmentName, Version};
 use seawall::format::place::Place;
 use seawall::ports::storage::File;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// What recoveries have done in a run.
@@ -19,6 +20,8 @@ use std::time::Duration;
 pub(crate) struct Recoveries {
     /// The segments that were lost, or their ends.
     damaged: Vec<SegmentName>,
+    /// The entries that were lost with them. The head of one may have been on its way.
+    entries_lost: HashSet<Digest>,
     /// Files were damaged, and no recovery was done since.
     is_broken: bool,
     /// When the last recovery put its head in place.
@@ -30,7 +33,9 @@ impl Oracle {
     pub(crate) fn damage(&mut self, segment: SegmentName, disk: &Disk) {
         self.recoveries.damaged.push(segment);
         self.recoveries.is_broken = true;
+        let before = self.recovery.entries();
         self.recovery.scan(disk);
+        self.recoveries.entries_lost.extend(before.difference(&self.recovery.entries()));
         let head = self.chain.last().map(|link| link.head.clone());
         self.entries_were_lost(head.as_ref());
     }
@@ -55,6 +60,11 @@ impl Oracle {
     /// Whether files were damaged at any time.
     pub(crate) fn was_damaged(&self) -> bool {
         !self.recoveries.damaged.is_empty()
+    }
+
+    /// Whether this entry was lost with a segment.
+    pub(super) fn was_entry_lost(&self, digest: &Digest) -> bool {
+        self.recoveries.entries_lost.contains(digest)
     }
 
     pub(super) fn is_damaged(&self, segment: &SegmentName) -> bool {

@@ -200,6 +200,11 @@ impl Recovery {
         self.entries.contains_key(digest)
     }
 
+    /// The entries that are in segments.
+    pub(super) fn entries(&self) -> HashSet<Digest> {
+        self.entries.keys().copied().collect()
+    }
+
     fn prove(&mut self, tip: Tip) {
         self.proven.insert(tip);
     }

@@ -6,7 +6,7 @@ use crate::format::codec::{Malformed, Reader};
 use crate::format::head::{CommitRef, Head};
 use crate::format::ids::{CommitId, DatabaseId, Digest, Epoch, Version};
 
-/// A commit that was refused: its swap was seen not to have taken place; or it was never sent, because its append failed.
+/// A commit that was refused: its swap was seen to have been refused; or it was never sent, because its append failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The database.
@@ -22,7 +22,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// The mark that says that the commit was refused which `head` names.
+    /// The mark of the commit that `head` names.
     pub fn of(head: &Head) -> Mark {
         let Head { database, epoch, version, .. } = *head;
         let CommitRef { id: commit, digest, .. } = head.commit();

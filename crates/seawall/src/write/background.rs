@@ -184,7 +184,7 @@ impl Committer {
     /// Notes the newest acknowledged commit. Returns `false` if that must wait. `high` comes last: what it names, with all
     /// before it, is in a segment.
     fn write_note(&self, head: &Head) -> Result<bool> {
-        if head.version > Version(0) && !self.confirm(head)? {
+        if head.version > Version(0) && !self.note_confirmed(head)? {
             return Ok(false);
         }
         let high = High::of(head, self.tip.coordinator.named(head));

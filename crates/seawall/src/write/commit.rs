@@ -447,7 +447,7 @@ impl Committer {
                 }
             }
         };
-        let settled = look().map_err(|error| error.to_string())?;
+        let settled = look().map_err(Error::of_a_look)?;
         if settled.is_err() {
             self.discard_streamed(pending);
         }

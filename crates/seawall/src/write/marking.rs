@@ -1,4 +1,5 @@
-//! What became of commits, noted in this process's segment: marks of those that were refused, and heads that were in place.
+//! What became of commits, noted in this process's segment: marks of those that were refused, and the heads of those
+//! that took place.
 
 use super::commit::{Form, Pending};
 use super::committer::Committer;
@@ -49,7 +50,7 @@ impl Committer {
 
     /// Notes that `head` was in place, with all that rides in it, whoever committed that: its entries are in no file if
     /// its record is none. That can wait: `false` if another thread is appending right now.
-    pub(crate) fn confirm(&self, head: &Head) -> Result<bool> {
+    pub(crate) fn note_confirmed(&self, head: &Head) -> Result<bool> {
         let Some(mut segment) = try_lock(&self.segment) else { return Ok(false) };
         mistake!(ConfirmedNotCopied, {
             let named = Head { fold: head.commit(), window: Default::default(), ..head.clone() };

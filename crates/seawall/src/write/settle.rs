@@ -171,7 +171,7 @@ impl Committer {
             assert!(newest.head.order() > pending.previous.head.order(), "a head that was seen stays (invariant 9)");
             Ok(())
         };
-        look().map_err(|error: Error| error.to_string())
+        look().map_err(Error::of_a_look)
     }
 
     /// The commit is in the history, and its writer has long gone on: no writer here waits for its lease.
