@@ -70,8 +70,8 @@ def measure(place: Place, rounds: int, say: Callable[[str], None]) -> None:
     for work in WORK:
         times: dict[bool, list[float]] = {False: [], True: []}
         for ahead in (True, False) * (rounds if work < 0.1 else rounds // 4):
-            # The route wrote the last time, or did not.
-            here.vote(0, ahead=ahead)
+            # The route did the same work the last time, and remembers the lease, or does not.
+            here.vote(work, ahead=ahead)
             time.sleep(PAUSE)
             times[ahead].append(here.vote(work, ahead=ahead))
             time.sleep(PAUSE)

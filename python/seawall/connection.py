@@ -154,7 +154,7 @@ def connect(
     - `request_age`: in a request, an answer of the coordinator serves for this many seconds (default 1).
     - `lease`: after how many seconds of silence a writer counts as dead, from 0.1 to 3600.
     - `lease_ahead`: whether a commit makes later requests of the same route (`begin_request`) ask for the lease when
-      they begin.
+      they begin, if its transaction began within 30 ms of its own request.
     - `legacy_names`: other paths by which clients of django-sqlite-efs know the database. Once the database is adopted,
       their writes are refused.
     - `page_cache`: how many bytes of the database's pages this process keeps in memory.

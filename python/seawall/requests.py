@@ -12,10 +12,10 @@ def begin_request(route: str | None = None) -> None:
     Its connections with freshness `"request"` see all commits up to now, and their own. When this returns, the load of
     the head is in flight.
 
-    `route` is a name for all requests that do the same work. If the last one of them wrote a database, and nobody else
-    writes it now, then the writer's lease is asked for as well, so that the request's transaction need not wait for it.
-    A lease that is not used goes back after 25 ms, or when the request ends. `connect(lease_ahead=False)` turns this
-    off.
+    `route` is a name for all requests that do the same work. If the last one of them wrote a database within 30 ms, and
+    nobody else writes it now, then the writer's lease is asked for as well, so that the request's transaction need not
+    wait for it. A lease that is not used goes back after 25 ms, or when the request ends. `connect(lease_ahead=False)`
+    turns this off.
     """
     say_when_it_ends()
     _native.begin_request(route)

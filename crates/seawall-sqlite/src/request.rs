@@ -8,8 +8,8 @@ thread_local! {
 }
 
 /// Marks the beginning of a request on this thread. Connections with freshness `request` see every commit that was made
-/// before this call, and ask for newer commits once. `route` says which requests do the same work: if the last one wrote,
-/// the writer's lease is asked for at once, in the background.
+/// before this call, and ask for newer commits once. `route` says which requests do the same work: if the last one wrote
+/// soon after it began, the writer's lease is asked for at once, in the background.
 pub fn begin_request(route: Option<&str>) {
     REQUEST.set(Some(seawall::begin_request(route.map(Route::named))));
 }
@@ -19,10 +19,10 @@ pub fn end_request() {
     seawall::end_request(REQUEST.take());
 }
 
-/// A transaction of this thread has written `database`.
-pub(crate) fn wrote(database: &Database) {
-    if let Some(route) = REQUEST.get().and_then(|request| request.route) {
-        database.route_wrote(route);
+/// A transaction of this thread that began at `began` has written `database`.
+pub(crate) fn wrote(database: &Database, began: Moment) {
+    if let Some(request) = REQUEST.get() {
+        request.wrote(database, began);
     }
 }
 

@@ -51,6 +51,32 @@ fn a_transaction_begins_on_the_lease_that_its_request_asked_for() {
 }
 
 #[test]
+fn a_route_whose_request_writes_late_does_not_ask_and_one_that_writes_soon_does() {
+    let folder = Folder::new();
+    let a = folder.machine();
+    // A route of its own, because a request is one of all databases of this process.
+    let late = Some(Route::named("POST /late"));
+    let asks_after = |work: Duration| {
+        let request = begin_request(late);
+        std::thread::sleep(work);
+        let mut transaction = a.begin(PATIENCE).unwrap();
+        transaction.write_page(page_size(), PageNo(1), &[1; 4096]).unwrap();
+        transaction.commit(1).unwrap();
+        request.wrote(&a, transaction.began());
+        drop(transaction);
+        end_request(Some(request));
+        std::thread::sleep(REST);
+        let (_, asks) = a.request_begins(late);
+        std::thread::sleep(REST);
+        asks
+    };
+    // On a machine that is busy even this can be late.
+    assert!(once(|_| asks_after(Duration::ZERO)));
+    assert!(!asks_after(UNUSED * 2), "it would find no lease");
+    assert!(once(|_| asks_after(Duration::ZERO)));
+}
+
+#[test]
 fn an_unused_lease_goes_back_and_keeps_others_waiting_no_longer_than_that() {
     let folder = Folder::new();
     let (a, b) = (folder.machine(), folder.machine());

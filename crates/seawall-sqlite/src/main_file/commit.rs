@@ -60,13 +60,14 @@ impl MainFile {
         self.check_process()?;
         // SAFETY: guaranteed by the caller.
         unsafe { self.check_participants(file, When::Synced) }?;
+        let began = writing.transaction().began();
         let snapshot = writing.commit().map_err(|error| Failure::from(error).of_commit())?;
         self.unconfirmed = None;
         self.state = State::Reading(snapshot);
         if let Backing::Database(database) = &self.backing
             && self.parameters.lease_ahead
         {
-            request::wrote(database);
+            request::wrote(database, began);
         }
         self.must_reread = !header.rollback_journal;
         Ok(())

@@ -11,7 +11,7 @@ use crate::ports::process::PerProcess;
 use crate::ports::stock_sqlite::PlainSqlite;
 use crate::ports::storage::os;
 use crate::ports::sync::{self, unpoisoned};
-use crate::write::ahead::{Route, end_leases_ahead, was_asked_for};
+use crate::write::ahead::{Route, end_leases_ahead, is_soon, was_asked_for};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -190,8 +190,18 @@ pub struct Request {
     asked: bool,
 }
 
+impl Request {
+    /// A transaction of this request that began at `began` has written `database`. If that was soon after the request
+    /// began, the next request of its route asks for the lease when it begins.
+    pub fn wrote(&self, database: &Database, began: Moment) {
+        if let Some(route) = self.route.filter(|_| is_soon(self.began, began)) {
+            database.route_wrote(route);
+        }
+    }
+}
+
 /// A request begins: databases whose connections share one load for each request send it now, in the background. If the
-/// last request of its `route` wrote one of them, that one's lease is asked for as well.
+/// last request of its `route` wrote one of them, soon after it began, that one's lease is asked for as well.
 pub fn begin_request(route: Option<Route>) -> Request {
     let mut request = Request { began: os::now(), route, asked: false };
     // A database that is being opened right now loads the head in any case.

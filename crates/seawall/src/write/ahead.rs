@@ -1,10 +1,10 @@
 //! What a web request will probably need, asked for ahead in the background when the request begins: the head, and the
-//! lease if the last request of its route wrote.
+//! lease if the last request of its route wrote soon after it began.
 //!
 //! A lease that nobody uses keeps others waiting, so it is bounded. There is one attempt, which does not wait, and none
 //! while others want the lease. An unused lease goes back after [`UNUSED`]; and at once when others were waiting as it
-//! was granted, when this process waits for another database's lease, or when the request ends. A route that did not
-//! write is not asked for again until it has written.
+//! was granted, when this process waits for another database's lease, or when the request ends. For a route that did not
+//! write, or not soon, it is not asked again until that has.
 
 use super::committer::Committer;
 use crate::chores::Chore;
@@ -25,6 +25,9 @@ use std::time::Duration;
 
 /// How long a lease that was asked for ahead waits for a writer.
 pub(crate) const UNUSED: Duration = Duration::from_millis(25);
+/// A request that begins to write later than this would not find the lease that it had asked for. That waits for
+/// [`UNUSED`], from when it was granted: a trip after the request began.
+const SOON: Duration = Duration::from_millis(30);
 /// At most so many routes are remembered.
 const MOST_ROUTES: usize = 128;
 
@@ -56,7 +59,12 @@ impl Route {
     }
 }
 
-/// The routes whose last request wrote the database. The one that wrote last comes last.
+/// Whether what began at `writer` and wrote would have had use for a lease that its request had asked for at `request`.
+pub(crate) fn is_soon(request: Moment, writer: Moment) -> bool {
+    writer.monotonic.saturating_sub(request.monotonic) <= SOON
+}
+
+/// The routes whose last request wrote the database, soon after it began. The one that wrote last comes last.
 #[derive(Default)]
 pub(crate) struct WritingRoutes(Mutex<VecDeque<Route>>);
 

@@ -25,21 +25,21 @@ impl Committer {
         // Under a kept lease the coordinator was not asked. For a commit that does not matter, because its swap
         // decides. A transaction that only reads must be confirmed.
         let unconfirmed = self.tip.asked_at().monotonic < began.monotonic;
-        Ok(Transaction::new(self.clone(), snapshot, turn, unconfirmed.then_some(began)))
+        Ok(Transaction::new(self.clone(), snapshot, turn, began, unconfirmed))
     }
 
     /// Lets a transaction write that has read `snapshot` so far. If that is not the newest version, the transaction
     /// must start again, and the lease waits a moment for it.
     pub(crate) fn upgrade(self: &Arc<Self>, snapshot: &Arc<Snapshot>, timeout: Duration) -> Result<Transaction> {
-        let began = self.tip.storage.now().monotonic;
-        let (mut turn, newest) = self.begin_turn(began, timeout)?;
-        mistake!(StaleUpgrades, return Ok(Transaction::new(self.clone(), newest, turn, None)));
+        let began = self.tip.storage.now();
+        let (mut turn, newest) = self.begin_turn(began.monotonic, timeout)?;
+        mistake!(StaleUpgrades, return Ok(Transaction::new(self.clone(), newest, turn, began, false)));
         if !newest.head.commit().is(&snapshot.head.commit()) {
             turn.stay(self.tip.storage.now().monotonic + GRACE);
             self.end_turn(&mut turn);
             return Err(Error::StaleSnapshot { mine: snapshot.version(), newest: newest.version() });
         }
-        Ok(Transaction::new(self.clone(), newest, turn, None))
+        Ok(Transaction::new(self.clone(), newest, turn, began, false))
     }
 
     pub(crate) fn begin_turn(self: &Arc<Self>, began: Duration, timeout: Duration) -> Result<(Turn, Arc<Snapshot>)> {

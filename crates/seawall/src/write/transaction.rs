@@ -28,8 +28,10 @@ pub struct Transaction {
     /// What did not fit into the overlay. No page is in both.
     stream: Option<Stream>,
     page_count: u32,
-    /// When it began, if the coordinator was not asked since.
-    unconfirmed: Option<Moment>,
+    /// When its writer asked to write.
+    began: Moment,
+    /// The coordinator was not asked since.
+    is_unconfirmed: bool,
     /// The commit was tried: whatever came of it, this transaction commits nothing more.
     is_over: bool,
 }
@@ -39,18 +41,24 @@ impl Transaction {
         committer: Arc<Committer>,
         snapshot: Arc<Snapshot>,
         turn: Turn,
-        unconfirmed: Option<Moment>,
+        began: Moment,
+        is_unconfirmed: bool,
     ) -> Transaction {
         let page_count = snapshot.page_count();
         let (overlay, stream) = (Overlay::default(), None);
-        Transaction { committer, snapshot, turn, overlay, stream, page_count, unconfirmed, is_over: false }
+        Transaction { committer, snapshot, turn, overlay, stream, page_count, began, is_unconfirmed, is_over: false }
+    }
+
+    /// When its writer asked to write, before it waited for anything.
+    pub fn began(&self) -> Moment {
+        self.began
     }
 
     /// When it began, if it began under a lease that its process had kept, without asking the coordinator: then what it
     /// read counts only once it has committed, or, if it writes nothing, once
     /// [`Database::confirm`](crate::Database::confirm) says so. A lease is never proof.
     pub fn unconfirmed(&self) -> Option<Moment> {
-        self.unconfirmed
+        self.is_unconfirmed.then_some(self.began)
     }
 
     /// What the transaction started from.
