@@ -8,6 +8,7 @@ use common::{Folder, NOTHING, PATIENCE, PlainFile, byte, commit, cost, frames, m
 use seawall::format::frame::Kind;
 use seawall::format::mark::Mark;
 use seawall::{Access, Counts, Database, ErrorKind, Options, PageNo, Version};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,9 +75,9 @@ fn a_mark_that_cannot_be_written_goes_in_front_of_the_next_append() {
     commit(&database, &[(1, 2)]).unwrap_err();
     storage.heal();
     commit(&database, &[(1, 3)]).unwrap();
-    let marks = refused(&folder);
-    assert_eq!(marks.len(), 2, "each commit that failed, once");
-    assert_ne!(marks[0].commit, marks[1].commit);
+    // One that arrived, although its append failed, was written again.
+    let marked: BTreeSet<_> = refused(&folder).iter().map(|mark| mark.commit.0).collect();
+    assert_eq!(marked.len(), 2, "each commit that failed");
     assert_eq!(seen(&folder), (Version(2), 3));
 }
 
@@ -211,6 +212,6 @@ fn what_an_append_that_fails_costs() {
     storage.fail(Call::Append, Fault::After(EIO), 1);
     let (counts, result) = cost(&database, || transaction.commit(1));
     result.expect_err("it fails");
-    // The append that failed; its space back; NAME's rights, a new segment with them, and the mark.
-    assert_eq!(counts, Counts { appends: 2, metadata: 3, ..NOTHING });
+    // The append that failed; NAME's rights, a new segment with them, and the mark; the look at the head; the space back.
+    assert_eq!(counts, Counts { coordinator: 1, appends: 2, metadata: 3, ..NOTHING });
 }

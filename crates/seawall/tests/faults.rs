@@ -106,6 +106,21 @@ fn a_publication_that_is_not_durable_does_not_count_though_a_repeated_one_has_no
 }
 
 #[test]
+fn a_publication_that_may_have_met_its_own_success_is_never_told_as_failed() {
+    for folds in [true, false] {
+        let _folds = folds.then(common::only_folds);
+        let scene = scene();
+        // It takes place, and finds its own name. That cannot be made durable, and the next attempt has no space.
+        scene.storage.fail(Call::Publish, Fault::After(EEXIST), 1);
+        scene.storage.fail_later(Call::SyncPublished, Fault::Before(EIO), 1);
+        scene.storage.fail_later(Call::Publish, Fault::Before(ENOSPC), 1);
+        commit(&scene.a, &[(1, 2)]).unwrap();
+        assert!(marks(&scene._folder).is_empty(), "what was committed is not marked as refused");
+        assert_eq!(scene.seen(), (Version(2), 2));
+    }
+}
+
+#[test]
 fn a_publication_that_is_refused_for_want_of_space_wrote_nothing() {
     let _folds = common::only_folds();
     let scene = scene();

@@ -19,7 +19,7 @@ use super::committer::Committer;
 use super::encode::{Change, CommitEncoder, Draft, Encoded, Frames, Piece};
 use super::inline::carried;
 use super::queue::Turn;
-use super::segment::Open;
+use super::segment::{AppendFailed, Left};
 use super::settle::{PATIENCE_LATER, Verdict, Walked};
 use super::stream::StreamWriter;
 use crate::error::{Error, Result};
@@ -59,8 +59,11 @@ pub(crate) struct Pending {
     pub(crate) previous: Arc<Snapshot>,
     pub(crate) next: Head,
     pub(crate) form: Form,
-    /// The segment that only this commit is in, if it was a large transaction.
-    streamed: Mutex<Option<Open>>,
+    /// What goes if no head will ever name this commit.
+    left: Mutex<Option<Left>>,
+    /// Why it failed, although no head refused it: its append failed, or its swap was certainly not carried out. It is
+    /// marked as refused and never sent again. Only a recovery that was at work before the mark can have taken it.
+    pub(crate) failure: Option<Error>,
     /// An attempt of its swap got no answer, or none that says whether it took place: no later error can mean that
     /// nothing was carried out, and only the head can show it.
     pub(crate) is_ambiguous: AtomicBool,
@@ -73,10 +76,13 @@ pub(crate) struct Pending {
     pub(crate) sent: Moment,
 }
 
-impl Pending {
-    fn is_streamed(&self) -> bool {
-        unpoisoned(self.streamed.lock()).is_some()
-    }
+/// A commit that was appended, as far as it is to be.
+struct Made {
+    next: Head,
+    form: Form,
+    left: Option<Left>,
+    /// The append failed, and may arrive all the same.
+    failure: Option<Error>,
 }
 
 /// What became of a swap.
@@ -113,22 +119,24 @@ impl Committer {
         self.check_that_a_commit_can_follow(change.snapshot, &lease)?;
 
         // 1. and 2. Encode and append. When this returns, what is not in the head is durable.
-        let (next, form, streamed) = match stream {
+        let made = match stream {
             Some(stream) => self.append_streamed(change, &lease, stream)?,
             None => {
                 let draft = self.draft(change)?;
                 let with_entry = if may_ride { self.head_with_entry(&draft, &lease)? } else { None };
-                let (next, form) = match with_entry {
+                match with_entry {
                     Some(next) => self.append_entry(next, lease.sweep)?,
                     None => self.append_fold(draft, &lease)?,
-                };
-                (next, form, None)
+                }
             }
         };
+        let mut pending = self.pend(made, turn, change, lease);
+        if let Some(failure) = pending.failure.take() {
+            return self.fails(turn, pending, failure);
+        }
 
         // 3. Swap. One request: if the coordinator puts the head in the place of its predecessor, this is the next
         //    version.
-        let pending = self.pend((next, form), streamed, turn, change, lease);
         let until = self.until(PATIENCE);
         let answer = caught(|| self.swap(&pending, until));
         mistake!(TwoForms, {
@@ -176,7 +184,7 @@ impl Committer {
 
     /// Steps 1 and 2 of a fold: pages and commit frame. The encoder is asked for one piece after the other while they
     /// are appended, so that no commit is in memory whole. After an error no part of the commit counts.
-    fn append_fold(&self, draft: Draft<'_>, lease: &Lease) -> Result<(Head, Form)> {
+    fn append_fold(&self, draft: Draft<'_>, lease: &Lease) -> Result<Made> {
         let change = draft.change;
         let read = |page| {
             mistake!(FoldTakesOlder, return self.tip.pages.read_older(change.snapshot, page));
@@ -185,64 +193,91 @@ impl Committer {
         let draft = Draft { carried: carried(change, read)?, ..draft };
         let mut packer = unpoisoned(self.packer.lock());
         let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments)?;
-        let Encoded { commit, frame } = self.append(lease.sweep, |frames| encoder.encode_piece(&mut packer, frames))?;
-        self.remember_carried(&commit, &frame, draft.carried);
-        let next = change.snapshot.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
-        Ok((next, Form::Fold(Box::new(frame))))
+        let (encoded, left, failure) = self.append(lease.sweep, |frames| encoder.encode_piece(&mut packer, frames))?;
+        Ok(self.made(change, lease, (encoded, draft.carried), left, failure))
     }
 
     /// The same of a large transaction: what is left of it, behind what its own segment has. After an error that segment
     /// is removed.
-    fn append_streamed(
-        &self,
-        change: &Change<'_>,
-        lease: &Lease,
-        mut stream: StreamWriter,
-    ) -> Result<(Head, Form, Option<Open>)> {
+    fn append_streamed(&self, change: &Change<'_>, lease: &Lease, mut stream: StreamWriter) -> Result<Made> {
+        // They come before all that this process appends.
+        self.mark_owed(lease.sweep);
         let commit = stream.owner.commit;
         let carried = carried(change, |page| self.tip.read_page(change.snapshot, page))?;
         let draft = Draft { change, commit, time: self.tip.storage.now().unix_millis(), carried };
         let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments)?;
         let mut lost = Vec::new();
         let appended = stream.append_end(&mut lost, |packer, frames| encoder.encode_piece(packer, frames));
-        let Encoded { commit, frame } = match appended {
-            Ok(encoded) => encoded,
-            Err(error) => {
-                // The segment goes before its mark, as the end of any segment goes whose append failed.
+        if appended.is_err() {
+            lost.into_iter().for_each(|mark| unpoisoned(self.segment.lock()).owe(mark));
+        }
+        let (encoded, failure) = match appended {
+            Ok(encoded) => (encoded, None),
+            Err((error, Some(encoded))) => (encoded, Some(error)),
+            Err((error, None)) => {
+                // Its space comes before its mark: that may need it.
                 drop(stream);
-                lost.into_iter().for_each(|mark| unpoisoned(self.segment.lock()).owe(mark));
                 self.mark_owed(lease.sweep);
                 return Err(error);
             }
         };
-        self.remember_carried(&commit, &frame, draft.carried);
+        Ok(self.made(change, lease, (encoded, draft.carried), Some(Left::Segment(stream.into_open())), failure))
+    }
+
+    /// The fold that was encoded, with the pages that it carries.
+    fn made(
+        &self,
+        change: &Change<'_>,
+        lease: &Lease,
+        (Encoded { commit, frame }, carried): (Encoded, Vec<(PageNo, Page)>),
+        left: Option<Left>,
+        failure: Option<Error>,
+    ) -> Made {
+        if failure.is_none() {
+            self.remember_carried(&commit, &frame, carried);
+        }
         let next = change.snapshot.head.followed_by(commit, lease.generation, lease.slot).with(&change.upkeep);
-        Ok((next, Form::Fold(Box::new(frame)), Some(stream.into_open())))
+        Made { next, form: Form::Fold(Box::new(frame)), left, failure }
     }
 
     /// Step 2 of a commit that rides in the head `next`: where the coordinator's record is no file of the folder, the
     /// head goes to this process's segment as well. So all that was acknowledged is in files.
-    fn append_entry(&self, next: Head, sweep: u64) -> Result<(Head, Form)> {
+    fn append_entry(&self, next: Head, sweep: u64) -> Result<Made> {
         let is_appended = !self.tip.coordinator.is_in_files();
-        mistake!(EntryNotAppended, return Ok((next, Form::Entry { is_appended })));
-        if is_appended {
-            self.append(sweep, |frames| frames.put_head(&next))?;
-        }
-        Ok((next, Form::Entry { is_appended }))
+        let form = Form::Entry { is_appended };
+        mistake!(EntryNotAppended, return Ok(Made { next, form, left: None, failure: None }));
+        let ((), left, failure) =
+            if is_appended { self.append(sweep, |frames| frames.put_head(&next))? } else { ((), None, None) };
+        Ok(Made { next, form, left, failure })
     }
 
-    fn append<T>(&self, sweep: u64, encode: impl FnMut(&mut Frames) -> Result<Piece<T>>) -> Result<T> {
+    /// Appends what `encode` adds. If that failed and may arrive all the same, the answer has what it may have left, and
+    /// the failure.
+    fn append<T>(
+        &self,
+        sweep: u64,
+        encode: impl FnMut(&mut Frames) -> Result<Piece<T>>,
+    ) -> Result<(T, Option<Left>, Option<Error>)> {
         let mut segment = unpoisoned(self.segment.lock());
         let appended = segment.append(&*self.tip.storage, sweep, encode);
         drop(segment);
-        appended.map_err(|failed| self.append_failed(failed, sweep))
+        match appended {
+            Ok(encoded) => Ok((encoded, None, None)),
+            Err(AppendFailed { error, may_arrive: Some((encoded, left)), .. }) => {
+                Ok((encoded, Some(left), Some(error)))
+            }
+            Err(failed) => {
+                self.chores.report(failed.not_given_back.map_or(Ok(()), Err));
+                self.mark_owed(sweep);
+                Err(failed.error)
+            }
+        }
     }
 
     /// What the swap is to say.
     fn pend(
         &self,
-        (next, form): (Head, Form),
-        streamed: Option<Open>,
+        Made { next, form, left, failure }: Made,
         turn: &mut Turn,
         change: &Change<'_>,
         lease: Lease,
@@ -254,8 +289,7 @@ impl Committer {
         // A checkpoint's or a collection's commit ends the lease.
         let keep = keep && change.upkeep.is_none();
         let (previous, is_ambiguous, walked) = (change.snapshot.clone(), AtomicBool::new(false), Mutex::default());
-        let streamed = Mutex::new(streamed);
-        Pending { lease, previous, next, form, streamed, is_ambiguous, keep, sent, walked }
+        Pending { lease, previous, next, form, left: Mutex::new(left), failure, is_ambiguous, keep, sent, walked }
     }
 
     /// Step 3: asks the coordinator once to put the commit's head in the place of its predecessor. A repeated request
@@ -305,6 +339,9 @@ impl Committer {
                 Ok(Verdict::Unknowable(cause)) => Outcome::Unknowable(cause),
                 Err(error) => Outcome::Unknown(error.of_a_look()),
             };
+            // It may have taken place, also if it was refused: by its own first attempt. Then no later error means that
+            // nothing was carried out.
+            becomes_ambiguous();
             if self.tip.storage.now().monotonic >= until {
                 return unsettled;
             }
@@ -356,24 +393,35 @@ impl Committer {
                 Ok(settled) => settled,
                 Err(cause) => Err(self.leave_unsettled(pending, cause)),
             },
-            // Its frame is in the segment, and no head will ever name it.
-            Outcome::Failed(error) => {
-                self.mark_refused(&pending);
-                // A recovery may have found the frame before the mark was there, and may have taken it.
-                let look = || self.look(&pending, self.until(PATIENCE_LATER));
-                if pending.is_streamed() && look().is_ok_and(|head| head.epoch == pending.next.epoch) {
-                    self.discard_streamed(&pending);
-                }
-                Err(Error::nothing_written(error))
-            }
+            Outcome::Failed(error) => self.fails(turn, pending, Error::nothing_written(error)),
             Outcome::Unknown(cause) => {
-                mistake!(StreamGoesWhileUnknown, self.discard_streamed(&pending));
+                mistake!(StreamGoesWhileUnknown, self.clear_away(&pending));
                 Err(self.leave_unsettled(pending, cause))
             }
             Outcome::Unknowable(cause) => match self.go_on_without_outcome(&pending, PATIENCE) {
                 Ok(()) => Err(pending.unknowable(cause)),
                 Err(cause) => Err(self.leave_unsettled(pending, cause)),
             },
+        }
+    }
+
+    /// The commit certainly did not take place: its append failed, or its swap. A mark says so, and then the head is
+    /// looked at, as after a refusal.
+    fn fails(&self, turn: &mut Turn, pending: Pending, failure: Error) -> Result<Arc<Snapshot>> {
+        turn.lease_is_over();
+        // What is in no file can be taken by nobody.
+        if matches!(pending.form, Form::Entry { is_appended: false }) {
+            return Err(failure);
+        }
+        mistake!(FailedWithoutLook, {
+            self.mark_refused(&pending);
+            self.clear_away(&pending);
+            return Err(failure);
+        });
+        let pending = Pending { failure: Some(failure), ..pending };
+        match self.settle_refusal(&pending, PATIENCE_LATER) {
+            Ok(settled) => settled,
+            Err(cause) => Err(self.leave_unsettled(pending, cause)),
         }
     }
 
@@ -418,9 +466,10 @@ impl Committer {
         }
     }
 
-    /// The commit was refused. A mark says so, for recovery. Then this looks at the head once more, because recovery
-    /// may have been at work before it could see the mark (invariant 6). Returns the snapshot if the commit is in the
-    /// history after all, and otherwise why it is not; the outer error says that the head cannot be had.
+    /// The commit was refused, or failed for certain. A mark says so, for recovery. Then this looks at the head once
+    /// more, because a recovery may have been at work before it could see the mark (invariant 6). Returns the snapshot
+    /// if the commit is in the history after all, and otherwise why it is not; the outer error says that the head cannot
+    /// be had.
     pub(crate) fn settle_refusal(
         &self,
         pending: &Pending,
@@ -429,8 +478,8 @@ impl Committer {
         let sent = self.tip.storage.now();
         self.mark_refused(pending);
         let known = self.tip.known();
-        let superseded = Error::Superseded { version: pending.next.version };
-        mistake!(RefusedWithoutLook, return Ok(Err(superseded)));
+        let why = || pending.failure.clone().unwrap_or(Error::Superseded { version: pending.next.version });
+        mistake!(RefusedWithoutLook, return Ok(Err(why())));
         let look = || -> Result<Result<Arc<Snapshot>>> {
             let head = self.tip.load_last(&known, patience)?;
             match self.judge(pending, &head, self.until(patience))? {
@@ -439,9 +488,10 @@ impl Committer {
                 Verdict::Unknowable(cause) if head.epoch != pending.next.epoch => Err(Error::Unreachable { cause }),
                 // No commit follows the last one of a database that was detached or moved.
                 Verdict::Refused | Verdict::Unknowable(_) => match self.tip.check_open(&head) {
-                    Ok(()) => self.tip.catch_up(head, sent).map(|_| Err(superseded)),
+                    Ok(()) => self.tip.catch_up(head, sent).map(|_| Err(why())),
                     Err(ended) => Ok(Err(ended)),
                 },
+                Verdict::Open if pending.failure.is_some() => Ok(Err(why())),
                 Verdict::Open => {
                     Err(Error::NeedsRecovery(format!("the head was set back: run {}. {SAYS_FIRST}", WayOut::RECOVER)))
                 }
@@ -449,15 +499,19 @@ impl Committer {
         };
         let settled = look().map_err(Error::of_a_look)?;
         if settled.is_err() {
-            self.discard_streamed(pending);
+            self.clear_away(pending);
         }
         Ok(settled)
     }
 
-    /// No head will ever name the commit: its own segment goes, if it has one.
-    fn discard_streamed(&self, pending: &Pending) {
-        if let Some(open) = unpoisoned(pending.streamed.lock()).take() {
-            self.chores.report(open.discard(&*self.tip.storage));
+    /// No head will ever name the commit: what it has left goes. It stays while its mark is owed, because until then a
+    /// recovery may take it.
+    fn clear_away(&self, pending: &Pending) {
+        if unpoisoned(self.segment.lock()).owes() {
+            return;
+        }
+        if let Some(left) = unpoisoned(pending.left.lock()).take() {
+            self.chores.report(left.give_back(&*self.tip.storage));
         }
     }
 

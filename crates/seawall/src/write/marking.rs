@@ -3,8 +3,7 @@
 
 use super::commit::{Form, Pending};
 use super::committer::Committer;
-use super::segment::AppendFailed;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::head::Head;
 use crate::format::mark::Mark;
 use crate::mutation::mistake;
@@ -12,14 +11,6 @@ use crate::ports::sync::{try_lock, unpoisoned};
 use std::sync::atomic::Ordering;
 
 impl Committer {
-    /// An append failed, and its segment is not used any more. Its bytes may arrive all the same. Therefore, if the
-    /// commit frame was encoded by then, a mark says that the commit was refused, before the failure is reported.
-    pub(super) fn append_failed(&self, failed: AppendFailed, sweep: u64) -> Error {
-        self.chores.report(failed.not_given_back.map_or(Ok(()), Err));
-        self.mark_owed(sweep);
-        failed.error
-    }
-
     /// Marks the commit of `pending` as refused, before that is reported (invariant 6). Without its mark the commit is
     /// refused all the same, because the head decides. The mark helps only if the head is lost.
     /// What was only sent, and each attempt of which was refused, has left nothing behind.
@@ -29,6 +20,11 @@ impl Committer {
         }
         let sweep = pending.lease.sweep;
         mistake!(NoMarkAfterFailedSwap, return self.mark_owed(sweep));
+        mistake!(NoMarkAfterFailedAppend, {
+            if pending.failure.is_some() {
+                return self.mark_owed(sweep);
+            }
+        });
         unpoisoned(self.segment.lock()).owe(Mark::of(&pending.next));
         self.mark_owed(sweep);
     }

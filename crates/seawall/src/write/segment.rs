@@ -27,16 +27,49 @@ pub(crate) struct SegmentWriter {
 }
 
 /// An append that failed.
-pub(crate) struct AppendFailed {
+pub(crate) struct AppendFailed<T> {
     /// Why.
     pub(crate) error: Error,
     /// Its space could not be given back, for this reason.
     pub(crate) not_given_back: Option<String>,
+    /// It may arrive whole, and a recovery may take that: what was encoded, and what it may have left.
+    pub(crate) may_arrive: Option<(T, Left)>,
 }
 
-impl From<Error> for AppendFailed {
-    fn from(error: Error) -> AppendFailed {
-        AppendFailed { error, not_given_back: None }
+impl<T> From<Error> for AppendFailed<T> {
+    fn from(error: Error) -> AppendFailed<T> {
+        AppendFailed { error, not_given_back: None, may_arrive: None }
+    }
+}
+
+impl<T> AppendFailed<T> {
+    /// Gives back what it may have left, because nothing stands on that.
+    fn cut(mut self, storage: &dyn Storage) -> AppendFailed<T> {
+        if let Some((_, left)) = self.may_arrive.take() {
+            self.not_given_back = left.give_back(storage).err();
+        }
+        self
+    }
+}
+
+/// What a commit has left in a segment that nothing is appended to any more.
+pub(crate) enum Left {
+    /// A segment of its own.
+    Segment(Open),
+    /// The end of a segment, from there on.
+    End(Open, u64),
+}
+
+impl Left {
+    /// Gives back the space that it takes. No head will ever name anything in it.
+    pub(crate) fn give_back(self, storage: &dyn Storage) -> Result<(), String> {
+        match self {
+            Left::Segment(open) => open.discard(storage),
+            Left::End(mut open, begin) => open
+                .file
+                .truncate(begin)
+                .map_err(|why| format!("giving back what a failed append took of {}: {why}", File::Segment(open.name))),
+        }
     }
 }
 
@@ -61,17 +94,18 @@ impl Open {
     }
 
     /// Appends what `encode` adds, piece by piece, behind the marks that are owed. As far as a reader of its last frame
-    /// is concerned the append begins at `begin`, or behind the marks.
+    /// is concerned the append begins at `begin`, or behind the marks. After an error with what was encoded, all of it
+    /// may arrive.
     pub(crate) fn append<T>(
         &mut self,
         begin: u64,
         owed: &mut Vec<Mark>,
         mut encode: impl FnMut(&mut Frames) -> Result<Piece<T>>,
-    ) -> Result<T> {
+    ) -> Result<T, (Error, Option<T>)> {
         let mut frames = Frames::at(self.name, self.position, begin, std::mem::take(&mut self.memory));
-        frames.put_marks(owed)?;
+        frames.put_marks(owed).map_err(|error| (error, None))?;
         loop {
-            let encoded = match encode(&mut frames)? {
+            let encoded = match encode(&mut frames).map_err(|error| (error, None))? {
                 Piece::More => None,
                 Piece::Last { encoded, if_lost } => {
                     // From here on its bytes are on their way, and a failure does not stop them all.
@@ -80,8 +114,12 @@ impl Open {
                 }
             };
             if !frames.bytes().is_empty() {
-                let appended = self.file.append(frames.bytes());
-                appended.map_err(|error| Error::io(format!("appending to {}", File::Segment(self.name)), error))?;
+                if let Err(error) = self.file.append(frames.bytes()) {
+                    let error = Error::io(format!("appending to {}", File::Segment(self.name)), error);
+                    // If there is no space, its last bytes were not taken.
+                    let is_cut_short = matches!(error, Error::Full(_));
+                    return Err((error, encoded.filter(|_| !is_cut_short)));
+                }
                 self.position += frames.bytes().len() as u64;
                 frames.next_piece();
             }
@@ -112,7 +150,7 @@ impl SegmentWriter {
         storage: &dyn Storage,
         sweep: u64,
         encode: impl FnMut(&mut Frames) -> Result<Piece<T>>,
-    ) -> Result<T, AppendFailed> {
+    ) -> Result<T, AppendFailed<T>> {
         let mut open = self.open_under(storage, sweep)?;
         let begin = open.position;
         match open.append(begin, &mut self.owed, encode) {
@@ -122,18 +160,19 @@ impl SegmentWriter {
                 Ok(encoded)
             }
             // The segment's end is unknown now, and a failed sync must never be tried again on the same file. Therefore
-            // this segment is not used any more. Before that, the space that the append took is given back, because
-            // other files may need it.
-            Err(error) => {
+            // this segment is not used any more. The space that the append took is given back, because other files may
+            // need it; but not while a recovery may have taken what has arrived.
+            Err((error, encoded)) => {
                 mistake!(SegmentGoesOn, {
                     self.open = Some(open);
                     return Err(error.into());
                 });
-                let given_back = open.file.truncate(begin);
-                let not_given_back = given_back
-                    .err()
-                    .map(|why| format!("giving back what a failed append took of {}: {why}", File::Segment(open.name)));
-                Err(AppendFailed { error, not_given_back })
+                let left = Left::End(open, begin);
+                let (may_arrive, not_given_back) = match encoded {
+                    Some(encoded) => (Some((encoded, left)), None),
+                    None => (None, left.give_back(storage).err()),
+                };
+                Err(AppendFailed { error, not_given_back, may_arrive })
             }
         }
     }
@@ -145,22 +184,26 @@ impl SegmentWriter {
 
     /// From now on this mark is owed: it is written before anything else is.
     pub(crate) fn owe(&mut self, mark: Mark) {
-        self.owed.push(mark);
+        if !self.owed.contains(&mark) {
+            self.owed.push(mark);
+        }
     }
 
     /// Appends the marks that are owed, if there are any; when it returns, they are durable. `sweep` is that of the
     /// newest head.
-    pub(crate) fn append_owed(&mut self, storage: &dyn Storage, sweep: u64) -> Result<(), AppendFailed> {
+    pub(crate) fn append_owed(&mut self, storage: &dyn Storage, sweep: u64) -> Result<(), AppendFailed<()>> {
         if !self.owes() {
             return Ok(());
         }
-        self.append(storage, self.newest_sweep(sweep), |_| Ok(Piece::Last { encoded: (), if_lost: None }))
+        let appended =
+            self.append(storage, self.newest_sweep(sweep), |_| Ok(Piece::Last { encoded: (), if_lost: None }));
+        appended.map_err(|failed| failed.cut(storage))
     }
 
     /// Appends a head that was in place; when it returns, it is durable, as are the marks that were owed. It is one
     /// frame: what confirms an entry and the entry arrive together, or neither does.
-    pub(crate) fn append_confirmed(&mut self, storage: &dyn Storage, head: &Head) -> Result<(), AppendFailed> {
-        self.append(storage, self.newest_sweep(head.sweep), |frames| {
+    pub(crate) fn append_confirmed(&mut self, storage: &dyn Storage, head: &Head) -> Result<(), AppendFailed<()>> {
+        let appended = self.append(storage, self.newest_sweep(head.sweep), |frames| {
             mistake!(ConfirmedApart, {
                 frames.put(Kind::Head, head.to_string().as_bytes())?;
                 let named = Head { fold: head.commit(), window: Default::default(), ..head.clone() };
@@ -169,7 +212,8 @@ impl SegmentWriter {
             });
             frames.put(Kind::Confirmed, head.to_string().as_bytes())?;
             Ok(Piece::Last { encoded: (), if_lost: None })
-        })
+        });
+        appended.map_err(|failed| failed.cut(storage))
     }
 
     /// A head that is confirmed, or a mark, can be older than the segment is.

@@ -123,9 +123,13 @@ impl Committer {
     fn ask_for(&self, pending: &Arc<Pending>, patience: Duration) -> Result<()> {
         let asking = Asking(&self.unsettled);
         let until = self.until(patience);
-        pending.is_ambiguous.store(true, Ordering::Relaxed);
-        let answer = self.swap(pending, until);
-        let settled = match self.outcome_of(pending, answer, until) {
+        let outcome = if pending.failure.is_some() {
+            Outcome::Refused
+        } else {
+            pending.is_ambiguous.store(true, Ordering::Relaxed);
+            self.outcome_of(pending, self.swap(pending, until), until)
+        };
+        let settled = match outcome {
             Outcome::Committed => self.install_late(pending).map_err(|error| error.to_string()),
             Outcome::Refused => self.settle_refusal(pending, patience).map(drop),
             Outcome::Failed(error) => Err(error.to_string()),

@@ -241,10 +241,11 @@ impl Batch {
         let rest = self.pages.chunks(pages_per_group(self.page_size)).skip(packed.len());
         let rest = rest.map(|group| packer.group(&self.owner, self.page_size, group));
         let (mut groups, mut written) = (packed.into_iter().chain(rest), Vec::new());
-        open.append(0, &mut Vec::new(), |frames: &mut Frames| {
+        let appended = open.append(0, &mut Vec::new(), |frames: &mut Frames| {
             groups.by_ref().try_for_each(|group| group.put(frames).map(|group| written.push(group)))?;
             Ok(Piece::Last { encoded: (), if_lost: None })
-        })?;
+        });
+        appended.map_err(|(error, _)| error)?;
         drop(groups);
         Ok(written)
     }
@@ -295,13 +296,13 @@ impl StreamWriter {
     }
 
     /// Appends the end of the commit: what is left of its pages, the index and the commit frame. All that was put before
-    /// is written. If this fails, `lost` has the mark that is owed.
+    /// is written. If this fails, `lost` has the mark that is owed; after an error with what was encoded, all of it may
+    /// arrive.
     pub(crate) fn append_end<T>(
         &mut self,
         lost: &mut Vec<Mark>,
-        encode: impl FnMut(&mut Packer, &mut Frames) -> Result<Piece<T>>,
-    ) -> Result<T> {
-        let mut encode = encode;
+        mut encode: impl FnMut(&mut Packer, &mut Frames) -> Result<Piece<T>>,
+    ) -> Result<T, (Error, Option<T>)> {
         let Tools { open, .. } = self.tools.as_mut().expect("no batch is on its way");
         open.append(0, lost, |frames| encode(&mut self.packer, frames))
     }
