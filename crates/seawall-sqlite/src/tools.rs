@@ -35,7 +35,8 @@ pub fn copy(source: &Path, target: &Path, coordinator: Option<&str>) -> Result<(
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let written = database.export(&snapshot, &mut out).and_then(|()| {
         let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.sync_all().map_err(failed)
+        file.sync_all().map_err(failed)?;
+        seawall::ports::storage::sync_folder_of(target).map_err(failed)
     });
     if written.is_err() {
         // An incomplete copy must not be mistaken for a complete one.

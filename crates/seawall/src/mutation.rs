@@ -75,6 +75,7 @@ mutations! {
     OneListingIsEnough "42" "The newest version of one listing is believed, whatever became of its number since (fs)."
     KeptLeaseWithoutLook "43" "A kept lease under which nothing was committed yet is used without a look at the head (fs)."
     FailedWithoutLook "88" "After the mark of a commit that failed the head is not looked at."
+    SettledNotDurable "89" "A fold stands on a head of another process that may not be durable yet (fs)."
     LookIsDurable "87" "What a look finds counts as committed, though it may not be durable yet (fs)."
     LockIsALoad "85" "A lock that was taken without a look counts as a load of the head (fs)."
     OlderBaseWins "12" "A checkpoint that was overtaken puts its older base in the place of the newer one."

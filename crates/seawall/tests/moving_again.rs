@@ -80,15 +80,16 @@ fn a_move_goes_on_only_once_the_fence_is_durable() {
     let folder = Folder::new();
     let to = table();
     drop(history(&folder, "fs:", 4));
-    let failing = Arc::new(Faulty::new(&folder.name()));
-    failing.fail(Call::SyncPublished, Fault::Before(EIO), u32::MAX);
     // This one makes the name, and the next one finds it.
-    for _ in 0..2 {
-        let error = move_on(failing.clone(), &folder.name(), &to, false, &by("fs:")).unwrap_err();
+    let first = Faulty::new(&folder.name());
+    first.fail_from(Call::SyncPublished, Fault::Before(EIO), 1);
+    let second = Faulty::new(&folder.name());
+    second.fail(Call::SyncPublished, Fault::Before(EIO), u32::MAX);
+    for failing in [first, second] {
+        let error = move_on(Arc::new(failing), &folder.name(), &to, false, &by("fs:")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NeedsRecovery, "{error}");
         assert_eq!(memory::head(&to), None, "a loss of power could take the fence away");
     }
-    failing.heal();
     move_folder(&folder, &to).unwrap();
     assert_eq!(read(&folder, &to), 4);
 }

@@ -327,6 +327,7 @@ fn whatever_fails_nothing_is_lost_and_the_next_run_goes_through() {
         "Publish",
         "Read",
         "Replace",
+        "SyncPublished",
         "Unname",
         "WriteLong",
     ];

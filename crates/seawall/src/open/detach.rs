@@ -79,6 +79,11 @@ fn detach_files(database: &Arc<Database>, name: &Path) -> Result<u64> {
     let header = header.map_err(|error| Error::io("reading NAME", error))?;
     let (is_ours, is_detached) =
         (sqlite_header::state_of(&header) == NameState::Protected, newest.head.state == State::Detached);
+    if is_detached {
+        // The process that detached it may have died before that was durable. Otherwise a loss of power would open the
+        // database again, and NAME is a plain file by then.
+        database.tip.coordinator.make_durable().map_err(|error| is_unfinished(Error::nothing_written(error)))?;
+    }
     match (is_ours, is_detached) {
         (true, _) => {}
         (false, true) if is_version(database, &newest)? => {

@@ -229,9 +229,17 @@ pub struct Stamp {
 pub fn create_beside(name: &std::path::Path, target: &std::path::Path) -> io::Result<std::fs::File> {
     use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags};
     let found = rustix::fs::statx(CWD, name, AtFlags::empty(), StatxFlags::BASIC_STATS)?;
-    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
     let file = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
-    safely::Folder::at(parent, safely::Use::Pass)?.create(file, OFlags::WRONLY, &rights::Rights::of(&found))
+    safely::Folder::at(folder_of(target), safely::Use::Pass)?.create(file, OFlags::WRONLY, &rights::Rights::of(&found))
+}
+
+/// Makes the name of `target` durable, which lies in its folder now.
+pub fn sync_folder_of(target: &std::path::Path) -> io::Result<()> {
+    std::fs::File::open(folder_of(target))?.sync_all()
+}
+
+fn folder_of(target: &std::path::Path) -> &std::path::Path {
+    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."))
 }
 
 /// What a folder without `id` has.

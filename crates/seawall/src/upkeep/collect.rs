@@ -270,6 +270,8 @@ impl Committer {
         {
             return Ok(());
         }
+        // It may become the floor, and what a loss of power can still take must not.
+        self.tip.coordinator.make_durable().map_err(Error::nothing_written)?;
         let milestone = Milestone { time: found.snapshot.time, head: head.clone() };
         let noted = storage.replace(file, milestone.to_string().as_bytes());
         noted.map_err(|error| Error::io(format!("writing {file}"), error))?;

@@ -49,6 +49,10 @@ pub(crate) fn pins(storage: &dyn Storage) -> Result<Vec<Pinned>> {
 
 /// Writes a pin of `snapshot`.
 pub(crate) fn write(tip: &Tip, name: PinName, keeper: Keeper, length: Duration, snapshot: &Snapshot) -> Result<()> {
+    if keeper == Keeper::Person {
+        // The process that has put this version there may have died before that was durable.
+        tip.coordinator.make_durable().map_err(Error::nothing_written)?;
+    }
     let pin = Pin { keeper, length, time: snapshot.time, head: snapshot.head.clone() };
     let written = tip.storage.replace(File::Pin(name), pin.to_string().as_bytes());
     written.map_err(|error| Error::io(format!("writing {}", File::Pin(name)), error))

@@ -186,6 +186,7 @@ impl Committer {
     /// are appended, so that no commit is in memory whole. After an error no part of the commit counts.
     fn append_fold(&self, draft: Draft<'_>, lease: &Lease) -> Result<Made> {
         let change = draft.change;
+        self.make_predecessor_durable(&change.snapshot.head)?;
         let read = |page| {
             mistake!(FoldTakesOlder, return self.tip.pages.read_older(change.snapshot, page));
             self.tip.read_page(change.snapshot, page)
@@ -200,7 +201,8 @@ impl Committer {
     /// The same of a large transaction: what is left of it, behind what its own segment has. After an error that segment
     /// is removed.
     fn append_streamed(&self, change: &Change<'_>, lease: &Lease, mut stream: StreamWriter) -> Result<Made> {
-        // They come before all that this process appends.
+        self.make_predecessor_durable(&change.snapshot.head)?;
+        // Marks come before all that this process appends.
         self.mark_owed(lease.sweep);
         let commit = stream.owner.commit;
         let carried = carried(change, |page| self.tip.read_page(change.snapshot, page))?;
@@ -263,7 +265,8 @@ impl Committer {
         drop(segment);
         match appended {
             Ok(encoded) => Ok((encoded, None, None)),
-            Err(AppendFailed { error, may_arrive: Some((encoded, left)), .. }) => {
+            Err(AppendFailed { error, may_arrive: Some(arriving), .. }) => {
+                let (encoded, left) = *arriving;
                 Ok((encoded, Some(left), Some(error)))
             }
             Err(failed) => {
@@ -425,9 +428,24 @@ impl Committer {
         }
     }
 
+    /// A fold says that what it stands on is in the history, and recovery believes that. The process that put it there
+    /// may have died before that was durable (invariant 15).
+    fn make_predecessor_durable(&self, previous: &Head) -> Result<()> {
+        mistake!(SettledNotDurable, return Ok(()));
+        let mut durable = unpoisoned(self.durable.lock());
+        if *durable < previous.order() {
+            self.tip.coordinator.make_durable().map_err(Error::nothing_written)?;
+            *durable = previous.order();
+        }
+        Ok(())
+    }
+
     /// The commit is in the history. From now on this process knows it.
     pub(crate) fn install(&self, pending: &Pending) -> Result<Arc<Snapshot>> {
         let Pending { next, form, previous, sent, .. } = pending;
+        let mut durable = unpoisoned(self.durable.lock());
+        *durable = next.order().max(*durable);
+        drop(durable);
         let segments = &self.tip.pages.segments;
         let snapshot = match form {
             Form::Fold(frame) => {

@@ -8,6 +8,7 @@ use super::segment::SegmentWriter;
 use super::settle::Unsettled;
 use crate::chores::{Chore, Chores};
 use crate::error::Result;
+use crate::format::ids::{Epoch, Version};
 use crate::mutation::mistake;
 use crate::options::{Freshness, Options};
 use crate::ports::sync::{Mutex, caught};
@@ -28,6 +29,8 @@ pub(crate) struct Committer {
     /// Keeps its working memory. Only the writer whose turn it is compresses pages.
     pub(crate) packer: std::sync::Mutex<Packer>,
     pub(crate) unsettled: Unsettled,
+    /// The newest head that is durable, as far as this process has seen to that.
+    pub(super) durable: Mutex<(Epoch, Version)>,
     pub(crate) asked: Asked,
     pub(crate) writing_routes: WritingRoutes,
     pub(crate) chores: Arc<Chores>,
@@ -49,6 +52,7 @@ impl Committer {
             segment: Mutex::default(),
             packer: std::sync::Mutex::default(),
             unsettled: Unsettled::default(),
+            durable: Mutex::default(),
             asked: Asked::default(),
             writing_routes: WritingRoutes::default(),
         })

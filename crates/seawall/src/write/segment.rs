@@ -33,7 +33,7 @@ pub(crate) struct AppendFailed<T> {
     /// Its space could not be given back, for this reason.
     pub(crate) not_given_back: Option<String>,
     /// It may arrive whole, and a recovery may take that: what was encoded, and what it may have left.
-    pub(crate) may_arrive: Option<(T, Left)>,
+    pub(crate) may_arrive: Option<Box<(T, Left)>>,
 }
 
 impl<T> From<Error> for AppendFailed<T> {
@@ -45,8 +45,8 @@ impl<T> From<Error> for AppendFailed<T> {
 impl<T> AppendFailed<T> {
     /// Gives back what it may have left, because nothing stands on that.
     fn cut(mut self, storage: &dyn Storage) -> AppendFailed<T> {
-        if let Some((_, left)) = self.may_arrive.take() {
-            self.not_given_back = left.give_back(storage).err();
+        if let Some(arriving) = self.may_arrive.take() {
+            self.not_given_back = arriving.1.give_back(storage).err();
         }
         self
     }
@@ -169,7 +169,7 @@ impl SegmentWriter {
                 });
                 let left = Left::End(open, begin);
                 let (may_arrive, not_given_back) = match encoded {
-                    Some(encoded) => (Some((encoded, left)), None),
+                    Some(encoded) => (Some(Box::new((encoded, left))), None),
                     None => (None, left.give_back(storage).err()),
                 };
                 Err(AppendFailed { error, not_given_back, may_arrive })

@@ -72,7 +72,7 @@ struct Plan {
     /// For each call: the fault, and how often it still happens.
     faults: HashMap<Call, (Fault, u32)>,
     /// How many calls pass before one fails.
-    later: HashMap<Call, (u32, Fault)>,
+    later: HashMap<Call, (u32, Fault, u32)>,
 }
 
 /// A clock that waiting moves on at once. Machines can share one.
@@ -177,7 +177,12 @@ impl Faulty {
 
     /// Lets `passed` calls of this kind pass, and makes the next one fail in this way.
     pub fn fail_later(&self, call: Call, fault: Fault, passed: u32) {
-        self.plan.lock().unwrap().later.insert(call, (passed, fault));
+        self.plan.lock().unwrap().later.insert(call, (passed, fault, 1));
+    }
+
+    /// Lets `passed` calls of this kind pass, and makes all others fail in this way.
+    pub fn fail_from(&self, call: Call, fault: Fault, passed: u32) {
+        self.plan.lock().unwrap().later.insert(call, (passed, fault, u32::MAX));
     }
 
     /// Whether a call that was to hang later waits now, until [`Faulty::heal`].
@@ -225,17 +230,19 @@ fn fault(plan: &Mutex<Plan>, call: Call) -> Option<Fault> {
     wait();
     let mut locked = plan.lock().unwrap();
     match locked.later.get_mut(&call) {
-        Some((0, fault)) => {
-            let fault = *fault;
-            locked.later.remove(&call);
-            if matches!(fault, Fault::Hangs) {
+        Some((0, fault, times)) => {
+            let (fault, hangs) = (*fault, matches!(fault, Fault::Hangs));
+            if hangs || *times > 1 {
                 locked.faults.insert(call, (fault, u32::MAX));
+            }
+            locked.later.remove(&call);
+            if hangs {
                 drop(locked);
                 wait();
             }
             return Some(fault);
         }
-        Some((passed, _)) => *passed -= 1,
+        Some((passed, ..)) => *passed -= 1,
         None => {}
     }
     let mut plan = locked;
