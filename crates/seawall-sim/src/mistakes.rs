@@ -7,7 +7,9 @@ use seawall::format::head::Head;
 use seawall::format::high::Named;
 use seawall::format::ids::{CommitId, DatabaseId, Epoch, Token};
 use seawall::mutation::{Mutation, is};
-use seawall::ports::coordinator::{Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Swapped};
+use seawall::ports::coordinator::{
+    Acquired, Claim, Coordinator, CoordinatorError, Holder, Known, Lease, Shown, Swapped, Waiters,
+};
 use seawall::ports::storage::{File, Storage};
 use std::io;
 use std::sync::Arc;
@@ -67,6 +69,8 @@ pub(crate) struct Mistaken {
     pub(crate) storage: Arc<dyn Storage>,
 }
 
+// A method that is not passed on would be the trait's default one, and all mutations would run on another coordinator.
+#[deny(clippy::missing_trait_methods)]
 impl Coordinator for Mistaken {
     fn load(&self, known: &Known<'_>, patience: Duration) -> Result<Head, CoordinatorError> {
         match self.coordinator.load(known, patience) {
@@ -127,6 +131,27 @@ impl Coordinator for Mistaken {
     }
     fn give_up(&self) -> Result<(), CoordinatorError> {
         self.coordinator.give_up()
+    }
+    fn leaves_line(&self) -> bool {
+        self.coordinator.leaves_line()
+    }
+    fn others_wait(&self) -> Option<(Waiters, Duration)> {
+        self.coordinator.others_wait()
+    }
+    fn look_for_waiters(&self, lease: &Lease) -> Result<Waiters, CoordinatorError> {
+        self.coordinator.look_for_waiters(lease)
+    }
+    fn newer_than(&self, known: &Head, patience: Duration) -> Result<Option<Head>, CoordinatorError> {
+        self.coordinator.newer_than(known, patience)
+    }
+    fn writer(&self, known: &Head) -> Result<Option<Shown>, CoordinatorError> {
+        self.coordinator.writer(known)
+    }
+    fn try_longest_record(&self) -> Result<usize, CoordinatorError> {
+        self.coordinator.try_longest_record()
+    }
+    fn keep_to(&self, longest_record: usize) {
+        self.coordinator.keep_to(longest_record);
     }
     fn holder(&self, known: &Head) -> Result<Holder, CoordinatorError> {
         self.coordinator.holder(known)

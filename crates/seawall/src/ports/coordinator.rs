@@ -16,7 +16,7 @@ use crate::format::high::{High, Named};
 use crate::format::identity::NEWER;
 use crate::format::ids::{Epoch, Token};
 use crate::ports::moment::Moment;
-use crate::shown::Shown;
+pub use crate::shown::Shown;
 use crate::way_out::{SAYS_FIRST, WayOut};
 use std::time::Duration;
 
