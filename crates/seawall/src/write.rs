@@ -1,6 +1,7 @@
 //! Writing: from a transaction's first page to its version.
 
 pub(crate) mod ahead;
+mod append;
 pub(crate) mod background;
 pub(crate) mod begin;
 pub(crate) mod commit;
