@@ -176,6 +176,19 @@ fn outcome<T>(done: &io::Result<T>) -> String {
     done.as_ref().map_or_else(|error| error.kind().to_string(), |_| "done".into())
 }
 
+/// Whether this process sleeps now, for a while, with this probability.
+pub(crate) fn sleeps(world: &World, probability: f64) -> bool {
+    let process = world.my_process();
+    let is_dead = world.with_process(process, |process| process.is_dead);
+    if is_dead || world.phase() != Phase::Trouble || !world.by_chance(probability) {
+        return false;
+    }
+    let (now, time) = (world.now(), world.between(Duration::from_millis(100), Duration::from_secs(60)));
+    world.with_process(process, |process| process.freeze(now, now + time, false));
+    world.sleep(Duration::from_nanos(1));
+    true
+}
+
 /// Whether looks of this process fail now, because the answer to one of its swaps was lost.
 fn looks_fail(world: &World) -> bool {
     let until = world.with_process(world.my_process(), |process| process.looks_fail_until);

@@ -36,6 +36,7 @@ events! {
     Stale: "a transaction that had read could not write, because its snapshot was stale",
     Superseded: "a commit was refused, because another one came first",
     RefusedButTaken: "a refused swap had taken place after all",
+    SleptAfterFailure: "a process slept after an append that failed, before it marked the commit as refused",
     FaultFollowed: "a file operation failed soon after another one of its process",
     Burst: "a swap got no answer, and neither did anything else that its process asked for a while",
     OutcomeUnknown: "a commit's outcome was unknown",

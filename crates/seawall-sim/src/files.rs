@@ -1,6 +1,6 @@
 //! Files that are written: segments front to back, small ones in place.
 
-use crate::calls::{Kind as CallKind, call};
+use crate::calls::{Kind as CallKind, call, sleeps};
 use crate::event::Event;
 use crate::paths::path_of;
 use crate::process::ProcessId;
@@ -111,7 +111,7 @@ impl Append for SimAppend {
         };
         let (world, process) = (self.world.clone(), self.world.my_process());
         // A short write: a part of it is written, and the rest found no space.
-        let short = world.by_chance(world.file_faults() / 4.0).then(|| world.pick(0..=bytes.len() as u64) as usize);
+        let short = world.by_chance(world.file_faults() / 4.0).then(|| world.pick(0..=bytes.len() as u64 - 1) as usize);
         let written = bytes[..short.unwrap_or(bytes.len())].to_vec();
         let guard = self.guard();
         world.with_process(process, |process| process.appending += 1);
@@ -121,6 +121,10 @@ impl Append for SimAppend {
         let done = done.and_then(|()| short.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into())));
         if done.is_err() && self.is_segment() {
             append_failed(&world);
+            // Its mark comes later.
+            if sleeps(&world, world.plan().lister_sleeps) {
+                world.met(Event::SleptAfterFailure);
+            }
         }
         done?;
         self.position += bytes.len();

@@ -56,6 +56,7 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "58" => plan.upkeep >= 0.1,
             "60" => plan.loses_power(),
             "86" => plan.loses_power() && plan.file_faults >= 0.01,
+            "88" => plan.episodes >= 2 && plan.file_faults >= 0.01 && plan.lister_sleeps >= 0.1,
             "87" => plan.loses_power() && plan.file_faults >= 0.01 && plan.faults_follow > 0.0,
             "61" => !plan.detaches,
             "62" => plan.moves >= 10 && plan.opens_by_old_notes(),

@@ -88,8 +88,8 @@ pub struct Plan {
     /// While a process opens the database, a file operation fails with this probability, if it is the higher one. A run
     /// has only one adoption that succeeds. This makes others fail before it.
     pub opening_faults: f64,
-    /// A process that has listed the folder of versions, or has given a base its name, sleeps before it goes on, with
-    /// this probability.
+    /// A process that has listed the folder of versions, has given a base its name, or has failed to append, sleeps
+    /// before it goes on, with this probability.
     pub lister_sleeps: f64,
     /// An actor makes a checkpoint, collects garbage or pins a version instead of a transaction, with this probability.
     pub upkeep: f64,

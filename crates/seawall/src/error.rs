@@ -90,7 +90,7 @@ pub enum Error {
         cause: String,
     },
     /// See [`ErrorKind::OutcomeUnknown`].
-    #[error("commit {commit} was sent as version {}, and it is not known whether it took place: {}. The next transaction of this process asks again before it does anything else. Look for the rows of this commit before you repeat it", .version.0, Shown::message(.cause))]
+    #[error("it is not known whether commit {commit} took place as version {}: {}. The next transaction of this process asks again before it does anything else. Look for the rows of this commit before you repeat it", .version.0, Shown::message(.cause))]
     OutcomeUnknown {
         /// The commit's id.
         commit: CommitId,

@@ -5,7 +5,12 @@ mod common;
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, PATIENCE, PlainFile, byte, commit, newest, page_size};
 use seawall::ports::storage::os::OsStorage;
-use seawall::{Access, Database, Options, PageNo, Recovered, Recovery, Snapshot, recover_on};
+use seawall::{
+    Access, Database, Error, ErrorKind, Freshness, Options, PageNo, Recovered, Recovery, Snapshot, detach_on,
+    recover_on,
+};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -141,4 +146,129 @@ fn a_base_stays_that_a_recovery_has_taken() {
     scene.storage.heal();
     assert_eq!(thread.join().unwrap().unwrap().expect("a base").version, 3);
     assert_eq!(scene.seen(), (5, 5));
+}
+
+/// From now on no look at the head answers.
+fn answers_nothing(storage: &Faulty) {
+    for call in [Call::Look, Call::Records, Call::Named] {
+        storage.fail(call, Fault::Before(EIO), u32::MAX);
+    }
+}
+
+/// A commit whose append failed, and whose look at the head failed as well.
+fn fails_without_a_look(scene: &Scene) -> Error {
+    let mut transaction = scene.writer.begin(PATIENCE).unwrap();
+    transaction.write_page(page_size(), PageNo(2), &[3; 4096]).unwrap();
+    scene.storage.fail(Call::Append, Fault::Before(EIO), 1);
+    answers_nothing(&scene.storage);
+    transaction.commit(2).unwrap_err()
+}
+
+/// The segments, by their age.
+fn segments(folder: &Folder) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder.inside("segments")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = files.collect();
+    files.sort_by_key(|file| file.metadata().unwrap().modified().unwrap());
+    files
+}
+
+#[test]
+fn a_failure_after_which_the_head_cannot_be_had_is_unknown_and_is_marked_once() {
+    let _folds = common::only_folds();
+    let scene = scene();
+    let error = fails_without_a_look(&scene);
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("appending to NAME-seawall/segments/") && text.contains("commits"), "both reasons: {text}");
+    assert!(!text.contains("Nothing was written"), "{text}");
+    for _ in 0..5 {
+        scene.writer.snapshot(Freshness::Transaction).unwrap_err();
+    }
+    assert_eq!(common::marks(&scene.folder).len(), 1);
+    scene.storage.heal();
+    assert_eq!(version_of(&newest(&scene.writer)), 2);
+}
+
+#[test]
+fn a_failure_of_which_nothing_tells_any_more_keeps_no_process_for_good() {
+    let _folds = common::only_folds();
+    let scene = scene();
+    fails_without_a_look(&scene);
+    scene.recover();
+    let mut files = Vec::new();
+    for byte in 0..6 {
+        commit(&scene.folder.machine(), &[(3, byte)]).unwrap();
+        files.extend(segments(&scene.folder).pop());
+    }
+    // On the way back from the head to the commit.
+    fs::remove_file(&files[2]).unwrap();
+    scene.storage.heal();
+    assert_eq!(version_of(&newest(&scene.writer)), 9);
+}
+
+#[test]
+fn a_commit_that_failed_and_cannot_be_marked_leaves_nothing_for_a_later_recovery() {
+    let _folds = common::only_folds();
+    let scene = scene();
+    scene.storage.fail(Call::Append, Fault::After(EIO), 1);
+    scene.storage.fail(Call::Create, Fault::Before(EIO), 2);
+    let error = commit(&scene.writer, &[(2, 3)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert_eq!(common::marks(&scene.folder), []);
+    assert_eq!(scene.recover().kept.version, 2);
+    assert_eq!(scene.seen().1, 2);
+}
+
+#[test]
+fn a_large_transaction_that_found_no_space_leaves_none_taken() {
+    let scene = scene();
+    let before = segments(&scene.folder);
+    let full = || {
+        scene.storage.fail(Call::Publish, Fault::Before(ENOSPC), 1);
+        // Its mark has no space either.
+        scene.storage.fail(Call::Create, Fault::Before(ENOSPC), u32::MAX);
+    };
+    let error = large(&scene.writer, &scene.storage, full).0.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full, "{error}");
+    assert_eq!(segments(&scene.folder), before);
+}
+
+#[test]
+fn a_detaching_that_a_recovery_has_taken_and_opened_again_is_none() {
+    let _folds = common::only_folds();
+    for appends in [true, false] {
+        let Scene { folder, writer, .. } = scene();
+        let mut transaction = writer.begin(PATIENCE).unwrap();
+        transaction.write_page(page_size(), PageNo(1), &common::header()).unwrap();
+        transaction.write_page(page_size(), PageNo(2), &[5; 4096]).unwrap();
+        transaction.commit(2).unwrap();
+        drop(transaction);
+        drop(writer);
+        let storage = Arc::new(Faulty::new(&folder.name()));
+        if appends {
+            storage.fail(Call::Append, Fault::After(EIO), 1);
+            storage.fail_later(Call::Create, Fault::Hangs, 1);
+        } else {
+            storage.fail(Call::Publish, Fault::Before(ENOSPC), 1);
+            storage.fail_later(Call::Append, Fault::Hangs, 1);
+        }
+        let options = Options { upkeep: false, ..common::options() };
+        let thread = std::thread::spawn({
+            let (storage, name) = (storage.clone(), folder.name());
+            move || detach_on(storage, &name, &options)
+        });
+        let until = Instant::now() + PATIENCE;
+        while !storage.hangs() {
+            assert!(Instant::now() < until && !thread.is_finished(), "it hangs before its mark");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let recovered = recover_on(Arc::new(OsStorage::new(&folder.name()).unwrap()), &Recovery::default()).unwrap();
+        assert!(recovered.never_learned);
+        commit(&folder.machine(), &[(2, 9)]).unwrap();
+        storage.heal();
+        let error = thread.join().unwrap().unwrap_err().to_string();
+        assert!(error.contains("has opened the database again"), "{error}");
+        let other = folder.machine();
+        assert_eq!(byte(&other, &newest(&other), 2), 9, "what was acknowledged is there");
+    }
 }

@@ -1,15 +1,13 @@
 //! Name lookups: what a machine's client has cached, and what it asks the server.
 
 use super::SimStorage;
-use crate::calls::{EIO, Kind, call, stale};
+use crate::calls::{EIO, Kind, call, sleeps, stale};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::{COMMITS, FOLDER, folder_in, inside, path_of, record_path};
-use crate::world::Phase;
 use seawall::format::ids::Version;
 use seawall::ports::storage::{News, Record, Span, Stamp};
 use std::io;
-use std::time::Duration;
 
 impl SimStorage {
     pub(super) fn read_at(&self, span: Span) -> io::Result<Vec<u8>> {
@@ -183,16 +181,7 @@ impl SimStorage {
 
     /// This process is frozen for a while, with this probability. Whether it was.
     pub(super) fn sleeps(&self, probability: f64) -> bool {
-        let world = &self.world;
-        let process = world.my_process();
-        let is_dead = world.with_process(process, |process| process.is_dead);
-        if is_dead || world.phase() != Phase::Trouble || !world.by_chance(probability) {
-            return false;
-        }
-        let (now, time) = (world.now(), world.between(Duration::from_millis(100), Duration::from_secs(60)));
-        world.with_process(process, |process| process.freeze(now, now + time, false));
-        world.sleep(Duration::from_nanos(1));
-        true
+        sleeps(&self.world, probability)
     }
 }
 

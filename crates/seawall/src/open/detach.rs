@@ -26,6 +26,7 @@ use crate::open::name_draft::NameDraft;
 use crate::open::remove::remove_folder_of;
 use crate::open::{beside, open_existing, storage_of};
 use crate::options::{Access, Freshness, Options};
+use crate::ports::coordinator::Known;
 use crate::ports::storage::{Begun, File, Listed, Span, Storage};
 use crate::read::snapshot::Snapshot;
 use crate::upkeep::copy::{For, header_for};
@@ -82,7 +83,10 @@ fn detach_files(database: &Arc<Database>, name: &Path) -> Result<u64> {
     if is_detached {
         // The process that detached it may have died before that was durable. Otherwise a loss of power would open the
         // database again, and NAME is a plain file by then.
-        database.tip.coordinator.make_durable().map_err(|error| is_unfinished(Error::nothing_written(error)))?;
+        database.tip.coordinator.make_durable().map_err(|error| match is_ours {
+            true => is_unfinished(Error::nothing_written(error)),
+            false => Error::nothing_written(error),
+        })?;
     }
     match (is_ours, is_detached) {
         (true, _) => {}
@@ -137,6 +141,10 @@ fn fence(database: &Arc<Database>) -> Result<(NameDraft<'_>, Version)> {
         let committed = database.committer.commit_upkeep(PATIENCE, |head| {
             Ok((is_last || head.order() == newest.head.order()).then_some(Upkeep::State(State::Detached)))
         })?;
+        if committed.is_some() {
+            // A recovery may have taken the commit, and opened the database again in a newer epoch.
+            must_be_detached(database)?;
+        }
         match committed {
             Some(last) if last.version() == newest.version().next() => return Ok((draft, last.version())),
             // The writers did not let up.
@@ -148,6 +156,20 @@ fn fence(database: &Arc<Database>) -> Result<(NameDraft<'_>, Version)> {
         }
     }
     unreachable!("the last attempt detaches whatever is the newest")
+}
+
+/// The newest head is that of a detached database.
+fn must_be_detached(database: &Database) -> Result<()> {
+    let tip = &database.tip;
+    let head = tip.coordinator.load(&Known::Head(&tip.known().head), PATIENCE).map_err(Error::nothing_written);
+    match head.map_err(is_unfinished)?.state {
+        State::Detached => Ok(()),
+        _ => Err(Error::NeedsRecovery(
+            "a recovery was at work meanwhile, and has opened the database again. Nothing is lost, and NAME-seawall is in use. Detach again once \
+             the recovery is done"
+                .into(),
+        )),
+    }
 }
 
 /// `snapshot` as a draft of NAME.

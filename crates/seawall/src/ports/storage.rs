@@ -233,9 +233,15 @@ pub fn create_beside(name: &std::path::Path, target: &std::path::Path) -> io::Re
     safely::Folder::at(folder_of(target), safely::Use::Pass)?.create(file, OFlags::WRONLY, &rights::Rights::of(&found))
 }
 
-/// Makes the name of `target` durable, which lies in its folder now.
+/// Makes the name of `target` durable, which lies in its folder now. Where that cannot be asked for, because this user
+/// may not read the folder, or its file system syncs no folders, this does nothing.
 pub fn sync_folder_of(target: &std::path::Path) -> io::Result<()> {
-    std::fs::File::open(folder_of(target))?.sync_all()
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    let synced = std::fs::File::open(folder_of(target)).and_then(|folder| folder.sync_all());
+    synced.or_else(|error| match error.kind() {
+        InvalidInput | PermissionDenied | Unsupported => Ok(()),
+        _ => Err(error),
+    })
 }
 
 fn folder_of(target: &std::path::Path) -> &std::path::Path {

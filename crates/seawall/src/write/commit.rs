@@ -23,7 +23,7 @@ use super::queue::Turn;
 use super::segment::Left;
 use super::settle::{PATIENCE_LATER, Verdict, Walked};
 use super::stream::StreamWriter;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::codec;
 use crate::format::commit_frame::CommitFrame;
 use crate::format::head::Head;
@@ -67,6 +67,8 @@ pub(crate) struct Pending {
     /// An attempt of its swap got no answer, or none that says whether it took place: no later error can mean that
     /// nothing was carried out, and only the head can show it.
     pub(crate) is_ambiguous: AtomicBool,
+    /// Its mark is durable.
+    pub(super) is_marked: AtomicBool,
     /// Whether the lease is to outlive the swap.
     pub(crate) keep: bool,
     /// How far the last attempt got on the way back from the newest head to it.
@@ -182,8 +184,19 @@ impl Committer {
         let next = Head { lease_slot: slot, ..next };
         // A checkpoint's or a collection's commit ends the lease.
         let keep = keep && change.upkeep.is_none();
-        let (previous, is_ambiguous, walked) = (change.snapshot.clone(), AtomicBool::new(false), Mutex::default());
-        Pending { lease, previous, next, form, left: Mutex::new(left), failure, is_ambiguous, keep, sent, walked }
+        Pending {
+            lease,
+            previous: change.snapshot.clone(),
+            next,
+            form,
+            left: Mutex::new(left),
+            failure,
+            is_ambiguous: AtomicBool::new(false),
+            is_marked: AtomicBool::new(false),
+            keep,
+            walked: Mutex::default(),
+            sent,
+        }
     }
 
     /// Step 3: asks the coordinator once to put the commit's head in the place of its predecessor. A repeated request
@@ -312,10 +325,16 @@ impl Committer {
             self.clear_away(&pending);
             return Err(failure);
         });
-        let pending = Pending { failure: Some(failure), ..pending };
+        let pending = Pending { failure: Some(failure.clone()), ..pending };
         match self.settle_refusal(&pending, PATIENCE_LATER) {
             Ok(settled) => settled,
-            Err(cause) => Err(self.leave_unsettled(pending, cause)),
+            Err(cause) => {
+                let failure = failure.of_a_look();
+                Err(self.leave_unsettled(
+                    pending,
+                    format!("{failure}. Whether a recovery took it then is not known: {cause}"),
+                ))
+            }
         }
     }
 
@@ -369,8 +388,10 @@ impl Committer {
             let head = self.tip.load_last(&known, patience)?;
             match self.judge(pending, &head, self.until(patience))? {
                 Verdict::Committed => self.install(pending).map(Ok),
-                // What the head said before stays true in its epoch.
-                Verdict::Unknowable(cause) if head.epoch != pending.next.epoch => Err(Error::Unreachable { cause }),
+                // What the head said before stays true in its epoch. A recovery may have taken the commit.
+                Verdict::Unknowable(cause) if head.epoch != pending.next.epoch => {
+                    self.tip.catch_up(head, sent).map(|_| Err(pending.unknowable(cause)))
+                }
                 // No commit follows the last one of a database that was detached or moved.
                 Verdict::Refused | Verdict::Unknowable(_) => match self.tip.check_open(&head) {
                     Ok(()) => self.tip.catch_up(head, sent).map(|_| Err(why())),
@@ -382,19 +403,22 @@ impl Committer {
                 }
             }
         };
-        let settled = look().map_err(Error::of_a_look)?;
-        if settled.is_err() {
+        let looked = look();
+        mistake!(AbsentIsRefused, {
+            if matches!(looked, Err(Error::NeedsRecovery(_))) {
+                return Ok(Err(why()));
+            }
+        });
+        let settled = looked.map_err(Error::of_a_look)?;
+        if settled.as_ref().is_err_and(|why| why.kind() != ErrorKind::OutcomeUnknown) {
             self.clear_away(pending);
         }
         Ok(settled)
     }
 
-    /// No head will ever name the commit: what it has left goes. It stays while its mark is owed, because until then a
-    /// recovery may take it.
+    /// No head will ever name the commit: what it has left goes. If its mark could not be written, that is what keeps a
+    /// later recovery from taking it.
     fn clear_away(&self, pending: &Pending) {
-        if unpoisoned(self.segment.lock()).owes() {
-            return;
-        }
         if let Some(left) = unpoisoned(pending.left.lock()).take() {
             self.chores.report(left.give_back(&*self.tip.storage));
         }

@@ -25,8 +25,12 @@ impl Committer {
                 return self.mark_owed(sweep);
             }
         });
+        if pending.is_marked.load(Ordering::Relaxed) {
+            return;
+        }
         unpoisoned(self.segment.lock()).owe(Mark::of(&pending.next));
         self.mark_owed(sweep);
+        pending.is_marked.store(!unpoisoned(self.segment.lock()).owes(), Ordering::Relaxed);
     }
 
     /// Writes the marks that are owed. A mark that cannot be written now is written before anything else.
