@@ -6,7 +6,6 @@ mod common;
 use common::faulty::{Call, EIO, ENOSPC, Fault, Faulty};
 use common::{Folder, NOTHING, PATIENCE, PlainFile, byte, commit, cost, frames, marks, newest, page_size};
 use seawall::format::frame::Kind;
-use seawall::format::mark::Mark;
 use seawall::{Access, Counts, Database, ErrorKind, Options, PageNo, Version};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,10 +19,6 @@ fn scene(options: &Options) -> (Folder, Arc<Faulty>, Arc<Database>) {
     let database = Database::on(storage.clone(), &folder.name(), Access::ReadWrite, options, &PlainFile).unwrap();
     commit(&database, &[(1, 1)]).unwrap();
     (folder, storage, database)
-}
-
-fn refused(folder: &Folder) -> Vec<Mark> {
-    marks(folder)
 }
 
 fn bytes_of_segments(folder: &Folder) -> u64 {
@@ -47,18 +42,18 @@ fn a_commit_whose_append_failed_is_marked_before_that_is_reported() {
         storage.fail(Call::Truncate, Fault::Before(EIO), 1);
         storage.fail(Call::Append, fault, 1);
         commit(&database, &[(1, 2)]).unwrap_err();
-        let marks = refused(&folder);
-        assert_eq!(marks.len(), 1, "{fault:?}");
-        assert_eq!(marks[0].version, Version(2), "{fault:?}");
+        let written = marks(&folder);
+        assert_eq!(written.len(), 1, "{fault:?}");
+        assert_eq!(written[0].version, Version(2), "{fault:?}");
         if let Fault::After(_) = fault {
-            let is_it = |(kind, digest, _): &(Kind, _, _)| *kind == Kind::Commit && *digest == marks[0].digest;
+            let is_it = |(kind, digest, _): &(Kind, _, _)| *kind == Kind::Commit && *digest == written[0].digest;
             assert!(frames(&folder).iter().any(is_it), "the mark is of the very frame that is in the segment");
         }
         let trouble = database.status().unwrap().trouble.expect("the status says that its space was not given back");
         assert!(trouble.contains("giving back"), "{trouble}");
         storage.heal();
         commit(&database, &[(1, 3)]).unwrap();
-        assert_eq!(refused(&folder).len(), 1, "it is marked once");
+        assert_eq!(marks(&folder).len(), 1, "it is marked once");
     }
 }
 
@@ -69,14 +64,14 @@ fn a_mark_that_cannot_be_written_goes_in_front_of_the_next_append() {
     storage.fail(Call::Append, Fault::After(EIO), u32::MAX);
     let error = commit(&database, &[(1, 2)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "the failure of the commit is what is reported");
-    assert!(refused(&folder).len() <= 1);
+    assert!(marks(&folder).len() <= 1);
     let trouble = database.status().unwrap().trouble.expect("the status reports it");
     assert!(trouble.contains("not marked as refused yet"), "{trouble}");
     commit(&database, &[(1, 2)]).unwrap_err();
     storage.heal();
     commit(&database, &[(1, 3)]).unwrap();
     // One that arrived, although its append failed, was written again.
-    let marked: BTreeSet<_> = refused(&folder).iter().map(|mark| mark.commit.0).collect();
+    let marked: BTreeSet<_> = marks(&folder).iter().map(|mark| mark.commit.0).collect();
     assert_eq!(marked.len(), 2, "each commit that failed");
     assert_eq!(seen(&folder), (Version(2), 3));
 }
@@ -88,9 +83,9 @@ fn a_mark_is_owed_by_a_segment_that_cannot_be_made_too() {
     storage.fail(Call::Append, Fault::Before(EIO), 1);
     storage.fail(Call::Create, Fault::Before(ENOSPC), 2);
     commit(&database, &[(1, 2)]).unwrap_err();
-    assert_eq!(refused(&folder).len(), 0);
+    assert_eq!(marks(&folder).len(), 0);
     commit(&database, &[(1, 3)]).unwrap();
-    assert_eq!(refused(&folder).len(), 1);
+    assert_eq!(marks(&folder).len(), 1);
 }
 
 #[test]
@@ -104,7 +99,7 @@ fn a_mark_that_fails_is_tried_once_more_in_a_new_segment() {
             storage.fail(Call::Create, Fault::Before(ENOSPC), creates);
         }
         commit(&database, &[(1, 2)]).unwrap_err();
-        assert_eq!(refused(&folder).len(), 1, "{appends} appends and {creates} segments failed");
+        assert_eq!(marks(&folder).len(), 1, "{appends} appends and {creates} segments failed");
     }
 }
 
@@ -114,7 +109,7 @@ fn where_no_frame_was_encoded_no_mark_is_written() {
     // The first of several pieces: what cannot be compressed takes its space.
     storage.fail(Call::Append, Fault::After(ENOSPC), 1);
     write_much(&database).unwrap_err();
-    assert_eq!(refused(&folder), []);
+    assert_eq!(marks(&folder), []);
 }
 
 #[test]
@@ -186,7 +181,7 @@ fn a_panic_in_an_append_ends_neither_writing_nor_the_background() {
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commit(&database, &[(1, 2)])));
     panicked.map(drop).expect_err("it panics");
     commit(&database, &[(1, 3)]).unwrap();
-    assert_eq!(refused(&folder).len(), 1, "what the panic left of the commit does not count");
+    assert_eq!(marks(&folder).len(), 1, "what the panic left of the commit does not count");
     // The mark of the newest commit, a second later, in the background.
     storage.fail(Call::Append, Fault::Panics, 1);
     let began = Instant::now();

@@ -35,17 +35,30 @@ fn scene() -> Scene {
     Scene { folder, storage, writer }
 }
 
+/// A thread that does this, once it hangs on `storage`.
+fn hanging<T: Send + 'static>(storage: &Faulty, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let thread = std::thread::spawn(work);
+    let until = Instant::now() + PATIENCE;
+    while !storage.hangs() {
+        assert!(Instant::now() < until && !thread.is_finished(), "it hangs where it is to");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    thread
+}
+
 impl Scene {
     /// A thread does this, and hangs on the way.
     fn begin<T: Send + 'static>(&self, work: impl FnOnce(&Arc<Database>) -> T + Send + 'static) -> JoinHandle<T> {
         let writer = self.writer.clone();
-        let thread = std::thread::spawn(move || work(&writer));
-        let until = Instant::now() + PATIENCE;
-        while !self.storage.hangs() {
-            assert!(Instant::now() < until && !thread.is_finished(), "it hangs where it is to");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        thread
+        hanging(&self.storage, move || work(&writer))
+    }
+
+    /// Commits pages 1 and 2 of a database that SQLite would read.
+    fn commit_a_whole_database(&self) {
+        let mut transaction = self.writer.begin(PATIENCE).unwrap();
+        transaction.write_page(page_size(), PageNo(1), &common::header()).unwrap();
+        transaction.write_page(page_size(), PageNo(2), &[5; 4096]).unwrap();
+        transaction.commit(2).unwrap();
     }
 
     fn recover(&self) -> Recovered {
@@ -134,11 +147,7 @@ fn a_swap_that_certainly_failed_is_a_success_if_a_recovery_took_the_commit() {
 fn a_base_stays_that_a_recovery_has_taken() {
     let _folds = common::only_folds();
     let scene = scene();
-    let mut transaction = scene.writer.begin(PATIENCE).unwrap();
-    transaction.write_page(page_size(), PageNo(1), &common::header()).unwrap();
-    transaction.write_page(page_size(), PageNo(2), &[5; 4096]).unwrap();
-    transaction.commit(2).unwrap();
-    drop(transaction);
+    scene.commit_a_whole_database();
     scene.storage.fail(Call::Publish, Fault::Before(ENOSPC), 1);
     scene.storage.fail_later(Call::Append, Fault::Hangs, 1);
     let thread = scene.begin(|writer| writer.checkpoint(&mut |_, _| Ok(())));
@@ -237,12 +246,9 @@ fn a_large_transaction_that_found_no_space_leaves_none_taken() {
 fn a_detaching_that_a_recovery_has_taken_and_opened_again_is_none() {
     let _folds = common::only_folds();
     for appends in [true, false] {
-        let Scene { folder, writer, .. } = scene();
-        let mut transaction = writer.begin(PATIENCE).unwrap();
-        transaction.write_page(page_size(), PageNo(1), &common::header()).unwrap();
-        transaction.write_page(page_size(), PageNo(2), &[5; 4096]).unwrap();
-        transaction.commit(2).unwrap();
-        drop(transaction);
+        let before = scene();
+        before.commit_a_whole_database();
+        let Scene { folder, writer, .. } = before;
         drop(writer);
         let storage = Arc::new(Faulty::new(&folder.name()));
         if appends {
@@ -253,15 +259,8 @@ fn a_detaching_that_a_recovery_has_taken_and_opened_again_is_none() {
             storage.fail_later(Call::Append, Fault::Hangs, 1);
         }
         let options = Options { upkeep: false, ..common::options() };
-        let thread = std::thread::spawn({
-            let (storage, name) = (storage.clone(), folder.name());
-            move || detach_on(storage, &name, &options)
-        });
-        let until = Instant::now() + PATIENCE;
-        while !storage.hangs() {
-            assert!(Instant::now() < until && !thread.is_finished(), "it hangs before its mark");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let (to_fail, name) = (storage.clone(), folder.name());
+        let thread = hanging(&storage, move || detach_on(to_fail, &name, &options));
         let recovered = recover_on(Arc::new(OsStorage::new(&folder.name()).unwrap()), &Recovery::default()).unwrap();
         assert!(recovered.never_learned);
         commit(&folder.machine(), &[(2, 9)]).unwrap();

@@ -59,15 +59,14 @@ impl Committer {
         let mut encoder = CommitEncoder::new(&draft, &self.tip.pages.segments)?;
         let mut lost = Vec::new();
         let appended = stream.append_end(&mut lost, |packer, frames| encoder.encode_piece(packer, frames));
-        if appended.is_err() {
-            lost.into_iter().for_each(|mark| unpoisoned(self.segment.lock()).owe(mark));
-        }
         let (encoded, failure) = match appended {
             Ok(encoded) => (encoded, None),
+            // It is marked once the failure is settled.
             Err((error, Some(encoded))) => (encoded, Some(error)),
             Err((error, None)) => {
                 // Its space comes before its mark: that may need it.
                 drop(stream);
+                lost.into_iter().for_each(|mark| unpoisoned(self.segment.lock()).owe(mark));
                 self.mark_owed(lease.sweep);
                 return Err(error);
             }

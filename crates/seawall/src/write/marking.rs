@@ -48,8 +48,8 @@ impl Committer {
         }));
     }
 
-    /// Notes that `head` was in place, with all that rides in it, whoever committed that: its entries are in no file if
-    /// its record is none. That can wait: `false` if another thread is appending right now.
+    /// Notes that `head` was in place, with all that rides in it, also what other processes committed: its entries are in
+    /// no file if its record is none. That can wait: `false` if another thread is appending right now.
     pub(crate) fn note_confirmed(&self, head: &Head) -> Result<bool> {
         let Some(mut segment) = try_lock(&self.segment) else { return Ok(false) };
         mistake!(ConfirmedNotCopied, {
