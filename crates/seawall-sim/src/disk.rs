@@ -278,6 +278,11 @@ impl Disk {
         self.unsynced.retain(|change| change.folder() != folder);
     }
 
+    /// Whether a loss of power could take a name in this folder.
+    pub(crate) fn has_unsynced(&self, folder: &str) -> bool {
+        self.unsynced.iter().any(|change| change.folder() == folder)
+    }
+
     /// Whether a loss of power would leave this name as it is.
     pub(crate) fn is_name_durable(&self, path: &str) -> bool {
         self.find(path).is_some()

@@ -2,7 +2,7 @@
 
 use crate::calls::{Kind as CallKind, call, sleeps};
 use crate::event::Event;
-use crate::paths::path_of;
+use crate::paths::{COMMITS, inside, path_of};
 use crate::process::ProcessId;
 use crate::world::{World, is_simulated};
 use seawall::format::frame::{self, Kind};
@@ -121,13 +121,17 @@ impl Append for SimAppend {
         let done = done.and_then(|()| short.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into())));
         if done.is_err() && self.is_segment() {
             append_failed(&world);
-            // Its mark comes later.
-            if sleeps(&world, world.plan().lister_sleeps) {
-                world.met(Event::SleptAfterFailure);
-            }
+            sleeps_after_failure(&world);
         }
         done?;
         self.position += bytes.len();
+        let disk = world.disk();
+        let may_lose_version = disk.find(COMMITS).is_some_and(|folder| disk.has_unsynced(&inside(folder)));
+        drop(disk);
+        if self.is_segment() && may_lose_version {
+            world.met(Event::StandsOnUnsynced);
+            world.power_may_fail(0.5);
+        }
         Ok(())
     }
 
@@ -199,6 +203,16 @@ impl SimAppend {
 /// An append to a segment failed as far as its writer knows, or its segment could not be made.
 pub(crate) fn append_failed(world: &World) {
     world.with_process(world.my_process(), |process| process.failed_appends += 1);
+}
+
+/// A commit of this process failed. Its mark may come later, and an operator may recover the database before that.
+pub(crate) fn sleeps_after_failure(world: &World) {
+    let process = world.my_process();
+    world.with_process(process, |process| process.marks_later += 1);
+    if sleeps(world, world.plan().lister_sleeps) {
+        world.met(Event::SleptAfterFailure);
+    }
+    world.with_process(process, |process| process.marks_later -= 1);
 }
 
 /// A long file, written at any place and synced once.

@@ -12,9 +12,9 @@ const SEEDS: usize = 1000;
 /// These change the coordinator in DynamoDB …
 const ON_TABLE: [&str; 8] = ["2", "3", "9a", "9b", "9c", "10", "22", "79"];
 /// … and these that in the file system.
-const ON_FILES: [&str; 19] = [
+const ON_FILES: [&str; 20] = [
     "25", "26a", "26b", "26c", "26d", "26e", "36", "40", "42", "43", "48", "51", "55", "56", "57", "77", "84", "86",
-    "87",
+    "87", "89",
 ];
 /// These change checkpoints and garbage collection.
 const OF_UPKEEP: [&str; 14] = ["12", "16", "17a", "17b", "28", "29", "46", "47", "48", "49", "50", "51", "52", "53"];
@@ -56,7 +56,8 @@ fn concerns(number: &str, plan: &Plan) -> bool {
             "58" => plan.upkeep >= 0.1,
             "60" => plan.loses_power(),
             "86" => plan.loses_power() && plan.file_faults >= 0.01,
-            "88" => plan.episodes >= 2 && plan.file_faults >= 0.01 && plan.lister_sleeps >= 0.1,
+            "88" => plan.episodes >= 4 && plan.file_faults >= 0.01 && plan.lister_sleeps >= 0.5,
+            "89" => plan.loses_power() && plan.lister_sleeps >= 0.1,
             "87" => plan.loses_power() && plan.file_faults >= 0.01 && plan.faults_follow > 0.0,
             "61" => !plan.detaches,
             "62" => plan.moves >= 10 && plan.opens_by_old_notes(),

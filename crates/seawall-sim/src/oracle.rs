@@ -99,9 +99,6 @@ pub(crate) struct Oracle {
     /// The newest version that was acknowledged or read to the end, and since when. It only ever rises.
     floors: Vec<(Duration, u64)>,
     acknowledged: u64,
-    /// Versions that a loss of power took before they were acknowledged. A writer may have committed over one before
-    /// that.
-    taken: HashSet<Digest>,
     /// Since when each pin is there.
     pins: HashMap<PinName, Duration>,
     /// The pages that stock SQLite has committed to NAME, by their sums.
@@ -282,7 +279,7 @@ impl Oracle {
             if is_done || self.chain.len() > 1 {
                 return Err("a loss of power took the whole history".into());
             }
-            self.taken.extend(self.chain.drain(..).map(|link| link.head.commit().digest));
+            self.chain.clear();
             self.pages.clear();
             self.images.clear();
             self.places.clear();
@@ -295,7 +292,6 @@ impl Oracle {
             let link = self.chain.pop().expect("there are more than it shall be");
             // It was not acknowledged, and no process that saw it is left. It may come again or never.
             link.transaction.map(|number| self.committed.remove(&number));
-            self.taken.insert(link.head.commit().digest);
             self.forget_since(link.head.version.0);
         }
         // A version that was read but not acknowledged was never promised to later processes.

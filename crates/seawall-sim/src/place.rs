@@ -2,16 +2,13 @@
 
 use crate::disk::Disk;
 use crate::paths::{COMMITS, inside, path_of, record_path};
-use crate::world::{Phase, World};
+use crate::world::World;
 use seawall::format::head::Head;
 use seawall::format::identity;
 use seawall::format::ids::{DatabaseId, Version};
 use seawall::ports::storage::File;
 use seawall_dynamodb::item::{head_of, key_of};
 use std::time::Duration;
-
-/// The power fails soon after a move has replaced `id`, with this probability.
-const POWER_FAILS: f64 = 0.8;
 
 /// A coordinator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,12 +89,7 @@ pub(crate) fn replaced(world: &World, disk: &Disk) {
         Ok(events) => events.into_iter().for_each(|event| world.met(event)),
         Err(what) => world.violation(|| what),
     }
-    // Soon after the rename, and before everything that it rests on is durable, unless a move sees to that.
-    if world.plan().loses_power() && world.phase() == Phase::Trouble && world.by_chance(POWER_FAILS) {
-        let longest = if world.by_chance(0.7) { world.plan().call / 2 } else { world.plan().call * 5 };
-        let soon = world.between(world.plan().call / 10, longest);
-        world.after(soon, World::lets_power_fail);
-    }
+    world.power_may_fail(0.8);
     if at == before {
         world.violation(|| format!("id was replaced by another one that names {at:?} as well"));
     }

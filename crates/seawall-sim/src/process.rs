@@ -64,6 +64,8 @@ pub(crate) struct Process {
     pub(crate) listed: Option<Version>,
     /// How many of its appends to segments have failed. A segment that could not be made counts as well.
     pub(crate) failed_appends: u32,
+    /// How many of its commits have failed just now, and are not marked yet.
+    pub(crate) marks_later: u32,
     /// How many checkpoints and how many garbage collections it is at.
     pub(crate) checkpointing: u32,
     pub(crate) collecting: u32,
@@ -112,6 +114,7 @@ impl Process {
             is_lease_known: false,
             listed: None,
             failed_appends: 0,
+            marks_later: 0,
             checkpointing: 0,
             collecting: 0,
             is_recovering: false,

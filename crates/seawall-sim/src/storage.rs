@@ -29,9 +29,6 @@ use std::time::Duration;
 /// A process that moves the database is frozen between a new name and the sync of its folder, with this probability.
 const SLEEPS_BEFORE_SYNC: f64 = 0.3;
 
-/// On a local disk the power fails soon after a move has put its `id` in its place, with this probability.
-const POWER_FAILS_AFTER_ID: f64 = 0.3;
-
 thread_local! {
     /// This thread's last listing missed a name.
     static HAS_MISSED: Cell<bool> = const { Cell::new(false) };
@@ -318,11 +315,7 @@ impl Storage for SimStorage {
             replaced(&world, disk);
             Ok(())
         })?;
-        let world = &self.world;
-        if world.plan().loses_power() && world.phase() == Phase::Trouble && world.by_chance(POWER_FAILS_AFTER_ID) {
-            let soon = world.between(world.plan().call / 10, world.plan().call * 100);
-            world.after(soon, |world| world.lets_power_fail());
-        }
+        self.world.power_may_fail(0.3);
         self.sync_folder_of(File::Id)
     }
 

@@ -311,10 +311,17 @@ impl World {
         core.schedule(Duration::ZERO, Due::Thread(DIRECTOR, ticket));
     }
 
-    /// A machine is to lose its power now.
-    pub(crate) fn lets_power_fail(&self) {
-        self.0.power_fails.store(true, Ordering::Relaxed);
-        self.wake_director();
+    /// Something stands on a name now that a loss of power might take. The power may fail soon: before the name is made
+    /// durable, or some calls later.
+    pub(crate) fn power_may_fail(&self, probability: f64) {
+        let plan = self.plan();
+        if plan.loses_power() && self.phase() == Phase::Trouble && self.by_chance(probability) {
+            let longest = if self.by_chance(0.7) { plan.call / 2 } else { plan.call * 100 };
+            self.after(self.between(plan.call / 10, longest), |world| {
+                world.0.power_fails.store(true, Ordering::Relaxed);
+                world.wake_director();
+            });
+        }
     }
 
     /// Whether that was said since it was asked last.

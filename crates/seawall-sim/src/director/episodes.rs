@@ -54,10 +54,14 @@ impl Director<'_> {
             self.is_held = false;
             let machines = world.plan().machines;
             (0..std::mem::take(&mut self.held_back)).for_each(|n| self.start(n % machines));
-        } else if self.episodes > 0 && world.by_chance(0.02) && is_in_place(world) {
+        } else if self.episodes > 0 && self.is_time_for_episode() && is_in_place(world) {
             self.episodes -= 1;
             self.strike();
         }
+    }
+
+    fn is_time_for_episode(&self) -> bool {
+        self.world.by_chance(if self.world.marks_later() { 0.5 } else { 0.02 })
     }
 
     /// Whether no process may be started now: the head is an older one, and a process that has not seen the newer one

@@ -260,9 +260,8 @@ impl Oracle {
         let first = self.chain.first().filter(|_| !self.is_over && !self.is_broken() && !self.was_detached);
         let Some(first) = first else { return Ok(Vec::new()) };
         // What a recovery has appended counts once its head is in place: until then another one may decide otherwise.
-        let is_taken = |tip: &&Tip| self.taken.contains(&tip.digest) || tip.epoch > self.epoch;
         let mut events = Vec::new();
-        let tip = self.recovery.proven.iter().rfind(|tip| !is_taken(tip));
+        let tip = self.recovery.proven.iter().rfind(|tip| tip.epoch <= self.epoch);
         let (version, digest) = tip.map_or((Version(0), first.head.commit().digest), |tip| (tip.version, tip.digest));
         if self.chain.get(version.0 as usize).is_none_or(|link| link.head.commit().digest != digest) {
             return Err(format!("a recovery would take a version {} for proven that is not in the order", version.0));

@@ -4,6 +4,7 @@ use super::SimStorage;
 use crate::calls::{Kind, call, stale};
 use crate::disk::Disk;
 use crate::event::Event;
+use crate::files::sleeps_after_failure;
 use crate::paths::{COMMITS, FOLDER, inside, record_path};
 use crate::place::At;
 use crate::process::ProcessId;
@@ -213,6 +214,9 @@ impl FsOrder for SimStorage {
             }
         });
         world.with_process(process, |process| process.swapping -= 1);
+        if published.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+            sleeps_after_failure(&world);
+        }
         let published = published.and_then(|()| {
             if !self.is_remote() || !world.by_chance(world.file_faults()) {
                 return Ok(());
@@ -230,6 +234,10 @@ impl FsOrder for SimStorage {
     fn sync_published(&self) -> io::Result<()> {
         let folder = self.commits()?;
         let Open { opened, synced, .. } = *self.opened();
+        // Others see the new version meanwhile, and build on it.
+        if !self.is_remote() && self.sleeps(self.world.plan().lister_sleeps / 5.0) {
+            self.world.met(Event::SleptBeforeSync);
+        }
         if !self.is_remote() && synced != opened {
             self.sync_folder(FOLDER.to_owned())?;
             self.opened().synced = opened;

@@ -123,6 +123,11 @@ impl World {
         self.core().processes.iter().any(|process| !process.is_dead && process.appending + process.swapping > 0)
     }
 
+    /// Whether a living process has not marked yet what failed.
+    pub(crate) fn marks_later(&self) -> bool {
+        self.core().processes.iter().any(|process| !process.is_dead && process.marks_later > 0)
+    }
+
     /// A process begins to open the database, or has opened it. With `adopts` there is no database yet.
     pub(crate) fn opens(&self, process: ProcessId, adopts: bool) {
         let mut core = self.core();
