@@ -175,14 +175,14 @@ fn help_of(command: &str) -> Option<String> {
     shell_line(&[command.to_owned(), "--help".into()])
 }
 
-/// The same command line again.
+/// This command line, for the shell.
 fn again(line: &[OsString]) -> Option<String> {
     let arguments: Option<Vec<String>> = line.iter().skip(1).map(|argument| Some(argument.to_str()?.into())).collect();
     shell_line(&arguments?)
 }
 
-/// The command with these arguments, as a shell takes it. Nothing, if it would have to be shown otherwise than it is: it
-/// has what commands a terminal, or a password.
+/// The command with these arguments, as a shell takes it. Nothing, if it would have to be shown otherwise than it is:
+/// it has what commands a terminal, or a password.
 fn shell_line(arguments: &[String]) -> Option<String> {
     let is_plain = |letter: char| letter.is_alphanumeric() || "-_./:=@+,%".contains(letter);
     let quoted = |argument: &String| match !argument.is_empty() && argument.chars().all(is_plain) {

@@ -41,7 +41,7 @@ pub(crate) enum Needs {
     File,
     /// A database's folder, with its `id`.
     Database,
-    /// The same, or a folder without `id` in which this was begun.
+    /// A database's folder; one without `id`, too, if this was begun in it.
     DatabaseOr(Begun),
 }
 
@@ -85,7 +85,8 @@ pub(crate) enum OnDatabase {
     Pins(pins::Pins),
     /// Give a pin up.
     Unpin(unpin::Unpin),
-    /// Make a lost, damaged or set-back head again, from what the files prove. Only says what it would do, without --yes.
+    /// Make a lost, damaged or set-back head again, from what the files prove. Only says what it would do, without
+    /// --yes.
     Recover(recover::Recover),
     /// Make a database of what opening alone does not adopt: of a NAME whose folder is lost, or of a copied folder.
     Adopt(adopt::Adopt),

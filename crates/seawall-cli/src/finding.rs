@@ -25,7 +25,7 @@ pub struct Finding {
     pub check: &'static str,
     /// Its result.
     pub state: State,
-    /// The same, for people.
+    /// What was found, for people.
     #[serde(serialize_with = "as_text")]
     pub text: Shown,
     /// What to do about it.

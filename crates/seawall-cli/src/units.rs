@@ -118,7 +118,7 @@ pub(crate) fn iso(millis: u64) -> String {
     humantime::format_rfc3339_millis(moment(millis)).to_string()
 }
 
-/// The same, for people, with how long ago that is, or how long it is until then.
+/// A time in milliseconds since 1970, for people, with how long ago that is, or how long it is until then.
 pub(crate) fn time(millis: u64) -> String {
     let then = moment(millis);
     let text = humantime::format_rfc3339_seconds(then).to_string().replace('T', " ").replace('Z', " UTC");

@@ -48,8 +48,8 @@ pub mod changes {
         effect: GRANT,
         returns_item: true,
     };
-    /// The same, past a holder whose lease does not say when it ends. Such a lease cannot be renewed. Therefore only
-    /// its generation shows whether the holder is alive.
+    /// The lease of a holder that did nothing for a whole lease, and whose lease does not say when it ends. Such a
+    /// lease cannot be renewed. Therefore only its generation shows whether the holder is alive.
     pub const PASS_OVER_TIMELESS: Change = Change {
         name: "acquire",
         condition: "#epoch = :epoch AND (attribute_not_exists(#lease) OR #lease_until < :now OR #lease = :token \
@@ -114,14 +114,14 @@ pub mod changes {
         effect: next_head!(" REMOVE #lease, #lease_label, #lease_until ADD #gen :one"),
         returns_item: false,
     };
-    /// The same, and the writer keeps the lease.
+    /// A commit whose writer keeps the lease.
     pub const SWAP_AND_KEEP: Change = Change {
         name: "swap",
         condition: SWAPPABLE,
         effect: next_head!(", #lease_until = :until ADD #gen :one"),
         returns_item: false,
     };
-    /// The same, and the answer says whether others wait.
+    /// A commit whose writer keeps the lease, and hears from the answer whether others wait.
     pub const SWAP_KEEP_AND_LOOK: Change = Change { returns_item: true, ..SWAP_AND_KEEP };
     /// The commit of a checkpoint replaces its predecessor, with a newer base. The lease ends.
     pub const SWAP_BASE: Change = Change {

@@ -30,8 +30,8 @@ impl Names {
         (now - folder.asked < BELIEVES).then(|| folder.known.get(path).copied()).flatten()
     }
 
-    /// The same, from folder to folder. If a folder is cached as missing, so are the names in it. The folder of
-    /// versions is held open, so its names are looked up in it directly.
+    /// What `path` means, followed from folder to folder in the cache alone. If a folder is cached as missing, so are
+    /// the names in it. The folder of versions is held open, so its names are looked up in it directly.
     pub(crate) fn followed(&self, path: &str, now: Duration) -> Option<Option<usize>> {
         if folder_in(path).is_some() {
             return self.remembered(path, now);

@@ -86,7 +86,7 @@ pub(crate) struct Oracle {
     segments: Segments,
     /// Each page's contents, and since which version it has each.
     pages: BTreeMap<u32, Vec<(u64, Sum)>>,
-    /// The same as images, for entries are differences from them.
+    /// Each page's images, and since which version it has each: entries are differences from them.
     images: BTreeMap<u32, Vec<(u64, Image)>>,
     /// Where each page lies, and since which fold it lies there.
     places: BTreeMap<u32, Vec<(u64, SegmentName)>>,
@@ -311,7 +311,7 @@ impl Oracle {
         self.floors.last().map_or(0, |(_, floor)| *floor)
     }
 
-    /// The same, as of an earlier time.
+    /// The oldest version that a transaction that began at `time` may see.
     pub(crate) fn floor_at(&self, time: Duration) -> u64 {
         let after = self.floors.partition_point(|(since, _)| *since <= time);
         after.checked_sub(1).map_or(0, |at| self.floors[at].1)

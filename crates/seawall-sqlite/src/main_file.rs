@@ -271,7 +271,7 @@ impl MainFile {
         self.database_within(Connection::patience)
     }
 
-    /// The same; the first use waits as long as `patience` says.
+    /// This file's database, for the calling process. Its first use waits as long as `patience` says.
     fn database_within(&mut self, patience: impl FnOnce(&Connection) -> Duration) -> Result<Arc<Database>, Failure> {
         match &self.backing {
             Backing::Database(database) if self.forks == fork::count() => return Ok(database.clone()),

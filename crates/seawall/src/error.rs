@@ -23,8 +23,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// The lease was not granted within the timeout. Nothing was written; try again.
     Busy,
-    /// A transaction has read a version that is not the newest, and wanted to write; or it began under a kept lease, wrote
-    /// nothing, and its version turned out not to be the newest at COMMIT. Nothing was written; begin again.
+    /// A transaction has read a version that is not the newest, and wanted to write; or it began under a kept lease,
+    /// wrote nothing, and its version turned out not to be the newest at COMMIT. Nothing was written; begin again.
     StaleSnapshot,
     /// Another commit came first. Nothing was written; begin again.
     Superseded,
@@ -99,7 +99,7 @@ pub enum Error {
         /// Why there is no answer.
         cause: String,
     },
-    /// The same, and it will stay unknown. See [`ErrorKind::OutcomeUnknown`].
+    /// It is not known, and never will be, whether a commit took place. See [`ErrorKind::OutcomeUnknown`].
     #[error("what became of commit {commit} as version {} can no longer be determined: {}. It is in the history or it never will be; the newest version shows which, and this process goes on there. Look for its rows before you repeat it, and check the whole database: {}", .version.0, Shown::message(.cause), WayOut::VERIFY)]
     OutcomeUnknowable {
         /// The commit's id.

@@ -12,7 +12,7 @@ pub enum Access {
     ReadOnly,
     /// Read and write; NAME must exist. A plain SQLite file is adopted.
     ReadWrite,
-    /// The same, and NAME is made if it does not exist.
+    /// Read and write. A plain SQLite file is adopted, and NAME is made if it does not exist.
     Create,
 }
 

@@ -4,11 +4,14 @@
 mod common;
 
 use common::faulty::{Call, EIO, Fault, Faulty};
-use common::{Folder, PATIENCE, PlainFile, commit, frames, header, newest, page_size};
+use common::{Folder, PATIENCE, PlainFile, commit, frames, header, newest, page_size, write_plain};
 use seawall::format::frame::Kind;
-use seawall::{Access, Collecting, Database, ErrorKind, Options, PageNo, Version, detach_on};
+use seawall::format::sqlite_header::PROTECTED;
+use seawall::ports::stock_sqlite::{HeldFile, PlainSqlite};
+use seawall::{Access, Collecting, Database, ErrorKind, Options, PageNo, Result, Version, detach_on};
 use std::fs;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn machine(folder: &Folder) -> (Arc<Faulty>, Arc<Database>) {
@@ -22,6 +25,38 @@ fn machine(folder: &Folder) -> (Arc<Faulty>, Arc<Database>) {
 /// From now on it makes no name in `commits/` durable, until it is healed.
 fn syncs_nothing(storage: &Faulty) {
     storage.fail(Call::SyncPublished, Fault::Before(EIO), u32::MAX);
+}
+
+/// NAME, and what was done to it.
+#[derive(Clone, Default)]
+struct Recorded(Arc<Mutex<Vec<&'static str>>>);
+
+struct Recording(Box<dyn HeldFile>, Recorded);
+
+impl PlainSqlite for Recorded {
+    fn hold(&self, name: &Path, create: bool, wait: Duration) -> Result<Box<dyn HeldFile>> {
+        Ok(Box::new(Recording(PlainFile.hold(name, create, wait)?, self.clone())))
+    }
+}
+
+impl HeldFile for Recording {
+    fn size(&mut self) -> Result<u64> {
+        self.0.size()
+    }
+
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<()> {
+        self.0.read(offset, into)
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.1.0.lock().unwrap().push("written");
+        self.0.write(offset, bytes)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.1.0.lock().unwrap().push("synced");
+        self.0.sync()
+    }
 }
 
 /// A folder whose newest version is 1.
@@ -102,4 +137,20 @@ fn a_detaching_goes_on_over_another_one_s_only_once_that_is_durable() {
     assert_eq!(fs::read(folder.name()).unwrap(), before, "NAME is not plain before the database is detached for good");
     detach(Faulty::new(&folder.name())).unwrap();
     assert_ne!(fs::read(folder.name()).unwrap(), before);
+}
+
+#[test]
+fn an_adoption_that_goes_on_writes_the_mark_again_before_it_syncs_that() {
+    let folder = Folder::new();
+    write_plain(&folder.name(), 3);
+    let mut name = fs::read(folder.name()).unwrap();
+    name[18] = PROTECTED;
+    fs::write(folder.name(), name).unwrap();
+    for inside in ["", "bases", "segments", "commits"] {
+        fs::create_dir(folder.inside(inside)).unwrap();
+    }
+    let (plain, storage) = (Recorded::default(), Arc::new(Faulty::new(&folder.name())));
+    Database::on(storage, &folder.name(), Access::Create, &common::options(), &plain).unwrap();
+    // The fsync of the one before may have failed. Of bytes that nobody has written since, another one says nothing.
+    assert_eq!(*plain.0.lock().unwrap(), ["written", "synced"]);
 }

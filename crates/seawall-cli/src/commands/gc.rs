@@ -98,7 +98,7 @@ pub(super) fn rows(answer: &mut Answer, collected: &Collected) {
     }
 }
 
-/// The same, as JSON.
+/// What was collected, as JSON.
 pub(super) fn fields(answer: &mut Answer, collected: &Collected) {
     answer.field("deleted", sum(collected.deleted));
     answer.field("names", collected.names);

@@ -68,8 +68,8 @@ impl SimStorage {
         })
     }
 
-    /// The same, but a cached miss does not count. Then it asks for the folders' change numbers again, as `OsStorage`
-    /// does.
+    /// What `path` means now: a cached miss does not count. Then it asks for the folders' change numbers again, as
+    /// `OsStorage` does.
     pub(super) fn find_now(&self, path: &str) -> io::Result<Option<usize>> {
         let found = self.find(path)?;
         if found.is_some() || !self.is_remote() {

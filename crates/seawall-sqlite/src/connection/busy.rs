@@ -35,7 +35,7 @@ impl Connection {
         }
     }
 
-    /// The same; `None` as well if main is not Seawall's, because the busy handler is not Seawall's either then.
+    /// The time to wait for the lease, if main is Seawall's. Otherwise the busy handler is not Seawall's either.
     fn timeout_of_ours(&self) -> Option<Duration> {
         self.timeout().filter(|_| self.main_is_ours())
     }
@@ -63,7 +63,7 @@ impl Connection {
         locked(&self.busy.patience).of_lock_call(self.timeout_of_ours())
     }
 
-    /// The same, for the first use of a database.
+    /// How long the first use of a database may wait, if it begins now.
     pub(crate) fn patience_of_first_use(&self) -> Duration {
         locked(&self.busy.patience).of_first_use(self.timeout_of_ours())
     }

@@ -79,13 +79,13 @@ impl Database {
         pinned.ok_or_else(|| Error::corrupt(File::Pin(name), "it vanished"))
     }
 
-    /// The same for an older version, which is inside history still.
+    /// Keeps an older version, which is still inside history, under `name`, for `length`.
     pub fn pin_at(&self, name: PinName, at: At, length: Duration) -> Result<Pinned> {
         self.check_upkeep()?;
         let snapshot = self.version_at(at)?;
         pins::write(&self.tip, name, Keeper::Person, length, &snapshot)?;
-        // A collection that gives the version up later looks for pins once more after that. One that gave it up before may not have seen
-        // this pin.
+        // A collection that gives the version up later looks for pins once more after that. One that gave it up before
+        // may not have seen this pin.
         if let Err(error) = self.version_at(At::Version(snapshot.version())) {
             pins::remove(&*self.tip.storage, name)?;
             return Err(error);
@@ -124,9 +124,10 @@ impl Database {
         pins::pins(&*self.tip.storage)
     }
 
-    /// Verifies `snapshot`, whole, down to its base; or all of history from there, if it is to be deep. Damage does not end it: the report
-    /// has everything that was found. `progress` is called with the bytes that were read, and about how many there are; an error of its
-    /// ends the verification. Where a pin can be written, the version is pinned meanwhile.
+    /// Verifies `snapshot`, whole, down to its base; or all of history from there, if it is to be deep. Damage does not
+    /// end it: the report has everything that was found. `progress` is called with the bytes that were read, and about
+    /// how many there are; an error of its ends the verification. Where a pin can be written, the version is pinned
+    /// meanwhile.
     pub fn verify(&self, snapshot: &Arc<Snapshot>, what: Verifying, progress: Progress<'_>) -> Result<Verified> {
         let newest = self.snapshot(Freshness::Transaction)?.head.clone();
         let token = Token(self.tip.random()?);

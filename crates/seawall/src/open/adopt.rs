@@ -173,7 +173,9 @@ impl Adoption<'_> {
         match sqlite_header::state_of(&content[..HEADER.min(content.len())]) {
             NameState::Protected => {
                 // The process that protected it may have died before that was durable, and all that follows rests on
-                // it.
+                // it. If its fsync failed, another one of the same bytes would only say that they are not waiting to be
+                // written. Therefore they are written again.
+                held.write(0, &content[..HEADER])?;
                 held.sync()?;
                 Ok(None)
             }

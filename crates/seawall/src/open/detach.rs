@@ -60,7 +60,7 @@ pub fn detach(name: &Path, options: &Options) -> Result<Option<u64>> {
     Ok(Some(version))
 }
 
-/// The same on any storage, but for removing the folder.
+/// Detaches the database on any storage, as [`detach`] does, and leaves its folder.
 pub fn detach_on(storage: Arc<dyn Storage>, name: &Path, options: &Options) -> Result<u64> {
     let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
     let home = home.ok_or_else(|| {

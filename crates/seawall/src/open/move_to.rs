@@ -65,7 +65,7 @@ pub fn move_to(name: &Path, to: &str, dry_run: bool, options: &Options) -> Resul
     move_on(storage_of(&name)?, &name, to, dry_run, options)
 }
 
-/// The same, on any storage.
+/// Moves the database on any storage, as [`move_to`] does.
 pub fn move_on(storage: Arc<dyn Storage>, name: &Path, to: &str, dry_run: bool, options: &Options) -> Result<Moved> {
     let home = storage.home(File::Id).map_err(|error| Error::io("looking for id", error))?;
     let home = home.ok_or_else(|| {
@@ -93,9 +93,9 @@ pub fn move_on(storage: Arc<dyn Storage>, name: &Path, to: &str, dry_run: bool, 
     Ok(Moved { from: identity.coordinator.clone(), to: target.name(), newest, version })
 }
 
-/// Makes it impossible that a move of `database` goes on, one that was cut short or is asleep: for a recovery, which has
-/// just sealed the head. `known` is what `id` and the newest head said before that. A move needs a draft of `id`, and
-/// makes it before it looks whether the database was fenced.
+/// Makes it impossible that a move of `database` goes on, one that was cut short or is asleep: for a recovery, which
+/// has just sealed the head. `known` is what `id` and the newest head said before that. A move needs a draft of `id`,
+/// and makes it before it looks whether the database was fenced.
 pub(super) fn stop_moves(
     storage: &Arc<dyn Storage>,
     database: DatabaseId,
@@ -124,9 +124,10 @@ pub(super) fn stop_moves(
     if target.lease_ends_with_process() {
         return Ok(());
     }
-    // Without its draft nobody will look at the head there. Closed, it does not hinder the next move, even when nothing shows
-    // any more whose it was. If this process sleeps, the database may have come there before it goes on: the request names
-    // what it has seen. A request of the move that comes later still is left for the next move, which looks whose it is.
+    // Without its draft nobody will look at the head there. Closed, it does not hinder the next move, even when nothing
+    // shows any more whose it was. If this process sleeps, the database may have come there before it goes on: the
+    // request names what it has seen. A request of the move that comes later still is left for the next move, which
+    // looks whose it is.
     if let Ok(seen) = target.load(&Known::Nothing, PATIENCE)
         && seen.state == State::Open
         && drafts.iter().any(|(_, home)| *home == seen.home)
@@ -212,9 +213,9 @@ impl Run<'_> {
         last.state != State::Open && there.state == State::Open && there.epoch > last.epoch
     }
 
-    /// Whether `there` is what a move of this folder has put there before a recovery undid it: its request came late, or the
-    /// recovery was cut short. Nobody uses it, and this move puts its own head in its place. Another folder's head names a
-    /// commit that is in that folder; but `fs` is in this very folder.
+    /// Whether `there` is what a move of this folder has put there before a recovery undid it: its request came late,
+    /// or the recovery was cut short. Nobody uses it, and this move puts its own head in its place. Another folder's
+    /// head names a commit that is in that folder; but `fs` is in this very folder.
     fn is_left_over(&self, there: &Head, last: &Head) -> bool {
         let commit = || self.source.tip.pages.read_commit(&there.commit(), there.version);
         let is_here = || commit().is_ok_and(|frame| frame.home == there.home);
@@ -236,7 +237,8 @@ impl Run<'_> {
         let discard = |draft| drop(self.storage.remove(File::Draft(draft)));
         let last = self.fence().inspect_err(|_| discard(draft))?;
         if self.storage.home(File::Draft(draft)).ok() == Some(None) {
-            // This process slept, and a garbage collection took the draft away before the fence, or a recovery undid it.
+            // This process slept, and a garbage collection took the draft away before the fence, or a recovery undid
+            // it.
             (draft, home) = self.draft().map_err(|error| self.cut_short(&error))?;
             if self.last()?.state == State::Open {
                 discard(draft);
@@ -255,8 +257,8 @@ impl Run<'_> {
     }
 
     /// On `fs` the head is the name with the highest number. Where numbers are there that the history has not reached,
-    /// because a recovery has gone back since the database left, commits without pages go past them first. Nothing is taken
-    /// away there: a move that slept could take away what another one has put, and others have built on.
+    /// because a recovery has gone back since the database left, commits without pages go past them first. Nothing is
+    /// taken away there: a move that slept could take away what another one has put, and others have built on.
     fn pass_numbers(&self) -> Result<()> {
         if !self.target.lease_ends_with_process() {
             return Ok(());
@@ -309,8 +311,8 @@ impl Run<'_> {
         }
     }
 
-    /// `head`, which another move has put here. Its name may not be durable yet. If a loss of power took it away after `id`
-    /// was replaced, the database could be used here again.
+    /// `head`, which another move has put here. Its name may not be durable yet. If a loss of power took it away after
+    /// `id` was replaced, the database could be used here again.
     fn made_durable(&self, head: Head) -> Result<Head> {
         mistake!(FenceNotDurable, return Ok(head));
         self.source.tip.coordinator.make_durable().map_err(|error| self.cut_short(&Error::nothing_written(error)))?;

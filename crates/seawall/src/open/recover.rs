@@ -90,8 +90,8 @@ pub struct Recovered {
     pub never_learned: bool,
     /// Whether it stands on an older base than before, because the newest was damaged.
     pub rebuilt: bool,
-    /// Versions that cannot be kept, because something of them is missing or damaged, or that the operator's choice leaves
-    /// out: which, and why.
+    /// Versions that cannot be kept, because something of them is missing or damaged, or that the operator's choice
+    /// leaves out: which, and why.
     pub lost: Vec<String>,
     /// Whether the newest commit that the head names is the kept one, or in the history of it.
     pub keeps_head: bool,
@@ -108,12 +108,13 @@ pub fn recover(name: &Path, recovery: &Recovery) -> Result<Recovered> {
     recover_on(storage, recovery)
 }
 
-/// The same, on any storage.
+/// Recovers the database on any storage, as [`recover`] does.
 pub fn recover_on(storage: Arc<dyn Storage>, recovery: &Recovery) -> Result<Recovered> {
     with_run(&storage, recovery, |run| run.run())
 }
 
-/// The newest version that the segments prove, and the newest one that the heads name, if there is any. Changes nothing.
+/// The newest version that the segments prove, and the newest one that the heads name, if there is any. Changes
+/// nothing.
 pub(super) fn proven_and_named(storage: &Arc<dyn Storage>, coordinator: &str) -> Result<(u64, Option<u64>)> {
     let recovery = Recovery { dry_run: true, coordinator: Some(coordinator.to_owned()), ..Recovery::default() };
     with_run(storage, &recovery, |run| {
@@ -302,9 +303,9 @@ impl Run<'_> {
         evidence = self.look()?;
         // From here on there is room. If it cannot be removed, a garbage collection does.
         let _ = self.storage.remove(reserve);
-        // Of two recoveries the one that sealed the head last goes on. It takes its epoch after it has taken the seal of
-        // the other one away. The other one has taken its epoch before that, or finds that its seal is gone. So the last
-        // one's epoch is the newer one.
+        // Of two recoveries the one that sealed the head last goes on. It takes its epoch after it has taken the seal
+        // of the other one away. The other one has taken its epoch before that, or finds that its seal is gone. So the
+        // last one's epoch is the newer one.
         let epoch = self.new_epoch(&evidence, token, epoch)?;
         self.check_seal(token)?;
         let (recovered, chosen) = self.decide(&evidence)?;
@@ -326,15 +327,15 @@ impl Run<'_> {
         })
     }
 
-    /// If another recovery has sealed the head since, its commit can be in what was found. A commit in a newer epoch than
-    /// that one would prove this recovery's choice, which never became the head, to all later recoveries.
+    /// If another recovery has sealed the head since, its commit can be in what was found. A commit in a newer epoch
+    /// than that one would prove this recovery's choice, which never became the head, to all later recoveries.
     fn check_seal(&self, token: Token) -> Result<()> {
         mistake!(GoesOnWithoutSeal, return Ok(()));
         if self.coordinator.is_sealed(token).map_err(Error::nothing_written)? { Ok(()) } else { Err(gave_way()) }
     }
 
-    /// The epoch of the recovery's commit: above all others, and not below that of its seal. Another recovery may have been
-    /// done since `planned` was chosen.
+    /// The epoch of the recovery's commit: above all others, and not below that of its seal. Another recovery may have
+    /// been done since `planned` was chosen.
     fn new_epoch(&self, evidence: &Evidence, token: Token, planned: Epoch) -> Result<Epoch> {
         mistake!(RecoversWithSameEpoch, return Ok(evidence.highest_epoch()));
         let mine = State::Recovering(token);

@@ -260,7 +260,7 @@ pub enum Begun {
     Commits,
     /// The `id` of a removed database under its other name, because a removal was cut short.
     Removal,
-    /// The same of a detached one: NAME is plain already, and a part of its folder is left.
+    /// A part of the folder of a detached database: NAME is plain already.
     Detaching,
 }
 
@@ -313,7 +313,8 @@ pub trait Storage: Send + Sync {
     fn begun(&self) -> io::Result<Begun>;
     /// Removes the database's folder if it is empty, after an adoption that came to nothing.
     fn discard_folder(&self);
-    /// The same, and before that removes the empty folders inside it. NAME is held, so that no other adopter uses them.
+    /// Removes the empty folders inside the database's folder, and then that as [`Self::discard_folder`] does. NAME is
+    /// held, so that no other adopter uses them.
     fn discard_folders(&self);
     /// Removes what is left of a database whose removal was cut short. NAME is held, and `id` is gone.
     fn clear(&self) -> io::Result<()>;
@@ -373,7 +374,7 @@ pub trait Storage: Send + Sync {
     fn process(&self) -> u32;
     /// This process and machine, for people.
     fn label(&self) -> String;
-    /// The same files, for the `fs` coordinator.
+    /// These files, for the `fs` coordinator.
     fn order(self: Arc<Self>) -> Arc<dyn FsOrder>;
 }
 

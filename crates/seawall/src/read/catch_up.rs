@@ -70,7 +70,7 @@ impl Pages {
         at_fold(&self.snapshot_of_frame(fold, frame, known, sent)?)
     }
 
-    /// The same, where the frame that `head` names is at hand.
+    /// The snapshot of `head`, where the frame that it names is at hand.
     pub(crate) fn snapshot_of_frame(
         &self,
         head: Head,
@@ -109,7 +109,8 @@ impl Pages {
         })
     }
 
-    /// The commit frame that lies at `place` and has this digest, and into the cache what lies in the `lead` bytes before it.
+    /// The commit frame that lies at `place` and has this digest, and into the cache what lies in the `lead` bytes
+    /// before it.
     pub(crate) fn commit_at(&self, place: Place, digest: Digest, lead: u32) -> Result<CommitFrame, ReadError> {
         let (file, begins_at) = (File::Segment(place.segment), u64::from(place.at) * UNIT);
         let length = lead as usize + place.length as usize;

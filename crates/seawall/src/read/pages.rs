@@ -379,7 +379,7 @@ impl Pages {
         self.read_each(spans).into_iter().collect()
     }
 
-    /// The same, with an answer for each span. None is longer than a frame may be.
+    /// Reads all these spans at once, with an answer for each. None is longer than a frame may be.
     pub(crate) fn read_each(&self, spans: &[Span]) -> Vec<Result<Vec<u8>, ReadError>> {
         self.storage.read_many(spans).into_iter().zip(spans).map(|(read, span)| whole(read, *span)).collect()
     }

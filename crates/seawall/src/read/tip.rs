@@ -47,7 +47,7 @@ pub(crate) struct Tip {
     pub(crate) pages: Pages,
     /// Which process opened the database. A forked child is another process, and must open it itself.
     process: u32,
-    /// The same, for a check that needs no system call.
+    /// The process that opened the database, for a check that needs no system call.
     origin: Process,
     /// The newest head that was seen says that the database is somewhere else now: detached, or moved. Another opening
     /// reads `id` again.
@@ -207,8 +207,8 @@ impl Tip {
         }
     }
 
-    /// Runs `ask`, which sends a request whose answer brings the head, and then calls [`Tip::catch_up`]. Meanwhile threads
-    /// that need a load send none: they wait until `ask` returns.
+    /// Runs `ask`, which sends a request whose answer brings the head, and then calls [`Tip::catch_up`]. Meanwhile
+    /// threads that need a load send none: they wait until `ask` returns.
     pub(crate) fn instead_of_a_load<T>(&self, ask: impl FnOnce() -> T) -> T {
         let others_load = std::mem::replace(&mut self.newest().loading, true);
         let _in_flight = (!others_load).then(|| InFlight(self));
@@ -232,7 +232,8 @@ impl Tip {
         }
     }
 
-    /// Asks for the head, as [`Tip::load`] does, and also accepts the last head of a database that was detached or moved.
+    /// Asks for the head, as [`Tip::load`] does, and also accepts the last head of a database that was detached or
+    /// moved.
     pub(crate) fn load_last(&self, known: &Snapshot, patience: Duration) -> Result<Head> {
         let head = self.coordinator.load(&Known::Head(&known.head), patience);
         self.accept_last(head.map_err(Error::nothing_written)?, known)
@@ -337,8 +338,8 @@ impl Tip {
         }
     }
 
-    /// An error of reading `snapshot`. What a version below the floor lacks was garbage-collected. If the head cannot be
-    /// had, nothing says whether it was, and that is the error.
+    /// An error of reading `snapshot`. What a version below the floor lacks was garbage-collected. If the head cannot
+    /// be had, nothing says whether it was, and that is the error.
     pub(crate) fn too_old(&self, error: Error, snapshot: &Snapshot) -> Error {
         if !matches!(error, Error::Corrupt { .. }) {
             return error;

@@ -3,8 +3,8 @@
 //!
 //! A lease that nobody uses keeps others waiting, so it is bounded. There is one attempt, which does not wait, and none
 //! while others want the lease. An unused lease goes back after [`UNUSED`]; and at once when others were waiting as it
-//! was granted, when this process waits for another database's lease, or when the request ends. For a route that did not
-//! write, or not soon, it is not asked again until that has.
+//! was granted, when this process waits for another database's lease, or when the request ends. For a route that did
+//! not write, or not soon, it is not asked again until that has.
 
 use super::committer::Committer;
 use crate::chores::Chore;
@@ -157,7 +157,8 @@ impl Committer {
         }
     }
 
-    /// The same, before this process is frozen, or ends: returns when it is done.
+    /// Gives back a lease that was asked for ahead and that no writer has used, before this process is frozen, or ends.
+    /// When it returns, that is done.
     pub(crate) fn end_ahead_now(&self) {
         self.queue.end_ahead();
         self.queue.wait_for_background();

@@ -88,8 +88,8 @@ impl Transaction {
         if self.overlay.has_much() { self.relieve(size) } else { Ok(()) }
     }
 
-    /// Writes a batch of the overlay's pages to the transaction's segment, in the background. Does nothing while the batch
-    /// before it is on its way, unless the overlay is full: then it waits for that one.
+    /// Writes a batch of the overlay's pages to the transaction's segment, in the background. Does nothing while the
+    /// batch before it is on its way, unless the overlay is full: then it waits for that one.
     fn relieve(&mut self, size: PageSize) -> Result<()> {
         let tip = &self.committer.tip;
         must_be_current(tip)?;
@@ -150,9 +150,9 @@ impl Transaction {
         self.commit_as(size, page_count)
     }
 
-    /// The same, and the database's pages become `page_size` bytes long. If the transaction was written in pages of
-    /// another size, the commit *repaginates* the database: the bytes of the file stay where they are, and are divided
-    /// into pages of the new size. SQLite's VACUUM and its backups need that.
+    /// Commits as [`Self::commit`] does, and the database's pages become `page_size` bytes long. If the transaction was
+    /// written in pages of another size, the commit *repaginates* the database: the bytes of the file stay where they
+    /// are, and are divided into pages of the new size. SQLite's VACUUM and its backups need that.
     pub fn commit_as(&mut self, page_size: PageSize, page_count: u32) -> Result<Arc<Snapshot>> {
         assert!(!self.is_over, "a transaction commits once");
         if !self.committer.tip.is_current() {
@@ -213,8 +213,8 @@ impl Transaction {
         committer.commit(turn, &change, writer)
     }
 
-    /// The pages that a commit of this transaction has, rising, without those that were streamed. What the database grew
-    /// by is written whole, so that a page never shows what lay there before it was cut off.
+    /// The pages that a commit of this transaction has, rising, without those that were streamed. What the database
+    /// grew by is written whole, so that a page never shows what lay there before it was cut off.
     fn pages_to_commit(&self, streamed: Option<&Streamed>) -> Vec<PageNo> {
         let mut pages = self.overlay.page_numbers();
         mistake!(RegrownNotWritten, return pages);

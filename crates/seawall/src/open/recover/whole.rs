@@ -62,7 +62,7 @@ impl<'a> Whole<'a> {
         Ok(snapshot)
     }
 
-    /// The same version over an older base, by the pages of every commit since. `None` if a commit in between was not
+    /// This version over an older base, by the pages of every commit since. `None` if a commit in between was not
     /// found.
     pub(super) fn rebuild(
         &mut self,

@@ -115,8 +115,8 @@ impl OsStorage {
         noted.map_or_else(|| self.rights_now(), Ok)
     }
 
-    /// The same, but NAME is looked up now. If it does not lie beside the open folder, it belongs to another database,
-    /// and is not used.
+    /// The rights that a new file or folder gets: those that NAME has now. If it does not lie beside the open folder,
+    /// it belongs to another database, and is not used.
     pub(super) fn rights_now(&self) -> io::Result<Rights> {
         self.counters.count(Operation::Metadata);
         if let Some(parent) = or_none(self.parent(Use::Pass))?

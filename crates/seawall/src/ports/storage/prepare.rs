@@ -167,7 +167,7 @@ impl OsStorage {
         )))
     }
 
-    /// The same for a folder that an adoption finds where it would make its own. It gets the rights of a new one.
+    /// Takes a folder that an adoption finds where it would make its own. It gets the rights of a new one.
     pub(super) fn take_folder(&self, parent: &Folder, name: &OsStr, rights: Option<&Rights>) -> io::Result<()> {
         self.may_take(parent, name, rights)?;
         rights.map_or(Ok(()), |rights| parent.put_right(name, rights))

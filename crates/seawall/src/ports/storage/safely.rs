@@ -110,7 +110,7 @@ impl Folder {
         }
     }
 
-    /// The same, but what was found must be of the kind that is wanted, and on this mount.
+    /// What has this name, if anything has. It must be of the kind that is wanted, and on this mount.
     pub(crate) fn look_for(&self, name: &OsStr, wanted: FileType) -> io::Result<Option<Statx>> {
         let Some(found) = self.look(name)? else { return Ok(None) };
         self.must_be(name, wanted, &found)?;
@@ -211,7 +211,7 @@ impl Folder {
         Ok(rustix::fs::renameat(&self.fd, from, &self.fd, to)?)
     }
 
-    /// The same, in another folder of this mount.
+    /// Renames `from` to `to` in another folder of this mount, in the place of what has that name.
     pub(crate) fn rename_into(&self, from: &OsStr, folder: &Folder, to: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.fd, from, &folder.fd, to)?)
     }

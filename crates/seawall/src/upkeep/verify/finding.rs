@@ -104,7 +104,7 @@ pub(super) struct Touches<'a> {
     pub(super) at: Option<u64>,
     pub(super) versions: Option<(Version, Version)>,
     pub(super) pages: &'a [PageNo],
-    /// The same, where they are many: the first and the last.
+    /// The first and the last page, where the pages are many.
     pub(super) range: Option<(u32, u32)>,
 }
 

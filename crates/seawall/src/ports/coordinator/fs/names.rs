@@ -35,7 +35,8 @@ pub(super) struct Names {
     may_not_quiesce: Mutex<Option<String>>,
 }
 
-/// Of which head a name was the name. A recovery gives numbers to other commits, and its epoch to the commit that it keeps.
+/// Of which head a name was the name. A recovery gives numbers to other commits, and its epoch to the commit that it
+/// keeps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Seen {
     epoch: Epoch,
@@ -81,8 +82,8 @@ struct Found {
 }
 
 impl Found {
-    /// This one, and nothing after it. `before`: the name before it. `changed`: when the folder changed, as of before the
-    /// search.
+    /// This one, and nothing after it. `before`: the name before it. `changed`: when the folder changed, as of before
+    /// the search.
     fn new(newest: (Head, Stamp), before: Option<Stamp>, changed: Option<i128>) -> Found {
         let (is_sure, is_all) = (can_be_distinguished(changed, newest.1, before), shows_all(changed, newest.1));
         Found { newest: Some(newest), is_sure, is_all, is_quiescent: changed == Some(QUIESCED) }
@@ -134,12 +135,12 @@ impl Names {
         self.newest_about(known, None)
     }
 
-    /// The same, for a reader that expects this version to be the newest.
+    /// The newest head, for a reader that expects this version to be the newest.
     pub(super) fn newest_about(&self, known: &Head, expected: Option<Version>) -> Result<Head, LookFailed> {
         Ok(self.newer(known, expected)?.unwrap_or_else(|| known.clone()))
     }
 
-    /// The same; `None` if the known one is the newest.
+    /// The newest head; `None` if the known one is the newest.
     pub(super) fn newer_than(&self, known: &Head) -> Result<Option<Head>, LookFailed> {
         self.newer(known, None)
     }
@@ -183,8 +184,8 @@ impl Names {
                 mistake!(OneListingIsEnough, return true);
                 last.is_some_and(|last| newest <= last && last.0 <= newest.0 + NAMES_KEPT)
             };
-            // A recovery takes the names away from the lowest upward, and then the folder. Between the two a late name would
-            // be the only one there.
+            // A recovery takes the names away from the lowest upward, and then the folder. Between the two a late name
+            // would be the only one there.
             let is_in_place = || {
                 mistake!(ListsAnyFolder, return Ok(true));
                 self.storage.is_in_place().map_err(reading)
@@ -243,7 +244,7 @@ impl Names {
         Ok(self.newest_after(Cow::Owned(known), found, was_quiesced, None)?.map(Cow::into_owned))
     }
 
-    /// The same, where `found` was found after `known`.
+    /// The newest head newer than `known`, where `found` was found after that.
     fn newest_after<'a>(
         &self,
         mut known: Cow<'a, Head>,
@@ -300,8 +301,8 @@ impl Names {
         }
     }
 
-    /// A search that begins about the version that is expected to be the newest. `None` if it finds nothing: then a look
-    /// must tell.
+    /// A search that begins about the version that is expected to be the newest. `None` if it finds nothing: then a
+    /// look must tell.
     fn found_about(&self, known: &Head, expected: Version) -> Result<Option<Found>, LookFailed> {
         // A look finds the next two.
         if expected.0 <= known.version.0 + 2 {
@@ -325,8 +326,8 @@ impl Names {
         changed: Option<i128>,
     ) -> Result<Option<Found>, LookFailed> {
         let (record, [before, known_is]) = self.storage.record_after(newest, known.version).map_err(reading)?;
-        // If `known` was there after the newest name had been looked up, that one has never been garbage-collected before.
-        // What was read is its record if it is still the same file.
+        // If `known` was there after the newest name had been looked up, that one has never been garbage-collected
+        // before. What was read is its record if it is still the same file.
         let newest = record.map(|record| parse(record, newest)).transpose()?;
         let newest = newest.filter(|(_, stamp)| is == *stamp && !self.was_collected(known, known_is));
         Ok(newest.map(|newest| Found::new(newest, before, changed)))
