@@ -28,7 +28,7 @@ use crate::plain_file::PlainFile;
 use crate::stock_sqlite::NoAdoption;
 use crate::unshared::Unshared;
 use crate::writing::Writing;
-use seawall::{Access, Database, Moment, PlainSqlite, Snapshot, Status, Version};
+use seawall::{Access, Database, Moment, Snapshot, Status, Version};
 use std::ffi::{c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -178,7 +178,13 @@ impl MainFile {
 
     /// Opens the existing database, and adopts nothing.
     pub(crate) fn open_now(&mut self) -> Result<(), Failure> {
-        let database = open_database(&NoAdoption(self.host), &self.path, self.access, &self.parameters)?;
+        let plain = NoAdoption(self.host);
+        self.uses(Database::open(&self.path, self.access, &self.parameters.options, &plain)?);
+        Ok(())
+    }
+
+    /// From now on the file is `database`.
+    pub(crate) fn uses(&mut self, database: Arc<Database>) {
         // This is checked for each connection, because the file system may have become read-only, or writable again.
         let may_write =
             if self.access == Access::ReadOnly { database.must_be_original() } else { database.may_write() };
@@ -186,8 +192,14 @@ impl MainFile {
         if self.only_read.is_some() {
             self.access = Access::ReadOnly;
         }
+        self.says_how_it_asks(&database);
         self.backing = Backing::Database(database);
-        Ok(())
+    }
+
+    fn says_how_it_asks(&self, database: &Database) {
+        if self.parameters.freshness == Freshness::Request {
+            database.expect_requests();
+        }
     }
 
     pub(crate) fn host(&self) -> &'static Host {
@@ -280,7 +292,8 @@ impl MainFile {
             Backing::Database(_) => {}
             Backing::NotOpened(_) => self.parameters.options.adoption_timeout = patience(&self.connection),
         }
-        let mine = open_database(&self.host, &self.path, self.access, &self.parameters)?;
+        let mine = Database::open(&self.path, self.access, &self.parameters.options, &self.host)?;
+        self.says_how_it_asks(&mine);
         if self.is_main && !self.is_opened() {
             self.connection.main_was_opened();
         }
@@ -340,17 +353,4 @@ impl Drop for MainFile {
             database.connection_closed();
         }
     }
-}
-
-fn open_database(
-    plain: &dyn PlainSqlite,
-    path: &Path,
-    access: Access,
-    parameters: &Parameters,
-) -> Result<Arc<Database>, Failure> {
-    let database = Database::open(path, access, &parameters.options, plain)?;
-    if parameters.freshness == Freshness::Request {
-        database.expect_requests();
-    }
-    Ok(database)
 }

@@ -21,7 +21,7 @@ use crate::parameters::Parameters;
 use crate::plain_file::PlainFile;
 use seawall::format::sqlite_header::{HEADER, NameState, state_of};
 use seawall::ports::storage::rights;
-use seawall::{Access, Error, ErrorKind, Shown};
+use seawall::{Access, Database, Error, ErrorKind, Shown};
 use std::borrow::Cow;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::fs;
@@ -72,7 +72,11 @@ pub(crate) unsafe fn open(
     let asked_flags = flags & (abi::OPEN_READONLY | abi::OPEN_READWRITE | abi::OPEN_CREATE);
     // SAFETY: guaranteed by the caller.
     let journal_names = unsafe { JournalNames::of(&host.api, name) };
-    let has_id = in_folder(path, "/id").symlink_metadata().is_ok();
+    let listed = match parameters.wrong {
+        Some(_) => None,
+        None => Database::listed(path, access, &parameters.options),
+    };
+    let has_id = listed.is_some() || in_folder(path, "/id").symlink_metadata().is_ok();
     let has_folder = has_id || in_folder(path, "").is_dir();
     let is_named = parameters.names_vfs || has_folder;
     // What is wrong for Seawall may be right for a plain file.
@@ -118,7 +122,14 @@ pub(crate) unsafe fn open(
         return Ok((main, out_flags));
     }
     let mut main = MainFile::not_opened(host, path, access, parameters, journal_names, Beginning::default(), None);
-    match main.open_now() {
+    let opened = match listed {
+        Some(database) => {
+            main.uses(database);
+            Ok(())
+        }
+        None => main.open_now(),
+    };
+    match opened {
         // Another process is making the database. The first use waits for that.
         Err(failure) if failure.is_busy() && exists => {}
         opened => opened?,

@@ -60,6 +60,17 @@ impl Database {
         open_or_adopt(name, storage, access, options, plain, began, &AtomicBool::new(false))
     }
 
+    /// Whether `id` is there, and NAME is the very file that was looked at last. Costs two look-ups. If one fails, they
+    /// are not known to be.
+    fn is_untouched(&self) -> bool {
+        let is_home = || self.tip.storage.home(File::Id).is_ok_and(|home| home == Some(self.tip.home));
+        let is_name = || {
+            let stamp = self.tip.storage.stamp(File::Name);
+            stamp.is_ok_and(|stamp| stamp.is_some() && stamp == *unpoisoned(self.name_stamp.lock()))
+        };
+        !self.tip.has_ended() && is_home() && is_name()
+    }
+
     /// Whether NAME and `id` are what they were when this database was opened. Costs two look-ups.
     fn is_still_there(&self) -> Result<bool> {
         let home = self.tip.storage.home(File::Id).map_err(|error| Error::io("looking for id", error));

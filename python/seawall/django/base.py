@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from copy import deepcopy
 from itertools import chain
 from typing import Any, TextIO
 from urllib.parse import parse_qs, urlsplit
@@ -24,7 +25,7 @@ from .checks import check_settings, unknown_options, wrong_values
 from .client import DatabaseClient
 from .creation import DatabaseCreation
 from .features import DatabaseFeatures
-from .options import OWN, Options
+from .options import OWN, Options, Sources, sources
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -41,11 +42,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         # A program may set the mode for one transaction before Django connects for it.
         set_from_outside = getattr(self, "transaction_mode", None) == "EXCLUSIVE"
         params: dict[str, Any] = super().get_connection_params()
-        for wrong in chain(wrong_values(self.settings_dict), unknown_options(self.settings_dict)):
-            hint = f" {wrong.hint}" if wrong.hint else ""
-            place = f"settings.DATABASES[{self.alias!r}]"
-            raise ImproperlyConfigured(f"{place}: {wrong.msg}{hint}")
-        options = Options.of(self.settings_dict)
+        options = self._options()
         for name in OWN:
             params.pop(name, None)
         params["timeout"] = options.timeout
@@ -72,6 +69,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
             timeout=options.timeout,
         )
         return {"factory": seawall.Connection, **params}
+
+    _read: tuple[Sources, Options] | None = None
+    """What the options were read from last, and the options."""
+
+    def _options(self) -> Options:
+        """Read and check the options, unless nothing has changed: Django connects for each request by default."""
+        found = sources(self.settings_dict)
+        if self._read is None or self._read[0] != found:
+            for wrong in chain(wrong_values(self.settings_dict), unknown_options(self.settings_dict)):
+                hint = f" {wrong.hint}" if wrong.hint else ""
+                raise ImproperlyConfigured(f"settings.DATABASES[{self.alias!r}]: {wrong.msg}{hint}")
+            self._read = deepcopy(found), Options.of(self.settings_dict)
+        return self._read[1]
 
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:

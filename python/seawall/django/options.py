@@ -60,6 +60,15 @@ class Options:
         return cls(**given)
 
 
+Sources = tuple[dict[str, Any], list[Any]]
+
+
+def sources(settings_dict: Mapping[str, Any]) -> Sources:
+    """Everything that options are read from: OPTIONS, and the settings and variables that stand for one."""
+    named = [getattr(settings, name, None) for name in _NAMES]
+    return settings_dict["OPTIONS"], named + [os.environ.get(name) for name in _NAMES]
+
+
 @dataclass(frozen=True)
 class Found:
     """An option that is given, its place, and how to read it."""
@@ -203,6 +212,8 @@ _SETTINGS: dict[str, dict[str, Callable[[Any], Any]]] = {
     },
     "lease": {"SQLITE_LOCK_EXPIRATION": _expiration},
 }
+
+_NAMES = [name for names in _SETTINGS.values() for name in names]
 
 OWN = frozenset(_READERS)
 

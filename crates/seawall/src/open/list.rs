@@ -116,6 +116,25 @@ impl Database {
         opened
     }
 
+    /// This process's database for `name`, if it has it open already, and NAME and `id` are what they were: two look-ups,
+    /// for a program that opens a connection for each request. `name` is absolute and leads over no link, as SQLite's
+    /// xFullPathname makes it. `None`: [`Database::open`] finds out, or says what is wrong.
+    pub fn listed(name: &Path, access: Access, options: &Options) -> Option<Arc<Database>> {
+        options.check().ok()?;
+        let slot = {
+            let mut databases = databases();
+            let entry = databases.get_mut(name)?;
+            entry.opened = os::now();
+            entry.slot.clone()
+        };
+        let database = slot.try_hold()?.clone()?;
+        let may_be_used = database.is_current()
+            && !database.knows_too_many_segments()
+            && options.coordinator == database.options.coordinator
+            && (access == Access::ReadOnly || database.tip.must_be_original().is_ok());
+        (may_be_used && database.is_untouched()).then_some(database)
+    }
+
     /// This process's database for NAME, with the coordinator that `id` names. If this process reaches that one by
     /// another URL already (with an endpoint), that URL is used.
     pub fn open_bound(name: &Path, access: Access, plain: &dyn PlainSqlite) -> Result<Arc<Database>> {
@@ -171,8 +190,8 @@ impl Database {
         if !self.is_current() {
             return;
         }
-        let waits = SAYS_WHEN_IT_ENDS.get().load(Ordering::Relaxed) && !sleeps_between_requests();
-        if !waits && !self.tip.coordinator.lease_ends_with_process() {
+        let (sleeps, ends) = (sleeps_between_requests(), self.tip.coordinator.lease_ends_with_process());
+        if sleeps || !ends && !SAYS_WHEN_IT_ENDS.get().load(Ordering::Relaxed) {
             self.committer.give_back_idle();
         }
         forget_idle();

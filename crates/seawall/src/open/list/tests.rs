@@ -89,3 +89,44 @@ fn numbers_that_make_no_sense_are_refused_in_rust_too() {
     }
     assert!(!name.exists());
 }
+
+#[test]
+fn what_is_open_is_found_by_two_look_ups_while_nothing_has_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    let (name, options) = (path.join("db"), Options::default());
+    let found = |access| Database::listed(&name, access, &options);
+    assert!(found(Access::Create).is_none(), "nothing is open");
+    let database = open(&name).unwrap();
+    assert!(found(Access::Create).is_none(), "it has not seen which file NAME is");
+    open(&name).unwrap();
+    let counters = database.tip.storage.counters();
+    let before = counters.counts().metadata;
+    for access in [Access::Create, Access::ReadWrite, Access::ReadOnly] {
+        assert!(Arc::ptr_eq(&found(access).unwrap(), &database));
+    }
+    assert_eq!(counters.counts().metadata - before, 3 * 2);
+    std::os::unix::fs::symlink(&name, path.join("link")).unwrap();
+    assert!(Database::listed(&path.join("link"), Access::ReadWrite, &options).is_none(), "a link may lead elsewhere");
+    let elsewhere = Options { coordinator: "dynamodb://elsewhere".to_owned(), ..Options::default() };
+    assert!(Database::listed(&name, Access::ReadWrite, &elsewhere).is_none());
+
+    let swap = |what: &Path, by: &dyn Fn(&Path)| {
+        let away = path.join("away");
+        std::fs::rename(what, &away).unwrap();
+        by(&away);
+        assert!(found(Access::ReadWrite).is_none(), "{}", what.display());
+        std::fs::remove_file(what).or_else(|_| std::fs::remove_dir_all(what)).ok();
+        std::fs::rename(&away, what).unwrap();
+        assert!(Arc::ptr_eq(&open(&name).unwrap(), &database), "{} is back", what.display());
+        assert!(found(Access::ReadWrite).is_some(), "{} is back", what.display());
+    };
+    let inside = path.join("db-seawall");
+    for what in [&name, &inside, &inside.join("id")] {
+        swap(what, &|_| ());
+    }
+    for what in [&name, &inside.join("id")] {
+        swap(what, &|away| assert!(std::fs::copy(away, what).unwrap() > 0));
+        swap(what, &|away| std::os::unix::fs::symlink(away, what).unwrap());
+    }
+}
