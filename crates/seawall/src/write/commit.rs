@@ -286,7 +286,7 @@ impl Committer {
                 let committed = self.install(&pending)?;
                 self.remember(&committed, change);
                 if pending.keep || self.tip.coordinator.lease_survives_swap() {
-                    turn.carry_on(committed.head.order(), committed.head.generation, pending.sent);
+                    turn.carry_on(&committed.head, pending.sent);
                     if committed.head.lease_slot != pending.lease.slot {
                         // It was handed over to the process that waits with the next lock.
                         turn.lease_is_over();

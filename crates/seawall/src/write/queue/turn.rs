@@ -1,6 +1,7 @@
 //! One writer's turn, and the lease that goes with it.
 
 use super::{Ahead, Queue, State};
+use crate::format::head::Head;
 use crate::format::ids::{Epoch, Version};
 use crate::mutation::mistake;
 use crate::ports::coordinator::Lease;
@@ -162,14 +163,15 @@ impl Turn {
         Some((wanted && goes_on, held.lease.slot.wrapping_add(handed_over.into())))
     }
 
-    /// The commit made the head `on`, and with it the next generation; the lease, renewed at `since`, goes on.
-    pub(crate) fn carry_on(&mut self, on: (Epoch, Version), generation: u64, since: Moment) {
+    /// The commit made this head, and with it the next generation, and after a garbage collection the next sweep; the
+    /// lease, renewed at `since`, goes on.
+    pub(crate) fn carry_on(&mut self, head: &Head, since: Moment) {
         self.queue.lock().active = None;
         if let Some(held) = &mut self.held {
-            held.on = on;
+            held.on = head.order();
             held.is_known = true;
             held.commits += 1;
-            held.lease.generation = generation;
+            (held.lease.generation, held.lease.sweep) = (head.generation, head.sweep);
             held.lease.since = since;
         }
     }
