@@ -127,12 +127,45 @@ fn a_waiter_behind_frozen_ones_passes_over_all_of_them_at_once() {
         std::thread::sleep(Duration::from_millis(10));
     };
     assert!(began.elapsed() >= Duration::from_millis(400), "the one in front could have done so first");
-    assert_eq!((granted.0.slot, granted.0.former), (lease.slot + 2, None));
+    assert_eq!((granted.0.slot, granted.0.former), (lease.slot + 2, Some(lease.slot)), "others watch that one");
     awake.commit(&granted.0, &granted.1, granted.0.slot);
     // Both find that they were passed over, and stand in the line again.
     assert!(asleep.acquire(claim(2), &head).is_none());
     let mine = head.followed_by(head.commit(), lease.generation, lease.slot);
     assert!(matches!(frozen.coordinator.swap(&lease, &head, &mine, false, PATIENCE), Ok(Swapped::Refused(_))));
+}
+
+/// It has committed nothing yet. All that the next one sees of it are its renewals.
+#[test]
+fn a_waiter_that_took_over_and_is_at_work_is_not_passed_over() {
+    let folder = Folder::new();
+    let (_frozen, lease, head, [first, second]) = folder.line();
+    let holder = second.coordinator.holder(&head).unwrap();
+    let (taken, seen) = first.acquire(passing(2, &holder), &head).expect("nobody is in front of it");
+    assert_eq!((taken.slot, taken.former), (lease.slot + 1, Some(lease.slot)));
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1200) {
+        first.coordinator.renew(&taken, &format!("machine 2, {:?}", began.elapsed())).unwrap();
+        assert!(second.acquire(passing(3, &holder), &head).is_none(), "the holder has changed");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let last = first.commit(&taken, &seen, taken.slot + 1);
+    assert_eq!(second.acquire(claim(3), &seen).expect("it is next").1.version, last.version);
+}
+
+#[test]
+fn a_waiter_that_gave_up_and_came_back_passes_over_as_if_it_had_stayed() {
+    let folder = Folder::new();
+    let (_frozen, lease, head, [_asleep, awake]) = folder.line();
+    let holder = awake.coordinator.holder(&head).unwrap();
+    assert!(awake.acquire(passing(3, &holder), &head).is_none(), "the one in front may do so first");
+    for _ in 0..6 {
+        std::thread::sleep(Duration::from_millis(100));
+        awake.coordinator.give_up().unwrap();
+        assert!(awake.acquire(claim(3), &head).is_none());
+    }
+    let granted = awake.acquire(passing(3, &holder), &head).expect("it has waited for long enough");
+    assert_eq!(granted.0.slot, lease.slot + 2);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Folder, NOTHING, PATIENCE, commit, cost, page_size};
-use seawall::{Counts, Database, PageNo};
+use seawall::{Counts, Database, ErrorKind, Options, PageNo};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -125,4 +125,30 @@ fn a_waiter_that_gave_up_holds_nobody_up() {
         assert!(got - freed < Duration::from_secs(1), "{:?}", got - freed);
         drop(transaction);
     });
+}
+
+/// Each attempt leaves the line. What it has seen of the holder counts for the next one.
+#[test]
+fn a_holder_that_is_frozen_is_passed_over_by_writers_that_wait_for_less_than_a_lease() {
+    let lease = Duration::from_millis(400);
+    for patience in [Duration::from_millis(10), Duration::from_millis(150)] {
+        let folder = Folder::new();
+        let options = Options { lease, ..common::options() };
+        let (a, b) = (folder.try_machine_with(&options).unwrap(), folder.try_machine_with(&options).unwrap());
+        write(&b, 1);
+        a.stop_background();
+        let frozen = a.begin(PATIENCE).unwrap();
+        let began = Instant::now();
+        let attempt = || match b.begin(patience) {
+            Ok(transaction) => Some(transaction),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                assert!(began.elapsed() < 10 * lease, "it waits for ever");
+                None
+            }
+        };
+        drop(std::iter::repeat_with(attempt).find_map(|begun| begun));
+        assert!(began.elapsed() >= lease, "{patience:?}: its holder may be alive");
+        drop(frozen);
+    }
 }

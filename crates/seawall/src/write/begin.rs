@@ -9,6 +9,7 @@ use crate::format::head::Head;
 use crate::format::ids::Token;
 use crate::mutation::mistake;
 use crate::ports::coordinator::{Acquired, Claim, Holder, Lease};
+use crate::ports::sync::unpoisoned;
 use crate::read::snapshot::Snapshot;
 use crate::read::tip::{FORKED, PATIENCE};
 use std::sync::Arc;
@@ -137,13 +138,15 @@ impl Committer {
         began: Duration,
         timeout: Duration,
     ) -> Result<(HeldLease, Arc<Snapshot>)> {
-        let claim = self.claim(PATIENCE.min(timeout)).inspect_err(|_| {
+        // The queue has taken a part of the time.
+        let left = timeout.saturating_sub(self.tip.storage.now().monotonic.saturating_sub(began));
+        let claim = self.claim(PATIENCE.min(left)).inspect_err(|_| {
             // Only the first error is reported. A lock that cannot be given back ends with its process.
             let _ = unseen.as_ref().map(|lease| self.tip.coordinator.release(lease));
         })?;
         let lines_up = self.queue.is_contended(self.tip.storage.now().monotonic);
-        let mut claim = Claim { lines_up, lock: unseen.map(|lease| lease.slot), ..claim };
-        let mut watch = Watch::of(self.lease);
+        let pass_over = unpoisoned(self.watch.lock()).begins(self.tip.storage.now().monotonic);
+        let mut claim = Claim { lines_up, lock: unseen.map(|lease| lease.slot), pass_over, ..claim };
         loop {
             let known = self.tip.known();
             let sent = self.tip.storage.now();
@@ -154,6 +157,7 @@ impl Committer {
                         if claim.refusals > 0 {
                             self.queue.contended(self.tip.storage.now().monotonic);
                         }
+                        unpoisoned(self.watch.lock()).ends();
                         self.leave_the_line();
                         return Ok(granted);
                     }
@@ -177,14 +181,14 @@ impl Committer {
             // name, so the next request must be made from the newest head.)
             let catch_up = |head: Box<Head>| self.tip.catch_up(self.tip.accept(*head, &known)?, sent);
             let newest = seen.map(catch_up).transpose()?;
-            if waited >= timeout || watch.is_due(waited) {
+            if waited >= timeout || unpoisoned(self.watch.lock()).is_due(answered) {
                 let holder = holder.map_or_else(|| self.look_at_holder(newest, &known), Ok)?;
+                claim.pass_over = unpoisoned(self.watch.lock()).see(&holder, answered);
                 if waited >= timeout {
                     let holder =
                         if holder.label.is_empty() { "it has not said who it is".into() } else { holder.label.into() };
                     return Err(Error::Busy { holder, waited });
                 }
-                claim.pass_over = watch.see(holder, waited, self.lease);
             }
             let took = self.tip.storage.now().monotonic.saturating_sub(answered);
             self.tip.storage.sleep(again_in.min(timeout - waited).saturating_sub(took));
@@ -259,18 +263,29 @@ impl Committer {
     }
 }
 
-/// Watches who holds the lease. Times are since the watcher began to wait.
-struct Watch {
+/// Watches who holds the lease that this process waits for. It goes on from one transaction to the next: each may give
+/// up before a whole lease is over. Times are monotonic.
+pub(crate) struct Watch {
+    lease: Duration,
+    every: Duration,
     seen: Option<(Holder, Duration)>,
     next: Duration,
-    every: Duration,
 }
 
 impl Watch {
-    fn of(lease: Duration) -> Watch {
+    pub(crate) fn of(lease: Duration) -> Watch {
         let every = (lease / 16).clamp(Duration::from_millis(10), Duration::from_millis(500));
+        Watch { lease, every, seen: None, next: Duration::ZERO }
+    }
+
+    /// This process begins to wait. Returns the holder that an earlier transaction has seen, if it was silent until then.
+    fn begins(&mut self, now: Duration) -> Option<Holder> {
         // Most holders have gone before anybody needs to watch them.
-        Watch { seen: None, next: every, every }
+        if now >= self.next + self.every {
+            self.next = now + self.every;
+        }
+        let (holder, since) = self.seen.as_ref()?;
+        (now.saturating_sub(*since) >= self.lease).then(|| holder.clone())
     }
 
     fn is_due(&self, now: Duration) -> bool {
@@ -278,14 +293,19 @@ impl Watch {
     }
 
     /// The holder, if it has shown no sign of life for a whole lease: neither a commit nor a renewal.
-    fn see(&mut self, holder: Holder, now: Duration, lease: Duration) -> Option<Holder> {
+    fn see(&mut self, holder: &Holder, now: Duration) -> Option<Holder> {
         self.next = now + self.every;
         match &self.seen {
-            Some((seen, since)) if *seen == holder => (now - *since >= lease).then_some(holder),
+            Some((seen, since)) if seen == holder => (now.saturating_sub(*since) >= self.lease).then(|| holder.clone()),
             _ => {
-                self.seen = Some((holder, now));
+                self.seen = Some((holder.clone(), now));
                 None
             }
         }
+    }
+
+    /// This process has the lease.
+    fn ends(&mut self) {
+        self.seen = None;
     }
 }

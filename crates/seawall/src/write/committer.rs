@@ -2,6 +2,7 @@
 
 use super::ahead::WritingRoutes;
 use super::background::{Asked, chores_of};
+use super::begin::Watch;
 use super::pack::Packer;
 use super::queue::Queue;
 use super::segment::SegmentWriter;
@@ -31,6 +32,8 @@ pub(crate) struct Committer {
     pub(crate) unsettled: Unsettled,
     /// The newest head that is durable, as far as this process has seen to that.
     pub(super) durable: Mutex<(Epoch, Version)>,
+    /// Who has the lease that this process waits for.
+    pub(super) watch: Mutex<Watch>,
     pub(crate) asked: Asked,
     pub(crate) writing_routes: WritingRoutes,
     pub(crate) chores: Arc<Chores>,
@@ -53,6 +56,7 @@ impl Committer {
             packer: std::sync::Mutex::default(),
             unsettled: Unsettled::default(),
             durable: Mutex::default(),
+            watch: Mutex::new(Watch::of(options.lease)),
             asked: Asked::default(),
             writing_routes: WritingRoutes::default(),
         })

@@ -204,11 +204,10 @@ impl FsCoordinator {
             return Ok(self.refused(Some(Box::new(head))));
         }
         self.line.is_served();
-        // The next commit names the lock that this process has in advance. Until then the other one keeps others out.
-        let (slot, former) = match in_advance {
-            Some(in_advance) => (in_advance, asked.filter(|asked| *asked != in_advance)),
-            None => (slot, None),
-        };
+        // The next commit names the lock that this process has in advance. Until then others watch the one that the head
+        // names: this process has it as well, or has passed its holder over.
+        let slot = in_advance.unwrap_or(slot);
+        let former = Some(head.lease_slot).filter(|named| *named != slot);
         let lease = Lease { former, ..lease_on(&head, claim, slot, folder, since) };
         Ok(Acquired::Granted(lease, Box::new(head)))
     }
@@ -278,7 +277,7 @@ impl Coordinator for FsCoordinator {
         let mut passes_over = false;
         // The holder was watched until now. This is a last look, because it may have done something since.
         if let Some(holder) = &claim.pass_over
-            && let Some(next) = self.line.passes_over(holder.term as u32)
+            && let Some(next) = self.line.passes_over(holder)
             && self.holder(&self.load(&Known::Head(known), claim.patience)?)? == *holder
         {
             *unpoisoned(self.moved_on.lock()) = (holder.generation, next);

@@ -10,6 +10,7 @@
 //! process takes that one instead of its own. The line is advisory, as the lease is.
 
 use crate::format::ids::Version;
+use crate::ports::coordinator::Holder;
 use crate::ports::storage::FsOrder;
 use crate::ports::sync::{Mutex, MutexGuard, unpoisoned};
 use std::io;
@@ -76,8 +77,8 @@ struct Stand {
     looks: u32,
     /// Since when the lease was seen free by a process that is not next.
     free_since: Option<Duration>,
-    /// Since when the holder may be passed over.
-    passes_since: Option<Duration>,
+    /// The holder that may be passed over, and since when.
+    passes: Option<(Holder, Duration)>,
     pace: Pace,
 }
 
@@ -129,7 +130,7 @@ impl Line {
             step *= 2;
         }
         (stand.in_front, stand.looks) = (mine.unwrap_or(1), 0);
-        (stand.free_since, stand.passes_since) = (None, None);
+        stand.free_since = None;
         // How long the lease has stood there before, it does not know.
         (stand.slot, stand.since) = (slot, self.storage.now().monotonic);
         Ok(mine.is_none_or(|distance| distance == 1))
@@ -160,13 +161,17 @@ impl Line {
         Ok(now().saturating_sub(free_since) >= NOT_TAKEN)
     }
 
-    /// The lock that this process takes by passing over a holder that had `term`, which has done nothing for a whole
-    /// lease. `None`: a process in front may do so first.
-    pub(super) fn passes_over(&self, term: u32) -> Option<u32> {
+    /// The lock that this process takes by passing over `holder`, which has done nothing for a whole lease. `None`: a
+    /// process in front may do so first. (This process may have left the line meanwhile, and joined it again.)
+    pub(super) fn passes_over(&self, holder: &Holder) -> Option<u32> {
         let mut stand = self.stand();
+        let term = holder.term as u32;
         let Some(distance) = stand.distance(term) else { return Some(term.wrapping_add(1)) };
         let now = self.storage.now().monotonic;
-        let since = *stand.passes_since.get_or_insert(now);
+        let since = match &stand.passes {
+            Some((silent, since)) if silent == holder => *since,
+            _ => stand.passes.insert((holder.clone(), now)).1,
+        };
         (now.saturating_sub(since) >= PASSES_OVER_EACH * (distance - 1)).then(|| term.wrapping_add(distance))
     }
 
@@ -191,7 +196,7 @@ impl Line {
                 stand.turn = if stand.turn.is_zero() { turn } else { turn.min(stand.turn + longer) };
             }
             (stand.slot, stand.since, stand.looks) = (slot, now, 0);
-            (stand.free_since, stand.passes_since) = (None, None);
+            stand.free_since = None;
         }
         if stand.lock != Some(slot) && stand.distance(slot).is_none() {
             return self.leave_from(&mut stand);
