@@ -9,6 +9,7 @@ import time
 import pytest
 import seawall
 
+from dynamodb import faults
 from dynamodb.conftest import Shared
 
 QUIET = 0.15
@@ -262,3 +263,13 @@ def test_on_aws_lambda_no_lease_outlives_the_request_that_asked_for_it(
             seawall.end_request()
         assert "lease" not in shared.head(), f"after {moment} s: the process is frozen now"
         time.sleep(QUIET)
+
+
+def test_a_lease_asked_for_ahead_does_not_stay_because_the_answer_was_lost(
+    shared: Shared, counter: seawall.Connection
+) -> None:
+    vote(counter)
+    with shared.proxy.fault(faults.cut_after_acting, "UpdateItem") as lost:
+        look(counter)
+    assert lost.hits == 1
+    assert "lease" not in shared.head(), "others would wait until it runs out"

@@ -11,7 +11,7 @@ use crate::chores::Chore;
 use crate::error::{Error, Result};
 use crate::mutation::mistake;
 use crate::options::Freshness;
-use crate::ports::coordinator::Acquired;
+use crate::ports::coordinator::{Acquired, CoordinatorError};
 use crate::ports::counters::this_thread_runs_in_background;
 use crate::ports::moment::Moment;
 use crate::ports::process::PerProcess;
@@ -182,18 +182,22 @@ impl Committer {
             mistake!(LockIsALoad, drop(self.tip.raise(known.clone(), now)));
             lease.map(|lease| HeldLease::new(lease, known.head.order(), false))
         } else {
+            // A request that got no answer may have been granted: another one finds that out, so that nobody has to wait
+            // until such a lease runs out.
+            let ask = || match coordinator.acquire(&claim, &known.head) {
+                Err(CoordinatorError::Unclear(_)) => coordinator.acquire(&claim, &known.head),
+                answer => answer,
+            };
             // The answer has the head.
-            self.tip.instead_of_a_load(|| {
-                match coordinator.acquire(&claim, &known.head).map_err(Error::nothing_written)? {
-                    Acquired::Granted(lease, head) => {
-                        self.granted(lease, *head, &known).map(|granted| granted.map(|(held, _)| held))
-                    }
-                    Acquired::Refused { seen: Some(head), .. } => {
-                        let head = self.tip.accept(*head, &known)?;
-                        self.tip.catch_up(head, now).map(|_| None)
-                    }
-                    Acquired::Refused { seen: None, .. } => Ok(None),
+            self.tip.instead_of_a_load(|| match ask().map_err(Error::nothing_written)? {
+                Acquired::Granted(lease, head) => {
+                    self.granted(lease, *head, &known).map(|granted| granted.map(|(held, _)| held))
                 }
+                Acquired::Refused { seen: Some(head), .. } => {
+                    let head = self.tip.accept(*head, &known)?;
+                    self.tip.catch_up(head, now).map(|_| None)
+                }
+                Acquired::Refused { seen: None, .. } => Ok(None),
             })?
         };
         if let Some(held) = acquired {
