@@ -188,18 +188,43 @@ fn after_any_failure_there_is_no_file_and_the_next_transaction_succeeds() {
     assert!(failed_late >= 2, "some failures come with the commit");
 }
 
-/// The frame may have arrived: for a recovery a mark says that it was refused.
-#[test]
-fn the_end_of_a_stream_that_cannot_be_appended_is_marked_as_refused() {
-    let (folder, storage, a) = scene();
+/// A large transaction whose next append is that of its commit frame: no batch is on its way, and less than one is left.
+fn streamed(a: &Arc<Database>) -> Transaction {
     let mut transaction = a.begin(PATIENCE).unwrap();
     fill(&mut transaction).unwrap();
-    // Once no batch is on its way, and less than a batch is left, the next append is that of the commit frame.
     std::thread::sleep(Duration::from_millis(300));
     transaction.truncate(60);
     write(&mut transaction, 60, 0).unwrap();
-    storage.fail(Call::Append, Fault::After(EIO), 1);
+    transaction
+}
+
+/// The frame may have arrived: for a recovery a mark says that it was refused.
+#[test]
+fn the_end_of_a_stream_that_cannot_be_appended_is_marked_as_refused() {
+    for fault in [Fault::After(EIO), Fault::Panics] {
+        let (folder, storage, a) = scene();
+        let mut transaction = streamed(&a);
+        storage.fail(Call::Append, fault, 1);
+        assert_eq!(transaction.commit(60).err().unwrap().kind(), ErrorKind::Io);
+        let refused: Vec<Version> = marks(&folder).iter().map(|mark| mark.version).collect();
+        assert_eq!(refused, [Version(2)], "{fault:?}");
+    }
+}
+
+#[test]
+fn nothing_is_streamed_to_its_end_before_a_mark_that_is_owed() {
+    let (folder, storage, a) = scene();
+    let mut transaction = streamed(&a);
+    storage.fail(Call::Append, Fault::Before(EIO), 3);
     assert_eq!(transaction.commit(60).err().unwrap().kind(), ErrorKind::Io);
+    drop(transaction);
+    let mut transaction = streamed(&a);
+    storage.fail(Call::Append, Fault::Before(EIO), 2);
+    assert_eq!(transaction.commit(60).expect_err("its mark comes first").kind(), ErrorKind::Io);
+    drop(transaction);
+    assert_eq!(marks(&folder), []);
+    storage.heal();
+    assert_eq!(streamed(&a).commit(60).unwrap().version(), Version(2));
     let refused: Vec<Version> = marks(&folder).iter().map(|mark| mark.version).collect();
     assert_eq!(refused, [Version(2)]);
 }
@@ -280,6 +305,10 @@ fn a_collection_takes_what_a_crash_left_and_nothing_of_a_transaction_at_work() {
     let own = segments(&folder).pop().unwrap().0;
     let crashed = folder.inside("segments/abababababababab-7.seg");
     fs::copy(folder.inside("segments").join(own), &crashed).unwrap();
+    // It is no history, for which older history would have to go.
+    let looks = Collecting { dry_run: true, ..at_once };
+    let history = folder.folding().collect(looks).unwrap().history_bytes;
+    assert!(history < fs::metadata(&crashed).unwrap().len(), "{history}");
     // A collection that begins now waits for the lease, and the version that is being written is not in any base.
     let collects = {
         let b = folder.folding();

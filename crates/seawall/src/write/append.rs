@@ -51,8 +51,8 @@ impl Committer {
     /// segment is removed.
     pub(super) fn append_streamed(&self, change: &Change<'_>, lease: &Lease, mut stream: StreamWriter) -> Result<Made> {
         self.make_predecessor_durable(&change.snapshot.head)?;
-        // Marks come before all that this process appends.
-        self.mark_owed(lease.sweep);
+        // Marks come before all that this process appends: nothing stands on a commit while one is owed.
+        self.try_mark_owed(lease.sweep)?;
         let commit = stream.owner.commit;
         let carried = carried(change, |page| self.tip.read_page(change.snapshot, page))?;
         let draft = Draft { change, commit, time: self.tip.storage.now().unix_millis(), carried };

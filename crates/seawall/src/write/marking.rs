@@ -35,17 +35,20 @@ impl Committer {
 
     /// Writes the marks that are owed. A mark that cannot be written now is written before anything else.
     pub(super) fn mark_owed(&self, sweep: u64) {
+        let marked = self.try_mark_owed(sweep);
+        self.chores.report(marked.map_err(|error| {
+            format!(
+                "a commit that failed is not marked as refused yet ({error}): the mark is written before this process's next commit"
+            )
+        }));
+    }
+
+    /// Writes the marks that are owed, before a commit that has a segment of its own. An error says that one is owed still.
+    pub(super) fn try_mark_owed(&self, sweep: u64) -> Result<()> {
         let mut segment = unpoisoned(self.segment.lock());
         let mut append = || segment.append_owed(&*self.tip.storage, sweep);
         // After a failure the next append makes a new segment.
-        let marked = append().or_else(|_| append());
-        drop(segment);
-        self.chores.report(marked.map_err(|failed| {
-            format!(
-                "a commit that failed is not marked as refused yet ({}): the mark is written before this process's next commit",
-                failed.error
-            )
-        }));
+        append().or_else(|_| append()).map_err(|failed| failed.error)
     }
 
     /// Notes that `head` was in place, with all that rides in it, also what other processes committed: its entries are in

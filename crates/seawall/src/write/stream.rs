@@ -227,9 +227,7 @@ impl Batch {
         let (packed, tools) = (std::mem::take(&mut state.packed), state.tools.take());
         drop(state);
         let mut tools = tools.expect("a batch is written once");
-        let written = caught(|| self.write(packed, &mut tools)).unwrap_or_else(|panic| {
-            Err(Error::io("streaming a transaction", std::io::Error::other(format!("a thread failed: {panic}"))))
-        });
+        let written = caught(|| self.write(packed, &mut tools)).unwrap_or_else(|panic| Err(failed(panic)));
         let mut state = unpoisoned(self.state.lock());
         (state.tools, state.written) = (Some(tools), Some(written));
         drop(state);
@@ -297,14 +295,15 @@ impl StreamWriter {
 
     /// Appends the end of the commit: what is left of its pages, the index and the commit frame. All that was put before
     /// is written. If this fails, `lost` has the mark that is owed; after an error with what was encoded, all of it may
-    /// arrive.
+    /// arrive. A panic is such an error, too.
     pub(crate) fn append_end<T>(
         &mut self,
         lost: &mut Vec<Mark>,
         mut encode: impl FnMut(&mut Packer, &mut Frames) -> Result<Piece<T>>,
     ) -> Result<T, (Error, Option<T>)> {
         let Tools { open, .. } = self.tools.as_mut().expect("no batch is on its way");
-        open.append(0, lost, |frames| encode(&mut self.packer, frames))
+        let append = || open.append(0, lost, |frames| encode(&mut self.packer, frames));
+        caught(append).unwrap_or_else(|panic| Err((failed(panic), None)))
     }
 
     /// The commit frame is appended: from now on its outcome says what becomes of the segment.
@@ -326,6 +325,11 @@ impl Drop for StreamWriter {
             self.chores.report(open.discard(&*self.tip.storage));
         }
     }
+}
+
+/// The error of a thread that panicked.
+fn failed(panic: String) -> Error {
+    Error::io("streaming a transaction", std::io::Error::other(format!("a thread failed: {panic}")))
 }
 
 /// The process in which a transaction streams is the one that began it.

@@ -3,6 +3,7 @@
 use super::Found;
 use super::needs::Needs;
 use crate::error::Result;
+use crate::format::ids::SegmentName;
 use crate::ports::storage::File;
 use crate::write::committer::Committer;
 use std::collections::HashSet;
@@ -41,12 +42,18 @@ impl Committer {
         Ok(best)
     }
 
-    /// The bytes of the log and of superseded bases, without what is dead.
+    /// The bytes of the log and of superseded bases, without what is dead. A segment that has anything of a version
+    /// newer than the newest does not count yet: what a large transaction is streaming, or has left when it was killed,
+    /// is no history.
     pub(super) fn history_bytes(&self, found: &Found, dead: &[File]) -> Result<u64> {
         let dead: HashSet<&File> = dead.iter().collect();
         let newest = found.snapshot.head.base.map(|base| base.name);
         let is_superseded = |file: &File| matches!(file, File::Base(name) | File::Sums(name) if Some(*name) != newest);
-        let log = found.segments.iter().map(|name| File::Segment(*name));
+        let is_newer = |name: &SegmentName| {
+            let last = found.last_versions.borrow().get(name).copied().flatten();
+            last.is_some_and(|last| last > found.snapshot.version())
+        };
+        let log = found.segments.iter().filter(|name| !is_newer(name)).map(|name| File::Segment(*name));
         let files = log.chain(found.bases.iter().copied().filter(is_superseded));
         files.filter(|file| !dead.contains(file)).map(|file| self.size_of(file)).sum()
     }
