@@ -81,14 +81,14 @@ impl Director<'_> {
     /// How often a mover is struck. Where the power can fail, more of them shall come as far as a new `id`, because it may
     /// fail before that is durable.
     fn strikes_movers(&self) -> f64 {
-        if self.world.plan().loses_power() { 0.2 } else { 0.6 }
+        if self.world.plan().loses_power() { 0.1 } else { 0.6 }
     }
 
     /// All that a move has made and not synced is lost, and so is what others have built on it.
     fn lose_power_in_move(&mut self) -> bool {
         let world = self.world;
         let is_moving = |process: &ProcessId| world.with_process(*process, |process| process.is_moving);
-        let may_be = world.plan().loses_power() && self.movers.iter().any(is_moving) && world.by_chance(0.3);
+        let may_be = world.plan().loses_power() && self.movers.iter().any(is_moving) && world.by_chance(0.1);
         if may_be {
             self.lose_power();
         }
