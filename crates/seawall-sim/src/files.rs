@@ -1,6 +1,7 @@
 //! Files that are written: segments front to back, small ones in place.
 
 use crate::calls::{Kind as CallKind, call, sleeps};
+use crate::disk::Disk;
 use crate::event::Event;
 use crate::paths::{COMMITS, inside, path_of};
 use crate::process::ProcessId;
@@ -125,10 +126,7 @@ impl Append for SimAppend {
         }
         done?;
         self.position += bytes.len();
-        let disk = world.disk();
-        let may_lose_version = disk.find(COMMITS).is_some_and(|folder| disk.has_unsynced(&inside(folder)));
-        drop(disk);
-        if self.is_segment() && may_lose_version {
+        if self.is_segment() && may_lose_version(&world.disk()) {
             world.met(Event::StandsOnUnsynced);
             world.power_may_fail(0.5);
         }
@@ -203,6 +201,11 @@ impl SimAppend {
 /// An append to a segment failed as far as its writer knows, or its segment could not be made.
 pub(crate) fn append_failed(world: &World) {
     world.with_process(world.my_process(), |process| process.failed_appends += 1);
+}
+
+/// Whether a loss of power could take the name of the newest version.
+fn may_lose_version(disk: &Disk) -> bool {
+    disk.find(COMMITS).is_some_and(|folder| disk.has_unsynced(&inside(folder)))
 }
 
 /// A commit of this process failed. Its mark may come later, and an operator may recover the database before that.

@@ -31,7 +31,7 @@ use crate::ports::coordinator::kinds::coordinator_of;
 use crate::ports::stock_sqlite::PlainSqlite;
 use crate::ports::storage::os::OsStorage;
 use crate::ports::storage::prepare::{detaching_was_cut_short, removal_was_cut_short};
-use crate::ports::storage::{Begun, File, Span, Storage};
+use crate::ports::storage::{Begun, File, Span, Stamp, Storage};
 use crate::ports::sync::unpoisoned;
 use crate::read::checks::{check_database, check_home, check_state, in_copy, was_read};
 use crate::read::pages::Pages;
@@ -63,26 +63,29 @@ impl Database {
     /// Whether `id` is there, and NAME is the very file that was looked at last. Costs two look-ups. If one fails, they
     /// are not known to be.
     fn is_untouched(&self) -> bool {
-        let is_home = || self.tip.storage.home(File::Id).is_ok_and(|home| home == Some(self.tip.home));
-        let is_name = || {
-            let stamp = self.tip.storage.stamp(File::Name);
-            stamp.is_ok_and(|stamp| stamp.is_some() && stamp == *unpoisoned(self.name_stamp.lock()))
-        };
-        !self.tip.has_ended() && is_home() && is_name()
+        matches!(self.look_at_name(), Ok(Some((_, false))))
     }
 
     /// Whether NAME and `id` are what they were when this database was opened. Costs two look-ups.
     fn is_still_there(&self) -> Result<bool> {
-        let home = self.tip.storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
-        if home? != Some(self.tip.home) || self.tip.has_ended() {
-            return Ok(false);
-        }
-        let stamp = self.tip.storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
-        if stamp.is_none() || stamp != *unpoisoned(self.name_stamp.lock()) {
+        let Some((stamp, has_changed)) = self.look_at_name()? else { return Ok(false) };
+        if has_changed {
             check_name(&read(&*self.tip.storage, File::Name, HEADER)?)?;
             *unpoisoned(self.name_stamp.lock()) = stamp;
         }
         Ok(true)
+    }
+
+    /// If the database can be used here, and `id` is what it was when it was opened: which file NAME is now, and whether
+    /// that is another one than when it was looked at last, or none.
+    fn look_at_name(&self) -> Result<Option<(Option<Stamp>, bool)>> {
+        let home = self.tip.storage.home(File::Id).map_err(|error| Error::io("looking for id", error));
+        if home? != Some(self.tip.home) || self.tip.has_ended() {
+            return Ok(None);
+        }
+        let stamp = self.tip.storage.stamp(File::Name).map_err(|error| Error::io("looking for NAME", error))?;
+        let has_changed = stamp.is_none() || stamp != *unpoisoned(self.name_stamp.lock());
+        Ok(Some((stamp, has_changed)))
     }
 }
 

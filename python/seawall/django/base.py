@@ -37,6 +37,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     creation_class = DatabaseCreation
     features_class = DatabaseFeatures
 
+    _read: tuple[Sources, Options] | None = None
+    """What the options were read from last, and the options."""
+
     def get_connection_params(self) -> dict[str, Any]:
         """Return the arguments for `sqlite3.connect()`. Seawall's own options go into the URI."""
         # A program may set the mode for one transaction before Django connects for it.
@@ -69,9 +72,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
             timeout=options.timeout,
         )
         return {"factory": seawall.Connection, **params}
-
-    _read: tuple[Sources, Options] | None = None
-    """What the options were read from last, and the options."""
 
     def _options(self) -> Options:
         """Read and check the options, unless nothing has changed: Django connects for each request by default."""

@@ -256,10 +256,7 @@ impl Tip {
     }
 
     fn check_last(&self, head: &Head, known: &Snapshot) -> Result<()> {
-        self.check_head(head)?;
-        if head.is_undecided() {
-            self.check_open(head)?;
-        }
+        self.check_decided(head)?;
         self.has_ended.store(head.state != State::Open, Ordering::Relaxed);
         let forked = head.order() == known.head.order() && !head.commit().is(&known.head.commit());
         if head.order() < known.head.order() || forked {
@@ -306,6 +303,12 @@ impl Tip {
                     .into(),
             )
         }))
+    }
+
+    /// Whether `head` is this database's, and says which commits are in the history.
+    pub(crate) fn check_decided(&self, head: &Head) -> Result<()> {
+        self.check_head(head)?;
+        if head.is_undecided() { self.check_open(head) } else { Ok(()) }
     }
 
     /// Whether `head` is this database's.

@@ -284,8 +284,7 @@ impl Watch {
         if now >= self.next + self.every {
             self.next = now + self.every;
         }
-        let (holder, since) = self.seen.as_ref()?;
-        (now.saturating_sub(*since) >= self.lease).then(|| holder.clone())
+        self.silent(now)
     }
 
     fn is_due(&self, now: Duration) -> bool {
@@ -295,13 +294,15 @@ impl Watch {
     /// The holder, if it has shown no sign of life for a whole lease: neither a commit nor a renewal.
     fn see(&mut self, holder: &Holder, now: Duration) -> Option<Holder> {
         self.next = now + self.every;
-        match &self.seen {
-            Some((seen, since)) if seen == holder => (now.saturating_sub(*since) >= self.lease).then(|| holder.clone()),
-            _ => {
-                self.seen = Some((holder.clone(), now));
-                None
-            }
+        if self.seen.as_ref().is_none_or(|(seen, _)| seen != holder) {
+            self.seen = Some((holder.clone(), now));
         }
+        self.silent(now)
+    }
+
+    fn silent(&self, now: Duration) -> Option<Holder> {
+        let (holder, since) = self.seen.as_ref()?;
+        (now.saturating_sub(*since) >= self.lease).then(|| holder.clone())
     }
 
     /// This process has the lease.

@@ -192,11 +192,7 @@ impl Committer {
     /// identity, wherever in the chain it is. What is mine counts once it is durable.
     pub(crate) fn judge(&self, pending: &Pending, head: &Head, until: Duration) -> Result<Verdict> {
         let Pending { next, previous, lease, .. } = pending;
-        self.tip.check_head(head)?;
-        if head.is_undecided() {
-            // A recovery that slept while the database was moved elsewhere has sealed what is left here.
-            self.tip.check_open(head)?;
-        }
+        self.tip.check_decided(head)?;
         if head.order() < previous.head.order() {
             return Err(Error::NeedsRecovery(format!("the head was set back: run {}. {SAYS_FIRST}", WayOut::RECOVER)));
         }
